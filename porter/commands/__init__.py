@@ -1,0 +1,43 @@
+"""One module per command.
+
+Each has ``add_arguments(parser)`` and ``run(args) -> int`` (an exit code). Only the module of the
+command that was asked for is imported, and it imports what is heavy inside ``run``, so that
+``porter --help`` costs no more than Python itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command's name, its module under ``porter.commands``, its heading and its one-line help."""
+
+    name: str
+    module: str
+    group: str
+    help: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("list", "list_ports", "Look", "ports, their levels, pins and licences"),
+    Command("show", "show", "Look", "one level: its header, files and diff"),
+    Command("log", "log", "Look", "the levels of a port or of a tree"),
+    Command("status", "status", "Look", "which level a tree is at, and its local edits"),
+    Command("diff", "diff", "Look", "difference between two levels"),
+    Command("apply", "apply", "Trees", "check a level out into a folder"),
+    Command("next", "step", "Trees", "move a tree one level up"),
+    Command("prev", "step", "Trees", "move a tree one level down"),
+    Command("goto", "goto", "Trees", "move a tree to a level"),
+    Command("export", "export", "Trees", "write a tree's commits back as the patch series"),
+    Command("lint", "lint", "Checks", "refuse patches that are not fit for review"),
+    Command("lock", "lock", "Checks", "write levels.lock"),
+    Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),
+    Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
+    Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),
+    Command("store", "store", "Upstreams", "verify the stored objects"),
+    Command("gc", "gc", "Upstreams", "free what no pin names"),
+    Command("doctor", "doctor", "Upstreams", "what this machine has"),
+    Command("schema", "schema", "Upstreams", "JSON Schemas of porter's YAML files, for editors"),
+)
