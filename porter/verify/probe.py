@@ -1,22 +1,23 @@
 """What a probe file sees: ``def run(probe: Probe) -> None``.
 
-A probe builds the upstream's own classes from the level's tree (already on ``sys.path``), gives them
-small random weights and inputs, and records named outputs::
+A probe builds the upstream's own classes from the level's tree (already on ``sys.path``), gives
+them small random weights and inputs, and records named outputs::
 
     import torch
-    from diffusion.models.cc12m_1 import CC12M1Model      # the level's own code
+    from diffusion.models.cc12m_1 import CC12M1Model   # the level's own
 
     def run(probe):
-        model = probe.alive(CC12M1Model())                # weights drawn, cast, moved, in eval mode
-        x = probe.normal("x", 1, 3, 64, 64)               # the same numbers at every level and dtype
+        model = probe.alive(CC12M1Model())          # weights drawn, cast, moved, eval mode
+        x = probe.normal("x", 1, 3, 64, 64)         # the same at every level and dtype
         with torch.no_grad():
             probe.record("image", model(x, ...))
 
-It runs once per level, dtype and seed, each in its own process, in its own empty working folder, with
-``HOME`` and the caches of XDG and Hugging Face inside that folder, offline flags of the Hugging Face
-libraries set, a fixed hash seed, and threads pinned. Whatever is random must come from the probe: draws
-are made in float64 on the CPU and then cast, so every level and dtype sees the same weights and inputs.
-``torch``, ``random`` and (where imported) ``numpy`` are seeded with the seed before ``run`` all the same.
+It runs once per level, dtype and seed, each in its own process, in its own empty working folder,
+with ``HOME`` and the caches of XDG and Hugging Face inside that folder, offline flags of the
+Hugging Face libraries set, a fixed hash seed, and threads pinned. Whatever is random must come from
+the probe: draws are made in float64 on the CPU and then cast, so every level and dtype sees the
+same weights and inputs. ``torch``, ``random`` and (where imported) ``numpy`` are seeded with the
+seed before ``run`` all the same.
 
 In the reference run (``probe.dtype`` is float64) torch's default dtype is float64 too, so that
 constants upstream makes on the way (``linspace``, ``tensor(0.5)``) are exact there; in every other
@@ -48,9 +49,10 @@ class ProbeError(Exception):
 class Probe:
     """One run: what to run it in, and where its outputs go.
 
-    Attributes: ``dtype`` (torch.dtype), ``device`` (torch.device), ``seed`` (int), ``parameters`` (the
-    recipe's mapping), ``tree`` (the level's folder), ``companions`` (name -> folder), ``folder`` (where
-    the probe file stands), ``scratch`` (the empty working folder, removed afterwards).
+    Attributes: ``dtype`` (torch.dtype), ``device`` (torch.device), ``seed`` (int), ``parameters``
+    (the recipe's mapping), ``tree`` (the level's folder), ``companions`` (name -> folder),
+    ``folder`` (where the probe file stands), ``scratch`` (the empty working folder, removed
+    afterwards).
     """
 
     def __init__(
@@ -109,13 +111,13 @@ class Probe:
         self.counters[name] = self.counters.get(name, 0) + int(number)
 
     def generator(self, *labels: object) -> torch.Generator:
-        """Return a CPU generator seeded from the run's seed and ``labels`` (anything with a repr)."""
+        """Return a CPU generator seeded from the run's seed and ``labels``."""
         text = repr((self.seed, *(str(label) for label in labels)))
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def normal(self, label: str, *shape: int, scale: float = 1.0) -> torch.Tensor:
-        """Return normal numbers of deviation ``scale``, drawn in float64, cast, moved to the device.
+        """Return normals of deviation ``scale``: drawn in float64, cast, moved to the device.
 
         The same ``label`` and number of elements always give the same numbers.
         """
@@ -133,9 +135,9 @@ class Probe:
         Nothing stays zero (upstreams initialise last layers to zero, which hides every error before
         them). Draws depend on the seed, ``label``, the parameter's name and its number of elements
         only, not on order or level: matrices and kernels are normal with deviation
-        ``gain / sqrt(fan-in)``, so that activations keep their size; vectors are 1 + 0.1 normal where
-        the name ends in ``weight`` (norms) and 0.1 normal elsewhere (biases). Buffers keep their
-        values. Parameters of other than floating dtype are left alone.
+        ``gain / sqrt(fan-in)``, so that activations keep their size; vectors are 1 + 0.1 normal
+        where the name ends in ``weight`` (norms) and 0.1 normal elsewhere (biases). Buffers keep
+        their values. Parameters of other than floating dtype are left alone.
         """
         module = module.to("cpu", torch.float64)
         with torch.no_grad():

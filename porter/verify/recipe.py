@@ -3,20 +3,20 @@
 One YAML file a recipe, ``recipes/<port>/<name>.yaml``::
 
     version: 1
-    title: cc12m_1, narrow, forward pass    # one line, shown as the heading of the results
-    probe: forward.py                       # beside the recipe; may import other .py files beside it
-    environment: ../environments/v-diffusion.txt   # porter.verify.environment; none: torch alone
-    source_roots: [src]                     # folders of the level's tree on sys.path; default ["."]
-    companions:                             # other ports' trees on sys.path, after this port's own
+    title: cc12m_1, narrow, forward pass    # one line, the heading of the results
+    probe: forward.py                       # beside the recipe; may import its neighbours
+    environment: ../environments/v-diffusion.txt  # porter.verify.environment; none: torch alone
+    source_roots: [src]                     # folders of the tree on sys.path; default ["."]
+    companions:                             # other ports' trees on sys.path, after this one's
       accelerate: upstream                  # which level: a name or number, or `last`
-    needs: [src/diffusers/]                 # paths of the tree that must be there; default: all of it.
-                                            # A partial source that lacks one: recipe not reachable.
+    needs: [src/diffusers/]                 # what of the tree must be there; default: all of it.
+                                            # A partial source that lacks some: not reachable.
     parameters: {size: 64}                  # handed to the probe as they stand
     seeds: [0]                              # default [0]; every seed is run and judged
-    levels: all                             # all | [names or numbers] | {from: NAME, to: NAME} (inclusive)
-    dtypes: [float32, float16]              # float64, float32, float16, bfloat16; default [float32]
-    claims:                                 # every recorded output needs one at every level and dtype
-      - outputs: "image*"                   # shell-style pattern on the names the probe recorded
+    levels: all                             # all | [names or numbers] | {from: NAME, to: NAME}
+    dtypes: [float32, float16]              # of float64, float32 (default), float16, bfloat16
+    claims:                                 # every output needs one at every level and dtype
+      - outputs: "image*"                   # shell-style pattern on the recorded names
         parity: {}                          # decision 6, see below
       - outputs: scores
         levels: {from: fp32-bmm}            # as above; default: every level the recipe runs
@@ -27,32 +27,33 @@ One YAML file a recipe, ``recipes/<port>/<name>.yaml``::
         dtypes: [float16]
         nonfinite: {reason: "shows that the input overflows upstream's form"}
     limits: {seconds: 120, memory_gib: 4}   # of one run; these are the defaults
-    threads: 1                              # intra-op threads of torch, OpenMP and MKL; default 1
+    threads: 1                              # of torch, OpenMP and MKL; default 1
     tags: [quick]                           # default none; `porter verify --tag`
 
-Level 0 is called ``upstream``. The reference is always level 0 in float64, once per seed, and level 0
-is also run in every dtype, whatever ``levels`` says: that run is the allowance.
+Level 0 is called ``upstream``. The reference is always level 0 in float64, once per seed, and level
+0 is also run in every dtype, whatever ``levels`` says: that run is the allowance.
 
 Kinds of claim (exactly one each; :mod:`porter.verify.compare` defines the measures):
 
 ``parity: {factor: 2, ulps: 4, reason: ...}``
-    The error against the reference is at most ``factor`` times level 0's own error in the same dtype
-    plus ``ulps`` ulps at the output's scale, both as the greatest and as the root mean square error.
-    Another factor or floor than the default needs a ``reason``. Integer and boolean outputs must be
-    equal. The error of level 0 must be finite: where upstream overflows, use ``within_ulps``.
+    The error against the reference is at most ``factor`` times level 0's own error in the same
+    dtype plus ``ulps`` ulps at the output's scale, both as the greatest and as the root mean square
+    error. Another factor or floor than the default needs a ``reason``. Integer and boolean outputs
+    must be equal. The error of level 0 must be finite: where upstream overflows, use
+    ``within_ulps``.
 ``within_ulps: {ulps: N, reason: ...}``
-    Every element is within N ulps (of the dtype that was recorded) of the reference, rounded to that
-    dtype. An ulp is never finer than at the output's root mean square, so that an element near zero
-    is held to the precision of its neighbours. ``reason`` is required.
+    Every element is within N ulps (of the dtype that was recorded) of the reference, rounded to
+    that dtype. An ulp is never finer than at the output's root mean square, so that an element near
+    zero is held to the precision of its neighbours. ``reason`` is required.
 ``nonfinite: {reason: ...}``
-    The output holds an infinity or a NaN here, though the reference is finite: upstream's fault that
-    a later level mends, recorded so that it cannot go stale.
+    The output holds an infinity or a NaN here, though the reference is finite: upstream's fault
+    that a later level mends, recorded so that it cannot go stale.
 ``equal: {reason: ...}``
     Bit for bit what level 0 gives in the same dtype (NaN is never equal). ``reason`` is optional.
 
-For one output, level and dtype every claim that matches is held; none matching, a claim that matches
-nothing anywhere, an output that is constant, empty or missing, and a claim that could not fail are
-errors of the recipe, and fail the verification in words.
+For one output, level and dtype every claim that matches is held; none matching, a claim that
+matches nothing anywhere, an output that is constant, empty or missing, and a claim that could not
+fail are errors of the recipe, and fail the verification in words.
 """
 
 from __future__ import annotations
