@@ -58,16 +58,30 @@ fail are errors of the recipe, and fail the verification in words.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+from porter.errors import BadInput
+from porter.yamlfile import Document, load
 
 DtypeName = Literal["float64", "float32", "float16", "bfloat16"]
+ClaimName = Literal["parity", "within_ulps", "nonfinite", "equal"]
 
 FACTOR = 2.0
 FLOOR_ULPS = 4.0
+UPSTREAM = "upstream"
+
+Positive = Annotated[float, Meta(gt=0, description="a number above 0")]
+Reason = Annotated[str, Meta(min_length=1, description="a sentence that says why")]
+FileText = Annotated[str, Meta(min_length=1, description="a file name beside the recipe")]
+LevelText = str | int
 
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,55 +91,32 @@ class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class LevelRange(_Model, frozen=True, rename={"first": "from", "last": "to"}):
     """Levels from ``from`` to ``to``, both included; either may be left out."""
 
-    first: str | int | None = None
-    last: str | int | None = None
-
-    def __post_init__(self) -> None:
-        if self.first is None and self.last is None:
-            raise ValueError("expected `from`, `to` or both")
+    first: LevelText | None = None
+    last: LevelText | None = None
 
 
-LevelSelection = Literal["all"] | LevelRange | tuple[str | int, ...]
+LevelSelection = Literal["all"] | LevelRange | tuple[LevelText, ...]
 
 
 class Parity(_Model, frozen=True):
     """At most ``factor`` times level 0's error in the same dtype, plus ``ulps`` ulps."""
 
-    factor: float = FACTOR
-    ulps: float = FLOOR_ULPS
+    factor: Annotated[float, Meta(ge=1, description="a number of at least 1")] = FACTOR
+    ulps: Annotated[float, Meta(ge=0, description="a number of at least 0")] = FLOOR_ULPS
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        if self.factor < 1 or self.ulps < 0:
-            raise ValueError("expected factor >= 1 and ulps >= 0")
-        if (self.factor, self.ulps) != (FACTOR, FLOOR_ULPS) and not self.reason.strip():
-            raise ValueError(
-                f"another factor than {FACTOR:g} or another floor than {FLOOR_ULPS:g} ulps needs a "
-                "`reason`"
-            )
 
 
 class WithinUlps(_Model, frozen=True):
     """Every element within ``ulps`` ulps of the rounded reference."""
 
-    ulps: float
-    reason: str
-
-    def __post_init__(self) -> None:
-        if self.ulps <= 0:
-            raise ValueError("expected ulps > 0")
-        if not self.reason.strip():
-            raise ValueError("expected a sentence in `reason`, found nothing")
+    ulps: Positive
+    reason: Reason
 
 
 class Nonfinite(_Model, frozen=True):
     """The output overflows here, though the reference does not."""
 
-    reason: str
-
-    def __post_init__(self) -> None:
-        if not self.reason.strip():
-            raise ValueError("expected a sentence in `reason`, found nothing")
+    reason: Reason
 
 
 class Equal(_Model, frozen=True):
@@ -135,13 +126,13 @@ class Equal(_Model, frozen=True):
 
 
 ClaimKind = Parity | WithinUlps | Nonfinite | Equal
-_KINDS = ("parity", "within_ulps", "nonfinite", "equal")
+KINDS: tuple[ClaimName, ...] = ("parity", "within_ulps", "nonfinite", "equal")
 
 
 class Claim(_Model, frozen=True):
     """What some outputs must be, at some levels, in some dtypes."""
 
-    outputs: str
+    outputs: Annotated[str, Meta(min_length=1, description="a pattern of output names")]
     levels: LevelSelection = "all"
     dtypes: tuple[DtypeName, ...] | None = None
     parity: Parity | None = None
@@ -149,70 +140,161 @@ class Claim(_Model, frozen=True):
     nonfinite: Nonfinite | None = None
     equal: Equal | None = None
 
-    def __post_init__(self) -> None:
-        given = [name for name in _KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"expected exactly one of {', '.join(_KINDS)}; found {found}")
+    @property
+    def given(self) -> list[ClaimName]:
+        """The kinds of claim that stand in the file; :func:`load_recipe` sees that it is one."""
+        return [name for name in KINDS if getattr(self, name) is not None]
 
     @property
     def kind(self) -> ClaimKind:
         """The one kind of claim this is."""
-        for name in _KINDS:
-            value: ClaimKind | None = getattr(self, name)
-            if value is not None:
-                return value
-        raise AssertionError("checked in __post_init__")
+        kind: ClaimKind = getattr(self, self.given[0])
+        return kind
 
-    @property
-    def kind_name(self) -> str:
-        """The kind's key in the recipe."""
-        return next(name for name in _KINDS if getattr(self, name) is not None)
-
-    def covers(self, output: str, dtype: str) -> bool:
-        """Whether the claim speaks of this output in this dtype."""
-        return fnmatchcase(output, self.outputs) and (self.dtypes is None or dtype in self.dtypes)
+    def names(self, output: str) -> bool:
+        """Whether the claim's pattern matches the output."""
+        return fnmatchcase(output, self.outputs)
 
 
 class Limits(_Model, frozen=True):
     """What one run of the probe may use."""
 
-    seconds: float = 120.0
-    memory_gib: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.memory_gib <= 0:
-            raise ValueError("expected seconds > 0 and memory_gib > 0")
+    seconds: Positive = 120.0
+    memory_gib: Positive = 4.0
 
 
 class Recipe(_Model, frozen=True):
     """One recipe file. See the module's text for every key."""
 
-    version: Literal[1]
-    title: str
-    probe: str
+    version: Annotated[int, Meta(ge=1, le=1, description="1 (the format's version)")]
+    title: Annotated[str, Meta(min_length=1, description="a title of one line")]
+    probe: FileText
     claims: tuple[Claim, ...]
-    environment: str | None = None
+    environment: FileText | None = None
     source_roots: tuple[str, ...] = (".",)
-    companions: dict[str, str | int] = {}
+    companions: dict[str, LevelText] = {}
     needs: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[
+        Annotated[int, Meta(ge=0, le=2**53, description="a whole number, 0 or more")], ...
+    ] = (0,)
     levels: LevelSelection = "all"
     dtypes: tuple[DtypeName, ...] = ("float32",)
     limits: Limits = Limits()
-    threads: int = 1
+    threads: Annotated[int, Meta(ge=1, le=1024, description="a whole number, 1 or more")] = 1
     tags: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        for name in ("claims", "seeds", "dtypes", "source_roots"):
-            values = getattr(self, name)
-            if not values:
-                raise ValueError(f"`{name}`: expected at least one, found none")
-            if name != "claims" and len(set(values)) != len(values):
-                raise ValueError(f"`{name}`: expected each once, found a duplicate")
-        if self.threads < 1:
-            raise ValueError("`threads`: expected 1 or more")
-        for folder in self.source_roots:
-            if Path(folder).is_absolute() or ".." in Path(folder).parts:
-                raise ValueError(f"`source_roots`: expected a folder of the tree, found {folder!r}")
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with the file it came from. ``sha256`` is of that file's bytes."""
+
+    name: str
+    port: str
+    document: Document[Recipe]
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        return self.document.path
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.document.value
+
+    @property
+    def probe(self) -> Path:
+        return self.path.parent / self.recipe.probe
+
+    @property
+    def environment(self) -> Path | None:
+        """The requirements file, or None when the probe needs nothing beyond torch."""
+        if self.recipe.environment is None:
+            return None
+        # Only the text is tidied: a link in the path is followed by the system, as it should be.
+        return Path(_tidy(self.path.parent / self.recipe.environment))
+
+    def inputs_sha256(self) -> str:
+        """Return the hash of what of the recipe reaches the probe (claims and texts do not)."""
+        recipe = self.recipe
+        reaching = [recipe.parameters, recipe.source_roots, recipe.threads]
+        return hashlib.sha256(msgspec.json.encode(reaching, order="sorted")).hexdigest()
+
+
+def _tidy(path: Path) -> str:
+    import os.path
+
+    return os.path.normpath(path)
+
+
+def load_recipe(path: Path) -> LoadedRecipe:
+    """Read a recipe file of a port's folder.
+
+    Raises BadInput, in one line with file, line and key, for whatever is wrong with it.
+    """
+    document = load(path, Recipe)
+    recipe = document.value
+    for name in ("claims", "seeds", "dtypes", "source_roots"):
+        _several(document, name, getattr(recipe, name))
+    for index, claim in enumerate(recipe.claims):
+        _check_claim(document, index, claim)
+    _check_levels(document, ("levels",), recipe.levels)
+    for index, folder in enumerate(recipe.source_roots):
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise document.error(("source_roots", index), "a folder of the tree", folder)
+    if Path(recipe.probe).name != recipe.probe or not (path.parent / recipe.probe).is_file():
+        raise document.error(("probe",), "a file beside the recipe", recipe.probe)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedRecipe(path.stem, path.parent.name, document, sha256)
+
+
+def find_recipes(folder: Path) -> list[LoadedRecipe]:
+    """Return the recipes of a port's folder, by name; none when there is no folder."""
+    return [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _several(document: Document[Recipe], name: str, values: Sequence[object]) -> None:
+    if not values:
+        raise document.error((name,), "at least one", "none")
+    if name == "claims":
+        return
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise document.error((name, index), "each once", value)
+
+
+def _check_claim(document: Document[Recipe], index: int, claim: Claim) -> None:
+    key = ("claims", index)
+    if len(claim.given) != 1:
+        found = " and ".join(claim.given) or "none"
+        raise BadInput(
+            f"{document.path}:{document.line(key)}: claims[{index}]: expected exactly one of "
+            f"{', '.join(KINDS)}, found {found}"
+        )
+    kind = claim.kind
+    if isinstance(kind, Parity) and not kind.reason.strip():
+        for name, usual in (("factor", FACTOR), ("ulps", FLOOR_ULPS)):
+            value = getattr(kind, name)
+            if value != usual:
+                expected = f"{usual:g}, or a `reason` beside it"
+                raise document.error((*key, "parity", name), expected, value)
+    if isinstance(kind, Nonfinite | WithinUlps) and not kind.reason.strip():
+        at: tuple[str | int, ...] = (*key, claim.given[0], "reason")
+        raise document.error(at, "a sentence that says why", kind.reason)
+    _check_levels(document, (*key, "levels"), claim.levels)
+    run = document.value.dtypes
+    for number, dtype in enumerate(claim.dtypes or ()):
+        if dtype not in run:
+            expected = f"a dtype that the recipe runs ({', '.join(run)})"
+            raise document.error((*key, "dtypes", number), expected, dtype)
+    if claim.dtypes == ():
+        raise document.error((*key, "dtypes"), "at least one", "none")
+
+
+def _check_levels(
+    document: Document[Recipe], key: tuple[str | int, ...], selection: LevelSelection
+) -> None:
+    if isinstance(selection, LevelRange) and selection.first is None and selection.last is None:
+        raise document.error(key, "`from`, `to` or both", "neither")
+    if selection == ():
+        raise document.error(key, "at least one level", "none")
