@@ -2,7 +2,7 @@
 
 Requirements files, ``recipes/environments/<name>.txt``, are ordinary pip requirements files (each
 line a requirement; ``#`` comments; no ``-r``, ``-c``, ``-e`` or index options), so they can be used
-by hand too. torch, safetensors and the device's plugin are never listed: the layer brings the ones
+by hand too. torch and the device's plugin are never listed: the layer brings the ones
 of the interpreter that runs porter, with what they need, and pip sees them as installed. Packages
 of the file win over the layer's (``numpy<2`` is what the probe gets whatever torch stands beside).
 

@@ -28,6 +28,8 @@ from porter.verify.requirements import canonical
 
 ROOTS = ("torch", "safetensors")
 PLUGINS = ("habana-torch-plugin", "torch-npu")
+PINNED = frozenset({"torch", *PLUGINS})
+"""What the layer alone provides: no requirement may list or change it."""
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
@@ -46,9 +48,8 @@ class Layer:
 
     @property
     def pinned(self) -> dict[str, str]:
-        """Versions of torch, safetensors and the plugins: what no requirement may change."""
-        wanted = {*ROOTS, *PLUGINS}
-        return {_name(d): d.version for d in self.distributions if _name(d) in wanted}
+        """Versions of torch and the plugins: what no requirement may change."""
+        return {_name(d): d.version for d in self.distributions if _name(d) in PINNED}
 
     def identity(self) -> list[str]:
         """What of the layer decides an environment's content: names, versions, places."""

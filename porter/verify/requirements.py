@@ -36,7 +36,7 @@ def canonical(name: str) -> str:
 
 
 def load_requirements(path: Path, layered: frozenset[str] = frozenset()) -> Requirements:
-    """Read a requirements file; ``layered`` are names that the layer brings and no file may list.
+    """Read a requirements file; ``layered`` are names that no file may list.
 
     Raises BadInput naming file and line.
     """
