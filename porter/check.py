@@ -91,7 +91,7 @@ def level0_commit(pin: Pin) -> Oid:
     if pin.commit is not None:
         return pin.commit
     from porter.objects import hash_object
-    from porter.store import release_commit
+    from porter.sources import release_commit
 
     return hash_object("commit", release_commit(pin))
 

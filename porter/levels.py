@@ -17,7 +17,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from porter import memo as memos
-from porter.errors import BadInput, CheckFailed
+from porter.errors import CheckFailed
+from porter.level_name import find_level as find_level
 from porter.objects import Oid, encode_commit, hash_object
 from porter.series import Patch, Series
 
@@ -129,31 +130,6 @@ def write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) 
         assert level.patch is not None
         objects.append(("commit", _commit_body(below.commit, level.patch, level.tree)))
     upstream.odb.write(objects)
-
-
-def find_level(levels: Sequence[Level], text: str) -> Level:
-    """Return the level that ``text`` names: a number, a name, or a unique prefix of one.
-
-    Raises BadInput, with the nearest name, when there is none or more than one.
-    """
-    if text.isdigit():
-        if int(text) < len(levels):
-            return levels[int(text)]
-        raise BadInput(f"no level {text}; the last is {len(levels) - 1} ({levels[-1].name})")
-    by_name = {level.name: level for level in levels}
-    if text in by_name:
-        return by_name[text]
-    starting = [level for level in levels if text and level.name.startswith(text)]
-    if len(starting) == 1:
-        return starting[0]
-    if starting:
-        names = ", ".join(level.name for level in starting)
-        raise BadInput(f"level {text!r} could be {names}; give more of the name, or the number")
-    import difflib
-
-    near = difflib.get_close_matches(text, by_name, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(by_name)}"
-    raise BadInput(f"no level {text!r}; {hint}")
 
 
 def _files(changes: Iterable[Change]) -> dict[bytes, Oid | None]:

@@ -18,8 +18,8 @@ from porter.store import open_upstream
 def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     """Write the lock of ``pin`` and return a line that says what changed.
 
-    Raises ApplyFailed, CheckFailed for a submodule that is not its pin's, and SourceUnavailable when
-    a touched file is not covered: a lock holds only ids that were computed from contents.
+    Raises ApplyFailed, CheckFailed for a submodule that is not its pin's, and SourceUnavailable
+    when a touched file is not covered: a lock holds only ids that were computed from contents.
     """
     series = load_series(root, pin.name)
     upstream = open_upstream(root, pin)

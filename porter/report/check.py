@@ -76,9 +76,7 @@ def _failure(failure: Failure, colour: bool) -> Iterator[str]:
         yield paint(text, {"-": "red", "+": "green"}.get(mark), colour)
 
 
-def _side_by_side(
-    expected: Sequence[bytes], found: Sequence[bytes]
-) -> Iterator[tuple[str, bytes]]:
+def _side_by_side(expected: Sequence[bytes], found: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     from difflib import SequenceMatcher
 
     for tag, a, b, c, d in SequenceMatcher(None, expected, found, autojunk=False).get_opcodes():
@@ -129,7 +127,9 @@ def _cases(report: PortReport) -> Iterator[tuple[str, list[Finding]]]:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]
         found += [
-            Finding(file, f.line, "apply", f"{f.path} {f.hunk or ''}: {f.reason}".replace(" :", ":"))
+            Finding(
+                file, f.line, "apply", f"{f.path} {f.hunk or ''}: {f.reason}".replace(" :", ":")
+            )
             for f in patch.failures
         ]
         yield f"{report.port} {patch.number} {patch.level}", found

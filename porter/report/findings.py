@@ -15,7 +15,7 @@ FORMATS = ("text", "json", "github", "sarif", "junit")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong: a file (relative to the project), a line (0: the file as a whole), a rule."""
+    """One thing wrong: file (relative to the project), line (0: the whole file), rule."""
 
     file: str
     line: int
