@@ -33,7 +33,7 @@ EXPORT_OPTIONS = (
 
 
 def export_diffs(scratch: Scratch, pairs: Sequence[tuple[Oid, Oid]]) -> list[bytes]:
-    """Return the diffs between pairs of trees, as porter exports them, with one git process."""
+    """Return the diffs between pairs of trees, as porter exports them, in one git process."""
     if not pairs:
         return []
     asked = "".join(f"{old} {new}\n" for old, new in pairs).encode()

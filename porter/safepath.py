@@ -1,4 +1,4 @@
-"""Paths that must not be written to: out of the tree, or into ``.git`` as some file system sees it."""
+"""Paths that must not be written to: out of the tree, or into what may pass for ``.git``."""
 
 from __future__ import annotations
 
