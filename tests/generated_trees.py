@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 
 FILE, EXEC, LINK = 0o100644, 0o100755, 0o120000
