@@ -15,7 +15,6 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from porter.applier import Change
 from porter.diff import Diff
@@ -45,15 +44,8 @@ class Scratch:
         self._folder: Path | None = None
         self._put: set[Oid] = set()
 
-    def __enter__(self) -> Scratch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove the repository."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
