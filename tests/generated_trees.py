@@ -102,13 +102,6 @@ def edits(draw: st.DrawFn, tree: Tree) -> Tree:
     return after
 
 
-@dataclass(frozen=True)
-class Export:
-    """How ``git diff`` writes a patch."""
-
-    options: tuple[str, ...]
-
-
 def exports() -> st.SearchStrategy[tuple[str, ...]]:
     usual = ("--full-index", "--binary")
     return st.sampled_from(
@@ -140,7 +133,9 @@ def spoiled(draw: st.DrawFn, patch: bytes) -> bytes:
         case 7:
             lines = [line.replace(b"a/a", b"a/../a").replace(b"b/a", b"b/../a") for line in lines]
         case 8:
-            lines = [line.replace(b"a/a", b"a/.git/a").replace(b"b/a", b"b/.git/a") for line in lines]
+            lines = [
+                line.replace(b"a/a", b"a/.git/a").replace(b"b/a", b"b/.git/a") for line in lines
+            ]
         case _:
             return patch.replace(b"\n", b"\r\n")
     return b"\n".join(lines)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
-from porter.objects import Entry, Oid, blob_id, encode_commit, hash_object
+from porter.objects import Oid, blob_id, encode_commit, hash_object
 from porter.objects import Signature as Who
 from porter.odb import Odb
 
@@ -83,4 +83,4 @@ def write_tree(repository: Path, tree: Mapping[bytes, tuple[int, bytes]]) -> Oid
     return Oid(done.stdout.decode().strip())
 
 
-__all__ = ["EMPTY_TREE", "WHO", "Entry", "PlainPin", "PlainUpstream", "git", "write_tree"]
+__all__ = ["EMPTY_TREE", "WHO", "PlainPin", "PlainUpstream", "git", "write_tree"]
