@@ -139,7 +139,7 @@ def tree_git(
 
 
 def shown(path: Path) -> str:
-    """Return ``path`` as the user would type it: relative to here where it lies below, else whole."""
+    """Return ``path`` as the user would type it: relative to here if it lies below, else whole."""
     text = str(path)
     try:
         relative = os.path.relpath(path)
