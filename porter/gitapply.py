@@ -74,6 +74,11 @@ class Scratch:
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
             self._put.add(name)
 
+    def forget_index(self) -> None:
+        """Start from no index: git crashes on some broken patches and leaves a lock behind."""
+        for name in ("index", "index.lock"):
+            (self.folder / name).unlink(missing_ok=True)
+
     def git(self, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
         """Run git here: (status, stdout, stderr). With ``check``, a failure is a PorterError."""
         done = subprocess.run(
@@ -114,12 +119,13 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
     refuses: a file that replaces a folder, or the other way round, without the patch deleting what
     was there.
     """
+    scratch.forget_index()
     scratch.git("read-tree", parent)
     code, _, told = scratch.git(
         "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False
     )
     if code:
-        raise GitRefused(told)
+        raise GitRefused(told or f"git apply ended with status {code}")
     tree = scratch.git("write-tree", "--missing-ok")[1].decode().strip()
     listing = scratch.git("diff-tree", "-r", "-z", "--no-renames", parent, tree)[1]
     changes = list(_read_changes(listing))

@@ -37,7 +37,8 @@ class Bench:
 
     def git_apply(self, base: Oid, patch: bytes) -> Oid | None:
         """The tree that ``git apply --index`` makes in a work tree; None when it refuses."""
-        (self.folder / ".git" / "index").unlink(missing_ok=True)
+        for name in ("index", "index.lock"):  # git can crash on a spoiled patch
+            (self.folder / ".git" / name).unlink(missing_ok=True)
         for path in self.folder.iterdir():
             if path.name != ".git":
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
