@@ -229,22 +229,22 @@ def _write_levels(tree: Tree, built: Built) -> None:
     """Give the tree its own copy of the levels' objects, and a ref for each.
 
     Its own, because the store's collection knows of pins only: a tree must not lose the level it is
-    at when the series moves on. Level 0's commit and folders come as what git calls a promisor pack:
+    at when the series moves on. Level 0 and its folders come as what git calls a promisor pack:
     it tells `git fsck` and `git gc` that files missing here can be had from the upstream.
     """
     base, last = built.levels[0].commit, built.levels[-1].commit
     if base != last:
-        _pack(tree, f"{last}\n^{base}\n", "--missing=allow-any")
+        _copy(tree, f"{last}\n^{base}\n", "--missing=allow-any")
     if built.pin.url is not None:
-        name = _pack(tree, f"{base}\n", "--filter=blob:none")
-        write_beside(tree.git_dir / "objects" / "pack" / f"pack-{name}.promisor", b"")
+        _copy(tree, f"{base}\n", "--filter=blob:none", promisor=True)
     _write_level_refs(tree)
 
 
-def _pack(tree: Tree, revisions: str, *options: str) -> str:
-    form = ("pack-objects", "--revs", "--delta-base-offset", "-q", *options)
-    place = tree.git_dir / "objects" / "pack" / "pack"
-    return tree.git(*form, place, stdin=revisions.encode()).text
+def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:
+    """Copy objects that the tree borrows into a pack of its own."""
+    form = ("pack-objects", "--revs", "--delta-base-offset", "-q", "--stdout", option)
+    pack = tree.git(*form, stdin=revisions.encode()).out
+    tree.git("index-pack", "--stdin", *(["--promisor"] if promisor else []), stdin=pack)
 
 
 def _write_level_refs(tree: Tree) -> None:
