@@ -69,8 +69,8 @@ class Commit:
 def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> list[Exported]:
     """Write the tree's commits as the port's series; return what became of each patch file.
 
-    With ``check`` nothing is written. ``drop`` lets levels that HEAD does not hold leave the series.
-    Raises BadInput for a commit that cannot be a patch, saying what it lacks.
+    With ``check`` nothing is written. ``drop`` lets levels that HEAD lacks leave the series. Raises
+    BadInput for a commit that cannot be a patch, saying what it lacks.
     """
     root, port = tree_root(tree), tree.record.port
     folder = patches_dir(root, port)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.hold import hold_tree
     from porter.populate import refresh
     from porter.report.moved import report_notes
-    from porter.report.terminal import colour_wanted, emit, emit_json, table
+    from porter.report.terminal import colour_wanted, counted, emit, emit_json, table
     from porter.tree import edits, shown
 
     with hold_tree(_start(args.port, args.dir), f"export {args.port}", rebuild=False) as held:
@@ -42,10 +42,9 @@ def run(args: argparse.Namespace) -> int:
         if not args.check:
             tree = refresh(held.tree)
             anchor(tree)
-        if uncommitted := [e for e in edits(held.tree, untracked=False)]:
-            notes.append(
-                f"{shown(held.tree.folder)}: {len(uncommitted)} edits not committed stay out"
-            )
+        if uncommitted := edits(held.tree, untracked=False):
+            many = counted(len(uncommitted), "edited file")
+            notes.append(f"{shown(held.tree.folder)}: {many} not committed, so not exported")
     report_notes(tuple(notes))
     if args.json:
         emit_json([{"patch": each.name, "status": each.what} for each in done])
