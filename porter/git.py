@@ -128,6 +128,7 @@ def run_git(
         raise KeyboardInterrupt
     answer = Answer(process.returncode, out, err.decode(errors="replace"))
     if check and answer.status != 0:
-        verb = next((str(a) for a in args if not str(a).startswith("-")), "git")
+        words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]
+        verb = next((word for word in words if not word.startswith("-")), "git")
         raise GitFailed(f"{cwd}: git {verb}: {first_error(answer.err)}", answer)
     return answer

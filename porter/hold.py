@@ -23,10 +23,11 @@ class Held:
 
 
 @contextmanager
-def hold_tree(start: Path | None, what: str) -> Iterator[Held]:
+def hold_tree(start: Path | None, what: str, *, rebuild: bool = True) -> Iterator[Held]:
     """Hold the tree around ``start`` for the command ``what``.
 
-    Levels are rebuilt when the series changed, or when the store they borrow from is gone.
+    Levels are rebuilt when the series changed (unless ``rebuild`` is False), or when the store they
+    borrow from is gone.
     """
     tree = find_tree(start)
     with TreeLock(tree.state_dir, what) as lock:
@@ -37,7 +38,7 @@ def hold_tree(start: Path | None, what: str) -> Iterator[Held]:
             notes.append("the store was gone: fetched the upstream again")
         if (settled := settle(tree, lock.fd)) is not None:
             notes.append(str(settled))
-        if series_changed(tree):
+        if rebuild and series_changed(tree):
             tree = _refreshed(tree)
             notes.append("the series had changed: levels rebuilt")
         yield Held(tree, lock, tuple(notes))

@@ -6,7 +6,6 @@ by building the levels in memory when the store already holds the upstream.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +116,4 @@ def _built(root: Path, pin: Pin, series: Series) -> tuple[TreeLevel, ...]:
             upstream.close()
     except PorterError:
         return ()
-    return tuple(
-        TreeLevel(lv.number, lv.name, lv.commit, lv.tree, files=tuple(map(os.fsdecode, lv.files)))
-        for lv in levels
-    )
+    return tuple(TreeLevel(level.number, level.name, level.commit, level.tree) for level in levels)

@@ -84,6 +84,10 @@ class Built:
     fingerprint: str
 
     def tree_levels(self) -> tuple[TreeLevel, ...]:
+        """Return the levels as a tree remembers them."""
+        listing = self.upstream.listing()
+        touched = sorted({path for level in self.levels for path in level.files})
+        base = {path: listing[path].oid if path in listing else None for path in touched}
         return tuple(
             TreeLevel(
                 level.number,
@@ -91,7 +95,7 @@ class Built:
                 level.commit,
                 level.tree,
                 level.patch.header.subject if level.patch else "",
-                tuple(os.fsdecode(path) for path in level.files),
+                {os.fsdecode(path): oid for path, oid in (level.files or base).items()},
             )
             for level in self.levels
         )
@@ -225,16 +229,22 @@ def _write_levels(tree: Tree, built: Built) -> None:
     """Give the tree its own copy of the levels' objects, and a ref for each.
 
     Its own, because the store's collection knows of pins only: a tree must not lose the level it is
-    at when the series moves on.
+    at when the series moves on. Level 0 and its folders come as what git calls a promisor pack:
+    it tells `git fsck` and `git gc` that files missing here can be had from the upstream.
     """
-    if len(built.levels) > 1:
-        ends = f"{built.levels[-1].commit}\n^{built.levels[0].commit}\n"
-        pack = tree.git_dir / "objects" / "pack" / "pack"
-        tree.git(
-            *("pack-objects", "--revs", "--missing=allow-any", "--delta-base-offset", "-q", pack),
-            stdin=ends.encode(),
-        )
+    base, last = built.levels[0].commit, built.levels[-1].commit
+    if base != last:
+        _copy(tree, f"{last}\n^{base}\n", "--missing=allow-any")
+    if built.pin.url is not None:
+        _copy(tree, f"{base}\n", "--filter=blob:none", promisor=True)
     _write_level_refs(tree)
+
+
+def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:
+    """Copy objects that the tree borrows into a pack of its own."""
+    form = ("pack-objects", "--revs", "--delta-base-offset", "-q", "--stdout", option)
+    pack = tree.git(*form, stdin=revisions.encode()).out
+    tree.git("index-pack", "--stdin", *(["--promisor"] if promisor else []), stdin=pack)
 
 
 def _write_level_refs(tree: Tree) -> None:

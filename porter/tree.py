@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,18 @@ _HEX = re.compile(r"[0-9a-f]{40}\Z")
 
 @dataclass(frozen=True, slots=True)
 class TreeLevel:
-    """What a tree remembers of a level. ``files`` are the paths its patch touches."""
+    """What a tree remembers of a level.
+
+    ``files`` are the paths its patch touches, with their blob ids (None: deleted); for level 0 all
+    paths that any patch touches. So which files differ between two levels is known without git.
+    """
 
     number: int
     name: str
     commit: Oid
     tree: Oid
     subject: str = ""
-    files: tuple[str, ...] = ()
+    files: dict[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.number} ({self.name})"
@@ -139,7 +143,7 @@ def tree_git(
 
 
 def shown(path: Path) -> str:
-    """Return ``path`` as the user would type it: relative to here where it lies below, else whole."""
+    """Return ``path`` as the user would type it: relative to here if it lies below, else whole."""
     text = str(path)
     try:
         relative = os.path.relpath(path)
@@ -180,7 +184,7 @@ def write_record(state_dir: Path, record: Record) -> None:
 
 
 def _level(value: dict[str, Any]) -> TreeLevel:
-    return TreeLevel(**{**value, "files": tuple(value["files"])})
+    return TreeLevel(**value)
 
 
 def read_record(state_dir: Path) -> Record | None:
@@ -332,7 +336,20 @@ def pick_level(tree: Tree, text: str) -> TreeLevel:
     return find_level(tree.record.levels, text)
 
 
-def touched_between(levels: Iterable[TreeLevel], one: int, other: int) -> list[str]:
-    """Return the paths that the patches between levels number ``one`` and ``other`` touch."""
-    low, high = sorted((one, other))
-    return sorted({path for level in levels if low < level.number <= high for path in level.files})
+def files_at(levels: Sequence[TreeLevel], number: int) -> dict[str, str | None]:
+    """Return path -> blob id (None: absent) at a level, for every path that any patch touches."""
+    found: dict[str, str | None] = {}
+    for level in levels[: number + 1]:
+        found.update(level.files)
+    return found
+
+
+def files_between(
+    levels: Sequence[TreeLevel], one: int, other: int
+) -> dict[str, tuple[str | None, str | None]]:
+    """Return what differs between levels number ``one`` and ``other``: path -> (old id, new id).
+
+    A path whose mode alone differs is not among them.
+    """
+    old, new = files_at(levels, one), files_at(levels, other)
+    return {path: (old[path], new[path]) for path in sorted(old) if old[path] != new[path]}

@@ -7,7 +7,7 @@ import sys
 from porter.hold import Held
 from porter.move import Moved
 from porter.report.terminal import colour_wanted, counted, emit, listed, paint, readable
-from porter.tree import TreeLevel, touched_between
+from porter.tree import TreeLevel, files_between
 
 
 def level_line(level: TreeLevel, last: int, colour: bool) -> str:
@@ -31,7 +31,7 @@ def report_move(held: Held, moved: Moved) -> None:
     if start.commit == target.commit:
         line += " (already there)"
     elif start.level is not None and not start.former and start.ahead == 0:
-        files = touched_between(levels, start.level.number, target.number)
+        files = files_between(levels, start.level.number, target.number)
         line += f" ({counted(len(files), 'file')})"
     lines = [line]
     if moved.carried:
