@@ -83,7 +83,7 @@ def environment_key(requirements: Requirements, layer: Layer) -> str:
 
 
 def ensure_environment(
-    requirements: Requirements, layer: Layer, environments: Path, say: Say
+    requirements: Requirements, layer: Layer, environments: Path, say: Say, progress: Say
 ) -> Environment:
     """Return the environment, built under a lock if it is not there or is broken.
 
@@ -91,7 +91,8 @@ def ensure_environment(
     in one step: a build that was killed, even one whose pip lives on, is never taken for a finished
     one.
 
-    Raises EnvironmentFailed with pip's own words.
+    ``say`` hears what is worth a line in a log, ``progress`` what pip does now. Raises
+    EnvironmentFailed with pip's own words.
     """
     key = environment_key(requirements, layer)
     home = environments / f"{requirements.name}-{key[:16]}"
@@ -111,7 +112,7 @@ def ensure_environment(
             return ready
         if why:
             say(f"environment {requirements.name}: {why}; building it again")
-        return _build(requirements, layer, home, key, say)
+        return _build(requirements, layer, home, key, say, progress)
     finally:
         lock.release()
 
@@ -138,7 +139,9 @@ def _load(home: Path, key: str, layer: Layer) -> tuple[Environment | None, str]:
     return Environment(home.name.rpartition("-")[0], key, python, packages, pip_check), ""
 
 
-def _build(requirements: Requirements, layer: Layer, home: Path, key: str, say: Say) -> Environment:
+def _build(
+    requirements: Requirements, layer: Layer, home: Path, key: str, say: Say, progress: Say
+) -> Environment:
     for old in home.glob("build-*"):
         shutil.rmtree(old, ignore_errors=True)  # nobody's: a finished one would have been used
     say(f"building the environment {requirements.name} (once)")
@@ -151,7 +154,7 @@ def _build(requirements: Requirements, layer: Layer, home: Path, key: str, say: 
         folders = write_layer(layer, build / "layer")
         lines = [*(str(folder) for folder in folders), *map(_stub_line, requirements.stubs)]
         (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        pip_check = _install(requirements, layer, build, say)
+        pip_check = _install(requirements, layer, build, progress)
         python = build / "venv" / "bin" / "python"
         if told := _import_probe(python, layer):
             raise EnvironmentFailed(f"environment {requirements.name}: {told}")
@@ -170,7 +173,7 @@ def _build(requirements: Requirements, layer: Layer, home: Path, key: str, say: 
     return Environment(requirements.name, key, python, packages, pip_check)
 
 
-def _install(requirements: Requirements, layer: Layer, build: Path, say: Say) -> str:
+def _install(requirements: Requirements, layer: Layer, build: Path, progress: Say) -> str:
     """Install what is required; return what `pip check` complains of ("" when it is clean)."""
     if not requirements.lines and not requirements.no_deps:
         return ""
@@ -181,10 +184,12 @@ def _install(requirements: Requirements, layer: Layer, build: Path, say: Say) ->
     wanted = build / "requirements.txt"
     wanted.write_text("\n".join(requirements.lines) + "\n")
     if requirements.lines:
-        _pip(build, requirements.name, say, "install", "-r", str(wanted), "-c", str(constraints))
+        _pip(
+            build, requirements.name, progress, "install", "-r", str(wanted), "-c", str(constraints)
+        )
     if requirements.no_deps:
         lines = [matching_release(line, layer.torch_version) for line in requirements.no_deps]
-        _pip(build, requirements.name, say, "install", "--no-deps", *lines)
+        _pip(build, requirements.name, progress, "install", "--no-deps", *lines)
     try:
         _pip(build, requirements.name, lambda _: None, "check")
     except EnvironmentFailed as error:
@@ -192,7 +197,7 @@ def _install(requirements: Requirements, layer: Layer, build: Path, say: Say) ->
     return ""
 
 
-def _pip(build: Path, name: str, say: Say, verb: str, *arguments: str) -> None:
+def _pip(build: Path, name: str, progress: Say, verb: str, *arguments: str) -> None:
     """Run the running interpreter's pip on the environment, in a process group of its own."""
     command = [sys.executable, "-m", "pip", "--python", str(build / "venv" / "bin" / "python")]
     command += ["--no-input", "--disable-pip-version-check", verb, *arguments]
@@ -217,8 +222,8 @@ def _pip(build: Path, name: str, say: Say, verb: str, *arguments: str) -> None:
             assert process.stdout is not None
             for line in process.stdout:
                 told.append(line.strip())
-                if shown := _progress(line):
-                    say(f"{name}: {shown}")
+                if shown := _shown(line):
+                    progress(f"{name}: {shown}")
             code = process.wait()
         except BaseException:
             with suppress(ProcessLookupError):
@@ -230,7 +235,7 @@ def _pip(build: Path, name: str, say: Say, verb: str, *arguments: str) -> None:
         raise EnvironmentFailed(f"environment {name}: pip {verb} failed: {words or code}")
 
 
-def _progress(line: str) -> str:
+def _shown(line: str) -> str:
     """Return what of a line of pip's is worth showing, or nothing."""
     words = line.split()
     if words[:1] == ["Collecting"] and len(words) > 1:

@@ -30,7 +30,11 @@ class Observer(Protocol):
     """Hears what goes on."""
 
     def say(self, line: str) -> None:
-        """A line about what takes long: an environment being built."""
+        """A line worth keeping: an environment is being built, or built again, and why."""
+        ...
+
+    def progress(self, line: str) -> None:
+        """What pip does now."""
         ...
 
     def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
@@ -87,7 +91,11 @@ class Session:
                 load_requirements(requirements, PINNED) if requirements is not None else TORCH_ALONE
             )
             self._environments[requirements] = ensure_environment(
-                asked, self._layer, self.places.environments, self.observer.say
+                asked,
+                self._layer,
+                self.places.environments,
+                self.observer.say,
+                self.observer.progress,
             )
         return self._environments[requirements]
 

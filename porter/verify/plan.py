@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from porter.errors import BadInput
+from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
-from porter.verify.recipe import Claim, LevelRange, LevelSelection, LoadedRecipe, find_recipes
+from porter.verify.recipe import (
+    Claim,
+    LevelRange,
+    LevelSelection,
+    LoadedRecipe,
+    find_recipes,
+    wrong,
+)
 from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
 
 
@@ -43,11 +50,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A recipe, or a whole port (``recipe`` empty), that cannot run here, and why."""
+    """A recipe, or a whole port (``recipe`` empty), that cannot run here, and why.
+
+    ``fault`` is True when that is no matter of sources: a series that does not apply.
+    """
 
     port: str
     recipe: str
     reason: str
+    fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             levels = trees.levels(port)
         except NotReachable as error:
             unreachable.append(Unreachable(port, "", str(error)))
+            continue
+        except CheckFailed as error:
+            unreachable.append(Unreachable(port, "", str(error), fault=True))
             continue
         try:
             asked = _asked(port, levels, trees, filters)
@@ -144,10 +158,14 @@ def _plan_recipe(
         key = ("claims", index, "levels")
         mine = _select(loaded, key, claim.levels, levels, trees) & run
         if not mine:
-            raise loaded.document.error(key, "a level that the recipe runs", claim.levels)
+            raise wrong(loaded.document, key, "a level that the recipe runs", "none of them")
         if claim.given[0] in ("parity", "equal") and mine == {0} and run != {0}:
-            expected = "a level above upstream (upstream held to itself could not fail)"
-            raise loaded.document.error(key, expected, claim.levels)
+            raise wrong(
+                loaded.document,
+                key,
+                "a level above upstream",
+                "upstream alone, which held to itself could not fail",
+            )
         claim_levels.append(mine)
     chosen = run & asked
     if chosen:
@@ -179,8 +197,7 @@ def _select(
         try:
             return trees.find(loaded.port, str(text)).number
         except BadInput as error:
-            line = loaded.document.line(key)
-            raise BadInput(f"{loaded.path}:{line}: {_dotted(key)}: {error}") from None
+            raise wrong(loaded.document, key, f"a level of {loaded.port}", str(error)) from None
 
     numbers = [level.number for level in levels]
     if selection == "all":
@@ -190,10 +207,6 @@ def _select(
         last = find(selection.last) if selection.last is not None else numbers[-1]
         return frozenset(number for number in numbers if first <= number <= last)
     return frozenset(find(text) for text in selection)
-
-
-def _dotted(key: tuple[str | int, ...]) -> str:
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in key).lstrip(".")
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:

@@ -59,6 +59,7 @@ fail are errors of the recipe, and fail the verification in words.
 from __future__ import annotations
 
 import hashlib
+import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -212,19 +213,13 @@ class LoadedRecipe:
         if self.recipe.environment is None:
             return None
         # Only the text is tidied: a link in the path is followed by the system, as it should be.
-        return Path(_tidy(self.path.parent / self.recipe.environment))
+        return Path(os.path.normpath(self.path.parent / self.recipe.environment))
 
     def inputs_sha256(self) -> str:
         """Return the hash of what of the recipe reaches the probe (claims and texts do not)."""
         recipe = self.recipe
         reaching = [recipe.parameters, recipe.source_roots, recipe.threads]
         return hashlib.sha256(msgspec.json.encode(reaching, order="sorted")).hexdigest()
-
-
-def _tidy(path: Path) -> str:
-    import os.path
-
-    return os.path.normpath(path)
 
 
 def load_recipe(path: Path) -> LoadedRecipe:
@@ -253,9 +248,18 @@ def find_recipes(folder: Path) -> list[LoadedRecipe]:
     return [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
 
 
+def wrong(
+    document: Document[Recipe], key: Sequence[str | int], expected: str, found: str
+) -> BadInput:
+    """Return the one-line error for ``key``, with what was found in words of one's own."""
+    dotted = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in key).lstrip(".")
+    where = f"{document.path}:{document.line(key)}: {dotted}"
+    return BadInput(f"{where}: expected {expected}, found {found}")
+
+
 def _several(document: Document[Recipe], name: str, values: Sequence[object]) -> None:
     if not values:
-        raise document.error((name,), "at least one", "none")
+        raise wrong(document, (name,), "at least one", "none")
     if name == "claims":
         return
     for index, value in enumerate(values):
@@ -267,10 +271,7 @@ def _check_claim(document: Document[Recipe], index: int, claim: Claim) -> None:
     key = ("claims", index)
     if len(claim.given) != 1:
         found = " and ".join(claim.given) or "none"
-        raise BadInput(
-            f"{document.path}:{document.line(key)}: claims[{index}]: expected exactly one of "
-            f"{', '.join(KINDS)}, found {found}"
-        )
+        raise wrong(document, key, f"exactly one of {', '.join(KINDS)}", found)
     kind = claim.kind
     if isinstance(kind, Parity) and not kind.reason.strip():
         for name, usual in (("factor", FACTOR), ("ulps", FLOOR_ULPS)):
@@ -288,13 +289,13 @@ def _check_claim(document: Document[Recipe], index: int, claim: Claim) -> None:
             expected = f"a dtype that the recipe runs ({', '.join(run)})"
             raise document.error((*key, "dtypes", number), expected, dtype)
     if claim.dtypes == ():
-        raise document.error((*key, "dtypes"), "at least one", "none")
+        raise wrong(document, (*key, "dtypes"), "at least one", "none")
 
 
 def _check_levels(
     document: Document[Recipe], key: tuple[str | int, ...], selection: LevelSelection
 ) -> None:
     if isinstance(selection, LevelRange) and selection.first is None and selection.last is None:
-        raise document.error(key, "`from`, `to` or both", "neither")
+        raise wrong(document, key, "`from`, `to` or both", "neither")
     if selection == ():
-        raise document.error(key, "at least one level", "none")
+        raise wrong(document, key, "at least one level", "none")
