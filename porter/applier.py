@@ -6,7 +6,7 @@ because the line a hunk names is the first place git tries. Everything else rais
 :class:`NotStrict` and is git's to decide (:mod:`porter.gitapply`), so the two together equal ``git
 apply --index``.
 
-Bump ``APPLIER_VERSION`` when any result could change: it is part of the memo's key.
+Bump ``porter.memo.APPLIER_VERSION`` when any result could change: it is part of a memo's key.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from porter.diff import Diff, FilePatch, Hunk
 from porter.objects import MODE_EXEC, MODE_FILE, Entry, Oid, blob_id
 from porter.treeedit import PathConflict, TreeEdit
-
-APPLIER_VERSION = 1
 
 ReadBlob = Callable[[Oid], "bytes | None"]
 """Returns a blob's content; None when no source covers it."""

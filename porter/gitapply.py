@@ -15,7 +15,6 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from porter.applier import Change
 from porter.diff import Diff
@@ -45,15 +44,8 @@ class Scratch:
         self._folder: Path | None = None
         self._put: set[Oid] = set()
 
-    def __enter__(self) -> Scratch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove the repository."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -81,6 +73,11 @@ class Scratch:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
             self._put.add(name)
+
+    def forget_index(self) -> None:
+        """Start from no index: git crashes on some broken patches and leaves a lock behind."""
+        for name in ("index", "index.lock"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def git(self, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
         """Run git here: (status, stdout, stderr). With ``check``, a failure is a PorterError."""
@@ -122,12 +119,13 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
     refuses: a file that replaces a folder, or the other way round, without the patch deleting what
     was there.
     """
+    scratch.forget_index()
     scratch.git("read-tree", parent)
     code, _, told = scratch.git(
         "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False
     )
     if code:
-        raise GitRefused(told)
+        raise GitRefused(told or f"git apply ended with status {code}")
     tree = scratch.git("write-tree", "--missing-ok")[1].decode().strip()
     listing = scratch.git("diff-tree", "-r", "-z", "--no-renames", parent, tree)[1]
     changes = list(_read_changes(listing))

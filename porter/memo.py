@@ -14,10 +14,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.applier import APPLIER_VERSION
 from porter.objects import Oid, oid
 from porter.places import cache_dir
 from porter.quoting import read_path, show_path
+
+APPLIER_VERSION = 1
+"""Bump it when the result of applying any patch could change."""
 
 
 @dataclass(frozen=True, slots=True)

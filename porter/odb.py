@@ -29,6 +29,7 @@ from porter.objects import Entry, Oid, decode_tree, hash_object
 
 # Requests in flight: 41 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
 _CHUNK = 500
+WRITTEN = "porter-written"  # touched by every write
 _PACK_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 
 
@@ -202,6 +203,7 @@ class Odb:
         batch = {hash_object(kind, body): (kind, body) for kind, body in objects}
         present = self.has(batch)
         pack = encode_pack([item for oid, item in batch.items() if oid not in present])
+        (self.git_dir / WRITTEN).touch()  # gc leaves alone what was just written, or found here
         if pack is not None:
             index_pack(self.git_dir, pack)
 

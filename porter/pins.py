@@ -236,7 +236,7 @@ def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
             key, f"'url' and 'commit', or 'sdist' (no {missing!r} here)", "neither"
         )
     if entry.sdist is not None and (entry.url or entry.commit):
-        raise document.error(key, "'url' and 'commit', or 'sdist'", "both")
+        raise document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True)
     alternates: list[Sdist | GitSource] = []
     for index, other in enumerate(entry.alternates):
         at = (*key, "alternates", index)
@@ -245,7 +245,9 @@ def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
         elif other.sdist is None and other.url and other.commit:
             alternates.append(GitSource(other.url, Oid(other.commit)))
         else:
-            raise document.error(at, "either 'sdist', or 'url' and 'commit'", "another combination")
+            raise document.error(
+                at, "either 'sdist', or 'url' and 'commit'", "another combination", words=True
+            )
     pin = Pin(
         name=name,
         tree=Oid(entry.tree),

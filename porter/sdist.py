@@ -163,6 +163,7 @@ def _download(sdist: Sdist, folder: Path) -> Path:
         "PORTER_SDIST": f"{sdist.name}=={sdist.version}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    env.setdefault("PIP_RETRIES", "2")  # other sources wait behind this one
     done = subprocess.run(
         command,
         capture_output=True,

@@ -36,6 +36,10 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
 )
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in "str int float bool null timestamp merge value seq map".split()
+}
 _CONTAINERS = (shapes.ListType, shapes.VarTupleType, shapes.SetType, shapes.FrozenSetType)
 
 
@@ -54,9 +58,15 @@ class Document(Generic[T]):
             at = at[:-1]
         return self.lines.get(at, 1)
 
-    def error(self, key: Sequence[Key], expected: str, found: object) -> BadInput:
-        """Return the one-line error for a rule that the types could not express."""
-        return _error(self.path, self.line(key), tuple(key), expected, _shown(found))
+    def error(
+        self, key: Sequence[Key], expected: str, found: object, *, words: bool = False
+    ) -> BadInput:
+        """Return the one-line error for a rule that the types could not express.
+
+        ``found`` is shown as a value, or with ``words`` as it stands.
+        """
+        shown = str(found) if words else _shown(found)
+        return _error(self.path, self.line(key), tuple(key), expected, shown)
 
 
 def load(path: Path, shape: type[T]) -> Document[T]:
@@ -132,12 +142,12 @@ class _Walk:
         self.count += 1
         if self.count > _NODE_LIMIT:
             raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
-        said = ""
-        while isinstance(shape, shapes.Metadata):
-            said = said or (shape.extra_json_schema or {}).get("description", "")
-            shape = shape.type
+        if node.tag not in _PLAIN_TAGS:
+            raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
+        shape, said = _unwrapped(shape)
         if isinstance(shape, shapes.UnionType):
-            shape = self._branch(node, shape)
+            shape, inner = _unwrapped(_branch(node, shape))
+            said = said or inner
         if isinstance(shape, shapes.StructType):
             return self._struct(node, shape, key)
         if isinstance(shape, shapes.DictType):
@@ -145,31 +155,6 @@ class _Walk:
         if isinstance(shape, _CONTAINERS):
             return self._sequence(node, shape, key, said)
         return self._leaf(node, shape, key, said)
-
-    def _branch(self, node: Any, union: shapes.UnionType) -> shapes.Type:
-        """Choose the member of a union by the node's kind; leaves stay a union for msgspec."""
-
-        def bare(shape: shapes.Type) -> shapes.Type:
-            while isinstance(shape, shapes.Metadata):
-                shape = shape.type
-            return shape
-
-        mappings = (shapes.StructType, shapes.DictType)
-        if isinstance(node, yaml.MappingNode):
-            fits = [s for s in union.types if isinstance(bare(s), mappings)]
-        elif isinstance(node, yaml.SequenceNode):
-            fits = [s for s in union.types if isinstance(bare(s), _CONTAINERS)]
-        else:
-            fits = [s for s in union.types if not isinstance(bare(s), (*mappings, *_CONTAINERS))]
-            if fits == [s for s in union.types if isinstance(s, shapes.NoneType)] and len(
-                fits
-            ) < len(union.types):
-                value = _scalar(node)
-                if value is not None:
-                    fits = [s for s in union.types if not isinstance(s, shapes.NoneType)]
-        if len(fits) == 1:
-            return bare(fits[0]) if not isinstance(fits[0], shapes.Metadata) else fits[0]
-        return shapes.UnionType(tuple(fits)) if fits else union.types[0]
 
     def _mapping(self, node: Any, key: tuple[Key, ...]) -> list[tuple[str, Any, Any]]:
         rows: list[tuple[str, Any, Any]] = []
@@ -247,13 +232,37 @@ class _Walk:
     def _plain(self, node: Any, key: tuple[Key, ...]) -> Any:
         """The node as plain Python values (for keys of any type)."""
         if isinstance(node, yaml.ScalarNode):
-            if not node.tag.startswith("tag:yaml.org,2002:"):
-                raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
             return _scalar(node)
         anything = shapes.AnyType()
         if isinstance(node, yaml.SequenceNode):
             return [self.convert(item, anything, (*key, i)) for i, item in enumerate(node.value)]
         return {n: self.convert(v, anything, (*key, n)) for n, _, v in self._mapping(node, key)}
+
+
+def _unwrapped(shape: shapes.Type) -> tuple[shapes.Type, str]:
+    """A type without its annotations, and the description among them."""
+    said = ""
+    while isinstance(shape, shapes.Metadata):
+        said = said or (shape.extra_json_schema or {}).get("description", "")
+        shape = shape.type
+    return shape, said
+
+
+def _branch(node: Any, union: shapes.UnionType) -> shapes.Type:
+    """Choose the member of a union by the node's kind; several leaves stay a union for msgspec."""
+    mappings = (shapes.StructType, shapes.DictType)
+    kinds = [(member, _unwrapped(member)[0]) for member in union.types]
+    if isinstance(node, yaml.MappingNode):
+        fits = [member for member, bare in kinds if isinstance(bare, mappings)]
+    elif isinstance(node, yaml.SequenceNode):
+        fits = [member for member, bare in kinds if isinstance(bare, _CONTAINERS)]
+    else:
+        nothing = _scalar(node) is None
+        leaves = [(m, bare) for m, bare in kinds if not isinstance(bare, mappings + _CONTAINERS)]
+        fits = [m for m, bare in leaves if isinstance(bare, shapes.NoneType) == nothing]
+    if not fits:
+        return next(m for m, bare in kinds if not isinstance(bare, shapes.NoneType))
+    return fits[0] if len(fits) == 1 else shapes.UnionType(tuple(fits))
 
 
 def _scalar(node: Any) -> Any:

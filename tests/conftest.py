@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from porter.store import Upstream
 
 PROJECT = Path(__file__).resolve().parent.parent
+_LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
 _IDENTITY = {
     f"GIT_{role}_{key}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -30,9 +31,7 @@ _IDENTITY = {
 
 
 @pytest.fixture(autouse=True)
-def sealed(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[None]:
+def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Fix identity, dates, language and terminal; unless ``upstream``, forbid the network too."""
     reaches_out = request.node.get_closest_marker("upstream") is not None
     dropped = ("GIT_", "PORTER_") if reaches_out else ("GIT_", "PORTER_", "PIP_", "XDG_")
@@ -64,13 +63,11 @@ def sealed(
         }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    yield
 
 
 def _lasting_cache(config: pytest.Config) -> Path:
-    own = os.environ.get("PORTER_TEST_CACHE")
-    if own:
-        return Path(own)
+    if _LASTING_CACHE:
+        return Path(_LASTING_CACHE)
     cache = config.cache
     assert cache is not None
     return cache.mkdir("upstreams")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 
 FILE, EXEC, LINK = 0o100644, 0o100755, 0o120000
@@ -23,7 +21,7 @@ def paths() -> st.SearchStrategy[bytes]:
 
 @st.composite
 def texts(draw: st.DrawFn) -> bytes:
-    """Lines from a small alphabet (so that hunks are ambiguous), LF or CRLF, last newline or not."""
+    """Lines from a small alphabet (hunks become ambiguous), LF or CRLF, last newline or not."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.sampled_from((b"", b"\n", b"\0\1binary\n", b"one\0\n" * 9, b"no newline")))
     lines = draw(st.lists(st.sampled_from(LINES), max_size=draw(st.sampled_from((3, 12, 40)))))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
-from porter.objects import Oid, blob_id, encode_commit, hash_object
+from porter.objects import Entry, Oid, blob_id, encode_commit, hash_object
 from porter.objects import Signature as Who
 from porter.odb import Odb
+from porter.pins import tree_objects
 
 WHO = Who("Ada Porter", "ada@example.org", 1700000000, "+0100")
-EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 
 
 def git(folder: Path, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
@@ -52,7 +53,9 @@ class PlainUpstream:
         self.odb = Odb(self.git_dir)
         body = encode_commit(self.pin.tree, [], WHO, WHO, "upstream\n")
         self.commit = hash_object("commit", body)
-        self.odb.write([("commit", body)])
+        path = self.git_dir / "objects" / self.commit[:2] / self.commit[2:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(zlib.compress(b"commit %d\0" % len(body) + body))
 
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         wanted = list(oids)
@@ -63,24 +66,13 @@ class PlainUpstream:
 
 def write_tree(repository: Path, tree: Mapping[bytes, tuple[int, bytes]]) -> Oid:
     """Store a whole tree and return its id."""
-    index = {"GIT_INDEX_FILE": str(repository / "tmp-index")}
-    rows = []
-    for path, (mode, content) in sorted(tree.items()):
-        oid = blob_id(content)
-        folder = repository / ".git" / "objects" / oid[:2]
-        if not (folder / oid[2:]).exists():
-            git(repository, "hash-object", "-w", "--no-filters", "--stdin", data=content)
-        rows.append(b"%o %s\t%s\0" % (mode, oid.encode(), path))
-    (repository / "tmp-index").unlink(missing_ok=True)
-    env = os.environ | index
-    subprocess.run(
-        ["git", "update-index", "-z", "--index-info"],
-        cwd=repository, input=b"".join(rows), check=True, env=env,
-    )  # fmt: skip
-    done = subprocess.run(
-        ["git", "write-tree"], cwd=repository, capture_output=True, check=True, env=env
-    )
-    return Oid(done.stdout.decode().strip())
-
-
-__all__ = ["EMPTY_TREE", "WHO", "PlainPin", "PlainUpstream", "git", "write_tree"]
+    entries = {path: Entry(mode, blob_id(content)) for path, (mode, content) in tree.items()}
+    objects = [("blob", content) for _, content in tree.values()]
+    made = tree_objects(entries)
+    for kind, body in [*objects, *(("tree", body) for _, body in made.values())]:
+        oid = hash_object(kind, body)
+        path = repository / ".git" / "objects" / oid[:2] / oid[2:]
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
+    return made[b""][0]
