@@ -102,6 +102,8 @@ def sealed_environment(git_dir: Path) -> dict[str, str]:
     return env | {
         "GIT_DIR": str(git_dir),
         "GIT_INDEX_FILE": str(git_dir / "index"),
+        "HOME": str(git_dir),  # git before 2.32 does not know GIT_CONFIG_GLOBAL
+        "XDG_CONFIG_HOME": str(git_dir),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ATTR_NOSYSTEM": "1",
