@@ -1,7 +1,7 @@
-"""The floor under building levels: the barest applier that gives the right trees for good patches.
+"""The floor under building levels: the barest applier that is right for good patches.
 
-It believes everything a patch says. What porter's own applier takes longer is what it costs to look:
-at names, modes, old ids, anchors, every context line, everything git would read otherwise.
+It believes everything a patch says. What porter's own applier takes longer is what it costs to
+look: at names, modes, old ids, anchors, every context line, everything git would read otherwise.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python bench/levels.py [--quick]
 
-Floors. *hash-only*: the barest in-process applier (``bench/bare.py``): one ``git cat-file --batch``,
-hunks spliced in where they say without a look at names, modes, headers or context, and every tree
+Floors. *hash-only*: the barest in-process applier (``bench/bare.py``): one ``git cat-file
+--batch``, hunks spliced in where they say without a look at names, modes, headers or context, and every tree
 hashed. *known*: even less, the objects are known beforehand and only read and hashed. *one pack*:
 the known objects compressed and stored through one ``git index-pack``. *git am*: the series on a
 disk checkout, the checkout itself not counted.
@@ -244,10 +244,9 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
 
     (memo,) = timed(repeats, recall)
     am = min(git_am(case, upstream.commit) for _ in range(4))
-    return {
-        "ids": own_ids, "hash-only": hash_only, "known": known, "stored": own_stored, "one pack": one_pack,
-        "memo": memo, "git am": am,
-    }  # fmt: skip
+    names = ("ids", "hash-only", "known", "stored", "one pack", "memo", "git am")
+    times = (own_ids, hash_only, known, own_stored, one_pack, memo, am)
+    return dict(zip(names, times, strict=True))
 
 
 def main() -> int:
@@ -268,8 +267,8 @@ def main() -> int:
         ids_ratio, pack_ratio = ms["ids"] / ms["hash-only"], ms["stored"] / ms["one pack"]
         am_ratio = ms["git am"] / ms["ids"]
         print(
-            f"{files:5} {patches:7} | {ms['ids']:5.1f} {ms['hash-only']:6.1f} {ids_ratio:4.1f}x {ms['known']:6.1f} "
-            f"| {ms['stored']:6.1f} {ms['one pack']:6.1f} {pack_ratio:4.1f}x | {ms['memo']:4.1f} "
+            f"{files:5} {patches:7} | {ms['ids']:5.1f} {ms['hash-only']:6.1f} {ids_ratio:4.1f}x "
+            f"{ms['known']:6.1f} | {ms['stored']:6.1f} {ms['one pack']:6.1f} {pack_ratio:4.1f}x | {ms['memo']:4.1f} "
             f"| {ms['git am']:6.0f} {am_ratio:5.1f}x"
         )
         if (files, patches) == (800, 20):
