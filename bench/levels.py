@@ -105,6 +105,7 @@ class Case:
         random.seed(1)
         self.work.mkdir(parents=True)
         self.git("init", "-q")
+        self.git("config", "gc.auto", "0")
         names = [f"p{n % 8}/q{n % 40}/f{n}.py" for n in range(self.files)]
         for name in names:
             path = self.work / name
@@ -114,7 +115,7 @@ class Case:
         self.git("commit", "-qm", "upstream")
         base = self.git("rev-parse", "HEAD").decode().strip()
         tree = self.git("rev-parse", "HEAD^{tree}").decode().strip()
-        self.git("gc", "-q")
+        self.git("repack", "-adq")
         self.git("clone", "-q", "--bare", str(self.work), str(self.bare))
         self._write_patches(names)
         self.git("checkout", "-q", "--detach", base)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from porter.build import Builder
 from porter.objects import Oid
 from porter.series import Patch, read_patch
-from tests.generated_trees import Tree, edits, exports, spoiled, trees
+from tests.generated_trees import EXAMPLES, Tree, edits, exports, spoiled, trees
 from tests.plain_upstream import PlainPin, PlainUpstream, git, write_tree
 
 _SLOW = settings(
-    max_examples=150,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -106,7 +106,7 @@ def test_a_spoiled_patch_is_applied_or_refused_as_git_does(
     check_one(bench, before, raw)
 
 
-@settings(_SLOW, max_examples=40)
+@settings(_SLOW, max_examples=EXAMPLES // 3 + 1)
 @given(data=st.data())
 def test_a_series_gives_the_trees_that_git_gives_one_after_another(
     bench: Bench, data: st.DataObject
