@@ -190,8 +190,8 @@ def request():
     while (size := int(inp.read(4) or b"0", 16)) != 0:
         lines.append(inp.read(size - 4) if size > 4 else b"")
     return lines
-for text in (b"version 2\\n", b"agent=liar\\n", b"fetch=shallow filter\\n", b"object-format=sha1\\n"):
-    line(text)
+for text in (b"version 2", b"agent=liar", b"fetch=shallow filter", b"object-format=sha1"):
+    line(text + b"\\n")
 out.write(b"0000"); out.flush()
 request()
 pack = subprocess.run(["git", "--git-dir={other}", "pack-objects", "--stdout", "--revs", "-q"],
