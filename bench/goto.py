@@ -2,10 +2,10 @@
 
     python bench/goto.py [FILES] [PATCHES]
 
-A project of FILES (800) files and PATCHES (20) patches is made in a temporary folder, and its tree is
-moved between level 0 and the last. Compared are best times, taken in turns: `porter goto`, `git
-checkout --detach` in the same tree, and porter's bare start-up (`porter --version`). Bound: goto is at
-most 1.2x checkout plus start-up.
+A project of FILES (800) files and PATCHES (20) patches is made in a temporary folder, and its tree
+is moved between level 0 and the last. Compared are best times, taken in turns: `porter goto`, `git
+checkout --detach` in the same tree, and porter's bare start-up (`porter --version`). Bound: goto is
+at most 1.2x checkout plus start-up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUNS = 15
 BOUND = 1.2
 
 
-def make_project(top: Path, files: int, patches: int) -> Path:
+def make_project(top: Path, files: int) -> Path:
     """Make upstream, pins, an empty series and a tree, then the series by exporting commits."""
     work = top / "upstream"
     work.mkdir()
@@ -59,7 +59,7 @@ def add_patches(tree: Path, files: int, patches: int) -> None:
 
 def best(rounds: dict[str, list[list[str]]], env: dict[str, str]) -> dict[str, float]:
     took = dict.fromkeys(rounds, float("inf"))
-    for run in range(RUNS):
+    for _ in range(RUNS):
         for name, (there, back) in rounds.items():
             start = time.perf_counter()
             for command in (there, back):
@@ -72,9 +72,11 @@ def main() -> int:
     files, patches = (int(arg) for arg in (*sys.argv[1:3], *("800", "20")[len(sys.argv) - 1 :]))
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
-        root, tree = make_project(top, files, patches), top / "tree"
+        root, tree = make_project(top, files), top / "tree"
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PORTER_ROOT": str(root)}
         env |= {"PORTER_CACHE": str(top / "cache"), "GIT_CONFIG_NOSYSTEM": "1"}
+        env["PYTHONPYCACHEPREFIX"] = str(top / "pyc")  # as installed: byte-compiled
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         porter = [sys.executable, "-m", "porter"]
         subprocess.run([*porter, "apply", "big", str(tree)], env=env, check=True)
         add_patches(tree, files, patches)

@@ -34,7 +34,9 @@ FORM = (
 )
 
 
-def tree_difference(start: Path | None, a: str | None, b: str | None, stat: int | None) -> bytes:
+def tree_difference(
+    start: Path | str | None, a: str | None, b: str | None, stat: int | None
+) -> bytes:
     """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
     tree = find_tree(start)
     levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]

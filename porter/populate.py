@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, SourceUnavailable
+from porter.gitargs import REMOTE
 from porter.journal import settle
 from porter.levels import Level, build_levels
 from porter.move import checkout_first, move
@@ -21,17 +22,16 @@ from porter.pins import Pin, Pins, load_pins
 from porter.places import patches_dir
 from porter.series import load_series
 from porter.sparse import sparse_patterns
+from porter.stamp import series_stamp
 from porter.store import Coverage, Upstream, fetch, open_upstream
 from porter.tree import (
     LEVEL_REFS,
-    REMOTE,
     Record,
     Tree,
     TreeLevel,
     open_tree,
     position,
     remember,
-    series_fingerprint,
     shown,
     tree_git,
     tree_root,
@@ -105,7 +105,7 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
     """Fetch what ``port`` wants and build its levels into the store."""
     pins = load_pins(root)
     pin = pins.port(port)
-    fingerprint = series_fingerprint(root, port)
+    fingerprint = series_stamp(str(root), port)
     if pin not in pins.ports():
         where = patches_dir(root, port) / "series"
         raise BadInput(f"{port}: a pin, but no port: no {where}; `porter list` names the ports")
