@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from porter.gitargs import CHECKOUT, git_command, git_environment, tree_arguments
 from porter.interrupts import interrupts_deferred
+from porter.lockline import holder_line
 from porter.stamp import series_stamp
 
 TYPE_CHECKING = False
@@ -70,8 +71,7 @@ def swift_move(folder: str | None, choose: Choose, what: str) -> bool:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()}: porter {what}".encode(), 0)
+        os.pwrite(lock, holder_line(what), 0)
         line = _move(top, choose, what, lock)
     except (OSError, ValueError, KeyError, TypeError):
         return False
