@@ -158,7 +158,7 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
             f" ({listed_paths(standing)}); move them away first"
         )
     answer = _checkout(tree, lock, None, target, what)
-    if answer.status != 0:
+    if answer.status != 0:  # an unfinished tree is taken away, or settled by the next attempt
         raise PorterError(f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}")
 
 
@@ -171,7 +171,7 @@ def _checkout(
         answer = tree.git(*CHECKOUT, after, check=False, lock=lock.fd)
         if answer.status == 0:
             end_move(tree)
-        else:
+        elif start is not None:
             _settle_after(tree, lock, answer)
     return answer
 

@@ -65,6 +65,20 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
     return ", ".join([*names[:limit], *more])
 
 
+def flow(text: str, indent: int = 0, width: int | None = None) -> list[str]:
+    """Return ``text`` in lines that fit the screen; those after the first are indented 2 more."""
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        width or screen_width(),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def plain(text: str) -> str:
     """Return ``text`` without control characters: what a patch says must not steer a terminal."""
     return "".join(c for c in text if c.isprintable() or c in "\n\t")
