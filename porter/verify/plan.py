@@ -159,14 +159,13 @@ def _plan_recipe(
         mine = _select(loaded, key, claim.levels, levels, trees) & run
         if not mine:
             raise wrong(loaded.document, key, "a level that the recipe runs", "none of them")
-        if claim.given[0] in ("parity", "equal") and mine == {0} and run != {0}:
-            raise wrong(
-                loaded.document,
-                key,
-                "a level above upstream",
-                "upstream alone, which held to itself could not fail",
-            )
         claim_levels.append(mine)
+    if len(levels) > 1 and all(
+        mine == {0} and claim.given[0] in ("parity", "equal")
+        for mine, claim in zip(claim_levels, recipe.claims, strict=True)
+    ):
+        told = "only upstream held to itself, which could not fail"
+        raise wrong(loaded.document, ("claims",), "a claim on a level above upstream", told)
     chosen = run & asked
     if chosen:
         for level in levels:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
+from porter.gitfetch import Progress
 from porter.levels import Level, build_levels, find_level
 from porter.pins import Pins, load_pins
 from porter.series import load_series
@@ -19,6 +20,7 @@ class UpstreamTrees:
     """Every port's levels, built once; folders come from the cache's shared read-only trees."""
 
     def __init__(self, root: Path, pins: Pins) -> None:
+        self.progress: Progress | None = None
         self._root = root
         self._pins = pins
         self._upstreams: dict[str, Upstream] = {}
@@ -37,7 +39,7 @@ class UpstreamTrees:
             raise NotReachable(self._refused[port])
         if port not in self._levels:
             try:
-                upstream = open_upstream(self._root, self._pins.port(port))
+                upstream = open_upstream(self._root, self._pins.port(port), progress=self.progress)
                 self._upstreams[port] = upstream
                 series = load_series(self._root, port)
                 self._levels[port] = build_levels(upstream, series, write=True)
