@@ -13,6 +13,7 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
+from porter.verify.layer import PINNED
 from porter.verify.recipe import (
     Claim,
     LevelRange,
@@ -21,6 +22,7 @@ from porter.verify.recipe import (
     find_recipes,
     wrong,
 )
+from porter.verify.requirements import load_requirements
 from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
 
 
@@ -88,6 +90,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             raise BadInput(f"{port}: no recipes for it; {_suggestion(port, known)}")
     loaded = [r for port in ports or known for r in find_recipes(recipes_dir(root, port))]
     chosen = _filtered(loaded, filters)
+    for path in {recipe.environment for recipe in chosen} - {None}:
+        assert path is not None
+        load_requirements(path, PINNED)  # wrong ones are told before anything runs
     planned: list[Planned] = []
     unreachable: list[Unreachable] = []
     unknown_levels: list[BadInput] = []
@@ -110,6 +115,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
                 one = _plan_recipe(recipe, tuple(levels), asked, trees)
             except NotReachable as error:
                 unreachable.append(Unreachable(port, recipe.name, str(error)))
+                continue
+            except CheckFailed as error:
+                unreachable.append(Unreachable(port, recipe.name, str(error), fault=True))
                 continue
             if one.chosen:
                 planned.append(one)

@@ -106,7 +106,9 @@ def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
 def _number(value: float | None, measure: str) -> str:
     if value is None:
         return "-"
-    if measure == "elements" and math.isfinite(value):
+    if not math.isfinite(value):
+        return f"{value} {measure}".rstrip()
+    if measure == "elements":
         return f"{value:.0f} el."
     shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
     return f"{shown} {measure}".rstrip()

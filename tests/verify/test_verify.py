@@ -283,6 +283,15 @@ class TestPlan:
             ("two", "slow", "big/file is not covered"),
         ]
 
+    def test_a_wrong_requirements_file_is_told_before_anything_runs(
+        self, tmp_path: Path, trees: FolderTrees
+    ) -> None:
+        write_recipe(tmp_path, "one", "fast", PARITY + "environment: old.txt", PROBE)
+        (tmp_path / "recipes" / "one" / "old.txt").write_text("numpy\ntorch==1.0\n")
+
+        with pytest.raises(BadInput, match=r"old\.txt:2: torch comes from the interpreter"):
+            make_plan(tmp_path, ("one",), trees, Filters())
+
     @pytest.mark.parametrize(
         ("claim", "told"),
         [
