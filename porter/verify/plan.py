@@ -186,8 +186,11 @@ def _plan_recipe(
 
 
 def _companion(name: str, text: str, trees: Trees) -> LevelTree:
-    level = trees.levels(name)[-1] if text == LAST else trees.find(name, text)
-    trees.folder(name, level, ())
+    try:
+        level = trees.levels(name)[-1] if text == LAST else trees.find(name, text)
+        trees.folder(name, level, ())
+    except NotReachable as error:
+        raise NotReachable(f"companion {name}: {error}") from error
     return level
 
 
