@@ -109,13 +109,14 @@ def test_it_is_built_once(tmp_path: Path) -> None:
     assert said == []
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One environment for all of TestBroken: each test finds what the one before it rebuilt."""
+    return tmp_path_factory.mktemp("broken")
+
+
 class TestBroken:
     """An environment that is not as it was built is built again, and says why."""
-
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """One environment for all of these: each test finds what the one before it rebuilt."""
-        return tmp_path_factory.mktemp("broken")
 
     @pytest.fixture
     def made(self, place: Path) -> Environment:
