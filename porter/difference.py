@@ -15,7 +15,9 @@ from porter.tree import find_tree, pick_level
 FORM = EXPORT_OPTIONS
 
 
-def tree_difference(start: Path | None, a: str | None, b: str | None, stat: int | None) -> bytes:
+def tree_difference(
+    start: Path | str | None, a: str | None, b: str | None, stat: int | None
+) -> bytes:
     """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
     tree = find_tree(start)
     levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]
