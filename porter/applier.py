@@ -228,8 +228,9 @@ def unsafe_path(path: bytes) -> bool:
     """
     if b"\0" in path or not writable_name(path):
         return True
-    if not path.isascii() or b"\\" in path or b":" in path:
-        # HFS+ ignores some code points, NTFS knows alternate streams: only `.git` look-alikes
-        # matter.
-        return b".g" in path.lower() or b"git~" in path.lower()
+    lowered = path.lower()
+    # HFS+ ignores some code points, NTFS knows alternate streams: only `.git` look-alikes matter.
+    strange = not path.isascii() or b"\\" in path or b":" in path
+    if strange and (b".g" in lowered or b"git~" in lowered):
+        return True
     return any(_UNSAFE_PART.fullmatch(part) for part in path.split(b"/"))

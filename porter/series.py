@@ -31,7 +31,7 @@ class Patch:
 
     @cached_property
     def diff(self) -> Diff:
-        from porter.diff import parse_diff
+        from porter.diffreader import parse_diff
 
         return parse_diff(self.raw)
 

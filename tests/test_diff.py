@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from porter.diff import parse_diff
+from porter.diffreader import parse_diff
 from porter.quoting import quote, read_path, show_path, unquote
 
 PLAIN = b"""diff --git a/x b/x

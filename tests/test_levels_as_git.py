@@ -122,6 +122,15 @@ def test_a_series_gives_the_trees_that_git_gives_one_after_another(
     assert bench.porter(ids[0], patches) == [new for _, new in pairs]
 
 
+@pytest.mark.parametrize("path", [b"../x", b"a/../x", b"../a\\\\x", b".git/x", b".GIT/x"])
+def test_paths_out_of_the_tree_are_refused(bench: Bench, path: bytes) -> None:
+    name = b'"%s/' + path + b'"' if b"\\" in path else b"%s/" + path
+    head = b"diff --git " + name % b"a" + b" " + name % b"b"
+    raw = head + b"\nnew file mode 100644\nindex 0000000..e69de29\n"
+    assert bench.porter(write_tree(bench.folder, {}), [bench.patch(raw)]) == [None]
+    check_one(bench, {b"b": (0o100644, b"")}, raw)
+
+
 @pytest.mark.parametrize(
     "lost", [b"@@ -0,0 +1 @@\n", b"@@ -0,0 +1 @@\n+../c\n\\ No newline at end of file\n"]
 )
