@@ -117,7 +117,7 @@ def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
         facts += [("commit", level.commit), ("tree", level.tree)]
     lines += [*_facts(facts, colour), ""]
     for line in header.body.rstrip("\n").split("\n"):
-        lines += flow(plain(line), 4) or [""]
+        lines += flow(plain(line)) or [""]
     lines += ["", *_stat(level, colour)]
     if diff:
         lines += ["", *paint_diff(level.patch.raw[level.patch.diff.first_byte :], colour)]
