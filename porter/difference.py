@@ -41,7 +41,10 @@ def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
         built.upstream.close()
 
 
+_MEANS_PATCH = ("--patch", "--binary", "--unified=")
+
+
 def _form(stat: int | None) -> tuple[str, ...]:
     if stat is None:
         return ("-r", *FORM)
-    return ("-r", *(word for word in FORM if word not in ("--patch", "--binary")), f"--stat={stat}")
+    return ("-r", f"--stat={stat}", *(word for word in FORM if not word.startswith(_MEANS_PATCH)))

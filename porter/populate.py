@@ -20,6 +20,7 @@ from porter.levels import Level, build_levels
 from porter.move import checkout_first, move
 from porter.pins import Pin, Pins, load_pins
 from porter.places import patches_dir
+from porter.registry import register_tree
 from porter.series import load_series
 from porter.sparse import sparse_patterns
 from porter.stamp import series_stamp
@@ -146,6 +147,7 @@ def _make(
 ) -> Tree:
     tree = Tree(folder, _record(built, complete=False))
     write_record(tree.state_dir, tree.record)
+    register_tree(folder)
     _connect(tree.git_dir, built.upstream, _present(built))
     settle(tree, lock.fd)
     _write_levels(tree, built)
@@ -294,6 +296,7 @@ def _submodule(
         listing = upstream.listing()
         present = {p for p in listing if pin.wants(p) and p not in missing}
         present |= _bring_for_git(upstream)
+        register_tree(folder)
         _connect(own, upstream, (list(listing), present))
         with open(own / "porter" / "config", "a") as config:
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
@@ -325,6 +328,7 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
         record = replace(_record(built, complete=True), submodules=tree.record.submodules)
         if here.level is not None and here.level.commit not in {level.commit for level in new}:
             record = replace(record, former=here.level)
+        register_tree(tree.folder)
         _connect(tree.git_dir, built.upstream, _present(built))
         fresh = Tree(tree.folder, record)
         _write_levels(fresh, built)

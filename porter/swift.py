@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable
 
 from porter.gitargs import CHECKOUT, git_command, git_environment, tree_arguments
-from porter.interrupts import interrupts_deferred
 from porter.lockline import holder_line
 from porter.stamp import series_stamp
 
@@ -162,13 +161,13 @@ def _checkout(top: str, start: str, target: str, what: str, lock: int) -> bool:
     journal = {"what": what, "head_from": start, "head_to": target}
     journal |= {"work_from": start, "work_to": target, "index_from": start, "index_to": target}
     command = git_command(*tree_arguments(top), *CHECKOUT, target)
-    with interrupts_deferred():
-        with open(f"{note}.{os.getpid()}.tmp", "w", encoding="utf-8") as file:
-            json.dump(journal, file)
-        os.replace(f"{note}.{os.getpid()}.tmp", note)
-        if _run(command, lock) == 0:
-            os.unlink(note)
-            return True
+    with open(f"{note}.{os.getpid()}.tmp", "w", encoding="utf-8") as file:
+        file.write(json.dumps(journal))
+    os.replace(f"{note}.{os.getpid()}.tmp", note)
+    status, pressed = _run(command, lock)
+    if status == 0:
+        os.unlink(note)
+    else:
         from pathlib import Path
 
         from porter.journal import settle
@@ -176,11 +175,18 @@ def _checkout(top: str, start: str, target: str, what: str, lock: int) -> bool:
 
         if (tree := open_tree(Path(top))) is not None:
             settle(tree, lock)
-    return False
+    if pressed:
+        raise KeyboardInterrupt
+    return status == 0
 
 
-def _run(command: list[str], lock: int) -> int:
-    """Run git as :func:`porter.git.run_git` does, silently; return its exit status."""
+def _run(command: list[str], lock: int) -> tuple[int, bool]:
+    """Run git as :func:`porter.git.run_git` does, silently.
+
+    Returns its exit status, and whether Ctrl-C was pressed: that waits until git has ended. (If it
+    falls between the start and the wait, git goes on with the lock, and the journal tells the next
+    command.)
+    """
     os.set_inheritable(lock, True)
     nowhere = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     try:
@@ -189,4 +195,11 @@ def _run(command: list[str], lock: int) -> int:
         )
     finally:
         os.set_inheritable(lock, False)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    pressed = False
+    while True:
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            break
+        except KeyboardInterrupt:
+            pressed = True
+    return status, pressed

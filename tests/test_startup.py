@@ -51,4 +51,4 @@ def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
 
 def test_an_ordinary_move_imports_next_to_nothing() -> None:
     loaded = imported_by(["porter.swift", "porter.report.terminal"])
-    assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "hashlib", "yaml"}
+    assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "signal", "yaml"}

@@ -100,7 +100,7 @@ def _value(port: PortView, level: LevelView) -> dict[str, Any]:
 
 
 def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
-    from porter.report.terminal import colour_wanted, paint, paint_diff, plain
+    from porter.report.terminal import colour_wanted, flow, paint, paint_diff, plain
 
     colour = colour_wanted()
     title = f"level {level.number} of {len(port.levels) - 1}: {paint(level.name, 'bold', colour)}"
@@ -116,7 +116,8 @@ def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
     if level.commit and level.tree:
         facts += [("commit", level.commit), ("tree", level.tree)]
     lines += [*_facts(facts, colour), ""]
-    lines += [f"    {plain(line)}".rstrip() for line in header.body.rstrip("\n").split("\n")]
+    for line in header.body.rstrip("\n").split("\n"):
+        lines += flow(plain(line)) or [""]
     lines += ["", *_stat(level, colour)]
     if diff:
         lines += ["", *paint_diff(level.patch.raw[level.patch.diff.first_byte :], colour)]

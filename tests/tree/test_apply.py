@@ -187,3 +187,11 @@ def test_levels_have_refs(toy: Path, porter: Porter) -> None:
     ]
     value = json.loads(porter("log", toy, "--json").out)
     assert [level["name"] for level in value["levels"]] == ["upstream", *LEVELS]
+
+
+def test_collection_leaves_what_a_tree_needs(toy: Path, porter: Porter) -> None:
+    assert porter("gc", "--now").code == 0
+    for level in ("0", "3"):
+        assert porter("goto", level, toy).code == 0
+        assert sealed_git(toy, "status", "--porcelain") == ""
+    sealed_git(toy / "LIB", "cat-file", "-e", "HEAD:lib.py")

@@ -209,6 +209,7 @@ def test_interrupt_at_any_moment_leaves_one_level(wide: Path, porter: Porter) ->
         _, err = process.communicate()
         in_porter = b"porter: " in err  # else Python itself was interrupted while it started
         assert process.returncode in ((130,) if in_porter else (0, 1, -signal.SIGINT)), err
+        assert porter("status", wide).code == 0
         assert_at_one_level(wide, set())
 
 
