@@ -1,9 +1,9 @@
 """git's nouns as values: object ids, tree entries, and the exact bytes git hashes.
 
-Levels are computed by hashing, not by running git: a tree id is the SHA-1 of a few hundred bytes, and
-forking ``git`` once per patch costs thirty times what the hash costs. These functions reproduce git's
-object encodings (Documentation/technical/pack-format and git-hash-object) and nothing else; reading
-and writing objects is :mod:`porter.odb`'s.
+Levels are computed by hashing, not by running git: a tree id is the SHA-1 of a few hundred bytes,
+and forking ``git`` once per patch costs thirty times what the hash costs. These functions reproduce
+git's object encodings (Documentation/technical/pack-format and git-hash-object) and nothing else;
+reading and writing objects is :mod:`porter.odb`'s.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Entry:
 
 
 def hash_object(kind: str, body: bytes) -> Oid:
-    """Return the id of the object of type ``kind`` ("blob", "tree", "commit") with content ``body``."""
+    """Return the id of the object of type ``kind`` ("blob", "tree", "commit") that holds ``body``."""
     sha = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(body)), usedforsecurity=False)
     sha.update(body)
     return Oid(sha.hexdigest())
@@ -63,9 +63,9 @@ def blob_id(content: bytes) -> Oid:
 
 
 def encode_tree(entries: Iterable[tuple[bytes, Entry]]) -> bytes:
-    """Return the body of a tree object. Entries are (name, entry) in any order; git's order is restored.
+    """Return the body of a tree object. Entries are (name, entry) in any order.
 
-    git sorts a folder as if its name ended in a slash.
+    They are put in git's order: it sorts a folder as if its name ended in a slash.
     """
     rows = sorted((name + b"/" if entry.is_tree else name, name, entry) for name, entry in entries)
     return b"".join(
