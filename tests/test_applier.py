@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from porter.applier import NotStrict, patched, unsafe_path
-from porter.diff import FilePatch
-from porter.diffreader import parse_diff
-from porter.objects import MODE_FILE, Entry, Oid, blob_id, decode_tree, encode_tree, hash_object
-from porter.treeedit import PathConflict, TreeEdit
+from porter.git.objects import MODE_FILE, Entry, Oid, blob_id, decode_tree, encode_tree, hash_object
+from porter.git.treeedit import PathConflict, TreeEdit
+from porter.levels.applier import NotStrict, patched, unsafe_path
+from porter.series.diff import FilePatch
+from porter.series.diffreader import parse_diff
 
 OLD = b"".join(b"%d\n" % n for n in range(1, 21))
 

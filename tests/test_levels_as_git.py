@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from porter.build import Builder
-from porter.objects import Oid
-from porter.series import Patch, read_patch
+from porter.git.objects import Oid
+from porter.levels.build import Builder
+from porter.series.series import Patch, read_patch
 from tests.generated_trees import EXAMPLES, Tree, edits, exports, spoiled, trees
 from tests.plain_upstream import PlainPin, PlainUpstream, git, write_tree
 
