@@ -53,8 +53,11 @@ def readable(path: bytes | str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return "1 file", "2 files"."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    """Return "1 file", "2 files", "2 entries", "2 patches"."""
+    if noun.endswith("y"):
+        plural = noun[:-1] + "ies"
+    else:
+        plural = noun + ("es" if noun.endswith("ch") else "s")
     return f"{number:,} {noun if number == 1 else plural}"
 
 

@@ -79,7 +79,7 @@ def _lines(view: PortView) -> list[str]:
     from porter.tree.tree import shown
 
     colour, here = colour_wanted(), view.here
-    patches = counted(len(view.levels) - 1, "patch").replace("patchs", "patches")
+    patches = counted(len(view.levels) - 1, "patch")
     where = f" in {shown(view.tree.folder)}" if view.tree else ""
     pin = view.pin
     source = f"upstream {pin.commit[:10]}" if pin.commit else str(pin.sdist)
@@ -89,8 +89,8 @@ def _lines(view: PortView) -> list[str]:
         at = bool(here and here.level and here.level.name == level.name)
         mark = "*" if at and here and not here.ahead else "+" if at else " "
         files = counted(len(level.paths), "file") if level.patch else ""
-        subject = level.subject if level.patch else f"{level.subject}, {source}"
-        rows.append((f"{mark} {level.number}", level.name, ",".join(level.devices), files, subject))
+        devices = ",".join(level.devices)
+        rows.append((f"{mark} {level.number}", level.name, devices, files, level.subject))
         styles.append("green" if at else None)
     head = ("  #", "LEVEL", "DEVICES", "TOUCHES", "SUBJECT")
     lines += table(rows, head=head, styles=("dim", "cyan"), row_styles=styles, colour=colour)

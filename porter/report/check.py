@@ -24,8 +24,8 @@ def print_report(report: PortReport) -> None:
 
 
 def _lines(report: PortReport, colour: bool) -> Iterator[str]:
-    count = counted(len(report.patches), "patch").replace("patchs", "patches")
-    memo = ", from the memo" if report.from_memo else ""
+    count = counted(len(report.patches), "patch")
+    memo = ", from the memo" if report.from_memo and report.patches else ""
     title = paint(report.port, "bold", colour)
     if report.error is not None:
         yield f"{title}: {paint('not checked', 'red', colour)}: {report.error}"
