@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.apply import apply_port
     from porter.places import project_root
-    from porter.progress import transfer_bar
     from porter.report.applied import applied_lines
-    from porter.report.terminal import emit
+    from porter.report.progress import transfer_bar
+    from porter.terminal import emit
+    from porter.tree.apply import apply_port
 
     with transfer_bar() as progress:
         done = apply_port(

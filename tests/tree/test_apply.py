@@ -156,7 +156,7 @@ def test_failure_while_making_a_tree_leaves_no_folder(
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("porter.populate.checkout_first", fail)
+    monkeypatch.setattr("porter.tree.populate.checkout_first", fail)
     assert "No space left" in refused(porter, "apply", "mate", tmp_path / "t")
     assert not (tmp_path / "t").exists()
 

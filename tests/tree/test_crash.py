@@ -106,9 +106,9 @@ def _command() -> list[str]:
 def test_second_porter_waits_and_then_says_who_is_at_work(
     toy: Path, porter: Porter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.treelock import TreeLock
+    from porter.tree.treelock import TreeLock
 
-    monkeypatch.setattr("porter.treelock._PATIENCE", 0.1)
+    monkeypatch.setattr("porter.tree.treelock._PATIENCE", 0.1)
     with TreeLock(toy / ".git" / "porter", "goto 7"):
         ran = porter("prev", toy)
     assert ran.code == 1
