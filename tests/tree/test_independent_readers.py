@@ -36,6 +36,7 @@ def test_unidiff_counts_the_same_files_and_lines_in_every_patch(port: str) -> No
         assert ours
 
 
+@pytest.mark.filterwarnings("ignore:GitDB is deprecated")
 def test_gitpython_reads_every_level_of_a_tree_without_the_git_program(toy: Path) -> None:
     repo = git.Repo(toy, odbt=git.GitDB)
 
