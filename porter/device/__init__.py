@@ -1,0 +1,1 @@
+"""Devices that a model tree can run on: real ones, and accelerators simulated on the CPU."""
