@@ -21,7 +21,7 @@ import torch
 from porter.errors import PorterError
 from porter.migrate.devices import retarget, show_call
 from porter.migrate.log import MigrationLog
-from porter.migrate.patches import Patches
+from porter.device.sim.patching import Patches
 from porter.migrate.table import Kind, Rule, Table
 
 _TORCH = str(Path(torch.__file__).parent) + "/"

@@ -26,7 +26,7 @@ import torch
 from porter.migrate.calls import CudaCalls
 from porter.migrate.devices import retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
-from porter.migrate.patches import Patches
+from porter.device.sim.patching import Patches
 from porter.migrate.table import Table, table_of
 
 ENVIRONMENT = {"hpu": "PT_HPU_GPU_MIGRATION"}

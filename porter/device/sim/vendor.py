@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from porter.device.sim.contract import known_to_vendor
@@ -60,17 +60,25 @@ class SimulatedModule(ModuleType):
     """A module of a vendor's package, simulated. Its repr and its errors say so."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        dotted = f"{self.__name__}.{name}"
-        text = not_simulated(dotted)
-        frame = sys._getframe(1)
-        if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM":
-            raise NotSimulatedImport(text, name=dotted)
-        raise NotSimulated(text)
+        raise absent(self.__name__, name, sys._getframe(1))
 
     def __repr__(self) -> str:
         return f"<module {self.__name__!r} (simulated by porter)>"
+
+
+def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportError:
+    """The error for ``module.name`` as the code in ``frame`` must see it.
+
+    ``from module import name`` gets an ImportError. Names with an underscore that no vendor's wheel
+    is known to have are Python's and PyTorch's own probing, and are not remembered.
+    """
+    dotted = f"{module}.{name}"
+    if name.startswith("_") and known_to_vendor(dotted) is None:
+        return AttributeError(f"module {module!r} (simulated by porter) has no attribute {name!r}")
+    text = not_simulated(dotted)
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM":
+        return NotSimulatedImport(text, name=dotted)
+    return NotSimulated(text)
 
 
 def not_simulated(dotted: str) -> str:
@@ -142,6 +150,15 @@ def _refuse_unless_probing(fullname: str) -> None:
             return
         frame = frame.f_back  # type: ignore[assignment]
     raise NotSimulatedImport(not_simulated(fullname), name=fullname)
+
+
+def answer_for(module: ModuleType, title: str) -> None:
+    """Let ``module`` (``torch.hpu``) answer for names it lacks as the vendor's module ``title``."""
+
+    def look_up(name: str) -> Any:
+        raise absent(title, name, sys._getframe(1))
+
+    module.__getattr__ = look_up  # type: ignore[method-assign]
 
 
 def fill(module: ModuleType, source: ModuleType) -> None:

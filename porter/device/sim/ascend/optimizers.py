@@ -274,6 +274,9 @@ class NpuFusedAdam(NpuFusedAdamW):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
 
 
+_REQUIRED = float("nan")
+
+
 class NpuFusedSGD(NpuFusedOptimizerBase):
     """SGD with momentum over combined buffers."""
 
@@ -282,12 +285,14 @@ class NpuFusedSGD(NpuFusedOptimizerBase):
     def __init__(
         self,
         params: Params,
-        lr: float,
+        lr: float = _REQUIRED,
         momentum: float = 0,
         dampening: float = 0,
         weight_decay: float = 0,
         nesterov: bool = False,
     ) -> None:
+        if math.isnan(lr):
+            raise ValueError("NpuFusedSGD: the learning rate must be given")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         super().__init__(

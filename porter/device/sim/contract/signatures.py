@@ -78,7 +78,7 @@ def _split(text: str) -> list[str]:
 
 
 def parameters(signature: str) -> tuple[Parameter, ...]:
-    """The parameters of a signature text, ``self`` and ``cls`` left out."""
+    """The parameters of a signature text."""
     node = ast.parse(f"def f{signature}: pass").body[0]
     assert isinstance(node, ast.FunctionDef)
     spec = node.args
@@ -104,16 +104,19 @@ def of_object(thing: object) -> inspect.Signature | None:
         return None
 
 
-def disagreement(signature: str, ours: Callable[..., Any]) -> str | None:
+def disagreement(
+    signature: str, ours: Callable[..., Any], *, bound: bool = False
+) -> str | None:
     """Why a caller written for ``signature`` could not call ``ours``, or None when it can.
 
     Every way of calling that the vendor allows must be possible: all parameters by name, the
-    positional ones in that order, the optional ones left out.
+    positional ones in that order, the optional ones left out. ``bound``: the first parameter of
+    ``signature`` is the instance or class, which ``ours`` does not show.
     """
     live = of_object(ours)
     if live is None:
         return "no signature"
-    theirs = [p for p in parameters(signature) if p.name not in ("self", "cls")]
+    theirs = list(parameters(signature))[1 if bound else 0 :]
     theirs_plain = [p for p in theirs if p.kind == "positional"]
     mine = list(live.parameters.values())
     has_star = any(p.kind is p.VAR_POSITIONAL for p in mine)
@@ -137,5 +140,5 @@ def disagreement(signature: str, ours: Callable[..., Any]) -> str | None:
     must = {p.name for p in theirs if not p.optional}
     if any(p.kind in ("*", "**") for p in theirs):
         return None
-    extra = sorted(needed - must - {"self", "cls"})
+    extra = sorted(needed - must)
     return f"{extra[0]!r} must be given" if extra else None

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
+from porter.device.sim.habana.core import mark_step
+
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
@@ -32,6 +34,7 @@ class _Fused(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 self._step_group(group, params, [p.grad for p in params])
+        mark_step()  # the vendor's fused optimizers end the graph themselves
         return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
