@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ from torch._ops import OpOverload
 
 from porter.device.sim.counters import Counters
 from porter.device.sim.dispatch import Observer, Run, compile_op
-from porter.device.sim.facts import OpFacts
+from porter.device.sim.facts import OpFacts, facts_of
+from porter.device.sim.generator import make_generator
 from porter.device.sim.placement import settle
 from porter.device.sim.profile import Profile
+from porter.device.sim.streams import Stream
 from porter.device.sim.tensor import DeviceTensor, make_class
 
 
@@ -29,8 +32,20 @@ class Machine:
         self.overrides: dict[str, Any] = {}
         """``aten.normal_`` or ``aten.normal_.default`` -> factory ``(facts, machine, cls) ->
         Run``."""
+        self.on_transfer: Callable[[Any], None] | None = None
+        """Told of every :class:`~porter.device.sim.transfer.Transfer` before the data moves."""
+        self.on_dtype: Callable[[torch.dtype, str], None] | None = None
+        """Told when a dtype that the device lacks is asked for and not refused."""
+        self.on_synchronize: Callable[[str], None] | None = None
+        """Told when the script waits for the device, with the name of the call."""
         self._observers: tuple[Observer, ...] = ()
         self._compiled: list[tuple[OpOverload, str]] = []
+        self._creation: dict[str, tuple[Callable[[Any, Any, Any], None], ...]] = {}
+        self.stream_type: type[Stream] = Stream
+        self._default_stream: Stream | None = None
+        self._stream: Stream | None = None
+        self.generators = tuple(make_generator(self, i) for i in range(profile.device_count))
+        """Each device's default generator."""
         self.classes: tuple[type[DeviceTensor], ...] = tuple(
             make_class(self, index) for index in range(profile.device_count)
         )
@@ -55,6 +70,7 @@ class Machine:
         for op, attribute in self._compiled:
             op.__dict__.pop(attribute, None)
         self._compiled.clear()
+        self._creation.clear()
 
     def compile(self, op: OpOverload, cls: type[DeviceTensor], attribute: str) -> Run:
         """Generate, store and return the function that runs ``op`` on device ``cls``."""
@@ -62,26 +78,78 @@ class Machine:
         def settle_here(facts: OpFacts, args: Any, kwargs: Any) -> Any:
             return settle(self, cls, facts, args, kwargs)
 
+        from porter.device.sim.randomness import random_override
+
         name, packet = str(op), str(op._overloadpacket)
         make = self.overrides.get(name) or self.overrides.get(packet)
+        if make is None and facts_of(op).is_random:
+            make = random_override(op)
         override = make(op, self, cls) if make is not None else None
         run = compile_op(op, cls, self._observers, settle_here, override)
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
         return run
 
+    def check_dtype(self, dtype: torch.dtype, what: str) -> torch.dtype:
+        """Return the dtype a tensor gets on this device when ``dtype`` is asked for.
+
+        Raises TypeError where the device refuses it.
+        """
+        policy = self.profile.unsupported_dtypes.get(str(dtype).removeprefix("torch."))
+        if policy is None:
+            return dtype
+        if policy == "refused":
+            raise TypeError(f"{self.profile.title}: {what}: {dtype} is not supported by the device")
+        if self.on_dtype is not None:
+            self.on_dtype(dtype, what)
+        if policy.startswith("cast:"):
+            cast: torch.dtype = getattr(torch, policy.removeprefix("cast:"))
+            return cast
+        return dtype
+
+    def created(self, name: str, args: Any, kwargs: dict[str, Any], out: torch.Tensor) -> None:
+        """Tell the observers of a tensor that a factory made, as a run of the op ``name``."""
+        told = self._creation.get(name)
+        if told is None:
+            namespace, packet, overload = name.split(".")
+            op = getattr(getattr(getattr(torch.ops, namespace), packet), overload)
+            watches = [observer.watch(facts_of(op)) for observer in self._observers]
+            told = tuple(watch.after for watch in watches if watch is not None and watch.after)
+            self._creation[name] = told
+        for after in told:
+            after(args, kwargs, out)
+
+    def synchronized(self, what: str) -> None:
+        """The script waits for the device."""
+        if self.on_synchronize is not None:
+            self.on_synchronize(what)
+
+    def default_stream(self) -> Stream:
+        """The stream that work goes to when none is chosen."""
+        if self._default_stream is None:
+            self._default_stream = self.stream_type()
+        return self._default_stream
+
+    def current_stream(self) -> Stream:
+        """The stream that work goes to now."""
+        return self._stream or self.default_stream()
+
+    def set_stream(self, stream: Stream | None) -> None:
+        """Send work to this stream from now on."""
+        self._stream = stream
+
     def device(self, index: int | None = None) -> torch.device:
         """The device with this index, or the current one."""
         return torch.device(self.profile.name, self.current_index if index is None else index)
 
     def class_of(self, device: torch.device) -> type[DeviceTensor]:
-        """The tensor class of a device of this type; raises RuntimeError for an index out of
+        """The tensor class of such a device; raises RuntimeError for an index out of
         range."""
         index = self.current_index if device.index is None else device.index
         if index >= len(self.classes):
             raise RuntimeError(
-                f"{self.profile.name.upper()} error: invalid device ordinal {index}: simulated with "
-                f"{len(self.classes)} devices"
+                f"{self.profile.name.upper()} error: invalid device ordinal {index}: simulated "
+                f"with {len(self.classes)} devices"
             )
         return self.classes[index]
 

@@ -17,18 +17,25 @@ OpNames = frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class AutocastLists:
-    """Which ops autocast runs in the low precision, in float32, or in the widest type among
-    operands.
+    """Which ops autocast runs in which precision.
 
-    Names are those of the public functions autocast sees (``linear``, ``softmax``), without
-    ``aten.``.
+    Names are those of ATen ops without ``aten.``; ``pow`` means every out-of-place overload of it,
+    ``pow.Scalar`` that one. An op in several lists follows the first of: refused, low_first, low,
+    float32, widest.
     """
 
+    source: str
     low: OpNames = frozenset()
+    """All floating tensors are cast to the low precision."""
+    low_first: OpNames = frozenset()
+    """Only the first argument is (norms whose weights stay in float32)."""
     float32: OpNames = frozenset()
+    """All are cast to float32, unless the call names a dtype."""
     widest: OpNames = frozenset()
+    """All are cast to the widest dtype among them."""
     refused: OpNames = frozenset()
-    source: str = ""
+    caches_weights: bool = True
+    """Casts of leaf parameters are kept until the outermost context ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,32 @@
+"""Pinned host memory: a mark on a CPU copy, so that ``DataLoader(pin_memory=True)`` works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from porter.device.sim.patching import Patches
+
+_MARK = "_porter_pinned"
+
+
+def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001
+    if is_pinned(self):
+        return self
+    if self.layout != torch.strided:
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+    pinned = self.detach().clone(memory_format=torch.preserve_format)
+    setattr(pinned.untyped_storage(), _MARK, pinned.untyped_storage())
+    return pinned.requires_grad_(self.requires_grad)
+
+
+def is_pinned(self: torch.Tensor, device: Any = None) -> bool:  # noqa: ARG001
+    """``Tensor.is_pinned``."""
+    return self.layout == torch.strided and hasattr(self.untyped_storage(), _MARK)
+
+
+def install_pinning(patches: Patches) -> None:
+    """Patch ``pin_memory`` and ``is_pinned`` of CPU tensors."""
+    patches.replace(torch.Tensor, "pin_memory", _pin_memory)
+    patches.replace(torch.Tensor, "is_pinned", is_pinned)
