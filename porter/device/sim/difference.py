@@ -1,7 +1,7 @@
 """What set two graphs apart, in words an engineer can act on.
 
 "arg 2 of aten.select.int at diffusion/sampling.py:214: 7 was 6" says which Python value, on which
-line, made the device compile again. Tokens are those of :mod:`porter.device.sim.graph`.
+line, made the device compile again. Tokens are those of :mod:`porter.device.sim.tape`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def _argument_words(new: Any, old: Any) -> str:
             if one != other:
                 return f"{part} {_show(one)} was {_show(other)}"
     if _is_float(new) and _is_float(old):
-        return " was ".join(_show_number(new[1], old[1]))
+        new, old = new[1], old[1]
+    if isinstance(new, float) and isinstance(old, float):
+        return " was ".join(_show_number(new, old))
     if isinstance(new, tuple) and isinstance(old, tuple) and not (_is_input(new) or _is_input(old)):
         if len(new) != len(old):
             return f"{len(new)} items were {len(old)}"

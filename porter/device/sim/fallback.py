@@ -195,9 +195,10 @@ class ForwardLines:
         """Note the line of every op that may have a backward."""
         if op.packet in ("aten.detach", "aten.copy_", "aten.empty_like", "aten.zero_"):
             return None
-        note = self.forward.note
+        forward, next_number = self.forward, torch._C._autograd._get_sequence_nr
 
         def before(_args: Any, _kwargs: Any) -> None:
-            note(3)
+            if next_number() != forward.seen:
+                forward.note(3)
 
         return Watch(before=before)

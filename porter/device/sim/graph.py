@@ -13,9 +13,9 @@ A graph's signature here: per op its name, its tensor operands as positions in t
 arguments; per graph input also shape, strides and dtype. This is a model of the vendor's key, which
 is not published: trust how the count grows with steps, not its absolute value.
 
-The cost of knowing the signature must stay out of the way of op-bound models, hence the shape of
-:meth:`LazyGraphs.watch`: every op is reduced to one small tuple (its *token*) and compared with the
-token at the same place of the graph that is expected to come; while they agree nothing is stored,
+The cost of knowing the signature must stay out of the way of op-bound models: every op is reduced
+to one small tuple (its token, :mod:`porter.device.sim.tape`) and compared with the token at the
+same place of the graph that is expected to come; while they agree nothing is stored,
 and a repeated graph ends without hashing. User lines are looked up only for tokens that disagree.
 Tokens are compared by equality, so they are built such that equal means same: ``1``, ``1.0`` and
 ``True`` differ. Digests are of the marshalled tokens and equal across processes.
@@ -37,42 +37,7 @@ from porter.device.sim.facts import OpFacts
 from porter.device.sim.recipes import RecipeFolder
 from porter.device.sim.sites import Site
 from porter.device.sim.spots import ForwardSpots, Spot, site_of
-
-Token = tuple[Any, ...]
-
-_TENSOR, _PLAIN, _FLOAT, _BOOL, _SEQUENCE, _OMIT, _NAMED = range(7)
-_kind_of_type: dict[type, int] = {
-    int: _PLAIN,
-    str: _PLAIN,
-    type(None): _PLAIN,
-    float: _FLOAT,
-    bool: _BOOL,
-    list: _SEQUENCE,
-    tuple: _SEQUENCE,
-    torch.Tensor: _TENSOR,
-    torch.Generator: _OMIT,  # the seed is an input of the compiled graph, not part of it
-}
-_names = [f"%{number}" for number in range(4096)]
-
-
-def _learn_kind(of: type) -> int:
-    if issubclass(of, torch.Tensor):
-        kind = _TENSOR
-    elif issubclass(of, torch.Generator):
-        kind = _OMIT
-    elif issubclass(of, (list, tuple)):
-        kind = _SEQUENCE
-    else:
-        kind = _NAMED  # dtypes, layouts, memory formats, devices, complex numbers
-    _kind_of_type[of] = kind
-    return kind
-
-
-def describe(tensor: torch.Tensor) -> Token:
-    """Return what a compiled graph fixes about an input: shape, strides (or layout) and dtype."""
-    if tensor.layout is torch.strided:
-        return (tuple(tensor.shape), tensor.stride(), str(tensor.dtype))
-    return (tuple(tensor.shape), str(tensor.layout), str(tensor.dtype))
+from porter.device.sim.tape import Tape, Token, generate
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +109,18 @@ class LazyGraphs:
         self._digests: dict[bytes, int] = {}
         self._held: dict[bytes, _Recipe] = {}
         self._previous: _Recipe | None = None
+        self._tape = Tape(self._unexpected)
         self._expect(None)
 
     @property
     def pending(self) -> int:
         """Ops accumulated since the last step."""
-        return self._count
+        return self._tape.count
 
     def _expect(self, recipe: _Recipe | None) -> None:
         """Start an empty graph that is expected to become ``recipe``."""
-        self._graph = object()
-        self._count = 0
-        self._values = 0
-        self._expected = recipe.tokens if recipe else []
-        self._expected_spots = recipe.spots if recipe else []
+        self._tape.start(recipe.tokens if recipe else [])
         self._recipe = recipe
-        self._on_track = True
         self._tokens: list[Token] = []
         self._spots: list[Spot | None] = []
 
@@ -168,15 +129,15 @@ class LazyGraphs:
         if op.reads_host or not self._holds(op):
             return None
         if op.packet == "aten.copy_":
-            return Watch(self._before_copy, self._after_copy(self._after(op)))
-        return Watch(after=self._after(op))
+            return Watch(self._before_copy, self._after_copy(generate(self._tape, op)))
+        return Watch(after=generate(self._tape, op))
 
     def _before_copy(self, args: Any, _kwargs: Any) -> None:
         """End the graph before the host writes into a tensor that pending ops produce."""
         into, source = args[0], args[1]
         if type(into) is not type(source) and type(source) is torch.Tensor:
             value = getattr(into, "_porter_value", None)
-            if value is not None and value[0] is self._graph and len(value) == 2:
+            if value is not None and value[0] is self._tape.graph and len(value) == 2:
                 self.step("copy from the host into a pending tensor")
 
     def _after_copy(self, after: Callable[[Any, Any, Any], None]) -> Any:
@@ -190,114 +151,24 @@ class LazyGraphs:
 
         return after_copy
 
-    def _after(self, facts: OpFacts) -> Callable[[Any, Any, Any], None]:
-        """Make the function that every run of ``facts.op`` calls. Hot."""
-        me, op_name, encode, kind_of = self, facts.name, self._encode, _kind_of_type.get
-        plain_result = facts.returns_tensors in (("fresh",), ("view",)) and not facts.mutates
-        is_dynamic = facts.is_dynamic_shape
-        dispatched = facts.returns_tensors
-
-        def after(args: Any, kwargs: Any, out: Any) -> None:
-            graph = me._graph
-            token: list[Any] = [op_name]
-            for arg in args:
-                kind = kind_of(type(arg))
-                if kind == _TENSOR:
-                    try:
-                        value = arg._porter_value
-                        token.append(value[1] if value[0] is graph else me._input(arg, value))
-                    except AttributeError:
-                        token.append(me._input(arg, None))
-                elif kind == _PLAIN:
-                    token.append(arg)
-                else:
-                    token.append(encode(arg))
-            if kwargs:
-                for keyword in kwargs:
-                    token.append((keyword, encode(kwargs[keyword])))
-            if plain_result:
-                number = me._values
-                me._values = number + 1
-                out._porter_value = (graph, _name(number))
-            elif dispatched:
-                me._outputs(facts, out)
-            if is_dynamic:
-                token.append(("->", *_shapes(out)))
-            me._add(tuple(token))
-
-        return after
-
-    def _add(self, token: Token) -> None:
-        place = self._count
-        self._count = place + 1
-        if self._on_track:
-            expected = self._expected
-            if place < len(expected) and expected[place] == token:
-                return
+    def _unexpected(self, place: int, token: Token) -> None:
+        """Keep an op that is not what was expected at its place."""
+        if self._tape.on_track:
             self._leave_track(place)
-        self._store(place, token)
-
-    def _leave_track(self, place: int) -> None:
-        self._on_track = False
-        self._tokens = self._expected[:place]
-        self._spots = self._expected_spots[:place]
-
-    def _store(self, place: int, token: Token) -> None:
-        """Keep a token that was not expected; where tokens agree again the user's line is known."""
         self._tokens.append(token)
-        expected = self._expected
-        if place < len(expected) and expected[place] == token:
-            self._spots.append(self._expected_spots[place])
+        recipe = self._recipe
+        if recipe is not None and place < len(recipe.tokens) and recipe.tokens[place] == token:
+            self._spots.append(recipe.spots[place])  # they agree again: the line is known
         else:
             self._forward.note(2)
             self._spots.append(self._forward.here(2))
 
-    def _input(self, tensor: torch.Tensor, value: Any) -> Token:
-        """Name a tensor that this graph has not seen; its description is part of the token."""
-        seen = value[2] if value is not None and len(value) == 3 else describe(tensor)
-        name = _name(self._values)
-        self._values += 1
-        tensor._porter_value = (self._graph, name, seen)  # type: ignore[attr-defined]
-        return (name, seen)
-
-    def _encode(self, arg: Any) -> Any:
-        of = type(arg)
-        kind = _kind_of_type.get(of)
-        if kind is None:
-            kind = _learn_kind(of)
-        if kind == _PLAIN:
-            return arg
-        if kind == _TENSOR:
-            value = getattr(arg, "_porter_value", None)
-            if value is not None and value[0] is self._graph:
-                return value[1]
-            return self._input(arg, value)
-        if kind == _FLOAT:
-            return ("float", arg)
-        if kind == _BOOL:
-            return "#true" if arg else "#false"
-        if kind == _SEQUENCE:
-            return tuple([self._encode(each) for each in arg])
-        return "" if kind == _OMIT else str(arg)
-
-    def _outputs(self, facts: OpFacts, out: Any) -> None:
-        """Name what an op returned, except arguments that it wrote to and handed back."""
-        if isinstance(out, (tuple, list)):
-            kinds = facts.returns_tensors
-            for place, each in enumerate(out):
-                written = facts.mutates and place < len(kinds) and kinds[place] == "written"
-                if not written:
-                    self._outputs_one(each)
-        elif torch.Tag.inplace_view in facts.op.tags:
-            self._outputs_one(out)
-
-    def _outputs_one(self, out: Any) -> None:
-        if isinstance(out, torch.Tensor):
-            out._porter_value = (self._graph, _name(self._values))  # type: ignore[attr-defined]
-            self._values += 1
-        elif isinstance(out, (tuple, list)):
-            for each in out:
-                self._outputs_one(each)
+    def _leave_track(self, place: int) -> None:
+        """From here on the graph is another than expected: hold its tokens."""
+        self._tape.on_track = False
+        if self._recipe is not None:
+            self._tokens = self._recipe.tokens[:place]
+            self._spots = self._recipe.spots[:place]
 
     def step(self, why: str = "mark_step", spot: Spot | None = None) -> Compilation | None:
         """End the accumulated graph; return the compilation it caused, if it did.
@@ -305,18 +176,18 @@ class LazyGraphs:
         ``spot`` is the user's place that ended it, found by walking the stack if not given. A step
         with nothing accumulated launches nothing and is not counted.
         """
-        if not self._count:
+        if not self._tape.count:
             return None
         self.graphs += 1
-        self.ops += self._count
-        self.largest = max(self.largest, self._count)
+        self.ops += self._tape.count
+        self.largest = max(self.largest, self._tape.count)
         compilation = None
         recipe = self._recipe
-        if self._on_track and recipe is not None and self._count == len(recipe.tokens):
+        if self._tape.on_track and recipe is not None and self._tape.count == len(recipe.tokens):
             self.cache_hits += 1
         else:
-            if self._on_track:
-                self._leave_track(self._count)
+            if self._tape.on_track:
+                self._leave_track(self._tape.count)
             recipe, compilation = self._look_up(why, spot)
         if self._previous is not None:
             self._previous.following = recipe
@@ -386,21 +257,6 @@ class LazyGraphs:
         )
 
 
-def _shapes(out: Any) -> list[tuple[int, ...]]:
-    """Shapes of results whose size the data decided: part of what the next ops are compiled for."""
-    several = out if isinstance(out, (tuple, list)) else (out,)
-    return [tuple(each.shape) for each in several if isinstance(each, torch.Tensor)]
-
-
 def _count_differences(new: list[Token], old: list[Token]) -> int:
     differing = sum(1 for one, other in zip(new, old, strict=False) if one != other)
     return differing + abs(len(new) - len(old))
-
-
-def _name(number: int) -> str:
-    """The name of a graph's n-th value, shared between graphs so that comparing is by identity."""
-    try:
-        return _names[number]
-    except IndexError:
-        _names.extend(f"%{more}" for more in range(len(_names), number + 4096))
-        return _names[number]

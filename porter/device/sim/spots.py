@@ -76,18 +76,21 @@ class ForwardSpots:
     def __init__(self, limit: int = 1 << 16) -> None:
         self._limit = limit
         self._spots: dict[int, Spot | None] = {}
-        self._last = -1
+        self.seen = -1
+        """Autograd's next sequence number when :meth:`note` was last called: while it has not
+        moved no node was made, and there is nothing to note."""
 
     def note(self, depth: int = 1) -> None:
-        """Remember the user line of the op being dispatched, when autograd made a node for it."""
-        number = _next_sequence_number() - 1
-        if number == self._last or _running_node() is not None:
+        """Remember the user line of the op being dispatched, for which autograd just made a
+        node.
+        """
+        self.seen = _next_sequence_number()
+        if _running_node() is not None:
             return
-        self._last = number
         if len(self._spots) >= self._limit:
             for old in list(self._spots)[: self._limit // 2]:
                 del self._spots[old]
-        self._spots[number] = user_spot(depth + 1)
+        self._spots[self.seen - 1] = user_spot(depth + 1)
 
     def here(self, depth: int = 1) -> Spot | None:
         """Return the spot to charge an event to now: the forward line while in a backward pass."""
