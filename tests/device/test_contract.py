@@ -17,19 +17,14 @@ from porter.device.sim import contract
 from porter.device.sim.activate import simulated
 from porter.device.sim.contract import coverage
 from porter.device.sim.contract.signatures import disagreement, of_schema, parameters
-from porter.device.sim.packages import install_package
-from porter.device.sim.patching import Patches
 
 DOCS = Path(__file__).parents[2] / "docs" / "simulator-vendor-modules.md"
 
 
 @pytest.fixture(params=["hpu", "npu"])
 def package(request):
-    patches = Patches()
     with simulated(request.param):
-        install_package(request.param, patches)
         yield request.param
-        patches.undo()
 
 
 def test_what_is_offered_takes_the_vendors_calls(package):

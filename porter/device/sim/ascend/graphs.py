@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from porter.device.sim.accounting import Books, books_of
+from porter.device.sim.graphed import graphed_callables
 from porter.device.sim.replay import DeviceGraph
 
 _pools = iter(range(1, 1 << 62))
@@ -93,4 +94,19 @@ def is_current_stream_capturing() -> bool:
     return DeviceGraph.current is not None
 
 
-__all__ = ["NPUGraph", "graph", "graph_pool_handle", "is_current_stream_capturing"]
+def make_graphed_callables(
+    callables: Any,
+    sample_args: Any,
+    num_warmup_iters: int = 3,
+    allow_unused_input: bool = False,
+    pool: Any = None,
+) -> Any:
+    """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+    del pool
+    return graphed_callables(callables, sample_args, NPUGraph, num_warmup_iters, allow_unused_input)
+
+
+__all__ = [
+    "NPUGraph", "graph", "graph_pool_handle", "is_current_stream_capturing",
+    "make_graphed_callables",
+]  # fmt: skip

@@ -90,8 +90,9 @@ def empty_with_format(
     return result
 
 
-def npu_dtype_cast(self: Tensor, dtype: torch.dtype) -> Tensor:
+def npu_dtype_cast(self: Tensor, dtype: torch.dtype, input_dtype: int | None = None) -> Tensor:
     """``Tensor.to(dtype)``."""
+    del input_dtype
     return self.to(dtype)
 
 

@@ -103,7 +103,7 @@ def _group(name: str) -> str:
     parts = name.split(".")
     if parts[0] == "torch_npu":
         return "torch_npu operators" if len(parts) == 2 else ".".join(parts[:-1])
-    return ".".join(parts[:4])
+    return ".".join(parts[:3])
 
 
 def _find(name: str) -> tuple[bool, Any]:

@@ -104,9 +104,7 @@ def of_object(thing: object) -> inspect.Signature | None:
         return None
 
 
-def disagreement(
-    signature: str, ours: Callable[..., Any], *, bound: bool = False
-) -> str | None:
+def disagreement(signature: str, ours: Callable[..., Any], *, bound: bool = False) -> str | None:
     """Why a caller written for ``signature`` could not call ``ours``, or None when it can.
 
     Every way of calling that the vendor allows must be possible: all parameters by name, the

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from porter.device.sim.accounting import Books, books_of
+from porter.device.sim.graphed import TrainingUnit, copy_to, graphed_callables, own_copy
 from porter.device.sim.replay import DeviceGraph
 
 
@@ -117,20 +118,6 @@ def input_hash(obj: Any) -> int:
         return id(obj)
 
 
-def copy_to(dst: Any, src: Any) -> None:
-    """Copy tensors into tensors through equal structures; what is no tensor is left."""
-    if type(dst) is not type(src) and not isinstance(dst, torch.Tensor):
-        raise TypeError(f"copy_to: {type(src).__name__} into {type(dst).__name__}")
-    if isinstance(dst, dict):
-        for key in dst:
-            copy_to(dst[key], src[key])
-    elif isinstance(dst, list | tuple):
-        for into, value in zip(dst, src, strict=True):
-            copy_to(into, value)
-    elif isinstance(dst, torch.Tensor):
-        dst.copy_(src, non_blocking=True)
-
-
 class CachedParams:
     """A captured graph with the tensors it reads and writes."""
 
@@ -140,22 +127,12 @@ class CachedParams:
         self.graph = graph
 
 
-def _own(obj: Any) -> Any:
-    """A structure with copies of its tensors, for a graph to read."""
-    if isinstance(obj, torch.Tensor):
-        return obj.detach().clone().requires_grad_(obj.requires_grad)
-    if isinstance(obj, list | tuple):
-        values = [_own(value) for value in obj]
-        return type(obj)(*values) if hasattr(obj, "_fields") else type(obj)(values)
-    if isinstance(obj, dict):
-        return {key: _own(value) for key, value in obj.items()}
-    return obj
-
-
 class _Cache:
     """Graphs of one callable by its inputs' hash."""
 
-    def __init__(self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None) -> None:
+    def __init__(
+        self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
+    ) -> None:
         self.call = call
         self.asynchronous = asynchronous
         self.max_graphs = max_graphs
@@ -177,7 +154,7 @@ class _Cache:
         return self._capture(key, inputs)
 
     def _capture(self, key: int, inputs: Any) -> Any:
-        own_args, own_kwargs = _own(inputs)
+        own_args, own_kwargs = own_copy(inputs)
         captured = HPUGraph()
         with graph(captured):
             outputs = self.call(*own_args, **own_kwargs)
@@ -224,79 +201,6 @@ def wrap_in_hpu_graph_func(
     return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
 
 
-class _Recorded(torch.autograd.Function):
-    """A captured forward and backward, for use inside an ordinary training step."""
-
-    @staticmethod
-    def forward(ctx: Any, unit: _TrainingUnit, *inputs: torch.Tensor) -> Any:
-        ctx.unit = unit
-        copy_to(list(unit.inputs), list(inputs))
-        unit.forward_graph.replay()
-        return tuple(output.detach() for output in unit.outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
-        unit: _TrainingUnit = ctx.unit
-        for static, gradient in zip(unit.output_gradients, gradients, strict=True):
-            if static is not None:
-                if gradient is None:
-                    static.zero_()
-                else:
-                    static.copy_(gradient)
-        unit.backward_graph.replay()
-        return (None, *(g if g is None else g.detach() for g in unit.gradients))
-
-
-class _TrainingUnit:
-    """One callable's captured forward and backward for one shape of inputs."""
-
-    def __init__(
-        self,
-        call: Callable[..., Any],
-        args: Sequence[torch.Tensor],
-        parameters: Sequence[torch.Tensor],
-        warm_up: int,
-        allow_unused: bool,
-    ) -> None:
-        own = [_own(a) for a in args]
-        self.inputs: list[torch.Tensor] = [*own, *parameters]
-        for _ in range(warm_up):
-            self._run(call, own, allow_unused)
-        self.forward_graph, self.backward_graph = HPUGraph(), HPUGraph()
-        with graph(self.forward_graph):
-            result = call(*own)
-        self.single = isinstance(result, torch.Tensor)
-        self.outputs: tuple[torch.Tensor, ...] = (result,) if self.single else tuple(result)
-        self.output_gradients = [
-            torch.zeros_like(o) if o.requires_grad else None for o in self.outputs
-        ]
-        wanted = [t for t in self.inputs if t.requires_grad]
-        with graph(self.backward_graph):
-            found = torch.autograd.grad(
-                [o for o in self.outputs if o.requires_grad],
-                wanted,
-                [g for g in self.output_gradients if g is not None],
-                allow_unused=allow_unused,
-            )
-        gradients = iter(found)
-        self.gradients = [next(gradients) if t.requires_grad else None for t in self.inputs]
-
-    def _run(self, call: Callable[..., Any], own: Sequence[Any], allow_unused: bool) -> None:
-        result = call(*own)
-        outputs = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        outputs = tuple(o for o in outputs if o.requires_grad)
-        torch.autograd.grad(
-            outputs,
-            [t for t in self.inputs if t.requires_grad],
-            [torch.zeros_like(o) for o in outputs],
-            allow_unused=allow_unused,
-        )
-
-    def __call__(self, args: Sequence[torch.Tensor], parameters: Sequence[torch.Tensor]) -> Any:
-        outputs = _Recorded.apply(self, *args, *parameters)  # type: ignore[no-untyped-call]
-        return outputs[0] if self.single else outputs
-
-
 def make_graphed_callables(
     callables: Any,
     sample_args: Any,
@@ -308,31 +212,7 @@ def make_graphed_callables(
 ) -> Any:
     """Callables (or one) whose forward and backward are captured for the sample's shapes."""
     del asynchronous, disable_tensor_cache, dry_run
-    if not isinstance(callables, tuple | list):
-        return _graphed(callables, tuple(sample_args), num_warmup_iters, allow_unused_input)
-    return tuple(
-        _graphed(call, tuple(args), num_warmup_iters, allow_unused_input)
-        for call, args in zip(callables, sample_args, strict=True)
-    )
-
-
-def _graphed(call: Any, sample: tuple[Any, ...], warm_up: int, allow_unused: bool) -> Any:
-    is_module = isinstance(call, torch.nn.Module)
-    parameters = tuple(call.parameters()) if is_module else ()
-    original = call.forward if is_module else call
-    unit = _TrainingUnit(original, sample, parameters, warm_up, allow_unused)
-    mode = call.training if is_module else None
-
-    @functools.wraps(original)
-    def run(*args: Any) -> Any:
-        if is_module and call.training != mode:
-            return original(*args)
-        return unit(args, parameters)
-
-    if not is_module:
-        return run
-    call.forward = run
-    return call
+    return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
 
 
 class ModuleCacher:
@@ -359,9 +239,7 @@ class ModuleCacher:
         del log_frequency
         result = model if inplace else copy.copy(model)
         original = model.forward
-        units: dict[tuple[bool, int], _TrainingUnit] = {}
-        names = {id(p): name for name, p in model.named_parameters()}
-        del names
+        units: dict[tuple[bool, int], TrainingUnit] = {}
 
         @functools.wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -373,8 +251,8 @@ class ModuleCacher:
             if unit is None:
                 if len(units) >= self.max_graphs:
                     return original(*args)
-                unit = _TrainingUnit(
-                    original, args, parameters, num_warmup_iters, allow_unused_input
+                unit = TrainingUnit(
+                    original, args, parameters, HPUGraph, num_warmup_iters, allow_unused_input
                 )
                 units[key] = unit
             return unit(args, parameters)
