@@ -19,6 +19,7 @@ from porter.device.sim.construct import install_constructors
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
 from porter.device.sim.machine import Machine, machines
+from porter.device.sim.packages import install_package
 from porter.device.sim.parameters import install_parameters
 from porter.device.sim.patching import Patches
 from porter.device.sim.pinning import install_pinning
@@ -76,6 +77,7 @@ def activate(device: str | Profile) -> Machine:
     install_surface(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
+    install_package(profile.name, patches)
     patches.replace(torch.Tensor, profile.name, mover(profile.name))
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):

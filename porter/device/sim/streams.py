@@ -94,7 +94,7 @@ class Event:
         """Wait for the mark."""
         self.machine.synchronized("Event.synchronize")
 
-    def elapsed_time(self, end: Any) -> float:  # noqa: ARG002
+    def elapsed_time(self, end_event: Any) -> float:  # noqa: ARG002
         """NaN: a simulated device has no clock."""
         return float("nan")
 

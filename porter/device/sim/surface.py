@@ -56,8 +56,8 @@ class _DeviceContext:
 class _DeviceOf(_DeviceContext):
     """``with torch.cuda.device_of(tensor):``"""
 
-    def __init__(self, tensor: Any) -> None:
-        home = home_of(tensor) if isinstance(tensor, torch.Tensor) else None
+    def __init__(self, obj: Any) -> None:
+        home = home_of(obj) if isinstance(obj, torch.Tensor) else None
         super().__init__(None if home is None else home.device)
 
 
