@@ -40,6 +40,8 @@ set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
 is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
 PYTHON_KEY = torch._C.DispatchKey.Python
 as_subclass = torch.Tensor.as_subclass
+make_subclass = torch.Tensor._make_subclass
+"""Slower than ``as_subclass``, but takes compressed sparse tensors, which cannot be aliased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,15 @@ def _operand_check(facts: OpFacts) -> list[str]:
 def _wrap_lines(facts: OpFacts) -> list[str]:
     kinds = facts.returns_tensors
     if len(kinds) == 1 and kinds[0] in ("fresh", "view"):
-        return ["if type(out) is T: out = wrap(out, D)"]
+        return [
+            "if type(out) is T:",
+            "    try: out = wrap(out, D)",
+            "    except RuntimeError: out = wrap_sparse(D, out)",
+        ]
     if all(kind in ("written", "value") for kind in kinds):
         return []
     if kinds == ("list",):
-        return ["out = [wrap(o, D) if type(o) is T else o for o in out]"]
+        return ["out = [wrap(o, D) if type(o) is T else o for o in out]"]  # views: strided
     return ["out = wrap_each(out)"]
 
 
@@ -119,7 +125,8 @@ def _wrap_each(cls: type[torch.Tensor], kinds: tuple[str, ...]) -> Callable[[Any
         if kind == "list":
             return [as_subclass(v, cls) if type(v) is torch.Tensor else v for v in value]
         if kind != "written" and type(value) is torch.Tensor:
-            return as_subclass(value, cls)
+            strided = value.layout == torch.strided
+            return as_subclass(value, cls) if strided else make_subclass(cls, value)
         return value
 
     def each(out: Any) -> Any:
@@ -147,6 +154,7 @@ def compile_op(
         "D": cls,
         "T": torch.Tensor,
         "wrap": as_subclass,
+        "wrap_sparse": make_subclass,
         "exclude": set_excluded,
         "PY": PYTHON_KEY,
         "settle": lambda args, kwargs: settle(facts, args, kwargs),

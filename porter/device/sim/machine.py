@@ -76,7 +76,7 @@ class Machine:
         """Generate, store and return the function that runs ``op`` on device ``cls``."""
 
         def settle_here(facts: OpFacts, args: Any, kwargs: Any) -> Any:
-            return settle(self, cls, facts, args, kwargs)
+            return settle(cls, facts, args, kwargs)
 
         from porter.device.sim.randomness import random_override
 

@@ -8,6 +8,7 @@ object.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from porter.device.sim.patching import Patches
-from porter.device.sim.transfer import home_of
+from porter.device.sim.transfer import home_of, host_alias, place
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 native_data: Any = torch._C.TensorBase.data
@@ -52,6 +53,39 @@ def _set_grad(self: torch.Tensor, value: torch.Tensor | None) -> None:
             "tensor are on the same device"
         )
     native_grad.__set__(self, value)
+
+
+def _get_grad(self: torch.Tensor) -> torch.Tensor | None:
+    """``p.grad``; one that a backward formula made on the CPU is put where the tensor is."""
+    grad: torch.Tensor | None = native_grad.__get__(self)
+    if grad is None:
+        return None
+    home = home_of(self)
+    if home_of(grad) is home:
+        return grad
+    grad = place(host_alias(grad), home)
+    native_grad.__set__(self, grad)
+    return grad
+
+
+def _placed_grads(native: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.autograd.grad`` with every gradient where its input is."""
+
+    @functools.wraps(native)
+    def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        found = native(outputs, inputs, *args, **kwargs)
+        single = isinstance(inputs, torch.Tensor)
+        sources = (inputs,) if single else tuple(inputs)
+        return tuple(
+            each
+            if not isinstance(each, torch.Tensor)
+            or not isinstance(source, torch.Tensor)
+            or home_of(each) is home_of(source)
+            else place(host_alias(each), home_of(source))
+            for each, source in zip(found, sources, strict=True)
+        )
+
+    return grad
 
 
 def _replace_parameters(module: nn.Module, fn: TensorFunction, done: dict[int, Any]) -> None:
@@ -107,6 +141,7 @@ def install_parameters(patches: Patches) -> None:
     """Patch ``Module._apply`` and the ``data`` and ``grad`` attributes of tensors."""
     patches.replace(nn.Module, "_apply", _applier(nn.Module._apply))
     data = property(native_data.__get__, _set_data, native_data.__delete__)
-    grad = property(native_grad.__get__, _set_grad, native_grad.__delete__)
+    grad = property(_get_grad, _set_grad, native_grad.__delete__)
     patches.replace(torch.Tensor, "data", data)
     patches.replace(torch.Tensor, "grad", grad)
+    patches.replace(torch.autograd, "grad", _placed_grads(torch.autograd.grad))

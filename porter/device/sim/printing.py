@@ -29,7 +29,9 @@ def describe(tensor: DeviceTensor) -> str:
         suffixes.append(f"grad_fn=<{type(tensor.grad_fn).__name__}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
-    text: str = _tensor_str._add_suffixes("tensor(" + body, suffixes, 0, force_newline=False)
+    text: str = _tensor_str._add_suffixes(
+        "tensor(" + body, suffixes, len("tensor("), force_newline=False
+    )
     if isinstance(tensor, torch.nn.Parameter):
         return "Parameter containing:\n" + text
     return text

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from porter.device.sim.dispatch import PYTHON_KEY, is_excluded, set_excluded
+from porter.device.sim.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
 from porter.device.sim.machine import machines
 from porter.device.sim.tensor import DeviceTensor
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Destination = type[DeviceTensor] | None
 """A device's tensor class, or None for the host."""
 
-make_subclass = torch.Tensor._make_subclass
 native_to = torch._C.TensorBase.to
 
 
@@ -66,9 +65,10 @@ def host_alias(tensor: torch.Tensor) -> torch.Tensor:
     was = is_excluded(PYTHON_KEY)
     set_excluded(PYTHON_KEY, True)
     try:
-        return torch._C.TensorBase.detach(tensor)
+        plain = torch._C.TensorBase.detach(tensor)
     finally:
         set_excluded(PYTHON_KEY, was)
+    return plain
 
 
 def place(tensor: torch.Tensor, destination: Destination) -> torch.Tensor:

@@ -1,0 +1,48 @@
+"""Check a level of a port out into a folder: a git work tree whose `git log` shows the levels.
+
+Companion ports (accelerate for diffusers) appear beside it. A tree of the port that is there
+already is moved to the level, if that was named."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.commands.options import add_keep
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("port", metavar="PORT")
+    parser.add_argument(
+        "dir", nargs="?", type=Path, metavar="DIR", help="a new folder (default: trees/PORT)"
+    )
+    parser.add_argument(
+        "--level", "-l", metavar="N|NAME", help="number, name or prefix (default: the last)"
+    )
+    parser.add_argument("--alone", action="store_true", help="without the companion ports")
+    add_keep(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.apply import Applied, apply_port
+    from porter.places import project_root
+    from porter.report.applied import applied_lines
+    from porter.report.terminal import emit
+    from porter.report.transfer import transfer
+
+    def tell(done: Applied) -> None:
+        emit(applied_lines(done))
+
+    with transfer() as progress:
+        done = apply_port(
+            project_root(),
+            args.port,
+            args.dir,
+            level=args.level,
+            companions=not args.alone,
+            keep=args.keep,
+            progress=progress,
+        )
+    for each in done:
+        tell(each)
+    return 0

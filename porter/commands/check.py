@@ -1,0 +1,43 @@
+"""Rebuild every level and compare with levels.lock; companion ports are checked too.
+
+Exit code 1 on any difference. Every failing hunk of every patch is shown: the lines it expects, the
+lines that stand there, and where they moved to.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to check (default: all)")
+    parser.add_argument("--no-memo", action="store_true", help="apply every patch again")
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "github", "sarif", "junit"),
+        default="text",
+        help="github: annotations; sarif: code scanning; junit: test report",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.check import check_port, ports_to_check
+    from porter.errors import Exit
+    from porter.pins import load_pins
+    from porter.places import project_root
+    from porter.report.check import print_report, render
+
+    root = project_root()
+    pins = load_pins(root)
+    form = "json" if args.json else args.format
+    reports = []
+    for pin in ports_to_check(pins, args.ports):
+        report = check_port(root, pins, pin, memo=not args.no_memo)
+        reports.append(report)
+        if form == "text":
+            print_report(report)
+    if form != "text":
+        print(render(reports, form))
+    codes = [report.error.code for report in reports if report.error is not None]
+    return max([Exit.OK if r.ok else Exit.FAILED for r in reports] + codes, default=Exit.OK)

@@ -1,0 +1,40 @@
+"""Show a difference: between two levels, from a level to the files as they stand (`diff A`), or
+the local edits (no argument). Into a pipe it goes to the byte, fit for `git apply`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from porter.commands.options import add_folder_option, add_port_option
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", nargs="?", metavar="A", help="a level (default: the tree's own)")
+    parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the files themselves)")
+    add_folder_option(parser)
+    add_port_option(parser)
+    parser.add_argument("--stat", action="store_true", help="only which files, and how much")
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.difference import level_difference, tree_difference
+    from porter.errors import BadInput
+    from porter.report.terminal import colour_wanted, page, paint_diff, screen_width
+
+    stat = screen_width() if args.stat else None
+    if args.port is None:
+        diff = tree_difference(args.dir, args.a, args.b, stat)
+    elif args.dir is not None:
+        raise BadInput("expected -C DIR or --port PORT, found both")
+    elif args.a is None or args.b is None:
+        raise BadInput(f"expected two levels of {args.port}, found {1 if args.a else 0}")
+    else:
+        diff = level_difference(args.port, args.a, args.b, stat)
+    colour = colour_wanted()
+    if sys.stdout.isatty() or colour:
+        page(paint_diff(diff, colour))
+    else:
+        sys.stdout.buffer.write(diff)  # to the byte: `porter diff 0 2 | git apply`
+        sys.stdout.flush()
+    return 0

@@ -1,0 +1,84 @@
+"""Write a tree's commits back as the port's patch series, one patch a commit.
+
+A commit's message is the patch's header: subject, why, and the fields Level, Devices, Keeps, Gains,
+Origin and Forwarded. An unchanged series is exported to the same bytes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.commands.options import add_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("port", metavar="PORT")
+    parser.add_argument(
+        "dir", nargs="?", type=Path, metavar="DIR", help="the tree (default: here, or trees/PORT)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if anything would change"
+    )
+    parser.add_argument(
+        "--drop", action="store_true", help="let levels that HEAD does not hold leave the series"
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.errors import Exit
+    from porter.export import anchor, export_series
+    from porter.hold import hold_tree
+    from porter.populate import refresh
+    from porter.report.moved import report_notes
+    from porter.report.terminal import colour_wanted, counted, emit, emit_json, table
+    from porter.tree import edits, shown
+
+    with hold_tree(_start(args.port, args.dir), f"export {args.port}", rebuild=False) as held:
+        _expect_port(held.tree, args.port)
+        done = export_series(held.tree, drop=args.drop, check=args.check)
+        changed = [each for each in done if each.what != "unchanged"]
+        notes = list(held.notes)
+        if not args.check:
+            tree = refresh(held.tree)
+            anchor(tree)
+        if uncommitted := edits(held.tree, untracked=False):
+            many = counted(len(uncommitted), "edited file")
+            notes.append(f"{shown(held.tree.folder)}: {many} not committed, so not exported")
+    report_notes(tuple(notes))
+    if args.json:
+        emit_json([{"patch": each.name, "status": each.what} for each in done])
+    else:
+        style = {"new": "green", "rewritten": "yellow", "removed": "red"}
+        rows = [(each.what, each.name) for each in done]
+        styles = [style.get(each.what, "dim") for each in done]
+        emit(table(rows, row_styles=styles, colour=colour_wanted()))
+        if changed and not args.check:
+            emit([f"next: `porter lint {args.port}`, then `porter lock {args.port}`"])
+    return Exit.FAILED if args.check and changed else Exit.OK
+
+
+def _start(port: str, folder: Path | None) -> Path | None:
+    """Return where to look for the tree: the folder named, here, or the port's default place."""
+    from porter.errors import BadInput
+    from porter.places import project_root
+    from porter.site import default_folder
+    from porter.tree import find_tree
+
+    if folder is not None:
+        return folder
+    try:
+        find_tree(None)
+        return None
+    except BadInput:
+        default = default_folder(project_root(), port)
+        return default if default.is_dir() else None
+
+
+def _expect_port(tree: object, port: str) -> None:
+    from porter.errors import BadInput
+    from porter.tree import Tree, shown
+
+    assert isinstance(tree, Tree)
+    if tree.record.port != port:
+        raise BadInput(f"{shown(tree.folder)}: a tree of {tree.record.port}, expected {port}")

@@ -1,0 +1,38 @@
+"""Free what no pin and no work tree needs any more.
+
+Pins of every project that used this store count, and everything its work trees can reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from porter.errors import Exit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument(
+        "--now", action="store_true", help="also what is younger than an hour or used lately"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect, and say what went."""
+    from porter.collect import collect
+    from porter.places import project_root
+    from porter.progress import size_text
+
+    freed = list(collect(project_root(), dry_run=args.dry_run, now=args.now))
+    total = sum(each.size for each in freed)
+    if args.json:
+        import json
+
+        rows = [{"what": each.what, "path": str(each.path), "size": each.size} for each in freed]
+        print(json.dumps({"dry_run": args.dry_run, "freed": rows, "size": total}, indent=2))
+        return Exit.OK
+    for each in freed:
+        print(f"{size_text(each.size):>9}  {each.what}: {each.path}")
+    print(f"{size_text(total)} {'would be freed' if args.dry_run else 'freed'}")
+    return Exit.OK

@@ -1,0 +1,28 @@
+"""Move a tree to a level, named by number, name or unique prefix of it. Only files that differ are
+rewritten, local edits are never lost."""
+
+from __future__ import annotations
+
+import argparse
+
+from porter.commands.options import add_folder, add_keep
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("level", metavar="LEVEL", help="number, name or unique prefix of a name")
+    add_folder(parser)
+    add_keep(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.hold import hold_tree
+    from porter.move import move
+    from porter.report.moved import report_move
+    from porter.tree import pick_level
+
+    what = f"goto {args.level}"
+    with hold_tree(args.dir, what) as held:
+        target = pick_level(held.tree, args.level)
+        moved = move(held.tree, held.lock, target, what, keep=args.keep)
+    report_move(held, moved)
+    return 0

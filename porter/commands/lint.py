@@ -1,0 +1,37 @@
+"""Refuse patches that are not fit for review.
+
+Rules: header, name, series, path, link, submodule, diff, garbage, signature, index, whitespace (all
+from the files alone), apply, offset, size (on the pinned tree; skipped with --files-only).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to judge (default: all)")
+    parser.add_argument("--files-only", action="store_true", help="do not apply them on the pin")
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "github", "sarif", "junit"),
+        default="text",
+        help="github: annotations; sarif: code scanning; junit: test report",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.errors import Exit
+    from porter.lint_built import lint_port
+    from porter.pins import load_pins
+    from porter.places import project_root
+    from porter.report.lint import render
+
+    root = project_root()
+    pins = load_pins(root)
+    chosen = [pins.port(name) for name in args.ports] or list(pins.ports())
+    cases = [(pin.name, lint_port(root, pin, files_only=args.files_only)) for pin in chosen]
+    print(render(cases, "json" if args.json else args.format))
+    wrong = any(f.severity == "error" for _, findings in cases for f in findings)
+    return Exit.FAILED if wrong else Exit.OK

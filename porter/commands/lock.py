@@ -1,0 +1,22 @@
+"""Build every level of a port anew and write its levels.lock."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ports", nargs="+", metavar="PORT", help="the port, as upstream_pins.yaml")
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.errors import Exit
+    from porter.pins import load_pins
+    from porter.places import project_root
+    from porter.relock import lock_port
+
+    root = project_root()
+    pins = load_pins(root)
+    for name in args.ports:
+        print(lock_port(root, pins, pins.port(name)))
+    return Exit.OK

@@ -1,0 +1,45 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """``[DIR]``: the tree to work on."""
+    parser.add_argument(
+        "dir",
+        nargs="?",
+        type=Path,
+        metavar="DIR",
+        help="a tree or a folder in it (default: here)",
+    )
+
+
+def add_folder_option(parser: argparse.ArgumentParser) -> None:
+    """``-C DIR``, where the plain arguments are levels."""
+    parser.add_argument(
+        "-C",
+        dest="dir",
+        type=Path,
+        metavar="DIR",
+        help="a tree or a folder in it (default: here)",
+    )
+
+
+def add_port_option(parser: argparse.ArgumentParser) -> None:
+    """``--port PORT``: without a tree."""
+    parser.add_argument("--port", metavar="PORT", help="levels of this port, without a tree")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_keep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="carry local edits along by a 3-way merge; on a conflict nothing changes",
+    )

@@ -1,0 +1,39 @@
+"""Print the JSON Schema of one of porter's YAML files, for editors.
+
+A first line `# yaml-language-server: $schema=PATH` in the YAML file names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from porter.errors import Exit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from porter.schemas import SCHEMAS
+
+    parser.add_argument(
+        "file",
+        nargs="?",
+        choices=list(SCHEMAS),
+        default="pins",
+        help="pins: upstream_pins.yaml; recipe: recipes/<port>/*.yaml (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write every schema file that the package carries"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the schema, or write them all beside the package's code."""
+    from porter.schemas import SCHEMAS, schema_path, schema_text
+
+    if args.write:
+        for name in SCHEMAS:
+            path = schema_path(name)
+            path.write_text(schema_text(name))
+            print(path)
+    else:
+        print(schema_text(args.file), end="")
+    return Exit.OK

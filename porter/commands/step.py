@@ -1,0 +1,24 @@
+"""Move a tree one level: `next` up, `prev` down. Exit code 1 when there is no such level."""
+
+from __future__ import annotations
+
+import argparse
+
+from porter.commands.options import add_folder, add_keep
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    add_keep(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.hold import hold_tree
+    from porter.move import level_beside, move
+    from porter.report.moved import report_move
+
+    with hold_tree(args.dir, args.command) as held:
+        target = level_beside(held.tree, 1 if args.command == "next" else -1)
+        moved = move(held.tree, held.lock, target, args.command, keep=args.keep)
+    report_move(held, moved)
+    return 0

@@ -1,0 +1,129 @@
+"""Run the recipes: what every level keeps of upstream's results.
+
+Each recipe's probe runs in its own process: level 0 in float64 (the reference), level 0 in every
+dtype (whose error is the allowance), and every level in every dtype. Without PORT all ports with
+recipes are verified, and what no source here covers is listed as not reachable.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from porter.errors import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+    from porter.verify.recipe import LoadedRecipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to verify (default: all)")
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only recipes of this name (a pattern; may be given again)",
+    )
+    parser.add_argument(
+        "--level",
+        action="append",
+        default=[],
+        metavar="LEVEL",
+        help="judge only this level: number, name or unique prefix (may be given again)",
+    )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="only recipes with this tag (a pattern; may be given again)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail when something is not reachable"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.places import cache_dir, project_root
+    from porter.verify.plan import Filters, make_plan
+    from porter.verify.upstream_trees import open_trees
+
+    root = project_root()
+    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag))
+    with open_trees(root) as trees:
+        plan = make_plan(root, args.ports, trees, filters)
+        strict = args.strict or bool(args.ports)
+        from rich.console import Console
+
+        from porter.verify.execute import Places, Session, execute
+        from porter.verify.table import as_json, print_result, print_unreachable
+
+        console = Console(highlight=False)
+        with Live(Console(stderr=True, highlight=False)) as observer:
+            session = Session(trees, Places.under(cache_dir()), observer)
+            results = []
+            for result in execute(plan, session):
+                results.append(result)
+                if not args.json:
+                    observer.clear()
+                    print_result(console, result)
+    lacking = [one for one in plan.unreachable if strict or one.fault]
+    passed = all(result.passed for result in results) and not lacking
+    if args.json:
+        import json
+
+        print(json.dumps(as_json(results, plan.unreachable, passed), indent=2))
+    else:
+        print_unreachable(console, plan.unreachable)
+    return Exit.OK if passed else Exit.FAILED
+
+
+class Live:
+    """Progress on stderr: a moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def say(self, line: str) -> None:
+        """See :class:`porter.verify.execute.Observer`."""
+        if self._console.is_terminal:
+            self._show(line)
+        else:
+            self._console.print(f"porter: {line}", markup=False, soft_wrap=True)
+
+    def progress(self, line: str) -> None:
+        """See :class:`porter.verify.execute.Observer`."""
+        if self._console.is_terminal:
+            self._show(line)
+
+    def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
+        """See :class:`porter.verify.execute.Observer`."""
+        if self._console.is_terminal:
+            self._show(f"{recipe.port}/{recipe.name}: level {what} ({done + 1} of {total})")
+
+    def clear(self) -> None:
+        """Take the moving line away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _show(self, line: str) -> None:
+        from rich.text import Text
+
+        if self._status is None:
+            self._status = self._console.status(Text(line))
+            self._status.start()
+        else:
+            self._status.update(Text(line))

@@ -1,0 +1,489 @@
+"""A byte-exact reader of git diffs.
+
+Reads what ``git diff`` writes and says about everything else that it is *odd*. That split is what
+makes applying in process safe: :mod:`porter.applier` takes only diffs without oddities, whose
+meaning is beyond doubt, and leaves the rest to git itself. Nothing is decoded: file names and
+lines are bytes, lines end at LF only and keep a CR before it.
+
+The format: git's ``Documentation/diff-generate-patch``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from porter.objects import Oid
+from porter.quoting import unquote
+
+Kind = Literal["modify", "add", "delete", "rename", "copy"]
+
+MODES = (0o100644, 0o100755, 0o120000, 0o160000)
+NO_NEWLINE = b"\\ No newline at end of file"
+
+_HUNK = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: (.*))?\Z")
+_INDEX = re.compile(rb"index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?\Z")
+_BINARY = re.compile(rb"(literal|delta) (\d+)\Z")
+_UNQUOTED_ODD = re.compile(rb'[\x00-\x1f\x7f"\\]|//')
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One ``@@`` block. ``old`` and ``new`` are the lines of both sides, each with its newline.
+
+    ``lines`` are the hunk's own lines, marker first. A side's last line lacks its newline where the
+    diff says so. ``line`` is the number of the ``@@`` line in the patch file.
+    """
+
+    old_start: int
+    old_count: int
+    new_start: int
+    new_count: int
+    heading: bytes
+    lines: tuple[bytes, ...]
+    old: tuple[bytes, ...]
+    new: tuple[bytes, ...]
+    line: int
+
+    @property
+    def leading(self) -> int:
+        """The number of context lines before the first change."""
+        for count, line in enumerate(self.lines):
+            if line[:1] != b" ":
+                return count
+        return len(self.lines)
+
+    @property
+    def trailing(self) -> int:
+        """The number of context lines after the last change."""
+        for count, line in enumerate(reversed(self.lines)):
+            if line[:1] != b" ":
+                return count
+        return len(self.lines)
+
+    @property
+    def header(self) -> str:
+        """``@@ -a,b +c,d @@`` as git prints it."""
+        old = f"{self.old_start}" + (f",{self.old_count}" if self.old_count != 1 else "")
+        new = f"{self.new_start}" + (f",{self.new_count}" if self.new_count != 1 else "")
+        return f"@@ -{old} +{new} @@"
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryPart:
+    """A binary patch: ``literal`` or ``delta`` with a size, or ``none``: only that it differs."""
+
+    method: Literal["literal", "delta", "none"]
+    size: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something ``git diff`` would not have written, and where. ``ignored``: git skips over it."""
+
+    line: int
+    text: str
+    ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FilePatch:
+    """One ``diff --git`` section. ``old_path`` is None if new, ``new_path`` if deleted.
+
+    Modes and ids are None where the diff does not state them; ids may be abbreviated.
+    """
+
+    kind: Kind
+    old_path: bytes | None
+    new_path: bytes | None
+    old_mode: int | None
+    new_mode: int | None
+    old_id: str | None
+    new_id: str | None
+    hunks: tuple[Hunk, ...]
+    binary: BinaryPart | None
+    line: int
+
+    @property
+    def path(self) -> bytes:
+        """The file's name after the patch (before it, for a deletion)."""
+        path = self.new_path if self.new_path is not None else self.old_path
+        assert path is not None
+        return path
+
+    @property
+    def full_new_id(self) -> Oid | None:
+        return Oid(self.new_id) if self.new_id is not None and len(self.new_id) == 40 else None
+
+    @property
+    def paths(self) -> tuple[bytes, ...]:
+        """Every path the section names, each once."""
+        return tuple(dict.fromkeys(p for p in (self.old_path, self.new_path) if p is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """All sections of a patch file, and all that is odd in it."""
+
+    files: tuple[FilePatch, ...]
+    oddities: tuple[Oddity, ...]
+    first_line: int
+    """Line number of the first ``diff --git`` (one past the last line when there is none)."""
+    first_byte: int
+
+    @property
+    def doubtful(self) -> tuple[Oddity, ...]:
+        """The oddities that git may read otherwise than we do."""
+        return tuple(o for o in self.oddities if not o.ignored)
+
+
+class _Odd(Exception):
+    """Raised inside the parser where reading on would be guessing."""
+
+    def __init__(self, at: int, text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
+
+@dataclass(slots=True)
+class _Section:
+    """What the header lines of one ``diff --git`` section said so far."""
+
+    line: int
+    names: tuple[bytes, bytes] | None
+    seen: set[bytes] = field(default_factory=set)
+    old_mode: int | None = None
+    new_mode: int | None = None
+    old_id: str | None = None
+    new_id: str | None = None
+    index_mode: int | None = None
+    added: bool = False
+    deleted: bool = False
+    source: bytes | None = None
+    target: bytes | None = None
+    moved: Literal["rename", "copy"] | None = None
+    minus: bytes | None = None
+    plus: bytes | None = None
+    hunks: list[Hunk] = field(default_factory=list)
+    binary: BinaryPart | None = None
+
+
+def parse_diff(raw: bytes) -> Diff:
+    """Read every ``diff --git`` section of a patch file. Never raises: see ``Diff.oddities``."""
+    return _Parser(raw).parse()
+
+
+class _Parser:
+    def __init__(self, raw: bytes) -> None:
+        self.lines = raw.split(b"\n")
+        self.oddities: list[Oddity] = []
+        self.cut_short = bool(self.lines.pop())  # the last line has no newline
+        if self.cut_short:
+            self.lines.append(raw[raw.rfind(b"\n") + 1 :])
+
+    def odd(self, at: int, text: str, *, ignored: bool = False) -> None:
+        self.oddities.append(Oddity(at + 1, text, ignored))
+
+    def parse(self) -> Diff:
+        files: list[FilePatch] = []
+        at, end = 0, len(self.lines)
+        first = end
+        while at < end:
+            line = self.lines[at]
+            if line.startswith(b"diff --git "):
+                first = min(first, at)
+                try:
+                    section, at = self._section(at)
+                    files.append(self._finish(section))
+                except _Odd as odd:
+                    self.odd(odd.at, str(odd))
+                    at = max(at, odd.at) + 1
+                    while at < end and not self.lines[at].startswith(b"diff --git "):
+                        at += 1
+                continue
+            if line.startswith((b"--- ", b"+++ ", b"@@ -")):
+                self.odd(at, "a diff outside of any `diff --git` section")
+            elif first < end:
+                self.odd(at, "text that belongs to no hunk", ignored=True)
+            at += 1
+        if self.cut_short:
+            self.odd(end - 1, "the last line has no newline")
+        first_byte = sum(map(len, self.lines[:first])) + first
+        return Diff(tuple(files), tuple(self.oddities), first + 1, first_byte)
+
+    # -- one section ------------------------------------------------------------------------------
+
+    def _section(self, at: int) -> tuple[_Section, int]:
+        section = _Section(at + 1, _names(self.lines[at][len(b"diff --git ") :]))
+        at += 1
+        end = len(self.lines)
+        while at < end and self._header_line(section, at):
+            at += 1
+        if at < end and self.lines[at].startswith(b"--- "):
+            section.minus = self._side(at, b"--- ", b"a/")
+            at += 1
+            if at >= end or not self.lines[at].startswith(b"+++ "):
+                raise _Odd(min(at, end - 1), "expected a `+++` line after `---`")
+            section.plus = self._side(at, b"+++ ", b"b/")
+            at += 1
+            if at >= end or not self.lines[at].startswith(b"@@ -"):
+                raise _Odd(min(at, end - 1), "expected a hunk after the `+++` line")
+            while at < end and self.lines[at].startswith(b"@@ -"):
+                hunk, at = self._hunk(at)
+                section.hunks.append(hunk)
+        elif at < end and self.lines[at] == b"GIT binary patch":
+            section.binary, at = self._binary(at)
+        elif at < end and self.lines[at].startswith(b"Binary files "):
+            section.binary = BinaryPart("none", 0, at + 1)
+            at += 1
+        return section, at
+
+    def _header_line(self, s: _Section, at: int) -> bool:
+        """Take one extended header line; return False when the line is none."""
+        line = self.lines[at]
+        if line.startswith(b"index "):
+            match = _INDEX.match(line)
+            if match is None:
+                raise _Odd(at, "expected `index <old id>..<new id>[ <mode>]`")
+            s.old_id, s.new_id = match[1].decode(), match[2].decode()
+            s.index_mode = self._mode(at, match[3]) if match[3] else None
+            key = b"index "
+        elif line.startswith((b"old mode ", b"deleted file mode ")):
+            s.old_mode, s.deleted = self._mode(at, line[-6:]), line[0] == ord("d")
+            key = line[:-6]
+        elif line.startswith((b"new mode ", b"new file mode ")):
+            s.new_mode, s.added = self._mode(at, line[-6:]), line.startswith(b"new file")
+            key = line[:-6]
+        elif line.startswith((b"rename from ", b"copy from ")):
+            key = line[: line.index(b"from ") + 5]
+            s.moved = "rename" if line[0] == ord("r") else "copy"
+            s.source = self._name(at, line[len(key) :])
+        elif line.startswith((b"rename to ", b"copy to ")):
+            key = line[: line.index(b"to ") + 3]
+            s.target = self._name(at, line[len(key) :])
+        elif line.startswith((b"similarity index ", b"dissimilarity index ")):
+            key = line[: line.index(b"index ") + 6]
+            if not re.fullmatch(rb"\d{1,3}%", line[len(key) :]):
+                raise _Odd(at, "expected a percentage")
+        else:
+            return False
+        if key in s.seen:
+            raise _Odd(at, f"`{key.decode().strip()}` a second time")
+        s.seen.add(key)
+        return True
+
+    def _mode(self, at: int, text: bytes) -> int:
+        try:
+            mode = int(text, 8)
+        except ValueError:
+            mode = 0
+        if mode not in MODES:
+            raise _Odd(at, "expected a file mode: 100644, 100755, 120000 or 160000")
+        return mode
+
+    def _name(self, at: int, text: bytes) -> bytes:
+        """A file name alone on its line, quoted or not."""
+        name, rest = text, b""
+        if text.startswith(b'"'):
+            try:
+                name, rest = unquote(text)
+            except ValueError:
+                raise _Odd(at, "a broken quoted file name") from None
+        elif _UNQUOTED_ODD.search(text):
+            raise _Odd(at, "a file name that git would have quoted")
+        if rest or not name or b"\0" in name or b"//" in name or name[:1] == b"/":
+            raise _Odd(at, "expected one file name")
+        return name
+
+    def _side(self, at: int, marker: bytes, prefix: bytes) -> bytes | None:
+        """The file name of a ``---`` or ``+++`` line; None for /dev/null."""
+        text = self.lines[at][len(marker) :]
+        if text == b"/dev/null":
+            return None
+        if text.endswith(b"\t") and b" " in text:
+            text = text[:-1]  # git puts a tab behind a name with a blank in it
+        elif b" " in text and not text.startswith(b'"'):
+            raise _Odd(at, "a file name with a blank and no tab behind it")
+        name = self._name(at, text)
+        if not name.startswith(prefix) or len(name) == 2:
+            raise _Odd(at, f"expected a file name that starts with {prefix.decode()}")
+        return name[2:]
+
+    # -- hunks ------------------------------------------------------------------------------------
+
+    def _hunk(self, at: int) -> tuple[Hunk, int]:
+        start, lines, end = at, self.lines, len(self.lines)
+        match = _HUNK.match(lines[at])
+        if match is None:
+            raise _Odd(at, "expected `@@ -line,count +line,count @@`")
+        want_old = int(match[2]) if match[2] is not None else 1
+        want_new = int(match[4]) if match[4] is not None else 1
+        old: list[bytes] = []
+        new: list[bytes] = []
+        body: list[bytes] = []
+        changed = False
+        at += 1
+        while True:
+            if at < end and lines[at].startswith(b"\\"):
+                self._no_newline(at, body, old, new)
+                at += 1
+                continue
+            if len(old) == want_old and len(new) == want_new:
+                break
+            if at >= end:
+                raise _Odd(end - 1, "the diff ends inside a hunk")
+            line = lines[at]
+            mark, text = line[:1], line[1:] + b"\n"
+            if mark == b" " or not line:
+                if not line:
+                    self.odd(at, "an empty line inside a hunk (a blank at its start was lost)")
+                    line, text = b" ", b"\n"
+                old.append(text)
+                new.append(text)
+            elif mark == b"-":
+                old.append(text)
+                changed = True
+            elif mark == b"+":
+                new.append(text)
+                changed = True
+            else:
+                raise _Odd(at, "expected a line that starts with a blank, `+`, `-` or `\\`")
+            if len(old) > want_old or len(new) > want_new:
+                raise _Odd(at, "the hunk has more lines than its header counts")
+            body.append(line)
+            at += 1
+        if not changed:
+            raise _Odd(start, "a hunk that changes nothing")
+        for side in (old, new):
+            if any(line[-1:] != b"\n" for line in side[:-1]):
+                raise _Odd(start, "`\\ No newline at end of file` before the last line")
+        hunk = Hunk(
+            int(match[1]), want_old, int(match[3]), want_new, match[5] or b"",
+            tuple(body), tuple(old), tuple(new), start + 1,
+        )  # fmt: skip
+        return hunk, at
+
+    def _no_newline(self, at: int, body: list[bytes], old: list[bytes], new: list[bytes]) -> None:
+        if self.lines[at] != NO_NEWLINE:
+            raise _Odd(at, f"expected `{NO_NEWLINE.decode()}`")
+        mark = body[-1][:1] if body else b"\\"
+        if mark == b"\\":
+            raise _Odd(at, "`\\ No newline at end of file` behind no line")
+        for side, marks in ((old, b" -"), (new, b" +")):
+            if mark in marks:
+                side[-1] = side[-1][:-1]
+        body.append(NO_NEWLINE)
+
+    def _binary(self, at: int) -> tuple[BinaryPart, int]:
+        """Step over the one or two base85 parts; git itself decodes them."""
+        start, end = at, len(self.lines)
+        match = _BINARY.match(self.lines[at + 1]) if at + 1 < end else None
+        if match is None:
+            raise _Odd(at, "expected `literal <size>` or `delta <size>` after `GIT binary patch`")
+        at += 1
+        for _ in range(2):
+            if at >= end or not _BINARY.match(self.lines[at]):
+                break
+            while at < end and self.lines[at]:
+                at += 1
+            at += 1
+        method: Literal["literal", "delta"] = "literal" if match[1] == b"literal" else "delta"
+        return BinaryPart(method, int(match[2]), start + 1), min(at, end)
+
+    # -- what a section means ---------------------------------------------------------------------
+
+    def _finish(self, s: _Section) -> FilePatch:
+        at = s.line - 1
+        kind: Kind
+        old: bytes | None
+        new: bytes | None
+        if s.moved is not None:
+            kind, old, new = self._moved(s)
+        elif s.names is None:
+            raise _Odd(at, "two different names without a rename or copy")
+        else:
+            if s.source is not None or s.target is not None:
+                raise _Odd(at, "half of a rename or copy")
+            kind = "add" if s.added else "delete" if s.deleted else "modify"
+            old = None if kind == "add" else s.names[0]
+            new = None if kind == "delete" else s.names[1]
+        if s.added and s.deleted:
+            raise _Odd(at, "a file both new and deleted")
+        if s.hunks and (s.minus != old or s.plus != new):
+            raise _Odd(at, "the `---` and `+++` lines name other files than the `diff --git` line")
+        self._check_modes(s, kind)
+        self._check_hunks(s, kind)
+        old_mode = s.old_mode if s.old_mode is not None else s.index_mode
+        new_mode = s.new_mode if s.new_mode is not None else s.index_mode
+        return FilePatch(
+            kind, old, new,
+            None if kind == "add" else old_mode, None if kind == "delete" else new_mode,
+            s.old_id, s.new_id, tuple(s.hunks), s.binary, s.line,
+        )  # fmt: skip
+
+    def _moved(self, s: _Section) -> tuple[Kind, bytes, bytes]:
+        at = s.line - 1
+        assert s.moved is not None
+        if s.source is None or s.target is None or s.added or s.deleted:
+            raise _Odd(at, f"half of a {s.moved}")
+        other = b"copy from " if s.moved == "rename" else b"rename from "
+        if other in s.seen or (s.moved.encode() + b" to ") not in s.seen:
+            raise _Odd(at, "both a rename and a copy")
+        if s.source == s.target:
+            raise _Odd(at, f"a {s.moved} of a file onto itself")
+        return s.moved, s.source, s.target
+
+    def _check_modes(self, s: _Section, kind: Kind) -> None:
+        at = s.line - 1
+        if kind in ("modify", "rename", "copy"):
+            if (s.old_mode is None) != (s.new_mode is None):
+                raise _Odd(at, "`old mode` and `new mode` belong together")
+            idle = not s.hunks and s.binary is None and s.old_mode == s.new_mode
+            if kind == "modify" and idle:
+                raise _Odd(at, "a section that changes nothing")
+        elif (kind == "add" and s.old_mode is not None) or (
+            kind == "delete" and s.new_mode is not None
+        ):
+            raise _Odd(at, "a mode change of a file that is new or deleted")
+
+    def _check_hunks(self, s: _Section, kind: Kind) -> None:
+        at = s.line - 1
+        if kind == "add" and any(h.old for h in s.hunks):
+            raise _Odd(at, "a new file with lines of an old one")
+        if kind == "delete" and any(h.new for h in s.hunks):
+            raise _Odd(at, "a deleted file with lines left")
+        old_end = new_end = 0
+        for hunk in s.hunks:
+            # A start of n with count 0 means "after line n".
+            old, new = (
+                hunk.old_start - (hunk.old_count > 0),
+                hunk.new_start - (hunk.new_count > 0),
+            )
+            if old < old_end or new < new_end:
+                raise _Odd(hunk.line - 1, "hunks that overlap or are out of order")
+            old_end, new_end = old + hunk.old_count, new + hunk.new_count
+
+
+def _names(rest: bytes) -> tuple[bytes, bytes] | None:
+    """The two names of a ``diff --git`` line without prefixes, if both are the same; else None."""
+    if rest.startswith(b'"'):
+        try:
+            first, tail = unquote(rest)
+            second, tail = unquote(tail[1:]) if tail[:2] == b' "' else (tail[1:], b"")
+        except ValueError:
+            return None
+        if tail:
+            return None
+    else:
+        half = len(rest) // 2
+        first, second = rest[:half], rest[half + 1 :]
+        if len(rest) % 2 == 0 or rest[half : half + 1] != b" " or _UNQUOTED_ODD.search(rest):
+            return None
+    if first[:2] != b"a/" or second[:2] != b"b/" or first[2:] != second[2:] or not first[2:]:
+        return None
+    name = first[2:]
+    if b"\0" in name or b"//" in name or name[:1] == b"/":
+        return None
+    return name, name

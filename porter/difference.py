@@ -1,0 +1,64 @@
+"""Differences between levels, and between a level and a folder, as git writes them.
+
+The form is pinned (:data:`FORM`): the same for everyone, whatever the git configuration says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from porter.git import run_git
+from porter.level_name import find_level
+from porter.tree import find_tree, pick_level
+
+FORM = (
+    "--patch",
+    "--binary",
+    "--full-index",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-relative",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--line-prefix=",
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--diff-algorithm=myers",
+    "--indent-heuristic",
+    "--find-renames=50%",
+    "-l0",
+    "-O/dev/null",
+    "--submodule=short",
+    "--ignore-submodules=none",
+)
+
+
+def tree_difference(start: Path | None, a: str | None, b: str | None, stat: int | None) -> bytes:
+    """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
+    tree = find_tree(start)
+    levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]
+    # Attributes and index.lock are the user's own: `git diff` against the files needs the former.
+    verb = "diff-tree" if len(levels) == 2 else "diff-index"
+    return tree.git("--no-optional-locks", verb, *_form(stat), *(levels or ["HEAD"]), "--").out
+
+
+def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
+    """Return the diff between two levels of ``port``, which are built into the store for it."""
+    from porter.places import project_root
+    from porter.populate import build
+
+    built = build(project_root(), port)
+    try:
+        one, other = (str(find_level(built.levels, text).commit) for text in (a, b))
+        git_dir = built.upstream.git_dir
+        where = f"--git-dir={git_dir}"
+        return run_git([where, "diff-tree", *_form(stat), one, other, "--"], cwd=git_dir).out
+    finally:
+        built.upstream.close()
+
+
+def _form(stat: int | None) -> tuple[str, ...]:
+    if stat is None:
+        return ("-r", *FORM)
+    return ("-r", *(word for word in FORM if word not in ("--patch", "--binary")), f"--stat={stat}")

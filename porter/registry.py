@@ -1,0 +1,75 @@
+"""Who uses the store: projects whose pins it serves, and work trees that borrow its objects.
+
+``porter gc`` may free only what none of them needs, and the store itself cannot know: a work tree
+points at the store, not the other way. So each leaves one small file here that holds its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from porter.places import PINS_FILE, cache_dir
+
+
+def register_project(root: Path) -> None:
+    """Note that ``root`` holds pins that the store serves."""
+    _register("projects", root)
+
+
+def register_tree(folder: Path) -> None:
+    """Note that the work tree ``folder`` borrows objects of the store."""
+    _register("trees", folder)
+
+
+def projects() -> tuple[Path, ...]:
+    """Return the registered projects that still have pins."""
+    return tuple(path for path in _registered("projects") if (path / PINS_FILE).is_file())
+
+
+def trees() -> tuple[Path, ...]:
+    """Return the registered work trees that still exist."""
+    return tuple(path for path in _registered("trees") if (path / ".git").exists())
+
+
+def forget_gone() -> None:
+    """Remove the notes of projects and work trees that no longer exist."""
+    living = {*map(str, projects()), *map(str, trees())}
+    for kind in ("projects", "trees"):
+        for note in _notes(kind):
+            if note.read_text() not in living:
+                note.unlink(missing_ok=True)
+
+
+def _folder(kind: str) -> Path:
+    return cache_dir() / "store" / kind
+
+
+def _notes(kind: str) -> list[Path]:
+    folder = _folder(kind)
+    return sorted(folder.glob("*.path")) if folder.is_dir() else []
+
+
+def _register(kind: str, path: Path) -> None:
+    text = str(path.absolute())
+    folder = _folder(kind)
+    note = folder / f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:24]}.path"
+    if note.exists():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = note.with_suffix(f".{os.getpid()}")
+        fresh.write_text(text)
+        fresh.replace(note)
+    except OSError:
+        pass  # a read-only store serves all the same, and nobody can gc it
+
+
+def _registered(kind: str) -> Iterator[Path]:
+    for note in _notes(kind):
+        try:
+            yield Path(note.read_text())
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,1 @@
+"""How porter shows what it found: on a terminal, as JSON."""

@@ -1,0 +1,36 @@
+"""What ``porter apply`` did, told."""
+
+from __future__ import annotations
+
+from porter.apply import Applied
+from porter.report.moved import level_line
+from porter.report.terminal import colour_wanted, counted, listed, readable
+from porter.tree import shown
+
+
+def applied_lines(done: Applied) -> list[str]:
+    """Return the lines about one tree."""
+    colour, record = colour_wanted(), done.tree.record
+    last = len(record.levels) - 1
+    where = shown(done.tree.folder)
+    lead = "beside it: " if done.companion else ""
+    line = f"{lead}{where}: {record.port}, {level_line(done.level, last, colour)}"
+    if done.made:
+        line += f" ({counted(record.files, 'file')})"
+    elif done.companion:
+        line += " (left as it is)"
+    elif done.moved and done.moved.start.commit == done.level.commit:
+        line += " (already there)"
+    elif done.moved and done.moved.start.level:
+        line += f" (was level {done.moved.start.level.number})"
+    lines = [line]
+    if done.moved and done.moved.carried:
+        lines.append(f"  edits carried along: {listed(map(readable, done.moved.carried))}")
+    if done.made:
+        for path, why in record.submodules.items():
+            lines.append(f"  submodule {path}" + (f": {why}" if why else ""))
+        if record.uncovered:
+            names = listed(map(readable, record.uncovered), 4)
+            many = f"{len(record.uncovered):,} of {record.files + len(record.uncovered):,}"
+            lines.append(f"  not covered by {record.source}: {many} wanted files ({names})")
+    return lines

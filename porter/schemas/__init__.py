@@ -1,0 +1,38 @@
+"""JSON Schemas of porter's YAML files, generated from the types that read them.
+
+The generated files lie beside this module, so that an editor needs no porter to find them; a test
+compares them with what the types say today (``porter schema --write`` brings them up to date).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+SCHEMAS: dict[str, tuple[str, str, str]] = {
+    "pins": ("porter.pins", "PinsFile", "upstream_pins.schema.json"),
+    "recipe": ("porter.verify.recipe", "Recipe", "recipe.schema.json"),
+}
+"""name -> module and type that reads the file, and the schema's file name."""
+
+
+def schema_path(name: str) -> Path:
+    """Return where the generated schema lies."""
+    return Path(__file__).parent / SCHEMAS[name][2]
+
+
+def schema_text(name: str) -> str:
+    """Return the JSON Schema (draft 2020-12) of the YAML files called ``name``."""
+    import msgspec
+
+    module, type_name, _ = SCHEMAS[name]
+    shape: Any = getattr(importlib.import_module(module), type_name)
+    (top,), components = msgspec.json.schema_components([shape], ref_template="#/$defs/{name}")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **top,
+        "$defs": components,
+    }
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,300 @@
+"""Running a plan: every run in its own process, one after the other, and the verdicts on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from porter.verify import probe, runner, trace
+from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.layer import PINNED, Layer, find_layer
+from porter.verify.plan import Plan, Planned
+from porter.verify.recipe import LoadedRecipe
+from porter.verify.requirements import TORCH_ALONE, load_requirements
+from porter.verify.run import Failure, Job, run_folder, run_probe
+from porter.verify.trace import BadTrace, RunFacts, Trace
+from porter.verify.trees import LevelTree, Trees
+from porter.verify.verdict import Ran, Verdict, judge_reference, judge_run
+
+
+class Observer(Protocol):
+    """Hears what goes on."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping: an environment is being built, or built again, and why."""
+        ...
+
+    def progress(self, line: str) -> None:
+        """What pip does now."""
+        ...
+
+    def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
+        """A run starts: run number ``done`` + 1 of ``total`` of this recipe."""
+        ...
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What a recipe came to."""
+
+    port: str
+    recipe: str
+    title: str
+    verdicts: tuple[Verdict, ...]
+    runs: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was verified and nothing of it was bad."""
+        return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of the cache that verification writes to."""
+
+    environments: Path
+    traces: Path
+    runs: Path
+
+    @staticmethod
+    def under(cache_folder: Path) -> Places:
+        return Places(cache_folder / "environments", cache_folder / "traces", cache_folder / "runs")
+
+
+@dataclass
+class Session:
+    """One verification: what was found and built once for all of its recipes."""
+
+    trees: Trees
+    places: Places
+    observer: Observer
+    _layer: Layer | None = None
+    _environments: dict[Path | None, Environment] = field(default_factory=dict)
+
+    def environment(self, requirements: Path | None) -> Environment:
+        """Return the environment for a requirements file, built when needed."""
+        if requirements not in self._environments:
+            if self._layer is None:
+                self._layer = find_layer()
+            asked = (
+                load_requirements(requirements, PINNED) if requirements is not None else TORCH_ALONE
+            )
+            self._environments[requirements] = ensure_environment(
+                asked,
+                self._layer,
+                self.places.environments,
+                self.observer.say,
+                self.observer.progress,
+            )
+        return self._environments[requirements]
+
+
+def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
+    """Run every planned recipe; yield each result as it is there."""
+    for planned in plan.recipes:
+        yield _verify(planned, session)
+
+
+def _verify(planned: Planned, session: Session) -> RecipeResult:
+    loaded, began = planned.loaded, time.monotonic()
+    runs = _Runs(planned, session)
+    verdicts: list[Verdict] = []
+    try:
+        runs.environment = session.environment(loaded.environment)
+    except EnvironmentFailed as error:
+        verdicts.append(
+            Verdict(0, planned.levels[0].name, "", 0, "", "", "error", detail=str(error))
+        )
+    else:
+        for seed in loaded.recipe.seeds:
+            verdicts += _verify_seed(planned, runs, seed)
+    return RecipeResult(
+        port=loaded.port,
+        recipe=loaded.name,
+        title=loaded.recipe.title,
+        verdicts=tuple(verdicts),
+        runs=runs.done,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _verify_seed(planned: Planned, runs: _Runs, seed: int) -> list[Verdict]:
+    """Run the reference, then level by level in every dtype; judge each as soon as it is there."""
+    recipe = planned.loaded.recipe
+    upstream = planned.levels[0]
+    reference = runs.run(upstream, "float64", seed)
+    if isinstance(reference, Verdict):
+        told = f"reference run (level 0, float64): {reference.detail}"
+        return [dataclasses.replace(reference, detail=told)]
+    verdicts = judge_reference(reference, recipe.claims)
+    for dtype in recipe.dtypes:
+        baseline = runs.run(upstream, dtype, seed)
+        own = None if isinstance(baseline, Verdict) else baseline.outputs
+        if isinstance(baseline, Verdict) and _baseline_matters(planned, dtype):
+            verdicts.append(baseline)
+        for level in planned.levels:
+            if level.number not in planned.chosen:
+                continue
+            ran = baseline if level.number == 0 else runs.run(level, dtype, seed)
+            if isinstance(ran, Verdict):
+                verdicts += [ran] if level.number else []  # level 0's is told already
+            else:
+                verdicts += judge_run(ran, reference, own, recipe.claims, planned.applies)
+    return verdicts
+
+
+def _baseline_matters(planned: Planned, dtype: str) -> bool:
+    """Whether level 0 is judged in this dtype, or any claim needs it as the allowance."""
+    return 0 in planned.chosen or any(
+        claim.given[0] in ("parity", "equal") and (claim.dtypes is None or dtype in claim.dtypes)
+        for claim in planned.loaded.recipe.claims
+    )
+
+
+class _Runs:
+    """The runs of one recipe. Equal runs (same tree, dtype, seed, everything) are made once."""
+
+    def __init__(self, planned: Planned, session: Session) -> None:
+        self._planned = planned
+        self._session = session
+        self._outcomes: dict[str, Trace | Failure] = {}
+        self.environment: Environment | None = None
+        self.done = 0
+        recipe = planned.loaded.recipe
+        others = len(planned.chosen - {0})
+        dtypes = set(recipe.dtypes)
+        self._total = len(recipe.seeds) * (len(dtypes | {"float64"}) + others * len(dtypes))
+
+    def run(self, level: LevelTree, dtype: str, seed: int) -> Ran | Verdict:
+        """Return the run's outputs, or the verdict that it failed."""
+        facts = self._facts(level, dtype, seed)
+        key = trace_key(facts)
+        if key not in self._outcomes:
+            what = f"{level.number} {level.name}, {dtype}, seed {seed}"
+            self._session.observer.running(self._planned.loaded, what, self.done, self._total)
+            self._outcomes[key] = self._run(facts, key, level)
+            self.done += 1
+        outcome = self._outcomes[key]
+        if isinstance(outcome, Failure):
+            return Verdict(
+                level.number,
+                level.name,
+                dtype,
+                seed,
+                "",
+                "",
+                "error",
+                detail=outcome.reason,
+                stderr=outcome.stderr,
+            )
+        return Ran(level.number, level.name, dtype, seed, outcome.outputs)
+
+    def _facts(self, level: LevelTree, dtype: str, seed: int) -> RunFacts:
+        loaded = self._planned.loaded
+        assert self.environment is not None
+        return RunFacts(
+            port=loaded.port,
+            recipe=loaded.name,
+            recipe_sha256=loaded.sha256,
+            inputs_sha256=loaded.inputs_sha256(),
+            probe_sha256=probe_hash(loaded.probe),
+            level=level.number,
+            level_name=level.name,
+            tree=level.tree,
+            companions={name: other.tree for name, other in self._planned.companions},
+            dtype=dtype,
+            device="cpu",
+            seed=seed,
+            threads=loaded.recipe.threads,
+            environment=self.environment.key,
+            engine=engine_hash(),
+        )
+
+    def _run(self, facts: RunFacts, key: str, level: LevelTree) -> Trace | Failure:
+        session, loaded = self._session, self._planned.loaded
+        recipe = loaded.recipe
+        tree = session.trees.folder(loaded.port, level, recipe.needs)
+        companions = {
+            name: session.trees.folder(name, other, ()) for name, other in self._planned.companions
+        }
+        roots = [tree / root for root in recipe.source_roots]
+        roots += [f / "src" if (f / "src").is_dir() else f for f in companions.values()]
+        for root in roots:
+            if not root.is_dir():
+                return Failure(
+                    "tree", f"source root {root.relative_to(tree)} is not in the tree", ""
+                )
+        job = Job(
+            facts=facts,
+            probe=loaded.probe.resolve(),
+            parameters=recipe.parameters,
+            tree=tree,
+            source_roots=tuple(roots),
+            companions=companions,
+            seconds=recipe.limits.seconds,
+            memory_bytes=int(recipe.limits.memory_gib * 2**30),
+        )
+        assert self.environment is not None
+        with run_folder(session.places.runs) as folder:
+            out = run_probe(job, self.environment.python, folder)
+            if isinstance(out, Failure):
+                return out
+            try:
+                found = trace.read(out)
+            except BadTrace as error:
+                return Failure("trace", f"left a damaged trace: {error}", "")
+            _keep(out, session.places.traces / facts.port / facts.recipe / key)
+            return found
+
+
+def trace_key(facts: RunFacts) -> str:
+    """Return the hash of everything that a run's outputs depend on (not names, not claims)."""
+    names = {"port", "recipe", "recipe_sha256", "level", "level_name"}
+    reaching = {k: v for k, v in dataclasses.asdict(facts).items() if k not in names}
+    text = json.dumps(reaching | {"machine": platform.platform()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def probe_hash(path: Path) -> str:
+    """Return the hash of the probe and of every Python file beside it that it may import."""
+    digest = hashlib.sha256(path.name.encode())
+    for file in sorted(path.parent.glob("**/*.py")):
+        digest.update(f"\0{file.relative_to(path.parent)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def engine_hash() -> str:
+    """Return the hash of porter's own code that runs around a probe."""
+    digest = hashlib.sha256()
+    for module in (probe, runner, trace):
+        assert module.__file__ is not None
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def _keep(out: Path, place: Path) -> None:
+    """Move a finished trace to its place in the cache; whatever stood there gives way.
+
+    A trace that cannot be kept (a full disk, another porter at the same moment) costs nothing now.
+    """
+    aside = out.with_name("replaced")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            place.replace(aside)
+        out.replace(place)
+    except OSError:
+        shutil.rmtree(out, ignore_errors=True)

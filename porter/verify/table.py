@@ -1,0 +1,163 @@
+"""Results of a verification for people (a rich table, at home in 80 columns) and for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from porter.verify.execute import RecipeResult
+from porter.verify.plan import Unreachable
+from porter.verify.verdict import Verdict
+
+_STYLES = {"pass": "green", "baseline": "dim", "fail": "bold red", "error": "bold red"}
+_STDERR_LINES = 12
+
+
+def print_result(console: Console, result: RecipeResult) -> None:
+    """Print one recipe's table, then what is wrong in words."""
+    console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
+    rows = worst_of_seeds(result.verdicts)
+    judged = [verdict for verdict in rows if verdict.measure]
+    if judged:
+        console.print(_table(judged))
+    for verdict in rows:
+        if verdict.bad:
+            console.print(Text("  ") + _fault(verdict), soft_wrap=True)
+            _print_stderr(console, verdict.stderr)
+    seeds = len({verdict.seed for verdict in result.verdicts})
+    shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
+    bad = sum(verdict.bad for verdict in result.verdicts)
+    word = Text(f"{bad} failed", "bold red") if bad else Text("passed", "green")
+    console.print(
+        Text("  ") + word + Text(f"  ({shown}{result.runs} runs, {result.seconds:.1f} s)")
+    )
+    console.print()
+
+
+def print_unreachable(console: Console, unreachable: Sequence[Unreachable]) -> None:
+    """Print what could not run here and why."""
+    for one in unreachable:
+        name = f"{one.port}/{one.recipe}" if one.recipe else one.port
+        word = Text("failed", "bold red") if one.fault else Text("not reachable", "yellow")
+        console.print(Text(f"{name}: ", "bold") + word + Text(f": {one.reason}"), soft_wrap=True)
+
+
+def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return one verdict per level, dtype, output and claim: the worst of its seeds."""
+    worst: dict[tuple[object, ...], Verdict] = {}
+    for verdict in verdicts:
+        key = (verdict.level, verdict.dtype, verdict.output, verdict.claim)
+        if key not in worst or _badness(verdict) > _badness(worst[key]):
+            worst[key] = verdict
+    return list(worst.values())
+
+
+def _badness(verdict: Verdict) -> tuple[int, float]:
+    words = ("baseline", "pass", "fail", "error")
+    if verdict.error is None:
+        return words.index(verdict.word), 0.0
+    return words.index(verdict.word), verdict.error / (verdict.allowed or 1.0)
+
+
+def _table(verdicts: Sequence[Verdict]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column("level", overflow="fold", max_width=26)
+    table.add_column("dtype", no_wrap=True)
+    table.add_column("output", overflow="fold", max_width=20)
+    table.add_column("error", justify="right", no_wrap=True)
+    table.add_column("allowed", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    before: tuple[int, str] | None = None
+    for verdict in verdicts:
+        at = (verdict.level, verdict.dtype)
+        level = f"{verdict.level} {verdict.level_name}"
+        table.add_row(
+            "" if before and before[0] == verdict.level else level,
+            "" if before == at else verdict.dtype,
+            Text(verdict.output),
+            _number(verdict.error, verdict.measure),
+            _number(verdict.allowed, ""),
+            Text(verdict.word, _STYLES[verdict.word]),
+        )
+        before = at
+    return table
+
+
+def _number(value: float | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    if measure == "elements" and math.isfinite(value):
+        return f"{value:.0f} el."
+    shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
+    return f"{shown} {measure}".rstrip()
+
+
+def _fault(verdict: Verdict) -> Text:
+    where = f"level {verdict.level} {verdict.level_name}"
+    for part in (verdict.dtype, verdict.output, verdict.claim):
+        where += f", {part}" if part else ""
+    return Text(f"{verdict.word}: ", "bold red") + Text(f"{where}: {verdict.detail}")
+
+
+def _print_stderr(console: Console, stderr: str) -> None:
+    lines = stderr.rstrip().splitlines()
+    if len(lines) > _STDERR_LINES:
+        lines = [f"[{len(lines) - _STDERR_LINES} lines before]", *lines[-_STDERR_LINES:]]
+    for line in lines:
+        console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
+
+
+def as_json(
+    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
+) -> dict[str, Any]:
+    """Return everything the tables say, and every seed, in plain values."""
+    return {
+        "version": 1,
+        "passed": passed,
+        "recipes": [
+            {
+                "port": result.port,
+                "recipe": result.recipe,
+                "title": result.title,
+                "passed": result.passed,
+                "runs": result.runs,
+                "seconds": round(result.seconds, 3),
+                "verdicts": [_plain(verdict) for verdict in result.verdicts],
+            }
+            for result in results
+        ],
+        "not_reachable": [
+            {"port": u.port, "recipe": u.recipe or None, "reason": u.reason, "failed": u.fault}
+            for u in unreachable
+        ],
+    }
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "level": verdict.level,
+        "level_name": verdict.level_name,
+        "dtype": verdict.dtype or None,
+        "seed": verdict.seed,
+        "output": verdict.output or None,
+        "claim": verdict.claim or None,
+        "verdict": verdict.word,
+        "measure": verdict.measure or None,
+        "error": _finite(verdict.error),
+        "allowed": _finite(verdict.allowed),
+        "detail": verdict.detail or None,
+        "stderr": verdict.stderr or None,
+    }
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no infinity."""
+    if value is None or math.isfinite(value):
+        return value
+    return str(value)

@@ -1,0 +1,119 @@
+"""Traces: what one run of a probe left behind, on disk.
+
+A trace is a folder: ``tensors.safetensors`` (the recorded outputs) and ``trace.json`` (everything
+else: what ran, on which tree, in which environment, counters), written last, so a folder without it
+is no trace. The safetensors file names the same tree, recipe and run in its own metadata, so that
+it still says where it comes from when someone mails it around.
+
+Written in the probe's interpreter and read in porter's: torch, safetensors and the standard library
+only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+TENSORS = "tensors.safetensors"
+HEAD = "trace.json"
+
+
+class BadTrace(Exception):
+    """The folder holds no readable trace."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What was run: known before the run, and part of the trace's key.
+
+    ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of what of it reaches the probe,
+    ``probe_sha256`` of the Python files beside the recipe.
+    """
+
+    port: str
+    recipe: str
+    recipe_sha256: str
+    inputs_sha256: str
+    probe_sha256: str
+    level: int
+    level_name: str
+    tree: str
+    companions: dict[str, str]
+    dtype: str
+    device: str
+    seed: int
+    threads: int
+    environment: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A finished run. ``versions`` are of the probe's interpreter; bytes and seconds of its
+    process."""
+
+    facts: RunFacts
+    versions: dict[str, str]
+    counters: dict[str, int]
+    seconds: float
+    peak_bytes: int
+    outputs: dict[str, torch.Tensor]
+    format: int = FORMAT
+
+
+def write(folder: Path, trace: Trace) -> None:
+    """Write the trace into ``folder``, which exists; the JSON file last and in one step."""
+    from safetensors.torch import save_file
+
+    facts = dataclasses.asdict(trace.facts)
+    metadata = {key: str(facts[key]) for key in ("port", "recipe", "tree", "dtype", "seed")}
+    metadata["recipe_sha256"] = trace.facts.recipe_sha256
+    save_file(trace.outputs, str(folder / TENSORS), metadata=metadata)
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "facts": facts,
+        "versions": trace.versions,
+        "counters": trace.counters,
+        "seconds": trace.seconds,
+        "peak_bytes": trace.peak_bytes,
+        "outputs": {
+            name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            for name, tensor in trace.outputs.items()
+        },
+    }
+    beside = folder / f"{HEAD}.new"
+    beside.write_text(json.dumps(head, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    beside.replace(folder / HEAD)
+
+
+def read(folder: Path) -> Trace:
+    """Return the trace in ``folder``.
+
+    Raises BadTrace when a file is missing, cut short, or of another format.
+    """
+    from safetensors import safe_open
+
+    try:
+        head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+        if head["format"] != FORMAT:
+            raise BadTrace(f"{folder}: trace format {head['format']}, expected {FORMAT}")
+        with safe_open(str(folder / TENSORS), "pt") as file:
+            outputs = {name: file.get_tensor(name) for name in head["outputs"]}
+        return Trace(
+            facts=RunFacts(**head["facts"]),
+            versions=head["versions"],
+            counters=head["counters"],
+            seconds=head["seconds"],
+            peak_bytes=head["peak_bytes"],
+            outputs=outputs,
+        )
+    except BadTrace:
+        raise
+    except Exception as error:  # safetensors raises its own kinds for a damaged file
+        raise BadTrace(f"{folder}: no readable trace: {error}") from error

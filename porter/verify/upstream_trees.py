@@ -1,0 +1,79 @@
+"""The trees of real ports: pins, store, series and levels, as verification needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from porter.errors import SourceUnavailable
+from porter.levels import Level, build_levels, find_level
+from porter.pins import Pins, load_pins
+from porter.series import load_series
+from porter.snapshot import cached_tree
+from porter.store import Coverage, Upstream, open_upstream
+from porter.verify.trees import LevelTree, NotReachable
+
+
+class UpstreamTrees:
+    """Every port's levels, built once; folders come from the cache's shared read-only trees."""
+
+    def __init__(self, root: Path, pins: Pins) -> None:
+        self._root = root
+        self._pins = pins
+        self._upstreams: dict[str, Upstream] = {}
+        self._levels: dict[str, tuple[Level, ...]] = {}
+        self._refused: dict[str, str] = {}
+        self._folders: dict[tuple[str, str, tuple[str, ...]], Path] = {}
+
+    def close(self) -> None:
+        """End the reading processes of every opened upstream."""
+        for upstream in self._upstreams.values():
+            upstream.close()
+
+    def levels(self, port: str) -> tuple[Level, ...]:
+        """See :class:`porter.verify.trees.Trees`."""
+        if port in self._refused:
+            raise NotReachable(self._refused[port])
+        if port not in self._levels:
+            try:
+                upstream = open_upstream(self._root, self._pins.port(port))
+                self._upstreams[port] = upstream
+                series = load_series(self._root, port)
+                self._levels[port] = build_levels(upstream, series, write=True)
+            except SourceUnavailable as error:
+                self._refused[port] = str(error)
+                raise NotReachable(str(error)) from error
+        return self._levels[port]
+
+    def find(self, port: str, text: str) -> Level:
+        """See :class:`porter.verify.trees.Trees`."""
+        return find_level(self.levels(port), text)
+
+    def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
+        """See :class:`porter.verify.trees.Trees`."""
+        key = (port, level.tree, needs)
+        if key not in self._folders:
+            own = self.levels(port)[level.number]
+            folder, coverage = cached_tree(self._upstreams[port], own.tree, needs or None)
+            if coverage.missing:
+                raise NotReachable(_not_covered(port, level, coverage))
+            self._folders[key] = folder
+        return self._folders[key]
+
+
+@contextmanager
+def open_trees(root: Path) -> Iterator[UpstreamTrees]:
+    """Open the project's trees; close what they opened at the end."""
+    trees = UpstreamTrees(root, load_pins(root))
+    try:
+        yield trees
+    finally:
+        trees.close()
+
+
+def _not_covered(port: str, level: LevelTree, coverage: Coverage) -> str:
+    names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    why = "; ".join(coverage.reasons) or "the sources that answer hold other files"
+    return f"{port} level {level.number}: not covered: {', '.join(names[:2])}{more} ({why})"

@@ -1,0 +1,371 @@
+"""YAML files as typed values, with errors that say file, line, key, expected and found.
+
+``msgspec.yaml`` converts well but reports ``$.pins[...].commit`` without a line, and PyYAML keeps
+the last of two equal keys in silence. So the file is composed into nodes (which know their lines),
+walked next to the msgspec type it must have, and converted leaf by leaf.
+
+    document = load(path, Recipe)   # BadInput: recipe.yaml:7: limits.seconds: expected ..., ...
+    document.value                     # a Recipe
+    raise document.error(("limits", "seconds"), "more than 0", 0)   # for rules a type cannot say
+
+Of YAML 1.1 only what people mean is read: ``true``/``false`` are booleans and
+``yes``/``no``/``on`` are text, dates are text, tags, merge keys and several documents in one file
+are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import yaml
+from msgspec import inspect as shapes
+
+from porter.errors import BadInput
+
+T = TypeVar("T")
+Key = str | int
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NODE_LIMIT = 100_000  # aliases multiply: a small file may not become a huge value
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+)
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in "str int float bool null timestamp merge value seq map".split()
+}
+_CONTAINERS = (shapes.ListType, shapes.VarTupleType, shapes.SetType, shapes.FrozenSetType)
+
+
+@dataclass(frozen=True)
+class Document(Generic[T]):
+    """A loaded file: its typed value, and the line every key stands on."""
+
+    path: Path
+    value: T
+    lines: dict[tuple[Key, ...], int]
+
+    def line(self, key: Sequence[Key]) -> int:
+        """Return the line of ``key``, or of the nearest key above it that stands in the file."""
+        at = tuple(key)
+        while at and at not in self.lines:
+            at = at[:-1]
+        return self.lines.get(at, 1)
+
+    def error(
+        self, key: Sequence[Key], expected: str, found: object, *, words: bool = False
+    ) -> BadInput:
+        """Return the one-line error for a rule that the types could not express.
+
+        ``found`` is shown as a value, or with ``words`` as it stands.
+        """
+        shown = str(found) if words else _shown(found)
+        return _error(self.path, self.line(key), tuple(key), expected, shown)
+
+
+def load(path: Path, shape: type[T]) -> Document[T]:
+    """Read ``path`` as YAML of type ``shape`` (a msgspec Struct or any type msgspec converts).
+
+    Raises BadInput, in one line, for everything that does not fit.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: expected a YAML file, found none") from None
+    return loads(data, path, shape)
+
+
+def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
+    """As :func:`load`, with the file's bytes given; ``path`` is only named in errors."""
+    walk = _Walk(path)
+    value = walk.convert(_compose(data, path), shapes.type_info(shape), ())
+    return Document(path, value, walk.lines)
+
+
+def _compose(data: bytes, path: Path) -> Any:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadInput(
+            f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x}"
+        ) from None
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = " ".join(f"{error.problem or error.context}".split())
+        raise BadInput(f"{path}:{line}: expected YAML, found an error: {problem}") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: expected YAML, found it nested too deep") from None
+    if node is None:
+        raise BadInput(f"{path}: expected YAML, found an empty file")
+    return node
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _name(key: tuple[Key, ...]) -> str:
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in key).lstrip(".")
+
+
+def _error(path: Path, line: int, key: tuple[Key, ...], expected: str, found: str) -> BadInput:
+    where = f" {_name(key)}:" if key else ""
+    return BadInput(f"{path}:{line}:{where} expected {expected}, found {found}")
+
+
+class _Walk:
+    """One pass over nodes and type together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[tuple[Key, ...], int] = {}
+        self.count = 0
+
+    def fail(self, node: Any, key: tuple[Key, ...], expected: str, found: str) -> BadInput:
+        return _error(self.path, node.start_mark.line + 1, key, expected, found)
+
+    def convert(self, node: Any, shape: shapes.Type, key: tuple[Key, ...]) -> Any:
+        self.lines.setdefault(key, node.start_mark.line + 1)
+        self.count += 1
+        if self.count > _NODE_LIMIT:
+            raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
+        if node.tag not in _PLAIN_TAGS:
+            raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
+        shape, said = _unwrapped(shape)
+        if isinstance(shape, shapes.UnionType):
+            shape, inner = _unwrapped(_branch(node, shape))
+            said = said or inner
+        if isinstance(shape, shapes.StructType):
+            return self._struct(node, shape, key)
+        if isinstance(shape, shapes.DictType):
+            return self._dict(node, shape, key, said)
+        if isinstance(shape, _CONTAINERS):
+            return self._sequence(node, shape, key, said)
+        return self._leaf(node, shape, key, said)
+
+    def _mapping(self, node: Any, key: tuple[Key, ...]) -> list[tuple[str, Any, Any]]:
+        rows: list[tuple[str, Any, Any]] = []
+        seen: dict[str, int] = {}
+        for name_node, value_node in node.value:
+            if not isinstance(name_node, yaml.ScalarNode):
+                raise self.fail(name_node, key, "a plain key", "a list or mapping as a key")
+            name = name_node.value
+            line = name_node.start_mark.line + 1
+            if name == "<<" and not name_node.style:
+                raise self.fail(name_node, key, "keys", "a merge key '<<' (not read here)")
+            if name in seen:
+                expected = f"one entry (the first is on line {seen[name]})"
+                raise self.fail(name_node, (*key, name), expected, "a second one")
+            seen[name] = line
+            at = (*key, name)
+            self.lines[at] = line
+            rows.append((name, name_node, value_node))
+        return rows
+
+    def _struct(self, node: Any, shape: shapes.StructType, key: tuple[Key, ...]) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            names = ", ".join(field.encode_name for field in shape.fields)
+            raise self.fail(node, key, f"a mapping with the keys {names}", _kind(node))
+        fields = {field.encode_name: field for field in shape.fields}
+        values: dict[str, Any] = {}
+        for name, name_node, value_node in self._mapping(node, key):
+            if name not in fields:
+                raise self.fail(name_node, (*key, name), _one_of(name, list(fields)), f"{name!r}")
+            values[fields[name].name] = self.convert(value_node, fields[name].type, (*key, name))
+        for field in shape.fields:
+            if field.required and field.name not in values:
+                raise self.fail(node, key, f"the key {field.encode_name!r}", "none")
+        try:
+            return shape.cls(**values)
+        except (TypeError, ValueError) as error:
+            raise self.fail(node, key, str(error), "another") from None
+
+    def _dict(self, node: Any, shape: shapes.DictType, key: tuple[Key, ...], said: str) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.fail(node, key, said or "a mapping", _kind(node))
+        result = {}
+        for name, name_node, value_node in self._mapping(node, key):
+            checked = self.convert(name_node, shape.key_type, (*key, name))
+            result[checked] = self.convert(value_node, shape.value_type, (*key, name))
+        return result
+
+    def _sequence(self, node: Any, shape: Any, key: tuple[Key, ...], said: str) -> Any:
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.fail(node, key, said or "a list", _kind(node))
+        items = [
+            self.convert(item, shape.item_type, (*key, index))
+            for index, item in enumerate(node.value)
+        ]
+        if isinstance(shape, shapes.VarTupleType):
+            return tuple(items)
+        return items if isinstance(shape, shapes.ListType) else frozenset(items)
+
+    def _leaf(self, node: Any, shape: shapes.Type, key: tuple[Key, ...], said: str) -> Any:
+        value = self._plain(node, key)
+        if isinstance(shape, shapes.AnyType):
+            return value
+        target = _python_type(shape)
+        try:
+            if isinstance(value, int) and not isinstance(value, bool) and _takes_float(shape):
+                return msgspec.convert(float(value), target)
+            return msgspec.convert(value, target)
+        except msgspec.ValidationError as error:
+            expected = said or _expectation(str(error))
+            hint = ""
+            if _wants_text(shape) and isinstance(value, int | float) and value is not True:
+                hint = " (put it in quotes to make it text)"
+            raise self.fail(node, key, expected, _found(node, value) + hint) from None
+
+    def _plain(self, node: Any, key: tuple[Key, ...]) -> Any:
+        """The node as plain Python values (for keys of any type)."""
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        anything = shapes.AnyType()
+        if isinstance(node, yaml.SequenceNode):
+            return [self.convert(item, anything, (*key, i)) for i, item in enumerate(node.value)]
+        return {n: self.convert(v, anything, (*key, n)) for n, _, v in self._mapping(node, key)}
+
+
+def _unwrapped(shape: shapes.Type) -> tuple[shapes.Type, str]:
+    """A type without its annotations, and the description among them."""
+    said = ""
+    while isinstance(shape, shapes.Metadata):
+        said = said or (shape.extra_json_schema or {}).get("description", "")
+        shape = shape.type
+    return shape, said
+
+
+def _branch(node: Any, union: shapes.UnionType) -> shapes.Type:
+    """Choose the member of a union by the node's kind; several leaves stay a union for msgspec."""
+    mappings = (shapes.StructType, shapes.DictType)
+    kinds = [(member, _unwrapped(member)[0]) for member in union.types]
+    if isinstance(node, yaml.MappingNode):
+        fits = [member for member, bare in kinds if isinstance(bare, mappings)]
+    elif isinstance(node, yaml.SequenceNode):
+        fits = [member for member, bare in kinds if isinstance(bare, _CONTAINERS)]
+    else:
+        nothing = _scalar(node) is None
+        leaves = [(m, bare) for m, bare in kinds if not isinstance(bare, mappings + _CONTAINERS)]
+        fits = [m for m, bare in leaves if isinstance(bare, shapes.NoneType) == nothing]
+    if not fits:
+        return next(m for m, bare in kinds if not isinstance(bare, shapes.NoneType))
+    return fits[0] if len(fits) == 1 else shapes.UnionType(tuple(fits))
+
+
+def _scalar(node: Any) -> Any:
+    """A scalar's value; quoted scalars are always text."""
+    text: str = node.value
+    if node.style:  # the C loader says "" for plain, the other None
+        return text
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if _INTEGER.match(text):
+        return int(text, 16) if "x" in text else int(text)
+    if _FLOAT.match(text):
+        return float(
+            text.replace(".inf", "inf")
+            .replace(".Inf", "inf")
+            .replace(".INF", "inf")
+            .replace(".nan", "nan")
+            .replace(".NaN", "nan")
+            .replace(".NAN", "nan")
+        )
+    return text
+
+
+def _kind(node: Any) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    value = _scalar(node)
+    return "nothing" if value is None else _found(node, value)
+
+
+def _found(node: Any, value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | dict):
+        return _kind(node)
+    return _shown(value)
+
+
+def _one_of(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    listed = ", ".join(names)
+    return f"{near[0]!r} (near this name) or another of {listed}" if near else f"one of {listed}"
+
+
+def _python_type(shape: shapes.Type) -> Any:
+    """The Python annotation that ``shape`` was read from, rebuilt for msgspec.convert."""
+    if isinstance(shape, shapes.UnionType):
+        from typing import Union
+
+        members = tuple(_python_type(member) for member in shape.types)
+        return Union.__getitem__(members)
+    if isinstance(shape, shapes.Metadata):
+        return _python_type(shape.type)
+    if isinstance(shape, shapes.NoneType):
+        return None
+    if isinstance(shape, shapes.LiteralType):
+        from typing import Literal
+
+        return Literal[tuple(shape.values)]
+    if isinstance(shape, shapes.EnumType | shapes.CustomType):
+        return shape.cls
+    from typing import Annotated
+
+    base: Any = {
+        shapes.StrType: str,
+        shapes.IntType: int,
+        shapes.FloatType: float,
+        shapes.BoolType: bool,
+    }.get(type(shape))
+    if base is None:
+        raise TypeError(f"yamlfile does not read {shape}")
+    limits = {
+        name: getattr(shape, name)
+        for name in ("pattern", "min_length", "max_length", "gt", "ge", "lt", "le", "multiple_of")
+        if getattr(shape, name, None) is not None
+    }
+    return Annotated[base, msgspec.Meta(**limits)] if limits else base
+
+
+def _takes_float(shape: shapes.Type) -> bool:
+    if isinstance(shape, shapes.UnionType):
+        kinds = {type(member) for member in shape.types}
+        return shapes.FloatType in kinds and shapes.IntType not in kinds
+    return isinstance(shape, shapes.FloatType)
+
+
+def _wants_text(shape: shapes.Type) -> bool:
+    members = shape.types if isinstance(shape, shapes.UnionType) else (shape,)
+    return any(isinstance(member, shapes.StrType) for member in members)
+
+
+_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def _expectation(message: str) -> str:
+    """msgspec's "Expected `int` >= 1, got `str`" as the words after "expected"."""
+    text = message.split(" - at ")[0].split(", got")[0]
+    text = re.sub(r"^(Expected|Invalid) ", "", text)
+    text = re.sub(r"`(\w+)`", lambda m: _WORDS.get(m[1], m[1]), text)
+    return re.sub(r"`([^`]*)`", r"\1", text)

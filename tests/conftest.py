@@ -1,0 +1,98 @@
+"""Every test runs sealed off from this machine: its home, git configuration, caches and indexes.
+
+A test marked ``upstream`` keeps the machine's own git and pip configuration, because it is about
+reaching real upstreams with it; its store is kept between runs in pytest's cache folder (or in
+``PORTER_TEST_CACHE``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from porter.store import Upstream
+
+PROJECT = Path(__file__).resolve().parent.parent
+_LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
+_IDENTITY = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (
+        ("NAME", "Ada Test"),
+        ("EMAIL", "ada@example.org"),
+        ("DATE", "2024-01-02T03:04:05+00:00"),
+    )
+}
+
+
+@pytest.fixture(autouse=True)
+def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Fix identity, dates, language and terminal; unless ``upstream``, forbid the network too."""
+    reaches_out = request.node.get_closest_marker("upstream") is not None
+    dropped = ("GIT_", "PORTER_") if reaches_out else ("GIT_", "PORTER_", "PIP_", "XDG_")
+    keep = ("GIT_CONFIG", "GIT_SSL", "GIT_SSH", "GIT_ASKPASS", "GIT_PROXY") if reaches_out else ()
+    for name in list(os.environ):
+        if name.startswith(dropped) and not name.startswith(keep or ("\0",)):
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPYCACHEPREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    settings = {**_IDENTITY, "TZ": "UTC", "LC_ALL": "C.UTF-8", "COLUMNS": "80", "TERM": "dumb"}
+    if reaches_out:
+        settings["PORTER_CACHE"] = str(_lasting_cache(request.config))
+    else:
+        home = tmp_path / "sealed-home"
+        home.mkdir()
+        settings |= {
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_STATE_HOME": str(home / "state"),
+            "PORTER_CACHE": str(tmp_path / "sealed-cache"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
+            "GIT_ALLOW_PROTOCOL": "file",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+def _lasting_cache(config: pytest.Config) -> Path:
+    if _LASTING_CACHE:
+        return Path(_LASTING_CACHE)
+    cache = config.cache
+    assert cache is not None
+    return cache.mkdir("upstreams")
+
+
+@pytest.fixture
+def upstream(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Upstream]]:
+    """Open a pinned upstream by name; skip, with the reason, when no source serves it.
+
+    The test carries ``@pytest.mark.upstream``.
+    """
+    from porter.errors import SourceUnavailable
+    from porter.pins import load_pins
+    from porter.store import open_upstream
+
+    assert request.node.get_closest_marker("upstream"), "mark the test with pytest.mark.upstream"
+    opened: list[Upstream] = []
+
+    def open_by_name(name: str) -> Upstream:
+        try:
+            opened.append(open_upstream(PROJECT, load_pins(PROJECT).port(name)))
+        except SourceUnavailable as error:
+            pytest.skip(str(error))
+        return opened[-1]
+
+    yield open_by_name
+    for each in opened:
+        each.close()

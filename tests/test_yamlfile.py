@@ -1,0 +1,124 @@
+"""YAML loading: every error is one line with file, line, key, expected and found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from porter.errors import BadInput
+from porter.yamlfile import loads
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    seconds: Annotated[float, Meta(gt=0, description="more than 0 seconds")] = 1.0
+    tries: int | None = None
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    title: str
+    kind: Literal["quick", "slow"] = "quick"
+    limits: Limits = Limits()
+    tags: tuple[str, ...] = ()
+    levels: str | tuple[str, ...] = "all"
+    parameters: dict[str, int | float | bool | str] = {}
+
+
+def read(text: str) -> Recipe:
+    return loads(text.encode(), Path("r.yaml"), Recipe).value
+
+
+def test_reads_values_of_every_kind() -> None:
+    text = (
+        "title: t\nkind: slow\nlimits: {seconds: 3}\ntags: [a, b]\nlevels: [x]\nparameters: {n: 2}"
+    )
+    expected = Recipe("t", "slow", Limits(3.0), ("a", "b"), ("x",), {"n": 2})
+    assert read(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("title: t\ntitel: u", "r.yaml:2: titel: expected 'title' (near this name) or another of "),
+        ("title: t\ntitle: u", "r.yaml:2: title: expected one entry (the first is on line 1), "),
+        ("kind: slow", "r.yaml:1: expected the key 'title', found none"),
+        ("title: 3", "r.yaml:1: title: expected text, found 3 (put it in quotes to make it text)"),
+        ("title: t\nkind: fast", "r.yaml:2: kind: expected "),
+        (
+            "title: t\nlimits:\n  seconds: 0",
+            "r.yaml:3: limits.seconds: expected more than 0 seconds",
+        ),
+        (
+            "title: t\nlimits: [1]",
+            "r.yaml:2: limits: expected a mapping with the keys seconds, tries",
+        ),
+        ("title: t\ntags:\n- a\n- {b: 1}", "r.yaml:4: tags[1]: expected text, found a mapping"),
+        ("title: t\ntags: a", "r.yaml:2: tags: expected a list, found 'a'"),
+        ("title: t\nlimits:\n  tries: x", "r.yaml:3: limits.tries: expected "),
+        ("title: [}", "r.yaml:1: expected YAML, found an error: "),
+        ("title: t\n\tkind: slow", "r.yaml:2: expected YAML, found an error: "),
+        (
+            "title: !!python/object:os.system t",
+            "r.yaml:1: title: expected a plain value, found the",
+        ),
+        ("a: &a {title: t}\n<<: *a", "r.yaml:2: expected keys, found a merge key"),
+        ("title: t\n---\ntitle: u", "r.yaml:2: expected YAML, found an error: "),
+        ("", "r.yaml: expected YAML, found an empty file"),
+        ("? [a]\n: 1", "r.yaml:1: expected a plain key, found a list or mapping as a key"),
+        ("just text", "r.yaml:1: expected a mapping with the keys title, "),
+    ],
+)
+def test_errors_name_line_key_expected_and_found(text: str, error: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(text)
+    assert str(caught.value).startswith(error)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line() -> None:
+    with pytest.raises(BadInput, match=r"r.yaml:2: expected UTF-8, found byte 0xff"):
+        loads(b"title: t\nkind: \xff", Path("r.yaml"), Recipe)
+
+
+def test_words_that_yaml_1_1_takes_for_booleans_and_dates_are_text() -> None:
+    assert read("title: on\ntags: [yes, no, 2024-01-02, 1e3x]").tags == (
+        "yes",
+        "no",
+        "2024-01-02",
+        "1e3x",
+    )
+
+
+def test_quoted_numbers_are_text() -> None:
+    assert read("title: '0.20'").title == "0.20"
+
+
+@pytest.mark.parametrize("value", ["1", "-3", "2.5", "1e-3", "true", "text"])
+def test_a_union_of_plain_types_keeps_the_value(value: str) -> None:
+    found = read(f"title: t\nparameters: {{k: {value}}}").parameters["k"]
+    assert str(found).lower() == str({"1e-3": 0.001}.get(value, value))
+
+
+def test_aliases_cannot_multiply_a_small_file_into_a_huge_value() -> None:
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
+    lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(BadInput, match="aliases multiply"):
+        loads("\n".join(lines).encode(), Path("r.yaml"), dict)
+
+
+def test_a_rule_of_the_callers_names_the_line_of_the_nearest_key() -> None:
+    document = loads(b"title: t\nlimits:\n  seconds: 2\n", Path("r.yaml"), Recipe)
+    assert str(document.error(("limits", "seconds"), "1", 2)) == (
+        "r.yaml:3: limits.seconds: expected 1, found 2"
+    )
+    assert document.line(("limits", "absent")) == 2
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    from porter.yamlfile import load
+
+    with pytest.raises(BadInput, match=r"none\.yaml: expected a YAML file, found none$"):
+        load(tmp_path / "none.yaml", Recipe)
