@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from porter.device.sim.patching import Patches
 from porter.errors import PorterError
 from porter.migrate.devices import retarget, show_call
 from porter.migrate.log import MigrationLog
-from porter.device.sim.patching import Patches
 from porter.migrate.table import Kind, Rule, Table
 
 _TORCH = str(Path(torch.__file__).parent) + "/"

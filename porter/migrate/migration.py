@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
+from porter.device.sim.patching import Patches
 from porter.migrate.calls import CudaCalls
 from porter.migrate.devices import retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
-from porter.device.sim.patching import Patches
 from porter.migrate.table import Table, table_of
 
 ENVIRONMENT = {"hpu": "PT_HPU_GPU_MIGRATION"}

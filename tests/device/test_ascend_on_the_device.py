@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim.accounting import open_books
-from porter.device.sim.activate import simulated
+from porter.device.sim.accounting import open_books  # noqa: E402
+from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture
@@ -144,4 +144,4 @@ def test_what_torch_npu_has_and_porter_lacks_says_so(books):
     with pytest.raises(AttributeError, match=r"npu_mla_prolog is not in porter.*2\.13\.0 knows it"):
         torch_npu.npu_mla_prolog  # noqa: B018
     with pytest.raises(ImportError, match=r"torch_npu\.profiler is not in porter"):
-        import torch_npu.profiler  # noqa: F401
+        import torch_npu.profiler

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG005
 """The simulated vendor modules against what the published wheels say: every name we offer must take
 the vendor's calls, and the coverage stated in the documentation must be the one measured here."""
 
@@ -13,10 +14,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim import contract
-from porter.device.sim.activate import simulated
-from porter.device.sim.contract import coverage
-from porter.device.sim.contract.signatures import disagreement, of_schema, parameters
+from porter.device.sim import contract  # noqa: E402
+from porter.device.sim.activate import simulated  # noqa: E402
+from porter.device.sim.contract import coverage  # noqa: E402
+from porter.device.sim.contract.signatures import disagreement, of_schema, parameters  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs" / "simulator-vendor-modules.md"
 
@@ -52,7 +53,8 @@ def test_contract_files_name_their_wheel():
 
 def test_a_schema_becomes_a_python_signature():
     name, signature = of_schema(
-        "npu_x.out(Tensor(a!) self, int[2] size=[1, 2], *, str mode='none', Tensor? w=None) -> Tensor"
+        "npu_x.out(Tensor(a!) self, int[2] size=[1, 2], *, str mode='none', Tensor? w=None)"
+        " -> Tensor"
     )
     assert name == "npu_x.out"
     assert [(p.name, p.kind, p.optional) for p in parameters(signature)] == [

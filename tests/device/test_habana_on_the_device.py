@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim.accounting import open_books
-from porter.device.sim.activate import simulated
+from porter.device.sim.accounting import open_books  # noqa: E402
+from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture

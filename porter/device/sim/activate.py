@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -101,6 +102,9 @@ def deactivate(kind: str) -> None:
     machine.forget_compiled()
     _own.pop(kind).undo()
     del machines[kind]
+    if not hasattr(torch, kind):
+        # A backend's name cannot be taken back, and PyTorch asks its module whether it is there.
+        setattr(torch, kind, SimpleNamespace(is_available=lambda: False, device_count=lambda: 0))
     if not machines:
         _shared.undo()
 

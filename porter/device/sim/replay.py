@@ -187,8 +187,11 @@ class _Capture:
                 self.made.setdefault(address, tensor)
 
     def undo(self) -> None:
-        """Put back what was written and poison what was made, as if nothing had run."""
-        with unseen(), torch.no_grad():
+        """Put back what was written and poison what was made, as if nothing had run.
+
+        Below the version counters: a backward that is captured next reads what this made.
+        """
+        with unseen(), torch.no_grad(), torch._C._AutoDispatchBelowADInplaceOrView():
             for whole, saved in self._saved.values():
                 whole.copy_(saved)
             for record in self.records:

@@ -42,7 +42,7 @@ class Package:
 
     ``contents`` maps a vendor's dotted module name to a porter module (its ``__all__`` is what is
     visible) or None for a package with submodules only. ``acting`` modules do something when they
-    are imported; they are not imported with the root. ``publish`` runs once all are in place.
+    are imported (their contents' ``on_import``); they are not imported with the root. ``publish`` runs once all are in place.
     """
 
     root: str
@@ -121,7 +121,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__
         source = self.package.contents[name]
         if source is not None:
-            fill(module, importlib.import_module(source))
+            contents = importlib.import_module(source)
+            fill(module, contents)
+            if name in self.package.acting:
+                contents.on_import()
         if name == self.package.root:
             self._import_all()
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from porter.migrate.migration import activate
 
-activate("npu")
+
+def on_import() -> None:
+    """What importing the vendor's module does."""
+    activate("npu")
+
 
 __all__: list[str] = []

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from porter.migrate.migration import activate
 
-activate("hpu")
+
+def on_import() -> None:
+    """What importing the vendor's module does."""
+    activate("hpu")
+
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
 """``habana_frameworks.torch.hpu`` beyond what every device module has: autocast, SDPA, memory.
 
-At installation the common part (:mod:`porter.device.sim.surface`) is added to these names, and these
-names to ``torch.hpu``.
+At installation the common part (:mod:`porter.device.sim.surface`) is added to these names, and
+these names to ``torch.hpu``.
 """
 
 from __future__ import annotations
