@@ -37,7 +37,7 @@ def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., An
 def _library(namespace: str) -> Any:
     found = _libraries.get(namespace)
     if found is None:
-        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
+        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")
     return found
 
 

@@ -184,7 +184,7 @@ def wrap_in_hpu_graph(
     def forward(*args: Any, **kwargs: Any) -> Any:
         return cache(*args, **kwargs)
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     module.clear_cache = cache.clear  # type: ignore[assignment]
     return module
 
@@ -257,7 +257,7 @@ class ModuleCacher:
                 units[key] = unit
             return unit(args, parameters)
 
-        result.forward = forward  # type: ignore[method-assign]
+        result.forward = forward
         return result
 
 
