@@ -46,7 +46,7 @@ def _machine(name: str) -> Machine:
     if name == "npu" and not hasattr(torch, "npu"):
         torch.utils.rename_privateuse1_backend("npu")
         torch._register_device_module("npu", SimpleNamespace(is_available=lambda: False))
-    return Machine(Profile(name, f"simulated {name}", KEYS[name], "", (), AutocastLists()))
+    return Machine(Profile(name, f"simulated {name}", KEYS[name], "", (), AutocastLists("none")))
 
 
 def bare_machine(name: str) -> Machine:

@@ -68,10 +68,9 @@ class Books:
         if table is not None:
             self.fallbacks = Fallbacks(table, self.counters, self.forward, self.end_graph)
             machine.observe(self.fallbacks)
-        hooks: Any = machine
-        hooks.on_transfer = self._transfer
-        hooks.on_dtype = self._dtype
-        hooks.on_synchronize = self.synchronize
+        machine.on_transfer = self._transfer
+        machine.on_dtype = self._dtype
+        machine.on_synchronize = self.synchronize
 
     @property
     def is_lazy(self) -> bool:
@@ -99,12 +98,7 @@ class Books:
 
     def new_graph(self) -> DeviceGraph:
         """Return a graph to capture into."""
-        return DeviceGraph(
-            self.machine,
-            forward=self.forward,
-            on_boundary=self._boundary,
-            save_random=getattr(self.machine, "save_random", None),
-        )
+        return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
 
     def _boundary(self, why: str) -> None:
         if self.machine.profile.name == "hpu" and not self.is_lazy:
@@ -131,8 +125,8 @@ class Books:
         self.counters.add(f"{move.direction}_bytes", move.nbytes)
         if move.direction == "d2h":
             self.end_graph(f"copy to the host by {what}")
-            if not move.non_blocking:
-                self.counters.event("host_sync", what, site=site)
+        if move.direction != "d2d" and not move.non_blocking:
+            self.counters.event("host_sync", what, site=site)  # a blocking copy, either way
 
     def _pinned(self, move: Any) -> bool:
         graph = DeviceGraph.current

@@ -87,8 +87,16 @@ def _is_keyword(element: Any) -> bool:
     )
 
 
+def _frozen(element: Any) -> Any:
+    """The element with lists, which tokens keep as they came, turned into tuples."""
+    if isinstance(element, (tuple, list)):
+        return tuple(_frozen(each) for each in element)
+    return element
+
+
 def _op_words(new: Token, old: Token, site: Site, same: Callable[[Any, Any], bool]) -> str:
     """What differs between two calls of one op."""
+    new, old = _frozen(new), _frozen(old)
     if len(new) != len(old):
         return f"{new[0]} at {site}: {len(new) - 1} arguments were {len(old) - 1}"
     place = next(i for i in range(1, len(new)) if not same(new[i], old[i]))

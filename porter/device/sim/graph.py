@@ -24,6 +24,7 @@ Tokens are compared by equality, so they are built such that equal means same: `
 from __future__ import annotations
 
 import marshal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -238,25 +239,29 @@ class LazyGraphs:
         return compilation
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
-        """Find the held graph with the fewest differing ops, the expected one first."""
+        """Find the held graph least different, the expected one first, and say how it differs."""
         candidates = [self._recipe] if self._recipe is not None else []
         candidates += [held for held in reversed(self._held.values()) if held is not self._recipe]
+        names = Counter(token[0] for token in self._tokens)
         best: _Recipe | None = None
-        fewest = -1
+        fewest = len(self._tokens) + 1
         for candidate in candidates:
-            count = _count_differences(self._tokens, candidate.tokens)
-            if best is None or count < fewest:
+            count = _distance(self._tokens, names, candidate)
+            if count < fewest:
                 best, fewest = candidate, count
             if fewest <= 4:
                 break
         if best is None:
-            return None, ()
+            return None, ("unlike any earlier graph",) if candidates else ()
         spots, old_spots = self._spots, best.spots
         return best, differences(
             self._tokens, best.tokens, lambda i: site_of(spots[i]), lambda i: site_of(old_spots[i])
         )
 
 
-def _count_differences(new: list[Token], old: list[Token]) -> int:
-    differing = sum(1 for one, other in zip(new, old, strict=False) if one != other)
-    return differing + abs(len(new) - len(old))
+def _distance(tokens: list[Token], names: Counter[str], other: _Recipe) -> int:
+    """How many ops differ; where ops came or went, how many (their places have shifted)."""
+    other_names = Counter(token[0] for token in other.tokens)
+    if names != other_names:
+        return sum((names - other_names).values()) + sum((other_names - names).values())
+    return sum(1 for one, another in zip(tokens, other.tokens, strict=True) if one != another)

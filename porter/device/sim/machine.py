@@ -38,6 +38,8 @@ class Machine:
         """Told when a dtype that the device lacks is asked for and not refused."""
         self.on_synchronize: Callable[[str], None] | None = None
         """Told when the script waits for the device, with the name of the call."""
+        self.is_capturing = False
+        """Whether a graph capture is recording this machine's ops."""
         self._observers: tuple[Observer, ...] = ()
         self._compiled: list[tuple[OpOverload, str]] = []
         self._creation: dict[str, tuple[Callable[[Any, Any, Any], None], ...]] = {}
@@ -78,16 +80,19 @@ class Machine:
         def settle_here(facts: OpFacts, args: Any, kwargs: Any) -> Any:
             return settle(cls, facts, args, kwargs)
 
-        from porter.device.sim.randomness import random_override
-
-        name, packet = str(op), str(op._overloadpacket)
-        make = self.overrides.get(name) or self.overrides.get(packet)
-        if make is None and facts_of(op).is_random:
-            make = random_override(op)
-        override = make(op, self, cls) if make is not None else None
-        run = compile_op(op, cls, self._observers, settle_here, override)
+        run = compile_op(op, cls, self._observers, settle_here, self.override(op, cls))
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
+        return run
+
+    def override(self, op: OpOverload, cls: type[DeviceTensor]) -> Run | None:
+        """Return what runs ``op`` on device ``cls`` instead of the CPU kernel, if anything does."""
+        from porter.device.sim.randomness import random_override
+
+        make = self.overrides.get(str(op)) or self.overrides.get(str(op._overloadpacket))
+        if make is None and facts_of(op).is_random:
+            make = random_override(op)
+        run: Run | None = make(op, self, cls) if make is not None else None
         return run
 
     def check_dtype(self, dtype: torch.dtype, what: str) -> torch.dtype:

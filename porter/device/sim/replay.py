@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 from porter.device.sim import limits as limit
-from porter.device.sim.dispatch import Watch, unseen
+from porter.device.sim.dispatch import Run, Watch, unseen
 from porter.device.sim.facts import OpFacts, TensorArg
+from porter.device.sim.generator import DeviceGenerator
 from porter.device.sim.hot import direct_binding
 from porter.device.sim.limits import LIMITS, Limits
 from porter.device.sim.machine import Machine
@@ -47,7 +48,7 @@ class _Record:
     """One captured op: what to call, its operands, and its results (the static buffers)."""
 
     facts: OpFacts
-    call: Callable[[Any, Any], Any]
+    call: Run
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
@@ -103,7 +104,6 @@ class _Capture:
 
     def watch(self, op: OpFacts) -> Watch:
         """Record every op; check first those that may not be captured."""
-        call = self._call(op)
         kind = self._kind_refused(op)
         is_copy = op.packet in _COPIES
         writes = op.mutates or op.packet in _SILENT_WRITES
@@ -125,18 +125,22 @@ class _Capture:
 
         def after(args: Any, kwargs: Any, out: Any) -> None:
             self._made(op, out)
+            call = self._call(op, args, kwargs)
             self.records.append(_Record(op, call, _held(args), dict(kwargs or {}), out))
 
         return Watch(before, after)
 
-    def _call(self, op: OpFacts) -> Callable[[Any, Any], Any]:
-        overrides = self.machine.overrides
-        make = overrides.get(op.name) or overrides.get(op.packet)
-        if make is not None:
-            override: Callable[[Any, Any], Any] = make(op.op, self.machine, self.machine.classes[0])
-            return override
-        run = direct_binding(op) or op.op._op
-        return lambda args, kwargs: run(*args, **kwargs)
+    def _call(self, op: OpFacts, args: Any, kwargs: Any) -> Run:
+        """What a replay calls: the device's own kernel (random ops have one), or the native one."""
+        classes = self.machine.classes
+        if op.is_random or self.machine.overrides:
+            operand_types = {type(tensor) for _, tensor in _operands(op, args, kwargs)}
+            on = next(each for each in classes if each in operand_types)
+            override = self.machine.override(op.op, on)
+            if override is not None:
+                return override
+        native = direct_binding(op) or op.op._op
+        return lambda args, kwargs: native(*args, **kwargs)
 
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
@@ -223,8 +227,7 @@ class DeviceGraph:
     """A captured graph of a simulated device; the base of the vendors' graph classes.
 
     ``on_boundary(why)`` is called where the vendor ends the accumulated lazy graph (begin and end
-    of a capture, replay). ``save_random`` returns a function that puts the device's random state
-    back; it is used on devices where capturing does not run, and so draws nothing.
+    of a capture, replay).
     """
 
     current: DeviceGraph | None = None
@@ -236,14 +239,12 @@ class DeviceGraph:
         *,
         forward: ForwardSpots | None = None,
         on_boundary: Callable[[str], None] | None = None,
-        save_random: Callable[[], Callable[[], None]] | None = None,
     ) -> None:
         self.machine = machine
         self.limits = LIMITS[machine.profile.name]
         self._forward = forward or ForwardSpots()
         self._on_boundary = on_boundary or (lambda _why: None)
-        self._save_random = save_random
-        self._restore_random: Callable[[], None] | None = None
+        self._random: list[tuple[DeviceGenerator, torch.Tensor]] = []
         self._capture: _Capture | None = None
         self._steps: list[Callable[[], None]] | None = None
         self._ops = 0
@@ -269,12 +270,13 @@ class DeviceGraph:
         self._on_boundary(f"{self.limits.title} capture_begin")
         self.reset()
         runs = self.limits.runs_while_capturing and not dry_run
-        if not runs and self._save_random is not None:
-            self._restore_random = self._save_random()
+        if not runs:  # nothing is drawn until a replay
+            self._random = [(each, each.get_state()) for each in self.machine.generators]
         self._capture = _Capture(self.machine, self.limits, self._forward, runs)
         self._captured_at = site_of(self._forward.here(2))
         self.machine.observe(self._capture)
         DeviceGraph.current = self
+        self.machine.is_capturing = True
         self.machine.counters.add("captures")
 
     def capture_end(self) -> None:
@@ -287,12 +289,13 @@ class DeviceGraph:
         self.machine.unobserve(capture)
         self._capture = None
         DeviceGraph.current = None
+        self.machine.is_capturing = False
         self._on_boundary(f"{self.limits.title} capture_end")
         if not capture._runs or capture.refusal is not None:
             capture.undo()
-        if self._restore_random is not None:
-            self._restore_random()
-            self._restore_random = None
+        for generator, state in self._random:
+            generator.set_state(state)
+        self._random = []
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
         self._ops = len(capture.records)

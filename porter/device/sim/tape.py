@@ -25,6 +25,7 @@ After = Callable[[Any, Any, Any], None]
 _names = [f"%{number}" for number in range(4096)]
 
 _PLAIN_TYPES = ("int", "bool", "str", "SymInt", "float")
+_NOT_TENSORS = frozenset({int, float, bool, complex, type(None)})
 _PLAIN_LISTS = ("List[int]", "List[bool]", "List[float]", "List[SymInt]")
 
 
@@ -48,7 +49,7 @@ class Tape:
     """The graph that is accumulating, as far as its ops must know it.
 
     Tensors are marked with an attribute, ``_porter_value``: (the graph, the value's name in it) and,
-    for inputs, their description, kept so that a parameter is described once.
+    for inputs, their element of the token, kept so that a parameter is described once.
 
     ``unexpected(place, token)`` is called for every op that is not what ``expected`` holds at its place,
     and for all after the first such.
@@ -67,17 +68,27 @@ class Tape:
         self.on_track = True
 
     def input(self, tensor: Any, value: Any) -> Any:
-        """Name a tensor that this graph has not seen; its description is part of the token."""
-        if not isinstance(tensor, torch.Tensor):
-            return self.encode(tensor)  # a number where the schema says Tensor
-        seen = value[2] if value is not None and len(value) == 3 else describe(tensor)
-        name = name_of(self.values)
-        self.values += 1
-        tensor._porter_value = (self.graph, name, seen)  # type: ignore[attr-defined]
-        return (name, seen)
+        """Name a tensor that this graph has not seen; its description is part of the token.
+
+        ``value`` is the tensor's mark from another graph, if it has one. An input that keeps its
+        number from graph to graph keeps the very same element of the token, too.
+        """
+        number = self.values
+        self.values = number + 1
+        name = name_of(number)
+        if value is not None and len(value) == 3:
+            element = value[2]
+            if element[0] is not name:
+                element = (name, element[1])
+        else:
+            element = (name, describe(tensor))
+        tensor._porter_value = (self.graph, name, element)
+        return element
 
     def encode(self, arg: Any) -> Any:
         """Encode an argument whose type the schema leaves open."""
+        if type(arg) is float:
+            return ("float", arg)
         if isinstance(arg, torch.Tensor):
             value = getattr(arg, "_porter_value", None)
             if value is not None and value[0] is self.graph:
@@ -127,21 +138,28 @@ def result_shapes(out: Any) -> Token:
 
 def _argument_lines(place: int, of: str) -> list[str]:
     """Source that sets ``e<place>`` to the encoding of ``args[place]``."""
-    of = of.removeprefix("Optional[").removesuffix("]") if of.startswith("Optional[") else of
     arg, into = f"args[{place}]", f"e{place}"
+    is_optional = of.startswith("Optional[")
+    of = of.removeprefix("Optional[").removesuffix("]") if is_optional else of
     if of == "Tensor":
-        return [
-            f"a = {arg}",
+        look = [
             "try:",
             "    v = a._porter_value",
             f"    {into} = v[1] if v[0] is graph else tape.input(a, v)",
             "except AttributeError:",
             f"    {into} = tape.input(a, None)",
         ]
+        if place == 0:
+            return [f"a = {arg}", *look]
+        # Numbers stand in tensors' places: x * 0.5 is mul.Tensor(x, 0.5).
+        otherwise = [f"    {line}" for line in look]
+        return [f"a = {arg}", "if type(a) in not_tensors:", f"    {into} = tape.encode(a)",
+                "else:", *otherwise]  # fmt: skip
     if of in _PLAIN_TYPES:
         return [f"{into} = {arg}"]
     if of in _PLAIN_LISTS:
-        return [f"a = {arg}", f"{into} = tuple(a) if type(a) is list else a"]
+        # Lists are the caller's own, made for this call: kept as they are.
+        return [f"a = {arg}", f"{into} = a if type(a) is list or a is None else list(a)"]
     if of == "number":
         return [f"a = {arg}", f"{into} = a if type(a) is int else tape.encode(a)"]
     return [f"{into} = tape.encode({arg})"]
@@ -166,7 +184,7 @@ def generate(tape: Tape, facts: OpFacts) -> After:
     lines = ["graph = tape.graph", "count = len(args)"]
     required = 0
     for place, arg in enumerate(positional):
-        block = _argument_lines(place, str(arg.type))
+        block = _argument_lines(place, str(arg.real_type))
         if not arg.has_default_value():
             required = place + 1
             lines += block
@@ -203,6 +221,7 @@ def generate(tape: Tape, facts: OpFacts) -> After:
         "name": facts.name,
         "facts": facts,
         "names": _names,
+        "not_tensors": _NOT_TENSORS,
         "name_of": name_of,
         "result_shapes": result_shapes,
     }

@@ -56,11 +56,16 @@ class Waits:
             graph.refuse(kind, what)
 
     def _host_read(self, op: OpFacts) -> Callable[[Any, Any], None]:
-        def before(_args: Any, _kwargs: Any) -> None:
+        is_scalar = op.packet == "aten._local_scalar_dense"
+
+        def before(args: Any, _kwargs: Any) -> None:
             self._refuse(HOST_READ, op.name)
             site = site_of(self._forward.here(2))
             self._end_graph(f"host read by {op.name}")
             self._counters.event("host_sync", op.name, site=site)
+            if is_scalar:  # .item(), bool(), float(): the value itself crosses over
+                self._counters.event("d2h", op.name, site=site)
+                self._counters.add("d2h_bytes", args[0].dtype.itemsize)
 
         return before
 

@@ -1,0 +1,26 @@
+"""Every test here runs once for each simulated device that its ``kind`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from porter.device.sim.activate import simulated
+from porter.device.sim.machine import Machine
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["cuda", "hpu", "npu"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A simulated machine, gone after the test."""
+    with simulated(request.param) as machine:
+        yield machine
+
+
+@pytest.fixture
+def kind(machine: Machine) -> str:
+    """The device type of the simulated machine."""
+    return machine.profile.name
