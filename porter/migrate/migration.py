@@ -224,6 +224,7 @@ class Migration:
             log.record("torch.set_default_tensor_type", rule.kind, lambda: asked, rule.served)
             torch.set_default_dtype(kind.porter_dtype or torch.float32)
             torch.set_default_device(device)
+            return None
 
         self.patches.replace(torch, "set_default_tensor_type", choose)
 
