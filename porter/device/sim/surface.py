@@ -220,6 +220,8 @@ def install_surface(machine: Machine, patches: Patches) -> ModuleType:
 def install_accelerator(machine: Machine, patches: Patches) -> None:
     """Make ``torch.accelerator`` speak of the simulated device."""
     accelerator = torch.accelerator
+    device = torch.device(machine.profile.name)
+    patches.replace(torch._C, "_get_accelerator", lambda check=None: device)  # noqa: ARG005
     surface = vars(torch)[machine.profile.name]
     patches.replace(accelerator, "is_available", lambda: True)
     patches.replace(
