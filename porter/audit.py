@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.errors import CorruptSource
+from porter.errors import CorruptSource, PorterError
 from porter.gitfetch import publish_packs, staging, sync_folder
 from porter.objects import Oid
 from porter.odb import Odb, encode_pack, index_pack
@@ -57,19 +57,22 @@ def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
     found = list(damage)
     files = {each.file for each in found}
     ids: set[Oid] = {each.oid for each in found if each.oid is not None}
+    sound: dict[Oid, tuple[str, bytes]] = {}
     for file in files:
         if file.suffix == ".pack":
             try:
                 ids |= {row.oid for row in read_index(file.with_suffix(".idx"))}
             except (DamagedPack, OSError):
-                ids |= _reindexed(file, name)
-    sound = _readable(git_dir, ids)
+                sound |= _reindexed(file, name)
+    ids |= set(sound)
+    sound |= _readable(git_dir, ids - set(sound))
+    published: list[Path] = []
     pack = encode_pack(list(sound.values()))
     if pack is not None:
         with staging(name) as fresh:
             index_pack(fresh, pack)
-            publish_packs(fresh, git_dir)
-    for file in files:
+            published = publish_packs(fresh, git_dir)
+    for file in files - set(published):
         for path in (file.with_suffix(".idx"), file) if file.suffix == ".pack" else (file,):
             path.unlink(missing_ok=True)
     sync_folder(git_dir / "objects" / "pack")
@@ -125,17 +128,12 @@ def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]
     return found
 
 
-def _reindexed(pack: Path, name: str) -> set[Oid]:
-    """The ids in a pack whose index is lost, if the pack itself is sound."""
-    from porter.errors import PorterError
-
+def _reindexed(pack: Path, name: str) -> dict[Oid, tuple[str, bytes]]:
+    """The objects of a pack whose index is lost, if the pack itself is sound."""
     with staging(name) as fresh:
         try:
             index_pack(fresh, pack.read_bytes())
         except PorterError:
-            return set()
-        return {
-            row.oid
-            for index in (fresh / "objects" / "pack").glob("*.idx")
-            for row in read_index(index)
-        }
+            return {}
+        indexes = (fresh / "objects" / "pack").glob("*.idx")
+        return _readable(fresh, [row.oid for index in indexes for row in read_index(index)])

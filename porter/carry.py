@@ -15,6 +15,7 @@ from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git import Answer, first_error
+from porter.interrupts import interrupts_deferred
 from porter.journal import Journal, changes, end_move, settle, write_journal
 from porter.move import listed_paths
 from porter.tree import Tree, TreeLevel, shown
@@ -57,18 +58,19 @@ def _carry(
     merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
     update = ("read-tree", "-m", "-u", stood, merged)
     _rehearse(tree, tree.git(*update, "-n", index=index, check=False))
-    write_journal(tree, Journal(what, start, target.commit, stood, merged, staged, merged_index))
-    try:
-        tree.git(*update, index=index, lock=lock.fd)
-        tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
-        _publish_index(tree)
-        tree.git(
-            "update-ref", "--no-deref", "-m", f"porter: {what}", "HEAD", target.commit, lock=lock.fd
-        )
-    except BaseException:
-        settle(tree, lock.fd)
-        raise
-    end_move(tree)
+    journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
+    with interrupts_deferred():
+        write_journal(tree, journal)
+        try:
+            tree.git(*update, index=index, lock=lock.fd)
+            tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
+            _publish_index(tree)
+            note = f"porter: {what}"
+            tree.git("update-ref", "--no-deref", "-m", note, "HEAD", target.commit, lock=lock.fd)
+        except BaseException:
+            settle(tree, lock.fd)
+            raise
+        end_move(tree)
     tree.git("update-index", "-q", "--refresh", check=False)
     touched = changes(tree, start, target.commit)
     return tuple(path for path in changes(tree, base, stood) if path in touched)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import PorterError
+from porter.interrupts import interrupts_deferred
 
 # Of git's variables only these pass: the user's configuration and identity, and tracing. The rest
 # (`git rev-parse --local-env-vars`, and what bends a diff, a pathspec or a new repository) goes.
@@ -98,34 +99,29 @@ def run_git(
 ) -> Answer:
     """Run git to its end and return what it left.
 
-    ``keep_open`` are file descriptors (a tree's lock) that git holds open too. Ctrl-C is raised
-    only after git has ended. Raises GitFailed for a non-zero status unless ``check`` is False.
+    ``keep_open`` are file descriptors (a tree's lock) that git holds open too. Ctrl-C takes effect
+    after git has ended. Raises GitFailed for a non-zero status unless ``check`` is False.
     """
     command = ["git", *(f"{word}" for key in _QUIET for word in ("-c", key)), *map(str, args)]
     try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=git_environment(env),
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(keep_open),
-        )
+        with (
+            interrupts_deferred(),
+            subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=git_environment(env),
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(keep_open),
+            ) as process,
+        ):
+            out, err = process.communicate(stdin)
     except FileNotFoundError as error:
         if error.filename == "git":
             raise PorterError("git: not found on PATH; porter needs git 2.30 or newer") from None
         raise
-    out, err, interrupted = b"", b"", False
-    while True:
-        try:
-            out, err = process.communicate(None if interrupted else stdin)
-            break
-        except KeyboardInterrupt:
-            interrupted = True
-    if interrupted:
-        raise KeyboardInterrupt
     answer = Answer(process.returncode, out, err.decode(errors="replace"))
     if check and answer.status != 0:
         words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]

@@ -125,21 +125,23 @@ def fetch_objects(
     return _pack_bytes(git_dir) - before
 
 
-def publish_packs(source: Path, target: Path) -> None:
-    """Move every finished pack of the staging repository into the store.
+def publish_packs(source: Path, target: Path) -> list[Path]:
+    """Move every finished pack of the staging repository into the store; return the packs there.
 
-    The index goes last: git knows a pack by its index, so a reader sees all of it or nothing.
+    The index goes last: git knows a pack by its index, so a reader sees all of it or nothing. A pack
+    of the same name holds the same bytes and is replaced, in case it was damaged since.
     """
+    published = []
     folder = target / "objects" / "pack"
     for index in sorted((source / "objects" / "pack").glob("*.idx")):
         pack = index.with_suffix(".pack")
-        if (folder / index.name).exists():
-            continue
         for path in (pack, index):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             path.replace(folder / path.name)
+        published.append(folder / pack.name)
     sync_folder(folder)
+    return published
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git import Answer, first_error
+from porter.interrupts import interrupts_deferred
 from porter.journal import EMPTY_TREE, Journal, changes, end_move, settle, write_journal
 from porter.tree import Position, Tree, TreeLevel, edits, files_between, position, shown
 from porter.treelock import TreeLock
@@ -163,27 +164,15 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
 def _checkout(
     tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
 ) -> Answer:
-    before = start or EMPTY_TREE
-    write_journal(
-        tree, Journal(what, start, target.commit, before, target.commit, before, target.commit)
-    )
-    try:
-        answer = tree.git(
-            "checkout",
-            "--detach",
-            "--quiet",
-            "--no-overwrite-ignore",
-            target.commit,
-            check=False,
-            lock=lock.fd,
-        )
-    except KeyboardInterrupt:
-        settle(tree, lock.fd)
-        raise
-    if answer.status == 0:
-        end_move(tree)
-    else:
-        _settle_after(tree, lock, answer)
+    before, after = start or EMPTY_TREE, target.commit
+    form = ("--detach", "--quiet", "--no-overwrite-ignore")
+    with interrupts_deferred():
+        write_journal(tree, Journal(what, start, after, before, after, before, after))
+        answer = tree.git("checkout", *form, after, check=False, lock=lock.fd)
+        if answer.status == 0:
+            end_move(tree)
+        else:
+            _settle_after(tree, lock, answer)
     return answer
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from porter.errors import CheckFailed
 
 _PAUSE = 0.02
+_PATIENCE = 20.0
 
 
 class TreeLock:
@@ -25,10 +26,10 @@ class TreeLock:
     Waits up to ``patience`` seconds, then raises CheckFailed naming who holds it.
     """
 
-    def __init__(self, folder: Path, what: str, patience: float = 20.0) -> None:
+    def __init__(self, folder: Path, what: str, patience: float | None = None) -> None:
         self.path = folder / "lock"
         self._what = what
-        self._patience = patience
+        self._patience = _PATIENCE if patience is None else patience
         self.fd = -1
 
     def __enter__(self) -> TreeLock:

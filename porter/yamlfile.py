@@ -38,7 +38,7 @@ _FLOAT = re.compile(
 )
 _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}"
-    for name in "str int float bool null timestamp merge value seq map".split()
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 }
 _CONTAINERS = (shapes.ListType, shapes.VarTupleType, shapes.SetType, shapes.FrozenSetType)
 

@@ -31,7 +31,11 @@ _IDENTITY = {
 
 
 @pytest.fixture(autouse=True)
-def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def sealed(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """Fix identity, dates, language and terminal; unless ``upstream``, forbid the network too."""
     reaches_out = request.node.get_closest_marker("upstream") is not None
     dropped = ("GIT_", "PORTER_") if reaches_out else ("GIT_", "PORTER_", "PIP_", "XDG_")
@@ -45,15 +49,14 @@ def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     if reaches_out:
         settings["PORTER_CACHE"] = str(_lasting_cache(request.config))
     else:
-        home = tmp_path / "sealed-home"
-        home.mkdir()
+        home = tmp_path_factory.mktemp("sealed")
         settings |= {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_CACHE_HOME": str(home / "cache"),
             "XDG_DATA_HOME": str(home / "data"),
             "XDG_STATE_HOME": str(home / "state"),
-            "PORTER_CACHE": str(tmp_path / "sealed-cache"),
+            "PORTER_CACHE": str(home / "porter-cache"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
             "GIT_ALLOW_PROTOCOL": "file",

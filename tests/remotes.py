@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -84,13 +85,14 @@ def make_sdist(
     top = f"{name}-{version}"
     rows = {"setup.py": setup.encode(), "PKG-INFO": b"Metadata-Version: 2.1\n", **files}
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in rows.items():
             member = tarfile.TarInfo(f"{top}/{path}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    (folder / f"{top}.tar.gz").write_bytes(buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
+    archive = gzip.compress(buffer.getvalue(), mtime=0)
+    (folder / f"{top}.tar.gz").write_bytes(archive)
+    return hashlib.sha256(archive).hexdigest()
 
 
 def make_project(root: Path, pins: Mapping[str, Mapping[str, Any]]) -> Path:

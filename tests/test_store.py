@@ -134,7 +134,9 @@ def test_instead_of_cannot_lead_to_a_command(
 def test_a_commit_the_remote_lacks_is_named(root: Path, remote: Remote) -> None:
     absent = "1" * 40
     pin = load_pins(make_project(root, {"m": pin_of(remote) | {"commit": absent}})).port("m")
-    with pytest.raises(SourceUnavailable, match=f"no source could be used: .*not our ref {absent}"):
+    with pytest.raises(
+        SourceUnavailable, match=rf"no source could be used: .*not our ref {absent}"
+    ):
         open_upstream(root, pin)
 
 
@@ -150,7 +152,7 @@ def test_a_pin_changed_after_the_fetch_is_still_compared(root: Path, remote: Rem
     pin = load_pins(make_project(root, {"model": pin_of(remote) | {"tree": "2" * 40}})).port(
         "model"
     )
-    with pytest.raises(CorruptSource, match="correct upstream_pins.yaml"):
+    with pytest.raises(CorruptSource, match=r"correct upstream_pins\.yaml"):
         open_upstream(root, pin)
 
 
@@ -205,7 +207,7 @@ def test_two_projects_may_pin_two_commits_of_one_name(root: Path, remote: Remote
 
 def test_progress_is_told_while_objects_come(root: Path, pin: Pin) -> None:
     seen: list[tuple[str, int, int]] = []
-    fetch(root, pin, progress=lambda what, done, total, received: seen.append((what, done, total)))
+    fetch(root, pin, progress=lambda *told: seen.append(told[:3]))
     assert ("model: files", 3, 3) in seen
 
 

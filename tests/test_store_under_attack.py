@@ -194,9 +194,8 @@ def test_a_remote_that_sends_another_commit_is_refused(
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(
         f'[remote "{remote.url}"]\n\turl = {remote.url}\n\tuploadpack = {server}\n'
     )
-    with pytest.raises(SourceUnavailable, match="no source could be used") as caught:
+    with pytest.raises(SourceUnavailable, match=r"no source could be used: .*bad object"):
         open_upstream(root, one_pin(root, remote))
-    print(caught.value)
     with Odb(repository("model")) as odb:
         assert odb.has([remote.commit, other.commit]) == set()
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch; exit 1 when an upstream has no source at all (or, --strict, lacks a wanted file)."""
+    """Fetch; exit 1 when an upstream gets no file at all (or, --strict, not every wanted one)."""
     from porter.pins import load_pins
     from porter.places import project_root
     from porter.progress import transfer_bar
@@ -51,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
         _print_json(pins, results)
     else:
         _print_lines(results)
-    failed = any(isinstance(result, SourceUnavailable) for result in results.values())
+    failed = any(
+        isinstance(result, SourceUnavailable) or (result.wanted and not result.covered)
+        for result in results.values()
+    )
     lacking = any(getattr(result, "missing", ()) for result in results.values())
     return Exit.FAILED if failed or (args.strict and lacking) else Exit.OK
 

@@ -59,6 +59,7 @@ class ServedType(type):
 
     porter_make: Callable[..., Any]
     porter_type: type | None
+    porter_dtype: torch.dtype | None = None
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls.porter_make(*args, **kwargs)
@@ -103,6 +104,8 @@ class CudaCalls:
         if rule is not None and rule.is_ignored:
             return self._ignoring(api)
         served = self._counterpart(name)
+        if rule is not None and rule.kind == "unsupported":
+            served = None
         if served is None:
             if isinstance(original, type) and issubclass(original, BaseException):
                 return None
@@ -162,7 +165,11 @@ class CudaCalls:
                 return torch.empty(args[0], dtype=dtype, device=self.device)
             return torch.tensor(args[0] if args else [], dtype=dtype).to(self.device)
 
-        return ServedType(name, (), {"porter_make": staticmethod(make), "porter_type": None})
+        return ServedType(
+            name,
+            (),
+            {"porter_make": staticmethod(make), "porter_type": None, "porter_dtype": dtype},
+        )
 
     def _ignoring(self, api: str) -> Any:
         is_range = api.removeprefix("torch.cuda.") in _IGNORED_RANGES

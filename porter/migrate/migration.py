@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from porter.device.sim.patching import Patches
-from porter.migrate.calls import CudaCalls
+from porter.migrate.calls import CudaCalls, ServedType
 from porter.migrate.devices import retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Table, table_of
@@ -57,6 +57,7 @@ class Migration:
         self._grad_scaler()
         self._distributed()
         CudaCalls(self.table, self.target, self.log).patch(self.patches)
+        self._default_tensor_type()
         if self.device == "npu":
             self._jit()
 
@@ -207,6 +208,25 @@ class Migration:
             self.patches.replace(owner, "init_process_group", init)
             self.patches.replace(owner, "get_backend", get_backend)
         self.patches.replace(distributed, "is_nccl_available", lambda: True)
+
+    def _default_tensor_type(self) -> None:
+        original, device, log = torch.set_default_tensor_type, self.device, self.log
+        rule = self.table.rules["torch.set_default_tensor_type"]
+
+        @functools.wraps(original)
+        def choose(kind: Any) -> None:
+            name = kind.removeprefix("torch.cuda.") if isinstance(kind, str) else ""
+            if isinstance(kind, str) and name != kind:
+                kind = getattr(torch.cuda, name)
+            if not isinstance(kind, ServedType):
+                return original(kind)
+            asked = f"torch.set_default_tensor_type(torch.cuda.{kind.__name__})"
+            log.record("torch.set_default_tensor_type", rule.kind, lambda: asked, rule.served)
+            torch.set_default_dtype(kind.porter_dtype or torch.float32)
+            torch.set_default_device(device)
+            return None
+
+        self.patches.replace(torch, "set_default_tensor_type", choose)
 
     def _jit(self) -> None:
         rule = self.table.rules["torch.jit.script"]

@@ -36,6 +36,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from porter.verify.trace import DTYPES
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/+\[\]-]{0,119}\Z")
 _MOST_BYTES = 2**30
 
@@ -96,6 +98,8 @@ class Probe:
             raise ProbeError(f"record({name!r}): expected a dense tensor, found {value.layout}")
         if value.is_complex():
             raise ProbeError(f"record({name!r}): complex; record torch.view_as_real(x) instead")
+        if value.dtype not in DTYPES:
+            raise ProbeError(f"record({name!r}): {value.dtype} cannot be kept; cast it first")
         kept = value.detach().to("cpu", copy=True).contiguous()
         total = sum(t.nbytes for t in self.outputs.values()) + kept.nbytes
         if total > _MOST_BYTES:

@@ -73,13 +73,14 @@ class Tail:
     def text(self) -> str:
         """Return the end of the output; say how much was left out."""
         self._thread.join(timeout=2)
-        # Control characters would let a probe paint over porter's own output.
-        shown = "".join(
-            c if c.isprintable() or c in "\n\t" else "?"
-            for c in bytes(self._end).decode("utf-8", "replace").replace("\r", "\n")
-        )
+        shown = _plain(bytes(self._end).decode("utf-8", "replace").replace("\r", "\n"))
         left_out = self.total - len(self._end)
         return f"[{left_out} bytes before this left out]\n{shown}" if left_out else shown
+
+
+def _plain(text: str) -> str:
+    """Leave out control characters, which would let a probe paint over porter's own output."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 @contextmanager
@@ -236,7 +237,10 @@ def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) ->
         told = json.loads((out / runner.FAILURE).read_text())
         if told["kind"] == "memory":
             return Failure("memory", over_memory.removesuffix("; killed"), stderr)
-        return Failure(told["kind"], told["message"], stderr)
+        words = _plain(told["message"])
+        if told["kind"] == "exit":
+            words = f"ended the process itself ({words}), without a trace"
+        return Failure(told["kind"], words, stderr)
     if code == 0 and (out / HEAD).is_file():
         return None
     if code < 0:

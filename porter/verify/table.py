@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -66,26 +67,25 @@ def _badness(verdict: Verdict) -> tuple[int, float]:
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    table.add_column("level", overflow="fold", max_width=26)
-    table.add_column("dtype", no_wrap=True)
-    table.add_column("output", overflow="fold", max_width=20)
+    """One heading row per level and dtype, one row per output below it."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, expand=False)
+    table.add_column("level, dtype / output", overflow="fold", min_width=24)
     table.add_column("error", justify="right", no_wrap=True)
     table.add_column("allowed", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     before: tuple[int, str] | None = None
     for verdict in verdicts:
         at = (verdict.level, verdict.dtype)
-        level = f"{verdict.level} {verdict.level_name}"
+        if at != before:
+            level = f"{verdict.level} {verdict.level_name}, {verdict.dtype}"
+            table.add_row(Text(level, "bold"), "", "", "")
+            before = at
         table.add_row(
-            "" if before and before[0] == verdict.level else level,
-            "" if before == at else verdict.dtype,
-            Text(verdict.output),
+            Padding(Text(verdict.output), (0, 0, 0, 2)),
             _number(verdict.error, verdict.measure),
             _number(verdict.allowed, ""),
             Text(verdict.word, _STYLES[verdict.word]),
         )
-        before = at
     return table
 
 

@@ -11,8 +11,10 @@ only.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,20 @@ import torch
 FORMAT = 1
 TENSORS = "tensors.safetensors"
 HEAD = "trace.json"
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What can be recorded, and its name in a safetensors file."""
 
 
 class BadTrace(Exception):
@@ -69,12 +85,10 @@ class Trace:
 
 def write(folder: Path, trace: Trace) -> None:
     """Write the trace into ``folder``, which exists; the JSON file last and in one step."""
-    from safetensors.torch import save_file
-
     facts = dataclasses.asdict(trace.facts)
     metadata = {key: str(facts[key]) for key in ("port", "recipe", "tree", "dtype", "seed")}
     metadata["recipe_sha256"] = trace.facts.recipe_sha256
-    save_file(trace.outputs, str(folder / TENSORS), metadata=metadata)
+    _write_tensors(folder / TENSORS, trace.outputs, metadata)
     head: dict[str, Any] = {
         "format": FORMAT,
         "facts": facts,
@@ -90,6 +104,30 @@ def write(folder: Path, trace: Trace) -> None:
     beside = folder / f"{HEAD}.new"
     beside.write_text(json.dumps(head, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     beside.replace(folder / HEAD)
+
+
+def _write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file: header length, JSON header, the tensors' bytes one after the other.
+
+    Not with safetensors' own functions: they want numpy, which an environment may lack.
+    """
+    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    at = 0
+    for name, tensor in kept.items():
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + tensor.nbytes],
+        }
+        at += tensor.nbytes
+    text = json.dumps(header, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in kept.values():
+            if tensor.nbytes:
+                file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
 
 
 def read(folder: Path) -> Trace:

@@ -105,11 +105,13 @@ def _judge_output(
     run: Ran, name: str, reference: Ran, baseline: Outputs | None, claims: Sequence[Claim]
 ) -> list[Verdict]:
     if name not in run.outputs:
-        return [run.verdict(name, "", "error", "missing: level 0 records it, this run does not")]
+        if not claims:
+            return []  # nobody speaks of it here
+        told = "missing: the reference run records it, this run does not"
+        return [run.verdict(name, claims[0].given[0], "fail", told)]
     if name not in reference.outputs:
-        return [
-            run.verdict(name, "", "error", "level 0 does not record it: nothing to compare with")
-        ]
+        told = "the reference run (level 0, float64) does not record it: nothing to compare with"
+        return [run.verdict(name, "", "error", told)]
     if not claims:
         return [run.verdict(name, "", "error", "nobody claims this output at this level and dtype")]
     found, exact = run.outputs[name], reference.outputs[name]

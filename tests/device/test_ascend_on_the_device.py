@@ -44,6 +44,36 @@ def test_attention_with_dropout_draws_from_the_devices_generator(books):
     assert torch.equal(run(), run())
 
 
+def test_autocast_does_not_reach_into_a_fused_kernel(books):
+    import torch_npu
+
+    q = torch.randn(1, 4, 16)
+    plain = torch_npu.npu_fusion_attention(q, q, q, 2, "BSH", scale=0.3)[0]
+    on_device = q.npu().requires_grad_()
+    with torch.autocast("npu", dtype=torch.float16):
+        out = torch_npu.npu_fusion_attention(on_device, on_device, on_device, 2, "BSH", scale=0.3)
+        out[0].sum().backward()
+    assert out[0].dtype == torch.float32
+    assert torch.equal(out[0].cpu(), plain)
+
+
+def test_a_captured_graph_replays_fused_kernels_forward_and_backward(books):
+    import torch_npu
+
+    x = torch.randn(3, 8).npu().requires_grad_()
+    graph = torch.npu.NPUGraph()
+    with torch.npu.graph(graph):
+        out, _ = torch_npu.npu_geglu(x)
+        (gradient,) = torch.autograd.grad(out.sum(), x)
+    with torch.no_grad():
+        x.copy_(torch.full((3, 8), 0.5).npu())
+    graph.replay()
+    fresh = x.detach().cpu().requires_grad_()
+    expected, _ = torch_npu.npu_geglu(fresh)
+    assert torch.equal(out.cpu(), expected)
+    assert torch.equal(gradient.cpu(), torch.autograd.grad(expected.sum(), fresh)[0])
+
+
 def test_formats_follow_the_tensor(books):
     import torch_npu
 

@@ -100,6 +100,28 @@ def test_a_cached_module_trains_as_the_plain_one(books):
     assert books.counters.totals["captures"] == 2
 
 
+def test_a_cached_module_takes_keywords_and_gives_what_the_module_gives(books):
+    import habana_frameworks.torch as ht
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layers()
+
+        def forward(self, data, *, factor):
+            return {"out": self.layer(data["x"]) * factor, "name": "fixed"}
+
+    model = Model().to("hpu")
+    ht.hpu.ModuleCacher(max_graphs=2)(model, inplace=True)
+    for value in (1.0, 2.0):
+        found = model({"x": torch.full((2, 4), value).to("hpu")}, factor=3)
+        expected = model.layer(torch.full((2, 4), value).to("hpu")) * 3
+        assert found["name"] == "fixed"
+        assert torch.equal(found["out"].cpu(), expected.cpu())
+        found["out"].sum().backward()
+    assert books.counters.totals["captures"] == 2
+
+
 def test_the_fused_optimizer_compiles_once_where_torchs_compiles_every_step(books):
     from habana_frameworks.torch.hpex.optimizers import FusedAdamW
 

@@ -112,6 +112,16 @@ def test_a_call_without_counterpart_raises_and_is_logged(migration):
     assert entries(migration)[0][0] == "unsupported"
 
 
+def test_a_default_tensor_type_becomes_a_default_device(migration):
+    try:
+        torch.set_default_tensor_type(torch.cuda.HalfTensor)
+        made = torch.zeros(2)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert (made.device.type, made.dtype) == ("meta", torch.float16)
+
+
 def test_calls_that_the_table_ignores_do_nothing(migration):
     torch.cuda.empty_cache()
     with torch.cuda.nvtx.range("step"):
@@ -192,13 +202,15 @@ def test_timestamps_are_there_when_asked_for():
 
 
 def test_a_failed_write_leaves_the_old_log(tmp_path, monkeypatch):
-    path = tmp_path / "log.txt"
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "log.txt"
     path.write_text("old")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         MigrationLog("hpu").write(path)
     assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(folder.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("read", [table.gaudi, table.ascend])

@@ -37,7 +37,7 @@ def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., An
 def _library(namespace: str) -> Any:
     found = _libraries.get(namespace)
     if found is None:
-        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
+        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")
     return found
 
 
@@ -49,10 +49,12 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     library.define(f"{title}_grad(Tensor?[] grads, {arguments}) -> Tensor[]")
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return _fresh(function(*args, **kwargs), args)
+        with torch._C._DisableAutocast():  # the kernel's precision is its own
+            return _fresh(function(*args, **kwargs), args)
 
     def gradient(grads: list[torch.Tensor | None], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        return _differentiate(function, grads, args, kwargs)
+        with torch._C._DisableAutocast():
+            return _differentiate(function, grads, args, kwargs)
 
     library.impl(title, forward, "CompositeExplicitAutograd")
     library.impl(f"{title}_grad", gradient, "CompositeExplicitAutograd")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 
 def copy_to(dst: Any, src: Any) -> None:
@@ -56,7 +57,9 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, unit: TrainingUnit, *inputs: torch.Tensor) -> Any:
         ctx.unit = unit
-        copy_to(list(unit.inputs), list(inputs))
+        for static, new in zip(unit.inputs, inputs, strict=True):
+            if static is not new:  # a parameter is its own buffer
+                static.copy_(new, non_blocking=True)
         unit.forward_graph.replay()
         return tuple(output.detach() for output in unit.outputs)
 
@@ -74,30 +77,37 @@ class _Recorded(torch.autograd.Function):
 
 
 class TrainingUnit:
-    """One callable's captured forward and backward for one shape of inputs."""
+    """One callable's captured forward and backward for one shape of inputs.
+
+    Arguments and results may be any nesting of tensors that ``torch.utils._pytree`` takes apart;
+    what is not a tensor in the arguments is baked in.
+    """
 
     def __init__(
         self,
         call: Callable[..., Any],
-        args: Sequence[torch.Tensor],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
         parameters: Sequence[torch.Tensor],
         make_graph: Callable[[], Any],
         warm_up: int,
         allow_unused: bool,
     ) -> None:
-        own = [own_copy(a) for a in args]
-        self.inputs: list[torch.Tensor] = [*own, *parameters]
+        own_args, own_kwargs = own_copy((tuple(args), kwargs))
+        self.inputs = [*_tensors((own_args, own_kwargs)), *parameters]
+        wanted = [t for t in self.inputs if t.requires_grad]
         for _ in range(warm_up):
-            self._run(call, own, allow_unused)
+            made = [t for t in _tensors(call(*own_args, **own_kwargs)) if t.requires_grad]
+            ones = [torch.zeros_like(t) for t in made]
+            torch.autograd.grad(made, wanted, ones, allow_unused=allow_unused)
         self.forward_graph, self.backward_graph = make_graph(), make_graph()
         with captured(self.forward_graph):
-            result = call(*own)
-        self.single = isinstance(result, torch.Tensor)
-        self.outputs: tuple[torch.Tensor, ...] = (result,) if self.single else tuple(result)
+            result = call(*own_args, **own_kwargs)
+        self._leaves, self._shape = tree_flatten(result)
+        self.outputs = _tensors(self._leaves)
         self.output_gradients = [
             torch.zeros_like(o) if o.requires_grad else None for o in self.outputs
         ]
-        wanted = [t for t in self.inputs if t.requires_grad]
         with captured(self.backward_graph):
             found = torch.autograd.grad(
                 [o for o in self.outputs if o.requires_grad],
@@ -108,20 +118,18 @@ class TrainingUnit:
         gradients = iter(found)
         self.gradients = [next(gradients) if t.requires_grad else None for t in self.inputs]
 
-    def _run(self, call: Callable[..., Any], own: Sequence[Any], allow_unused: bool) -> None:
-        result = call(*own)
-        outputs = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        outputs = tuple(o for o in outputs if o.requires_grad)
-        torch.autograd.grad(
-            outputs,
-            [t for t in self.inputs if t.requires_grad],
-            [torch.zeros_like(o) for o in outputs],
-            allow_unused=allow_unused,
-        )
+    def __call__(
+        self, args: Sequence[Any], kwargs: dict[str, Any], parameters: Sequence[torch.Tensor]
+    ) -> Any:
+        """The result for these arguments, with a gradient to them and to the parameters."""
+        inputs = [*_tensors((tuple(args), kwargs)), *parameters]
+        outputs = iter(_Recorded.apply(self, *inputs))  # type: ignore[no-untyped-call]
+        leaves = [next(outputs) if isinstance(x, torch.Tensor) else x for x in self._leaves]
+        return tree_unflatten(leaves, self._shape)
 
-    def __call__(self, args: Sequence[torch.Tensor], parameters: Sequence[torch.Tensor]) -> Any:
-        outputs = _Recorded.apply(self, *args, *parameters)  # type: ignore[no-untyped-call]
-        return outputs[0] if self.single else outputs
+
+def _tensors(nested: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, torch.Tensor)]
 
 
 def graphed_callables(
@@ -150,14 +158,14 @@ def _graphed(
     is_module = isinstance(call, torch.nn.Module)
     parameters = tuple(call.parameters()) if is_module else ()
     original = call.forward if is_module else call
-    unit = TrainingUnit(original, sample, parameters, make_graph, warm_up, allow_unused)
+    unit = TrainingUnit(original, sample, {}, parameters, make_graph, warm_up, allow_unused)
     mode = call.training if is_module else None
 
     @functools.wraps(original)
     def run(*args: Any) -> Any:
         if is_module and call.training != mode:
             return original(*args)
-        return unit(args, parameters)
+        return unit(args, {}, parameters)
 
     if not is_module:
         return run

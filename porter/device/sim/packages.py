@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import importlib
 
+import torch
+
 from porter.device.sim import vendor
+from porter.device.sim.collectives import install_hccl, is_hccl_available
 from porter.device.sim.patching import Patches
 
 _PACKAGES = {
@@ -29,3 +32,6 @@ def install_package(kind: str, patches: Patches) -> None:
     vendor.install(package)
     patches.later(lambda: vendor.uninstall(package.root))
     importlib.import_module(package.root)
+    install_hccl(kind)
+    if torch.distributed.is_available():
+        patches.replace(torch.distributed, "is_hccl_available", is_hccl_available)

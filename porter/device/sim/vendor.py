@@ -42,7 +42,8 @@ class Package:
 
     ``contents`` maps a vendor's dotted module name to a porter module (its ``__all__`` is what is
     visible) or None for a package with submodules only. ``acting`` modules do something when they
-    are imported (their contents' ``on_import``); they are not imported with the root. ``publish`` runs once all are in place.
+    are imported (their contents' ``on_import``); they are not imported with the root. ``publish``
+    runs once all are in place.
     """
 
     root: str

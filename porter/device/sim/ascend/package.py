@@ -28,8 +28,9 @@ class _TensorType(type):
     porter_dtype: torch.dtype
 
     def __call__(cls, *args: object) -> torch.Tensor:
-        if args and all(type(size) is int for size in args):
-            return torch.empty(args, dtype=cls.porter_dtype, device="npu")  # type: ignore[call-overload, no-any-return]
+        sizes = [size for size in args if type(size) is int]
+        if sizes and len(sizes) == len(args):
+            return torch.empty(sizes, dtype=cls.porter_dtype, device="npu")
         return torch.tensor(args[0] if args else [], dtype=cls.porter_dtype).to("npu")
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -54,7 +55,8 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
         setattr(common, name, value)
     for name in _RANDOM:
         setattr(modules["torch_npu.npu.random"], name, getattr(common, name))
-    modules["torch_npu"].__version__ = f"{torch.__version__.partition('+')[0]}+simulated"
+    version = f"{torch.__version__.partition('+')[0]}+simulated"
+    setattr(modules["torch_npu"], "__version__", version)  # noqa: B010
     answer_for(common, ours.__name__)
 
 

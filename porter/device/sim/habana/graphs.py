@@ -184,7 +184,7 @@ def wrap_in_hpu_graph(
     def forward(*args: Any, **kwargs: Any) -> Any:
         return cache(*args, **kwargs)
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     module.clear_cache = cache.clear  # type: ignore[assignment]
     return module
 
@@ -239,25 +239,31 @@ class ModuleCacher:
         del log_frequency
         result = model if inplace else copy.copy(model)
         original = model.forward
-        units: dict[tuple[bool, int], TrainingUnit] = {}
+        units: dict[int, TrainingUnit] = {}
 
         @functools.wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or not model.training:
+            if not model.training or is_current_stream_capturing():
                 return original(*args, **kwargs)
-            key = (model.training, input_hash(args))
+            key = input_hash((args, kwargs))
             unit = units.get(key)
             parameters = tuple(model.parameters())
             if unit is None:
                 if len(units) >= self.max_graphs:
-                    return original(*args)
+                    return original(*args, **kwargs)
                 unit = TrainingUnit(
-                    original, args, parameters, HPUGraph, num_warmup_iters, allow_unused_input
+                    original,
+                    args,
+                    kwargs,
+                    parameters,
+                    HPUGraph,
+                    num_warmup_iters,
+                    allow_unused_input,
                 )
                 units[key] = unit
-            return unit(args, parameters)
+            return unit(args, kwargs, parameters)
 
-        result.forward = forward  # type: ignore[method-assign]
+        result.forward = forward
         return result
 
 

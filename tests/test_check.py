@@ -1,0 +1,198 @@
+"""``porter check`` and ``porter lock``: what is built is what is locked, or why it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from porter.check import PortReport, check_port
+from porter.cli import main
+from porter.levels import ApplyFailed, build_levels
+from porter.lock import lock_path
+from porter.memo import memo_dir
+from porter.relock import lock_port
+from porter.store import open_upstream
+from tests.plain_upstream import git
+from tests.small_port import SmallPort, changed, make_small_port
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
+    port = make_small_port(tmp_path)
+    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+    port.add_patch("first", changed("a.py", 5))
+    port.add_patch("second", changed("d/b.py", 3, 20) | {"d/gone.py": None, "new.py": "new\n"})
+    return port
+
+
+def lock(port: SmallPort) -> str:
+    return lock_port(port.root, port.pins, port.pin)
+
+
+def check(port: SmallPort, *, memo: bool = True) -> PortReport:
+    return check_port(port.root, port.pins, port.pin, memo=memo)
+
+
+def test_a_locked_series_is_ok_built_or_from_the_memo(port: SmallPort) -> None:
+    lock(port)
+    fresh, known = check(port, memo=False), check(port)
+    assert fresh.ok
+    assert known.ok
+    assert (fresh.from_memo, known.from_memo) == (False, True)
+    assert fresh.patches == known.patches
+
+
+def test_the_levels_are_the_trees_of_the_upstreams_own_commits(port: SmallPort) -> None:
+    upstream = open_upstream(port.root, port.pin)
+    levels = build_levels(upstream, port.series(), write=True)
+    wanted = git(port.upstream, "log", "--format=%T", "--reverse")[1].decode().split()
+    assert [level.tree for level in levels] == wanted
+    assert upstream.odb.has(level.commit for level in levels) == {lv.commit for lv in levels}
+    git(upstream.git_dir, "fsck", "--strict", levels[-1].commit)
+
+
+def test_locking_again_changes_no_byte(port: SmallPort) -> None:
+    assert "2 levels locked" in lock(port)
+    before = lock_path(port.root, port.name).read_bytes()
+    assert "unchanged" in lock(port)
+    assert lock_path(port.root, port.name).read_bytes() == before
+
+
+def test_the_lock_says_which_levels_changed(port: SmallPort) -> None:
+    lock(port)
+    port.add_patch("third", {"new.py": "newer\n"})
+    assert "new: third" in lock(port)
+
+
+def test_without_a_lock_the_check_fails_and_says_how_to_write_it(port: SmallPort) -> None:
+    report = check(port)
+    assert not report.ok
+    assert report.problems == ("no levels.lock; `porter lock small` writes it",)
+
+
+def test_a_changed_patch_differs_in_every_id_that_changed(port: SmallPort) -> None:
+    lock(port)
+    path = port.folder / "0001-first.patch"
+    path.write_bytes(path.read_bytes().replace(b"+changed 5", b"+altered 5"))
+    first, second = check(port).patches
+    assert first.status == second.status == "differs"
+    assert [text.split()[0] for text in first.differences] == ["patch", "tree", "commit", "a.py"]
+    assert [text.split()[0] for text in second.differences] == ["tree", "commit"]
+
+
+def test_a_level_missing_from_the_series_is_told(port: SmallPort) -> None:
+    lock(port)
+    (port.folder / "series").write_text("0001-first.patch\n")
+    assert check(port).problems == ("level second is in levels.lock but not in the series",)
+
+
+def test_every_failing_hunk_of_every_patch_is_told(port: SmallPort) -> None:
+    port.add_patch("third", changed("a.py", 5, 25, by="again"))
+    lock(port)
+    port.move_pin(changed("a.py", 4, 25, by="other") | changed("d/b.py", 19, by="other"))
+    report = check(port)
+    failures = [f for patch in report.patches for f in patch.failures]
+    assert [p.status for p in report.patches] == ["fails", "fails", "fails"]
+    assert [(f.path, f.hunk) for f in failures] == [
+        ("a.py", "@@ -2,7 +2,7 @@"),
+        ("d/b.py", "@@ -17,7 +17,7 @@"),
+        ("a.py", "@@ -2,7 +2,7 @@"),
+        ("a.py", "@@ -22,7 +22,7 @@"),
+    ]
+    assert failures[1].expected[2] == b"b19\n"
+    assert failures[1].found[2] == b"other 19\n"
+    assert failures[1].at == 17
+
+
+def test_a_patch_above_a_failed_one_is_still_judged(port: SmallPort) -> None:
+    port.move_pin(changed("a.py", 5, by="other"))
+    assert [patch.status for patch in check(port).patches] == ["fails", "unjudged"]
+
+
+def test_a_hunk_whose_lines_moved_names_the_line(port: SmallPort) -> None:
+    text = changed("d/b.py")["d/b.py"]
+    assert text is not None
+    port.move_pin({"d/b.py": text.replace("b17\n", "") + "b17\nb18\nb19\nb20\n"})
+    (failure,) = check(port).patches[1].failures
+    assert "stand at line" in failure.reason
+    assert failure.moved is not None
+
+
+def test_an_applied_patch_is_recognised(port: SmallPort) -> None:
+    port.move_pin(changed("a.py", 5))
+    (failure,) = check(port).patches[0].failures
+    assert failure.reason.startswith("already applied")
+
+
+def test_a_file_that_moved_is_found_by_its_content(port: SmallPort) -> None:
+    text = changed("d/b.py")["d/b.py"]
+    port.move_pin({"d/b.py": None, "e/other.py": text})
+    failure = next(f for f in check(port).patches[1].failures if f.path == "d/b.py")
+    assert failure.moved_to == "e/other.py"
+
+
+def test_hunks_that_git_takes_at_another_line_are_told(port: SmallPort) -> None:
+    text = changed("a.py")["a.py"]
+    assert text is not None
+    port.move_pin({"a.py": "new first line\n" + text})
+    report = check(port)
+    assert [(o.hunk, o.lines) for o in report.patches[0].offsets] == [("@@ -2,7 +2,7 @@", 1)]
+    assert [patch.status for patch in report.patches] == ["ok", "ok"]
+
+
+def test_building_refuses_with_all_failures(port: SmallPort) -> None:
+    port.move_pin(changed("a.py", 5, by="other") | changed("d/b.py", 3, by="other"))
+    with pytest.raises(ApplyFailed) as caught:
+        build_levels(open_upstream(port.root, port.pin), port.series())
+    assert len(caught.value.failures) == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spoiled_memo_is_ignored(port: SmallPort) -> None:
+    lock(port)
+    memos = [path for path in memo_dir().rglob("*") if path.is_file()]
+    assert len(memos) == 2
+    for path in memos:
+        path.write_bytes(path.read_bytes()[:-9] + b"\0\0garbage")
+    report = check(port)
+    assert report.ok
+    assert not report.from_memo
+
+
+def test_the_command_exits_1_and_shows_the_lines_within_80_columns(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port.move_pin(changed("a.py", 5, by="other"))
+    assert main(["check", "small"]) == 1
+    text = capsys.readouterr().out
+    assert "      - a5\n      + other 5\n" in text
+    assert "\x1b" not in text
+
+
+def test_json_tells_the_same(port: SmallPort, capsys: pytest.CaptureFixture[str]) -> None:
+    port.move_pin(changed("a.py", 5, by="other"))
+    assert main(["check", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    failure = data["ports"][0]["patches"][0]["failures"][0]
+    assert failure["expected"][3] == "a5\n"
+    assert failure["found"][3] == "other 5\n"
+
+
+@pytest.mark.parametrize("form", ["github", "sarif", "junit"])
+def test_ci_formats_name_the_patch(
+    port: SmallPort, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    port.move_pin(changed("a.py", 5, by="other"))
+    assert main(["check", "--format", form]) == 1
+    assert "patches/small/0001-first.patch" in capsys.readouterr().out
+
+
+def test_a_broken_lock_is_one_line_with_the_way_out(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock_path(port.root, port.name).write_text("<<<<<<< HEAD\n{}\n")
+    assert main(["check"]) == 2
+    assert "a merge left both sides?" in capsys.readouterr().out
+    assert "2 levels locked" in lock(port)

@@ -1,0 +1,186 @@
+"""``porter lint`` refuses every patch that is not fit for review, and says where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from porter.cli import main
+from porter.lint_built import lint_port
+from porter.safepath import escapes, is_dot_git
+from tests.small_port import HEADER, SmallPort, changed, make_small_port
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
+    port = make_small_port(tmp_path)
+    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+    return port
+
+
+def found(port: SmallPort, *, files_only: bool = False) -> list[str]:
+    findings = lint_port(port.root, port.pin, files_only=files_only)
+    return [f"{f.file.removeprefix('patches/small/')}:{f.line} {f.rule}" for f in findings]
+
+
+def test_a_good_series_is_fit(port: SmallPort, capsys: pytest.CaptureFixture[str]) -> None:
+    port.add_patch("one", changed("a.py", 5))
+    port.add_patch("two", {"new.py": "new\n", "d/gone.py": None, "e.bin": "\0\1"})
+    assert main(["lint"]) == 0
+    assert capsys.readouterr().out == "small: fit for review\n"
+
+
+DIFF_HEAD = "diff --git a/{0} b/{0}\nnew file mode {1}\nindex {2}..{3}\n--- /dev/null\n+++ b/{0}\n"
+
+
+def new_file(path: str, content: str, mode: int = 100644) -> str:
+    from porter.objects import blob_id
+
+    oid = blob_id(content.encode())
+    head = DIFF_HEAD.format(path, mode, "0" * 40, oid)
+    end = "" if content.endswith("\n") else "\n\\ No newline at end of file\n"
+    return f"{head}@@ -0,0 +1 @@\n+{content}{end}"
+
+
+@pytest.mark.parametrize(
+    ("diff", "rule"),
+    [
+        (new_file("../out", "x\n"), "path"),
+        (new_file("d/../../out", "x\n"), "path"),
+        (new_file(".git/hooks/x", "x\n"), "path"),
+        (new_file("d/.GIT/x", "x\n"), "path"),
+        (new_file(".git /x", "x\n").replace("b/.git /x\n@@", "b/.git /x\t\n@@"), "path"),
+        (new_file(".git./x", "x\n"), "path"),
+        (new_file("GIT~1/x", "x\n"), "path"),
+        (new_file("l", "/etc/passwd", 120000), "link"),
+        (new_file("d/l", "../../x", 120000), "link"),
+        (new_file("l", ".", 120000), "link"),
+        (new_file("x", "x \n"), "whitespace"),
+        (new_file("x", "x\t\n"), "whitespace"),
+        (new_file("x", "x\n") + "-- \n2.39.5\n\n", "signature"),
+        (new_file("x", "x\n") + "\nSome words.\n", "garbage"),
+        (" x | 1 +\n\n" + new_file("x", "x\n"), "garbage"),
+        (new_file("x", "x\n").replace("0" * 40, "0" * 7), "index"),
+        (new_file("x", "x\n").replace("@@ -0,0 +1 @@", "@@ -0,0 +1,2 @@"), "diff"),
+        ("diff --git a/S b/S\nnew file mode 160000\nindex 0000000..1111111\n", "submodule"),
+        ("", "diff"),
+    ],
+)
+def test_a_bad_patch_is_refused_from_its_file_alone(port: SmallPort, diff: str, rule: str) -> None:
+    (port.folder / "0001-bad.patch").write_text(HEADER.format(name="bad") + diff)
+    (port.folder / "series").write_text("0001-bad.patch\n")
+    assert rule in {text.split()[1] for text in found(port, files_only=True)}
+
+
+def test_a_link_inside_the_tree_is_fit(port: SmallPort) -> None:
+    raw = HEADER.format(name="link") + new_file("d/l", "../a.py", 120000)
+    (port.folder / "0001-link.patch").write_text(raw)
+    (port.folder / "series").write_text("0001-link.patch\n")
+    assert found(port) == []
+
+
+def test_crlf_files_may_gain_crlf_lines(port: SmallPort) -> None:
+    port.add_patch("one", {"new.txt": "a\r\nb\r\n"})
+    port.add_patch("two", {"new.txt": "a\r\nb\r\nc\r\n"})
+    assert found(port) == []
+
+
+def test_an_empty_line_added_at_the_end_is_white_space(port: SmallPort) -> None:
+    path = port.add_patch("one", {"d/gone.py": "gone\n\n"})
+    at = path.read_text().splitlines().index("+") + 1
+    assert found(port) == [f"0001-one.patch:{at} whitespace"]
+
+
+def spoil_series(change: Callable[[str], str]) -> Callable[[SmallPort], None]:
+    def spoil(port: SmallPort) -> None:
+        path = port.folder / "series"
+        path.write_text(change(path.read_text()))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (spoil_series(lambda text: text + "0001-one.patch\n"), "series:3 series"),
+        (spoil_series(lambda text: text.replace("0001-one", "#")), "0001-one.patch:0 series"),
+        (spoil_series(lambda text: text + "0009-gone.patch\n"), "series:3 series"),
+        (spoil_series(lambda text: text + "../x.patch\n"), "series:3 series"),
+        (spoil_series(lambda text: text.replace(".patch\n", ".patch -R\n")), "series:2 series"),
+    ],
+)  # fmt: skip
+def test_a_bad_series_file_is_refused(port: SmallPort, spoil, told: str) -> None:  # type: ignore[no-untyped-def]
+    port.add_patch("one", changed("a.py", 5))
+    spoil(port)
+    assert told in found(port, files_only=True)
+
+
+def test_a_missing_field_and_a_wrong_file_name_are_refused(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 5))
+    path.write_text(
+        path.read_text().replace("Origin: nothing\n", "").replace("Level: one", "Level: 2a")
+    )
+    assert found(port, files_only=True) == ["0001-one.patch:0 header", "0001-one.patch:0 name"]
+
+
+def test_a_hunk_that_applies_only_with_an_offset_is_refused(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 15))
+    raw = path.read_text()
+    path.write_text(raw.replace("@@ -12,7 +12,7 @@", "@@ -10,7 +10,7 @@"))
+    at = raw.splitlines().index("@@ -12,7 +12,7 @@ a11") + 1
+    assert f"0001-one.patch:{at} offset" in found(port)
+
+
+def test_a_hunk_that_does_not_apply_is_refused(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 15))
+    path.write_text(path.read_text().replace("\n a14\n", "\n a99\n"))
+    assert [text.split()[1] for text in found(port)] == ["apply"]
+
+
+def test_an_index_line_that_lies_about_the_result_is_refused(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 15))
+    path.write_text(path.read_text().replace("+changed 15", "+edited 15"))
+    assert "index" in {text.split()[1] for text in found(port)}
+
+
+@pytest.mark.parametrize("options", [("-U9",), ("--patience", "-U4"), ("-U1",)])
+def test_a_patch_bigger_than_need_be_is_refused(port: SmallPort, options: tuple[str, ...]) -> None:
+    port.add_patch("one", changed("a.py", 15), *options)
+    assert [text.split()[1] for text in found(port)] == ["size"]
+
+
+def test_a_patch_with_idle_lines_is_refused(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 15))
+    raw = path.read_text().replace("\n a14\n", "\n-a14\n+a14\n")
+    path.write_text(raw)
+    assert [text.split()[1] for text in found(port)] == ["size"]
+
+
+def test_all_of_an_unreachable_upstream_is_judged_but_what_needs_it(port: SmallPort) -> None:
+    port.add_patch("one", changed("a.py", 5))
+    port.upstream.rename(port.upstream.with_name("elsewhere"))
+    assert found(port) == ["series:0 coverage"]
+
+
+@pytest.mark.parametrize(
+    "part", [b".git", b".GiT", b".git ", b".git. .", b"git~1", b".git::$DATA", b".git\\x",
+             ".g\u200cit".encode(), b"x\\.git"],
+)  # fmt: skip
+def test_what_some_file_system_takes_for_dot_git_is_recognised(part: bytes) -> None:
+    assert is_dot_git(part)
+
+
+@pytest.mark.parametrize("part", [b".gitignore", b".github", b"git", b"x.git", b".gi t"])
+def test_other_names_are_not(part: bytes) -> None:
+    assert not is_dot_git(part)
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [(b"a/b", False), (b"a/../b", False), (b"..", True), (b"a/../../b", True), (b"/a", True),
+     (b"a\\..\\..\\b", True), (b"C:x", True), (b".", True)],
+)  # fmt: skip
+def test_paths_that_lead_out_of_the_tree(path: bytes, out: bool) -> None:
+    assert escapes(path) is out

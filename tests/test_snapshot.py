@@ -1,0 +1,116 @@
+"""Levels as plain files: whole, exact, inside their folder, and shared when cached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from porter.errors import BadInput, CorruptSource
+from porter.objects import Oid
+from porter.snapshot import cached_tree
+from porter.store import Upstream, export_tree, open_upstream
+from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
+
+ALL = {**FILES, "run.sh": b"#!/bin/sh\r\n", "to.link": b"src/model.py"}
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    return make_remote(tmp_path / "remote", ALL)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, remote: Remote) -> Iterator[Upstream]:
+    with open_upstream(tmp_path / "project", one_pin(tmp_path / "project", remote)) as opened:
+        yield opened
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_a_snapshot_holds_the_exact_bytes(upstream: Upstream, tmp_path: Path) -> None:
+    covered = export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {k: v for k, v in ALL.items() if k != "to.link"}
+    assert covered.missing == ()
+    assert (tmp_path / "out/to.link").readlink() == Path("src/model.py")
+    assert os.access(tmp_path / "out/run.sh", os.X_OK)
+    assert not os.access(tmp_path / "out/LICENSE", os.X_OK)
+
+
+def test_only_the_asked_paths_are_brought_and_written(upstream: Upstream, tmp_path: Path) -> None:
+    covered = export_tree(upstream, upstream.pin.tree, ["src/deep/"], tmp_path / "out")
+    assert list(files_below(tmp_path / "out")) == ["src/deep/layer.py"]
+    assert covered.bytes_received < 1000
+
+
+def test_files_that_no_source_serves_are_named(
+    upstream: Upstream, remote: Remote, tmp_path: Path
+) -> None:
+    upstream.blobs(e.oid for p, e in upstream.listing().items() if p.startswith(b"src/"))
+    shutil.rmtree(remote.path)
+    covered = export_tree(upstream, upstream.pin.tree, ["src/", "LICENSE"], tmp_path / "out")
+    assert covered.missing == (b"LICENSE",)
+    assert sorted(files_below(tmp_path / "out")) == ["src/deep/layer.py", "src/model.py"]
+
+
+def test_a_folder_in_use_is_refused(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("")
+    with pytest.raises(BadInput, match="expected no such folder or an empty one"):
+        export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_folder_may_be_filled(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
+    assert (tmp_path / "out/LICENSE").is_file()
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../out", "a/../../b"])
+def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str) -> None:
+    remote = make_remote(tmp_path / "hostile", {"bad.link": target.encode()})
+    root = tmp_path / "other"
+    upstream = open_upstream(root, one_pin(root, remote))
+    with upstream, pytest.raises(CorruptSource, match="a link inside the tree, found one to"):
+        export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_the_cached_form_is_made_once_and_read_only(upstream: Upstream) -> None:
+    folder, _ = cached_tree(upstream, upstream.pin.tree, None)
+    again, _ = cached_tree(upstream, upstream.pin.tree, None)
+    assert folder == again
+    assert (folder / "run.sh").stat().st_mode & 0o777 == 0o555
+    assert (folder / "LICENSE").stat().st_mode & 0o777 == 0o444
+
+
+def test_an_incomplete_cached_form_is_not_taken_for_the_whole(
+    upstream: Upstream, remote: Remote, tmp_path: Path
+) -> None:
+    upstream.blobs([upstream.listing()[b"LICENSE"].oid])
+    remote.path.rename(tmp_path / "away")
+    partial, _ = cached_tree(upstream, upstream.pin.tree, None)
+    (tmp_path / "away").rename(remote.path)
+    whole, covered = cached_tree(upstream, upstream.pin.tree, None)
+    assert list(files_below(partial)) == ["LICENSE"]
+    assert covered.missing == ()
+    assert len(files_below(whole)) == len(ALL) - 1
+
+
+def test_any_tree_in_the_store_can_be_written(
+    upstream: Upstream, remote: Remote, tmp_path: Path
+) -> None:
+    level = Oid(write_tree(upstream.git_dir, {"src/model.py": b"# patched\n"}))
+    export_tree(upstream, level, None, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"src/model.py": b"# patched\n"}

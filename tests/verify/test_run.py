@@ -1,0 +1,274 @@
+"""One run from outside: whatever a probe does, it ends as a trace or as a failure in words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from porter.verify import trace
+from porter.verify.run import Failure, Job, run_folder, run_probe
+from porter.verify.trace import RunFacts
+
+Run = Callable[..., Path | Failure]
+
+
+def job_for(folder: Path, code: str, seconds: float = 60, memory_mib: int = 2048) -> Job:
+    folder.mkdir(exist_ok=True)
+    (folder / "probe_file.py").write_text(dedent(code))
+    (folder / "tree").mkdir(exist_ok=True)
+    facts = RunFacts(
+        port="port",
+        recipe="one",
+        recipe_sha256="a",
+        inputs_sha256="b",
+        probe_sha256="c",
+        level=0,
+        level_name="upstream",
+        tree="d",
+        companions={},
+        dtype="float32",
+        device="cpu",
+        seed=3,
+        threads=1,
+        environment="e",
+        engine="f",
+    )
+    return Job(
+        facts=facts,
+        probe=folder / "probe_file.py",
+        parameters={"size": 2},
+        tree=folder / "tree",
+        source_roots=(folder / "tree",),
+        companions={},
+        seconds=seconds,
+        memory_bytes=memory_mib * 2**20,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, python: Path) -> Iterator[Run]:
+    with run_folder(tmp_path / "runs") as folder:
+
+        def go(code: str, **limits: float) -> Path | Failure:
+            job = job_for(tmp_path / "job", code, **limits)  # type: ignore[arg-type]
+            return run_probe(job, python, folder)
+
+        yield go
+
+
+def failure(outcome: Path | Failure) -> Failure:
+    assert isinstance(outcome, Failure)
+    return outcome
+
+
+def test_outputs_counters_and_environment_are_in_the_trace(run: Run) -> None:
+    out = run("""
+        import os, torch
+        def run(probe):
+            probe.record("x", torch.full((probe.parameters["size"],), float(probe.seed)))
+            threads = torch.get_num_threads(), int(os.environ["OMP_NUM_THREADS"])
+            probe.record("threads", torch.tensor(threads))
+            probe.count("calls", 2)
+            probe.count("calls", 3)
+        """)
+
+    assert isinstance(out, Path)
+    found = trace.read(out)
+    assert found.outputs["x"].tolist() == [3.0, 3.0]
+    assert found.outputs["threads"].tolist() == [1, 1]
+    assert found.counters == {"calls": 5}
+    assert {"torch", "python"} <= found.versions.keys()
+    assert found.facts.tree == "d"
+
+
+def test_a_crash_is_a_failure_with_the_end_of_its_stderr(run: Run) -> None:
+    told = failure(run("def run(probe):\n    raise ValueError('no such\\nthing')\n"))
+
+    assert (told.kind, told.reason) == ("exception", "ValueError: no such thing")
+    assert "Traceback" in told.stderr
+
+
+def test_a_segmentation_fault_is_told_by_its_name(run: Run) -> None:
+    told = failure(run("import os\ndef run(probe):\n    os.kill(os.getpid(), 11)\n"))
+
+    assert (told.kind, told.reason) == ("signal", "killed by signal 11 (SIGSEGV)")
+
+
+@pytest.mark.parametrize("call", ["sys.exit(0)", "os._exit(0)"])
+def test_a_probe_that_ends_the_process_itself_is_a_failure(run: Run, call: str) -> None:
+    told = failure(run(f"import os, sys\ndef run(probe):\n    {call}\n"))
+
+    assert told.kind == "exit"
+
+
+def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
+    run: Run, tmp_path: Path
+) -> None:
+    told = failure(
+        run(
+            f"""
+            import subprocess, sys, time
+            def run(probe):
+                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+                open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+                stuck_here()
+            def stuck_here():
+                time.sleep(300)
+            """,
+            seconds=15,
+        )
+    )
+
+    assert told.kind == "time"
+    assert told.reason == "ran past its limit of 15 s (limits.seconds); killed"
+    assert "stuck_here" in told.stderr
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process ended: absent, or dead and not yet reaped by whoever inherited it."""
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    "taking",
+    [
+        "torch.ones(4 * 2**30, dtype=torch.uint8)",
+        "b'x' * (4 * 2**30)",
+        "[bytearray(2**20) for _ in range(4000)]",
+    ],
+)
+def test_memory_beyond_the_limit_is_told_in_words(run: Run, taking: str) -> None:
+    told = failure(run(f"import torch\ndef run(probe):\n    x = {taking}\n", memory_mib=1536))
+
+    assert told.kind == "memory"
+    assert "needs more than its limit of 1.5 GiB (limits.memory_gib)" in told.reason
+
+
+def test_memory_of_children_counts_too(run: Run) -> None:
+    code = """
+        import subprocess, sys
+        def run(probe):
+            take = "x = b'x' * (700 * 2**20); import time; time.sleep(60)"
+            children = [subprocess.Popen([sys.executable, "-c", take]) for _ in range(2)]
+            children[0].wait()
+        """
+
+    assert failure(run(code, memory_mib=1024)).kind == "memory"
+
+
+def test_megabytes_of_output_are_bounded(run: Run) -> None:
+    told = failure(
+        run("""
+            import sys
+            def run(probe):
+                for _ in range(64):
+                    print("x" * 2**20)
+                    print("y" * 2**20, file=sys.stderr)
+                raise ValueError("the end")
+            """)
+    )
+
+    assert told.reason == "ValueError: the end"
+    assert len(told.stderr) < 20_000
+    assert "bytes before this left out" in told.stderr
+
+
+def test_stderr_cannot_steer_the_terminal(run: Run) -> None:
+    told = failure(run("import sys\ndef run(probe):\n    sys.exit('\\x1b[2Jgone')\n"))
+
+    assert "\x1b" not in told.stderr
+    assert "\x1b" not in told.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("pass", "recorded nothing"),
+        ("probe.record('a b', torch.ones(1))", "expected letters"),
+        ("probe.record('a', torch.ones(1)); probe.record('a', torch.ones(1))", "recorded twice"),
+        ("probe.record('a', [1.0])", "expected a tensor, found list"),
+        ("probe.record('a', torch.ones(1, dtype=torch.complex64))", "view_as_real"),
+        ("probe.record('a', torch.ones(3).to_sparse())", "expected a dense tensor"),
+    ],
+)
+def test_misuse_of_the_probe_is_told(run: Run, body: str, told: str) -> None:
+    outcome = run(f"import torch\ndef run(probe):\n    {body}\n")
+
+    assert told in failure(outcome).reason
+
+
+def test_the_users_home_and_python_settings_stay_outside(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "planted.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    out = run("""
+        import importlib.util, os, torch
+        from pathlib import Path
+        def run(probe):
+            assert importlib.util.find_spec("planted") is None
+            assert importlib.util.find_spec("trace").origin.endswith("trace.py")
+            assert "porter" not in importlib.util.find_spec("trace").origin
+            assert str(Path.home()).startswith(str(probe.scratch))
+            assert list(probe.scratch.iterdir()) == [Path.home()]
+            probe.record("threads", torch.tensor([int(os.environ["OMP_NUM_THREADS"]), 0]))
+        """)
+
+    assert isinstance(out, Path), out
+    assert trace.read(out).outputs["threads"].tolist() == [1, 0]
+
+
+def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, python: Path) -> None:
+    code = f"""
+        import os, time
+        def run(probe):
+            open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+            time.sleep(300)
+        """
+    program = f"""
+import sys
+from pathlib import Path
+from tests.verify.test_run import job_for
+from porter.verify.run import run_folder, run_probe
+with run_folder(Path({str(tmp_path / "runs")!r})) as folder:
+    run_probe(job_for(Path({str(tmp_path / "job")!r}), {code!r}), Path(sys.executable), folder)
+"""
+    root = Path(__file__).parent.parent.parent
+    porter = subprocess.Popen([sys.executable, "-c", program], cwd=root)
+    pid = wait_for_pid(tmp_path / "pid")
+
+    os.kill(porter.pid, signal.SIGKILL)
+    porter.wait()
+
+    assert is_gone(pid)
+    assert list((tmp_path / "runs").iterdir())
+    with run_folder(tmp_path / "runs") as folder:
+        assert list((tmp_path / "runs").iterdir()) == [folder]  # the dead one's is cleaned up
+
+
+def wait_for_pid(path: Path) -> int:
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError("the probe never started")

@@ -1,0 +1,301 @@
+"""Recipes from file to verdict, on levels that are plain folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from porter.errors import BadInput
+from porter.verify import trace
+from porter.verify.execute import RecipeResult
+from porter.verify.plan import Filters, make_plan
+from tests.verify.conftest import Heard
+from tests.verify.folder_trees import FolderTrees, write_recipe
+
+Verify = Callable[..., list[RecipeResult]]
+
+PROBE = """
+    from upstream_code import f
+    def run(probe):
+        probe.record("y", f(probe.normal("x", 200)))
+    """
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+
+
+def words(result: RecipeResult) -> list[tuple[int, str, str, str]]:
+    return [(v.level, v.dtype, v.output, v.word) for v in result.verdicts]
+
+
+def test_levels_that_keep_the_result_pass_and_one_that_does_not_fails(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return (x * x).exp()",
+        same="def f(x): return x.square().exp()",
+        wrong="def f(x): return x.square().exp() * 1.001",
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    assert words(result) == [
+        (0, "float32", "y", "baseline"),
+        (1, "float32", "y", "pass"),
+        (2, "float32", "y", "fail"),
+    ]
+    assert not result.passed
+    assert "greatest difference at [" in result.verdicts[2].detail
+
+
+def test_an_overflow_that_a_level_mends_is_held_to_ulps(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return (x * 400) * 400 / 400",
+        mended="def f(x): return ((x.double() * 400) * 400 / 400).to(x.dtype)",
+    )
+    recipe = """\
+        dtypes: [float16]
+        claims:
+          - outputs: "y"
+            levels: {from: mended}
+            within_ulps: {ulps: 1, reason: "level 0 overflows"}
+          - outputs: "y"
+            levels: [upstream]
+            nonfinite: {reason: "the overflow"}
+        """
+    write_recipe(tmp_path, "port", "one", recipe, PROBE)
+
+    (result,) = verify(trees)
+
+    assert words(result) == [(0, "float16", "y", "pass"), (1, "float16", "y", "pass")]
+    assert result.passed
+
+
+def test_equal_runs_are_made_once(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    write_recipe(tmp_path, "port", "one", PARITY + "dtypes: [float64, float32]", PROBE)
+
+    (result,) = verify(trees)
+
+    assert result.passed
+    assert result.runs == len(heard.runs) == 4  # the reference is level 0's run in float64
+
+
+def test_a_probe_that_fails_at_one_level_is_a_line_and_the_rest_is_judged(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return x + 1",
+        broken="def f(x): raise RuntimeError('not ported')",
+        mended="def f(x): return x + 1",
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    broken = result.verdicts[1]
+    assert [v.word for v in result.verdicts] == ["baseline", "error", "pass"]
+    assert broken.detail == "RuntimeError: not ported"
+    assert "upstream_code.py" in broken.stderr
+
+
+def test_a_reference_that_fails_ends_the_recipe(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): raise RuntimeError('old')", new="def f(x): return x")
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    assert [v.detail for v in result.verdicts] == [
+        "reference run (level 0, float64): RuntimeError: old"
+    ]
+
+
+def test_outputs_that_cannot_be_compared_are_told_in_words(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(p): p.record('y', p.normal('x', 12))",
+        shape="def f(p): p.record('y', p.normal('x', 3, 4))",
+        dtype="def f(p): p.record('y', p.normal('x', 12).double())",
+        missing="def f(p): p.count('nothing', 1)",
+        more="def f(p): p.record('y', p.normal('x', 12)); p.record('z', p.normal('x', 12))",
+    )
+    probe = "from upstream_code import f\ndef run(probe): f(probe)\n"
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+
+    (result,) = verify(trees)
+
+    assert {v.level_name: v.detail for v in result.verdicts if v.bad} == {
+        "shape": "expected shape [12] as at level 0, found [3, 4]",
+        "dtype": "expected float32[12] as at level 0, found float64[12]",
+        "missing": "missing: the reference run records it, this run does not",
+        "more": "the reference run (level 0, float64) does not record it: nothing to compare with",
+    }
+
+
+def test_outputs_without_claims_and_claims_without_outputs_are_errors(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): return x", new="def f(x): return 1 * x")
+    claims = """\
+        claims:
+          - {outputs: y, levels: [upstream], within_ulps: {ulps: 1, reason: r}}
+          - {outputs: "z*", parity: {}}
+        """
+    write_recipe(tmp_path, "port", "one", claims, PROBE)
+
+    (result,) = verify(trees)
+
+    assert [(v.level, v.detail) for v in result.verdicts if v.bad] == [
+        (0, "the claim matches no output; recorded: y"),
+        (1, "nobody claims this output at this level and dtype"),
+    ]
+
+
+def test_a_dead_output_is_an_error(tmp_path: Path, trees: FolderTrees, verify: Verify) -> None:
+    trees.add("port", upstream="def f(x): return x * 0", new="def f(x): return x * 0")
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    assert [verdict.word for verdict in result.verdicts] == ["error"]
+    assert "is all zero: it proves nothing" in result.verdicts[0].detail
+
+
+def test_every_seed_is_judged(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", new="def f(x): return 1 + x")
+    write_recipe(tmp_path, "port", "one", PARITY + "seeds: [3, 4]", PROBE)
+
+    (result,) = verify(trees)
+
+    assert {v.seed for v in result.verdicts} == {3, 4}
+    assert result.runs == 6
+
+
+def test_companions_are_importable_at_their_level_and_neighbours_of_the_probe_too(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="", new="#")
+    trees.add("beside", upstream="", last="")
+    for level, value in zip(trees.ports["beside"], (1.0, 2.0), strict=True):
+        (level.folder / "src").mkdir()
+        (level.folder / "src" / "friend.py").write_text(f"value = {value}")
+    probe = """
+        import friend, neighbour
+        def run(probe):
+            probe.record("y", probe.normal("x", 9) * friend.value + neighbour.value)
+        """
+    write_recipe(tmp_path, "port", "one", PARITY + "companions: {beside: last}", probe)
+    (tmp_path / "recipes" / "port" / "neighbour.py").write_text("value = 10")
+
+    (result,) = verify(trees)
+
+    assert result.passed
+
+
+def test_traces_are_kept_and_say_where_they_come_from(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", new="def f(x): return 1 + x")
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    verify(trees)
+
+    kept = [trace.read(folder) for folder in (tmp_path / "traces" / "port" / "one").iterdir()]
+    assert sorted((t.facts.level, t.facts.dtype) for t in kept) == [
+        (0, "float32"),
+        (0, "float64"),
+        (1, "float32"),
+    ]
+    assert {t.facts.tree for t in kept} == {level.tree for level in trees.ports["port"]}
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+class TestPlan:
+    """Choosing what to run."""
+
+    @pytest.fixture(autouse=True)
+    def two_ports(self, tmp_path: Path, trees: FolderTrees) -> None:
+        for port in ("one", "two"):
+            trees.add(port, upstream="", new="#")
+            write_recipe(tmp_path, port, "fast", PARITY + "tags: [quick]", PROBE)
+            write_recipe(tmp_path, port, "slow", PARITY + "needs: [big/]", PROBE)
+
+    def chosen(self, root: Path, trees: FolderTrees, *ports: str, **filters: str) -> list[str]:
+        plan = make_plan(root, ports, trees, Filters(**{k: (v,) for k, v in filters.items()}))
+        return [f"{one.loaded.port}/{one.loaded.name}" for one in plan.recipes]
+
+    def test_everything_by_default(self, tmp_path: Path, trees: FolderTrees) -> None:
+        assert self.chosen(tmp_path, trees) == ["one/fast", "one/slow", "two/fast", "two/slow"]
+
+    def test_ports_recipes_and_tags_narrow_it(self, tmp_path: Path, trees: FolderTrees) -> None:
+        assert self.chosen(tmp_path, trees, "two") == ["two/fast", "two/slow"]
+        assert self.chosen(tmp_path, trees, recipes="f*") == ["one/fast", "two/fast"]
+        assert self.chosen(tmp_path, trees, recipes="two/*") == ["two/fast", "two/slow"]
+        assert self.chosen(tmp_path, trees, tags="quick") == ["one/fast", "two/fast"]
+
+    @pytest.mark.parametrize(
+        ("ports", "filters", "told"),
+        [
+            (("thre",), {}, "thre: no recipes for it; there are one, two"),
+            ((), {"recipes": "fats"}, "--recipe fats: matches nothing; did you mean 'fast'?"),
+            ((), {"tags": "full"}, "--tag full: matches nothing; there are quick"),
+            ((), {"levels": "7"}, "no level '7'"),
+        ],
+    )
+    def test_a_filter_that_matches_nothing_is_an_error(
+        self,
+        tmp_path: Path,
+        trees: FolderTrees,
+        ports: tuple[str, ...],
+        filters: dict[str, str],
+        told: str,
+    ) -> None:
+        with pytest.raises(BadInput) as error:
+            self.chosen(tmp_path, trees, *ports, **filters)
+
+        assert str(error.value).startswith(told)
+
+    def test_what_is_not_covered_is_listed_with_the_reason(
+        self, tmp_path: Path, trees: FolderTrees
+    ) -> None:
+        trees.refused["one"] = "no source answers"
+        trees.uncovered["big/"] = "big/file is not covered"
+
+        plan = make_plan(tmp_path, (), trees, Filters())
+
+        assert [one.loaded.name for one in plan.recipes] == ["fast"]
+        assert [(u.port, u.recipe, u.reason) for u in plan.unreachable] == [
+            ("one", "", "no source answers"),
+            ("two", "slow", "big/file is not covered"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("claim", "told"),
+        [
+            ("levels: [nwe], parity: {}", "levels: expected a level of one, found no level 'nwe'"),
+            ("levels: [upstream], parity: {}", "levels: expected a level above upstream"),
+        ],
+    )
+    def test_a_claim_on_no_level_is_told_with_its_line(
+        self, tmp_path: Path, trees: FolderTrees, claim: str, told: str
+    ) -> None:
+        write_recipe(tmp_path, "one", "fast", f'claims: [{{outputs: "*", {claim}}}]', PROBE)
+
+        with pytest.raises(BadInput, match=r"fast\.yaml:4: claims\[0\]\.levels: ") as error:
+            make_plan(tmp_path, ("one",), trees, Filters())
+
+        assert told in str(error.value)
