@@ -107,6 +107,13 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, torch.Tensor)]
 
 
+CLOSE: dict[str, str] = {
+    "prod": "autograd takes the path for zeros with any tensor subclass; a last bit differs",
+    "nn.functional.linear_cross_entropy": "accumulates in another dtype on an accelerator",
+}
+"""Ops whose values are compared to a tolerance, with the reason."""
+
+
 def _patched() -> dict[Any, Any]:
     """The functions that the simulation replaced, by what they replace (the database has those)."""
     return {
@@ -135,7 +142,7 @@ def _run(op: Any, sample: Any) -> tuple[Any, list[torch.Tensor | None] | None]:
 
 
 def _difference(
-    kind: str, ours: Any, theirs: Any, cls: type[DeviceTensor], values: bool
+    kind: str, ours: Any, theirs: Any, cls: type[DeviceTensor], values: str
 ) -> str | None:
     ours, theirs = _tensors(ours), _tensors(theirs)
     if len(ours) != len(theirs):
@@ -145,8 +152,10 @@ def _difference(
             return f"{kind}: a tensor is on {our.device}"
         if (our.dtype, our.shape) != (their.dtype, their.shape):
             return f"{kind}: {our.dtype} {tuple(our.shape)}, the CPU has {their.dtype}"
-        if values and not same_bits(host_alias(our), their.detach()):
+        if values == "bits" and not same_bits(host_alias(our), their.detach()):
             return f"{kind}: other values"
+        if values == "close" and not torch.allclose(host_alias(our), their, rtol=0.02, atol=1e-3):
+            return f"{kind}: values far apart"
     return None
 
 
@@ -158,7 +167,8 @@ def compare_sample(op: Any, sample: Any, cls: type[DeviceTensor]) -> tuple[str |
     except Exception as error:
         raise NotOnTheCpu(str(error)) from error
     got, grads = _run(op, _sample_on(sample, cls, makes_tensors=bool(_tensors(expected))))
-    values = op.name not in OUT and not sample.kwargs.get("dropout_p")
+    drawn = op.name in OUT or sample.kwargs.get("dropout_p")
+    values = "none" if drawn else "close" if op.name in CLOSE else "bits"
     found = _difference("output", got, expected, cls, values)
     if found is None and expected_grads is not None:
         found = _difference("gradient", grads, expected_grads, cls, values)
@@ -193,14 +203,21 @@ def compare_op(op: Any, dtype: torch.dtype, cls: type[DeviceTensor], most: int) 
 
 
 def compare_all(
-    device: str, dtypes: tuple[torch.dtype, ...], most: int, shard: tuple[int, int], match: str = ""
+    device: str,
+    dtypes: tuple[torch.dtype, ...],
+    most: int,
+    shard: tuple[int, int],
+    *,
+    match: str = "",
+    names: set[str] | None = None,
 ) -> Iterator[Result]:
-    """Compare every op of the database (of this shard, whose name contains ``match``)."""
+    """Compare every op of the database: of this shard, named so, whose name contains ``match``."""
     from torch.testing._internal.common_methods_invocations import op_db
 
     with simulated(device) as machine:
         for number, op in enumerate(op_db):
-            if number % shard[1] != shard[0] or match not in op_key(op):
+            wanted = match in op_key(op) and (names is None or op.name in names)
+            if number % shard[1] != shard[0] or not wanted:
                 continue
             for dtype in dtypes:
                 yield compare_op(op, dtype, machine.classes[0], most)
@@ -221,7 +238,7 @@ def main() -> int:
     part, parts = (int(word) for word in args.shard.split("/"))
     dtypes = tuple(getattr(torch, name) for name in args.dtypes.split(","))
     results = []
-    for result in compare_all(args.device, dtypes, args.samples, (part, parts), args.match):
+    for result in compare_all(args.device, dtypes, args.samples, (part, parts), match=args.match):
         results.append(result)
         if result.failures:
             print(f"{result.op} {result.dtype}: {result.failures[0]}", flush=True)

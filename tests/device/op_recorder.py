@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.device.sim import sites
+from porter.device.sim import spots
 from porter.device.sim.dispatch import Observer
 from porter.device.sim.facts import facts_of
 from porter.device.sim.machine import Machine
@@ -28,7 +28,7 @@ class OpRecorder(TorchDispatchMode):
         self.observers = observers
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        sites._is_user_code[sys._getframe().f_code] = False
+        spots._kinds[sys._getframe().f_code] = spots._FOREIGN
         kwargs = kwargs or {}
         watches = [observer.watch(facts_of(func)) for observer in self.observers]
         for watch in watches:

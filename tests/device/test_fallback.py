@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from op_recorder import bare_machine, on_device
+from tests.device.op_recorder import bare_machine, on_device
 
 from porter.device.sim.accounting import Books
 from porter.device.sim.facts import facts_of

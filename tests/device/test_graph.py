@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from op_recorder import OpRecorder
+from tests.device.op_recorder import OpRecorder
 
 from porter.device.sim.graph import LazyGraphs
 from porter.device.sim.recipes import RecipeFolder, folder_from_environment
@@ -153,7 +153,7 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from op_recorder import OpRecorder
+from tests.device.op_recorder import OpRecorder
 from porter.device.sim.graph import LazyGraphs
 from porter.device.sim.recipes import RecipeFolder
 graphs = LazyGraphs(RecipeFolder(Path({folder!r})))
@@ -165,7 +165,7 @@ print(graphs.compilations, graphs.disk_hits)
 
 
 def test_second_process_reads_the_recipe_from_disk(tmp_path: Path) -> None:
-    script = SCRIPT.format(here=str(Path(__file__).parent), folder=str(tmp_path))
+    script = SCRIPT.format(here=str(Path(__file__).parents[2]), folder=str(tmp_path))
     said = [
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         for _ in range(2)

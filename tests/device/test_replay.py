@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from op_recorder import bare_machine, on_device
+from tests.device.op_recorder import bare_machine, on_device
 
 from porter.device.sim.accounting import Books
 from porter.device.sim.dispatch import unseen

@@ -58,7 +58,8 @@ class Books:
         self.graphs: LazyGraphs | None = None
         table = op_table(machine.profile.name) if op_support else None
         self.fallbacks: Fallbacks | None = None
-        machine.observe(ForwardLines(self.forward))
+        if table is not None:  # only fallbacks and graphs are charged to forward lines
+            machine.observe(ForwardLines(self.forward))
         if lazy:
             folder = folder_from_environment(dict(os.environ))
             runs = table.runs if table is not None else _runs_all

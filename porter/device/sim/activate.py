@@ -30,6 +30,12 @@ from porter.device.sim.saving import install_saving
 from porter.device.sim.surface import install_accelerator, install_surface
 from porter.device.sim.transfer import cpu, mover, to, type_as
 
+_ABSENT_MODULE = {
+    "is_available": lambda: False,
+    "device_count": lambda: 0,
+    "_is_in_bad_fork": lambda: True,  # "do not seed it"
+    "manual_seed_all": lambda seed: None,  # noqa: ARG005
+}
 _shared = Patches()
 _own: dict[str, Patches] = {}
 
@@ -102,9 +108,9 @@ def deactivate(kind: str) -> None:
     machine.forget_compiled()
     _own.pop(kind).undo()
     del machines[kind]
-    if not hasattr(torch, kind):
+    if machine.profile.dispatch_key == "PrivateUse1" and not hasattr(torch, kind):
         # A backend's name cannot be taken back, and PyTorch asks its module whether it is there.
-        setattr(torch, kind, SimpleNamespace(is_available=lambda: False, device_count=lambda: 0))
+        setattr(torch, kind, SimpleNamespace(**_ABSENT_MODULE))
     if not machines:
         _shared.undo()
 

@@ -31,6 +31,7 @@ def _set_data(self: torch.Tensor, value: torch.Tensor) -> None:
     """``p.data = value``; across devices the tensor itself changes place, as on a real backend."""
     if home_of(self) is home_of(value):
         native_data.__set__(self, value)
+        self.__dict__.pop("_porter_value", None)  # what graph.py knew of its shape
         return
     moved = value.detach().requires_grad_(self.requires_grad)
     if getattr(self, "_is_param", False) or isinstance(self, nn.Parameter):

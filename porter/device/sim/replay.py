@@ -275,8 +275,8 @@ class DeviceGraph:
         self._capture = _Capture(self.machine, self.limits, self._forward, runs)
         self._captured_at = site_of(self._forward.here(2))
         self.machine.observe(self._capture)
-        DeviceGraph.current = self
         self.machine.is_capturing = True
+        DeviceGraph.current = self
         self.machine.counters.add("captures")
 
     def capture_end(self) -> None:
@@ -287,9 +287,9 @@ class DeviceGraph:
         if capture is None:
             raise CaptureRefused(f"{self.limits.title}: capture_end without capture_begin")
         self.machine.unobserve(capture)
+        self.machine.is_capturing = False
         self._capture = None
         DeviceGraph.current = None
-        self.machine.is_capturing = False
         self._on_boundary(f"{self.limits.title} capture_end")
         if not capture._runs or capture.refusal is not None:
             capture.undo()

@@ -159,6 +159,7 @@ def surface_of(machine: Machine) -> dict[str, Any]:
     return {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
+        "_initialized": True,
         "init": lambda: None,
         "_lazy_init": lambda: None,
         "_is_in_bad_fork": lambda: False,
@@ -182,6 +183,7 @@ def surface_of(machine: Machine) -> dict[str, Any]:
         "current_stream": lambda device=None: machine.current_stream(),  # noqa: ARG005
         "default_stream": lambda device=None: machine.default_stream(),  # noqa: ARG005
         "set_stream": machine.set_stream,
+        "is_current_stream_capturing": lambda: machine.is_capturing,
         **_random(machine),
         **_memory(),
     }

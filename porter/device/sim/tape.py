@@ -1,10 +1,11 @@
 """Ops as tokens: what a graph's signature is made of, one small tuple per op.
 
 A token is the op's name and its arguments in order: a tensor as the name of the value it is in this
-graph (``%3``); on first sight, if it comes from outside, as that name with shape, strides and dtype;
-other arguments as they are, keywords as (name, value). Tokens are compared by equality, so equal must mean
-same. Python calls ``1``, ``1.0`` and ``True`` equal; the schema fixes the type of most arguments, and
-where it does not (``Scalar``, or a number in a tensor's place) floats and bools are marked.
+graph (``%3``); on first sight, if it comes from outside, as that name with shape, strides and
+dtype; other arguments as they are, keywords as (name, value). Tokens are compared by equality, so
+equal must mean same. Python calls ``1``, ``1.0`` and ``True`` equal; the schema fixes the type of
+most arguments, and where it does not (``Scalar``, or a number in a tensor's place) floats and bools
+are marked.
 
 The token of an op is built by code generated from its schema when the op is first met: no loop over
 arguments, no table of types. It also compares the token with the one expected at this place.
@@ -48,11 +49,11 @@ def describe(tensor: torch.Tensor) -> Token:
 class Tape:
     """The graph that is accumulating, as far as its ops must know it.
 
-    Tensors are marked with an attribute, ``_porter_value``: (the graph, the value's name in it) and,
-    for inputs, their element of the token, kept so that a parameter is described once.
+    Tensors are marked with an attribute, ``_porter_value``: (the graph, the value's name in it)
+    and, for inputs, their element of the token, kept so that a parameter is described once.
 
-    ``unexpected(place, token)`` is called for every op that is not what ``expected`` holds at its place,
-    and for all after the first such.
+    ``unexpected(place, token)`` is called for every op that is not what ``expected`` holds at its
+    place, and for all after the first such.
     """
 
     def __init__(self, unexpected: Callable[[int, Token], None]) -> None:
