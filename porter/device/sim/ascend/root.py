@@ -7,6 +7,8 @@ from porter.device.sim.ascend.attention import (
     npu_fusion_attention_v2,
     npu_prompt_flash_attention,
 )
+from porter.device.sim.ascend.blocks import *  # noqa: F403
+from porter.device.sim.ascend.blocks import __all__ as _blocks
 from porter.device.sim.ascend.kernels import *  # noqa: F403
 from porter.device.sim.ascend.kernels import __all__ as _kernels
 from porter.device.sim.ascend.kernels import npu_fast_gelu
@@ -17,5 +19,5 @@ fast_gelu = npu_fast_gelu
 
 __all__ = [
     "fast_gelu", "npu_fusion_attention", "npu_fusion_attention_v2", "npu_prompt_flash_attention",
-    *_kernels, *_plain,
+    *_blocks, *_kernels, *_plain,
 ]  # fmt: skip
