@@ -36,6 +36,10 @@ def _graph_lines(graphs: Mapping[str, Any]) -> Iterator[str]:
         f"  graphs: {graphs['graphs']:,}, compilations: {graphs['compilations']:,}, cache hits: "
         f"{graphs['cache_hits']:,}, ops: {graphs['ops']:,}, largest graph: {graphs['largest']:,}"
     )
+    if graphs["disk_hits"]:
+        yield f"  recipes read from disk: {graphs['disk_hits']:,}"
+    if graphs["pending"]:
+        yield f"  ops after the last step, launched by nothing: {graphs['pending']:,}"
     for each in graphs["compiled"][:_MOST_SITES]:
         end = f"ended by {each['why']} at {each['ended']}"
         yield f"    compilation {each['number']}: {each['ops']} ops, {end}"
@@ -51,6 +55,10 @@ def report_lines(title: str, counters: Mapping[str, Any]) -> Iterator[str]:
         yield f"{counters['device']}: {title}; a real device counts nothing"
         return
     yield f"{counters['device']}: {title}; simulated counts, no times"
+    dispatched = counters["dispatched"]
+    yield f"  ops: {dispatched['ops']:,} dispatched, {dispatched['kernels']:,} of them kernels"
+    if counters.get("mode") == "eager":
+        yield "  eager mode: ops do not accumulate; PT_HPU_LAZY_MODE=1 for lazy graphs"
     if "graphs" in counters:
         yield from _graph_lines(counters["graphs"])
     totals = counters["totals"]
@@ -62,5 +70,3 @@ def report_lines(title: str, counters: Mapping[str, Any]) -> Iterator[str]:
     ]
     for name in rest:
         yield f"  {name.replace('_', ' ')}: {totals[name]:,}"
-    if "graphs" not in counters and not totals:
-        yield "  nothing was counted"

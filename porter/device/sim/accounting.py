@@ -20,6 +20,7 @@ which call ``mark_step`` themselves.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from porter.device.sim.fallback import Fallbacks, ForwardLines, op_table
 from porter.device.sim.graph import Compilation, LazyGraphs
 from porter.device.sim.limits import DEVICE_TO_HOST, HOST_TO_DEVICE, SYNCHRONIZE
 from porter.device.sim.machine import Machine, machines
+from porter.device.sim.opcounts import OpCounts
 from porter.device.sim.recipes import folder_from_environment
 from porter.device.sim.replay import CaptureRefused, DeviceGraph
 from porter.device.sim.spots import ForwardSpots, site_of
@@ -58,6 +60,8 @@ class Books:
         self.graphs: LazyGraphs | None = None
         table = op_table(machine.profile.name) if op_support else None
         self.fallbacks: Fallbacks | None = None
+        self.op_counts = OpCounts()
+        machine.observe(self.op_counts)
         if table is not None:  # only fallbacks and graphs are charged to forward lines
             machine.observe(ForwardLines(self.forward))
         if lazy:
@@ -77,6 +81,27 @@ class Books:
     def is_lazy(self) -> bool:
         """Whether ops accumulate into graphs."""
         return self.graphs is not None
+
+    def as_json(self, root: Path | None = None) -> dict[str, Any]:
+        """Everything counted, sites relative to ``root``; says that it is simulated."""
+        found: dict[str, Any] = {
+            "device": self.machine.profile.label,
+            **self.counters.as_json(root),
+            "dispatched": self.op_counts.as_json(),
+            "op_support": self.fallbacks.table.title if self.fallbacks else "all ops",
+        }
+        if self.machine.profile.name == "hpu":
+            found["mode"] = "lazy" if self.is_lazy else "eager"
+        if self.graphs is not None:
+            found["graphs"] = self.graphs.as_json(root)
+        return found
+
+    def reset(self) -> None:
+        """Count from zero. Graphs seen so far stay compiled, as on the device."""
+        self.counters.reset()
+        self.op_counts.reset()
+        if self.graphs is not None:
+            self.graphs.reset_counts()
 
     def end_graph(self, why: str) -> Compilation | None:
         """End the accumulated graph, if ops accumulate at all."""

@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,6 +58,22 @@ class Compilation:
     nearest: int | None
     differs: tuple[str, ...]
     from_disk: bool = False
+
+    def as_json(self, root: Path | None = None) -> dict[str, Any]:
+        """The compilation as JSON-able data, sites relative to ``root``."""
+        return {
+            "number": self.number,
+            "ops": self.ops,
+            "why": self.why,
+            "ended": str(self.ended.relative_to(root)),
+            "nearest": self.nearest,
+            "differs": [_relative(words, root) for words in self.differs],
+            "from_disk": self.from_disk,
+        }
+
+
+def _relative(words: str, root: Path | None) -> str:
+    return words if root is None else words.replace(f" at {root.as_posix().rstrip('/')}/", " at ")
 
 
 class _Recipe:
@@ -95,13 +112,7 @@ class LazyGraphs:
         holds: Callable[[OpFacts], bool] = lambda _op: True,
         on_compilation: Callable[[Compilation], None] | None = None,
     ) -> None:
-        self.graphs = 0
-        self.compilations = 0
-        self.cache_hits = 0
-        self.disk_hits = 0
-        self.ops = 0
-        self.largest = 0
-        self.log: list[Compilation] = []
+        self.reset_counts()
         self._folder = folder
         self._keep = keep
         self._forward = forward or ForwardSpots()
@@ -112,6 +123,33 @@ class LazyGraphs:
         self._previous: _Recipe | None = None
         self._tape = Tape(self._unexpected)
         self._expect(None)
+
+    def reset_counts(self) -> None:
+        """Count from zero; graphs seen so far stay compiled."""
+        self.graphs = 0
+        self.compilations = 0
+        self.cache_hits = 0
+        self.disk_hits = 0
+        self.ops = 0
+        self.largest = 0
+        self.log: list[Compilation] = []
+
+    def as_json(self, root: Path | None = None) -> dict[str, Any]:
+        """Counts and compilations as JSON-able data, sites relative to ``root``.
+
+        ``pending`` ops were accumulated after the last step: nothing has launched them.
+        """
+        return {
+            "graphs": self.graphs,
+            "compilations": self.compilations,
+            "cache_hits": self.cache_hits,
+            "disk_hits": self.disk_hits,
+            "ops": self.ops,
+            "ops_per_graph": round(self.ops / self.graphs, 1) if self.graphs else 0.0,
+            "largest": self.largest,
+            "pending": self.pending,
+            "compiled": [each.as_json(root) for each in self.log],
+        }
 
     @property
     def pending(self) -> int:

@@ -52,8 +52,8 @@ class Profile:
     autocast: AutocastLists
     device_count: int = 2
     unsupported_dtypes: dict[str, str] = field(default_factory=dict)
-    """Dtype name -> "refused" (an error), "cast:float32" (computed there as another) or
-    "fallback"."""
+    """Dtype name -> "refused" (an error), "cast:float32" (becomes another) or "counted" (kept as it
+    is and counted where it appears; what the device makes of it is not modelled)."""
     load_ops: Callable[[], OpNames] | None = None
     """Returns the ops the device runs itself; None means all. Called once, on first need."""
     seed_salt: int = 0

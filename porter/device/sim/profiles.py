@@ -90,6 +90,12 @@ HPU = Profile(
         widest=_names("add addcmul cat sub stack"),
         caches_weights=False,
     ),
+    # docs.habana.ai, PyTorch Support Matrix, data types (read November 2026): Float64, Complex32
+    # and Complex64 "No". The published bridge (1.19.0) computes doubles as floats without saying
+    # so.
+    unsupported_dtypes=dict.fromkeys(
+        ("float64", "complex32", "complex64", "complex128"), "counted"
+    ),
     seed_salt=0x48_50_55,
 )
 
@@ -106,6 +112,7 @@ NPU = Profile(
         widest=_GPU_WIDEST,
         refused=_REFUSED,
     ),
+    # hiascend.com, NPU Tensor API table (read November 2026): DoubleTensor is supported.
     seed_salt=0x4E_50_55,
 )
 

@@ -32,6 +32,10 @@ class Stream:
         """Wait for the work in the stream."""
         self.machine.synchronized("Stream.synchronize")
 
+    def is_capturing(self) -> bool:
+        """Whether a graph is being captured from the stream."""
+        return self.machine.is_capturing
+
     def query(self) -> bool:
         """Whether all work is done: always."""
         return True
