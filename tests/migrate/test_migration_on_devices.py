@@ -113,11 +113,16 @@ def test_ascend_keeps_the_scaler_float16_and_is_cuda(tmp_path):
             assert (x @ x).dtype == torch.float16
 
 
-def test_the_environment_switches_gaudis_migration_on(monkeypatch, tmp_path):
+def test_the_environment_switches_gaudis_migration_on_before_there_is_a_log(monkeypatch, tmp_path):
     monkeypatch.setenv("PT_HPU_GPU_MIGRATION", "1")
-    with simulated("hpu"), migration.logging_to(None, target="hpu", root=tmp_path):
+    with simulated("hpu"):
         assert migration.activate_from_environment("hpu")
         assert torch.zeros(1, device="cuda").device.type == "hpu"
+        with migration.logging_to(None, target="hpu", root=tmp_path) as log:
+            assert torch.ones(1, device="cuda").device.type == "hpu"
+        assert [entry.asked for entry in log] == ["torch.ones(1, device='cuda')"]
+        assert torch.zeros(1, device="cuda").device.type == "hpu"
+        migration.deactivate()
 
 
 def test_the_log_is_written_when_the_program_fails(device, tmp_path):

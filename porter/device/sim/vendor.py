@@ -22,6 +22,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from porter.device.sim.contract import known_to_vendor
+from porter.device.sim.machine import machines
 from porter.errors import PorterError
 
 missing: Counter[str] = Counter()
@@ -85,6 +86,9 @@ def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportE
 def not_simulated(dotted: str) -> str:
     """Remember that ``dotted`` was asked for; returns the error's text."""
     missing[dotted] += 1
+    machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
+    if machine is not None:
+        machine.counters.event("not_simulated", dotted)
     known = known_to_vendor(dotted)
     whose = f"{known} knows it" if known else "no published wheel porter has read knows it either"
     return (
