@@ -23,6 +23,7 @@ ReadBlob = Callable[[Oid], "bytes | None"]
 """Returns a blob's content; None when no source covers it."""
 
 _UNSAFE_PART = re.compile(rb"(?i:\.git|git~\d+)[ .]*|\.{0,2}")
+_LF, _BLANK = b"\n "
 _REGULAR = (MODE_FILE, MODE_EXEC)
 
 
@@ -97,7 +98,7 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
     if old is None:
         assert base is not None
         return changes + _claimed(file, base, mode)
-    new = patched(file, old)
+    new = patched(file, old) if file.hunks else old
     if file.kind == "delete":
         if new:
             raise NotStrict("a deleted file with lines left", file.path)
@@ -146,52 +147,73 @@ def _claimed(file: FilePatch, base: Entry, mode: int) -> list[Change]:
 
 def patched(file: FilePatch, old: bytes) -> bytes:
     """Return ``old`` with the hunks applied. Raises NotStrict for a hunk that does not fit."""
-    if not file.hunks:
-        return old
-    lines = split_lines(old)
     result: list[bytes] = []
-    done = 0
+    done = line = 0  # how far the old content is dealt with: bytes, lines
     drift = 0  # new line number minus old line number, so far
     for hunk in file.hunks:
-        start = place(hunk, len(lines), drift)
-        if start is None or start < done or tuple(lines[start : start + len(hunk.old)]) != hunk.old:
+        ahead = first_try(hunk) - drift - line
+        start = _offset(old, done, ahead, hunk.old_text)
+        if start is None or not anchored(hunk, old, start):
             raise NotStrict("the lines are not where the hunk says", file.path, hunk)
-        result += lines[done:start]
-        result += hunk.new
-        done = start + len(hunk.old)
-        drift += len(hunk.new) - len(hunk.old)
-        if hunk.new and hunk.new[-1][-1:] != b"\n" and done != len(lines):
+        result.append(old[done:start])
+        result.append(hunk.new_text)
+        done = start + len(hunk.old_text)
+        line += ahead + hunk.old_count
+        drift += hunk.new_count - hunk.old_count
+        if hunk.new_text[-1:] not in (b"\n", b"") and done != len(old):
             raise NotStrict("a line without newline in the middle of the file", file.path, hunk)
-    result += lines[done:]
+    result.append(old[done:])
     return b"".join(result)
 
 
-def place(hunk: Hunk, count: int, drift: int) -> int | None:
-    """The one line (from 0) of the old file at which git tries ``hunk`` first and finds it unmoved.
+def first_try(hunk: Hunk) -> int:
+    """The line (from 0) of the half-patched file where git looks for the hunk first."""
+    return hunk.new_start - 1 if hunk.new_start else 0
 
-    ``count`` is the number of lines of the old file. None when git would look for it elsewhere:
-    git anchors a hunk that starts at line 1 to the beginning of the file, and one without context
-    behind its last change to the end (apply.c, ``match_beginning`` and ``match_end``).
+
+def anchored(hunk: Hunk, old: bytes, start: int) -> bool:
+    """True when git looks for the hunk at byte ``start`` of ``old`` at all, and there first.
+
+    git ties a hunk that starts at line 1 to the beginning of the file and one without context
+    behind its last change to the end (apply.c, ``match_beginning`` and ``match_end``), and looks
+    nowhere else then.
     """
-    start = (hunk.new_start - 1 if hunk.new_start else 0) - drift
-    at_beginning = hunk.old_start <= 1
-    at_end = hunk.trailing == 0
-    if at_beginning and start != 0:
-        return None
-    if at_end and start + len(hunk.old) != count:
-        return None
-    if hunk.old and hunk.old[-1][-1:] != b"\n" and start + len(hunk.old) != count:
-        return None
-    return start if 0 <= start <= count - len(hunk.old) else None
+    if hunk.old_start <= 1 and start != 0:
+        return False
+    # A last line that is context and complete is all that lets a hunk end before the file does.
+    return hunk.lines[-1][0] == _BLANK or start + len(hunk.old_text) == len(old)
 
 
-def split_lines(content: bytes) -> list[bytes]:
-    """Lines of a file, ended by LF only, each with its newline; the last may lack it."""
-    lines = [line + b"\n" for line in content.split(b"\n")]
-    last = lines.pop()[:-1]
-    if last:
-        lines.append(last)
-    return lines
+def _offset(old: bytes, done: int, ahead: int, text: bytes) -> int | None:
+    """The byte ``ahead`` lines behind ``done`` if ``text`` stands there, else None.
+
+    ``done`` is the beginning of a line. Searching for the text and counting the newlines before it
+    is many times faster than splitting the file into lines.
+    """
+    if ahead < 0:
+        return None
+    if not text:
+        return _line_offset(old, done, ahead)
+    at = old.find(text, done)
+    counted, lines = done, 0
+    while at >= 0:
+        lines += old.count(b"\n", counted, at)
+        counted = at
+        if lines == ahead and (at == done or old[at - 1] == _LF):
+            return at
+        if lines > ahead:
+            return None
+        at = old.find(text, at + 1)
+    return None
+
+
+def _line_offset(old: bytes, done: int, ahead: int) -> int | None:
+    at = done
+    for _ in range(ahead):
+        at = old.find(b"\n", at) + 1
+        if not at:
+            return None
+    return at
 
 
 def unsafe_path(path: bytes) -> bool:

@@ -76,12 +76,12 @@ class Blobs:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._there: dict[Oid, bytes | None] = {}
+        self.read: dict[Oid, bytes | None] = {}
         self.made: dict[Oid, bytes] = {}
 
     def fetch(self, oids: Iterable[Oid]) -> None:
         """Bring many upstream blobs at once."""
-        wanted = [oid for oid in dict.fromkeys(oids) if oid not in self._there]
+        wanted = [oid for oid in dict.fromkeys(oids) if oid not in self.read]
         if not wanted:
             return
         try:
@@ -90,13 +90,13 @@ class Blobs:
             present = self._upstream.odb.has(wanted)
             got = self._upstream.odb.read_many([oid for oid in wanted if oid in present])
         for oid in wanted:
-            self._there[oid] = got.get(oid)
+            self.read[oid] = got.get(oid)
 
     def __call__(self, oid: Oid) -> bytes | None:
         if (made := self.made.get(oid)) is not None:
             return made
         self.fetch([oid])
-        return self._there[oid]
+        return self.read[oid]
 
 
 class Builder:
@@ -105,7 +105,7 @@ class Builder:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._scratch: Scratch | None = None
-        self._trees: dict[Oid, bytes] = {}
+        self.read_trees: dict[Oid, bytes] = {}
         self.tree = TreeEdit(upstream.pin.tree, self._read_tree)
         self.blobs = Blobs(upstream)
 
@@ -177,13 +177,13 @@ class Builder:
                 )
 
     def _read_tree(self, oid: Oid) -> bytes:
-        body = self._trees.get(oid)
+        body = self.read_trees.get(oid)
         if body is None:
-            body = self._trees[oid] = self._upstream.odb.read(oid)
+            body = self.read_trees[oid] = self._upstream.odb.read(oid)
         return body
 
     def _prefetch(self, patches: Sequence[Patch]) -> None:
         """Bring the folders and files that the series touches in few reads."""
         paths = {path for patch in patches for file in patch.diff.files for path in file.paths}
-        found = self.tree.prefetch(paths, self._upstream.odb.read_many, self._trees)
+        found = self.tree.prefetch(paths, self._upstream.odb.read_many, self.read_trees)
         self.blobs.fetch(entry.oid for entry in found if entry.is_blob)

@@ -15,11 +15,10 @@ from porter.applier import (
     NotStrict,
     ReadBlob,
     change_of,
-    place,
-    split_lines,
+    first_try,
     unsafe_path,
 )
-from porter.diff import Diff, FilePatch, Hunk
+from porter.diff import Diff, FilePatch, Hunk, split_lines
 from porter.objects import MODE_FILE, Entry, blob_id
 from porter.quoting import show_path
 from porter.treeedit import PathConflict, TreeEdit
@@ -131,10 +130,8 @@ def _place_hunks(
     homeless: list[tuple[Hunk, int]] = []
     done = drift = shift = 0
     for hunk in hunks:
-        start = place(hunk, len(lines), drift)
-        if start is None or start < done or tuple(lines[start : start + len(hunk.old)]) != hunk.old:
-            start = _find(hunk, lines, done, max(hunk.old_start - 1 + shift, 0))
-        drift += len(hunk.new) - len(hunk.old)
+        start = _find(hunk, lines, done, first_try(hunk) - drift, shift)
+        drift += hunk.new_count - hunk.old_count
         if start is None:
             homeless.append((hunk, max(hunk.old_start - 1 + shift, 0)))
             continue
@@ -159,13 +156,16 @@ def merge_hunks(patch: str, file: FilePatch, content: bytes) -> tuple[bytes, lis
     return b"".join(result), failures
 
 
-def _find(hunk: Hunk, lines: Sequence[bytes], low: int, near: int) -> int | None:
-    """Where git would take the hunk: its whole old side, nearest to ``near``, anchors respected."""
-    places = _occurrences(hunk.old, lines, low)
+def _find(hunk: Hunk, lines: Sequence[bytes], low: int, first: int, shift: int) -> int | None:
+    """Where git takes the hunk: its whole old side, nearest to its place, anchors respected."""
+    places = _occurrences(hunk.old, lines, low) if hunk.old else [max(first, low)]
     if hunk.old_start <= 1:
         places = [p for p in places if p == 0]
-    if hunk.trailing == 0 or (hunk.old and hunk.old[-1][-1:] != b"\n"):
-        places = [p for p in places if p + len(hunk.old) == len(lines)]
+    if hunk.trailing == 0 or hunk.old_text[-1:] not in (b"\n", b""):
+        places = [p for p in places if p + hunk.old_count == len(lines)]
+    if first in places:
+        return first
+    near = first + shift
     return min(places, key=lambda p: abs(p - near), default=None)
 
 

@@ -11,6 +11,7 @@ The format: git's ``Documentation/diff-generate-patch``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,17 +21,34 @@ from porter.quoting import unquote
 Kind = Literal["modify", "add", "delete", "rename", "copy"]
 
 MODES = (0o100644, 0o100755, 0o120000, 0o160000)
+_OF_OLD, _OF_NEW = b" -", b" +"
+_BLANK, _MINUS, _PLUS, _LF = b" -+\n"
 NO_NEWLINE = b"\\ No newline at end of file"
 
 _HUNK = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: (.*))?\Z")
 _INDEX = re.compile(rb"index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?\Z")
+_PLAIN = re.compile(
+    rb"diff --git a/((?:[^\x00-\x20\x7f\"\\/]+/)*[^\x00-\x20\x7f\"\\/]+) b/\1\n"
+    rb"index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40}) (100644|100755)\n"
+    rb"--- a/\1\n\+\+\+ b/\1\n@@ -"
+)
+_RUN = re.compile(rb"[-+ \\]*")
 _BINARY = re.compile(rb"(literal|delta) (\d+)\Z")
 _UNQUOTED_ODD = re.compile(rb'[\x00-\x1f\x7f"\\]|//')
 
 
+def split_lines(content: bytes) -> list[bytes]:
+    """Lines of a file, ended by LF only, each with its newline; the last may lack it."""
+    lines = [line + b"\n" for line in content.split(b"\n")]
+    last = lines.pop()[:-1]
+    if last:
+        lines.append(last)
+    return lines
+
+
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """One ``@@`` block. ``old`` and ``new`` are the lines of both sides, each with its newline.
+    """One ``@@`` block. ``old_text`` and ``new_text`` are the bytes of both sides.
 
     ``lines`` are the hunk's own lines, marker first. A side's last line lacks its newline where the
     diff says so. ``line`` is the number of the ``@@`` line in the patch file.
@@ -42,9 +60,19 @@ class Hunk:
     new_count: int
     heading: bytes
     lines: tuple[bytes, ...]
-    old: tuple[bytes, ...]
-    new: tuple[bytes, ...]
+    old_text: bytes
+    new_text: bytes
     line: int
+
+    @property
+    def old(self) -> tuple[bytes, ...]:
+        """The lines of the old side, each with its newline."""
+        return tuple(split_lines(self.old_text))
+
+    @property
+    def new(self) -> tuple[bytes, ...]:
+        """The lines of the new side, each with its newline."""
+        return tuple(split_lines(self.new_text))
 
     @property
     def leading(self) -> int:
@@ -182,6 +210,7 @@ class _Parser:
         self.cut_short = bool(self.lines.pop())  # the last line has no newline
         if self.cut_short:
             self.lines.append(raw[raw.rfind(b"\n") + 1 :])
+        self.marks = bytes([line[0] if line else _LF for line in self.lines])
 
     def odd(self, at: int, text: str, *, ignored: bool = False) -> None:
         self.oddities.append(Oddity(at + 1, text, ignored))
@@ -195,8 +224,13 @@ class _Parser:
             if line.startswith(b"diff --git "):
                 first = min(first, at)
                 try:
-                    section, at = self._section(at)
-                    files.append(self._finish(section))
+                    plain = self._plain_section(at)
+                    if plain is not None:
+                        file, at = plain
+                    else:
+                        section, at = self._section(at)
+                        file = self._finish(section)
+                    files.append(file)
                 except _Odd as odd:
                     self.odd(odd.at, str(odd))
                     at = max(at, odd.at) + 1
@@ -214,6 +248,27 @@ class _Parser:
         return Diff(tuple(files), tuple(self.oddities), first + 1, first_byte)
 
     # -- one section ------------------------------------------------------------------------------
+
+    def _plain_section(self, at: int) -> tuple[FilePatch, int] | None:
+        """A section that edits a file of an unremarkable name, which most do; else None."""
+        match = _PLAIN.match(b"\n".join(self.lines[at : at + 5]))
+        if match is None:
+            return None
+        start = at
+        at += 4
+        hunks: list[Hunk] = []
+        end = len(self.lines)
+        while at < end and self.lines[at].startswith(b"@@ -"):
+            hunk, at = self._hunk(at)
+            hunks.append(hunk)
+        _check_order(hunks)
+        name, mode = match[1], int(match[4], 8)
+        old_id, new_id = match[2].decode(), match[3].decode()
+        made = tuple(hunks)
+        return (
+            FilePatch("modify", name, name, mode, mode, old_id, new_id, made, None, start + 1),
+            at,
+        )
 
     def _section(self, at: int) -> tuple[_Section, int]:
         section = _Section(at + 1, _names(self.lines[at][len(b"diff --git ") :]))
@@ -314,67 +369,88 @@ class _Parser:
     # -- hunks ------------------------------------------------------------------------------------
 
     def _hunk(self, at: int) -> tuple[Hunk, int]:
-        start, lines, end = at, self.lines, len(self.lines)
-        match = _HUNK.match(lines[at])
+        start = at
+        match = _HUNK.match(self.lines[at])
         if match is None:
             raise _Odd(at, "expected `@@ -line,count +line,count @@`")
         want_old = int(match[2]) if match[2] is not None else 1
         want_new = int(match[4]) if match[4] is not None else 1
-        old: list[bytes] = []
-        new: list[bytes] = []
-        body: list[bytes] = []
-        changed = False
-        at += 1
-        while True:
-            if at < end and lines[at].startswith(b"\\"):
-                self._no_newline(at, body, old, new)
-                at += 1
-                continue
-            if len(old) == want_old and len(new) == want_new:
-                break
-            if at >= end:
-                raise _Odd(end - 1, "the diff ends inside a hunk")
-            line = lines[at]
-            mark, text = line[:1], line[1:] + b"\n"
-            if mark == b" " or not line:
-                if not line:
-                    self.odd(at, "an empty line inside a hunk (a blank at its start was lost)")
-                    line, text = b" ", b"\n"
-                old.append(text)
-                new.append(text)
-            elif mark == b"-":
-                old.append(text)
-                changed = True
-            elif mark == b"+":
-                new.append(text)
-                changed = True
-            else:
-                raise _Odd(at, "expected a line that starts with a blank, `+`, `-` or `\\`")
-            if len(old) > want_old or len(new) > want_new:
-                raise _Odd(at, "the hunk has more lines than its header counts")
-            body.append(line)
-            at += 1
-        if not changed:
-            raise _Odd(start, "a hunk that changes nothing")
-        for side in (old, new):
-            if any(line[-1:] != b"\n" for line in side[:-1]):
-                raise _Odd(start, "`\\ No newline at end of file` before the last line")
+        if whole := self._whole_run(at + 1, want_old, want_new):
+            body, at = self.lines[at + 1 : whole], whole
+        else:
+            body, at = self._body(at + 1, want_old, want_new)
+        old = [line[1:] for line in body if line[0] == _BLANK or line[0] == _MINUS]
+        new = [line[1:] for line in body if line[0] == _BLANK or line[0] == _PLUS]
+        old_cut = new_cut = False
+        if not whole:
+            if all(line[0] in b" \\" for line in body):
+                raise _Odd(start, "a hunk that changes nothing")
+            old_cut, new_cut = self._no_newline(start, body)
+        old_text = b"\n".join(old) + b"\n" if old else b""
+        new_text = b"\n".join(new) + b"\n" if new else b""
         hunk = Hunk(
-            int(match[1]), want_old, int(match[3]), want_new, match[5] or b"",
-            tuple(body), tuple(old), tuple(new), start + 1,
+            int(match[1]), want_old, int(match[3]), want_new, match[5] or b"", tuple(body),
+            old_text[:-1] if old_cut else old_text, new_text[:-1] if new_cut else new_text,
+            start + 1,
         )  # fmt: skip
         return hunk, at
 
-    def _no_newline(self, at: int, body: list[bytes], old: list[bytes], new: list[bytes]) -> None:
-        if self.lines[at] != NO_NEWLINE:
-            raise _Odd(at, f"expected `{NO_NEWLINE.decode()}`")
-        mark = body[-1][:1] if body else b"\\"
-        if mark == b"\\":
-            raise _Odd(at, "`\\ No newline at end of file` behind no line")
-        for side, marks in ((old, b" -"), (new, b" +")):
-            if mark in marks:
-                side[-1] = side[-1][:-1]
-        body.append(NO_NEWLINE)
+    def _body(self, at: int, old: int, new: int) -> tuple[list[bytes], int]:
+        """The lines of a hunk that has so many old and new ones, and the index behind it."""
+        start, lines, end = at, self.lines, len(self.lines)
+        while old or new or (at < end and lines[at][:1] == b"\\"):
+            if at >= end:
+                raise _Odd(end - 1, "the diff ends inside a hunk")
+            mark = lines[at][:1]
+            if mark == b" ":
+                old -= 1
+                new -= 1
+            elif mark == b"-":
+                old -= 1
+            elif mark == b"+":
+                new -= 1
+            elif not mark:
+                self.odd(at, "an empty line inside a hunk (a blank at its start was lost)")
+                lines[at] = b" "
+                continue
+            elif mark != b"\\":
+                raise _Odd(at, "expected a line that starts with a blank, `+`, `-` or `\\`")
+            elif lines[at] != NO_NEWLINE:
+                raise _Odd(at, f"expected `{NO_NEWLINE.decode()}`")
+            if old < 0 or new < 0:
+                raise _Odd(at, "the hunk has more lines than its header counts")
+            at += 1
+        return lines[start:at], at
+
+    def _whole_run(self, at: int, old: int, new: int) -> int:
+        """The end of the run of hunk lines at ``at`` if it has just the lines that are counted.
+
+        That is so in nearly every diff that git writes, and found without looking at each line. 0
+        for a hunk that must be read line by line.
+        """
+        found = _RUN.match(self.marks, at)
+        assert found is not None
+        run = found[0]
+        kept, cut, added = run.count(b" "), run.count(b"-"), run.count(b"+")
+        if kept + cut != old or kept + added != new or kept == len(run) or b"\\" in run:
+            return 0
+        return found.end()
+
+    def _no_newline(self, at: int, body: list[bytes]) -> tuple[bool, bool]:
+        """Whether the old and the new side lack their last newline."""
+        cut = {_OF_OLD: False, _OF_NEW: False}
+        for index, line in enumerate(body):
+            if line != NO_NEWLINE:
+                continue
+            mark = body[index - 1][0] if index else NO_NEWLINE[0]
+            if mark == NO_NEWLINE[0]:
+                raise _Odd(at, "`\\ No newline at end of file` behind no line")
+            for side in cut:
+                if mark in side:
+                    if any(later[0] in side for later in body[index + 1 :]):
+                        raise _Odd(at, "`\\ No newline at end of file` before the last line")
+                    cut[side] = True
+        return cut[_OF_OLD], cut[_OF_NEW]
 
     def _binary(self, at: int) -> tuple[BinaryPart, int]:
         """Step over the one or two base85 parts; git itself decodes them."""
@@ -450,20 +526,21 @@ class _Parser:
 
     def _check_hunks(self, s: _Section, kind: Kind) -> None:
         at = s.line - 1
-        if kind == "add" and any(h.old for h in s.hunks):
+        if kind == "add" and any(h.old_count for h in s.hunks):
             raise _Odd(at, "a new file with lines of an old one")
-        if kind == "delete" and any(h.new for h in s.hunks):
+        if kind == "delete" and any(h.new_count for h in s.hunks):
             raise _Odd(at, "a deleted file with lines left")
-        old_end = new_end = 0
-        for hunk in s.hunks:
-            # A start of n with count 0 means "after line n".
-            old, new = (
-                hunk.old_start - (hunk.old_count > 0),
-                hunk.new_start - (hunk.new_count > 0),
-            )
-            if old < old_end or new < new_end:
-                raise _Odd(hunk.line - 1, "hunks that overlap or are out of order")
-            old_end, new_end = old + hunk.old_count, new + hunk.new_count
+        _check_order(s.hunks)
+
+
+def _check_order(hunks: Sequence[Hunk]) -> None:
+    old_end = new_end = 0
+    for hunk in hunks:
+        # A start of n with count 0 means "after line n".
+        old, new = hunk.old_start - (hunk.old_count > 0), hunk.new_start - (hunk.new_count > 0)
+        if old < old_end or new < new_end:
+            raise _Odd(hunk.line - 1, "hunks that overlap or are out of order")
+        old_end, new_end = old + hunk.old_count, new + hunk.new_count
 
 
 def _names(rest: bytes) -> tuple[bytes, bytes] | None:

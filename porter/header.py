@@ -28,6 +28,7 @@ _DATE = re.compile(
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LEVEL_NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*\Z")
+_END = re.compile(rb"^(?:(---[ \t\r\f\v]*$)|diff -|Index: |--- \S)", re.MULTILINE)
 _IN_BODY = re.compile(r">?(From|Date|Subject):|>From |\[PATCH\]")
 _CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 
@@ -203,7 +204,7 @@ class _Reader:
     def _fields(self, body: list[str], at: int) -> None:
         name = ""
         for index, line in enumerate(body):
-            match = _FIELD_LINE.match(line)
+            match = _FIELD_LINE.match(line) if ":" in line else None
             if match is not None:
                 name = match[1]
                 if name in self.found:
@@ -253,17 +254,11 @@ def _cut(raw: bytes) -> tuple[bytes, int | None]:
 
     As git's mailinfo does, the message also ends at a line that begins a diff.
     """
-    at, line = 0, 1
-    while at < len(raw):
-        end = raw.find(b"\n", at)
-        end = len(raw) if end < 0 else end
-        text = raw[at:end]
-        if text.startswith(b"---") and not text[3:].strip():
-            return raw[:at], line
-        if text.startswith((b"diff -", b"Index: ")) or re.match(rb"--- [^\s]", text):
-            return raw[:at], None
-        at, line = end + 1, line + 1
-    return raw, None
+    match = _END.search(raw)
+    if match is None:
+        return raw, None
+    own = match[1] is not None
+    return raw[: match.start()], raw.count(b"\n", 0, match.start()) + 1 if own else None
 
 
 def decode_words(text: str) -> str:

@@ -61,7 +61,8 @@ class SeriesLine:
 def read_patch(path: Path) -> Patch:
     """Read one patch file. Raises BadInput when there is no such file."""
     try:
-        raw = path.read_bytes()
+        with open(path, "rb") as file:
+            raw = file.read()
     except (FileNotFoundError, IsADirectoryError):
         raise BadInput(f"{path}: expected a patch file (the series names it), found none") from None
     header, problems = parse_header(raw)

@@ -1,7 +1,8 @@
 """Which files of an upstream appear in a tree, as the shortest list of sparse-checkout patterns.
 
-git matches every path against every pattern, so a pattern for each of 800 files would make each
-checkout slow. A folder whose files all appear is one pattern.
+Everything, except what is absent: so a file that the user adds anywhere else belongs to the tree. git
+matches every path against every pattern, so a pattern for each of 800 files would make each checkout
+slow; a folder of which no file appears is one pattern.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[by
             child = folder
     if all(there[child] == total[child] for child in folders[b""]):
         return None
-    patterns: list[bytes] = []
+    patterns = [b"/*"]
     waiting = sorted(folders[b""], reverse=True)
     while waiting:
         path = waiting.pop()
-        if there[path] == total[path]:
-            patterns.append(b"/" + _escaped(path) + (b"/" if path in folders else b""))
-        elif there[path]:
+        if not there[path]:
+            patterns.append(b"!/" + _escaped(path) + (b"/" if path in folders else b""))
+        elif there[path] < total[path]:
             waiting += sorted(folders[path], reverse=True)
     return patterns
 

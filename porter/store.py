@@ -31,8 +31,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock
-
 from porter.errors import SourceUnavailable
 from porter.gitfetch import Progress, create_repository
 from porter.objects import Entry, Oid, hash_object
@@ -69,6 +67,8 @@ def repository(name: str) -> Path:
 @contextmanager
 def upstream_lock(name: str) -> Iterator[None]:
     """Hold the one lock for writing to an upstream's repository."""
+    from filelock import FileLock  # only writers pay for importing it
+
     folder = store_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder / f"{name}.lock")):

@@ -144,14 +144,16 @@ class TreeEdit:
     def _check(self, removed: set[bytes], added: list[tuple[bytes, Entry]]) -> None:
         names = {path for path, _ in added}
         for path, _ in added:
+            there = self.get(path)
+            if there is not None and not there.is_tree:
+                continue  # a file stays a file: whatever is added below it is judged by itself
             parts = path.split(b"/")
             if any(b"/".join(parts[:depth]) in names for depth in range(1, len(parts))):
                 raise PathConflict(path)
             block = self.blocking(path)
             if block is not None and block not in removed:
                 raise PathConflict(block)
-            there = self.get(path)
-            if there is not None and there.is_tree and not self._all_removed(path, removed):
+            if there is not None and not self._all_removed(path, removed):
                 raise PathConflict(path)
 
     def _all_removed(self, path: bytes, removed: set[bytes]) -> bool:

@@ -42,7 +42,14 @@ def sealed_git(folder: Path, *args: str) -> str:
         "GIT_COMMITTER_DATE": "2024-01-02T03:04:05+0100",
         "HOME": str(folder),
     }
-    done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *args],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, (args, done.stderr)
     return done.stdout
 

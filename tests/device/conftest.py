@@ -7,10 +7,19 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from porter.device.sim.activate import simulated
-from porter.device.sim.machine import Machine
+from porter.device.sim.activate import deactivate, simulated
+from porter.device.sim.machine import Machine, machines
+from porter.device.sim.replay import DeviceGraph
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_simulated_after_the_test() -> Iterator[None]:
+    yield
+    for kind in list(machines):
+        deactivate(kind)
+    DeviceGraph.current = None
 
 
 @pytest.fixture(params=["cuda", "hpu", "npu"])

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.device.op_recorder import bare_machine, on_device
 
 from porter.device.sim.accounting import Books
 from porter.device.sim.facts import facts_of
 from porter.device.sim.fallback import OpTable, op_table
 from porter.device.sim.optables import hpu_table, npu_table
 from porter.errors import BadInput
+from tests.device.op_recorder import bare_machine, on_device
 
 aten = torch.ops.aten
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.device.op_recorder import OpRecorder
 
 from porter.device.sim.graph import LazyGraphs
 from porter.device.sim.recipes import RecipeFolder, folder_from_environment
+from tests.device.op_recorder import OpRecorder
 
 
 def small_net() -> torch.nn.Sequential:

@@ -8,16 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.device.op_recorder import bare_machine, on_device
 
 from porter.device.sim.accounting import Books
 from porter.device.sim.dispatch import unseen
 from porter.device.sim.replay import CaptureRefused, DeviceGraph
-
-
-@pytest.fixture(autouse=True)
-def _no_capture_left() -> None:
-    DeviceGraph.current = None
+from tests.device.op_recorder import bare_machine, on_device
 
 
 def host(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.device.op_recorder import bare_machine, on_device
 
 from porter.device.sim.accounting import Books, lazy_by_environment
+from tests.device.op_recorder import bare_machine, on_device
 
 DYNAMIC = [
     (lambda x: x.nonzero(), "aten.nonzero.default"),

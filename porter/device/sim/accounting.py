@@ -29,7 +29,7 @@ from porter.device.sim.facts import OpFacts
 from porter.device.sim.fallback import Fallbacks, ForwardLines, op_table
 from porter.device.sim.graph import Compilation, LazyGraphs
 from porter.device.sim.limits import DEVICE_TO_HOST, HOST_TO_DEVICE, SYNCHRONIZE
-from porter.device.sim.machine import Machine
+from porter.device.sim.machine import Machine, machines
 from porter.device.sim.recipes import folder_from_environment
 from porter.device.sim.replay import CaptureRefused, DeviceGraph
 from porter.device.sim.spots import ForwardSpots, site_of
@@ -153,4 +153,7 @@ def open_books(machine: Machine, *, lazy: bool | None = None, op_support: bool =
 
 def books_of(device_type: str) -> Books | None:
     """Return the books of a simulated device type, or None when it is not simulated."""
-    return _books.get(device_type)
+    books = _books.get(device_type)
+    if books is None or machines.get(device_type) is not books.machine:
+        return None  # that simulation is over
+    return books

@@ -29,8 +29,11 @@ _METHODS = """
     addcmul_.default addcdiv_.default lerp_.Scalar zero_.default copy_.default
 """
 
+_ACTIVATIONS = "silu.default gelu.default leaky_relu.default softplus.default"
+
 _HOT = frozenset(_FUNCTIONS.split())
 _HOT_METHODS = frozenset(_METHODS.split())
+_HOT_ACTIVATIONS = frozenset(_ACTIVATIONS.split())
 
 
 def direct_binding(facts: OpFacts) -> Callable[..., Any] | None:
@@ -39,6 +42,8 @@ def direct_binding(facts: OpFacts) -> Callable[..., Any] | None:
     name = short.split(".", 1)[0]
     if short in _HOT:
         return getattr(torch._C._VariableFunctions, name, None)
+    if short in _HOT_ACTIVATIONS:
+        return getattr(torch._C._nn, name, None)
     if short in _HOT_METHODS:
         return getattr(torch._C.TensorBase, name, None)
     return None

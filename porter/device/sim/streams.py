@@ -36,10 +36,6 @@ class Stream:
         """Whether all work is done: always."""
         return True
 
-    def is_capturing(self) -> bool:
-        """Whether a graph capture is recording."""
-        return self.machine.is_capturing
-
     def wait_stream(self, stream: Any) -> None:
         """Order after another stream's work: as it is anyway."""
 

@@ -1,0 +1,49 @@
+"""What looks at patches starts without torch, and without anything else that is slow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+RUN_HALF = ("device", "migrate", "verify")
+"""Packages that may import torch."""
+
+
+def patch_half() -> list[str]:
+    """Return every module of porter that must do without torch."""
+    found = []
+    for path in sorted((PROJECT / "porter").rglob("*.py")):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        if parts[1] in RUN_HALF or parts[-1] == "__main__":
+            continue
+        found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+def imported_by(modules: list[str]) -> set[str]:
+    """Return what is loaded after importing ``modules`` in a process of their own."""
+    code = (
+        f"import importlib, sys\nfor module in {modules!r}:\n    importlib.import_module(module)\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_patch_half_never_imports_torch() -> None:
+    modules = patch_half()
+    assert len(modules) > 30
+    assert not {name for name in imported_by(modules) if name.partition(".")[0] == "torch"}
+
+
+@pytest.mark.parametrize(
+    "module", ["porter.cli", "porter.hold", "porter.move", "porter.report.moved"]
+)
+def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
+    loaded = imported_by([module])
+    assert not loaded & {"yaml", "msgspec", "rich", "git", "unidiff", "filelock", "porter.levels"}
