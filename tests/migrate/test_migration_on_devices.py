@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from porter.device.sim import vendor  # noqa: E402
 from porter.device.sim.accounting import open_books  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 from porter.migrate import migration  # noqa: E402
@@ -91,6 +92,23 @@ def test_two_runs_give_the_same_log(device, program, tmp_path):
         logs.append(path.read_text())
     assert logs[0] == logs[1]
     assert str(tmp_path) not in logs[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "statement"),
+    [
+        ("hpu", "from habana_frameworks.torch import gpu_migration"),
+        ("hpu", "import habana_frameworks.torch.gpu_migration"),
+        ("npu", "from torch_npu.contrib import transfer_to_npu"),
+        ("npu", "import torch_npu.contrib.transfer_to_npu"),
+    ],
+    indirect=["device"],
+)
+def test_every_form_of_the_import_switches_the_migration_on(device, statement):
+    vendor.missing.clear()
+    exec(statement, {})
+    assert torch.zeros(1, device="cuda").device.type == device
+    assert not vendor.missing
 
 
 def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):

@@ -75,12 +75,19 @@ def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportE
     is known to have are Python's and PyTorch's own probing, and are not remembered.
     """
     dotted = f"{module}.{name}"
+    if _is_module(dotted):  # "from package import module" asks before it imports
+        return AttributeError(f"module {dotted!r} (simulated by porter) is not imported yet")
     if name.startswith("_") and known_to_vendor(dotted) is None:
         return AttributeError(f"module {module!r} (simulated by porter) has no attribute {name!r}")
     text = not_simulated(dotted)
     if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM":
         return NotSimulatedImport(text, name=dotted)
     return NotSimulated(text)
+
+
+def _is_module(dotted: str) -> bool:
+    finders = (finder for finder in sys.meta_path if isinstance(finder, _Finder))
+    return any(dotted in finder.package.contents for finder in finders)
 
 
 def not_simulated(dotted: str) -> str:
