@@ -78,9 +78,33 @@ class Migration:
                     self._wrap(owner, name, f"{title}.{name}", method=owner is not torch)
         self._wrap(torch.Tensor, "type", "torch.Tensor.type", method=True)
         self._wrap(torch.utils.data.DataLoader, "__init__", "torch.utils.data.DataLoader")
-        self._wrap(torch.nn.parallel.DistributedDataParallel, "__init__", "torch.nn.parallel.DDP")
+        self._data_parallel()
         self._wrap(torch.utils._device.DeviceContext, "__init__", "torch.device")
         self._wrap(torch, "Generator", "torch.Generator")
+
+    def _data_parallel(self) -> None:
+        parallel = torch.nn.parallel.DistributedDataParallel
+        api = "torch.nn.parallel.DistributedDataParallel"
+        if self.device == "npu":
+            self._wrap(parallel, "__init__", api)
+            return
+        original, log = parallel.__init__, self.log
+
+        @functools.wraps(original)
+        def init(it: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+            if device_ids is not None:
+                log.record(
+                    api,
+                    "match",
+                    lambda: show_call(api, (module,), {"device_ids": device_ids}),
+                    f"{api} with the device ids left out",
+                )
+            if args:
+                args = (None, *args[1:])  # output_device
+            kwargs.pop("output_device", None)
+            original(it, module, None, *args, **kwargs)
+
+        self.patches.replace(parallel, "__init__", init)
 
     def _wrap(self, owner: Any, name: str, api: str, *, method: bool = True) -> None:
         function = getattr(owner, name)

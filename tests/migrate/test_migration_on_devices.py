@@ -156,6 +156,24 @@ def test_the_log_is_written_when_the_program_fails(device, tmp_path):
     assert "torch.zeros(1, device='cuda')" in (tmp_path / "log.txt").read_text()
 
 
+def test_a_distributed_program_finds_its_one_rank(device, tmp_path):
+    distributed = torch.distributed
+    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True) as log:
+        distributed.init_process_group(
+            "nccl", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+        )
+        torch.cuda.set_device(0)
+        module = torch.nn.parallel.DistributedDataParallel(
+            torch.nn.Linear(2, 1).cuda(), device_ids=[0], output_device=0
+        )
+        out = module(torch.ones(1, 2, device="cuda"))
+        out.sum().backward()
+        assert distributed.get_backend() == {"hpu": "nccl", "npu": "hccl"}[device]
+        distributed.destroy_process_group()
+    assert out.device.type == device
+    assert "torch.distributed.init_process_group('nccl')" in [entry.asked for entry in log]
+
+
 def test_saved_tensors_load_to_the_device(device, tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "w.pt")
     with migration.logging_to(None, target=device, root=tmp_path, switch_on=True):
