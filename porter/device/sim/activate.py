@@ -21,6 +21,7 @@ from porter.device.sim.construct import install_constructors
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
 from porter.device.sim.machine import Machine, machines
+from porter.device.sim.mixed_matmul import install_mixed_matmul
 from porter.device.sim.packages import install_package
 from porter.device.sim.parameters import install_parameters
 from porter.device.sim.patching import Patches
@@ -85,6 +86,7 @@ def activate(device: str | Profile) -> Machine:
     install_surface(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
+    install_mixed_matmul(machine)
     install_package(profile.name, patches)
     optimizers = importlib.import_module("torch.optim.optimizer")
     types = [*optimizers._foreach_supported_types, *machine.classes]
