@@ -17,6 +17,7 @@ from porter.device.sim.autocast import install_autocast
 from porter.device.sim.compile import install_compile
 from porter.device.sim.composites import install_composites
 from porter.device.sim.construct import install_constructors
+from porter.device.sim.cuda_graphs import install_cuda_graphs
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
 from porter.device.sim.machine import Machine, machines
@@ -85,6 +86,8 @@ def activate(device: str | Profile) -> Machine:
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
     install_package(profile.name, patches)
+    if profile.name == "cuda":
+        install_cuda_graphs(machine, patches)
     patches.replace(torch.Tensor, profile.name, mover(profile.name))
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):
