@@ -3,8 +3,9 @@
     python bench/fetched_bytes.py [PORT] [--clone-bytes N]
 
 Checks the port (default: diffusers) from an empty store, then fetches every wanted file, and prints
-both as a part of a full clone. The clone's size is measured: by asking a local copy what its branches
-and tags take in one pack (when git is configured to use one), else by cloning. Goal: at most 2 %.
+both as a part of a full clone. The clone's size is measured: by asking a local copy what its
+branches and tags take in one pack (when git is configured to use one), else by cloning. Goal: at
+most 2 %.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What the simulator costs: ratios to the plain CPU, in one run, configurations taking turns.
 
 ``python bench/simulator.py`` times an op-bound and a compute-bound U-Net in plain PyTorch, under
-a ``TorchDispatchMode`` that does nothing (the least a global mode can cost), and on a simulated device
-with its features switched on one after another. Only ratios mean anything; they are about the
-simulation, not about any card.
+a ``TorchDispatchMode`` that does nothing (the least a global mode can cost), and on a simulated
+device with its features switched on one after another. Only ratios mean anything; they are about
+the simulation, not about any card.
 """
 
 from __future__ import annotations

@@ -73,8 +73,9 @@ def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
             index_pack(fresh, pack)
             published = publish_packs(fresh, git_dir)
     for file in files - set(published):
-        for path in (file.with_suffix(".idx"), file) if file.suffix == ".pack" else (file,):
-            path.unlink(missing_ok=True)
+        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
+        for suffix in suffixes:  # the index first: without it git does not see the pack
+            file.with_suffix(suffix).unlink(missing_ok=True)
     sync_folder(git_dir / "objects" / "pack")
     for marker in git_dir.glob("porter-read-*"):
         marker.unlink(missing_ok=True)  # what a release held must be read from it again

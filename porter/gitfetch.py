@@ -128,8 +128,8 @@ def fetch_objects(
 def publish_packs(source: Path, target: Path) -> list[Path]:
     """Move every finished pack of the staging repository into the store; return the packs there.
 
-    The index goes last: git knows a pack by its index, so a reader sees all of it or nothing. A pack
-    of the same name holds the same bytes and is replaced, in case it was damaged since.
+    The index goes last: git knows a pack by its index, so a reader sees all of it or nothing. A
+    pack of the same name holds the same bytes and is replaced, in case it was damaged since.
     """
     published = []
     folder = target / "objects" / "pack"
@@ -197,14 +197,23 @@ def _watch(command: list[str], feed: bytes, what: str, progress: Progress | None
         code = process.wait()
     finally:
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            _end(process)
         if process.stderr is not None:
             process.stderr.close()
     if code:
         absent = next((m for m in map(_NOT_THERE.search, lines) if m), None)
         oid = Oid(absent[1] or absent[2]) if absent else None
         raise FetchFailed(_reason(lines, code), oid)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let git end its own helpers; kill it when it does not."""
+    process.terminate()
+    try:
+        process.wait(timeout=3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:

@@ -28,6 +28,7 @@ from pathlib import Path
 from porter.gitfetch import FetchFailed, Progress
 from porter.objects import MODE_EXEC, MODE_FILE, Entry, Oid, blob_id
 from porter.pins import Sdist
+from porter.places import cache_dir
 
 _SIZE_LIMIT = 1 << 30  # bytes unpacked; a pinned release of Python code is far below
 _STAND_IN = '''\
@@ -70,7 +71,10 @@ def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | No
     """
     if progress:
         progress(f"{sdist.name} {sdist.version}: source release", 0, 0, 0)
-    with tempfile.TemporaryDirectory(prefix="porter-sdist-") as folder:
+    # In the cache, where gc finds it should this process be killed.
+    fresh = cache_dir() / "staging"
+    fresh.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{sdist.name}-sdist.", dir=fresh) as folder:
         archive = _download(sdist, Path(folder))
         check_archive(sdist, archive)
         return read_release(archive, wanted)

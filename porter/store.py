@@ -65,14 +65,23 @@ def repository(name: str) -> Path:
 
 
 @contextmanager
-def upstream_lock(name: str) -> Iterator[None]:
+def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]:
     """Hold the one lock for writing to an upstream's repository."""
-    from filelock import FileLock  # only writers pay for importing it
+    from filelock import FileLock, Timeout  # only writers pay for importing it
 
     folder = store_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(folder / f"{name}.lock")):
+    lock = FileLock(str(folder / f"{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            progress(f"{name}: waiting for another porter", 0, 0, 0)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def offline_asked() -> bool:
@@ -142,7 +151,7 @@ class Upstream:
             return ()
         if self.offline:
             return ("porter is offline",)
-        with upstream_lock(self.pin.name):
+        with upstream_lock(self.pin.name, self.supply.progress):
             return self.supply.bring_blobs(wanted)
 
     def not_served(self, oids: Iterable[Oid], reasons: Iterable[str]) -> str:
@@ -186,7 +195,7 @@ def open_upstream(
             f"{pin.name}: not in the store and porter is offline; "
             f"`porter fetch {pin.name}` brings it when a source can be reached"
         )
-    with upstream_lock(pin.name):
+    with upstream_lock(pin.name, progress):
         if not _ready(upstream):
             create_repository(git_dir)
             register_project(root)

@@ -1,4 +1,4 @@
-"""Upstreams made on the spot: bare git repositories, source releases, and a project that pins them."""
+"""Upstreams made on the spot: bare git repositories, source releases, a project that pins them."""
 
 from __future__ import annotations
 

@@ -157,6 +157,28 @@ def test_a_full_disk_is_one_line_and_leaves_a_sound_store(tmp_path: Path) -> Non
     assert porter(root, "fetch", "--strict").returncode == 0
 
 
+def test_ctrl_c_ends_git_and_leaves_nothing_behind(
+    root: Path, remote: Remote, tmp_path: Path
+) -> None:
+    server, started = tmp_path / "silent", tmp_path / "started"
+    server.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n")
+    server.chmod(0o755)
+    Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(
+        f'[remote "{remote.url}"]\n\turl = {remote.url}\n\tuploadpack = {server}\n'
+    )
+    running = subprocess.Popen(
+        porter_command("fetch"), env=porter_environment(root), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while not started.exists() or not started.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=20)[1] == "porter: interrupted\n"
+    assert running.returncode == 130
+    assert list((repository("model").parent.parent / "staging").iterdir()) == []
+
+
 _LYING_SERVER = '''#!{python}
 """Speaks git protocol v2 and answers every want with another repository's newest commit."""
 import subprocess, sys
@@ -168,8 +190,8 @@ def request():
     while (size := int(inp.read(4) or b"0", 16)) != 0:
         lines.append(inp.read(size - 4) if size > 4 else b"")
     return lines
-for text in (b"version 2\\n", b"agent=liar\\n", b"fetch=shallow filter\\n", b"object-format=sha1\\n"):
-    line(text)
+for text in (b"version 2", b"agent=liar", b"fetch=shallow filter", b"object-format=sha1"):
+    line(text + b"\\n")
 out.write(b"0000"); out.flush()
 request()
 pack = subprocess.run(["git", "--git-dir={other}", "pack-objects", "--stdout", "--revs", "-q"],

@@ -104,7 +104,7 @@ def test_every_wanted_path_is_in_the_listing() -> None:
 
 
 def test_no_upstream_file_is_committed() -> None:
-    """The blobs of this project and those of its upstreams have nothing but empty files in common."""
+    """The blobs of this project and of its upstreams have nothing but empty files in common."""
     rows = subprocess.run(
         ["git", "-C", str(PROJECT), "ls-files", "-s"], capture_output=True, text=True
     )

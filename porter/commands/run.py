@@ -119,8 +119,9 @@ def _migration_log(path: str | None, device: Device) -> Iterator[None]:
         )
     from porter.migrate.migration import logging_to
 
-    with logging_to(Path(path), target=device.kind, root=Path.cwd()):
+    with logging_to(Path(path), target=device.kind, root=Path.cwd()) as log:
         yield
+    print(log.summary(), file=sys.stderr)
 
 
 def _write_json(path: str, counters: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ _KINDS = {
     "d2d": "copies between devices",
     "dynamic_shape": "dynamic shapes",
     "dtype": "dtypes the device lacks",
+    "not_simulated": "vendor names asked for that are not simulated",
 }
 _MOST_SITES = 8
 

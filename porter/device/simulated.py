@@ -32,10 +32,12 @@ class SimulatedDevice:
         """Start the simulation in this process."""
         from porter.device.sim.accounting import books_of, open_books
         from porter.device.sim.activate import activate
+        from porter.migrate.migration import activate_from_environment
 
         if self._books is None:
             machine = activate(self.kind)
             self._books = books_of(self.kind) or open_books(machine)
+            activate_from_environment(self.kind)
 
     def title(self) -> str:
         """The hardware that is simulated."""

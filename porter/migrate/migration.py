@@ -16,7 +16,7 @@ import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +27,7 @@ from porter.device.sim.patching import Patches
 from porter.migrate.calls import CudaCalls, ServedType
 from porter.migrate.devices import retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
-from porter.migrate.table import Table, table_of
+from porter.migrate.table import Kind, Table, table_of
 
 ENVIRONMENT = {"hpu": "PT_HPU_GPU_MIGRATION"}
 """Variables that switch a migration on without an import, by target."""
@@ -78,9 +78,33 @@ class Migration:
                     self._wrap(owner, name, f"{title}.{name}", method=owner is not torch)
         self._wrap(torch.Tensor, "type", "torch.Tensor.type", method=True)
         self._wrap(torch.utils.data.DataLoader, "__init__", "torch.utils.data.DataLoader")
-        self._wrap(torch.nn.parallel.DistributedDataParallel, "__init__", "torch.nn.parallel.DDP")
+        self._data_parallel()
         self._wrap(torch.utils._device.DeviceContext, "__init__", "torch.device")
         self._wrap(torch, "Generator", "torch.Generator")
+
+    def _data_parallel(self) -> None:
+        parallel = torch.nn.parallel.DistributedDataParallel
+        api = "torch.nn.parallel.DistributedDataParallel"
+        if self.device == "npu":
+            self._wrap(parallel, "__init__", api)
+            return
+        original, log = parallel.__init__, self.log
+
+        @functools.wraps(original)
+        def init(it: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+            if device_ids is not None:
+                log.record(
+                    api,
+                    "match",
+                    lambda: show_call(api, (module,), {"device_ids": device_ids}),
+                    f"{api} with the device ids left out",
+                )
+            if args:
+                args = (None, *args[1:])  # output_device
+            kwargs.pop("output_device", None)
+            original(it, module, None, *args, **kwargs)
+
+        self.patches.replace(parallel, "__init__", init)
 
     def _wrap(self, owner: Any, name: str, api: str, *, method: bool = True) -> None:
         function = getattr(owner, name)
@@ -258,6 +282,14 @@ def _hccl(backend: str | None, device: str) -> str | None:
     return backend.replace("nccl", "hccl").replace("cuda", device)
 
 
+class _CurrentLog(MigrationLog):
+    """Hands every call to the log of the moment: a migration outlives a log, and a log it."""
+
+    def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
+        if _log is not None:
+            _log.record(api, kind, asked, served)
+
+
 def target_module(target: str) -> ModuleType:
     """The module that serves ``torch.cuda``: ``torch.hpu``'s or ``torch_npu.npu``'s."""
     name = {"hpu": "habana_frameworks.torch.hpu", "npu": "torch_npu.npu"}[target]
@@ -270,7 +302,8 @@ def activate(target: str) -> Migration:
     if _active is None:
         if _log is None:
             _log = MigrationLog(target, Path.cwd())
-        _active = Migration(table_of(target), target_module(target), _log)
+        log = _CurrentLog(target)
+        _active = Migration(table_of(target), target_module(target), log)
         _active.activate()
     return _active
 
@@ -312,6 +345,7 @@ def logging_to(
     module itself.
     """
     global _log
+    was_active = _active is not None
     before, _log = _log, MigrationLog(target, root, timestamps=timestamps)
     log = _log
     try:
@@ -321,5 +355,6 @@ def logging_to(
     finally:
         if path is not None:
             log.write(path)
-        deactivate()
+        if not was_active:
+            deactivate()
         _log = before

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 def _train(model: nn.Module, device: str, optimizer: str, steps: int = 3) -> list[float]:
     x, target = torch.randn(4, 3, 8, 8).to(device), torch.arange(4).to(device)
-    step = getattr(torch.optim, optimizer)(model.parameters(), lr=1e-2)
+    step = getattr(torch.optim, optimizer)(model.parameters(), lr=1e-2, foreach=False)
     losses = []
     for _ in range(steps):
         step.zero_grad(set_to_none=True)
@@ -53,6 +53,31 @@ def test_training_is_bit_equal_to_the_cpu(kind: str, optimizer: str) -> None:
     assert _train(twin, kind, optimizer) == expected
     for ours, theirs in zip(twin.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours.cpu(), theirs)
+
+
+@pytest.mark.parametrize("form", [{}, {"foreach": True}, {"fused": True}, {"capturable": True}])
+def test_every_form_of_adamw_runs(kind: str, form: dict[str, bool]) -> None:
+    model = nn.Linear(3, 3).to(kind)
+    optimizer = torch.optim.AdamW(model.parameters(), **form)
+    before = model.weight.detach().clone()
+    model(torch.ones(1, 3, device=kind)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model.weight, before)
+    assert optimizer.state[model.weight]["exp_avg"].device.type == kind
+
+
+def test_functional_transforms_and_scripts_run(kind: str) -> None:
+    x = torch.randn(4, 3, device=kind)
+    model = nn.Linear(3, 3).to(kind)
+    found = [
+        torch.vmap(lambda a: a * 2)(x),
+        torch.func.grad(lambda a: (a**2).sum())(x),
+        torch.func.jvp(lambda a: a**2, (x,), (x,))[1],
+        torch.func.functional_call(model, dict(model.named_parameters()), (x,)),
+        torch.jit.trace(model, x)(x),
+        torch.jit.script(model)(x),
+    ]
+    assert {tensor.device.type for tensor in found} == {kind}
 
 
 def test_autocast_follows_the_devices_own_lists(kind: str) -> None:
@@ -120,12 +145,12 @@ def test_custom_autograd_functions_see_device_tensors(kind: str) -> None:
 
     class Double(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        def forward(_: object, x: torch.Tensor) -> torch.Tensor:
             seen.append(x.device.type)
             return x * 2
 
         @staticmethod
-        def backward(ctx: object, grad: torch.Tensor) -> torch.Tensor:
+        def backward(_: object, grad: torch.Tensor) -> torch.Tensor:
             seen.append(grad.device.type)
             return grad * 2
 

@@ -93,6 +93,16 @@ def test_modules_move_and_parameters_keep_their_identity(kind: str) -> None:
     assert model[0].weight.device.type == kind
 
 
+def test_moving_a_module_is_one_transfer_for_each_tensor(
+    kind: str, transfers: list[Transfer]
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2)))
+    model.to(kind)
+    assert len(transfers) == len(list(model.parameters())) + len(list(model.buffers()))
+    model.to(kind).half()
+    assert len(transfers) == 7
+
+
 def test_modules_move_with_their_gradients_and_dtypes(kind: str) -> None:
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from porter.device.sim import vendor  # noqa: E402
 from porter.device.sim.accounting import open_books  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 from porter.migrate import migration  # noqa: E402
@@ -93,6 +94,23 @@ def test_two_runs_give_the_same_log(device, program, tmp_path):
     assert str(tmp_path) not in logs[0]
 
 
+@pytest.mark.parametrize(
+    ("device", "statement"),
+    [
+        ("hpu", "from habana_frameworks.torch import gpu_migration"),
+        ("hpu", "import habana_frameworks.torch.gpu_migration"),
+        ("npu", "from torch_npu.contrib import transfer_to_npu"),
+        ("npu", "import torch_npu.contrib.transfer_to_npu"),
+    ],
+    indirect=["device"],
+)
+def test_every_form_of_the_import_switches_the_migration_on(device, statement):
+    vendor.missing.clear()
+    exec(statement, {})
+    assert torch.zeros(1, device="cuda").device.type == device
+    assert not vendor.missing
+
+
 def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):
     with simulated("hpu"), migration.logging_to(None, target="hpu", root=tmp_path, switch_on=True):
         assert not torch.cuda.amp.GradScaler().is_enabled()
@@ -113,11 +131,16 @@ def test_ascend_keeps_the_scaler_float16_and_is_cuda(tmp_path):
             assert (x @ x).dtype == torch.float16
 
 
-def test_the_environment_switches_gaudis_migration_on(monkeypatch, tmp_path):
+def test_the_environment_switches_gaudis_migration_on_before_there_is_a_log(monkeypatch, tmp_path):
     monkeypatch.setenv("PT_HPU_GPU_MIGRATION", "1")
-    with simulated("hpu"), migration.logging_to(None, target="hpu", root=tmp_path):
+    with simulated("hpu"):
         assert migration.activate_from_environment("hpu")
         assert torch.zeros(1, device="cuda").device.type == "hpu"
+        with migration.logging_to(None, target="hpu", root=tmp_path) as log:
+            assert torch.ones(1, device="cuda").device.type == "hpu"
+        assert [entry.asked for entry in log] == ["torch.ones(1, device='cuda')"]
+        assert torch.zeros(1, device="cuda").device.type == "hpu"
+        migration.deactivate()
 
 
 def test_the_log_is_written_when_the_program_fails(device, tmp_path):
@@ -131,6 +154,24 @@ def test_the_log_is_written_when_the_program_fails(device, tmp_path):
     with pytest.raises(ZeroDivisionError):
         failing()
     assert "torch.zeros(1, device='cuda')" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_distributed_program_finds_its_one_rank(device, tmp_path):
+    distributed = torch.distributed
+    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True) as log:
+        distributed.init_process_group(
+            "nccl", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+        )
+        torch.cuda.set_device(0)
+        module = torch.nn.parallel.DistributedDataParallel(
+            torch.nn.Linear(2, 1).cuda(), device_ids=[0], output_device=0
+        )
+        out = module(torch.ones(1, 2, device="cuda"))
+        out.sum().backward()
+        assert distributed.get_backend() == {"hpu": "nccl", "npu": "hccl"}[device]
+        distributed.destroy_process_group()
+    assert out.device.type == device
+    assert "torch.distributed.init_process_group('nccl')" in [entry.asked for entry in log]
 
 
 def test_saved_tensors_load_to_the_device(device, tmp_path):

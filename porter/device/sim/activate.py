@@ -6,6 +6,7 @@ Several device types can be simulated in one process (tests do); a run of a tree
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +89,9 @@ def activate(device: str | Profile) -> Machine:
     install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(machine, patches)
+    optimizers = importlib.import_module("torch.optim.optimizer")
+    types = [*optimizers._foreach_supported_types, *machine.classes]
+    patches.replace(optimizers, "_foreach_supported_types", types)
     patches.replace(torch.Tensor, profile.name, mover(profile.name))
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):

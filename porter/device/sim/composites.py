@@ -91,6 +91,21 @@ def _scoped_attention(native: Callable[..., Any]) -> Callable[..., Any]:
     return scaled_dot_product_attention
 
 
+def _moved_lengths(native: Callable[..., Any]) -> Callable[..., Any]:
+    """CTC loss takes its lengths from the host too; C++ would move them "to where the loss is"."""
+
+    @functools.wraps(native)
+    def ctc_loss(log_probs: Any, targets: Any, *lengths_and_rest: Any, **options: Any) -> Any:
+        if isinstance(log_probs, DeviceTensor):
+            lengths_and_rest = tuple(
+                value.to(log_probs.device) if isinstance(value, torch.Tensor) else value
+                for value in lengths_and_rest
+            )
+        return native(log_probs, targets, *lengths_and_rest, **options)
+
+    return ctc_loss
+
+
 def install_composites(patches: Patches) -> None:
     """Patch the functions of the list, as functions and as methods."""
     for owner, name in _FUNCTIONS:
@@ -98,6 +113,7 @@ def install_composites(patches: Patches) -> None:
             patches.replace(owner, name, _scoped(getattr(owner, name)))
     for name in _METHODS:
         patches.replace(torch.Tensor, name, _scoped(getattr(torch.Tensor, name)))
+    patches.replace(torch, "ctc_loss", _moved_lengths(torch.ctc_loss))
     name = "scaled_dot_product_attention"
     wrapper = _scoped_attention(getattr(torch._C._nn, name))
     patches.replace(torch._C._nn, name, wrapper)

@@ -9,14 +9,16 @@ object.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from porter.device.sim.dispatch import unseen
 from porter.device.sim.patching import Patches
-from porter.device.sim.transfer import home_of, host_alias, place
+from porter.device.sim.transfer import home_of, host_alias, place, untold
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 native_data: Any = torch._C.TensorBase.data
@@ -109,12 +111,16 @@ def _replace_parameters(module: nn.Module, fn: TensorFunction, done: dict[int, A
 
 
 def _applier(native: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    nested = threading.local()
+
     def _apply(self: nn.Module, fn: TensorFunction, recurse: bool = True) -> nn.Module:
-        if not _changes_device(self, fn):
+        # Children are applied to through this very method: only the outermost call decides.
+        if getattr(nested, "now", False) or not _changes_device(self, fn):
             return native(self, fn, recurse)
         future = torch.__future__
         was = future.get_swap_module_params_on_conversion()
         future.set_swap_module_params_on_conversion(True)
+        nested.now = True
         try:
             return native(self, fn, recurse)
         except RuntimeError as error:
@@ -123,19 +129,20 @@ def _applier(native: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
             _replace_parameters(self, fn, {})
             return self
         finally:
+            nested.now = False
             future.set_swap_module_params_on_conversion(was)
 
     return _apply
 
 
 def _changes_device(module: nn.Module, fn: TensorFunction) -> bool:
-    """Whether ``fn`` would move one of the module's parameters, tried on an empty tensor."""
-    for tensor in module.parameters():
-        with torch.no_grad():
-            probe = fn(tensor.detach()[:0] if tensor.dim() else tensor.detach().new_empty((0,)))
-        if home_of(probe) is not home_of(tensor):
-            return True
-    return False
+    """Whether ``fn`` would move a parameter or gradient, tried on empty tensors, unseen."""
+    homes = {home_of(tensor): tensor.dtype for tensor in module.parameters()}
+    with torch.no_grad(), unseen(), untold():
+        return any(
+            home_of(fn(place(torch.empty(0, dtype=dtype, device="cpu"), home))) is not home
+            for home, dtype in homes.items()
+        )
 
 
 def install_parameters(patches: Patches) -> None:

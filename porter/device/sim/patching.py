@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch.jit import _builtins
+
 _ABSENT = object()
 
 
@@ -25,6 +27,11 @@ class Patches:
             else:
                 setattr(owner, name, own)
 
+        if callable(before):
+            # TorchScript knows torch's functions by identity.
+            builtin = _builtins._find_builtin(before)
+            if builtin is not None:
+                _builtins._register_builtin(value, builtin)
         setattr(owner, name, value)
         self._undo.append(restore)
         return before

@@ -10,6 +10,8 @@ the data moves.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -78,13 +80,27 @@ def place(tensor: torch.Tensor, destination: Destination) -> torch.Tensor:
     return make_subclass(destination, tensor)
 
 
+_telling = True
+
+
+@contextlib.contextmanager
+def untold() -> Iterator[None]:
+    """Move tensors without reporting it: for trying what a function would do."""
+    global _telling
+    before, _telling = _telling, False
+    try:
+        yield
+    finally:
+        _telling = before
+
+
 def tell(
     source: torch.Tensor, destination: Destination, what: str, nbytes: int, non_blocking: bool
 ) -> None:
     """Report a transfer to whoever accounts for them."""
     home = home_of(source)
     device_class = destination or home
-    if device_class is None or device_class.machine.on_transfer is None:
+    if device_class is None or device_class.machine.on_transfer is None or not _telling:
         return
     direction = "h2d" if home is None else "d2h" if destination is None else "d2d"
     device_class.machine.on_transfer(

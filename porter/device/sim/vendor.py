@@ -22,6 +22,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from porter.device.sim.contract import known_to_vendor
+from porter.device.sim.machine import machines
 from porter.errors import PorterError
 
 missing: Counter[str] = Counter()
@@ -74,6 +75,8 @@ def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportE
     is known to have are Python's and PyTorch's own probing, and are not remembered.
     """
     dotted = f"{module}.{name}"
+    if _is_module(dotted):  # "from package import module" asks before it imports
+        return AttributeError(f"module {dotted!r} (simulated by porter) is not imported yet")
     if name.startswith("_") and known_to_vendor(dotted) is None:
         return AttributeError(f"module {module!r} (simulated by porter) has no attribute {name!r}")
     text = not_simulated(dotted)
@@ -82,9 +85,17 @@ def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportE
     return NotSimulated(text)
 
 
+def _is_module(dotted: str) -> bool:
+    finders = (finder for finder in sys.meta_path if isinstance(finder, _Finder))
+    return any(dotted in finder.package.contents for finder in finders)
+
+
 def not_simulated(dotted: str) -> str:
     """Remember that ``dotted`` was asked for; returns the error's text."""
     missing[dotted] += 1
+    machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
+    if machine is not None:
+        machine.counters.event("not_simulated", dotted)
     known = known_to_vendor(dotted)
     whose = f"{known} knows it" if known else "no published wheel porter has read knows it either"
     return (
