@@ -216,12 +216,17 @@ def _line_offset(old: bytes, done: int, ahead: int) -> int | None:
     return at
 
 
+def writable_name(path: bytes) -> bool:
+    """False for a path that is too long, in all or in a part, for the file systems there are."""
+    return len(path) < 4096 and all(len(part) < 256 for part in path.split(b"/"))
+
+
 def unsafe_path(path: bytes) -> bool:
     """True for a path that git's own ``verify_path`` might refuse on some file system.
 
     Over-careful on purpose: git decides about these, and ``porter lint`` refuses them.
     """
-    if b"\0" in path:
+    if b"\0" in path or not writable_name(path):
         return True
     if not path.isascii() or b"\\" in path or b":" in path:
         # HFS+ ignores some code points, NTFS knows alternate streams: only `.git` look-alikes

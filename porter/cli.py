@@ -36,6 +36,15 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
+def _page(prog: str) -> argparse.HelpFormatter:
+    """A help page as wide as the terminal; argparse alone would import shutil for every command."""
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (OSError, ValueError):
+        width = 80
+    return argparse.HelpFormatter(prog, width=max(width - 2, 40))
+
+
 def _closest(name: str) -> str:
     import difflib
 
@@ -79,7 +88,9 @@ def run(argv: Sequence[str]) -> int:
         return Exit.OK
     command = _find_command(rest[0])
     module: ModuleType = importlib.import_module(f"porter.commands.{command.module}")
-    parser = argparse.ArgumentParser(prog=f"porter {command.name}", description=module.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"porter {command.name}", description=module.__doc__, formatter_class=_page
+    )
     parser.set_defaults(command=command.name)
     module.add_arguments(parser)
     args = parser.parse_args(rest[1:])

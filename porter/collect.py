@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from porter.errors import PorterError
 from porter.gitfetch import publish_packs, staging, sync_folder
 from porter.objects import Oid, hash_object
@@ -56,6 +58,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
     for folder in _children(cache_dir() / "trees"):
         if folder.stat().st_mtime <= unused:
             yield _remove(folder, "snapshot nobody used lately", dry_run)
+    yield from _collect_probes(unused, dry_run)
     for folder in _children(cache_dir() / "staging"):
         if folder.stat().st_mtime <= oldest:
             yield _remove(folder, "left by a killed fetch", dry_run)
@@ -64,6 +67,22 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
             yield _remove(folder, "left by a killed command", dry_run)
     if not dry_run:
         forget_gone()
+
+
+def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
+    """Free probe environments and traces nobody used lately; any run makes them again."""
+    for folder in _children(cache_dir() / "environments"):
+        used = folder / "current.json"  # touched whenever a probe runs there
+        if not folder.is_dir() or (used if used.exists() else folder).stat().st_mtime > unused:
+            continue
+        try:
+            with FileLock(f"{folder}.lock", timeout=0):  # held: a porter builds it right now
+                yield _remove(folder, "probe environment nobody used lately", dry_run)
+        except Timeout:
+            continue
+    for folder in sorted((cache_dir() / "traces").glob("*/*/*")):
+        if folder.stat().st_mtime <= unused:
+            yield _remove(folder, "trace of an old run", dry_run)
 
 
 def _collect_upstream(

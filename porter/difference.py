@@ -9,32 +9,15 @@ from pathlib import Path
 
 from porter.git import run_git
 from porter.level_name import find_level
+from porter.rediff import EXPORT_OPTIONS
 from porter.tree import find_tree, pick_level
 
-FORM = (
-    "--patch",
-    "--binary",
-    "--full-index",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-relative",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-    "--line-prefix=",
-    "--unified=3",
-    "--inter-hunk-context=0",
-    "--diff-algorithm=myers",
-    "--indent-heuristic",
-    "--find-renames=50%",
-    "-l0",
-    "-O/dev/null",
-    "--submodule=short",
-    "--ignore-submodules=none",
-)
+FORM = EXPORT_OPTIONS
 
 
-def tree_difference(start: Path | None, a: str | None, b: str | None, stat: int | None) -> bytes:
+def tree_difference(
+    start: Path | str | None, a: str | None, b: str | None, stat: int | None
+) -> bytes:
     """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
     tree = find_tree(start)
     levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]

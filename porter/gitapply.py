@@ -16,10 +16,11 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from porter.applier import Change
+from porter.applier import Change, writable_name
 from porter.diff import Diff
 from porter.errors import PorterError
-from porter.objects import Entry, Oid, oid
+from porter.objects import MODE_LINK, Entry, Oid, oid
+from porter.quoting import show_path
 
 _CONFIG = """[core]
 \trepositoryFormatVersion = 0
@@ -30,6 +31,10 @@ _CONFIG = """[core]
 [diff]
 \trenames = false
 """
+
+
+LONGEST_LINK = 4096
+"""PATH_MAX of Linux and most others, its NUL included."""
 
 
 class GitRefused(Exception):
@@ -102,6 +107,8 @@ def sealed_environment(git_dir: Path) -> dict[str, str]:
     return env | {
         "GIT_DIR": str(git_dir),
         "GIT_INDEX_FILE": str(git_dir / "index"),
+        "HOME": str(git_dir),  # git before 2.32 does not know GIT_CONFIG_GLOBAL
+        "XDG_CONFIG_HOME": str(git_dir),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ATTR_NOSYSTEM": "1",
@@ -115,9 +122,9 @@ def sealed_environment(git_dir: Path) -> dict[str, str]:
 def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> list[Change]:
     """Apply a patch file's bytes to the tree ``parent`` with ``git apply --cached``.
 
-    Raises GitRefused, also for the one thing that ``--cached`` lets through and ``--index``
-    refuses: a file that replaces a folder, or the other way round, without the patch deleting what
-    was there.
+    Raises GitRefused, also for what ``--cached`` lets through and ``--index`` refuses: a file that
+    replaces a folder, or the other way round, without the patch deleting what was there, and names
+    and links that no file system takes.
     """
     scratch.forget_index()
     scratch.git("read-tree", parent)
@@ -131,7 +138,10 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
     changes = list(_read_changes(listing))
     if clash := _unannounced(changes, diff):
         raise GitRefused(f"{clash!r}: a file and a folder of the same name")
-    return _with_contents(scratch, changes)
+    changes = _with_contents(scratch, changes)
+    if bad := _unwritable(changes):
+        raise GitRefused(f"{bad}: no file system takes such a name or link")
+    return changes
 
 
 def _read_changes(listing: bytes) -> Iterable[Change]:
@@ -150,7 +160,19 @@ def _unannounced(changes: list[Change], diff: Diff) -> str | None:
         if change.entry is None and change.path not in told:
             path = change.path
             if any(a.startswith(path + b"/") or path.startswith(a + b"/") for a in added):
-                return path.decode("utf-8", "replace")
+                return show_path(path)
+    return None
+
+
+def _unwritable(changes: list[Change]) -> str | None:
+    """A path that ``--index`` could not write to a work tree: an empty link, an endless name."""
+    for change in changes:
+        if change.entry is None:
+            continue
+        link = change.entry.mode == MODE_LINK and change.content is not None
+        size = len(change.content or b"") if link else 1
+        if not 0 < size < LONGEST_LINK or not writable_name(change.path):
+            return show_path(change.path)
     return None
 
 

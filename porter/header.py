@@ -116,7 +116,7 @@ class _Reader:
             date=self.values.get("Date", ""),
             subject=subject,
             body=text,
-            message=strip_space(f"{subject}\n\n{text}"),
+            message=f"{subject}\n\n{text}" if subject and text else subject or text,
             level=self._level(),
             devices=self._devices(),
             keeps=self.values.get("Keeps", ""),

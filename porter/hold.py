@@ -23,7 +23,7 @@ class Held:
 
 
 @contextmanager
-def hold_tree(start: Path | None, what: str, *, rebuild: bool = True) -> Iterator[Held]:
+def hold_tree(start: Path | str | None, what: str, *, rebuild: bool = True) -> Iterator[Held]:
     """Hold the tree around ``start`` for the command ``what``.
 
     Levels are rebuilt when the series changed (unless ``rebuild`` is False), or when the store they

@@ -126,11 +126,16 @@ def _link(file: FilePatch) -> Iterator[_Row]:
         if file.kind == "add" or file.binary is not None:
             yield file.line, "link", f"{show_path(file.path)}: a symbolic link to nowhere readable"
         return
-    target = b"".join(file.hunks[-1].new)
-    folder = file.new_path.rpartition(b"/")[0]
-    if target.startswith(b"/") or escapes((folder + b"/" if folder else b"") + target):
-        text = f"{show_path(file.path)}: a symbolic link out of the tree, to {show_path(target)}"
+    if text := link_problem(file.new_path, file.hunks[-1].new_text):
         yield file.line, "link", text
+
+
+def link_problem(path: bytes, target: bytes) -> str | None:
+    """What to say of a symbolic link at ``path`` to ``target``; None when it stays in the tree."""
+    folder = path.rpartition(b"/")[0]
+    if target.startswith(b"/") or escapes((folder + b"/" if folder else b"") + target):
+        return f"{show_path(path)}: a symbolic link out of the tree, to {show_path(target)}"
+    return None
 
 
 def _index_line(file: FilePatch) -> Iterator[_Row]:

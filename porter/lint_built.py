@@ -7,7 +7,8 @@ from pathlib import Path
 
 from porter.build import Builder, Step, Upstream
 from porter.errors import SourceUnavailable
-from porter.lint import lint_files, needs_less_context
+from porter.lint import link_problem, lint_files, needs_less_context
+from porter.objects import MODE_LINK
 from porter.pins import Pin
 from porter.quoting import show_path
 from porter.rediff import export_diffs
@@ -53,8 +54,19 @@ def _applied(step: Step, port: str) -> Iterator[Finding]:
         text = f"{offset.path} {offset.hunk} applies only {abs(offset.lines)} lines "
         text += "further down" if offset.lines > 0 else "further up"
         yield Finding(file, offset.line, "offset", text + "; `porter export` writes it anew")
+    yield from _moved_links(step, file)
     if step.sound and not step.failures and not step.offsets:
         yield from _ids(step, file)
+
+
+def _moved_links(step: Step, file: str) -> Iterator[Finding]:
+    """Links that only move: their target, relative to where they stand, is nowhere in the diff."""
+    moved = {section.path: section for section in step.patch.files if not section.hunks}
+    for change in step.changes:
+        if change.path in moved and change.entry and change.entry.mode == MODE_LINK:
+            told = link_problem(change.path, change.content or b"")
+            if told:
+                yield Finding(file, moved[change.path].line, "link", told)
 
 
 def _ids(step: Step, file: str) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git import Answer, first_error
+from porter.gitargs import CHECKOUT
 from porter.interrupts import interrupts_deferred
 from porter.journal import EMPTY_TREE, Journal, changes, end_move, settle, write_journal
 from porter.tree import Position, Tree, TreeLevel, edits, files_between, position, shown
@@ -157,7 +158,7 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
             f" ({listed_paths(standing)}); move them away first"
         )
     answer = _checkout(tree, lock, None, target, what)
-    if answer.status != 0:
+    if answer.status != 0:  # an unfinished tree is taken away, or settled by the next attempt
         raise PorterError(f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}")
 
 
@@ -165,13 +166,12 @@ def _checkout(
     tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
 ) -> Answer:
     before, after = start or EMPTY_TREE, target.commit
-    form = ("--detach", "--quiet", "--no-overwrite-ignore")
     with interrupts_deferred():
         write_journal(tree, Journal(what, start, after, before, after, before, after))
-        answer = tree.git("checkout", *form, after, check=False, lock=lock.fd)
+        answer = tree.git(*CHECKOUT, after, check=False, lock=lock.fd)
         if answer.status == 0:
             end_move(tree)
-        else:
+        elif start is not None:
             _settle_after(tree, lock, answer)
     return answer
 

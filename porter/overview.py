@@ -67,7 +67,7 @@ def view_port(root: Path, port: str) -> PortView:
     return PortView(root, pin, pins, _views(series, _built(root, pin, series)))
 
 
-def view_tree(start: Path | None) -> PortView:
+def view_tree(start: Path | str | None) -> PortView:
     """Return the levels of the tree around ``start``."""
     tree = find_tree(start)
     root = tree_root(tree)
@@ -78,7 +78,7 @@ def view_tree(start: Path | None) -> PortView:
     return PortView(root, pin, pins, views, tree, position(tree))
 
 
-def view(start: Path | None, port: str | None) -> PortView:
+def view(start: Path | str | None, port: str | None) -> PortView:
     """Return the levels of ``port`` if named, else of the tree around ``start``."""
     if port is None:
         return view_tree(start)

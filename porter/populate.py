@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, SourceUnavailable
+from porter.gitargs import REMOTE
 from porter.journal import settle
 from porter.levels import Level, build_levels
 from porter.move import checkout_first, move
@@ -21,17 +22,16 @@ from porter.pins import Pin, Pins, load_pins
 from porter.places import patches_dir
 from porter.series import load_series
 from porter.sparse import sparse_patterns
+from porter.stamp import series_stamp
 from porter.store import Coverage, Upstream, fetch, open_upstream
 from porter.tree import (
     LEVEL_REFS,
-    REMOTE,
     Record,
     Tree,
     TreeLevel,
     open_tree,
     position,
     remember,
-    series_fingerprint,
     shown,
     tree_git,
     tree_root,
@@ -105,7 +105,7 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
     """Fetch what ``port`` wants and build its levels into the store."""
     pins = load_pins(root)
     pin = pins.port(port)
-    fingerprint = series_fingerprint(root, port)
+    fingerprint = series_stamp(str(root), port)
     if pin not in pins.ports():
         where = patches_dir(root, port) / "series"
         raise BadInput(f"{port}: a pin, but no port: no {where}; `porter list` names the ports")
@@ -193,21 +193,39 @@ def _present(built: Built) -> tuple[list[bytes], set[bytes]]:
     claimed = {path for level in built.levels for path in level.claimed}
     missing = claimed.union(built.coverage.missing)
     touched = {path for level in built.levels for path in level.files}
-    wanted = {path for path in listing if built.pin.wants(path)}
+    wanted = {path for path in listing if built.pin.wants(path)} - missing
     submodules = {path.encode() for path in built.pin.submodules}
-    return [*listing, *touched], (wanted | touched | submodules) - missing
+    present = wanted | (touched - missing) | submodules | _bring_for_git(built.upstream)
+    return [*listing, *touched], present
+
+
+def _for_git(path: bytes) -> bool:
+    """Return whether git itself reads this file, wanted or not, in the index if nowhere else."""
+    return path.rpartition(b"/")[2] in (b".gitignore", b".gitattributes", b".gitmodules")
+
+
+def _bring_for_git(upstream: Upstream) -> set[bytes]:
+    """Bring the files that git itself reads; return those that came."""
+    wanted = {path: entry.oid for path, entry in upstream.listing().items() if _for_git(path)}
+    upstream.bring(wanted.values())
+    there = upstream.odb.has(wanted.values())
+    return {path for path, oid in wanted.items() if oid in there}
 
 
 def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
     """Make ``git_dir`` a repository that borrows from the store; choose the paths that appear."""
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "porter"):
         (git_dir / name).mkdir(parents=True, exist_ok=True)
+    everything, present = paths
     config = _OWN_CONFIG
     if upstream.pin.url is not None:
-        # A partial clone of the real upstream: what porter did not bring, git fetches if asked.
-        config += f'[remote "{REMOTE}"]\n\turl = {upstream.pin.url}\n\tpromisor = true\n'
-        config += "\tpartialclonefilter = blob:none\n"
-    patterns = sparse_patterns(*paths)
+        # A partial clone of the real upstream: what porter did not bring, git fetches if asked. But
+        # not where git's own files are absent: it would ask for them at every `git status`.
+        # (No partialclonefilter: it would make the remote a promisor whatever -c says.)
+        promisor = all(path in present for path in everything if _for_git(path))
+        config += f'[remote "{REMOTE}"]\n\turl = {upstream.pin.url}\n'
+        config += f"\tpromisor = {str(promisor).lower()}\n"
+    patterns = sparse_patterns(everything, present)
     if patterns is None:
         config += "[core]\n\tsparseCheckout = false\n"
     else:
@@ -275,6 +293,7 @@ def _submodule(
         missing = set(coverage.missing)
         listing = upstream.listing()
         present = {p for p in listing if pin.wants(p) and p not in missing}
+        present |= _bring_for_git(upstream)
         _connect(own, upstream, (list(listing), present))
         with open(own / "porter" / "config", "a") as config:
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
@@ -288,7 +307,7 @@ def _submodule(
         tree.git("config", f"submodule.{path}.url", pin.url or str(upstream.git_dir))
         tree.git("config", f"submodule.{path}.active", "true")
         if missing:
-            return f"{len(missing)} of {coverage.wanted} files not covered by {coverage.source}"
+            return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
         return ""
     finally:
         upstream.close()

@@ -14,20 +14,25 @@ from porter.gitapply import Scratch
 from porter.objects import Oid
 
 EXPORT_OPTIONS = (
-    "-p",
-    "--full-index",
+    "--patch",
     "--binary",
-    "--find-renames=50%",
+    "--full-index",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-relative",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--line-prefix=",
     "--unified=3",
     "--inter-hunk-context=0",
     "--diff-algorithm=myers",
     "--indent-heuristic",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
+    "--find-renames=50%",
+    "-l0",
+    "-O/dev/null",
     "--submodule=short",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
+    "--ignore-submodules=none",
 )
 """Options of ``git diff-tree``; run it with no configuration and no attributes of the user's."""
 

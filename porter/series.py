@@ -6,11 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from porter.diff import Diff, FilePatch, parse_diff
 from porter.errors import BadInput
 from porter.header import Header, Problem, parse_header
 from porter.places import patches_dir
+
+if TYPE_CHECKING:
+    from porter.diff import Diff, FilePatch
 
 SERIES_FILE = "series"
 
@@ -28,6 +31,8 @@ class Patch:
 
     @cached_property
     def diff(self) -> Diff:
+        from porter.diff import parse_diff
+
         return parse_diff(self.raw)
 
     @property

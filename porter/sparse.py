@@ -1,8 +1,8 @@
 """Which files of an upstream appear in a tree, as the shortest list of sparse-checkout patterns.
 
-Everything, except what is absent: so a file that the user adds anywhere else belongs to the tree. git
-matches every path against every pattern, so a pattern for each of 800 files would make each checkout
-slow; a folder of which no file appears is one pattern.
+Everything, except what is absent: so a file that the user adds anywhere else belongs to the tree.
+git matches every path against every pattern, so a pattern for each of 800 files would make each
+checkout slow; a folder of which no file appears is one pattern.
 """
 
 from __future__ import annotations

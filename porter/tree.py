@@ -6,7 +6,7 @@ under ``refs/porter/levels/``. What porter itself must know is in ``.git/porter/
 
 - ``tree.json``: the port, the project's root, the levels as they were when last built, and what the
   source could not serve. Levels are taken from here as long as the series' files are unchanged
-  (``series_fingerprint``), so that moving imports neither YAML nor the object database;
+  (:mod:`porter.stamp`), so that moving imports neither YAML nor the object database;
 - ``move.json``: only while a move is under way (:mod:`porter.move`);
 - ``lock``: see :mod:`porter.treelock`.
 
@@ -15,7 +15,6 @@ Which level a tree is at is never written down: it is what ``HEAD`` says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,12 +25,13 @@ from typing import Any
 
 from porter.errors import BadInput
 from porter.git import Answer, run_git
+from porter.gitargs import tree_arguments
 from porter.objects import Oid
-from porter.places import PINS_FILE, patches_dir, project_root
+from porter.places import PINS_FILE, project_root
+from porter.stamp import series_stamp
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
-REMOTE = "upstream"
 _HEX = re.compile(r"[0-9a-f]{40}\Z")
 
 
@@ -126,12 +126,7 @@ def tree_git(
     git_dir: Path | None = None,
 ) -> Answer:
     """Run git on the work tree ``folder``; it never fetches or looks for another repository."""
-    where = (
-        f"--git-dir={git_dir or folder / '.git'}",
-        f"--work-tree={folder}",
-        "-c",
-        f"remote.{REMOTE}.promisor=false",
-    )
+    where = tree_arguments(str(folder), None if git_dir is None else str(git_dir))
     return run_git(
         [*where, *args],
         cwd=folder,
@@ -152,29 +147,16 @@ def shown(path: Path) -> str:
     return text if relative.startswith("..") or relative == "." else relative
 
 
-def series_fingerprint(root: Path, port: str) -> str:
-    """Return the hash of everything a port's levels follow from: pins, series file and patches."""
-    folder = patches_dir(root, port)
-    files = [root / PINS_FILE, folder / "series", *sorted(folder.glob("*.patch"))]
-    total = hashlib.sha256()
-    for path in files:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            content = b"absent"
-        total.update(f"{path.name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
-        total.update(content)
-    return total.hexdigest()
-
-
 def write_beside(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 
@@ -217,7 +199,7 @@ def open_tree(folder: Path) -> Tree | None:
     return None if record is None else Tree(folder, record)
 
 
-def find_tree(start: Path | None = None) -> Tree:
+def find_tree(start: Path | str | None = None) -> Tree:
     """Return the tree that holds ``start`` (the working directory).
 
     Raises BadInput, saying what the folder is instead.
@@ -255,7 +237,7 @@ def tree_root(tree: Tree) -> Path:
 
 def series_changed(tree: Tree) -> bool:
     """Return whether the series is no longer the one that the recorded levels were built from."""
-    return series_fingerprint(tree_root(tree), tree.record.port) != tree.record.fingerprint
+    return series_stamp(str(tree_root(tree)), tree.record.port) != tree.record.fingerprint
 
 
 def read_head(tree: Tree) -> tuple[Oid, str | None]:

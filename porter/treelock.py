@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from porter.errors import CheckFailed
+from porter.lockline import holder_line
 
 _PAUSE = 0.02
 _PATIENCE = 20.0
@@ -52,8 +53,7 @@ class TreeLock:
                 self._close()
                 raise
         try:
-            os.ftruncate(self.fd, 0)
-            os.pwrite(self.fd, f"process {os.getpid()}: porter {self._what}".encode(), 0)
+            os.pwrite(self.fd, holder_line(self._what), 0)
         except OSError:
             pass  # a full disk: the name of the holder is a courtesy, the lock is held
         return self

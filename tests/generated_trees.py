@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("PORTER_EXAMPLES", "80"))
+"""How many cases a property is tried on; hundreds take minutes, each runs git a dozen times."""
 
 FILE, EXEC, LINK = 0o100644, 0o100755, 0o120000
 Tree = dict[bytes, tuple[int, bytes]]

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from porter.build import Builder
 from porter.objects import Oid
 from porter.series import Patch, read_patch
-from tests.generated_trees import Tree, edits, exports, spoiled, trees
+from tests.generated_trees import EXAMPLES, Tree, edits, exports, spoiled, trees
 from tests.plain_upstream import PlainPin, PlainUpstream, git, write_tree
 
 _SLOW = settings(
-    max_examples=150,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -106,7 +106,7 @@ def test_a_spoiled_patch_is_applied_or_refused_as_git_does(
     check_one(bench, before, raw)
 
 
-@settings(_SLOW, max_examples=40)
+@settings(_SLOW, max_examples=EXAMPLES // 3 + 1)
 @given(data=st.data())
 def test_a_series_gives_the_trees_that_git_gives_one_after_another(
     bench: Bench, data: st.DataObject
@@ -120,3 +120,13 @@ def test_a_series_gives_the_trees_that_git_gives_one_after_another(
     pairs = [(raw, new) for raw, new in zip(raws, ids[1:], strict=True) if raw]
     patches = [bench.patch(raw) for raw, _ in pairs]
     assert bench.porter(ids[0], patches) == [new for _, new in pairs]
+
+
+@pytest.mark.parametrize(
+    "lost", [b"@@ -0,0 +1 @@\n", b"@@ -0,0 +1 @@\n+../c\n\\ No newline at end of file\n"]
+)
+def test_an_empty_link_is_refused_since_no_work_tree_can_hold_it(bench: Bench, lost: bytes) -> None:
+    old = write_tree(bench.folder, {b"a": (0o100644, b"")})
+    new = write_tree(bench.folder, {b"a": (0o100644, b""), b"l": (0o120000, b"../c")})
+    raw = bench.diff(old, new, ("--full-index",)).replace(lost, b"")
+    check_one(bench, {b"a": (0o100644, b"")}, raw)

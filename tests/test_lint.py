@@ -81,6 +81,14 @@ def test_a_link_inside_the_tree_is_fit(port: SmallPort) -> None:
     assert found(port) == []
 
 
+def test_moving_a_link_so_that_it_points_out_of_the_tree_is_refused(port: SmallPort) -> None:
+    (port.upstream / "d" / "l").symlink_to("../a.py")
+    port.write_pins(port.commit())
+    (port.upstream / "d" / "l").rename(port.upstream / "l")
+    port.add_patch("one", {})
+    assert found(port) == ["0001-one.patch:14 link"]
+
+
 def test_crlf_files_may_gain_crlf_lines(port: SmallPort) -> None:
     port.add_patch("one", {"new.txt": "a\r\nb\r\n"})
     port.add_patch("two", {"new.txt": "a\r\nb\r\nc\r\n"})

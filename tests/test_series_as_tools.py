@@ -20,7 +20,7 @@ from porter.objects import Oid, encode_commit
 from porter.pins import load_pins
 from porter.series import Patch, Series, load_series, read_patch
 from tests.conftest import PROJECT
-from tests.generated_trees import FILE, Tree, edits, texts, trees
+from tests.generated_trees import EXAMPLES, FILE, Tree, edits, texts, trees
 from tests.plain_upstream import WHO, PlainPin, PlainUpstream, git, write_tree
 
 HEADER = """From: =?UTF-8?q?Ada_P=C3=B6rter?= <ada@example.org>
@@ -39,7 +39,7 @@ Forwarded: not-needed
 ---
 """
 _SLOW = settings(
-    max_examples=20,
+    max_examples=EXAMPLES // 4 + 1,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -47,3 +47,8 @@ def test_patch_half_never_imports_torch() -> None:
 def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
     loaded = imported_by([module])
     assert not loaded & {"yaml", "msgspec", "rich", "git", "unidiff", "filelock", "porter.levels"}
+
+
+def test_an_ordinary_move_imports_next_to_nothing() -> None:
+    loaded = imported_by(["porter.swift", "porter.report.terminal"])
+    assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "hashlib", "yaml"}

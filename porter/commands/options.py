@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -11,7 +10,6 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dir",
         nargs="?",
-        type=Path,
         metavar="DIR",
         help="a tree or a folder in it (default: here)",
     )
@@ -22,7 +20,6 @@ def add_folder_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-C",
         dest="dir",
-        type=Path,
         metavar="DIR",
         help="a tree or a folder in it (default: here)",
     )

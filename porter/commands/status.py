@@ -55,8 +55,9 @@ def _value(tree: Any, here: Any, edited: Any, changed: bool) -> dict[str, Any]:
 
 
 def _lines(tree: Any, here: Any, edited: Any, changed: bool) -> list[str]:
+    from porter.report.applied import not_covered
     from porter.report.moved import level_line
-    from porter.report.terminal import colour_wanted, counted, listed, paint, readable, table
+    from porter.report.terminal import colour_wanted, counted, flow, listed, paint, readable, table
     from porter.tree import shown
 
     colour, record = colour_wanted(), tree.record
@@ -92,8 +93,8 @@ def _lines(tree: Any, here: Any, edited: Any, changed: bool) -> list[str]:
             lines += table(rows, row_styles=colours, colour=colour, indent=2)
     if record.uncovered:
         names = listed(map(readable, record.uncovered), 4)
-        lines.append(
-            f"not covered by {record.source}: {counted(len(record.uncovered), 'file')} ({names})"
-        )
-    lines += [f"submodule {path}: {why}" for path, why in record.submodules.items() if why]
+        many = counted(len(record.uncovered), "file")
+        lines += flow(f"{not_covered(record.source)}: {many} ({names})")
+    for path, why in record.submodules.items():
+        lines += flow(f"submodule {path}: {why}") if why else []
     return lines

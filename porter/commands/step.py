@@ -13,12 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from porter.swift import by_step, swift_move
+
+    by = 1 if args.command == "next" else -1
+    if swift_move(args.dir, by_step(by), args.command):
+        return 0
     from porter.hold import hold_tree
     from porter.move import level_beside, move
     from porter.report.moved import report_move
 
     with hold_tree(args.dir, args.command) as held:
-        target = level_beside(held.tree, 1 if args.command == "next" else -1)
+        target = level_beside(held.tree, by)
         moved = move(held.tree, held.lock, target, args.command, keep=args.keep)
     report_move(held, moved)
     return 0

@@ -45,18 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="fail when something is not reachable"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="show every output, not the worst of many"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import cache_dir, project_root
+    from porter.progress import transfer_bar
     from porter.verify.plan import Filters, make_plan
     from porter.verify.upstream_trees import open_trees
 
     root = project_root()
     filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag))
     with open_trees(root) as trees:
-        plan = make_plan(root, args.ports, trees, filters)
+        with transfer_bar() as trees.progress:
+            plan = make_plan(root, args.ports, trees, filters)
         strict = args.strict or bool(args.ports)
         from rich.console import Console
 
@@ -71,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 results.append(result)
                 if not args.json:
                     observer.clear()
-                    print_result(console, result)
+                    print_result(console, result, every=args.all)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
     if args.json:

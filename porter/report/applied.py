@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from porter.apply import Applied
 from porter.report.moved import level_line
-from porter.report.terminal import colour_wanted, counted, listed, readable
+from porter.report.terminal import colour_wanted, counted, flow, listed, readable
 from porter.tree import shown
+
+
+def not_covered(source: str) -> str:
+    """Return "not covered", and by which source when there was one just now."""
+    return f"not covered by {source}" if source.startswith("sdist") else "not covered by any source"
 
 
 def applied_lines(done: Applied) -> list[str]:
@@ -28,9 +33,9 @@ def applied_lines(done: Applied) -> list[str]:
         lines.append(f"  edits carried along: {listed(map(readable, done.moved.carried))}")
     if done.made:
         for path, why in record.submodules.items():
-            lines.append(f"  submodule {path}" + (f": {why}" if why else ""))
+            lines += flow(f"submodule {path}" + (f": {why}" if why else ""), 2)
         if record.uncovered:
             names = listed(map(readable, record.uncovered), 4)
             many = f"{len(record.uncovered):,} of {record.files + len(record.uncovered):,}"
-            lines.append(f"  not covered by {record.source}: {many} wanted files ({names})")
+            lines += flow(f"{not_covered(record.source)}: {many} wanted files ({names})", 2)
     return lines

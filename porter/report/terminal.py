@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import IO, Any
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _NARROWEST = 24
@@ -60,6 +63,20 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
     names = list(names)
     more = [f"and {len(names) - limit} more"] if len(names) > limit else []
     return ", ".join([*names[:limit], *more])
+
+
+def flow(text: str, indent: int = 0, width: int | None = None) -> list[str]:
+    """Return ``text`` in lines that fit the screen; those after the first are indented 2 more."""
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        width or screen_width(),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def plain(text: str) -> str:

@@ -193,7 +193,7 @@ def _install(requirements: Requirements, layer: Layer, build: Path, progress: Sa
     try:
         _pip(build, requirements.name, lambda _: None, "check")
     except EnvironmentFailed as error:
-        return str(error)
+        return str(error)  # told, not fatal: what --no-deps skipped is missing on purpose
     return ""
 
 
@@ -230,9 +230,21 @@ def _pip(build: Path, name: str, progress: Say, verb: str, *arguments: str) -> N
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     if code != 0:
-        errors = [line for line in told if line.startswith("ERROR:")] or told[-1:]
-        words = "; ".join(line.removeprefix("ERROR:").strip() for line in errors[:3])
-        raise EnvironmentFailed(f"environment {name}: pip {verb} failed: {words or code}")
+        log = build.parent / f"pip-{verb}.log"
+        log.write_text("\n".join(told) + "\n", encoding="utf-8")
+        raise EnvironmentFailed(
+            f"environment {name}: pip {verb} failed: {_complaint(told) or code}; all of it: {log}"
+        )
+
+
+def _complaint(told: list[str]) -> str:
+    """Return what of pip's output says why it failed."""
+    cause = "The conflict is caused by:"
+    if cause in told:
+        after = told[told.index(cause) + 1 :]
+        return "; ".join(after[: after.index("") if "" in after else 3])
+    errors = [line.removeprefix("ERROR:").strip() for line in told if line.startswith("ERROR:")]
+    return "; ".join(errors[:3] or told[-1:])
 
 
 def _shown(line: str) -> str:

@@ -80,24 +80,29 @@ class Session:
     places: Places
     observer: Observer
     _layer: Layer | None = None
-    _environments: dict[Path | None, Environment] = field(default_factory=dict)
+    _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
 
     def environment(self, requirements: Path | None) -> Environment:
-        """Return the environment for a requirements file, built when needed."""
+        """Return the environment for a requirements file, built when needed.
+
+        Raises EnvironmentFailed, at once for one that failed already.
+        """
         if requirements not in self._environments:
-            if self._layer is None:
-                self._layer = find_layer()
-            asked = (
-                load_requirements(requirements, PINNED) if requirements is not None else TORCH_ALONE
-            )
-            self._environments[requirements] = ensure_environment(
-                asked,
-                self._layer,
-                self.places.environments,
-                self.observer.say,
-                self.observer.progress,
-            )
-        return self._environments[requirements]
+            try:
+                self._environments[requirements] = self._ensure(requirements)
+            except EnvironmentFailed as error:
+                self._environments[requirements] = error
+        found = self._environments[requirements]
+        if isinstance(found, EnvironmentFailed):
+            raise found
+        return found
+
+    def _ensure(self, path: Path | None) -> Environment:
+        if self._layer is None:
+            self._layer = find_layer()
+        asked = load_requirements(path, PINNED) if path is not None else TORCH_ALONE
+        place, hear = self.places.environments, self.observer
+        return ensure_environment(asked, self._layer, place, hear.say, hear.progress)
 
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:

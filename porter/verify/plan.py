@@ -13,6 +13,7 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
+from porter.verify.layer import PINNED
 from porter.verify.recipe import (
     Claim,
     LevelRange,
@@ -21,6 +22,7 @@ from porter.verify.recipe import (
     find_recipes,
     wrong,
 )
+from porter.verify.requirements import load_requirements
 from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
 
 
@@ -88,6 +90,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             raise BadInput(f"{port}: no recipes for it; {_suggestion(port, known)}")
     loaded = [r for port in ports or known for r in find_recipes(recipes_dir(root, port))]
     chosen = _filtered(loaded, filters)
+    for path in {recipe.environment for recipe in chosen} - {None}:
+        assert path is not None
+        load_requirements(path, PINNED)  # wrong ones are told before anything runs
     planned: list[Planned] = []
     unreachable: list[Unreachable] = []
     unknown_levels: list[BadInput] = []
@@ -110,6 +115,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
                 one = _plan_recipe(recipe, tuple(levels), asked, trees)
             except NotReachable as error:
                 unreachable.append(Unreachable(port, recipe.name, str(error)))
+                continue
+            except CheckFailed as error:
+                unreachable.append(Unreachable(port, recipe.name, str(error), fault=True))
                 continue
             if one.chosen:
                 planned.append(one)
@@ -159,14 +167,13 @@ def _plan_recipe(
         mine = _select(loaded, key, claim.levels, levels, trees) & run
         if not mine:
             raise wrong(loaded.document, key, "a level that the recipe runs", "none of them")
-        if claim.given[0] in ("parity", "equal") and mine == {0} and run != {0}:
-            raise wrong(
-                loaded.document,
-                key,
-                "a level above upstream",
-                "upstream alone, which held to itself could not fail",
-            )
         claim_levels.append(mine)
+    if len(levels) > 1 and all(
+        mine == {0} and claim.given[0] in ("parity", "equal")
+        for mine, claim in zip(claim_levels, recipe.claims, strict=True)
+    ):
+        told = "only upstream held to itself, which could not fail"
+        raise wrong(loaded.document, ("claims",), "a claim on a level above upstream", told)
     chosen = run & asked
     if chosen:
         for level in levels:
@@ -179,8 +186,11 @@ def _plan_recipe(
 
 
 def _companion(name: str, text: str, trees: Trees) -> LevelTree:
-    level = trees.levels(name)[-1] if text == LAST else trees.find(name, text)
-    trees.folder(name, level, ())
+    try:
+        level = trees.levels(name)[-1] if text == LAST else trees.find(name, text)
+        trees.folder(name, level, ())
+    except NotReachable as error:
+        raise NotReachable(f"companion {name}: {error}") from error
     return level
 
 

@@ -53,7 +53,9 @@ Kinds of claim (exactly one each; :mod:`porter.verify.compare` defines the measu
 
 For one output, level and dtype every claim that matches is held; none matching, a claim that
 matches nothing anywhere, an output that is constant, empty or missing, and a claim that could not
-fail are errors of the recipe, and fail the verification in words.
+fail are errors of the recipe, and fail the verification in words. A probe may record an output in
+some dtypes only: it is missing where level 0 records it in the same dtype, or where a claim names
+the dtype.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -85,13 +86,17 @@ def _plain(text: str) -> str:
 
 @contextmanager
 def run_folder(runs: Path) -> Iterator[Path]:
-    """Make a folder for one run under ``runs``; remove it afterwards, and those of dead porters."""
+    """Make a folder for one run under ``runs``; remove it afterwards, and those of dead porters.
+
+    Its name says whose it is: process and host, since a cache may be shared between hosts.
+    """
     runs.mkdir(parents=True, exist_ok=True)
+    here = platform.node() or "localhost"
     for old in runs.iterdir():
-        owner = old.name.partition("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        owner, _, rest = old.name.partition("@")
+        if rest.rpartition("-")[0] == here and owner.isdigit() and not _is_alive(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runs))
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}@{here}-", dir=runs))
     try:
         yield folder
     finally:

@@ -108,8 +108,9 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for distribution in metadata.distributions():
-        # The first one on sys.path is the one that an import finds.
-        found.setdefault(distribution.metadata["Name"], distribution.version)
+        # The first one on sys.path is the one that an import finds. A damaged one has no name.
+        if name := distribution.metadata["Name"]:
+            found.setdefault(name, distribution.version)
     return found
 
 

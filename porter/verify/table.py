@@ -18,15 +18,19 @@ from porter.verify.verdict import Verdict
 
 _STYLES = {"pass": "green", "baseline": "dim", "fail": "bold red", "error": "bold red"}
 _STDERR_LINES = 12
+_MOST_ROWS = 4
 
 
-def print_result(console: Console, result: RecipeResult) -> None:
-    """Print one recipe's table, then what is wrong in words."""
+def print_result(console: Console, result: RecipeResult, every: bool = False) -> None:
+    """Print one recipe's table, then what is wrong in words.
+
+    Unless ``every`` output is wanted, a level with many shows the bad ones and the worst good one.
+    """
     console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
     rows = worst_of_seeds(result.verdicts)
     judged = [verdict for verdict in rows if verdict.measure]
     if judged:
-        console.print(_table(judged))
+        console.print(_table(judged, every))
     for verdict in rows:
         if verdict.bad:
             console.print(Text("  ") + _fault(verdict), soft_wrap=True)
@@ -66,33 +70,45 @@ def _badness(verdict: Verdict) -> tuple[int, float]:
     return words.index(verdict.word), verdict.error / (verdict.allowed or 1.0)
 
 
-def _table(verdicts: Sequence[Verdict]) -> Table:
+def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
     """One heading row per level and dtype, one row per output below it."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, expand=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("level, dtype / output", overflow="fold", min_width=24)
     table.add_column("error", justify="right", no_wrap=True)
     table.add_column("allowed", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    before: tuple[int, str] | None = None
+    groups: dict[tuple[int, str], list[Verdict]] = {}
     for verdict in verdicts:
-        at = (verdict.level, verdict.dtype)
-        if at != before:
-            level = f"{verdict.level} {verdict.level_name}, {verdict.dtype}"
-            table.add_row(Text(level, "bold"), "", "", "")
-            before = at
-        table.add_row(
-            Padding(Text(verdict.output), (0, 0, 0, 2)),
-            _number(verdict.error, verdict.measure),
-            _number(verdict.allowed, ""),
-            Text(verdict.word, _STYLES[verdict.word]),
-        )
+        groups.setdefault((verdict.level, verdict.dtype), []).append(verdict)
+    for group in groups.values():
+        first = group[0]
+        table.add_row(Text(f"{first.level} {first.level_name}, {first.dtype}", "bold"), "", "", "")
+        for verdict, note in _shown(group, every):
+            table.add_row(
+                Padding(Text(verdict.output) + Text(note, "dim"), (0, 0, 0, 2)),
+                _number(verdict.error, verdict.measure),
+                _number(verdict.allowed, ""),
+                Text(verdict.word, _STYLES[verdict.word]),
+            )
     return table
+
+
+def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
+    """Return the rows to show of one level and dtype, and what to say beside the output."""
+    good = [verdict for verdict in group if not verdict.bad]
+    if every or len(good) <= _MOST_ROWS:
+        return [(verdict, "") for verdict in group]
+    worst = max(good, key=_badness)
+    bad = [(verdict, "") for verdict in group if verdict.bad]
+    return [*bad, (worst, f" (worst of {len(good)})")]
 
 
 def _number(value: float | None, measure: str) -> str:
     if value is None:
         return "-"
-    if measure == "elements" and math.isfinite(value):
+    if not math.isfinite(value):
+        return f"{value} {measure}".rstrip()
+    if measure == "elements":
         return f"{value:.0f} el."
     shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
     return f"{shown} {measure}".rstrip()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
+from porter.gitfetch import Progress
 from porter.levels import Level, build_levels, find_level
 from porter.pins import Pins, load_pins
 from porter.series import load_series
@@ -19,6 +20,7 @@ class UpstreamTrees:
     """Every port's levels, built once; folders come from the cache's shared read-only trees."""
 
     def __init__(self, root: Path, pins: Pins) -> None:
+        self.progress: Progress | None = None
         self._root = root
         self._pins = pins
         self._upstreams: dict[str, Upstream] = {}
@@ -37,13 +39,13 @@ class UpstreamTrees:
             raise NotReachable(self._refused[port])
         if port not in self._levels:
             try:
-                upstream = open_upstream(self._root, self._pins.port(port))
+                upstream = open_upstream(self._root, self._pins.port(port), progress=self.progress)
                 self._upstreams[port] = upstream
                 series = load_series(self._root, port)
                 self._levels[port] = build_levels(upstream, series, write=True)
             except SourceUnavailable as error:
-                self._refused[port] = str(error)
-                raise NotReachable(str(error)) from error
+                self._refused[port] = str(error).removeprefix(f"{port}: ")
+                raise NotReachable(self._refused[port]) from error
         return self._levels[port]
 
     def find(self, port: str, text: str) -> Level:
@@ -57,7 +59,7 @@ class UpstreamTrees:
             own = self.levels(port)[level.number]
             folder, coverage = cached_tree(self._upstreams[port], own.tree, needs or None)
             if coverage.missing:
-                raise NotReachable(_not_covered(port, level, coverage))
+                raise NotReachable(_not_covered(level, coverage))
             self._folders[key] = folder
         return self._folders[key]
 
@@ -72,8 +74,8 @@ def open_trees(root: Path) -> Iterator[UpstreamTrees]:
         trees.close()
 
 
-def _not_covered(port: str, level: LevelTree, coverage: Coverage) -> str:
+def _not_covered(level: LevelTree, coverage: Coverage) -> str:
     names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     why = "; ".join(coverage.reasons) or "the sources that answer hold other files"
-    return f"{port} level {level.number}: not covered: {', '.join(names[:2])}{more} ({why})"
+    return f"level {level.number}: not covered: {', '.join(names[:2])}{more} ({why})"

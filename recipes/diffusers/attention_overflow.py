@@ -56,6 +56,9 @@ def run(probe: Probe) -> None:
         probe.record(f"probabilities/{scale}", probabilities)
         probe.record(f"attended/{scale}", _attended(probe, probabilities))
         _count_naive(probe, query, key, attention.scale, scale)
+    with torch.autocast(probe.device.type, dtype=torch.float16):
+        # of the last and largest; autocast would take a float32 product back to float16
+        probe.record("autocast/float16", attention.get_attention_scores(query, key))
     query, key = _outlier(probe)
     probe.record("attended/outlier", _attended(probe, attention.get_attention_scores(query, key)))
 

@@ -46,7 +46,10 @@ def test_log_of_a_port_needs_no_tree(project: Path, porter: Porter) -> None:
     assert "did you mean 'toy'" in porter("log", "toyy").err
 
 
-@pytest.mark.parametrize("command", [["list"], ["log"], ["status"], ["show", "2", "--stat"], ["show", "0"]])
+LOOKS = [["list"], ["log"], ["status"], ["show", "2", "--stat"], ["show", "0"]]
+
+
+@pytest.mark.parametrize("command", LOOKS)
 def test_output_fits_80_columns_and_has_no_colour_in_a_pipe(
     toy: Path, porter: Porter, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:

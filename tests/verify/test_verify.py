@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+import torch
+import yaml
 
 from porter.errors import BadInput
 from porter.verify import trace
 from porter.verify.execute import RecipeResult
 from porter.verify.plan import Filters, make_plan
+from porter.verify.recipe import Claim
+from porter.verify.verdict import Ran, judge_run
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -142,6 +147,27 @@ def test_outputs_that_cannot_be_compared_are_told_in_words(
         "missing": "missing: the reference run records it, this run does not",
         "more": "the reference run (level 0, float64) does not record it: nothing to compare with",
     }
+
+
+@pytest.mark.parametrize(("dtypes", "missing"), [("", 0), (", dtypes: [float32, float16]", 2)])
+def test_an_output_of_one_dtype_is_missing_in_another_only_where_a_claim_names_that(
+    dtypes: str, missing: int
+) -> None:
+    def ran(level: int, dtype: str, *names: str) -> Ran:
+        return Ran(level, "", dtype, 0, {name: torch.arange(3.0) for name in names})
+
+    text = f'{{outputs: "*", parity: {{}}{dtypes}}}'
+    claim = msgspec.convert(yaml.safe_load(text), Claim)
+    reference, baseline = ran(0, "float64", "y", "autocast"), ran(0, "float16", "y")
+
+    verdicts = [
+        verdict
+        for run in (baseline, ran(1, "float16", "y"))
+        for verdict in judge_run(run, reference, baseline.outputs, [claim], lambda *_: True)
+    ]
+
+    assert sum(verdict.detail.startswith("missing") for verdict in verdicts) == missing
+    assert sum(not verdict.bad for verdict in verdicts) == 2
 
 
 def test_outputs_without_claims_and_claims_without_outputs_are_errors(
@@ -283,11 +309,23 @@ class TestPlan:
             ("two", "slow", "big/file is not covered"),
         ]
 
+    def test_a_wrong_requirements_file_is_told_before_anything_runs(
+        self, tmp_path: Path, trees: FolderTrees
+    ) -> None:
+        write_recipe(tmp_path, "one", "fast", PARITY + "environment: old.txt", PROBE)
+        (tmp_path / "recipes" / "one" / "old.txt").write_text("numpy\ntorch==1.0\n")
+
+        with pytest.raises(BadInput, match=r"old\.txt:2: torch comes from the interpreter"):
+            make_plan(tmp_path, ("one",), trees, Filters())
+
     @pytest.mark.parametrize(
         ("claim", "told"),
         [
             ("levels: [nwe], parity: {}", "levels: expected a level of one, found no level 'nwe'"),
-            ("levels: [upstream], parity: {}", "levels: expected a level above upstream"),
+            (
+                "levels: [upstream], parity: {}",
+                "claims: expected a claim on a level above upstream",
+            ),
         ],
     )
     def test_a_claim_on_no_level_is_told_with_its_line(
@@ -295,7 +333,7 @@ class TestPlan:
     ) -> None:
         write_recipe(tmp_path, "one", "fast", f'claims: [{{outputs: "*", {claim}}}]', PROBE)
 
-        with pytest.raises(BadInput, match=r"fast\.yaml:4: claims\[0\]\.levels: ") as error:
+        with pytest.raises(BadInput, match=r"fast\.yaml:4: claims") as error:
             make_plan(tmp_path, ("one",), trees, Filters())
 
         assert told in str(error.value)

@@ -1,0 +1,154 @@
+"""``porter verify`` as a user meets it: tables, JSON, exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import porter.verify.upstream_trees as real
+from porter.cli import main
+from porter.verify.execute import Places
+from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.test_run import is_gone, wait_for_pid
+
+PROBE = """
+    from upstream_code import f
+    def run(probe):
+        for n in range(6):
+            probe.record(f"y/{n}", f(probe.normal(f"x{n}", 200)))
+    """
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A project whose port ``good`` keeps its results, ``bad`` does not, ``far`` has no source."""
+
+    @contextmanager
+    def open_trees(_: Path) -> Iterator[FolderTrees]:
+        yield trees
+
+    monkeypatch.setattr(real, "open_trees", open_trees)
+    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
+    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
+    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
+    trees.add("good", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    trees.add("bad", upstream="def f(x): return x + 1", wrong="def f(x): return 2 + x")
+    trees.refused["far"] = "far: no source answers"
+    for port in ("good", "bad", "far"):
+        write_recipe(tmp_path, port, "one", PARITY, PROBE)
+    return tmp_path
+
+
+def test_a_table_fits_80_columns_and_has_no_colour_in_a_pipe(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "good"]) == 0
+
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == "good/one  one"
+    assert all(len(line) <= 80 for line in lines)
+    assert "\x1b" not in printed
+    assert "1 same, float32" in printed
+    assert "(worst of 6)" in printed
+    assert "passed  (3 runs," in printed
+
+
+def test_a_failure_is_told_in_words_and_exits_1(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "bad", "--level", "wrong", "--all"]) == 1
+
+    printed = capsys.readouterr().out
+    assert "y/5" in printed
+    assert "fail: level 1 wrong, float32, y/0, parity: greatest difference at [" in printed
+    assert "0 upstream" not in printed
+    assert "6 failed" in printed
+
+
+def test_json_says_everything(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--recipe", "good/*", "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    (recipe,) = told["recipes"]
+    assert (told["passed"], recipe["port"], recipe["runs"]) == (True, "good", 3)
+    assert recipe["verdicts"][-1]["verdict"] == "pass"
+    assert recipe["verdicts"][-1]["error"] <= recipe["verdicts"][-1]["allowed"]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--strict"], 1), (["far"], 1)])
+def test_what_is_not_reachable_is_listed_and_fails_only_when_asked_for(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    (project / "recipes" / "bad" / "one.yaml").unlink()
+    (project / "recipes" / "good" / "one.yaml").unlink()
+
+    assert main(["verify", *arguments]) == code
+
+    assert capsys.readouterr().out == "far: not reachable: far: no source answers\n"
+
+
+def test_a_filter_that_matches_nothing_is_bad_usage(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "--recipe", "two"]) == 2
+
+    assert capsys.readouterr().err.startswith("porter: --recipe two: matches nothing")
+
+
+PROGRAM = """
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+import porter.verify.upstream_trees as real
+from porter.cli import main
+from porter.verify.execute import Places
+from tests.verify.folder_trees import FolderTrees
+base, environments = Path(sys.argv[1]), Path(sys.argv[2])
+trees = FolderTrees(base / "trees")
+trees.add("port", upstream="", same="#")
+@contextmanager
+def open_trees(_):
+    yield trees
+real.open_trees = open_trees
+Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
+sys.exit(main(["verify"]))
+"""
+
+
+def test_ctrl_c_ends_the_children_and_exits_130(tmp_path: Path, environments: Path) -> None:
+    code = f"""
+        import subprocess, sys
+        def run(probe):
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+            open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+            child.wait()
+        """
+    write_recipe(tmp_path, "port", "one", PARITY, code)
+    porter = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), str(environments)],
+        cwd=Path(__file__).parent.parent.parent,
+        env=os.environ | {"PORTER_ROOT": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    child = wait_for_pid(tmp_path / "pid")
+
+    porter.send_signal(signal.SIGINT)
+    _, told = porter.communicate(timeout=60)
+
+    assert porter.returncode == 130
+    assert told.splitlines()[-1] == "porter: interrupted"
+    assert is_gone(child)
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -1,0 +1,226 @@
+"""Probe environments: torch from outside, everything else from the file, built once and whole."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from porter.verify import environment as environments
+from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.layer import Layer, find_layer
+from porter.verify.requirements import load_requirements
+from tests.verify.wheels import wheel
+
+TORCH = importlib.metadata.version("torch")
+
+
+def build(tmp_path: Path, *lines: str, said: list[str] | None = None) -> Environment:
+    """Build (or find) the environment of a file with these lines."""
+    path = tmp_path / "old.txt"
+    path.write_text("\n".join(lines) + "\n")
+    hear = (said if said is not None else []).append
+    requirements = load_requirements(path)
+    return ensure_environment(requirements, find_layer(), tmp_path / "cache", hear, hear)
+
+
+def python(environment: Environment, program: str) -> str:
+    done = subprocess.run(
+        [environment.python, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_torch_is_the_running_one_and_other_packages_are_not_visible(tmp_path: Path) -> None:
+    made = build(tmp_path, wheel(tmp_path / "wheels", "old", "1.0", "value = 1"))
+
+    program = "import torch, old, os; print(torch.__version__, os.path.realpath(torch.__file__))"
+    version, place = python(made, program).split()
+    assert version == TORCH
+    assert place == str(importlib.metadata.distribution("torch").locate_file("torch/__init__.py"))
+    seen = python(made, "import importlib.util as u; print(u.find_spec('pytest'))")
+    assert seen == "None"
+    assert made.packages == {"old": "1.0"}
+
+
+def test_pip_counts_torch_as_installed_and_is_content(tmp_path: Path) -> None:
+    needy = wheel(tmp_path / "wheels", "needy", "1.0", "", "torch>=2")
+
+    made = build(tmp_path, needy)
+
+    assert made.pip_check == ""
+    assert made.packages == {"needy": "1.0"}
+
+
+def test_a_package_of_the_file_wins_over_the_layers_which_stays_as_it_is(tmp_path: Path) -> None:
+    before = importlib.metadata.version("filelock")
+    other = wheel(tmp_path / "wheels", "filelock", "99.0", "value = 'ours'")
+
+    made = build(tmp_path, other)
+
+    assert python(made, "import filelock; print(filelock.value)") == "ours"
+    program = "import importlib.metadata as m; print(m.version('filelock'))"
+    assert python(made, program) == "99.0"
+    importlib.invalidate_caches()
+    assert importlib.metadata.version("filelock") == before
+
+
+def test_a_requirement_that_wants_another_torch_is_refused_in_pips_words(tmp_path: Path) -> None:
+    needy = wheel(tmp_path / "wheels", "needy", "1.0", "", "torch<1")
+
+    with pytest.raises(EnvironmentFailed, match=r"environment old: pip install failed: .*torch"):
+        build(tmp_path, needy)
+
+    assert not list((tmp_path / "cache").glob("*/build-*"))
+
+
+def test_without_dependencies_it_goes_in_all_the_same(tmp_path: Path) -> None:
+    needy = wheel(tmp_path / "wheels", "needy", "1.0", "value = 5", "torch<1")
+
+    made = build(tmp_path, f"{needy}  # porter: no-deps")
+
+    assert python(made, "import needy; print(needy.value)") == "5"
+    assert "needy" in made.pip_check
+
+
+def test_a_stub_stands_in_for_a_module_that_cannot_be_imported(tmp_path: Path) -> None:
+    made = build(
+        tmp_path, wheel(tmp_path / "wheels", "old", "1.0", ""), "# porter: stub old._broken"
+    )
+
+    assert python(made, "from old import _broken; print(_broken.__name__)") == "old._broken"
+
+
+def test_it_is_built_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    line = wheel(tmp_path / "wheels", "old", "1.0", "")
+
+    first = build(tmp_path, line)
+    second = build(tmp_path, line, said=said)
+
+    assert first == second
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One environment for all of TestBroken: each test finds what the one before it rebuilt."""
+    return tmp_path_factory.mktemp("broken")
+
+
+class TestBroken:
+    """An environment that is not as it was built is built again, and says why."""
+
+    @pytest.fixture
+    def made(self, place: Path) -> Environment:
+        return build(place, wheel(place / "wheels", "old", "1.0", ""))
+
+    def rebuilt(self, place: Path, made: Environment) -> list[str]:
+        said: list[str] = []
+        again = build(place, f"old @ {(place / 'wheels').as_uri()}/{WHEEL}", said=said)
+        assert again.key == made.key
+        assert again.python.exists()
+        assert len(list((place / "cache").glob("*/build-*"))) == 1
+        return said
+
+    def test_its_interpreter_has_moved(self, place: Path, made: Environment) -> None:
+        made.python.unlink()
+        made.python.symlink_to("/nowhere/python")
+        assert "its interpreter is gone or has moved; building" in self.rebuilt(place, made)[0]
+
+    def test_a_package_is_gone(self, place: Path, made: Environment) -> None:
+        next(made.python.parents[1].glob("lib/*/site-packages/old-1.0.dist-info/METADATA")).unlink()
+        assert "its packages are not those" in self.rebuilt(place, made)[0]
+
+    def test_torch_cannot_be_imported(self, place: Path, made: Environment) -> None:
+        (made.python.parents[2] / "layer" / "torch").unlink()
+        assert "torch cannot be imported" in self.rebuilt(place, made)[0]
+
+    def test_the_marker_is_damaged(self, place: Path, made: Environment) -> None:
+        next((place / "cache").glob("*/current.json")).write_text("{")
+        assert "current.json is damaged" in self.rebuilt(place, made)[0]
+
+    def test_the_marker_is_missing(self, place: Path, made: Environment) -> None:
+        next((place / "cache").glob("*/current.json")).unlink()
+        assert self.rebuilt(place, made)[0].startswith("building the environment old")
+
+
+WHEEL = "old-1.0-py3-none-any.whl"
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.verify.test_environment import build
+said = []
+made = build(Path(sys.argv[1]), sys.argv[2], said=said)
+print(sum(line.startswith("building") for line in said), made.python)
+"""
+
+
+def start(tmp_path: Path, line: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), line]
+    root = Path(__file__).parent.parent.parent
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_at_once_build_it_once(tmp_path: Path) -> None:
+    line = wheel(tmp_path / "wheels", "old", "1.0", "")
+
+    both = [start(tmp_path, line) for _ in range(2)]
+    told = [process.communicate(timeout=280)[0].split() for process in both]
+
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(built for built, _ in told) == ["0", "1"]
+    assert told[0][1] == told[1][1]
+
+
+def test_a_build_that_is_killed_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:
+    line = wheel(tmp_path / "wheels", "old", "1.0", "")
+    killed = start(tmp_path, line)
+    while not list((tmp_path / "cache").glob("*/build-*/layer")):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    said: list[str] = []
+
+    made = build(tmp_path, line, said=said)
+
+    assert said[0].startswith("building")
+    assert python(made, "import old, torch; print(1)") == "1"
+    assert len(list((tmp_path / "cache").glob("*/build-*"))) == 1
+
+
+def test_ctrl_c_while_pip_runs_leaves_nothing_half_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environments, "_install", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, "anything")
+
+    assert not list((tmp_path / "cache").glob("*/build-*"))
+
+
+def test_what_decides_the_content_decides_the_key(tmp_path: Path) -> None:
+    one = tmp_path / "one.txt"
+    one.write_text("old\n")
+    layer = find_layer()
+    key = environments.environment_key(load_requirements(one), layer)
+
+    whole = Layer(layer.distributions, (tmp_path,), "editable")
+    one.write_text("old<2\n")
+
+    assert environments.environment_key(load_requirements(one), layer) != key
+    one.write_text("old\n")
+    assert environments.environment_key(load_requirements(one), whole) != key
+    assert environments.environment_key(load_requirements(one), layer) == key

@@ -1,0 +1,81 @@
+"""What an environment sees of the running interpreter: torch's closure and a device plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from porter.errors import BadInput
+from porter.verify import layer as layers
+from porter.verify.layer import find_layer, write_layer
+
+
+def install(folder: Path, name: str, *requires: str) -> None:
+    """Put a distribution of one package into a folder, as an installer does."""
+    package = folder / name.replace("-", "_")
+    info = folder / f"{package.name}-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (package / "__init__.py").write_text("")
+    needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}")
+    (info / "entry_points.txt").write_text("[torch.backends]\nnpu = torch_npu:_autoload\n")
+    files = (f"{package.name}/__init__.py", f"{info.name}/METADATA", "../../bin/x")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+
+
+def test_an_installed_plugin_comes_with_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "torch-npu", "driver-thing>=1", "absent; extra == 'all'")
+    install(tmp_path / "site", "driver-thing")
+    install(tmp_path / "site", "users-own")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    layer = find_layer()
+    (folder,) = write_layer(layer, tmp_path / "layer")
+
+    names = {entry.name for entry in folder.iterdir()}
+    assert {"torch", "safetensors", "torch_npu", "driver_thing"} <= names
+    assert not {"users_own", "pytest", "rich", "..", "bin"} & names
+    assert layer.pinned["torch-npu"] == "1.0"
+
+
+def test_metadata_is_copied_without_the_record_that_uninstalling_goes_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "torch-npu")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    (folder,) = write_layer(find_layer(), tmp_path / "layer")
+
+    info = folder / "torch_npu-1.0.dist-info"
+    assert sorted(file.name for file in info.iterdir()) == [
+        "INSTALLER",
+        "METADATA",
+        "entry_points.txt",
+    ]
+    assert (folder / "torch_npu").is_symlink()
+    assert not list(folder.glob("*.dist-info/RECORD"))
+
+
+def test_what_cannot_be_taken_apart_is_exposed_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "torch-npu")
+    (tmp_path / "site" / "torch_npu-1.0.dist-info" / "RECORD").write_text("__editable__.x.pth,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    layer = find_layer()
+
+    assert layer.why_whole.startswith("torch-npu is an editable install")
+    assert tmp_path / "site" in layer.whole
+    assert write_layer(layer, tmp_path / "layer") == layer.whole
+
+
+def test_an_interpreter_without_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "ROOTS", ("no-such-distribution",))
+
+    with pytest.raises(BadInput, match="no-such-distribution is not installed here"):
+        find_layer()
