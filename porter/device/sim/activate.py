@@ -18,6 +18,7 @@ from porter.device.sim.autocast import install_autocast
 from porter.device.sim.compile import install_compile
 from porter.device.sim.composites import install_composites
 from porter.device.sim.construct import install_constructors
+from porter.device.sim.cuda_graphs import install_cuda_graphs
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
 from porter.device.sim.machine import Machine, machines
@@ -88,6 +89,8 @@ def activate(device: str | Profile) -> Machine:
     install_autocast(machine, patches)
     install_mixed_matmul(machine)
     install_package(profile.name, patches)
+    if profile.name == "cuda":
+        install_cuda_graphs(machine, patches)
     optimizers = importlib.import_module("torch.optim.optimizer")
     types = [*optimizers._foreach_supported_types, *machine.classes]
     patches.replace(optimizers, "_foreach_supported_types", types)

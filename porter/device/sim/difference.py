@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Any
 
 from porter.device.sim.sites import Site
@@ -108,8 +109,15 @@ def _op_words(new: Token, old: Token, site: Site, same: Callable[[Any, Any], boo
     return f"arg {name} of {new[0]} at {site}: {_argument_words(one, other)}"
 
 
-def _ops(number: int) -> str:
-    return "1 op" if number == 1 else f"{number} ops"
+def _op_change(
+    new: Token, old: Token, locate: Locate, place: int, same: Callable[[Any, Any], bool]
+) -> str:
+    return _op_words(new, old, locate(place), same)
+
+
+def _ops_words(change: str, number: int, first: str, locate: Locate, place: int) -> str:
+    ops = "1 op" if number == 1 else f"{number} ops"
+    return f"{ops} {change}, first {first} at {locate(place)}"
 
 
 def differences(
@@ -123,10 +131,10 @@ def differences(
     told: list[str] = []
     more = 0
 
-    def tell(words: str) -> None:
+    def tell(words: Callable[[], str]) -> None:
         nonlocal more
         if len(told) < limit:
-            told.append(words)
+            told.append(words())
         else:
             more += 1
 
@@ -137,14 +145,13 @@ def differences(
             for place in range(start, end):
                 one, other = new[place], old[old_start + place - start]
                 if not same(one, other):
-                    tell(_op_words(one, other, locate(place), same))
+                    tell(partial(_op_change, one, other, locate, place, same))
             continue
         if end > start:
-            first = f"first {new[start][0]} at {locate(start)}"
-            tell(f"{_ops(end - start)} more, {first}")
+            tell(partial(_ops_words, "more", end - start, new[start][0], locate, start))
         if old_end > old_start:
-            first = f"first {old[old_start][0]} at {locate_old(old_start)}"
-            tell(f"{_ops(old_end - old_start)} fewer, {first}")
+            gone = old_end - old_start
+            tell(partial(_ops_words, "fewer", gone, old[old_start][0], locate_old, old_start))
     if more:
         told.append(f"and {more} more")
     return tuple(told)

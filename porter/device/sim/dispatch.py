@@ -46,10 +46,14 @@ make_subclass = torch.Tensor._make_subclass
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Callbacks of one observer for one op. ``after`` also gets what the op returned."""
+    """Callbacks of one observer for one op. ``after`` also gets what the op returned.
+
+    ``count``, a list of one number, is increased at every run: the cheapest thing to watch.
+    """
 
     before: Callable[[Args, Kwargs], None] | None = None
     after: Callable[[Args, Kwargs, Any], None] | None = None
+    count: list[int] | None = None
 
 
 class Observer(Protocol):
@@ -166,6 +170,9 @@ def compile_op(
         watch = observer.watch(facts)
         if watch is None:
             continue
+        if watch.count is not None:
+            names[f"count{number}"] = watch.count
+            body.append(f"count{number}[0] += 1")
         if watch.before is not None:
             names[f"before{number}"] = watch.before
             body.append(f"before{number}(args, kwargs)")

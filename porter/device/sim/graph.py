@@ -27,6 +27,7 @@ import marshal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,6 @@ def _relative(words: str, root: Path | None) -> str:
 class _Recipe:
     """A graph seen before: its tokens, and the user's line of each."""
 
-    __slots__ = ("digest", "following", "number", "spots", "tokens")
-
     def __init__(
         self, number: int, digest: bytes, tokens: list[Token], spots: list[Spot | None]
     ) -> None:
@@ -89,6 +88,11 @@ class _Recipe:
         self.tokens = tokens
         self.spots = spots
         self.following: _Recipe | None = None
+
+    @cached_property
+    def names(self) -> Counter[str]:
+        """How often each op occurs."""
+        return Counter([token[0] for token in self.tokens])
 
 
 class LazyGraphs:
@@ -199,8 +203,7 @@ class LazyGraphs:
         if recipe is not None and place < len(recipe.tokens) and recipe.tokens[place] == token:
             self._spots.append(recipe.spots[place])  # they agree again: the line is known
         else:
-            self._forward.note(2)
-            self._spots.append(self._forward.here(2))
+            self._spots.append(self._forward.of_op(2))
 
     def _leave_track(self, place: int) -> None:
         """From here on the graph is another than expected: hold its tokens."""
@@ -277,17 +280,18 @@ class LazyGraphs:
         return compilation
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
-        """Find the held graph least different, the expected one first, and say how it differs."""
+        """Find a held graph that is near, the expected one first, and say how it differs."""
         candidates = [self._recipe] if self._recipe is not None else []
         candidates += [held for held in reversed(self._held.values()) if held is not self._recipe]
-        names = Counter(token[0] for token in self._tokens)
+        names = Counter([token[0] for token in self._tokens])
+        near = max(4, len(self._tokens) // 4)
         best: _Recipe | None = None
         fewest = len(self._tokens) + 1
         for candidate in candidates:
             count = _distance(self._tokens, names, candidate)
             if count < fewest:
                 best, fewest = candidate, count
-            if fewest <= 4:
+            if fewest <= near:
                 break
         if best is None:
             return None, ("unlike any earlier graph",) if candidates else ()
@@ -299,7 +303,7 @@ class LazyGraphs:
 
 def _distance(tokens: list[Token], names: Counter[str], other: _Recipe) -> int:
     """How many ops differ; where ops came or went, how many (their places have shifted)."""
-    other_names = Counter(token[0] for token in other.tokens)
+    other_names = other.names
     if names != other_names:
         return sum((names - other_names).values()) + sum((other_names - names).values())
     return sum(1 for one, another in zip(tokens, other.tokens, strict=True) if one != another)

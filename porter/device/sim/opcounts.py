@@ -25,11 +25,7 @@ class OpCounts:
         cell = self._cells.setdefault(op.name, [0])
         if op.is_view or op.packet in _NO_KERNEL:
             self._without_kernel.add(op.name)
-
-        def before(_args: Any, _kwargs: Any) -> None:
-            cell[0] += 1
-
-        return Watch(before=before)
+        return Watch(count=cell)
 
     def by_name(self) -> dict[str, int]:
         """Runs by op overload, most first."""

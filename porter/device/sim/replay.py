@@ -245,6 +245,7 @@ class DeviceGraph:
         self._forward = forward or ForwardSpots()
         self._on_boundary = on_boundary or (lambda _why: None)
         self._random: list[tuple[DeviceGenerator, torch.Tensor]] = []
+        self._registered: list[DeviceGenerator] = []
         self._capture: _Capture | None = None
         self._steps: list[Callable[[], None]] | None = None
         self._ops = 0
@@ -255,6 +256,10 @@ class DeviceGraph:
     def is_capturing(self) -> bool:
         """Whether ops are being recorded into this graph now."""
         return self._capture is not None
+
+    def register_generator(self, generator: DeviceGenerator) -> None:
+        """Treat a generator as the device's default ones: what capturing draws is given back."""
+        self._registered.append(generator)
 
     def refuse(self, kind: str, what: str) -> None:
         """Refuse an act the observers cannot see (``synchronize()``, a CPU fallback) if
@@ -271,7 +276,8 @@ class DeviceGraph:
         self.reset()
         runs = self.limits.runs_while_capturing and not dry_run
         if not runs:  # nothing is drawn until a replay
-            self._random = [(each, each.get_state()) for each in self.machine.generators]
+            drawn_from = (*self.machine.generators, *self._registered)
+            self._random = [(each, each.get_state()) for each in drawn_from]
         self._capture = _Capture(self.machine, self.limits, self._forward, runs)
         self._captured_at = site_of(self._forward.here(2))
         self.machine.observe(self._capture)

@@ -129,17 +129,31 @@ class ForwardSpots:
         """Autograd's next sequence number when :meth:`note` was last called: while it has not
         moved no node was made, and there is nothing to note."""
 
-    def note(self, depth: int = 1) -> None:
-        """Remember the user line of the op being dispatched, for which autograd just made a
-        node.
+    def note(self, depth: int = 1) -> Spot | None:
+        """Remember, and return, the user line of the op being dispatched, for which autograd just
+        made a node. Nothing is remembered within a backward pass.
         """
         self.seen = _next_sequence_number()
         if _running_node() is not None:
-            return
+            return None
         if len(self._spots) >= self._limit:
             for old in list(self._spots)[: self._limit // 2]:
                 del self._spots[old]
-        self._spots[self.seen - 1] = quick_user_spot(depth + 1)
+        spot = self._spots[self.seen - 1] = quick_user_spot(depth + 1)
+        return spot
+
+    def of_op(self, depth: int = 1) -> Spot | None:
+        """Return the spot to charge the op being dispatched to; for use at many ops."""
+        if _next_sequence_number() != self.seen:
+            noted = self.note(depth + 1)
+            if noted is not None:
+                return noted
+        node = _running_node()
+        if node is not None:
+            forward = self._spots.get(node._sequence_nr())
+            if forward is not None:
+                return forward
+        return quick_user_spot(depth + 1)
 
     def here(self, depth: int = 1) -> Spot | None:
         """Return the spot to charge an event to now: the forward line while in a backward pass."""

@@ -176,7 +176,10 @@ def _result_lines(facts: OpFacts) -> list[str]:
             "except IndexError:",
             "    out._porter_value = (graph, name_of(n))",
         ]
-    return ["tape.outputs(facts, out)"] if facts.returns_tensors else []
+    only_written = all(kind in ("written", "value") for kind in facts.returns_tensors)
+    if only_written and torch.Tag.inplace_view not in facts.op.tags:
+        return []  # the arguments come back, and have their names
+    return ["tape.outputs(facts, out)"]
 
 
 def generate(tape: Tape, facts: OpFacts) -> After:
