@@ -52,6 +52,7 @@ def _install_shared() -> None:
     install_pinning(patches)
     install_compile(patches)
     install_composites(patches)
+    install_mixed_matmul(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
@@ -87,7 +88,6 @@ def activate(device: str | Profile) -> Machine:
     install_surface(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
-    install_mixed_matmul(machine)
     install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(machine, patches)
