@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import cache_dir, project_root
-    from porter.progress import transfer_bar
+    from porter.report.progress import transfer_bar
     from porter.verify.plan import Filters, make_plan
     from porter.verify.upstream_trees import open_trees
 
