@@ -26,6 +26,7 @@ FLOW = (
     "cli",
 )
 ASIDE = ("errors", "finding", "places", "terminal", "yamlfile", "crash")
+DEVICES = ("device", "migrate")  # real and simulated devices: they know nothing of patches
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
@@ -65,7 +66,7 @@ def test_a_stage_imports_only_what_stands_left_of_it(stage: str) -> None:
 
 
 def test_every_module_has_its_place_in_the_flow_or_beside_it() -> None:
-    known = {*FLOW, *ASIDE, "__init__", "__main__"}
+    known = {*FLOW, *ASIDE, *DEVICES, "__init__", "__main__"}
 
     assert {owner for owner, _ in _modules()} - known == set()
 
@@ -101,3 +102,15 @@ def test_the_patch_half_never_imports_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_devices_know_nothing_of_patches() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line} imports porter.{name}"
+        for owner, path in _modules()
+        if owner in DEVICES
+        for name, line in _imports(path)
+        if name not in (*DEVICES, "errors", "places", "__version__")
+    ]
+
+    assert found == []

@@ -1,0 +1,134 @@
+"""Switching a simulation on and off.
+
+Several device types can be simulated in one process (tests do); a run of a tree simulates one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.utils.backend_registration import rename_privateuse1_backend
+
+from porter.device.sim.autocast import install_autocast
+from porter.device.sim.compile import install_compile
+from porter.device.sim.composites import install_composites
+from porter.device.sim.construct import install_constructors
+from porter.device.sim.cuda_graphs import install_cuda_graphs
+from porter.device.sim.factories import install_factories
+from porter.device.sim.generator import Generator
+from porter.device.sim.machine import Machine, machines
+from porter.device.sim.mixed_matmul import install_mixed_matmul
+from porter.device.sim.packages import install_package
+from porter.device.sim.parameters import install_parameters
+from porter.device.sim.patching import Patches
+from porter.device.sim.pinning import install_pinning
+from porter.device.sim.profile import Profile
+from porter.device.sim.profiles import PROFILES
+from porter.device.sim.saving import install_saving
+from porter.device.sim.surface import install_accelerator, install_surface
+from porter.device.sim.transfer import cpu, mover, to, type_as
+
+_ABSENT_MODULE = {
+    "is_available": lambda: False,
+    "device_count": lambda: 0,
+    "_is_in_bad_fork": lambda: True,  # "do not seed it"
+    "manual_seed_all": lambda seed: None,  # noqa: ARG005
+}
+_shared = Patches()
+_own: dict[str, Patches] = {}
+
+
+def _install_shared() -> None:
+    """Patches that serve every simulated device; made with the first."""
+    patches = _shared
+    install_constructors(patches)
+    install_parameters(patches)
+    install_saving(patches)
+    install_pinning(patches)
+    install_compile(patches)
+    install_composites(patches)
+    install_mixed_matmul(patches)
+    patches.replace(torch.Tensor, "to", to)
+    patches.replace(torch.Tensor, "cpu", cpu)
+    patches.replace(torch.Tensor, "type_as", type_as)
+    patches.replace(torch, "Generator", Generator)
+    native_seed = torch.random.manual_seed
+
+    def manual_seed(seed: Any) -> Any:
+        for machine in machines.values():
+            for generator in machine.generators:
+                generator.manual_seed(int(seed))
+        return native_seed(seed)
+
+    patches.replace(torch, "manual_seed", manual_seed)
+    patches.replace(torch.random, "manual_seed", manual_seed)
+
+
+def activate(device: str | Profile) -> Machine:
+    """Simulate a device type in this process: "sim:hpu", "hpu", or a profile of your own.
+
+    Returns the machine; activating twice returns the same one.
+    """
+    profile = PROFILES[device.removeprefix("sim:")] if isinstance(device, str) else device
+    if profile.name in machines:
+        return machines[profile.name]
+    if profile.dispatch_key == "PrivateUse1":
+        rename_privateuse1_backend(profile.name)
+    if not machines:
+        _install_shared()
+    machine = Machine(profile)
+    machines[profile.name] = machine
+    patches = _own[profile.name] = Patches()
+    install_factories(machine, patches)
+    install_surface(machine, patches)
+    install_accelerator(machine, patches)
+    install_autocast(machine, patches)
+    install_package(profile.name, patches)
+    if profile.name == "cuda":
+        install_cuda_graphs(machine, patches)
+    optimizers = importlib.import_module("torch.optim.optimizer")
+    types = [*optimizers._foreach_supported_types, *machine.classes]
+    patches.replace(optimizers, "_foreach_supported_types", types)
+    patches.replace(torch.Tensor, profile.name, mover(profile.name))
+    patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
+    for name in ("cuda", "hpu", "npu"):
+        if not hasattr(torch.Tensor, f"is_{name}"):
+            patches.replace(torch.Tensor, f"is_{name}", False)
+    return machine
+
+
+def _module_mover(kind: str) -> Any:
+    def method(self: torch.nn.Module, device: Any = None) -> torch.nn.Module:
+        moved: torch.nn.Module = self._apply(lambda tensor: getattr(tensor, kind)(device))
+        return moved
+
+    method.__name__ = kind
+    return method
+
+
+def deactivate(kind: str) -> None:
+    """Stop simulating a device type. Tensors left on it must not be used any more."""
+    machine = machines[kind]
+    machine.forget_compiled()
+    _own.pop(kind).undo()
+    del machines[kind]
+    if machine.profile.dispatch_key == "PrivateUse1" and not hasattr(torch, kind):
+        # A backend's name cannot be taken back, and PyTorch asks its module whether it is there.
+        setattr(torch, kind, SimpleNamespace(**_ABSENT_MODULE))
+    if not machines:
+        _shared.undo()
+
+
+@contextlib.contextmanager
+def simulated(device: str | Profile) -> Iterator[Machine]:
+    """``with simulated("hpu") as machine:`` for tests and short uses."""
+    machine = activate(device)
+    try:
+        yield machine
+    finally:
+        deactivate(machine.profile.name)

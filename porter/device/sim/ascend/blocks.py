@@ -1,0 +1,177 @@
+"""Larger fused kernels of ``torch_npu``: feed-forward, losses, permuted products, scatters."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from porter.device.sim.ascend.kernels import wide
+from porter.device.sim.fused import fused
+from porter.errors import BadInput
+
+
+@fused("npu", "npu_ffn_core")
+def _ffn(
+    x: Tensor,
+    weight1: Tensor,
+    weight2: Tensor,
+    activation: str,
+    bias1: Tensor | None,
+    bias2: Tensor | None,
+) -> Tensor:
+    inner = wide(x) @ wide(weight1)
+    if bias1 is not None:
+        inner = inner + wide(bias1)
+    left, right = inner.chunk(2, -1)
+    if activation == "geglu":
+        inner = F.gelu(left) * right
+    elif activation == "swiglu":
+        inner = F.silu(left) * right
+    elif activation == "reglu":
+        inner = F.relu(left) * right
+    elif activation == "fastgelu":
+        inner = inner * torch.sigmoid(1.702 * inner)
+    elif activation == "gelu":
+        inner = F.gelu(inner)
+    else:
+        inner = F.relu(inner) if activation == "relu" else F.silu(inner)
+    result = inner @ wide(weight2)
+    if bias2 is not None:
+        result = result + wide(bias2)
+    return result.to(x.dtype)
+
+
+def npu_ffn(
+    x: Tensor,
+    weight1: Tensor,
+    weight2: Tensor,
+    activation: str,
+    *,
+    expert_tokens: list[int] | None = None,
+    expert_tokens_index: list[int] | None = None,
+    bias1: Tensor | None = None,
+    bias2: Tensor | None = None,
+    scale: Tensor | None = None,
+    offset: Tensor | None = None,
+    deq_scale1: Tensor | None = None,
+    deq_scale2: Tensor | None = None,
+    antiquant_scale1: Tensor | None = None,
+    antiquant_scale2: Tensor | None = None,
+    antiquant_offset1: Tensor | None = None,
+    antiquant_offset2: Tensor | None = None,
+    inner_precise: int | None = None,
+    output_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """``activation(x W1 + b1) W2 + b2``, without experts and without quantisation."""
+    refused = (
+        expert_tokens, expert_tokens_index, scale, offset, deq_scale1, deq_scale2,
+        antiquant_scale1, antiquant_scale2, antiquant_offset1, antiquant_offset2,
+    )  # fmt: skip
+    if any(value is not None for value in refused):
+        raise BadInput(
+            "npu_ffn: porter's simulated module computes it without experts and quantisation"
+        )
+    known = ("fastgelu", "gelu", "relu", "silu", "geglu", "swiglu", "reglu")
+    if activation not in known:
+        raise BadInput(f"npu_ffn: activation is {activation!r}, expected one of {', '.join(known)}")
+    del inner_precise
+    result: Tensor = _ffn(x, weight1, weight2, activation, bias1, bias2)
+    return result if output_dtype is None else result.to(output_dtype)
+
+
+@fused("npu")
+def npu_cross_entropy_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    lse_square_scale_for_zloss: float = 0.0,
+    return_zloss: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cross entropy: the loss (one element unless reduction is "none"), the log probabilities, and
+    two empty tensors for the z-loss, which the vendor has not switched on either."""
+    if lse_square_scale_for_zloss or return_zloss:
+        raise BadInput("npu_cross_entropy_loss: the z-loss is not supported by the operator")
+    full = wide(input)
+    scale = None if weight is None else wide(weight)
+    loss = F.cross_entropy(
+        full, target, scale, reduction=reduction, ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
+    empty = input.new_empty(0)
+    shaped = loss if reduction == "none" else loss.reshape(1)
+    return shaped.to(input.dtype), full.log_softmax(-1).to(input.dtype), empty, empty.clone()
+
+
+@fused("npu")
+def npu_add_rms_norm_cast(
+    x1: Tensor, x2: Tensor, gamma: Tensor, epsilon: float = 1e-06
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """RMS normalisation of ``x1 + x2``: in float32, in the input's dtype, reciprocal RMS, sum."""
+    total = x1 + x2
+    full = wide(total)
+    dims = list(range(-gamma.dim(), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    normal = full * reciprocal * wide(gamma)
+    rounded = normal.to(x1.dtype)
+    return rounded.float(), rounded, reciprocal, total
+
+
+@fused("npu", "npu_transpose_batchmatmul_core")
+def _transpose_batchmatmul(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    perm_x1: list[int],
+    perm_x2: list[int],
+    perm_y: list[int],
+) -> Tensor:
+    result = wide(input).permute(perm_x1) @ wide(weight).permute(perm_x2)
+    if bias is not None:
+        result = result + wide(bias)
+    return result.to(input.dtype).permute(perm_y).contiguous()
+
+
+def npu_transpose_batchmatmul(
+    input: Tensor,
+    weight: Tensor,
+    *,
+    bias: Tensor | None = None,
+    scale: Tensor | None = None,
+    perm_x1: list[int] | None = None,
+    perm_x2: list[int] | None = None,
+    perm_y: list[int] | None = None,
+    batch_split_factor: int = 1,
+) -> Tensor:
+    """A batched product whose operands and result are permuted on the way."""
+    if scale is not None or batch_split_factor != 1:
+        raise BadInput(
+            "npu_transpose_batchmatmul: porter's simulated module computes it without scale and "
+            "batch_split_factor"
+        )
+    straight = [0, 1, 2]
+    result: Tensor = _transpose_batchmatmul(
+        input, weight, bias, perm_x1 or straight, perm_x2 or straight, perm_y or straight
+    )
+    return result
+
+
+def npu_scatter_nd_update(self: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """A copy with the slices at ``indices`` replaced by ``updates``."""
+    return npu_scatter_nd_update_(self.clone(), indices, updates)
+
+
+def npu_scatter_nd_update_(self: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """In place: the slices at ``indices`` are replaced by ``updates``."""
+    return self.index_put_(tuple(indices.to(torch.int64).unbind(-1)), updates)
+
+
+def npu_gather_sparse_index(input: Tensor, index: Tensor) -> Tensor:
+    """Rows of ``input`` by number, in the shape of ``index``."""
+    return input[index.to(torch.int64)]
+
+
+__all__ = [name for name in list(globals()) if name.startswith("npu_")]

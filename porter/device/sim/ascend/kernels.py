@@ -1,0 +1,187 @@
+"""The fused kernels of ``torch_npu`` that diffusion and transformer ports call.
+
+Each is one operator (see :mod:`porter.device.sim.fused`). Half-precision inputs are computed in
+float32 and rounded once, as the documents of these kernels state, except where torch itself has the
+same operator: then that operator is called.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from porter.device.sim.fused import fused
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in the dtype these kernels compute in: float32, or float64 where it came so."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+@fused("npu")
+def npu_geglu(
+    self: Tensor, dim: int = -1, approximate: int = 1, activate_left: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``left * gelu(right)`` and ``gelu(right)``; approximate 1 is tanh, 0 is erf."""
+    left, right = wide(self).chunk(2, dim)
+    if activate_left:
+        left, right = right, left
+    gelu = F.gelu(right, approximate="tanh" if approximate == 1 else "none")
+    return (left * gelu).to(self.dtype), gelu.to(self.dtype)
+
+
+@fused("npu")
+def npu_swiglu(self: Tensor, dim: int = -1) -> Tensor:
+    """``silu(left) * right``."""
+    left, right = wide(self).chunk(2, dim)
+    return (F.silu(left) * right).to(self.dtype)
+
+
+@fused("npu")
+def npu_fast_gelu(self: Tensor) -> Tensor:
+    """``x / (1 + exp(-1.702 x))`` (the formula of the A2 series)."""
+    full = wide(self)
+    return (full * torch.sigmoid(1.702 * full)).to(self.dtype)
+
+
+@fused("npu")
+def npu_gelu_mul(input: Tensor, *, approximate: str = "none") -> Tensor:
+    """``gelu(left) * right`` of the last dimension's halves."""
+    left, right = wide(input).chunk(2, -1)
+    return (F.gelu(left, approximate=approximate) * right).to(input.dtype)
+
+
+@fused("npu")
+def npu_mish(self: Tensor) -> Tensor:
+    """``x * tanh(softplus(x))``."""
+    return F.mish(wide(self)).to(self.dtype)
+
+
+@fused("npu")
+def npu_rms_norm(self: Tensor, gamma: Tensor, epsilon: float = 1e-06) -> tuple[Tensor, Tensor]:
+    """RMS normalisation over gamma's dimensions: the result and the reciprocal RMS (float32)."""
+    dims = list(range(-gamma.dim(), 0))
+    full = wide(self)
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return (full * reciprocal * wide(gamma)).to(self.dtype), reciprocal
+
+
+@fused("npu")
+def npu_add_rms_norm(
+    x1: Tensor, x2: Tensor, gamma: Tensor, epsilon: float = 1e-06
+) -> tuple[Tensor, Tensor, Tensor]:
+    """RMS normalisation of ``x1 + x2``: the result, the reciprocal RMS, the sum."""
+    total = x1 + x2
+    full = wide(total)
+    dims = list(range(-gamma.dim(), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return (full * reciprocal * wide(gamma)).to(x1.dtype), reciprocal, total
+
+
+@fused("npu")
+def npu_gemma_rms_norm(
+    self: Tensor, gamma: Tensor, epsilon: float = 1e-06
+) -> tuple[Tensor, Tensor]:
+    """RMS normalisation with ``1 + gamma`` as the weight."""
+    dims = list(range(-gamma.dim(), 0))
+    full = wide(self)
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return (full * reciprocal * (1.0 + wide(gamma))).to(self.dtype), reciprocal
+
+
+@fused("npu")
+def npu_rotary_mul(
+    self: Tensor, r1: Tensor, r2: Tensor, rotary_mode: str = "half", rotate: Tensor | None = None
+) -> Tensor:
+    """Rotary embedding ``r1 * x + r2 * rotated(x)``; mode "half" or "interleave", or a matrix."""
+    if rotate is not None:
+        turned = self @ rotate.to(self.dtype)
+    elif rotary_mode == "half":
+        first, second = self.chunk(2, -1)
+        turned = torch.cat((-second, first), -1)
+    elif rotary_mode == "interleave":
+        turned = torch.stack((-self[..., 1::2], self[..., ::2]), -1).flatten(-2)
+    else:
+        raise ValueError(f"npu_rotary_mul: rotary_mode is {rotary_mode!r}, not half or interleave")
+    return r1 * self + r2 * turned
+
+
+@fused("npu")
+def npu_scaled_masked_softmax(
+    x: Tensor, mask: Tensor, scale: float = 1, fixed_triu_mask: bool = False
+) -> Tensor:
+    """Softmax of ``x * scale`` with True positions of the mask hidden."""
+    hidden = mask.bool()
+    if fixed_triu_mask:
+        hidden = torch.ones(x.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+    scores = (wide(x) * scale).masked_fill(hidden, -10000.0)
+    return scores.softmax(-1).to(x.dtype)
+
+
+@fused("npu")
+def npu_group_norm_silu(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    group: int,
+    eps: float = 1e-05,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """SiLU of a group norm: the result, the means and the reciprocal deviations (batch, group)."""
+    result, mean, reciprocal = _group_norm(input, weight, bias, group, eps)
+    return F.silu(result).to(input.dtype), mean.to(input.dtype), reciprocal.to(input.dtype)
+
+
+@fused("npu")
+def npu_group_norm_swish(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float = 1e-05,
+    swish_scale: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``y * sigmoid(swish_scale * y)`` of a group norm, its means, reciprocal deviations."""
+    result, mean, reciprocal = _group_norm(input, weight, bias, num_groups, eps)
+    return (result * torch.sigmoid(swish_scale * result)).to(input.dtype), mean, reciprocal
+
+
+def _group_norm(
+    tensor: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    full = wide(tensor)
+    grouped = full.reshape(full.shape[0], groups, -1)
+    scale, shift = (None if t is None else wide(t) for t in (weight, bias))
+    reciprocal = torch.rsqrt(grouped.var(-1, unbiased=False) + eps)
+    return F.group_norm(full, groups, scale, shift, eps), grouped.mean(-1), reciprocal
+
+
+@fused("npu")
+def npu_confusion_transpose(
+    self: Tensor, perm: list[int], shape: list[int], transpose_first: bool
+) -> Tensor:
+    """Transpose and reshape as one kernel, in the order ``transpose_first`` says; contiguous."""
+    if transpose_first:
+        return self.permute(perm).contiguous().view(shape)
+    return self.reshape(shape).permute(perm).contiguous()
+
+
+@fused("npu")
+def npu_layer_norm_eval(
+    input: Tensor,
+    normalized_shape: list[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-05,
+) -> Tensor:
+    """Layer norm for inference."""
+    return F.layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+@fused("npu")
+def npu_softmax_cross_entropy_with_logits(self: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of each row against a row of probabilities."""
+    return -(labels * self.log_softmax(-1)).sum(-1)
+
+
+__all__ = [name for name in list(globals()) if name.startswith("npu_")]

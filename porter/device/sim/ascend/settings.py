@@ -1,0 +1,201 @@
+"""Switches of ``torch_npu.npu`` that choose how the card computes. They are kept and read back.
+
+None changes a result here, with one exception told in words: ``config.allow_internal_format`` and
+the compile mode decide on formats and kernels, which the simulator does not model.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import torch
+
+_state: dict[str, Any] = {
+    "jit_compile": False,
+    "mm_bmm_format_nd": True,
+    "sync_debug_mode": 0,
+    "task_queue": True,
+    "deterministic_level": 0,
+    "compatible": False,
+    "options": {},
+}
+
+
+class CubeMathType(enum.IntEnum):
+    """Precision of matrix products."""
+
+    KEEP_DTYPE = 0
+    ALLOW_FP32_DOWN_PRECISION = 1
+    USE_FP16 = 2
+    USE_HF32 = 3
+
+
+class _Switch:
+    """``npu.matmul`` and ``npu.conv``: whether float32 products may run in HF32."""
+
+    def __init__(self, allow_hf32: bool) -> None:
+        self.allow_hf32 = allow_hf32
+
+
+class _Config:
+    """``npu.config``."""
+
+    allow_internal_format = False
+
+
+config = _Config()
+matmul = _Switch(False)
+conv = _Switch(True)
+
+
+def set_compile_mode(jit_compile: bool = False) -> None:
+    """Compile each operator for its shapes (True), or use the binaries that are there (False)."""
+    _state["jit_compile"] = bool(jit_compile)
+
+
+def is_jit_compile_false() -> bool:
+    """Whether :func:`set_compile_mode` chose the binaries."""
+    return not _state["jit_compile"]
+
+
+def set_option(option: dict[str, Any]) -> None:
+    """Set options of the card's compiler, by name."""
+    if not isinstance(option, dict):
+        raise TypeError("npu option must be a dict.")
+    _state["options"].update({name: str(value) for name, value in option.items()})
+
+
+def set_aoe(dump_path: str) -> None:
+    """Dump graphs for tuning. Nothing is dumped here."""
+    del dump_path
+
+
+def set_mm_bmm_format_nd(is_nd: bool = True) -> None:
+    """Keep operands of matrix products in the ND format."""
+    _state["mm_bmm_format_nd"] = bool(is_nd)
+
+
+def get_mm_bmm_format_nd() -> bool:
+    """What :func:`set_mm_bmm_format_nd` chose."""
+    return bool(_state["mm_bmm_format_nd"])
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """Choose whether syncs warn (1) or raise (2) on the card. Here they are counted."""
+    names = {"default": 0, "warn": 1, "error": 2}
+    _state["sync_debug_mode"] = names[debug_mode] if isinstance(debug_mode, str) else debug_mode
+
+
+def get_sync_debug_mode() -> int:
+    """What :func:`set_sync_debug_mode` chose."""
+    return int(_state["sync_debug_mode"])
+
+
+def set_task_queue_enable(mode: int) -> None:
+    """Choose the depth of the host's task queue."""
+    _state["task_queue"] = mode
+
+
+def get_task_queue_enable() -> int:
+    """What :func:`set_task_queue_enable` chose."""
+    return int(_state["task_queue"])
+
+
+def set_deterministic_level(level: int) -> None:
+    """Choose how deterministic kernels are. The simulation's are."""
+    _state["deterministic_level"] = level
+
+
+def use_compatible_impl(is_enable: bool) -> None:
+    """Choose kernels that compute as PyTorch's do. The simulation's are PyTorch's."""
+    _state["compatible"] = bool(is_enable)
+
+
+def are_compatible_impl_enabled() -> bool:
+    """What :func:`use_compatible_impl` chose."""
+    return bool(_state["compatible"])
+
+
+def get_npu_overflow_flag() -> bool:
+    """Whether the float status register shows an overflow: the card has inf and nan instead."""
+    return False
+
+
+def clear_npu_overflow_flag() -> None:
+    """Clear the float status register."""
+
+
+def is_autocast_enabled() -> bool:
+    """Whether autocast on npu is on."""
+    return torch.is_autocast_enabled("npu")
+
+
+def set_autocast_enabled(enable: bool) -> None:
+    """Switch autocast on npu."""
+    torch.set_autocast_enabled("npu", enable)
+
+
+def get_autocast_dtype() -> torch.dtype:
+    """The dtype of autocast on npu."""
+    return torch.get_autocast_dtype("npu")
+
+
+def set_autocast_dtype(dtype: torch.dtype) -> None:
+    """Choose the dtype of autocast on npu."""
+    torch.set_autocast_dtype("npu", dtype)
+
+
+def enable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor: backward through here is deterministic, as everywhere in the simulation."""
+    return tensor
+
+
+def disable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor."""
+    return tensor
+
+
+def init_dump() -> None:
+    """Start dumping operators' data. Nothing is dumped here."""
+
+
+def set_dump(cfg_file: str) -> None:
+    """Configure dumping."""
+    del cfg_file
+
+
+def finalize_dump() -> None:
+    """Stop dumping."""
+
+
+def stress_detect(detect_type: str = "aic") -> int:
+    """Test the card's hardware: there is none, and it passes (0)."""
+    del detect_type
+    return 0
+
+
+def set_op_timeout_ms(timeout: int) -> None:
+    """Limit the time of one operator."""
+    del timeout
+
+
+def empty_virt_addr_cache() -> None:
+    """Free cached address space."""
+
+
+def host_empty_cache() -> None:
+    """Free cached pinned host memory."""
+
+
+__all__ = [
+    "CubeMathType", "are_compatible_impl_enabled", "clear_npu_overflow_flag", "config", "conv",
+    "disable_deterministic_with_backward", "empty_virt_addr_cache",
+    "enable_deterministic_with_backward", "finalize_dump", "get_autocast_dtype",
+    "get_mm_bmm_format_nd", "get_npu_overflow_flag", "get_sync_debug_mode",
+    "get_task_queue_enable", "host_empty_cache", "init_dump", "is_autocast_enabled",
+    "is_jit_compile_false", "matmul", "set_aoe", "set_autocast_dtype", "set_autocast_enabled",
+    "set_compile_mode", "set_deterministic_level", "set_dump", "set_mm_bmm_format_nd",
+    "set_op_timeout_ms", "set_option", "set_sync_debug_mode", "set_task_queue_enable",
+    "stress_detect", "use_compatible_impl",
+]  # fmt: skip

@@ -1,0 +1,86 @@
+"""Which names of a package a wheel uses, and how: imports, chains and calls, by ``ast``."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from typing import Any
+
+from porter.device.sim.contract.wheel import Wheel
+
+PACKAGE = "habana_frameworks"
+
+
+def habana_usage(wheel: Wheel) -> dict[str, Any]:
+    """``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
+    uses: dict[str, int] = defaultdict(int)
+    calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
+    trees = [tree for _, tree in wheel.python_files("")]
+    kept = _kept_on_objects(trees)
+    for tree in trees:
+        aliases = _aliases(tree) | kept
+        for dotted in set(_aliases(tree).values()):
+            uses[dotted] += 0
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+                used = _dotted(node, aliases)
+                if used:
+                    uses[used] += 1
+            if isinstance(node, ast.Call):
+                called = _dotted(node.func, aliases)
+                if called:
+                    calls[called].add(_shape(node))
+    return {
+        name: {
+            "uses": count,
+            **({"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}),
+        }
+        for name, count in sorted(uses.items())
+        if name != PACKAGE
+    }
+
+
+def _aliases(tree: ast.Module) -> dict[str, str]:
+    """Local name -> dotted name, for every import of the package in the file."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == PACKAGE:
+                    found[alias.asname or PACKAGE] = alias.name if alias.asname else PACKAGE
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def _kept_on_objects(trees: list[ast.Module]) -> dict[str, str]:
+    """``self.ht -> habana_frameworks.torch`` for every ``self.ht = ht``, whatever file reads it."""
+    found: dict[str, str] = {}
+    for tree in trees:
+        aliases = _aliases(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                dotted = aliases.get(node.value.id)
+                for target in node.targets:
+                    if dotted and isinstance(target, ast.Attribute):
+                        found[f"self.{target.attr}"] = dotted
+    return found
+
+
+def _dotted(node: ast.expr, aliases: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id)
+    if isinstance(node, ast.Attribute):
+        if isinstance(node.value, ast.Name) and node.value.id == "self":
+            return aliases.get(f"self.{node.attr}")
+        head = _dotted(node.value, aliases)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def _shape(call: ast.Call) -> tuple[int, tuple[str, ...]]:
+    """Positional count (-1 when a star hides it) and keyword names ("**" when stars hide some)."""
+    stars = any(isinstance(a, ast.Starred) for a in call.args)
+    keywords = tuple(sorted(k.arg or "**" for k in call.keywords))
+    return (-1 if stars else len(call.args), keywords)

@@ -1,0 +1,163 @@
+"""A vendor's fused kernel as one PyTorch operator.
+
+On the card a fused kernel is one operator: one line in a graph, one dispatch, one backward. Written
+out in plain torch it would be ten, and every counter of the simulator would be wrong. So each is
+registered as an operator of its own (``npu::npu_geglu``) whose kernel is the plain composition, and
+whose backward is one more operator (``npu::npu_geglu_grad``) that differentiates that composition
+on the saved inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_libraries: dict[str, Any] = {}
+
+
+def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Register a composition of torch ops as operator ``namespace::name``; returns the operator.
+
+    The function must be fully annotated with the types of an operator schema, take its tensors as
+    direct arguments and mutate none of them.
+    """
+
+    def register(function: Callable[..., Any]) -> Any:
+        title = name or function.__name__
+        packet = getattr(torch.ops, namespace)
+        if not torch._C._jit_get_schemas_for_operator(f"{namespace}::{title}"):
+            _define(namespace, title, function)
+        return getattr(packet, title)
+
+    return register
+
+
+def _library(namespace: str) -> Any:
+    found = _libraries.get(namespace)
+    if found is None:
+        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")
+    return found
+
+
+def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
+    library = _library(namespace)
+    schema = torch.library.infer_schema(function, mutates_args=())
+    arguments = schema[1 : schema.index(") ->")]
+    library.define(f"{title}{schema}")
+    library.define(f"{title}_grad(Tensor?[] grads, {arguments}) -> Tensor[]")
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._DisableAutocast():  # the kernel's precision is its own
+            return _fresh(function(*args, **kwargs), args)
+
+    def gradient(grads: list[torch.Tensor | None], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        with torch._C._DisableAutocast():
+            return _differentiate(function, grads, args, kwargs)
+
+    library.impl(title, forward, "CompositeExplicitAutograd")
+    library.impl(f"{title}_grad", gradient, "CompositeExplicitAutograd")
+    operator = getattr(getattr(torch.ops, namespace), f"{title}_grad")
+    torch.library.register_autograd(
+        f"{namespace}::{title}", _backward(operator), setup_context=_keep, lib=library
+    )
+
+
+def _fresh(result: Any, inputs: tuple[Any, ...]) -> Any:
+    """No output of an operator may share memory with an input."""
+    storages = {t.untyped_storage()._cdata for t in inputs if isinstance(t, torch.Tensor)}
+
+    def own(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata in storages:
+            return value.clone()
+        return value
+
+    if isinstance(result, tuple):
+        return tuple(own(value) for value in result)
+    return own(result)
+
+
+def _keep(
+    ctx: Any,
+    inputs: tuple[Any, ...],
+    output: Any,  # noqa: ARG001
+    keyword_only_inputs: dict[str, Any] | None = None,
+) -> None:
+    ctx.set_materialize_grads(False)
+    tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
+    ctx.save_for_backward(*tensors)
+    ctx.rest = [None if isinstance(value, torch.Tensor) else (value,) for value in inputs]
+    ctx.keywords = keyword_only_inputs or {}
+
+
+def _backward(operator: Any) -> Callable[..., Any]:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
+        saved = iter(ctx.saved_tensors)
+        inputs = [next(saved) if kept is None else kept[0] for kept in ctx.rest]
+        found = iter(operator(list(grads), *inputs, **ctx.keywords))
+        result: list[torch.Tensor | None] = []
+        for value, wanted in zip(inputs, ctx.needs_input_grad, strict=False):
+            differentiable = isinstance(value, torch.Tensor) and value.is_floating_point()
+            gradient = next(found) if differentiable else None
+            result.append(gradient if wanted else None)
+        result += [None] * (len(inputs) - len(result))
+        return tuple(result)
+
+    return backward
+
+
+def _differentiate(
+    function: Callable[..., Any],
+    grads: list[torch.Tensor | None],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> list[torch.Tensor]:
+    """Gradients of ``function`` for every floating-point tensor argument, in their order."""
+    # The kernel runs below autograd; what it differentiates must not.
+    with (
+        torch._C._ForceDispatchKeyGuard(
+            torch._C._dispatch_tls_local_include_set(),
+            torch._C._dispatch_tls_local_exclude_set() - _AUTOGRAD,
+        ),
+        torch.enable_grad(),
+    ):
+        inputs = [
+            a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a
+            for a in args
+        ]
+        wanted = [a for a in inputs if isinstance(a, torch.Tensor) and a.requires_grad]
+        outputs = function(*inputs, **kwargs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        pairs = [
+            (out, grad)
+            for out, grad in zip(outputs, grads, strict=False)
+            if isinstance(out, torch.Tensor) and out.requires_grad and grad is not None
+        ]
+        if not pairs:
+            return [torch.zeros_like(w) for w in wanted]
+        found = torch.autograd.grad(
+            [out for out, _ in pairs], wanted, [grad for _, grad in pairs], allow_unused=True
+        )
+    return [
+        torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)
+    ]
+
+
+def _autograd_keys() -> Any:
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)
+    for name in (
+        "AutogradOther",
+        "AutogradFunctionality",
+        "ADInplaceOrView",
+        "AutogradPrivateUse1",
+        "AutogradHPU",
+        "AutogradCUDA",
+    ):
+        key = getattr(torch._C.DispatchKey, name, None)
+        if key is not None:
+            keys = keys | torch._C.DispatchKeySet(key)
+    return keys
+
+
+_AUTOGRAD = _autograd_keys()

@@ -1,0 +1,274 @@
+"""``habana_frameworks.torch.hpu.graphs``: HPU Graphs, and the helpers that use them for a model.
+
+Sources: Intel Gaudi documentation, "HPU Graphs for Inference" and "HPU Graphs for Training"
+(docs.habana.ai), and how published clients call the names.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from porter.device.sim.accounting import Books, books_of
+from porter.device.sim.graphed import TrainingUnit, copy_to, graphed_callables, own_copy
+from porter.device.sim.replay import DeviceGraph
+
+
+def _books() -> Books:
+    books = books_of("hpu")
+    if books is None:
+        raise RuntimeError("HPU graphs: sim:hpu is not active in this process")
+    return books
+
+
+class HPUGraph:
+    """A captured sequence of device work. Replays run on the captured tensors."""
+
+    def __init__(self) -> None:
+        self._graph: DeviceGraph = _books().new_graph()
+        self._dynamic = False
+
+    def capture_begin(self, dry_run: bool = False) -> None:
+        """Start recording the ops of this thread."""
+        self._graph.capture_begin(dry_run=dry_run)
+
+    def capture_end(self) -> None:
+        """Stop recording."""
+        self._graph.capture_end()
+
+    def replay(self, asynchronous: bool = False) -> None:
+        """Run what was recorded, on the tensors it was recorded with."""
+        del asynchronous
+        self._graph.replay()
+
+    def replayV2(self, inputs: Any = None, asynchronous: bool = False) -> None:
+        """Copy ``inputs``, a list of (captured, new), and replay."""
+        for captured, new in inputs or ():
+            captured.copy_(new)
+        self.replay(asynchronous)
+
+    def mark_step(self) -> None:
+        """End the graph inside a capture. One graph is recorded all the same."""
+
+    def mark_user_outputs(self, outputs: Sequence[torch.Tensor]) -> None:
+        """Say which tensors are read after a replay. All are kept here."""
+
+    def mark_user_inputs(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Say which tensors are written before a replay."""
+
+    def destroy(self) -> None:
+        """Free the graph and its tensors."""
+        self._graph.reset()
+
+    reset = destroy
+
+
+class graph:
+    """``with graph(g):`` captures the block into ``g``."""
+
+    def __init__(
+        self,
+        hpu_graph: HPUGraph,
+        stream: Any = None,
+        disable_tensor_cache: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        del stream, disable_tensor_cache
+        self.hpu_graph = hpu_graph
+        self._dry_run = dry_run
+
+    def __enter__(self) -> None:
+        torch.hpu.synchronize()  # type: ignore[attr-defined]
+        self.hpu_graph.capture_begin(self._dry_run)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.hpu_graph.capture_end()
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether a capture is in progress."""
+    return DeviceGraph.current is not None
+
+
+def input_hash(obj: Any) -> int:
+    """A key under which a graph for these inputs can be kept.
+
+    Tensors count by shape, dtype and layout; what is not a tensor counts by value, because a
+    captured graph has it baked in.
+    """
+    if isinstance(obj, dict):
+        return hash(tuple((k, input_hash(v)) for k, v in obj.items()))
+    if isinstance(obj, list | tuple):
+        return hash((type(obj).__name__, tuple(input_hash(v) for v in obj)))
+    if isinstance(obj, torch.Tensor):
+        return hash(("tensor", tuple(obj.shape), str(obj.dtype), tuple(obj.stride())))
+    try:
+        return hash((type(obj).__name__, obj))
+    except TypeError:
+        return id(obj)
+
+
+class CachedParams:
+    """A captured graph with the tensors it reads and writes."""
+
+    def __init__(self, graph_inputs: Any, graph_outputs: Any, graph: HPUGraph) -> None:
+        self.graph_inputs = graph_inputs
+        self.graph_outputs = graph_outputs
+        self.graph = graph
+
+
+class _Cache:
+    """Graphs of one callable by its inputs' hash."""
+
+    def __init__(
+        self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
+    ) -> None:
+        self.call = call
+        self.asynchronous = asynchronous
+        self.max_graphs = max_graphs
+        self.graphs: dict[int, CachedParams] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if is_current_stream_capturing() or kwargs.pop("bypass_hpu_graphs", False):
+            return self.call(*args, **kwargs)
+        inputs = (args, kwargs)
+        key = input_hash(inputs)
+        cached = self.graphs.get(key)
+        if cached is not None:
+            copy_to(cached.graph_inputs, inputs)
+            cached.graph.replay(self.asynchronous)
+            torch.hpu.default_stream()  # type: ignore[attr-defined]
+            return cached.graph_outputs
+        if self.max_graphs is not None and len(self.graphs) >= self.max_graphs:
+            return self.call(*args, **kwargs)
+        return self._capture(key, inputs)
+
+    def _capture(self, key: int, inputs: Any) -> Any:
+        own_args, own_kwargs = own_copy(inputs)
+        captured = HPUGraph()
+        with graph(captured):
+            outputs = self.call(*own_args, **own_kwargs)
+        captured.replay(self.asynchronous)
+        self.graphs[key] = CachedParams((own_args, own_kwargs), outputs, captured)
+        return outputs
+
+    def clear(self) -> None:
+        """Free every graph."""
+        for cached in self.graphs.values():
+            cached.graph.destroy()
+        self.graphs.clear()
+
+
+def wrap_in_hpu_graph(
+    module: torch.nn.Module,
+    asynchronous: bool = False,
+    disable_tensor_cache: bool = False,
+    dry_run: bool = False,
+    max_graphs: int | None = None,
+) -> torch.nn.Module:
+    """Make a module's forward (inference) capture a graph per input shape and replay it."""
+    del disable_tensor_cache, dry_run
+    cache = _Cache(module.forward, asynchronous, max_graphs)
+
+    @functools.wraps(module.forward)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return cache(*args, **kwargs)
+
+    module.forward = forward
+    module.clear_cache = cache.clear  # type: ignore[assignment]
+    return module
+
+
+def wrap_in_hpu_graph_func(
+    func: Callable[..., Any],
+    asynchronous: bool = False,
+    disable_tensor_cache: bool = False,
+    dry_run: bool = False,
+    max_graphs: int | None = None,
+) -> Callable[..., Any]:
+    """As :func:`wrap_in_hpu_graph`, for a function."""
+    del disable_tensor_cache, dry_run
+    return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
+
+
+def make_graphed_callables(
+    callables: Any,
+    sample_args: Any,
+    num_warmup_iters: int = 3,
+    allow_unused_input: bool = False,
+    asynchronous: bool = False,
+    disable_tensor_cache: bool = False,
+    dry_run: bool = False,
+) -> Any:
+    """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+    del asynchronous, disable_tensor_cache, dry_run
+    return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
+
+
+class ModuleCacher:
+    """Gives a module's training a graph per input shape: call it with the model."""
+
+    def __init__(self, max_graphs: int = 10) -> None:
+        self.max_graphs = max_graphs
+
+    def __call__(
+        self,
+        model: torch.nn.Module,
+        inplace: bool = False,
+        have_grad_accumulation: bool = False,
+        allow_unused_input: bool = False,
+        asynchronous: bool = False,
+        disable_tensor_cache: bool = False,
+        dry_run: bool = False,
+        num_warmup_iters: int = 0,
+        verbose: bool = False,
+        log_frequency: int = 0,
+    ) -> torch.nn.Module:
+        """The model (or, unless ``inplace``, a copy) with its forward replaced."""
+        del have_grad_accumulation, asynchronous, disable_tensor_cache, dry_run, verbose
+        del log_frequency
+        result = model if inplace else copy.copy(model)
+        original = model.forward
+        units: dict[int, TrainingUnit] = {}
+
+        @functools.wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if not model.training or is_current_stream_capturing():
+                return original(*args, **kwargs)
+            key = input_hash((args, kwargs))
+            unit = units.get(key)
+            parameters = tuple(model.parameters())
+            if unit is None:
+                if len(units) >= self.max_graphs:
+                    return original(*args, **kwargs)
+                unit = TrainingUnit(
+                    original,
+                    args,
+                    kwargs,
+                    parameters,
+                    HPUGraph,
+                    num_warmup_iters,
+                    allow_unused_input,
+                )
+                units[key] = unit
+            return unit(args, kwargs, parameters)
+
+        result.forward = forward
+        return result
+
+
+__all__ = [
+    "CachedParams", "HPUGraph", "ModuleCacher", "copy_to", "graph", "input_hash",
+    "is_current_stream_capturing", "make_graphed_callables", "wrap_in_hpu_graph",
+    "wrap_in_hpu_graph_func",
+]  # fmt: skip

@@ -1,0 +1,130 @@
+"""``habana_frameworks.torch.hpu`` beyond what every device module has: autocast, SDPA, memory.
+
+At installation the common part (:mod:`porter.device.sim.surface`) is added to these names, and
+these names to ``torch.hpu``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from porter.device.sim.habana.graphs import (
+    CachedParams,
+    HPUGraph,
+    ModuleCacher,
+    graph,
+    is_current_stream_capturing,
+    make_graphed_callables,
+    wrap_in_hpu_graph,
+    wrap_in_hpu_graph_func,
+)
+from porter.device.sim.surface import TOTAL_MEMORY
+
+DEVICE_NAME = "GAUDI2"
+"""The card that is simulated, as the vendor's own call spells it."""
+
+_dynamic = {"enabled": False}
+_recompute = {"enabled": False}
+
+
+def get_device_name(device: Any = None) -> str:
+    """The card's name: programs compare it with ``GAUDI``, ``GAUDI2``, ``GAUDI3``."""
+    del device
+    return DEVICE_NAME
+
+
+def get_device_capability(device: Any = None) -> str:
+    """The software's version as the vendor's call gives it: none here."""
+    del device
+    return "simulated"
+
+
+def is_autocast_hpu_enabled() -> bool:
+    """Whether autocast on hpu is on."""
+    return torch.is_autocast_enabled("hpu")
+
+
+def set_autocast_hpu_enabled(enabled: bool) -> None:
+    """Switch autocast on hpu."""
+    torch.set_autocast_enabled("hpu", enabled)
+
+
+def get_autocast_hpu_dtype() -> torch.dtype:
+    """The dtype of autocast on hpu."""
+    return torch.get_autocast_dtype("hpu")
+
+
+def set_autocast_hpu_dtype(dtype: torch.dtype) -> None:
+    """Choose the dtype of autocast on hpu."""
+    torch.set_autocast_dtype("hpu", dtype)
+
+
+def enable_dynamic_shape() -> None:
+    """Let the bridge treat shapes as dynamic. Compilations are counted per shape all the same."""
+    _dynamic["enabled"] = True
+
+
+def disable_dynamic_shape() -> None:
+    """Undo :func:`enable_dynamic_shape`."""
+    _dynamic["enabled"] = False
+
+
+def is_dynamic_shape_enabled() -> bool:
+    """Whether dynamic shapes were enabled."""
+    return _dynamic["enabled"]
+
+
+@contextlib.contextmanager
+def sdp_kernel(
+    enable_flash: bool = True,
+    enable_math: bool = True,
+    enable_mem_efficient: bool = True,
+    enable_recompute: bool = False,
+) -> Iterator[None]:
+    """Choose how FusedSDPA runs inside the block: with or without recomputation."""
+    del enable_flash, enable_math, enable_mem_efficient
+    before = _recompute["enabled"]
+    _recompute["enabled"] = enable_recompute
+    try:
+        yield
+    finally:
+        _recompute["enabled"] = before
+
+
+def recompute_sdp_enabled() -> bool:
+    """Whether :func:`sdp_kernel` asked for recomputation."""
+    return _recompute["enabled"]
+
+
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """The vendor's memory figures. All zero but the limit: memory is not modelled."""
+    del device
+    zero = (
+        "InUse", "MaxInUse", "NumAllocs", "NumFrees", "ActiveAllocs", "MaxAllocSize",
+        "TotalSystemAllocs", "TotalSystemFrees", "TotalActiveAllocs",
+    )  # fmt: skip
+    return {"Limit": TOTAL_MEMORY, **dict.fromkeys(zero, 0)}
+
+
+def setDeterministic(val: bool) -> None:
+    """Ask for deterministic kernels. The simulation's are."""
+    del val
+
+
+def getDeterministic() -> bool:
+    """Whether kernels are deterministic: they are."""
+    return True
+
+
+__all__ = [
+    "CachedParams", "HPUGraph", "ModuleCacher", "disable_dynamic_shape", "enable_dynamic_shape",
+    "getDeterministic", "get_autocast_hpu_dtype", "get_device_capability", "get_device_name",
+    "graph", "is_autocast_hpu_enabled", "is_current_stream_capturing", "is_dynamic_shape_enabled",
+    "make_graphed_callables", "memory_stats", "recompute_sdp_enabled", "sdp_kernel",
+    "setDeterministic", "set_autocast_hpu_dtype", "set_autocast_hpu_enabled", "wrap_in_hpu_graph",
+    "wrap_in_hpu_graph_func",
+]  # fmt: skip

@@ -1,0 +1,219 @@
+"""``habana_frameworks.torch.hpex.kernels``: FusedSDPA, rotary embeddings, CTC loss.
+
+Each kernel is one operator (see :mod:`porter.device.sim.fused`); half-precision inputs are computed
+in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from porter.device.sim.fused import fused
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+@fused("hpu", "sdpa")
+def _sdpa(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    visible: Tensor | None,
+    kept: Tensor | None,
+    scale: float,
+    is_causal: bool,
+) -> Tensor:
+    k, v = key, value
+    if key.shape[-3] != query.shape[-3]:
+        k, v = (t.repeat_interleave(query.shape[-3] // key.shape[-3], -3) for t in (key, value))
+    scores = (_wide(query) @ _wide(k).transpose(-1, -2)) * scale
+    if bias is not None:
+        scores = scores + _wide(bias)
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -math.inf)
+    if is_causal:
+        rows, columns = scores.shape[-2:]
+        later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    weights = scores.softmax(-1)
+    if kept is not None:
+        weights = weights * kept
+    result: Tensor = (weights @ _wide(v)).to(query.dtype)
+    return result
+
+
+class FusedSDPA:
+    """Scaled dot-product attention as one kernel, with the meaning of PyTorch's."""
+
+    @staticmethod
+    def apply(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        softmax_mode: str = "None",
+        recompute_mode: bool | None = None,
+        valid_sequence_lengths: Tensor | None = None,
+        sequence_padding_type: str = "left",
+    ) -> Tensor:
+        """``softmax(q k^T scale + mask) v``; a boolean mask is True where a position takes part.
+
+        ``softmax_mode`` "fast" chooses an approximation of the card's and changes nothing here;
+        ``recompute_mode`` trades memory for time.
+        """
+        del softmax_mode, recompute_mode
+        visible = attn_mask if attn_mask is not None and attn_mask.dtype == torch.bool else None
+        bias = None if visible is not None else attn_mask
+        if valid_sequence_lengths is not None:
+            visible = _within(key, valid_sequence_lengths, sequence_padding_type)
+        kept = None
+        if dropout_p > 0.0:
+            shape = (*query.shape[:-1], key.shape[-2])
+            kept = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
+            kept = kept / (1.0 - dropout_p)
+        factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
+        result: Tensor = _sdpa(query, key, value, bias, visible, kept, factor, is_causal)
+        return result
+
+
+def _within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
+    """Positions inside each sequence's valid length, padded on the "left" or the "right"."""
+    position = torch.arange(key.shape[-2], device=key.device)
+    valid = lengths.view(-1, 1, 1, 1)
+    if padding == "left":
+        return position >= key.shape[-2] - valid
+    return position < valid
+
+
+class RotaryPosEmbeddingMode(enum.Enum):
+    """Which elements are rotated together: halves of the vector, or neighbours."""
+
+    BLOCKWISE = 0
+    PAIRWISE = 1
+
+
+@fused("hpu", "rotary_pos_embedding")
+def _rotary(p: Tensor, cos: Tensor, sin: Tensor, pairwise: bool) -> Tensor:
+    if pairwise:
+        turned = torch.stack((-p[..., 1::2], p[..., ::2]), -1).flatten(-2)
+    else:
+        first, second = p.chunk(2, -1)
+        turned = torch.cat((-second, first), -1)
+    return (p * cos) + (turned * sin)
+
+
+def apply_rotary_pos_emb(
+    p: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    position_ids: Tensor | None = None,
+    offset: int = 0,
+    mode: RotaryPosEmbeddingMode = RotaryPosEmbeddingMode.BLOCKWISE,
+) -> Tensor:
+    """Rotary position embedding of ``p`` (batch, heads, sequence, head size)."""
+    length = p.shape[-2]
+    if position_ids is not None:
+        cos, sin = (_table(t)[position_ids].unsqueeze(1) for t in (cos, sin))
+    elif offset or cos.shape[-2] != length:
+        cos, sin = (t[..., offset : offset + length, :] for t in (cos, sin))
+    result: Tensor = _rotary(p, cos, sin, mode is RotaryPosEmbeddingMode.PAIRWISE)
+    return result
+
+
+def _table(values: Tensor) -> Tensor:
+    """A (1, 1, positions, size) table as (positions, size)."""
+    return values.reshape(values.shape[-2], values.shape[-1])
+
+
+class RotaryPosEmbeddingHelperV1:
+    """Rotary embedding at consecutive positions from ``offset`` on."""
+
+    @staticmethod
+    def apply(p: Tensor, cos: Tensor, sin: Tensor, offset: int = 0) -> Tensor:
+        """``p * cos + rotate_half(p) * sin``."""
+        return apply_rotary_pos_emb(p, cos, sin, None, offset)
+
+
+class RotaryPosEmbeddingHelperV2:
+    """Rotary embedding at given positions."""
+
+    @staticmethod
+    def apply(p: Tensor, cos: Tensor, sin: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """``p * cos[ids] + rotate_half(p) * sin[ids]``; without ids the tables as given."""
+        return apply_rotary_pos_emb(p, cos, sin, position_ids)
+
+
+@fused("hpu", "rotary_pos_embedding_cached")
+def _rotary_cached(p: Tensor, rope_cache: Tensor) -> Tensor:
+    size = rope_cache.shape[-2] * 2
+    turning, passing = p[..., :size], p[..., size:]
+    pairs = turning.reshape(*turning.shape[:-1], -1, 2)
+    cache = rope_cache[: p.shape[0]].view(p.shape[0], -1, 1, size // 2, 2)
+    cos, sin = cache[..., 0], cache[..., 1]
+    even, odd = pairs[..., 0], pairs[..., 1]
+    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
+    return torch.cat((turned, passing), -1)
+
+
+class RotaryPosEmbeddingHelperV3:
+    """Rotary embedding of part of each head, from a cache of (cos, sin) pairs."""
+
+    @staticmethod
+    def apply(p: Tensor, rope_cache: Tensor) -> Tensor:
+        """``p`` is (sequence, batch, heads, size); the cache (positions, batch or 1, size/2, 2)."""
+        result: Tensor = _rotary_cached(p, rope_cache)
+        return result
+
+
+class CTCLoss:
+    """Connectionist temporal classification loss."""
+
+    @staticmethod
+    def apply(
+        log_probs: Tensor,
+        targets: Tensor,
+        input_lengths: Tensor,
+        target_lengths: Tensor,
+        blank: int = 0,
+        reduction: str = "mean",
+        zero_infinity: bool = False,
+    ) -> Tensor:
+        """``F.ctc_loss``."""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
+        )
+
+
+def cast_to_fp8_v2(
+    input: Tensor,
+    scale: Tensor | None = None,
+    stochastic_rounding: bool = False,
+    is_amax: bool = False,
+    dtype: torch.dtype = torch.float8_e5m2,
+) -> tuple[Tensor, Tensor]:
+    """The input times ``scale`` in an 8-bit float (saturating), and its largest magnitude.
+
+    Rounding is to nearest; ``stochastic_rounding`` is the card's own and changes nothing here.
+    """
+    del stochastic_rounding
+    scaled = input if scale is None else input * scale.to(input.dtype)
+    limit = torch.finfo(dtype).max
+    largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
+    return scaled.clamp(-limit, limit).to(dtype), largest
+
+
+__all__ = [
+    "CTCLoss", "FusedSDPA", "RotaryPosEmbeddingHelperV1", "RotaryPosEmbeddingHelperV2",
+    "RotaryPosEmbeddingHelperV3", "RotaryPosEmbeddingMode", "apply_rotary_pos_emb",
+]  # fmt: skip

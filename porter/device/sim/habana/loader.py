@@ -1,0 +1,15 @@
+"""``habana_frameworks.torch.utils.library_loader``: loading the bridge, which is loaded."""
+
+from __future__ import annotations
+
+
+def load_habana_module() -> None:
+    """Load the device's library. Done when the simulation starts."""
+
+
+def is_habana_avaialble() -> bool:
+    """Whether there is a device (the vendor's spelling)."""
+    return True
+
+
+__all__ = ["is_habana_avaialble", "load_habana_module"]

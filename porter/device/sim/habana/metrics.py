@@ -1,0 +1,101 @@
+"""``habana_frameworks.torch.hpu.metrics``: the vendor's counters, filled from the simulator's.
+
+Times are 0: the simulator knows how often a graph was compiled, not how long the card takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from porter.device.sim.accounting import Books, books_of
+
+Value = int | float | str
+Stats = list[tuple[str, Value]]
+
+
+def _graph_compilation(books: Books) -> dict[str, Value]:
+    number = books.graphs.compilations if books.graphs is not None else 0
+    return {"TotalNumber": number, "TotalTime": 0, "AvgTime": 0.0}
+
+
+def _cpu_fallback(books: Books) -> dict[str, Value]:
+    events = books.counters.of_kind("cpu_fallback")
+    ops = sorted({event.what for event in events})
+    return {"TotalNumber": sum(events.values()), "FallbackOps": ",".join(ops)}
+
+
+def _recipe_cache(books: Books) -> dict[str, Value]:
+    graphs = books.graphs
+    hits, misses = (0, 0) if graphs is None else (graphs.cache_hits, graphs.compilations)
+    return {"TotalHit": hits, "TotalMiss": misses}
+
+
+def _memory_defragmentation(books: Books) -> dict[str, Value]:
+    del books
+    return {"TotalNumber": 0, "TotalSuccessful": 0, "TotalTime": 0, "AvgTime": 0.0, "MaxTime": 0}
+
+
+_METRICS: dict[str, Callable[[Books], dict[str, Value]]] = {
+    "graph_compilation": _graph_compilation,
+    "cpu_fallback": _cpu_fallback,
+    "recipe_cache": _recipe_cache,
+    "memory_defragmentation": _memory_defragmentation,
+}
+
+
+def _read(name: str) -> dict[str, Value]:
+    if name not in _METRICS:
+        raise KeyError(f"no metric {name!r}: expected one of {', '.join(_METRICS)}")
+    books = books_of("hpu")
+    if books is None:
+        raise RuntimeError("metrics: sim:hpu is not active in this process")
+    return _METRICS[name](books)
+
+
+class Metric:
+    """One metric, counted from when this object was made or reset."""
+
+    def __init__(self, name: str, since: dict[str, Value] | None = None) -> None:
+        self.name = name
+        self._since = since or {}
+        self._until: dict[str, Value] | None = None
+
+    def stats(self) -> Stats:
+        """Pairs of name and value."""
+        now = _read(self.name) if self._until is None else self._until
+        return [(key, _less(value, self._since.get(key))) for key, value in now.items()]
+
+    def reset(self) -> None:
+        """Count from now on."""
+        self._since, self._until = _read(self.name), None
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._until = _read(self.name)
+
+
+def _less(value: Value, earlier: Value | None) -> Value:
+    if isinstance(value, str):
+        before = set(str(earlier or "").split(","))
+        return ",".join(op for op in value.split(",") if op not in before)
+    return value - earlier if isinstance(earlier, int | float) else value
+
+
+def metric_global(name: str) -> Metric:
+    """A metric since the process began."""
+    _read(name)
+    return Metric(name)
+
+
+@contextlib.contextmanager
+def metric_localcontext(name: str) -> Iterator[Metric]:
+    """A metric of the block."""
+    metric = Metric(name, _read(name))
+    try:
+        yield metric
+    finally:
+        metric.close()
+
+
+__all__ = ["metric_global", "metric_localcontext"]

@@ -1,0 +1,63 @@
+"""The layout of the simulated ``habana_frameworks``, and how it meets ``torch.hpu``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+import torch
+
+from porter.device.sim.vendor import Package, answer_for
+
+_HERE = "porter.device.sim.habana"
+_TORCH = "habana_frameworks.torch"
+_RANDOM = (
+    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
+    "seed_all", "set_rng_state", "set_rng_state_all",
+)  # fmt: skip
+
+
+def _publish(modules: Mapping[str, ModuleType]) -> None:
+    """``torch.hpu`` and ``habana_frameworks.torch.hpu`` are one module on the card: same names."""
+    ours = modules[f"{_TORCH}.hpu"]
+    common = vars(torch)["hpu"]
+    own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
+    for name, value in vars(common).items():
+        if not name.startswith("__") and name not in own:
+            setattr(ours, name, value)
+    for name, value in own.items():
+        setattr(common, name, value)
+    for name in _RANDOM:
+        setattr(modules[f"{_TORCH}.hpu.random"], name, getattr(common, name))
+    answer_for(common, ours.__name__)
+
+
+HABANA = Package(
+    root="habana_frameworks",
+    contents={
+        "habana_frameworks": None,
+        _TORCH: None,
+        f"{_TORCH}.core": f"{_HERE}.core",
+        f"{_TORCH}.distributed": None,
+        f"{_TORCH}.distributed.hccl": f"{_HERE}.hccl",
+        f"{_TORCH}.gpu_migration": f"{_HERE}.gpu_migration",
+        f"{_TORCH}.hpex": None,
+        f"{_TORCH}.hpex.kernels": f"{_HERE}.kernels",
+        f"{_TORCH}.hpex.kernels.Fp8Ops": f"{_HERE}.fp8",
+        f"{_TORCH}.hpex.normalization": f"{_HERE}.normalization",
+        f"{_TORCH}.hpex.optimizers": f"{_HERE}.optimizers",
+        f"{_TORCH}.hpu": f"{_HERE}.hpu",
+        f"{_TORCH}.hpu.graphs": f"{_HERE}.graphs",
+        f"{_TORCH}.hpu.metrics": f"{_HERE}.metrics",
+        f"{_TORCH}.hpu.random": None,
+        f"{_TORCH}.utils": None,
+        f"{_TORCH}.utils.experimental": f"{_HERE}.experimental",
+        f"{_TORCH}.utils.library_loader": f"{_HERE}.loader",
+    },
+    acting=frozenset({f"{_TORCH}.gpu_migration"}),
+    aliases={
+        f"{_TORCH}.core.hpu": f"{_TORCH}.hpu",
+        f"{_TORCH}.utils.experimental.hpu": f"{_TORCH}.hpu",
+    },
+    publish=_publish,
+)

@@ -1,0 +1,48 @@
+"""Replacing attributes of torch for the time of a simulation, and putting them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.jit import _builtins
+
+_ABSENT = object()
+
+
+class Patches:
+    """Attributes that were replaced, and other undo steps, in order."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def replace(self, owner: Any, name: str, value: Any) -> Any:
+        """Set ``owner.name`` and return what stood there before (through inheritance too)."""
+        before = getattr(owner, name, None)
+        own = vars(owner).get(name, _ABSENT)
+
+        def restore() -> None:
+            if own is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, own)
+
+        if callable(before):
+            # TorchScript knows torch's functions by identity.
+            builtin = _builtins._find_builtin(before)
+            if builtin is not None:
+                _builtins._register_builtin(value, builtin)
+                table = _builtins._get_builtin_table()
+                self.later(lambda: table.pop(id(value), None))
+        setattr(owner, name, value)
+        self._undo.append(restore)
+        return before
+
+    def later(self, step: Callable[[], None]) -> None:
+        """Run ``step`` when the patches are undone."""
+        self._undo.append(step)
+
+    def undo(self) -> None:
+        """Put everything back, last first."""
+        while self._undo:
+            self._undo.pop()()

@@ -1,0 +1,203 @@
+"""``torch.cuda.*`` answered by the target's own module.
+
+A name is served by the target's name of the same kind (``torch.hpu.synchronize``), by what the
+vendor's table says, or it raises :class:`Unsupported`. Calls that PyTorch makes itself (an
+optimizer that asks ``torch.cuda.is_available()``) are served too but not logged: the log is about
+the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from porter.device.sim.patching import Patches
+from porter.errors import PorterError
+from porter.migrate.devices import retarget, show_call
+from porter.migrate.log import MigrationLog
+from porter.migrate.table import Kind, Rule, Table
+
+_TORCH = str(Path(torch.__file__).parent) + "/"
+_SUBMODULES = ("random", "memory", "streams", "graphs")
+_RENAMED = {"CUDAGraph": {"hpu": "HPUGraph", "npu": "NPUGraph"}}
+_TENSOR_TYPES = {
+    "BFloat16Tensor": torch.bfloat16,
+    "BoolTensor": torch.bool,
+    "ByteTensor": torch.uint8,
+    "CharTensor": torch.int8,
+    "DoubleTensor": torch.float64,
+    "FloatTensor": torch.float32,
+    "HalfTensor": torch.float16,
+    "IntTensor": torch.int32,
+    "LongTensor": torch.int64,
+    "ShortTensor": torch.int16,
+}
+_IGNORED_RANGES = ("nvtx.range",)
+
+
+class Unsupported(PorterError, NotImplementedError):
+    """A CUDA call that the target has no counterpart for."""
+
+
+def asked_by_torch() -> bool:
+    """Whether the call that is being served comes from PyTorch itself."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and frame.f_code.co_filename.startswith(_TORCH)
+
+
+class ServedType(type):
+    """A class of ``torch.cuda`` that makes, and recognises, instances of the target's class."""
+
+    porter_make: Callable[..., Any]
+    porter_type: type | None
+    porter_dtype: torch.dtype | None = None
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.porter_make(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return cls.porter_type is not None and isinstance(instance, cls.porter_type)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return subclass is cls or (
+            cls.porter_type is not None and issubclass(subclass, cls.porter_type)
+        )
+
+
+class CudaCalls:
+    """The replacements of one migration."""
+
+    def __init__(self, table: Table, target: ModuleType, log: MigrationLog) -> None:
+        self.table = table
+        self.device = table.target
+        self.target = target
+        self.log = log
+
+    def patch(self, patches: Patches) -> None:
+        """Replace the public names of ``torch.cuda`` and of its submodules."""
+        modules = [torch.cuda, *(getattr(torch.cuda, name) for name in _SUBMODULES)]
+        for module in modules:
+            for name in _public(module):
+                replacement = self.replacement(f"torch.cuda.{name}", getattr(module, name))
+                if replacement is not None:
+                    patches.replace(module, name, replacement)
+        for name in ("range", "range_push", "range_pop", "mark"):
+            patches.replace(
+                torch.cuda.nvtx, name, self.replacement(f"torch.cuda.nvtx.{name}", None)
+            )
+
+    def replacement(self, api: str, original: Any) -> Any:
+        """What stands in for ``api``, or None to leave it."""
+        name = api.removeprefix("torch.cuda.")
+        rule = self.table.rule(api)
+        if name in _TENSOR_TYPES:
+            return self._tensor_type(api, name, rule)
+        if rule is not None and rule.is_ignored:
+            return self._ignoring(api)
+        served = self._counterpart(name)
+        if rule is not None and rule.kind == "unsupported":
+            served = None
+        if served is None:
+            if isinstance(original, type) and issubclass(original, BaseException):
+                return None
+            return self._refusing(api)
+        kind: Kind = rule.kind if rule is not None else "match"
+        said = rule.served if rule is not None else f"torch.{self.device}.{name}"
+        if isinstance(served, type):
+            return self._class(api, kind, said, served)
+        if callable(served):
+            return self._function(api, kind, said, served)
+        return served
+
+    def _counterpart(self, name: str) -> Any:
+        wanted = _RENAMED.get(name, {}).get(self.device, name)
+        for owner in (self.target, vars(self.target).get("random")):
+            if isinstance(owner, ModuleType) and wanted in vars(owner):
+                return vars(owner)[wanted]
+        return None
+
+    def _note(
+        self, api: str, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any], said: str
+    ) -> None:
+        if not asked_by_torch():
+            self.log.record(api, kind, lambda: show_call(api, args, kwargs), said)
+
+    def _function(self, api: str, kind: Kind, said: str, served: Callable[..., Any]) -> Any:
+        @functools.wraps(served)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._note(api, kind, args, kwargs, said)
+            new = [retarget(value, self.device) for value in args]
+            return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
+
+        return call
+
+    def _class(self, api: str, kind: Kind, said: str, served: type) -> Any:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            self._note(api, kind, args, kwargs, said)
+            new = [retarget(value, self.device) for value in args]
+            return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
+
+        return ServedType(
+            served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}
+        )
+
+    def _tensor_type(self, api: str, name: str, rule: Rule | None) -> Any:
+        dtype = _TENSOR_TYPES[name]
+        if rule is not None and "FloatTensor" in rule.served:
+            dtype = torch.float32
+        kind: Kind = rule.kind if rule is not None else "match"
+        said = rule.served if rule is not None else f"torch.{self.device}.{name}"
+
+        def make(*args: Any, **kwargs: Any) -> torch.Tensor:
+            self._note(api, kind, args, kwargs, said)
+            if args and all(type(size) is int for size in args):
+                return torch.empty(*args, dtype=dtype, device=self.device)
+            if args and isinstance(args[0], torch.Size):
+                return torch.empty(args[0], dtype=dtype, device=self.device)
+            return torch.tensor(args[0] if args else [], dtype=dtype).to(self.device)
+
+        return ServedType(
+            name,
+            (),
+            {"porter_make": staticmethod(make), "porter_type": None, "porter_dtype": dtype},
+        )
+
+    def _ignoring(self, api: str) -> Any:
+        is_range = api.removeprefix("torch.cuda.") in _IGNORED_RANGES
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._note(api, "unsupported", args, kwargs, "nothing")
+            return contextlib.nullcontext() if is_range else None
+
+        return call
+
+    def _refusing(self, api: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._note(api, "unsupported", args, kwargs, "an error")
+            raise Unsupported(
+                f"{api} has no counterpart on {self.device} ({self.table.vendor}); "
+                f"choose another path where the device is not cuda"
+            )
+
+        return call
+
+
+def _public(module: ModuleType) -> list[str]:
+    """Public functions and classes that belong to ``torch.cuda`` (not what it imports)."""
+    found = []
+    for name, value in vars(module).items():
+        if name.startswith("_") or isinstance(value, ModuleType):
+            continue
+        home = getattr(value, "__module__", "") or ""
+        if callable(value) and (home.startswith("torch.cuda") or name == "CUDAGraph"):
+            found.append(name)
+    return sorted(found)

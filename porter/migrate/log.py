@@ -1,0 +1,132 @@
+"""The migration log: every CUDA-facing call that was served by something else, once per site.
+
+Text, in the manner of the vendor's own logs::
+
+    scripts/txt2img.py:40
+        [context]: model.cuda()
+        [hpu_match]: torch.nn.Module.cuda() --> torch.nn.Module.to("hpu")
+
+or JSON lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
+there are no timestamps unless asked for, so that two logs can be compared with ``diff``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from porter.device.sim.sites import Site, user_site
+from porter.migrate.table import Kind
+
+_WORDS = {"match": "match", "modified": "modified", "unsupported": "mismatch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One mapped call at one site."""
+
+    file: str
+    line: int
+    source: str
+    kind: Kind
+    asked: str
+    served: str
+    time: str = ""
+
+
+class MigrationLog:
+    """Entries in order of first appearance. ``root`` is the tree that paths are relative to."""
+
+    def __init__(
+        self,
+        target: str,
+        root: Path | None = None,
+        *,
+        timestamps: bool = False,
+        clock: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self.target = target
+        self.root = root.resolve() if root is not None else None
+        self.timestamps = timestamps
+        self._clock = clock
+        self._entries: dict[tuple[Site, str, Kind], Entry] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
+        """Note a call of ``api`` at the user's line; ``asked`` is only called the first time."""
+        site = user_site(2)
+        key = (site, api, kind)
+        if key in self._entries:
+            return
+        shown = site.relative_to(self.root)
+        time = self._clock().strftime("%Y-%m-%d %H:%M:%S") if self.timestamps else ""
+        entry = Entry(shown.file, shown.line, site.source, kind, asked(), served, time)
+        with self._lock:
+            self._entries.setdefault(key, entry)
+
+    def counts(self) -> dict[str, int]:
+        """How many sites of each kind."""
+        found = Counter(entry.kind for entry in self)
+        return {kind: found[kind] for kind in ("match", "modified", "unsupported")}
+
+    def summary(self) -> str:
+        """One line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
+        counts = self.counts()
+        return (
+            f"simulated migration cuda -> {self.target}: {counts['match']} sites matched, "
+            f"{counts['modified']} modified, {counts['unsupported']} unsupported"
+        )
+
+    def as_text(self) -> str:
+        """The log as text, beginning with the summary."""
+        return "\n".join([f"# {self.summary()}", "", *map(self._paragraph, self)])
+
+    def _paragraph(self, entry: Entry) -> str:
+        stamp = f"[{entry.time}] " if entry.time else ""
+        kind = f"{self.target}_{_WORDS[entry.kind]}"
+        return (
+            f"{stamp}{entry.file}:{entry.line}\n"
+            f"    [context]: {entry.source}\n"
+            f"    [{kind}]: {entry.asked} --> {entry.served}\n"
+        )
+
+    def as_json_lines(self) -> str:
+        """One JSON object per line."""
+        lines = []
+        for entry in self:
+            row = {
+                "simulated": True,
+                "target": self.target,
+                "file": entry.file,
+                "line": entry.line,
+                "source": entry.source,
+                "kind": entry.kind,
+                "asked": entry.asked,
+                "served": entry.served,
+            }
+            if entry.time:
+                row["time"] = entry.time
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        return "".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write the log, whole or not at all: JSON lines for ``.json``/``.jsonl``, else text."""
+        text = self.as_json_lines() if path.suffix in (".json", ".jsonl") else self.as_text()
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,360 @@
+"""Switching a process from CUDA to another accelerator, with a log of every call it took.
+
+:func:`activate` is what importing ``habana_frameworks.torch.gpu_migration`` or
+``torch_npu.contrib.transfer_to_npu`` does. :func:`logging_to` is for the run command::
+
+    with logging_to(path, target="hpu", root=tree, timestamps=False):
+        ...run the script...      # the log is written at the end, also when the script fails
+
+It makes the log that a migration activated inside (by the script's import, or by
+``activate=True`` for a script that imports none) writes to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from porter.device.sim.patching import Patches
+from porter.migrate.calls import CudaCalls, ServedType
+from porter.migrate.devices import retarget, show_call, with_target
+from porter.migrate.log import MigrationLog
+from porter.migrate.table import Kind, Table, table_of
+
+ENVIRONMENT = {"hpu": "PT_HPU_GPU_MIGRATION"}
+"""Variables that switch a migration on without an import, by target."""
+
+_active: Migration | None = None
+_log: MigrationLog | None = None
+
+
+class Migration:
+    """Everything that is replaced so that CUDA calls are served by ``table.target``."""
+
+    def __init__(self, table: Table, target: ModuleType, log: MigrationLog) -> None:
+        self.table = table
+        self.device = table.target
+        self.target = target
+        self.log = log
+        self.patches = Patches()
+
+    def activate(self) -> None:
+        """Replace; undone by :meth:`deactivate`."""
+        from torch.utils._device import _device_constructors
+
+        _device_constructors()  # remembers the real factories before any is replaced
+        self._devices()
+        self._cuda_methods()
+        self._autocast()
+        self._grad_scaler()
+        self._distributed()
+        CudaCalls(self.table, self.target, self.log).patch(self.patches)
+        self._default_tensor_type()
+        if self.device == "npu":
+            self._jit()
+
+    def deactivate(self) -> None:
+        """Put everything back."""
+        self.patches.undo()
+
+    def _devices(self) -> None:
+        owners: dict[str, Any] = {
+            "torch": torch,
+            "torch.Tensor": torch.Tensor,
+            "torch.nn.Module": torch.nn.Module,
+        }
+        for title, owner in owners.items():
+            for name in self.table.device_functions[title]:
+                function = getattr(owner, name, None)
+                if callable(function):
+                    self._wrap(owner, name, f"{title}.{name}", method=owner is not torch)
+        self._wrap(torch.Tensor, "type", "torch.Tensor.type", method=True)
+        self._wrap(torch.utils.data.DataLoader, "__init__", "torch.utils.data.DataLoader")
+        self._data_parallel()
+        self._wrap(torch.utils._device.DeviceContext, "__init__", "torch.device")
+        self._wrap(torch, "Generator", "torch.Generator")
+
+    def _data_parallel(self) -> None:
+        parallel = torch.nn.parallel.DistributedDataParallel
+        api = "torch.nn.parallel.DistributedDataParallel"
+        if self.device == "npu":
+            self._wrap(parallel, "__init__", api)
+            return
+        original, log = parallel.__init__, self.log
+
+        @functools.wraps(original)
+        def init(it: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+            if device_ids is not None:
+                log.record(
+                    api,
+                    "match",
+                    lambda: show_call(api, (module,), {"device_ids": device_ids}),
+                    f"{api} with the device ids left out",
+                )
+            if args:
+                args = (None, *args[1:])  # output_device
+            kwargs.pop("output_device", None)
+            original(it, module, None, *args, **kwargs)
+
+        self.patches.replace(parallel, "__init__", init)
+
+    def _wrap(self, owner: Any, name: str, api: str, *, method: bool = True) -> None:
+        function = getattr(owner, name)
+        if isinstance(function, type):
+            return  # a class: its own module retargets devices
+        wrapped = with_target(function, api, self.device, self.log, method=method)
+        self.patches.replace(owner, name, wrapped)
+
+    def _cuda_methods(self) -> None:
+        device = self.device
+
+        def tensor_cuda(tensor: Any, where: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return self._moved("torch.Tensor.cuda", tensor, where, args, kwargs)
+
+        def module_cuda(module: Any, where: Any = None) -> Any:
+            return self._moved("torch.nn.Module.cuda", module, where, (), {})
+
+        self.patches.replace(torch.Tensor, "cuda", tensor_cuda)
+        self.patches.replace(torch.nn.Module, "cuda", module_cuda)
+        if device == "npu":
+            is_npu = property(lambda tensor: tensor.device.type == "npu")
+            self.patches.replace(torch.Tensor, "is_cuda", is_npu)
+
+    def _moved(
+        self, api: str, what: Any, where: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if where is None:
+            where = kwargs.pop("device", None)
+        given = () if where is None else (where,)
+        device = retarget(where, self.device)
+        if device is None:
+            device = self.device
+        elif isinstance(device, int):
+            device = torch.device(self.device, device)
+        served = f"{api.rpartition('.')[0]}.to({str(device)!r})"
+        self.log.record(api, "match", lambda: show_call(api, given, kwargs), served)
+        if args:
+            kwargs["non_blocking"] = args[0]
+        return what.to(device, **kwargs)
+
+    def _autocast(self) -> None:
+        mode = torch.amp.autocast_mode.autocast
+        original = mode.__init__
+        log, device = self.log, self.device
+
+        @functools.wraps(original)
+        def init(
+            autocast: Any, device_type: str, dtype: torch.dtype | None = None, *args: Any, **kw: Any
+        ) -> None:
+            if device_type != "cuda":
+                return original(autocast, device_type, dtype, *args, **kw)
+            served = None if device == "hpu" and dtype is torch.float16 else dtype
+            asked = show_call("torch.autocast", (device_type, dtype), kw)
+            log.record(
+                "torch.autocast",
+                "match",
+                lambda: asked,
+                show_call("torch.autocast", (device, served), kw),
+            )
+            return original(autocast, device, served, *args, **kw)
+
+        self.patches.replace(mode, "__init__", init)
+        enabled = torch.is_autocast_enabled
+        self.patches.replace(
+            torch, "is_autocast_enabled", lambda kind=None: enabled(_or(kind, device))
+        )
+        self.patches.replace(
+            torch, "get_autocast_gpu_dtype", lambda: torch.get_autocast_dtype(device)
+        )
+        for name in ("custom_fwd", "custom_bwd"):
+            self._wrap(torch.amp, name, f"torch.amp.{name}", method=False)
+
+    def _grad_scaler(self) -> None:
+        scaler = torch.amp.GradScaler
+        original = scaler.__init__
+        log, device = self.log, self.device
+        if device == "npu":
+            served = importlib.import_module("torch_npu.npu.amp").GradScaler
+            make = CudaCalls(self.table, self.target, log)
+            rule = self.table.rules["torch.cuda.amp.GradScaler"]
+            proxy = make._class("torch.cuda.amp.GradScaler", rule.kind, rule.served, served)
+            self.patches.replace(torch.cuda.amp, "GradScaler", proxy)
+
+        @functools.wraps(original)
+        def init(it: Any, device_type: str = "cuda", *args: Any, **kwargs: Any) -> None:
+            if device_type != "cuda":
+                return original(it, device_type, *args, **kwargs)
+            api = f"torch.{'cuda.' if type(it) is not scaler else ''}amp.GradScaler"
+            options = {**dict(zip(_SCALER, args, strict=False)), **kwargs}
+            asked = show_call(api, (), options)
+            if device == "hpu":
+                options["enabled"] = False
+                log.record(api, "match", lambda: asked, f"{api}(enabled=False)")
+            else:
+                log.record(api, "modified", lambda: asked, "torch.amp.GradScaler on npu")
+            return original(it, device, **options)
+
+        self.patches.replace(scaler, "__init__", init)
+
+    def _distributed(self) -> None:
+        if not torch.distributed.is_available():
+            return
+        log, distributed = self.log, torch.distributed
+        start, backend_of = distributed.init_process_group, distributed.get_backend
+
+        @functools.wraps(start)
+        def init(backend: str | None = None, *args: Any, **kwargs: Any) -> Any:
+            served = _hccl(backend, self.device)
+            if served != backend:
+                asked = show_call("torch.distributed.init_process_group", (backend,), {})
+                log.record(
+                    "torch.distributed.init_process_group",
+                    "match",
+                    lambda: asked,
+                    f"torch.distributed.init_process_group({served!r})",
+                )
+            return start(served, *args, **kwargs)
+
+        @functools.wraps(backend_of)
+        def get_backend(*args: Any, **kwargs: Any) -> Any:
+            found = backend_of(*args, **kwargs)
+            return found.replace("hccl", "nccl") if self.device == "hpu" else found
+
+        for owner in (distributed, distributed.distributed_c10d):
+            self.patches.replace(owner, "init_process_group", init)
+            self.patches.replace(owner, "get_backend", get_backend)
+        self.patches.replace(distributed, "is_nccl_available", lambda: True)
+
+    def _default_tensor_type(self) -> None:
+        original, device, log = torch.set_default_tensor_type, self.device, self.log
+        rule = self.table.rules["torch.set_default_tensor_type"]
+
+        @functools.wraps(original)
+        def choose(kind: Any) -> None:
+            name = kind.removeprefix("torch.cuda.") if isinstance(kind, str) else ""
+            if isinstance(kind, str) and name != kind:
+                kind = getattr(torch.cuda, name)
+            if not isinstance(kind, ServedType):
+                return original(kind)
+            asked = f"torch.set_default_tensor_type(torch.cuda.{kind.__name__})"
+            log.record("torch.set_default_tensor_type", rule.kind, lambda: asked, rule.served)
+            torch.set_default_dtype(kind.porter_dtype or torch.float32)
+            torch.set_default_device(device)
+            return None
+
+        self.patches.replace(torch, "set_default_tensor_type", choose)
+
+    def _jit(self) -> None:
+        rule = self.table.rules["torch.jit.script"]
+
+        def script(thing: Any, *args: Any, **kwargs: Any) -> Any:
+            self.log.record(
+                "torch.jit.script",
+                rule.kind,
+                lambda: show_call("torch.jit.script", (thing,), {}),
+                rule.served,
+            )
+            del args, kwargs
+            return thing
+
+        self.patches.replace(torch.jit, "script", script)
+        self.patches.replace(torch.jit, "script_method", lambda method: method)
+
+
+_SCALER = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
+
+
+def _or(kind: str | None, device: str) -> str:
+    return device if kind is None or kind == "cuda" else kind
+
+
+def _hccl(backend: str | None, device: str) -> str | None:
+    if not isinstance(backend, str):
+        return backend
+    return backend.replace("nccl", "hccl").replace("cuda", device)
+
+
+class _CurrentLog(MigrationLog):
+    """Hands every call to the log of the moment: a migration outlives a log, and a log it."""
+
+    def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
+        if _log is not None:
+            _log.record(api, kind, asked, served)
+
+
+def target_module(target: str) -> ModuleType:
+    """The module that serves ``torch.cuda``: ``torch.hpu``'s or ``torch_npu.npu``'s."""
+    name = {"hpu": "habana_frameworks.torch.hpu", "npu": "torch_npu.npu"}[target]
+    return importlib.import_module(name)
+
+
+def activate(target: str) -> Migration:
+    """Serve CUDA calls by ``target`` from now on; a second call changes nothing."""
+    global _active, _log
+    if _active is None:
+        if _log is None:
+            _log = MigrationLog(target, Path.cwd())
+        log = _CurrentLog(target)
+        _active = Migration(table_of(target), target_module(target), log)
+        _active.activate()
+    return _active
+
+
+def deactivate() -> None:
+    """Undo :func:`activate`."""
+    global _active
+    if _active is not None:
+        _active.deactivate()
+        _active = None
+
+
+def activate_from_environment(target: str) -> bool:
+    """Activate when the vendor's variable asks for it (``PT_HPU_GPU_MIGRATION=1``)."""
+    variable = ENVIRONMENT.get(target)
+    if variable and os.environ.get(variable) == "1":
+        activate(target)
+        return True
+    return False
+
+
+def current_log() -> MigrationLog | None:
+    """The log of this process's migration, if there is one."""
+    return _log
+
+
+@contextlib.contextmanager
+def logging_to(
+    path: Path | None,
+    *,
+    target: str,
+    root: Path,
+    timestamps: bool = False,
+    switch_on: bool = False,
+) -> Iterator[MigrationLog]:
+    """Keep the migration log of what runs inside, and write it to ``path`` at the end.
+
+    ``switch_on`` activates the migration at once, for a script that does not import the vendor's
+    module itself.
+    """
+    global _log
+    was_active = _active is not None
+    before, _log = _log, MigrationLog(target, root, timestamps=timestamps)
+    log = _log
+    try:
+        if switch_on:
+            activate(target)
+        yield log
+    finally:
+        if path is not None:
+            log.write(path)
+        if not was_active:
+            deactivate()
+        _log = before

@@ -1,0 +1,35 @@
+"""Every test here runs once for each simulated device that its ``kind`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from porter.device.sim.activate import deactivate, simulated
+from porter.device.sim.machine import Machine, machines
+from porter.device.sim.replay import DeviceGraph
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_simulated_after_the_test() -> Iterator[None]:
+    yield
+    for kind in list(machines):
+        deactivate(kind)
+    DeviceGraph.current = None
+
+
+@pytest.fixture(params=["cuda", "hpu", "npu"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A simulated machine, gone after the test."""
+    with simulated(request.param) as machine:
+        yield machine
+
+
+@pytest.fixture
+def kind(machine: Machine) -> str:
+    """The device type of the simulated machine."""
+    return machine.profile.name

@@ -1,0 +1,50 @@
+"""For testing the accounting without the rest of the simulator: observers shown ops on plain
+tensors, and machines whose tensors are made by :func:`on_device`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from porter.device.sim import spots
+from porter.device.sim.activate import activate
+from porter.device.sim.dispatch import Observer
+from porter.device.sim.facts import facts_of
+from porter.device.sim.machine import Machine
+
+
+class OpRecorder(TorchDispatchMode):
+    """Calls observers around every op on plain CPU tensors."""
+
+    def __init__(self, *observers: Observer) -> None:
+        super().__init__()
+        self.observers = observers
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        spots._kinds[sys._getframe().f_code] = spots._FOREIGN
+        kwargs = kwargs or {}
+        watches = [observer.watch(facts_of(func)) for observer in self.observers]
+        for watch in watches:
+            if watch is not None and watch.before is not None:
+                watch.before(args, kwargs)
+        out = func(*args, **kwargs)
+        for watch in watches:
+            if watch is not None and watch.after is not None:
+                watch.after(args, kwargs, out)
+        return out
+
+
+def bare_machine(name: str) -> Machine:
+    """A simulated machine, gone after the test (see ``conftest.py``); nothing observes it yet."""
+    return activate(name)
+
+
+def on_device(machine: Machine, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the machine's first device, without a transfer."""
+    made: torch.Tensor = torch.Tensor._make_subclass(
+        machine.classes[0], tensor.detach(), tensor.requires_grad
+    )
+    return made

@@ -1,0 +1,194 @@
+"""CUDA programs, unedited, on sim:hpu and sim:npu through the vendors' migration modules."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from porter.device.sim import vendor  # noqa: E402
+from porter.device.sim.accounting import open_books  # noqa: E402
+from porter.device.sim.activate import simulated  # noqa: E402
+from porter.migrate import migration  # noqa: E402
+
+IMPORTS = {
+    "hpu": "habana_frameworks.torch.gpu_migration",
+    "npu": "torch_npu.contrib.transfer_to_npu",
+}
+
+PROGRAM = """\
+import torch
+
+def main():
+    assert torch.cuda.is_available()
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 2).cuda()
+    data = torch.ones(3, 4, device="cuda")
+    scaler = torch.cuda.amp.GradScaler()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cuda", dtype=torch.float16):
+            loss = model(data).float().mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    torch.cuda.synchronize()
+    return model.weight
+"""
+
+
+@pytest.fixture(params=["hpu", "npu"])
+def device(request):
+    with simulated(request.param) as machine:
+        open_books(machine)
+        yield request.param
+        migration.deactivate()
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    (tmp_path / "cuda_program.py").write_text(PROGRAM)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("cuda_program", None)
+
+
+def run(device, root, path):
+    with migration.logging_to(path, target=device, root=root):
+        importlib.import_module(IMPORTS[device])
+        weight = importlib.import_module("cuda_program").main()
+        home = weight.device.type
+    sys.modules.pop("cuda_program", None)
+    sys.modules.pop(IMPORTS[device], None)
+    return home
+
+
+def test_a_cuda_program_trains_on_the_device_and_every_call_is_logged(device, program, tmp_path):
+    home = run(device, program, tmp_path / "log.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert home == device
+    assert {(row["file"], row["source"]) for row in rows} >= {
+        ("cuda_program.py", "assert torch.cuda.is_available()"),
+        ("cuda_program.py", "model = torch.nn.Linear(4, 2).cuda()"),
+        ("cuda_program.py", 'data = torch.ones(3, 4, device="cuda")'),
+        ("cuda_program.py", "scaler = torch.cuda.amp.GradScaler()"),
+        ("cuda_program.py", 'with torch.autocast("cuda", dtype=torch.float16):'),
+        ("cuda_program.py", "torch.cuda.synchronize()"),
+    }
+    assert all(row["simulated"] and row["target"] == device for row in rows)
+
+
+def test_two_runs_give_the_same_log(device, program, tmp_path):
+    logs = []
+    for number in range(2):
+        path = tmp_path / f"log{number}.txt"
+        run(device, program, path)
+        logs.append(path.read_text())
+    assert logs[0] == logs[1]
+    assert str(tmp_path) not in logs[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "statement"),
+    [
+        ("hpu", "from habana_frameworks.torch import gpu_migration"),
+        ("hpu", "import habana_frameworks.torch.gpu_migration"),
+        ("npu", "from torch_npu.contrib import transfer_to_npu"),
+        ("npu", "import torch_npu.contrib.transfer_to_npu"),
+    ],
+    indirect=["device"],
+)
+def test_every_form_of_the_import_switches_the_migration_on(device, statement):
+    vendor.missing.clear()
+    exec(statement, {})
+    assert torch.zeros(1, device="cuda").device.type == device
+    assert not vendor.missing
+
+
+def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):
+    with simulated("hpu"), migration.logging_to(None, target="hpu", root=tmp_path, switch_on=True):
+        assert not torch.cuda.amp.GradScaler().is_enabled()
+        x = torch.ones(2, 2, device="cuda")
+        with torch.autocast("cuda", dtype=torch.float16):
+            assert (x @ x).dtype == torch.bfloat16
+
+
+def test_ascend_keeps_the_scaler_float16_and_is_cuda(tmp_path):
+    with simulated("npu"), migration.logging_to(None, target="npu", root=tmp_path, switch_on=True):
+        scaler = torch.cuda.amp.GradScaler()
+        assert scaler.is_enabled()
+        assert type(scaler).__module__.startswith("porter.device.sim.ascend")
+        x = torch.ones(2, 2, device="cuda")
+        assert x.is_cuda
+        assert torch.cuda.DoubleTensor([1.0]).dtype == torch.float32
+        with torch.autocast("cuda", dtype=torch.float16):
+            assert (x @ x).dtype == torch.float16
+
+
+def test_the_environment_switches_gaudis_migration_on_before_there_is_a_log(monkeypatch, tmp_path):
+    monkeypatch.setenv("PT_HPU_GPU_MIGRATION", "1")
+    with simulated("hpu"):
+        assert migration.activate_from_environment("hpu")
+        assert torch.zeros(1, device="cuda").device.type == "hpu"
+        with migration.logging_to(None, target="hpu", root=tmp_path) as log:
+            assert torch.ones(1, device="cuda").device.type == "hpu"
+        assert [entry.asked for entry in log] == ["torch.ones(1, device='cuda')"]
+        assert torch.zeros(1, device="cuda").device.type == "hpu"
+        migration.deactivate()
+
+
+def test_the_log_is_written_when_the_program_fails(device, tmp_path):
+    def failing():
+        with migration.logging_to(
+            tmp_path / "log.txt", target=device, root=Path(__file__).parent, switch_on=True
+        ):
+            torch.zeros(1, device="cuda")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert "torch.zeros(1, device='cuda')" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_distributed_program_finds_its_one_rank(device, tmp_path):
+    distributed = torch.distributed
+    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True) as log:
+        distributed.init_process_group(
+            "nccl", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+        )
+        torch.cuda.set_device(0)
+        module = torch.nn.parallel.DistributedDataParallel(
+            torch.nn.Linear(2, 1).cuda(), device_ids=[0], output_device=0
+        )
+        out = module(torch.ones(1, 2, device="cuda"))
+        out.sum().backward()
+        assert distributed.get_backend() == {"hpu": "nccl", "npu": "hccl"}[device]
+        distributed.destroy_process_group()
+    assert out.device.type == device
+    assert "torch.distributed.init_process_group('nccl')" in [entry.asked for entry in log]
+
+
+def test_saved_tensors_load_to_the_device(device, tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "w.pt")
+    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True):
+        found = torch.load(tmp_path / "w.pt", map_location="cuda:0")
+    assert found["w"].device.type == device
+
+
+def test_cuda_graphs_are_the_devices_own(tmp_path):
+    with simulated("npu") as machine:
+        open_books(machine)
+        with migration.logging_to(None, target="npu", root=tmp_path, switch_on=True) as log:
+            x = torch.ones(2, device="cuda")
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                y = x + 1
+            graph.replay()
+            assert y.cpu().tolist() == [2.0, 2.0]
+            assert {entry.kind for entry in log} == {"match"}
