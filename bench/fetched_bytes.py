@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from porter.levels import build_levels
-from porter.odb import git_environment
-from porter.pins import load_pins
+from porter.git.odb import git_environment
+from porter.levels.levels import build_levels
 from porter.places import project_root
-from porter.series import load_series
-from porter.store import fetch, open_upstream
+from porter.series.series import load_series
+from porter.upstream.pins import load_pins
+from porter.upstream.store import fetch, open_upstream
 
 GOAL = 0.02
 

@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bare import bare_trees
 
-from porter.build import Builder
-from porter.levels import build_levels, recall_levels, remember_levels
-from porter.objects import Oid
-from porter.odb import Odb, encode_pack
-from porter.series import Series, load_series
+from porter.git.objects import Oid
+from porter.git.odb import Odb, encode_pack
+from porter.levels.build import Builder
+from porter.levels.levels import build_levels, recall_levels, remember_levels
+from porter.series.series import Series, load_series
 
 HEADER = """From: Ada Porter <ada@example.org>
 Date: Thu, 7 Dec 2023 12:00:00 +0000

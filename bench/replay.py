@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from porter.build import Builder
-from porter.objects import Oid
-from porter.odb import Odb
-from porter.rediff import EXPORT_OPTIONS
-from porter.series import Patch, read_patch
+from porter.git.objects import Oid
+from porter.git.odb import Odb
+from porter.levels.build import Builder
+from porter.levels.rediff import EXPORT_OPTIONS
+from porter.series.series import Patch, read_patch
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from porter.places import cache_dir
 
 
 def write_crash_log(argv: Sequence[str]) -> Path:
-    """Write versions, command line and traceback of the exception in flight; return the log's path."""
+    """Write versions, command line and traceback of the exception in flight; return the path."""
     text = "\n".join(
         [
             f"porter {__version__}, Python {platform.python_version()}, {platform.platform()}",

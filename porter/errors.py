@@ -1,7 +1,7 @@
 """What can go wrong, by kind, and the exit code of each kind.
 
-Every error a user can cause is a :class:`PorterError` whose text is one line: which file and where in
-it, what was expected, what stood there, what to do next. Anything else that escapes is a bug of
+Every error a user can cause is a :class:`PorterError` whose text is one line: which file and where
+in it, what was expected, what stood there, what to do next. Anything else that escapes is a bug of
 porter's (exit code 3, with a log).
 """
 

@@ -11,7 +11,7 @@ PINS_FILE = "upstream_pins.yaml"
 
 
 def cache_dir() -> Path:
-    """Return porter's cache: ``PORTER_CACHE``, else ``$XDG_CACHE_HOME/porter``, else ``~/.cache/porter``.
+    """Return porter's cache: ``PORTER_CACHE``, ``$XDG_CACHE_HOME/porter`` or ``~/.cache/porter``.
 
     The folder is not created here.
     """
@@ -25,8 +25,8 @@ def cache_dir() -> Path:
 def project_root() -> Path:
     """Return the folder that holds ``upstream_pins.yaml``.
 
-    ``PORTER_ROOT`` (or ``--root``) when set; else the nearest one from the working directory upwards;
-    else the checkout that porter itself runs from.
+    ``PORTER_ROOT`` (or ``--root``) when set; else the nearest one from the working directory
+    upwards; else the checkout that porter itself runs from.
 
     Raises BadInput when there is none.
     """
@@ -40,7 +40,8 @@ def project_root() -> Path:
         if (folder / PINS_FILE).is_file():
             return folder
     raise BadInput(
-        f"{here}: no {PINS_FILE} here or in a folder above; go to a porter project or pass --root DIR"
+        f"{here}: no {PINS_FILE} here or in a folder above; "
+        "go to a porter project or pass --root DIR"
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from porter.store import Upstream
+    from porter.upstream.store import Upstream
 
 PROJECT = Path(__file__).resolve().parent.parent
 _LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
@@ -83,8 +83,8 @@ def upstream(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Upstrea
     The test carries ``@pytest.mark.upstream``.
     """
     from porter.errors import SourceUnavailable
-    from porter.pins import load_pins
-    from porter.store import open_upstream
+    from porter.upstream.pins import load_pins
+    from porter.upstream.store import open_upstream
 
     assert request.node.get_closest_marker("upstream"), "mark the test with pytest.mark.upstream"
     opened: list[Upstream] = []

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
-from porter.objects import Entry, Oid, blob_id, encode_commit, hash_object
-from porter.objects import Signature as Who
-from porter.odb import Odb
-from porter.pins import tree_objects
+from porter.git.objects import Entry, Oid, blob_id, encode_commit, hash_object
+from porter.git.objects import Signature as Who
+from porter.git.odb import Odb
+from porter.upstream.pins import tree_objects
 
 WHO = Who("Ada Porter", "ada@example.org", 1700000000, "+0100")
 

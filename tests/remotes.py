@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.objects import Entry, Oid
-from porter.pins import Pin, format_listing, load_pins, tree_objects
+from porter.git.objects import Entry, Oid
+from porter.upstream.pins import Pin, format_listing, load_pins, tree_objects
 
 FILES: dict[str, bytes] = {
     "LICENSE": b"Do what you like.\n",

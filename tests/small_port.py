@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.objects import Oid
-from porter.pins import Pin, Pins, load_pins
-from porter.series import Series, load_series
+from porter.git.objects import Oid
+from porter.series.series import Series, load_series
+from porter.upstream.pins import Pin, Pins, load_pins
 from tests.plain_upstream import git
 
 HEADER = """From: Ada Porter <ada@example.org>

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from porter.applier import NotStrict, patched
-from porter.diff import FilePatch, parse_diff
-from porter.objects import MODE_FILE, Entry, Oid, blob_id, decode_tree, encode_tree, hash_object
-from porter.treeedit import PathConflict, TreeEdit
+from porter.git.objects import MODE_FILE, Entry, Oid, blob_id, decode_tree, encode_tree, hash_object
+from porter.git.treeedit import PathConflict, TreeEdit
+from porter.levels.applier import NotStrict, patched, unsafe_path
+from porter.series.diff import FilePatch
+from porter.series.diffreader import parse_diff
 
 OLD = b"".join(b"%d\n" % n for n in range(1, 21))
 
@@ -87,3 +88,15 @@ def test_a_file_may_take_the_place_of_a_folder_that_empties() -> None:
     tree = edit([b"a/x", b"a/y"])
     tree.change([(b"a/x", None), (b"a/y", None), (b"a", Entry(MODE_FILE, blob_id(b"")))])
     assert tree.get(b"a") == Entry(MODE_FILE, blob_id(b""))
+
+
+@pytest.mark.parametrize(
+    "path", [b"../a", b"a/../b\\c", b"a//b", b".git/x", b"d/.Git\\x", b"a:/..", "ü/..".encode()]
+)
+def test_a_path_that_git_might_refuse_is_left_to_git(path: bytes) -> None:
+    assert unsafe_path(path)
+
+
+@pytest.mark.parametrize("path", [b"a/b", b"a\\b", b".gitignore", "ü".encode(), b"a..b/.github"])
+def test_plain_paths_are_taken(path: bytes) -> None:
+    assert not unsafe_path(path)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from porter.audit import audit
-from porter.objects import blob_id
-from porter.store import fetch, repository
+from porter.git.objects import blob_id
+from porter.upstream.audit import audit
+from porter.upstream.store import fetch, repository
 from tests.remotes import FILES, Remote, git, make_remote, one_pin, porter, record_pin_files
 
 
@@ -99,7 +99,7 @@ def test_the_damaged_object_its_path_and_the_remedy_are_named(root: Path) -> Non
 def test_reading_a_damaged_object_says_so_in_one_line(root: Path) -> None:
     flip_object(FILES["docs/long.txt"])
     from porter.errors import CorruptSource
-    from porter.odb import Odb
+    from porter.git.odb import Odb
 
     with Odb(repository("model")) as odb, pytest.raises(CorruptSource, match=r"verify --repair"):
         odb.read(blob_id(FILES["docs/long.txt"]))

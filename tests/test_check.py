@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from porter.check import PortReport, check_port
 from porter.cli import main
-from porter.levels import ApplyFailed, build_levels
-from porter.lock import lock_path
-from porter.memo import memo_dir
-from porter.relock import lock_port
-from porter.store import open_upstream
+from porter.levels.check import PortReport, check_port
+from porter.levels.levels import ApplyFailed, build_levels
+from porter.levels.lock import lock_path
+from porter.levels.memo import memo_dir
+from porter.levels.relock import lock_port
+from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
 from tests.small_port import SmallPort, changed, make_small_port
 

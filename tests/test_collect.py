@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from porter.audit import audit
-from porter.objects import Entry, Oid, blob_id, encode_tree, hash_object
-from porter.odb import Odb
-from porter.registry import projects, register_tree, trees
-from porter.snapshot import cached_tree
-from porter.store import fetch, open_upstream, repository, store_dir
+from porter.git.objects import Entry, Oid, blob_id, encode_tree, hash_object
+from porter.git.odb import Odb
+from porter.upstream.audit import audit
+from porter.upstream.registry import projects, register_tree, trees
+from porter.upstream.snapshot import cached_tree
+from porter.upstream.store import fetch, open_upstream, repository, store_dir
 from tests.remotes import FILES, Remote, git, make_project, make_remote, one_pin, pin_of, porter
 
 

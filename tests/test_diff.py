@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from porter.diff import parse_diff
-from porter.quoting import quote, read_path, show_path, unquote
+from porter.git.quoting import quote, read_path, show_path, unquote
+from porter.series.diffreader import parse_diff
 
 PLAIN = b"""diff --git a/x b/x
 index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from porter.header import parse_header
+from porter.series.header import parse_header
 
 GOOD = """From: Ada Porter <ada@example.org>
 Date: Thu, 7 Dec 2023 12:00:00 +0100

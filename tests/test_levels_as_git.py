@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from porter.build import Builder
-from porter.objects import Oid
-from porter.series import Patch, read_patch
+from porter.git.objects import Oid
+from porter.levels.build import Builder
+from porter.series.series import Patch, read_patch
 from tests.generated_trees import EXAMPLES, Tree, edits, exports, spoiled, trees
 from tests.plain_upstream import PlainPin, PlainUpstream, git, write_tree
 
@@ -120,6 +120,15 @@ def test_a_series_gives_the_trees_that_git_gives_one_after_another(
     pairs = [(raw, new) for raw, new in zip(raws, ids[1:], strict=True) if raw]
     patches = [bench.patch(raw) for raw, _ in pairs]
     assert bench.porter(ids[0], patches) == [new for _, new in pairs]
+
+
+@pytest.mark.parametrize("path", [b"../x", b"a/../x", b"../a\\\\x", b".git/x", b".GIT/x"])
+def test_paths_out_of_the_tree_are_refused(bench: Bench, path: bytes) -> None:
+    name = b'"%s/' + path + b'"' if b"\\" in path else b"%s/" + path
+    head = b"diff --git " + name % b"a" + b" " + name % b"b"
+    raw = head + b"\nnew file mode 100644\nindex 0000000..e69de29\n"
+    assert bench.porter(write_tree(bench.folder, {}), [bench.patch(raw)]) == [None]
+    check_one(bench, {b"b": (0o100644, b"")}, raw)
 
 
 @pytest.mark.parametrize(

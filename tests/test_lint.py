@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
-from porter.lint_built import lint_port
-from porter.safepath import escapes, is_dot_git
+from porter.git.safepath import escapes, is_dot_git
+from porter.levels.lint_built import lint_port
 from tests.small_port import HEADER, SmallPort, changed, make_small_port
 
 
@@ -36,7 +36,7 @@ DIFF_HEAD = "diff --git a/{0} b/{0}\nnew file mode {1}\nindex {2}..{3}\n--- /dev
 
 
 def new_file(path: str, content: str, mode: int = 100644) -> str:
-    from porter.objects import blob_id
+    from porter.git.objects import blob_id
 
     oid = blob_id(content.encode())
     head = DIFF_HEAD.format(path, mode, "0" * 40, oid)

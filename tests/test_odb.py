@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput, CorruptSource
-from porter.gitfetch import create_repository
-from porter.objects import Entry, Oid, blob_id, encode_tree, hash_object
-from porter.odb import MissingObject, Odb
+from porter.git.objects import Entry, Oid, blob_id, encode_tree, hash_object
+from porter.git.odb import MissingObject, Odb
+from porter.upstream.gitfetch import create_repository
 from tests.remotes import FILES, Remote, git, git_commands, make_remote
 
 ABSENT = Oid("f" * 40)

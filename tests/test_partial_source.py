@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from porter.build import Builder
 from porter.errors import SourceUnavailable
-from porter.levels import build_levels, levels_of
-from porter.objects import Oid, blob_id
-from porter.series import Series, read_patch
+from porter.git.objects import Oid, blob_id
+from porter.levels.build import Builder
+from porter.levels.levels import build_levels, levels_of
+from porter.series.series import Series, read_patch
 from tests.plain_upstream import PlainPin, PlainUpstream, git, write_tree
 
 FILE = 0o100644

@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porter.errors import BadInput, CorruptSource
-from porter.objects import Entry, Oid
-from porter.pins import format_listing, load_pins, parse_listing, read_listing, tree_objects
+from porter.git.objects import Entry, Oid
 from porter.schemas import SCHEMAS, schema_path, schema_text
+from porter.upstream.pins import (
+    format_listing,
+    load_pins,
+    parse_listing,
+    read_listing,
+    tree_objects,
+)
 from tests.conftest import PROJECT
 from tests.remotes import git, make_project, make_remote, one_pin, record_pin_files, write_tree
 

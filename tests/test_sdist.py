@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from porter.errors import SourceUnavailable
-from porter.gitfetch import FetchFailed
-from porter.objects import blob_id
-from porter.odb import Odb
-from porter.pins import Pin, Sdist, load_pins, tree_objects
-from porter.sdist import bring_release, check_archive, read_release
-from porter.store import fetch, open_upstream, repository
+from porter.git.objects import blob_id
+from porter.git.odb import Odb
+from porter.upstream.gitfetch import FetchFailed
+from porter.upstream.pins import Pin, Sdist, load_pins, tree_objects
+from porter.upstream.sdist import bring_release, check_archive, read_release
+from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
     Remote,

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from porter.build import Builder
-from porter.levels import build_levels, levels_of
-from porter.objects import Oid, encode_commit
-from porter.pins import load_pins
-from porter.series import Patch, Series, load_series, read_patch
+from porter.git.objects import Oid, encode_commit
+from porter.levels.build import Builder
+from porter.levels.levels import build_levels, levels_of
+from porter.series.series import Patch, Series, load_series, read_patch
+from porter.upstream.pins import load_pins
 from tests.conftest import PROJECT
 from tests.generated_trees import EXAMPLES, FILE, Tree, edits, texts, trees
 from tests.plain_upstream import WHO, PlainPin, PlainUpstream, git, write_tree
@@ -188,6 +188,6 @@ def test_git_am_and_quilt_make_the_same_files_of_our_series(folder, upstream, po
 
 
 def _ids(folder: Path) -> dict[bytes, Oid]:
-    from porter.objects import blob_id
+    from porter.git.objects import blob_id
 
     return {path: blob_id(body) for path, body in read_work_tree(folder).items()}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput, CorruptSource
-from porter.objects import Oid
-from porter.snapshot import cached_tree
-from porter.store import Upstream, export_tree, open_upstream
+from porter.git.objects import Oid
+from porter.upstream.snapshot import cached_tree
+from porter.upstream.store import Upstream, export_tree, open_upstream
 from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
 
 ALL = {**FILES, "run.sh": b"#!/bin/sh\r\n", "to.link": b"src/model.py"}

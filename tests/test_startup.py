@@ -42,13 +42,21 @@ def test_patch_half_never_imports_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["porter.cli", "porter.hold", "porter.move", "porter.report.moved"]
+    "module", ["porter.cli", "porter.tree.hold", "porter.tree.move", "porter.report.moved"]
 )
 def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
     loaded = imported_by([module])
-    assert not loaded & {"yaml", "msgspec", "rich", "git", "unidiff", "filelock", "porter.levels"}
+    assert not loaded & {
+        "yaml",
+        "msgspec",
+        "rich",
+        "git",
+        "unidiff",
+        "filelock",
+        "porter.levels.levels",
+    }
 
 
 def test_an_ordinary_move_imports_next_to_nothing() -> None:
-    loaded = imported_by(["porter.swift", "porter.report.terminal"])
-    assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "hashlib", "yaml"}
+    loaded = imported_by(["porter.tree.swift", "porter.terminal"])
+    assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "signal", "yaml"}

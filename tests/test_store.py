@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from porter.errors import CorruptSource, SourceUnavailable
-from porter.objects import blob_id
-from porter.odb import MissingObject, Odb
-from porter.pins import Pin, load_pins
-from porter.store import fetch, open_upstream, repository
+from porter.git.objects import blob_id
+from porter.git.odb import MissingObject, Odb
+from porter.upstream.pins import Pin, load_pins
+from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
     Remote,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.audit import audit
 from porter.errors import SourceUnavailable
-from porter.odb import Odb
-from porter.store import fetch, open_upstream, repository
+from porter.git.odb import Odb
+from porter.upstream.audit import audit
+from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
     Remote,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from porter.errors import SourceUnavailable
-from porter.gitfetch import FetchFailed, create_repository, fetch_objects
-from porter.odb import Odb
-from porter.pins import GitSource, Sdist, load_pins, read_commit, read_listing
-from porter.sdist import bring_release
-from porter.store import Upstream, fetch
+from porter.git.odb import Odb
+from porter.upstream.gitfetch import FetchFailed, create_repository, fetch_objects
+from porter.upstream.pins import GitSource, Sdist, load_pins, read_commit, read_listing
+from porter.upstream.sdist import bring_release
+from porter.upstream.store import Upstream, fetch
 from tests.conftest import PROJECT
 
 PINS = load_pins(PROJECT).pins

@@ -24,16 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.apply import Applied, apply_port
     from porter.places import project_root
     from porter.report.applied import applied_lines
-    from porter.report.terminal import emit
-    from porter.report.transfer import transfer
+    from porter.report.progress import transfer_bar
+    from porter.terminal import emit
+    from porter.tree.apply import apply_port
 
-    def tell(done: Applied) -> None:
-        emit(applied_lines(done))
-
-    with transfer() as progress:
+    with transfer_bar() as progress:
         done = apply_port(
             project_root(),
             args.port,
@@ -44,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     for each in done:
-        tell(each)
+        emit(applied_lines(each))
     return 0

@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.check import check_port, ports_to_check
     from porter.errors import Exit
-    from porter.pins import load_pins
+    from porter.levels.check import check_port, ports_to_check
     from porter.places import project_root
     from porter.report.check import print_report, render
+    from porter.upstream.pins import load_pins
 
     root = project_root()
     pins = load_pins(root)

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.difference import level_difference, tree_difference
     from porter.errors import BadInput
-    from porter.report.terminal import colour_wanted, page, paint_diff, screen_width
+    from porter.terminal import colour_wanted, page, paint_diff, screen_width
+    from porter.tree.difference import level_difference, tree_difference
 
     stat = screen_width() if args.stat else None
     if args.port is None:

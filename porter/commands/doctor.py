@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; exit 1 when something that porter cannot do without is amiss."""
-    from porter.doctor import examine
-    from porter.pins import load_pins
     from porter.places import project_root
-    from porter.store import offline_asked
+    from porter.upstream.doctor import examine
+    from porter.upstream.pins import load_pins
+    from porter.upstream.store import offline_asked
 
     root = project_root()
     offline = args.offline or offline_asked()

@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.export import anchor, export_series
-    from porter.hold import hold_tree
-    from porter.populate import refresh
     from porter.report.moved import report_notes
-    from porter.report.terminal import colour_wanted, counted, emit, emit_json, table
-    from porter.tree import edits, shown
+    from porter.terminal import colour_wanted, counted, emit, emit_json, table
+    from porter.tree.export import anchor, export_series
+    from porter.tree.hold import hold_tree
+    from porter.tree.populate import refresh
+    from porter.tree.tree import edits, shown
 
     with hold_tree(_start(args.port, args.dir), f"export {args.port}", rebuild=False) as held:
         _expect_port(held.tree, args.port)
@@ -62,8 +62,8 @@ def _start(port: str, folder: Path | None) -> Path | None:
     """Return where to look for the tree: the folder named, here, or the port's default place."""
     from porter.errors import BadInput
     from porter.places import project_root
-    from porter.site import default_folder
-    from porter.tree import find_tree
+    from porter.tree.site import default_folder
+    from porter.tree.tree import find_tree
 
     if folder is not None:
         return folder
@@ -77,7 +77,7 @@ def _start(port: str, folder: Path | None) -> Path | None:
 
 def _expect_port(tree: object, port: str) -> None:
     from porter.errors import BadInput
-    from porter.tree import Tree, shown
+    from porter.tree.tree import Tree, shown
 
     assert isinstance(tree, Tree)
     if tree.record.port != port:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
-    from porter.pins import Pin, Pins
-    from porter.store import Coverage
+    from porter.upstream.pins import Pin, Pins
+    from porter.upstream.store import Coverage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch; exit 1 when an upstream gets no file at all (or, --strict, not every wanted one)."""
-    from porter.pins import load_pins
     from porter.places import project_root
-    from porter.progress import transfer_bar
-    from porter.store import fetch
+    from porter.report.progress import transfer_bar
+    from porter.upstream.pins import load_pins
+    from porter.upstream.store import fetch
 
     root = project_root()
     pins = load_pins(root)
@@ -72,7 +72,7 @@ def _chosen(pins: Pins, names: Iterable[str]) -> list[Pin]:
 
 
 def _print_lines(results: dict[str, Coverage | SourceUnavailable]) -> None:
-    from porter.progress import size_text
+    from porter.report.progress import size_text
 
     width = max(map(len, results))
     total = 0

@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.swift import by_name, swift_move
+    from porter.tree.swift import by_name, swift_move
 
     what = f"goto {args.level}"
     if swift_move(args.dir, by_name(args.level), what):
         return 0
-    from porter.hold import hold_tree
-    from porter.move import move
     from porter.report.moved import report_move
-    from porter.tree import pick_level
+    from porter.tree.hold import hold_tree
+    from porter.tree.move import move
+    from porter.tree.tree import pick_level
 
     with hold_tree(args.dir, what) as held:
         target = pick_level(held.tree, args.level)

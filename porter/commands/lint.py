@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.lint_built import lint_port
-    from porter.pins import load_pins
+    from porter.levels.lint_built import lint_port
     from porter.places import project_root
     from porter.report.lint import render
+    from porter.upstream.pins import load_pins
 
     root = project_root()
     pins = load_pins(root)

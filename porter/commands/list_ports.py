@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.pins import load_pins
     from porter.places import project_root
-    from porter.report.terminal import colour_wanted, emit, emit_json, table
+    from porter.terminal import colour_wanted, emit, emit_json, table
+    from porter.upstream.pins import load_pins
 
     pins = load_pins(project_root())
     ports = [_port(pins.root, pin) for pin in pins.ports()]
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _port(root: Any, pin: Any) -> dict[str, Any]:
     from porter.places import patches_dir
-    from porter.series import read_series_file
+    from porter.series.series import read_series_file
 
     lines, problems = read_series_file(patches_dir(root, pin.name) / "series")
     return {

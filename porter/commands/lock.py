@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.pins import load_pins
+    from porter.levels.relock import lock_port
     from porter.places import project_root
-    from porter.relock import lock_port
+    from porter.upstream.pins import load_pins
 
     root = project_root()
     pins = load_pins(root)

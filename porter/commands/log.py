@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from porter.commands.options import add_json
 
 if TYPE_CHECKING:
-    from porter.overview import PortView
+    from porter.tree.overview import PortView
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.report.terminal import emit, emit_json
+    from porter.terminal import emit, emit_json
 
     view = _view(args.what)
     if args.json:
@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _view(what: str | None) -> PortView:
     from porter.errors import BadInput
-    from porter.overview import view_port, view_tree
-    from porter.pins import load_pins
     from porter.places import project_root
+    from porter.tree.overview import view_port, view_tree
+    from porter.upstream.pins import load_pins
 
     if what is None:
         return view_tree(None)
@@ -51,7 +51,7 @@ def _view(what: str | None) -> PortView:
 
 
 def _value(view: PortView) -> dict[str, Any]:
-    from porter.report.terminal import readable
+    from porter.terminal import readable
 
     at = view.here.level.number if view.here and view.here.level and not view.here.former else None
     return {
@@ -75,11 +75,11 @@ def _value(view: PortView) -> dict[str, Any]:
 
 
 def _lines(view: PortView) -> list[str]:
-    from porter.report.terminal import colour_wanted, counted, paint, table
-    from porter.tree import shown
+    from porter.terminal import colour_wanted, counted, paint, table
+    from porter.tree.tree import shown
 
     colour, here = colour_wanted(), view.here
-    patches = counted(len(view.levels) - 1, "patch").replace("patchs", "patches")
+    patches = counted(len(view.levels) - 1, "patch")
     where = f" in {shown(view.tree.folder)}" if view.tree else ""
     pin = view.pin
     source = f"upstream {pin.commit[:10]}" if pin.commit else str(pin.sdist)
@@ -89,8 +89,8 @@ def _lines(view: PortView) -> list[str]:
         at = bool(here and here.level and here.level.name == level.name)
         mark = "*" if at and here and not here.ahead else "+" if at else " "
         files = counted(len(level.paths), "file") if level.patch else ""
-        subject = level.subject if level.patch else f"{level.subject}, {source}"
-        rows.append((f"{mark} {level.number}", level.name, ",".join(level.devices), files, subject))
+        devices = ",".join(level.devices)
+        rows.append((f"{mark} {level.number}", level.name, devices, files, level.subject))
         styles.append("green" if at else None)
     head = ("  #", "LEVEL", "DEVICES", "TOUCHES", "SUBJECT")
     lines += table(rows, head=head, styles=("dim", "cyan"), row_styles=styles, colour=colour)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from porter.commands.options import add_folder_option, add_json, add_port_option
 
 if TYPE_CHECKING:
-    from porter.overview import LevelView, PortView
+    from porter.tree.overview import LevelView, PortView
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.overview import view
-    from porter.report.terminal import emit, emit_json, page
+    from porter.terminal import emit, emit_json, page
+    from porter.tree.overview import view
 
     port = view(args.dir, args.port)
     level = _chosen(port, args.level)
@@ -55,7 +55,7 @@ def _counts(level: LevelView) -> list[tuple[Any, int, int]]:
 
 
 def _value(port: PortView, level: LevelView) -> dict[str, Any]:
-    from porter.report.terminal import readable
+    from porter.terminal import readable
 
     value: dict[str, Any] = {
         "port": port.pin.name,
@@ -100,7 +100,7 @@ def _value(port: PortView, level: LevelView) -> dict[str, Any]:
 
 
 def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
-    from porter.report.terminal import colour_wanted, paint, paint_diff, plain
+    from porter.terminal import colour_wanted, flow, paint, paint_diff, plain
 
     colour = colour_wanted()
     title = f"level {level.number} of {len(port.levels) - 1}: {paint(level.name, 'bold', colour)}"
@@ -116,7 +116,8 @@ def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
     if level.commit and level.tree:
         facts += [("commit", level.commit), ("tree", level.tree)]
     lines += [*_facts(facts, colour), ""]
-    lines += [f"    {plain(line)}".rstrip() for line in header.body.rstrip("\n").split("\n")]
+    for line in header.body.rstrip("\n").split("\n"):
+        lines += flow(plain(line)) or [""]
     lines += ["", *_stat(level, colour)]
     if diff:
         lines += ["", *paint_diff(level.patch.raw[level.patch.diff.first_byte :], colour)]
@@ -124,7 +125,7 @@ def _lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
 
 
 def _facts(facts: list[tuple[str, str]], colour: bool) -> list[str]:
-    from porter.report.terminal import plain, table
+    from porter.terminal import plain, table
 
     return table([(name, plain(value)) for name, value in facts], styles=("dim",), colour=colour)
 
@@ -145,7 +146,7 @@ def _upstream_facts(port: PortView) -> list[tuple[str, str]]:
 
 
 def _stat(level: LevelView, colour: bool) -> list[str]:
-    from porter.report.terminal import counted, paint, readable
+    from porter.terminal import counted, paint, readable
 
     counts = _counts(level)
     names = [

@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.hold import settle_if_idle
     from porter.report.moved import report_notes
-    from porter.report.terminal import emit, emit_json
-    from porter.tree import edits, find_tree, position, series_changed
+    from porter.terminal import emit, emit_json
+    from porter.tree.hold import settle_if_idle
+    from porter.tree.tree import edits, find_tree, position, series_changed
 
     tree = find_tree(args.dir)
     note = settle_if_idle(tree)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _value(tree: Any, here: Any, edited: Any, changed: bool) -> dict[str, Any]:
-    from porter.report.terminal import readable
+    from porter.terminal import readable
 
     level = here.level
     return {
@@ -57,8 +57,8 @@ def _value(tree: Any, here: Any, edited: Any, changed: bool) -> dict[str, Any]:
 def _lines(tree: Any, here: Any, edited: Any, changed: bool) -> list[str]:
     from porter.report.applied import not_covered
     from porter.report.moved import level_line
-    from porter.report.terminal import colour_wanted, counted, flow, listed, paint, readable, table
-    from porter.tree import shown
+    from porter.terminal import colour_wanted, counted, flow, listed, paint, readable, table
+    from porter.tree.tree import shown
 
     colour, record = colour_wanted(), tree.record
     last = len(record.levels) - 1

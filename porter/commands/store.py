@@ -11,9 +11,9 @@ from porter.errors import Exit, PorterError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from porter.audit import Audit, Damage
-    from porter.objects import Oid
-    from porter.pins import Pin, Pins
+    from porter.git.objects import Oid
+    from porter.upstream.audit import Audit, Damage
+    from porter.upstream.pins import Pin, Pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify; exit 1 when an object is damaged and was not mended."""
-    from porter.audit import audit
-    from porter.pins import load_pins
     from porter.places import project_root
-    from porter.store import repository, store_dir, upstream_lock
+    from porter.upstream.audit import audit
+    from porter.upstream.pins import load_pins
+    from porter.upstream.store import repository, store_dir, upstream_lock
 
     root = project_root()
     pins = load_pins(root)
@@ -74,16 +74,16 @@ def _damage_row(damage: Damage, paths: dict[Oid, str]) -> dict[str, Any]:
 
 def _paths(root: Path, pin: Pin | None) -> dict[Oid, str]:
     """Blob id -> path, where the pin's own files tell."""
-    from porter.pins import read_listing
+    from porter.upstream.pins import read_listing
 
     listing = read_listing(root, pin) if pin else None
     return {entry.oid: os.fsdecode(path) for path, entry in (listing or {}).items()}
 
 
 def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> dict[str, Any]:
-    from porter.audit import mend
-    from porter.odb import Odb
-    from porter.sources import Supply
+    from porter.git.odb import Odb
+    from porter.upstream.audit import mend
+    from porter.upstream.sources import Supply
 
     lost = mend(git_dir, git_dir.stem, found.damage)
     with Odb(git_dir) as odb:

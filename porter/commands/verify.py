@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import cache_dir, project_root
-    from porter.progress import transfer_bar
+    from porter.report.progress import transfer_bar
     from porter.verify.plan import Filters, make_plan
     from porter.verify.upstream_trees import open_trees
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
 
         from porter.verify.execute import Places, Session, execute
-        from porter.verify.table import as_json, print_result, print_unreachable
+        from porter.verify.table import as_json, print_result, print_summary, print_unreachable
 
         console = Console(highlight=False)
         with Live(Console(stderr=True, highlight=False)) as observer:
@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(results, plan.unreachable, passed), indent=2))
     else:
         print_unreachable(console, plan.unreachable)
+        print_summary(console, results, plan.unreachable)
     return Exit.OK if passed else Exit.FAILED
 
 

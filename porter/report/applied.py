@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from porter.apply import Applied
 from porter.report.moved import level_line
-from porter.report.terminal import colour_wanted, counted, flow, listed, readable
-from porter.tree import shown
+from porter.terminal import colour_wanted, counted, flow, listed, readable
+from porter.tree.apply import Applied
+from porter.tree.tree import shown
 
 
 def not_covered(source: str) -> str:

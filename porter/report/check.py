@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter import __version__
-from porter.report.findings import Finding, as_github, as_json, as_junit, as_sarif
-from porter.report.terminal import colour_wanted, counted, paint, plain
+from porter.finding import Finding
+from porter.report.findings import as_github, as_json, as_junit, as_sarif
+from porter.terminal import colour_wanted, counted, paint, plain
 
 if TYPE_CHECKING:
-    from porter.check import PatchReport, PortReport
-    from porter.diagnose import Failure
+    from porter.levels.check import PatchReport, PortReport
+    from porter.levels.diagnose import Failure
 
 _STYLES = {"ok": "green", "differs": "red", "fails": "red", "unjudged": "yellow"}
 
@@ -23,8 +24,8 @@ def print_report(report: PortReport) -> None:
 
 
 def _lines(report: PortReport, colour: bool) -> Iterator[str]:
-    count = counted(len(report.patches), "patch").replace("patchs", "patches")
-    memo = ", from the memo" if report.from_memo else ""
+    count = counted(len(report.patches), "patch")
+    memo = ", from the memo" if report.from_memo and report.patches else ""
     title = paint(report.port, "bold", colour)
     if report.error is not None:
         yield f"{title}: {paint('not checked', 'red', colour)}: {report.error}"

@@ -7,25 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
+
+from porter.finding import Finding
 
 FORMATS = ("text", "json", "github", "sarif", "junit")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong: file (relative to the project), line (0: the whole file), rule."""
-
-    file: str
-    line: int
-    rule: str
-    text: str
-    severity: Literal["error", "note"] = "error"
-
-    def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.text} [{self.rule}]"
 
 
 def as_json(data: Any) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from porter import __version__
-from porter.report.findings import Finding, as_github, as_json, as_junit, as_sarif
-from porter.report.terminal import colour_wanted, counted, paint, plain
+from porter.finding import Finding
+from porter.report.findings import as_github, as_json, as_junit, as_sarif
+from porter.terminal import colour_wanted, counted, paint, plain
 
 
 def render(cases: Sequence[tuple[str, Sequence[Finding]]], form: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from porter.hold import Held
-from porter.move import Moved
-from porter.report.terminal import colour_wanted, counted, emit, listed, paint, readable
-from porter.tree import TreeLevel, files_between
+from porter.terminal import colour_wanted, counted, emit, listed, paint, readable
+from porter.tree.hold import Held
+from porter.tree.move import Moved
+from porter.tree.tree import TreeLevel, files_between
 
 
 def level_line(level: TreeLevel, last: int, colour: bool) -> str:

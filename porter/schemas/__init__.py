@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMAS: dict[str, tuple[str, str, str]] = {
-    "pins": ("porter.pins", "PinsFile", "upstream_pins.schema.json"),
+    "pins": ("porter.upstream.pins", "PinsFile", "upstream_pins.schema.json"),
     "recipe": ("porter.verify.recipe", "Recipe", "recipe.schema.json"),
 }
 """name -> module and type that reads the file, and the schema's file name."""

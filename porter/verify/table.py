@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from porter.terminal import counted
 from porter.verify.execute import RecipeResult
 from porter.verify.plan import Unreachable
 from porter.verify.verdict import Verdict
@@ -51,6 +52,21 @@ def print_unreachable(console: Console, unreachable: Sequence[Unreachable]) -> N
         name = f"{one.port}/{one.recipe}" if one.recipe else one.port
         word = Text("failed", "bold red") if one.fault else Text("not reachable", "yellow")
         console.print(Text(f"{name}: ", "bold") + word + Text(f": {one.reason}"), soft_wrap=True)
+
+
+def print_summary(
+    console: Console, results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]
+) -> None:
+    """Print the one line that says how it all went: recipes passed, failed, not reachable."""
+    failed = [f"{result.port}/{result.recipe}" for result in results if not result.passed]
+    failed += [one.recipe or one.port for one in unreachable if one.fault]
+    beyond = sum(not one.fault for one in unreachable)
+    parts = [f"{counted(sum(result.passed for result in results), 'recipe')} passed"]
+    if failed:
+        parts.append(f"{len(failed)} failed: {', '.join(failed)}")
+    if beyond:
+        parts.append(f"{beyond} not reachable")
+    console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
 
 
 def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
-from porter.gitfetch import Progress
-from porter.levels import Level, build_levels, find_level
-from porter.pins import Pins, load_pins
-from porter.series import load_series
-from porter.snapshot import cached_tree
-from porter.store import Coverage, Upstream, open_upstream
+from porter.levels.levels import Level, build_levels, find_level
+from porter.series.series import load_series
+from porter.upstream.gitfetch import Progress
+from porter.upstream.pins import Pins, load_pins
+from porter.upstream.snapshot import cached_tree
+from porter.upstream.store import Coverage, Upstream, open_upstream
 from porter.verify.trees import LevelTree, NotReachable
 
 

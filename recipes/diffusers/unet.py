@@ -52,9 +52,7 @@ def run(probe: Probe) -> None:
         _record_gradient(probe, name, unet, text)
 
 
-def _record_gradient(
-    probe: Probe, name: str, unet: torch.nn.Module, text: torch.Tensor
-) -> None:
+def _record_gradient(probe: Probe, name: str, unet: torch.nn.Module, text: torch.Tensor) -> None:
     """Of the text, through every cross attention; with plain attention, which has the scores."""
     from diffusers.models.attention_processor import AttnProcessor
 

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG005
 """The simulated vendor modules against what the published wheels say: every name we offer must take
 the vendor's calls, and the coverage stated in the documentation must be the one measured here."""
 

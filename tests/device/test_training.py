@@ -129,6 +129,13 @@ def test_grad_scaler_unscales_and_skips_overflows(kind: str) -> None:
     assert scaler.get_scale() == 512.0
 
 
+def test_half_products_may_have_float32_results(kind: str) -> None:
+    a, b = torch.randn(3, 4, device=kind).half(), torch.randn(4, 2, device=kind).half()
+    wide = torch.mm(a, b, out_dtype=torch.float32)
+    assert torch.equal(wide, a.float() @ b.float())
+    assert wide.device.type == kind
+
+
 def test_inference_mode_and_no_grad_work(kind: str) -> None:
     model = nn.Linear(2, 2).to(kind)
     with torch.inference_mode():

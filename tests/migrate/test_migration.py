@@ -1,4 +1,3 @@
-# ruff: noqa: ARG005
 """CUDA calls served by another device and logged. The target here is PyTorch's meta device."""
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_failure_while_making_a_tree_leaves_no_folder(
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("porter.populate.checkout_first", fail)
+    monkeypatch.setattr("porter.tree.populate.checkout_first", fail)
     assert "No space left" in refused(porter, "apply", "mate", tmp_path / "t")
     assert not (tmp_path / "t").exists()
 
@@ -187,3 +187,11 @@ def test_levels_have_refs(toy: Path, porter: Porter) -> None:
     ]
     value = json.loads(porter("log", toy, "--json").out)
     assert [level["name"] for level in value["levels"]] == ["upstream", *LEVELS]
+
+
+def test_collection_leaves_what_a_tree_needs(toy: Path, porter: Porter) -> None:
+    assert porter("gc", "--now").code == 0
+    for level in ("0", "3"):
+        assert porter("goto", level, toy).code == 0
+        assert sealed_git(toy, "status", "--porcelain") == ""
+    sealed_git(toy / "LIB", "cat-file", "-e", "HEAD:lib.py")

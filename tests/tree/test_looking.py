@@ -139,5 +139,11 @@ def test_diff_of_one_level_is_against_the_files(toy: Path, porter: Porter) -> No
     assert porter("diff", "1", "3", "--port", "toy").out.count("diff --git") == 4
 
 
+def test_stat_leaves_the_diff_out(toy: Path, porter: Porter) -> None:
+    text = porter("diff", "0", "2", "-C", toy, "--stat").out
+    assert "3 files changed" in text
+    assert "diff --git" not in text
+
+
 def test_diff_needs_levels_when_there_is_no_tree(project: Path, porter: Porter) -> None:
     assert "expected two levels of toy" in porter("diff", "1", "--port", "toy").err

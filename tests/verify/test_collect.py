@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from porter.collect import collect
 from porter.places import cache_dir
+from porter.upstream.collect import collect
 
 
 def made(name: str, days: float) -> Path:

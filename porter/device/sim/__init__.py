@@ -6,8 +6,8 @@ them.
 **Tensors.** ``tensor`` (a tensor's class is its device), ``dispatch`` (every op passes here,
 through code generated per op), ``facts`` (an op's schema, worked out once), ``hot`` (direct
 bindings), ``placement`` (mixed devices), ``factories``, ``construct``, ``composites`` (what C++
-would leave on the CPU), ``transfer``, ``parameters``, ``pinning``, ``saving``, ``printing``,
-``compile``.
+would leave on the CPU), ``mixed_matmul``, ``transfer``, ``parameters``, ``pinning``, ``saving``,
+``printing``, ``compile``.
 
 **Devices.** ``profile`` and ``profiles`` (devices as data), ``machine`` (one device type's state),
 ``surface`` and ``streams`` (what every device module offers), ``autocast``, ``generator``,

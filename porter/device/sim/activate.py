@@ -22,6 +22,7 @@ from porter.device.sim.cuda_graphs import install_cuda_graphs
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
 from porter.device.sim.machine import Machine, machines
+from porter.device.sim.mixed_matmul import install_mixed_matmul
 from porter.device.sim.packages import install_package
 from porter.device.sim.parameters import install_parameters
 from porter.device.sim.patching import Patches
@@ -51,6 +52,7 @@ def _install_shared() -> None:
     install_pinning(patches)
     install_compile(patches)
     install_composites(patches)
+    install_mixed_matmul(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)

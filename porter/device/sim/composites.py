@@ -26,11 +26,11 @@ _FUNCTIONS = (
     (torch, "combinations"),
     (torch, "cartesian_prod"),
     (torch.linalg, "matrix_rank"),
-    (torch.linalg, "pinv"),
+    (torch, "istft"),
     (torch._C._nn, "one_hot"),
     (torch.nn.functional, "one_hot"),
 )
-_METHODS = ("quantile", "nanquantile")
+_METHODS = ("quantile", "nanquantile", "istft")
 
 
 class _Redirect(TorchDispatchMode):

@@ -32,6 +32,8 @@ class Patches:
             builtin = _builtins._find_builtin(before)
             if builtin is not None:
                 _builtins._register_builtin(value, builtin)
+                table = _builtins._get_builtin_table()
+                self.later(lambda: table.pop(id(value), None))
         setattr(owner, name, value)
         self._undo.append(restore)
         return before

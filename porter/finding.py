@@ -1,0 +1,21 @@
+"""One thing that a check found wrong, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong: file (relative to the project), line (0: the whole file), rule."""
+
+    file: str
+    line: int
+    rule: str
+    text: str
+    severity: Literal["error", "note"] = "error"
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.text} [{self.rule}]"

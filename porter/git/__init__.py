@@ -1,0 +1,1 @@
+"""git's objects as values, and reading, writing and running git."""

@@ -1,0 +1,315 @@
+"""Reading and writing the objects of one git repository, without a git process for each.
+
+Levels are built from blobs and trees alone. Forking git for every object costs 3 ms each; one
+persistent ``git cat-file --batch`` answers a thousand in the time of a few forks, and one
+``git index-pack`` stores all that a series adds at once and atomically.
+
+Nothing here ever reaches for the network. A partial clone would make git fetch a missing object by
+itself, one connection for each; the store keeps no promisor remote in its configuration, and the
+environment of every git process forbids lazy fetches and all transports besides. A missing object
+is :class:`MissingObject`, at once.
+
+Every object read is hashed again: a flipped byte on disk is :class:`~porter.errors.CorruptSource`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterable, Mapping
+from hashlib import sha1
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from porter.errors import BadInput, CorruptSource, PorterError
+from porter.git.objects import Entry, Oid, decode_tree, hash_object
+
+# Requests in flight: 41 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
+_CHUNK = 500
+WRITTEN = "porter-written"  # touched by every write
+_PACK_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+
+
+class MissingObject(PorterError):
+    """The repository does not hold an object. ``oid`` is its id."""
+
+    def __init__(self, git_dir: Path, oid: Oid) -> None:
+        super().__init__(f"{git_dir}: no object {oid}")
+        self.oid = oid
+
+
+def git_environment(*, network: bool = False) -> dict[str, str]:
+    """Return the environment for a git process on a repository named outright.
+
+    The user's configuration, proxies and credentials stay; variables that would point git at
+    another repository (set inside hooks) go. Without ``network`` git cannot open any transport.
+    """
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith(_USERS_OWN)
+    }
+    env.update(LC_ALL="C", LANGUAGE="C", GIT_NO_REPLACE_OBJECTS="1", GIT_OPTIONAL_LOCKS="0")
+    if network:
+        env.setdefault("GIT_TERMINAL_PROMPT", "0")
+    else:
+        env.update(GIT_NO_LAZY_FETCH="1", GIT_ALLOW_PROTOCOL="none")
+    return env
+
+
+_USERS_OWN = (
+    "GIT_CONFIG",  # GIT_CONFIG_GLOBAL, GIT_CONFIG_COUNT and its keys, GIT_CONFIG_NOSYSTEM
+    "GIT_SSH",
+    "GIT_SSL",
+    "GIT_ASKPASS",
+    "GIT_PROXY",
+    "GIT_HTTP",
+    "GIT_TRACE",
+    "GIT_EXEC_PATH",
+    "GIT_TERMINAL_PROMPT",
+    "GIT_ALLOW_PROTOCOL",
+)
+
+
+class Odb:
+    """The objects of the repository ``git_dir``; a context manager, safe between threads."""
+
+    def __init__(self, git_dir: Path) -> None:
+        self.git_dir = Path(git_dir)
+        self._reader: subprocess.Popen[bytes] | None = None
+        self._checker: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self._trees: dict[Oid, dict[bytes, Entry]] = {}
+
+    def __enter__(self) -> Odb:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reading processes. The object may be used again afterwards."""
+        with self._lock:
+            for process in (self._reader, self._checker):
+                if process is not None:
+                    _end(process)
+            self._reader = self._checker = None
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:
+            pass  # at interpreter exit modules may be gone
+
+    def read(self, oid: Oid) -> bytes:
+        """Return the body of an object. Raises MissingObject or CorruptSource."""
+        found = self.read_many((oid,))
+        if oid not in found:
+            raise MissingObject(self.git_dir, oid)
+        return found[oid]
+
+    def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
+        """Return the bodies of those objects that are there; absent ones have no key."""
+        return {oid: body for oid, (_, body) in self.read_typed(oids).items()}
+
+    def read_typed(self, oids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
+        """As :meth:`read_many`, with each object's type before its body."""
+        wanted = list(dict.fromkeys(oids))
+        found: dict[Oid, tuple[str, bytes]] = {}
+        with self._lock:
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                source = self._ask(chunk, check=False)
+                for oid in chunk:
+                    header = source.readline().split()
+                    if len(header) != 3:
+                        self._expect_missing(oid, header)
+                        continue
+                    size = int(header[2])
+                    body = source.read(size)
+                    if len(body) != size or source.read(1) != b"\n":
+                        raise self._damaged(oid)
+                    kind = header[1].decode()
+                    if hash_object(kind, body) != oid:
+                        raise self._damaged(oid)
+                    found[oid] = (kind, body)
+        return found
+
+    def has(self, oids: Iterable[Oid]) -> set[Oid]:
+        """Return those of ``oids`` that are there."""
+        wanted = list(dict.fromkeys(oids))
+        present: set[Oid] = set()
+        with self._lock:
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                source = self._ask(chunk, check=True)
+                for oid in chunk:
+                    header = source.readline().split()
+                    if len(header) == 3:
+                        present.add(oid)
+                    else:
+                        self._expect_missing(oid, header)
+        return present
+
+    def tree(self, oid: Oid) -> dict[bytes, Entry]:
+        """Return the entries of a tree object, by name. Decoded once."""
+        if oid not in self._trees:
+            self._trees[oid] = decode_tree(self.read(oid))
+        return self._trees[oid]
+
+    def trees(self, root: Oid) -> dict[bytes, Oid]:
+        """Return the ids of a tree and of all trees below it, by path (the root's is ``b""``)."""
+        found: dict[bytes, Oid] = {}
+        waiting = {b"": root}
+        while waiting:
+            found.update(waiting)
+            unknown = [oid for oid in waiting.values() if oid not in self._trees]
+            bodies = self.read_many(unknown)
+            for oid in unknown:
+                if oid not in bodies:
+                    raise MissingObject(self.git_dir, oid)
+                self._trees[oid] = decode_tree(bodies[oid])
+            waiting = {
+                path + name + b"/": entry.oid
+                for path, oid in waiting.items()
+                for name, entry in self._trees[oid].items()
+                if entry.is_tree
+            }
+        return found
+
+    def flat(self, oid: Oid) -> dict[bytes, Entry]:
+        """Return every file, link and submodule of a tree, by full path, sorted by path."""
+        rows = {
+            path + name: entry
+            for path, tree in self.trees(oid).items()
+            for name, entry in self._trees[tree].items()
+            if not entry.is_tree
+        }
+        return dict(sorted(rows.items()))
+
+    def write(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Store objects (type, body) in one pack: all of them or none, safe against ``kill -9``.
+
+        Those already there are not written again.
+        """
+        batch = {hash_object(kind, body): (kind, body) for kind, body in objects}
+        present = self.has(batch)
+        pack = encode_pack([item for oid, item in batch.items() if oid not in present])
+        (self.git_dir / WRITTEN).touch()  # gc leaves alone what was just written, or found here
+        if pack is not None:
+            index_pack(self.git_dir, pack)
+
+    def _ask(self, oids: list[Oid], *, check: bool) -> IO[bytes]:
+        process = self._checker if check else self._reader
+        if process is None or process.poll() is not None:
+            process = self._start("--batch-check" if check else "--batch")
+            if check:
+                self._checker = process
+            else:
+                self._reader = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write("".join(f"{oid}\n" for oid in oids).encode())
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise self._broken(process) from None
+        return process.stdout
+
+    def _start(self, mode: str) -> subprocess.Popen[bytes]:
+        if not (self.git_dir / "objects").is_dir():
+            raise BadInput(f"{self.git_dir}: expected a git repository, found none")
+        command = ["git", f"--git-dir={self.git_dir}", "cat-file", mode]
+        return start_git(command, git_environment())
+
+    def _expect_missing(self, oid: Oid, header: list[bytes]) -> None:
+        if len(header) == 2 and header[1] == b"missing":
+            return
+        if not header:  # the process ended: git gives up on an object it cannot unpack
+            raise self._damaged(oid)
+        raise self._damaged(oid, b" ".join(header).decode(errors="replace"))
+
+    def _damaged(self, oid: Oid, detail: str = "") -> CorruptSource:
+        self.close()
+        more = f" ({detail})" if detail else ""
+        return CorruptSource(
+            f"{self.git_dir}: object {oid} is damaged{more}; "
+            f"`porter store verify --repair` fetches damaged objects anew"
+        )
+
+    def _broken(self, process: subprocess.Popen[bytes]) -> PorterError:
+        code = process.wait()
+        self.close()
+        return PorterError(f"{self.git_dir}: git cat-file ended with exit code {code}")
+
+
+def start_git(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a git process with pipes for input and output; its complaints are not shown."""
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(env),
+        )
+    except FileNotFoundError:
+        raise PorterError(
+            "git: expected it on PATH, found none; install git 2.30 or newer"
+        ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def encode_pack(objects: list[tuple[str, bytes]]) -> bytes | None:
+    """Return a version 2 pack of whole (undeltified) objects, or None for no objects."""
+    if not objects:
+        return None
+    parts = [b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big")]
+    for kind, body in objects:
+        size = len(body)
+        byte = _PACK_TYPES[kind] << 4 | size & 15
+        size >>= 4
+        header = bytearray()
+        while size:
+            header.append(byte | 0x80)
+            byte = size & 0x7F
+            size >>= 7
+        header.append(byte)
+        parts += [bytes(header), zlib.compress(body, 1)]
+    pack = b"".join(parts)
+    return pack + sha1(pack, usedforsecurity=False).digest()
+
+
+def index_pack(git_dir: Path, pack: bytes) -> None:
+    """Store a pack's bytes through ``git index-pack``, which hashes, syncs and renames it."""
+    command = ["git", f"--git-dir={git_dir}", "index-pack", "--threads=1", "--stdin"]
+    try:
+        done = subprocess.run(command, input=pack, capture_output=True, env=git_environment())
+    except FileNotFoundError:
+        raise PorterError(
+            "git: expected it on PATH, found none; install git 2.30 or newer"
+        ) from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PorterError(f"{git_dir}: cannot store objects: {said[-1] if said else 'no reason'}")

@@ -1,0 +1,95 @@
+"""Running git: one small runner for what is not the store's.
+
+What every git process is started with is :mod:`porter.git.arguments`'s. A tree's lock is inherited
+by the git that moves it (``keep_open``): when porter is killed, the lock is free only after that
+git has ended too, so nobody takes a running git's ``index.lock`` for a stale one. For the same
+reason Ctrl-C does not reach git: it finishes its few milliseconds, then porter stops.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import PorterError
+from porter.git.arguments import git_command, git_environment
+from porter.git.interrupts import interrupts_deferred
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a git process left: exit status, output and messages."""
+
+    status: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return os.fsdecode(self.out).strip()
+
+    def fields(self) -> list[str]:
+        """The output of a ``-z`` command, split."""
+        return os.fsdecode(self.out).split("\0")[:-1]
+
+
+class GitFailed(PorterError):
+    """A git command failed; the text is one line, ``answer`` holds the rest."""
+
+    def __init__(self, text: str, answer: Answer) -> None:
+        super().__init__(text)
+        self.answer = answer
+
+
+def first_error(err: str) -> str:
+    """Return the line of git's messages that says what went wrong."""
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    for mark in ("fatal: ", "error: "):
+        for line in lines:
+            if line.startswith(mark):
+                return line[len(mark) :]
+    return lines[0] if lines else "no message"
+
+
+def run_git(
+    args: Sequence[str | Path],
+    *,
+    cwd: Path,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    keep_open: Iterable[int] = (),
+) -> Answer:
+    """Run git to its end and return what it left.
+
+    ``keep_open`` are file descriptors (a tree's lock) that git holds open too. Ctrl-C takes effect
+    after git has ended. Raises GitFailed for a non-zero status unless ``check`` is False.
+    """
+    try:
+        with (
+            interrupts_deferred(),
+            subprocess.Popen(
+                git_command(*map(str, args)),
+                cwd=cwd,
+                env=git_environment(env),
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(keep_open),
+            ) as process,
+        ):
+            out, err = process.communicate(stdin)
+    except FileNotFoundError as error:
+        if error.filename == "git":
+            raise PorterError("git: not found on PATH; porter needs git 2.30 or newer") from None
+        raise
+    answer = Answer(process.returncode, out, err.decode(errors="replace"))
+    if check and answer.status != 0:
+        words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]
+        verb = next((word for word in words if not word.startswith("-")), "git")
+        raise GitFailed(f"{cwd}: git {verb}: {first_error(answer.err)}", answer)
+    return answer

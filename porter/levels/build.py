@@ -1,0 +1,189 @@
+"""Applying the patches of a series one on another, in memory.
+
+One read of the touched folders and files, one SHA-1 per changed object. What the strict applier
+does not take goes to ``git apply``; what git refuses too is told in full, and what does apply of
+it is kept so that the patches behind it are judged as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from porter.errors import SourceUnavailable
+from porter.git.objects import Oid
+from porter.git.quoting import show_path
+from porter.git.treeedit import PathConflict, TreeEdit
+from porter.levels.applier import Change, NotStrict, apply_strictly
+from porter.series.series import Patch
+
+if TYPE_CHECKING:
+    from porter.levels.diagnose import Failure, Offset
+    from porter.levels.gitapply import Scratch
+
+
+class Objects(Protocol):
+    """What is needed of an object database (:class:`porter.git.odb.Odb`)."""
+
+    def read(self, oid: Oid) -> bytes: ...
+    def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
+    def has(self, oids: Iterable[Oid]) -> set[Oid]: ...
+    def write(self, objects: Iterable[tuple[str, bytes]]) -> None: ...
+
+
+class Pinned(Protocol):
+    """What is needed of a pin."""
+
+    @property
+    def tree(self) -> Oid: ...
+
+
+class Upstream(Protocol):
+    """What is needed of an opened upstream (:class:`porter.upstream.store.Upstream`)."""
+
+    @property
+    def pin(self) -> Pinned: ...
+    @property
+    def git_dir(self) -> Path: ...
+    @property
+    def odb(self) -> Objects: ...
+    @property
+    def commit(self) -> Oid: ...
+    def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
+
+
+@dataclass(slots=True)
+class Step:
+    """One patch applied: what changed and how. ``sound`` is False from the first failure on."""
+
+    patch: Patch
+    parent: Oid
+    tree: Oid
+    changes: list[Change]
+    by: str
+    """``strict`` or ``git``; ``failed`` when only parts applied."""
+    why_git: str = ""
+    failures: list[Failure] = field(default_factory=list)
+    offsets: list[Offset] = field(default_factory=list)
+    """Hunks that git took at another line than they name."""
+    sound: bool = True
+
+
+class Blobs:
+    """File contents: made by earlier patches, or the upstream's (None: not covered)."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self.read: dict[Oid, bytes | None] = {}
+        self.made: dict[Oid, bytes] = {}
+
+    def fetch(self, oids: Iterable[Oid]) -> None:
+        """Bring many upstream blobs at once."""
+        wanted = [oid for oid in dict.fromkeys(oids) if oid not in self.read]
+        if not wanted:
+            return
+        try:
+            got = self._upstream.blobs(wanted)
+        except SourceUnavailable:
+            present = self._upstream.odb.has(wanted)
+            got = self._upstream.odb.read_many([oid for oid in wanted if oid in present])
+        for oid in wanted:
+            self.read[oid] = got.get(oid)
+
+    def __call__(self, oid: Oid) -> bytes | None:
+        if (made := self.made.get(oid)) is not None:
+            return made
+        self.fetch([oid])
+        return self.read[oid]
+
+
+class Builder:
+    """Applies patches one on another, and goes on after a failure so that all can be told."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._scratch: Scratch | None = None
+        self.read_trees: dict[Oid, bytes] = {}
+        self.tree = TreeEdit(upstream.pin.tree, self._read_tree)
+        self.blobs = Blobs(upstream)
+
+    def run(self, patches: Sequence[Patch]) -> list[Step]:
+        """Apply every patch; raises SourceUnavailable when a level cannot even be stated."""
+        self._prefetch(patches)
+        steps: list[Step] = []
+        sound = True
+        for patch in patches:
+            step = self._apply(patch)
+            sound = sound and not step.failures
+            step.sound = sound
+            steps.append(step)
+        return steps
+
+    def __enter__(self) -> Builder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._scratch is not None:
+            self._scratch.close()
+
+    def scratch(self) -> Scratch:
+        """A repository in which git sees the store's objects and all that was made here."""
+        if self._scratch is None:
+            from porter.levels.gitapply import Scratch
+
+            self._scratch = Scratch(self._upstream.git_dir / "objects")
+        self._scratch.put("tree", self.tree.fresh)
+        self._scratch.put("blob", self.blobs.made)
+        return self._scratch
+
+    def _apply(self, patch: Patch) -> Step:
+        parent = self.tree.write()
+        try:
+            changes = apply_strictly(patch.diff, self.tree, self.blobs)
+            step = Step(patch, parent, parent, changes, "strict")
+        except NotStrict as reason:
+            step = self._ask_git(patch, parent, reason)
+        self.blobs.made.update(
+            (c.entry.oid, c.content) for c in step.changes if c.entry and c.content is not None
+        )
+        step.tree = self.tree.write()
+        return step
+
+    def _ask_git(self, patch: Patch, parent: Oid, reason: NotStrict) -> Step:
+        from porter.levels.diagnose import moved_hunks, salvage
+        from porter.levels.gitapply import GitRefused, apply_with_git
+
+        self._refuse_uncovered(patch, reason)
+        where = f"{show_path(reason.path)}: " if reason.path else ""
+        try:
+            changes = apply_with_git(self.scratch(), parent, patch.raw, patch.diff)
+            offsets = moved_hunks(patch.diff, self.tree, self.blobs)
+            self.tree.change([(c.path, c.entry) for c in changes])
+            why = where + str(reason)
+            return Step(patch, parent, parent, changes, "git", why, offsets=offsets)
+        except (GitRefused, PathConflict) as refusal:
+            changes, failures = salvage(patch.name, patch.diff, self.tree, self.blobs, str(refusal))
+            return Step(patch, parent, parent, changes, "failed", where + str(reason), failures)
+
+    def _refuse_uncovered(self, patch: Patch, reason: NotStrict) -> None:
+        for file in patch.diff.files:
+            entry = self.tree.get(file.old_path) if file.old_path is not None else None
+            if entry is not None and entry.is_blob and self.blobs(entry.oid) is None:
+                raise SourceUnavailable(
+                    f"{patch.path}:{file.line}: {show_path(file.path)}: the patch needs git "
+                    f"({reason}) and no source covers this file; fetch the upstream with git"
+                )
+
+    def _read_tree(self, oid: Oid) -> bytes:
+        body = self.read_trees.get(oid)
+        if body is None:
+            body = self.read_trees[oid] = self._upstream.odb.read(oid)
+        return body
+
+    def _prefetch(self, patches: Sequence[Patch]) -> None:
+        """Bring the folders and files that the series touches in few reads."""
+        paths = {path for patch in patches for file in patch.diff.files for path in file.paths}
+        found = self.tree.prefetch(paths, self._upstream.odb.read_many, self.read_trees)
+        self.blobs.fetch(entry.oid for entry in found if entry.is_blob)

@@ -1,0 +1,264 @@
+"""``porter check``: rebuild every level of a port and hold it against the lock.
+
+A report is data; :mod:`porter.report.check` shows it. One port's trouble never hides another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from porter.errors import PorterError
+from porter.git.objects import MODE_SUBMODULE, Entry, Oid
+from porter.git.quoting import show_path
+from porter.levels.levels import Level, levels_of, recall_levels, remember_levels
+from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock
+from porter.series.series import Patch, Series, load_series
+from porter.upstream.pins import Pin, Pins
+
+if TYPE_CHECKING:
+    from porter.levels.build import Builder, Step
+    from porter.levels.diagnose import Failure, Offset
+    from porter.upstream.store import Upstream
+
+Status = Literal["ok", "differs", "fails", "unjudged"]
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """One patch: ``differs`` from the lock, ``fails`` to apply, or is ``unjudged``.
+
+    Unjudged: it applies, but on what a failed patch below it left, so its ids mean nothing.
+    """
+
+    number: int
+    level: str
+    patch: str
+    status: Status
+    tree: str = ""
+    commit: str = ""
+    differences: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    offsets: tuple[Offset, ...] = ()
+    files: int = 0
+    not_covered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PortReport:
+    """One port. ``problems`` belong to no patch; ``error`` kept it from being judged at all."""
+
+    port: str
+    upstream: str
+    patches: tuple[PatchReport, ...] = ()
+    problems: tuple[str, ...] = ()
+    error: PorterError | None = field(default=None, compare=False)
+    from_memo: bool = False
+    source: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return (
+            self.error is None and not self.problems and all(p.status == "ok" for p in self.patches)
+        )
+
+
+def ports_to_check(pins: Pins, names: Sequence[str]) -> list[Pin]:
+    """The ports asked for (all when none is), each followed by the companion ports it needs."""
+    chosen = [pins.port(name) for name in names] or list(pins.ports())
+    having_series = {pin.name for pin in pins.ports()}
+    beside = [pins.pins[name] for pin in chosen for name in pin.companions if name in having_series]
+    return list({pin.name: pin for pin in (*chosen, *beside)}.values())
+
+
+def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortReport:
+    """Rebuild one port's levels and compare; never raises for what is wrong with the port."""
+    report = PortReport(pin.name, pin.commit or pin.tree)
+    try:
+        series = load_series(root, pin.name)
+        lock = read_lock(root, pin.name)
+        if memo and (known := _recall(pin, series)) is not None:
+            return replace(_compare(report, pins, pin, known, lock, ()), from_memo=True)
+        return _rebuild(report, root, pins, pin, series, lock, memo)
+    except PorterError as error:
+        return replace(report, error=error)
+
+
+def level0_commit(pin: Pin) -> Oid:
+    """Level 0's commit id, without opening the upstream."""
+    if pin.commit is not None:
+        return pin.commit
+    from porter.git.objects import hash_object
+    from porter.upstream.sources import release_commit
+
+    return hash_object("commit", release_commit(pin))
+
+
+def _recall(pin: Pin, series: Series) -> tuple[Level, ...] | None:
+    return recall_levels(pin.tree, level0_commit(pin), series)
+
+
+def _rebuild(
+    report: PortReport,
+    root: Path,
+    pins: Pins,
+    pin: Pin,
+    series: Series,
+    lock: Lock | None,
+    memo: bool,
+) -> PortReport:
+    from porter.levels.build import Builder
+    from porter.upstream.store import open_upstream
+
+    upstream = open_upstream(root, pin)
+    try:
+        with Builder(upstream) as builder:
+            steps = builder.run(series.patches)
+            levels = levels_of(pin.tree, upstream.commit, steps)
+            problems = submodule_problems(pins, pin, builder)
+            steps = [_with_hints(step, upstream) for step in steps]
+        if memo:
+            remember_levels(steps)
+        report = _compare(report, pins, pin, levels, lock, steps)
+        return replace(report, problems=(*report.problems, *problems))
+    finally:
+        upstream.close()
+
+
+def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
+    """Submodules whose commit in the (last) level's tree is not the one that their pin names."""
+    problems = []
+    for path, name in pin.submodules.items():
+        entry = builder.tree.get(path.encode())
+        if entry is None or entry.mode != MODE_SUBMODULE:
+            problems.append(f"submodule {path}: expected a submodule in the tree, found none")
+        elif entry.oid != pins.pins[name].commit:
+            expected = pins.pins[name].commit
+            problems.append(
+                f"submodule {path}: the tree names commit {entry.oid}, the pin {name} {expected}"
+            )
+    return problems
+
+
+def _with_hints(step: Step, upstream: Upstream) -> Step:
+    """Say of a file that is not there where its content, or its name, is now."""
+    if not any(failure.hunk is None and not failure.moved_to for failure in step.failures):
+        return step
+    listing = upstream.listing()
+    wanted = {show_path(f.old_path): f for f in step.patch.diff.files if f.old_path is not None}
+    step.failures = [
+        replace(failure, moved_to=_elsewhere(wanted[failure.path].old_id, failure.path, listing))
+        if failure.reason == "the file is not there" and failure.path in wanted
+        else failure
+        for failure in step.failures
+    ]
+    return step
+
+
+def _elsewhere(old_id: str | None, path: str, entries: Mapping[bytes, Entry]) -> str | None:
+    name = path.rpartition("/")[2]
+    same = [p for p, entry in entries.items() if old_id and entry.oid.startswith(old_id)]
+    named = [p for p in entries if show_path(p).rpartition("/")[2] == name]
+    found = same or (named if len(named) == 1 else [])
+    return show_path(found[0]) if found else None
+
+
+def _compare(
+    report: PortReport,
+    pins: Pins,
+    pin: Pin,
+    levels: Sequence[Level],
+    lock: Lock | None,
+    steps: Sequence[Step],
+) -> PortReport:
+    """Hold built levels (those below the first failure) and the steps against the lock."""
+    problems = _pin_problems(pins, pin, levels, lock)
+    rows = {row.name: row for row in lock.levels} if lock else {}
+    patches: list[PatchReport] = []
+    for level in levels[1:]:
+        assert level.patch is not None
+        differences = _differences(level, level.patch, rows.get(level.name)) if lock else ()
+        patches.append(
+            PatchReport(
+                level.number, level.name, level.patch.name, "differs" if differences else "ok",
+                level.tree, level.commit, tuple(differences), files=len(level.files),
+                not_covered=tuple(show_path(path) for path in sorted(level.claimed)),
+            )
+        )  # fmt: skip
+    for number, step in enumerate(steps, 1):
+        if number < len(levels):
+            at = patches[number - 1]
+            patches[number - 1] = replace(at, offsets=tuple(step.offsets))
+        else:
+            status: Status = "fails" if step.failures else "unjudged"
+            failures, offsets = tuple(step.failures), tuple(step.offsets)
+            name = step.patch.level
+            patches.append(
+                PatchReport(
+                    number, name, step.patch.name, status, failures=failures, offsets=offsets
+                )
+            )
+    if lock is not None:
+        problems += _order_problems([p.level for p in patches], lock)
+    return replace(report, patches=tuple(patches), problems=tuple(problems))
+
+
+def _pin_problems(pins: Pins, pin: Pin, levels: Sequence[Level], lock: Lock | None) -> list[str]:
+    if lock is None:
+        return [f"no levels.lock; `porter lock {pin.name}` writes it"]
+    now = lock_of(pins, pin, levels[0].commit, levels[:1])
+    problems = []
+    for what, locked, is_now in (
+        ("port", {"name": lock.port}, {"name": now.port}),
+        ("upstream", lock.upstream, now.upstream),
+        *((f"submodule {path}", lock.submodules.get(path, {}), pin_now)
+          for path, pin_now in now.submodules.items()),
+        *((f"companion {name}", lock.companions.get(name, {}), pin_now)
+          for name, pin_now in now.companions.items()),
+    ):  # fmt: skip
+        for key in dict(is_now) | dict(locked):
+            if locked.get(key) != is_now.get(key):
+                problems.append(
+                    f"{what}: {key} is {is_now.get(key, 'none')} in upstream_pins.yaml, "
+                    f"{locked.get(key, 'none')} in levels.lock"
+                )
+    gone = [*(lock.submodules.keys() - now.submodules), *(lock.companions.keys() - now.companions)]
+    return problems + [f"{name}: in levels.lock but not in upstream_pins.yaml" for name in gone]
+
+
+def _differences(level: Level, patch: Patch, locked: LockedLevel | None) -> list[str]:
+    if locked is None:
+        return ["not in levels.lock"]
+    found = [
+        f"{what} is {now}, locked {then}"
+        for what, now, then in (
+            ("patch file", patch.name, locked.patch),
+            ("patch sha256", patch.sha256, locked.sha256),
+            ("tree", level.tree, locked.tree),
+            ("commit", level.commit, locked.commit),
+        )
+        if now != then
+    ]
+    files = {show_path(path): blob for path, blob in level.files.items()}
+    for path in sorted(files.keys() | locked.files.keys()):
+        now, then = _state(files, path), _state(locked.files, path)
+        if now != then:
+            found.append(f"{path} is {now}, locked {then}")
+    return found
+
+
+def _state(files: Mapping[str, str | None], path: str) -> str:
+    return "untouched" if path not in files else files[path] or "deleted"
+
+
+def _order_problems(names: Sequence[str], lock: Lock) -> list[str]:
+    locked = [row.name for row in lock.levels]
+    if list(names) == locked:
+        return []
+    gone = [name for name in locked if name not in names]
+    told = [f"level {name} is in levels.lock but not in the series" for name in gone]
+    if not told and sorted(names) == sorted(locked):
+        told = [f"the levels' order is {', '.join(names)}, locked {', '.join(locked)}"]
+    return told

@@ -1,0 +1,225 @@
+"""What is wrong with a patch that git refuses: every failing hunk, and what still applies.
+
+A refusal of git's names one file and one line. Somebody who moves a series to a new pin needs all
+of them at once: the lines each hunk expects, the lines that stand there, where they went. What
+does apply is kept, so that the patches that follow are judged by their own faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from porter.git.objects import MODE_FILE, Entry, blob_id
+from porter.git.quoting import show_path
+from porter.git.treeedit import PathConflict, TreeEdit
+from porter.levels.applier import (
+    Change,
+    NotStrict,
+    ReadBlob,
+    change_of,
+    first_try,
+    unsafe_path,
+)
+from porter.series.diff import Diff, FilePatch, Hunk, split_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a patch does not apply: one hunk (``hunk`` is its ``@@`` header), or a whole file (None).
+
+    ``line`` is the line in the patch file; ``at`` the line of the upstream file where the hunk
+    belongs, ``found`` what stands there; ``moved`` the line where the expected lines are now.
+    """
+
+    patch: str
+    path: str
+    reason: str
+    line: int = 0
+    hunk: str | None = None
+    at: int = 0
+    expected: tuple[bytes, ...] = ()
+    found: tuple[bytes, ...] = ()
+    moved: int | None = None
+    moved_to: str | None = None
+
+
+def salvage(
+    patch: str, diff: Diff, tree: TreeEdit, read: ReadBlob, refusal: str
+) -> tuple[list[Change], list[Failure]]:
+    """Apply what applies of a refused patch to ``tree``; return that and every failure."""
+    failures = [Failure(patch, "", odd.text, odd.line) for odd in diff.doubtful]
+    changes: list[Change] = []
+    for file in diff.files:
+        done, failed = _salvage_file(patch, file, tree, read)
+        try:
+            tree.change([(change.path, change.entry) for change in done])
+            changes += done
+        except PathConflict as conflict:
+            reason = (
+                f"{show_path(conflict.args[0])} is in the way (a file and a folder of one name)"
+            )
+            failed.append(Failure(patch, show_path(file.path), reason, file.line))
+        failures += failed
+    if not failures:
+        said = "; ".join(line.removeprefix("error: ") for line in refusal.splitlines())
+        failures.append(Failure(patch, "", f"git refuses it: {said}"))
+    return changes, failures
+
+
+def _salvage_file(
+    patch: str, file: FilePatch, tree: TreeEdit, read: ReadBlob
+) -> tuple[list[Change], list[Failure]]:
+    name = show_path(file.path)
+    try:
+        return change_of(file, tree, read), []
+    except NotStrict as reason:
+        told = Failure(patch, name, str(reason), file.line)
+    if any(unsafe_path(path) for path in file.paths):
+        return [], [told]
+    base = tree.get(file.old_path) if file.old_path is not None else None
+    if file.old_path is not None and (base is None or not base.is_blob):
+        return [], [Failure(patch, show_path(file.old_path), "the file is not there", file.line)]
+    if file.kind in ("add", "rename", "copy"):
+        there = tree.get(file.path)
+        if there is not None and not there.is_tree:
+            return [], [Failure(patch, name, "a new file that exists already", file.line)]
+    content = read(base.oid) if base is not None else b""
+    if file.binary is not None or content is None or not file.hunks:
+        return [], [told]
+    new, failures = merge_hunks(patch, file, content)
+    if file.kind == "delete":
+        return ([] if new else [Change(file.path, None)]), failures
+    mode = file.new_mode or (base.mode if base is not None else MODE_FILE)
+    changes = [Change(file.path, Entry(mode, blob_id(new)), new)]
+    if file.kind == "rename" and file.old_path is not None:
+        changes.insert(0, Change(file.old_path, None))
+    return changes, failures
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """A hunk whose lines stand elsewhere than it says: ``lines`` further down (negative: up)."""
+
+    path: str
+    line: int
+    hunk: str
+    lines: int
+
+
+def moved_hunks(diff: Diff, tree: TreeEdit, read: ReadBlob) -> list[Offset]:
+    """Every hunk that fits only at another line; the files are those of ``tree``."""
+    moved: list[Offset] = []
+    for file in diff.files:
+        base = tree.get(file.old_path) if file.old_path is not None else None
+        content = read(base.oid) if base is not None and base.is_blob else None
+        if content is None or not file.hunks:
+            continue
+        placed, _ = _place_hunks(file.hunks, split_lines(content))
+        for hunk, start in placed:
+            if away := start - max(hunk.old_start - (hunk.old_count > 0), 0):
+                moved.append(Offset(show_path(file.path), hunk.line, hunk.header, away))
+    return moved
+
+
+def _place_hunks(
+    hunks: Sequence[Hunk], lines: Sequence[bytes]
+) -> tuple[list[tuple[Hunk, int]], list[tuple[Hunk, int]]]:
+    """((hunk, its place from 0), (hunk that fits nowhere, where it should))."""
+    placed: list[tuple[Hunk, int]] = []
+    homeless: list[tuple[Hunk, int]] = []
+    done = drift = shift = 0
+    for hunk in hunks:
+        start = _find(hunk, lines, done, first_try(hunk) - drift, shift)
+        drift += hunk.new_count - hunk.old_count
+        if start is None:
+            homeless.append((hunk, max(hunk.old_start - 1 + shift, 0)))
+            continue
+        shift = start - max(hunk.old_start - 1, 0)
+        placed.append((hunk, start))
+        done = start + len(hunk.old)
+    return placed, homeless
+
+
+def merge_hunks(patch: str, file: FilePatch, content: bytes) -> tuple[bytes, list[Failure]]:
+    """Apply the hunks that fit, where they stand or where their lines moved to; tell the others."""
+    lines = split_lines(content)
+    placed, homeless = _place_hunks(file.hunks, lines)
+    result: list[bytes] = []
+    done = 0
+    for hunk, start in placed:
+        result += lines[done:start]
+        result += hunk.new
+        done = start + len(hunk.old)
+    result += lines[done:]
+    failures = [_failure(patch, file, hunk, lines, at) for hunk, at in homeless]
+    return b"".join(result), failures
+
+
+def _find(hunk: Hunk, lines: Sequence[bytes], low: int, first: int, shift: int) -> int | None:
+    """Where git takes the hunk: its whole old side, nearest to its place, anchors respected."""
+    places = _occurrences(hunk.old, lines, low) if hunk.old else [max(first, low)]
+    if hunk.old_start <= 1:
+        places = [p for p in places if p == 0]
+    if hunk.trailing == 0 or hunk.old_text[-1:] not in (b"\n", b""):
+        places = [p for p in places if p + hunk.old_count == len(lines)]
+    if first in places:
+        return first
+    near = first + shift
+    return min(places, key=lambda p: abs(p - near), default=None)
+
+
+def _occurrences(wanted: Sequence[bytes], lines: Sequence[bytes], low: int = 0) -> list[int]:
+    if not wanted:
+        return []
+    first, size = wanted[0], len(wanted)
+    want = list(wanted)
+    return [
+        at
+        for at in range(low, len(lines) - size + 1)
+        if lines[at] == first and list(lines[at : at + size]) == want
+    ]
+
+
+def _failure(patch: str, file: FilePatch, hunk: Hunk, lines: Sequence[bytes], at: int) -> Failure:
+    found = tuple(lines[at : at + len(hunk.old)])
+    moved, reason = _moved(hunk, lines, at)
+    return Failure(
+        patch, show_path(file.path), reason, hunk.line, hunk.header, at + 1, hunk.old, found, moved
+    )
+
+
+def _moved(hunk: Hunk, lines: Sequence[bytes], near: int) -> tuple[int | None, str]:
+    """(line number where the expected lines are now, what to say)."""
+    if hunk.new != hunk.old and (there := _occurrences(hunk.new, lines)):
+        at = min(there, key=lambda p: abs(p - near))
+        return at + 1, f"already applied: the new lines stand at line {at + 1}"
+    if there := _occurrences(hunk.old, lines):
+        at = min(there, key=lambda p: abs(p - near))
+        return at + 1, f"the lines moved to line {at + 1}, where git does not look for them"
+    core = hunk.old[hunk.leading : len(hunk.old) - hunk.trailing]
+    if any(line.strip() for line in core) and (there := _occurrences(core, lines)):
+        at = min(there, key=lambda p: abs(p - near - hunk.leading))
+        where = f"line {at + 1}"
+        return at + 1, f"the lines to change stand at {where}, but the lines around them differ"
+    best = _most_alike(hunk.old, lines)
+    if best is None:
+        return None, "the expected lines are nowhere in the file"
+    at, same = best
+    return at + 1, f"the nearest are at line {at + 1}: {same} of {len(hunk.old)} lines are the same"
+
+
+def _most_alike(wanted: Sequence[bytes], lines: Sequence[bytes]) -> tuple[int, int] | None:
+    """(start, number of equal lines) of the place that shares most lines, at least half of them."""
+    places: dict[bytes, list[int]] = {}
+    for index, line in enumerate(wanted):
+        if line.strip():
+            places.setdefault(line, []).append(index)
+    votes: dict[int, int] = {}
+    for at, line in enumerate(lines):
+        for index in places.get(line, ()):
+            votes[at - index] = votes.get(at - index, 0) + 1
+    if not votes:
+        return None
+    start, same = max(votes.items(), key=lambda item: (item[1], -item[0]))
+    return (max(start, 0), same) if 2 * same >= sum(map(len, places.values())) else None

@@ -1,0 +1,59 @@
+"""Which level a word of the user's means.
+
+Apart from :mod:`porter.levels.levels`, so that moving a tree need not import what builds levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from porter.errors import BadInput
+
+
+class Named(Protocol):
+    """Whatever has a level's name; its number is its place."""
+
+    @property
+    def name(self) -> str: ...
+
+
+L = TypeVar("L", bound=Named)
+
+
+def find_level(levels: Sequence[L], text: str) -> L:
+    """Return the level that ``text`` names: a number, a name, or a unique prefix of one.
+
+    Raises BadInput, with the nearest name, when there is none or more than one.
+    """
+    if text.isdecimal() and text.isascii():
+        if int(text) < len(levels):
+            return levels[int(text)]
+        raise BadInput(f"no level {text}; the last is {len(levels) - 1} ({levels[-1].name})")
+    by_name = {level.name: level for level in levels}
+    if text in by_name:
+        return by_name[text]
+    starting = [level for level in levels if text and level.name.startswith(text)]
+    if len(starting) == 1:
+        return starting[0]
+    if starting:
+        names = ", ".join(level.name for level in starting)
+        raise BadInput(f"level {text!r} could be {names}; give more of the name, or the number")
+    near = _nearest(text, list(by_name))
+    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(by_name)}"
+    raise BadInput(f"no level {text!r}; {hint}")
+
+
+def _nearest(text: str, names: list[str]) -> str | None:
+    """Return the name ``text`` most likely means: wholly, as a beginning, or as a word of it."""
+    import difflib
+
+    spelled: dict[str, str] = {}
+    for name in names:
+        words = name.split("-")
+        for start in range(len(words)):
+            rest = "-".join(words[start:])
+            for piece in (rest, rest[: len(text)], words[start]):
+                spelled.setdefault(piece.lower(), name)
+    near = difflib.get_close_matches(text.lower(), spelled, n=1, cutoff=0.6)
+    return spelled[near[0]] if near else None

@@ -1,0 +1,153 @@
+"""Levels: what each patch makes of the pinned tree, as git objects and without a work tree.
+
+All trees of a series are computed in process: one read of the touched folders and files, one SHA-1
+per changed object. ``build_levels(write=True)`` then puts the new objects into the store in one
+pack; otherwise nothing is written but a memo. What the strict applier does not take goes to ``git
+apply``, so a level is what ``git apply --index`` makes of the patches, byte for byte.
+
+A level's commit has the patch's author and date for author and committer alike, so its id is the
+same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from porter.errors import CheckFailed
+from porter.git.objects import Oid, encode_commit, hash_object
+from porter.levels import memo as memos
+from porter.levels.level_name import find_level as find_level
+from porter.series.series import Patch, Series
+
+if TYPE_CHECKING:
+    from porter.levels.applier import Change
+    from porter.levels.build import Builder, Step, Upstream
+    from porter.levels.diagnose import Failure
+
+UPSTREAM = "upstream"
+"""The name of level 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The state after ``number`` patches. ``files``: touched path -> blob id, None if deleted.
+
+    ``claimed`` are the touched files no source covers: their ids are those the patch states.
+    """
+
+    number: int
+    name: str
+    tree: Oid
+    commit: Oid
+    patch: Patch | None
+    files: dict[bytes, Oid | None]
+    claimed: frozenset[bytes] = frozenset()
+
+
+class ApplyFailed(CheckFailed):
+    """Patches that do not apply; ``failures`` has every failing hunk of every patch."""
+
+    def __init__(self, port: str, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        first = failures[0]
+        where = f" at {first.hunk}" if first.hunk else ""
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        super().__init__(
+            f"{first.patch}: {first.path}{where}: {first.reason}{more}; "
+            f"`porter check {port}` shows every failing hunk"
+        )
+
+
+def build_levels(
+    upstream: Upstream, series: Series, *, write: bool = False, memo: bool = True
+) -> tuple[Level, ...]:
+    """Return every level of ``series``, level 0 first.
+
+    With ``write`` the store holds them all on return. Raises ApplyFailed with every failing hunk of
+    every patch; SourceUnavailable when a patch needs a file that no source covers.
+    """
+    from porter.levels.build import Builder
+
+    known = recall_levels(upstream.pin.tree, upstream.commit, series) if memo else None
+    if known is not None:
+        wanted = [*(level.commit for level in known), *(level.tree for level in known)]
+        blobs = {blob for level in known for blob in level.files.values() if blob}
+        if not write or upstream.odb.has([*wanted, *blobs]) >= {*wanted, *blobs}:
+            return known
+    with Builder(upstream) as builder:
+        steps = builder.run(series.patches)
+    failures = [failure for step in steps for failure in step.failures]
+    if failures:
+        raise ApplyFailed(series.port, failures)
+    levels = levels_of(upstream.pin.tree, upstream.commit, steps)
+    if memo:
+        remember_levels(steps)
+    if write:
+        write_levels(upstream, builder, levels)
+    return levels
+
+
+def levels_of(tree: Oid, commit: Oid, steps: Sequence[Step]) -> tuple[Level, ...]:
+    """Number and name the results of a build on ``tree`` (up to its first failure)."""
+    levels = [Level(0, UPSTREAM, tree, commit, None, {})]
+    for step in steps:
+        if not step.sound:
+            break
+        claimed = frozenset(c.path for c in step.changes if c.claimed)
+        levels.append(_next(levels[-1], step.patch, step.tree, _files(step.changes), claimed))
+    return tuple(levels)
+
+
+def recall_levels(tree: Oid, commit: Oid, series: Series) -> tuple[Level, ...] | None:
+    """Return every level from memos alone, or None when one is absent."""
+    levels = [Level(0, UPSTREAM, tree, commit, None, {})]
+    for patch in series.patches:
+        known = memos.recall(memos.memo_key(levels[-1].tree, patch.sha256))
+        if known is None:
+            return None
+        levels.append(_next(levels[-1], patch, known.tree, known.files, frozenset()))
+    return tuple(levels)
+
+
+def remember_levels(steps: Sequence[Step]) -> None:
+    """Write a memo for every patch that applied to contents we had."""
+    for step in steps:
+        if step.failures:
+            return
+        if not any(change.claimed for change in step.changes):
+            key = memos.memo_key(step.parent, step.patch.sha256)
+            memos.remember(key, memos.Remembered(step.tree, _files(step.changes)))
+
+
+def write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) -> None:
+    """Put every object of the levels into the store, in one pack."""
+    objects = [("blob", body) for body in builder.blobs.made.values()]
+    objects += [("tree", body) for body in builder.tree.fresh.values()]
+    for below, level in pairwise(levels):
+        assert level.patch is not None
+        objects.append(("commit", _commit_body(below.commit, level.patch, level.tree)))
+    upstream.odb.write(objects)
+
+
+def _files(changes: Iterable[Change]) -> dict[bytes, Oid | None]:
+    return {change.path: change.entry.oid if change.entry else None for change in changes}
+
+
+def _next(
+    below: Level,
+    patch: Patch,
+    tree: Oid,
+    files: Mapping[bytes, Oid | None],
+    claimed: frozenset[bytes],
+) -> Level:
+    commit = hash_object("commit", _commit_body(below.commit, patch, tree))
+    ordered = {path: files[path] for path in sorted(files)}
+    return Level(below.number + 1, patch.level, tree, commit, patch, ordered, claimed)
+
+
+def _commit_body(parent: Oid, patch: Patch, tree: Oid) -> bytes:
+    who = patch.header.author
+    return encode_commit(tree, [parent], who, who, patch.header.message)

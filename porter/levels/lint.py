@@ -1,0 +1,181 @@
+"""``porter lint``: is every patch of a series fit for review?
+
+Two halves. What the patch files themselves show (:func:`lint_files`) needs no upstream; what only
+shows on the pinned tree (:func:`lint_built`: hunks that moved, ids that are not those stated,
+patches that git would write otherwise) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from porter.errors import BadInput
+from porter.finding import Finding
+from porter.git.objects import MODE_LINK, MODE_SUBMODULE
+from porter.git.quoting import show_path
+from porter.git.safepath import escapes, is_dot_git
+from porter.places import patches_dir
+from porter.series.diff import Diff, FilePatch, Hunk
+from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
+
+_CONTEXT = 3
+
+
+def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
+    """Judge the series file and every patch by itself; return the findings and the patches read.
+
+    Raises BadInput when there is no series file.
+    """
+    folder = patches_dir(root, port)
+    lines, problems = read_series_file(folder / SERIES_FILE)
+    place = f"patches/{port}"
+    findings = [Finding(f"{place}/{SERIES_FILE}", p.line, "series", p.text) for p in problems]
+    patches: list[Patch] = []
+    levels: dict[str, str] = {}
+    for line in lines:
+        try:
+            patch = read_patch(folder / line.name)
+        except BadInput:
+            text = f"{line.name}: expected a patch file beside the series, found none"
+            findings.append(Finding(f"{place}/{SERIES_FILE}", line.line, "series", text))
+            continue
+        patches.append(patch)
+        findings += lint_patch(patch, f"{place}/{patch.name}")
+        if first := levels.get(patch.level):
+            at = patch.header.lines.get("Level", 0)
+            text = f"Level: {patch.level!r} is the name of {first} already"
+            findings.append(Finding(f"{place}/{patch.name}", at, "series", text))
+        elif patch.level:
+            levels[patch.level] = patch.name
+    listed = {line.name for line in lines}
+    for path in sorted(folder.glob("*.patch")) + sorted(folder.glob("*.diff")):
+        if path.name not in listed:
+            text = "in no line of the series; add it there or remove the file"
+            findings.append(Finding(f"{place}/{path.name}", 0, "series", text))
+    return findings, patches
+
+
+def lint_patch(patch: Patch, file: str) -> list[Finding]:
+    """Everything that a patch file shows by itself."""
+    findings = [Finding(file, p.line, "header", p.text) for p in patch.problems]
+    findings += [Finding(file, line, rule, text) for line, rule, text in _judge(patch)]
+    return sorted(findings, key=lambda finding: (finding.line, finding.rule))
+
+
+_Row = tuple[int, str, str]
+
+
+def _judge(patch: Patch) -> Iterator[_Row]:
+    if patch.level and patch.path.name[4:] != f"-{patch.level}.patch":
+        yield 0, "name", f"expected the file name NNNN-{patch.level}.patch, after its level"
+    elif patch.level and not patch.path.name[:4].isdigit():
+        yield 0, "name", f"expected four digits first, as in 0001-{patch.level}.patch"
+    yield from _around(patch)
+    if not patch.diff.files and not patch.diff.doubtful:
+        yield 0, "diff", "no `diff --git` section: the patch changes nothing"
+    for file in patch.diff.files:
+        yield from _paths(file)
+        yield from _link(file)
+        yield from _index_line(file)
+        yield from _white_space(file)
+
+
+def _around(patch: Patch) -> Iterator[_Row]:
+    """Text that is neither header nor diff."""
+    lines = patch.raw.split(b"\n")
+    for number in range(patch.header.end, patch.diff.first_line - 1):
+        if lines[number].strip():
+            yield number + 1, "garbage", "text between the `---` line and the diff (a diffstat?)"
+            break
+    signature = _signature(patch.diff, lines)
+    for odd in patch.diff.oddities:
+        if signature and odd.line >= signature:
+            continue
+        if not odd.ignored:
+            yield odd.line, "diff", odd.text
+        elif odd.line - 1 >= patch.header.end:
+            yield odd.line, "garbage", odd.text
+    if signature:
+        yield signature, "signature", "a git version signature; export with --no-signature"
+
+
+def _signature(diff: Diff, lines: Sequence[bytes]) -> int:
+    """The line of a mail signature (``-- `` and git's version) at the end; 0 without one."""
+    for odd in diff.oddities:
+        if odd.ignored and lines[odd.line - 1] in (b"-- ", b"--"):
+            return odd.line
+    return 0
+
+
+def _paths(file: FilePatch) -> Iterator[_Row]:
+    for path in file.paths:
+        if escapes(path):
+            yield file.line, "path", f"{show_path(path)} leaves the tree"
+        elif any(is_dot_git(part) for part in path.split(b"/")):
+            yield file.line, "path", f"{show_path(path)} is (on some file system) inside .git"
+    if MODE_SUBMODULE in (file.old_mode, file.new_mode):
+        yield file.line, "submodule", f"{show_path(file.path)}: the pin says a submodule's commit"
+
+
+def _link(file: FilePatch) -> Iterator[_Row]:
+    """A symbolic link that points out of the tree, or is changed in a way that hides where to."""
+    if file.new_path is None or file.new_mode != MODE_LINK:
+        return
+    if not file.hunks:
+        if file.kind == "add" or file.binary is not None:
+            yield file.line, "link", f"{show_path(file.path)}: a symbolic link to nowhere readable"
+        return
+    if text := link_problem(file.new_path, file.hunks[-1].new_text):
+        yield file.line, "link", text
+
+
+def link_problem(path: bytes, target: bytes) -> str | None:
+    """What to say of a symbolic link at ``path`` to ``target``; None when it stays in the tree."""
+    folder = path.rpartition(b"/")[0]
+    if target.startswith(b"/") or escapes((folder + b"/" if folder else b"") + target):
+        return f"{show_path(path)}: a symbolic link out of the tree, to {show_path(target)}"
+    return None
+
+
+def _index_line(file: FilePatch) -> Iterator[_Row]:
+    changes_content = bool(file.hunks) or file.binary is not None or file.kind in ("add", "delete")
+    if file.old_id is None or file.new_id is None:
+        if changes_content:
+            yield file.line, "index", f"{show_path(file.path)}: no index line (--full-index)"
+    elif len(file.old_id) != 40 or len(file.new_id) != 40:
+        text = f"{show_path(file.path)}: an abbreviated index line (--full-index)"
+        yield file.line, "index", text
+    if file.binary is not None and file.binary.method == "none":
+        yield (
+            file.binary.line,
+            "diff",
+            f"{show_path(file.path)}: binary without contents (--binary)",
+        )
+
+
+def _white_space(file: FilePatch) -> Iterator[_Row]:
+    ends = [line for hunk in file.hunks for line in (hunk.old or hunk.new)]
+    crlf = bool(ends) and all(line.endswith(b"\r\n") for line in ends if line.endswith(b"\n"))
+    for hunk in file.hunks:
+        for number, line in enumerate(hunk.lines, hunk.line + 1):
+            text = line.removesuffix(b"\r") if crlf else line
+            if line[:1] == b"+" and text != text.rstrip():
+                yield number, "whitespace", "added line with trailing white space"
+        if added := _blank_at_end(hunk):
+            yield hunk.line + added, "whitespace", "added empty line at the end of the file"
+
+
+def _blank_at_end(hunk: Hunk) -> int:
+    """The number within the hunk of an empty line added at the file's end; 0 without one."""
+    if hunk.trailing or len(hunk.lines) < 2 or hunk.lines[-1] not in (b"+", b"+\r"):
+        return 0
+    return len(hunk.lines)
+
+
+def needs_less_context(file: FilePatch) -> Hunk | None:
+    """A hunk with more context than git's default on either side."""
+    for hunk in file.hunks:
+        if max(hunk.leading, hunk.trailing) > _CONTEXT:
+            return hunk
+    return None

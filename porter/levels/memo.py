@@ -1,0 +1,80 @@
+"""What applying a patch to a tree gave, remembered: an unchanged series is a few small reads.
+
+A memo is keyed by everything its result follows from: parent tree, the patch's hash, the applier's
+version. One that cannot be read, or whose checksum is wrong, is as good as none. Never trusted for
+writing: a level that goes into the store is built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.git.objects import Oid, oid
+from porter.git.quoting import read_path, show_path
+from porter.places import cache_dir
+
+APPLIER_VERSION = 1
+"""Bump it when the result of applying any patch could change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The tree a patch leads to, and path -> blob id (None: deleted) for every file it touches."""
+
+    tree: Oid
+    files: dict[bytes, Oid | None]
+
+
+def memo_dir() -> Path:
+    """Where memos are kept; safe to delete at any time."""
+    return cache_dir() / "levels"
+
+
+def memo_key(parent: Oid, patch_sha256: str) -> str:
+    text = f"levels {APPLIER_VERSION} {parent} {patch_sha256}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recall(key: str) -> Remembered | None:
+    """Return what is remembered under ``key``, or None."""
+    try:
+        raw = _path(key).read_bytes()
+        checksum, _, body = raw.partition(b"\n")
+        if hashlib.sha256(key.encode() + body).hexdigest().encode() != checksum:
+            return None
+        data = json.loads(body)
+        files = {
+            read_path(path): oid(blob) if blob is not None else None
+            for path, blob in data["files"].items()
+        }
+        return Remembered(oid(data["tree"]), files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def remember(key: str, result: Remembered) -> None:
+    """Write a memo beside its place and rename it. A cache that cannot be written is no error."""
+    body = json.dumps(
+        {"tree": result.tree, "files": {show_path(p): blob for p, blob in result.files.items()}}
+    ).encode()
+    checksum = hashlib.sha256(key.encode() + body).hexdigest().encode()
+    path = _path(key)
+    draft = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(prefix=f".{key[:8]}-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(checksum + b"\n" + body)
+        Path(draft).replace(path)
+    except OSError:
+        if draft:
+            Path(draft).unlink(missing_ok=True)
+
+
+def _path(key: str) -> Path:
+    return memo_dir() / key[:2] / key[2:]

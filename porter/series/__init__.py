@@ -1,0 +1,1 @@
+"""Patch files: diffs, headers and the series that orders them."""

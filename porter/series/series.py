@@ -1,0 +1,144 @@
+"""A port's patch series: the quilt ``series`` file and the patches it names, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.errors import BadInput
+from porter.places import patches_dir
+from porter.series.header import Header, Problem, parse_header
+
+if TYPE_CHECKING:
+    from porter.series.diff import Diff, FilePatch
+
+SERIES_FILE = "series"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file: its bytes and what its header says. The diff is read when first asked for."""
+
+    name: str
+    path: Path
+    raw: bytes
+    sha256: str
+    header: Header
+    problems: tuple[Problem, ...]
+
+    @cached_property
+    def diff(self) -> Diff:
+        from porter.series.diffreader import parse_diff
+
+        return parse_diff(self.raw)
+
+    @property
+    def files(self) -> tuple[FilePatch, ...]:
+        """The ``diff --git`` sections."""
+        return self.diff.files
+
+    @property
+    def level(self) -> str:
+        """The name of the level this patch leads to."""
+        return self.header.level
+
+
+@dataclass(frozen=True)
+class Series:
+    """The ordered patches of a port."""
+
+    port: str
+    folder: Path
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLine:
+    """One patch named in a series file, and the line that names it."""
+
+    name: str
+    line: int
+
+
+def read_patch(path: Path) -> Patch:
+    """Read one patch file. Raises BadInput when there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except (FileNotFoundError, IsADirectoryError):
+        raise BadInput(f"{path}: expected a patch file (the series names it), found none") from None
+    header, problems = parse_header(raw)
+    digest = hashlib.sha256(raw).hexdigest()
+    return Patch(path.name, path, raw, digest, header, tuple(problems))
+
+
+def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
+    """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
+
+    Raises BadInput when there is no such file.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInput(f"{path}: expected a series file (quilt format), found none") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path}: expected UTF-8, found byte {error.object[error.start]:#x}"
+        ) from None
+    lines: list[SeriesLine] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split("#", 1)[0].split()
+        if not words:
+            continue
+        name, *options = words
+        if any(option != "-p1" for option in options):
+            found = " ".join(options)
+            problems.append(Problem(number, f"expected a file name alone, found options {found!r}"))
+        if "/" in name or "\\" in name or name.startswith(("-", ".")):
+            problems.append(Problem(number, f"expected a file name in this folder, found {name!r}"))
+        elif name in seen:
+            problems.append(
+                Problem(number, f"{name} a second time, the first is line {seen[name]}")
+            )
+        else:
+            seen[name] = number
+            lines.append(SeriesLine(name, number))
+    return lines, problems
+
+
+def load_series(root: Path, port: str) -> Series:
+    """Read the series of ``port`` and its patches.
+
+    Raises BadInput for the first thing that keeps a level from being named or built: an unreadable
+    series, a patch that is absent, a header without author, date, subject or level, a level named
+    twice.
+    """
+    folder = patches_dir(root, port)
+    path = folder / SERIES_FILE
+    lines, problems = read_series_file(path)
+    for problem in problems:
+        raise BadInput(f"{path}:{problem.line}: {problem.text}")
+    patches: list[Patch] = []
+    levels: dict[str, str] = {}
+    for line in lines:
+        patch = read_patch(folder / line.name)
+        _refuse_unusable(patch)
+        if patch.level in levels:
+            first = levels[patch.level]
+            where = f"{patch.path}:{patch.header.lines['Level']}"
+            raise BadInput(f"{where}: Level: {patch.level!r} is the name of {first} already")
+        levels[patch.level] = patch.name
+        patches.append(patch)
+    return Series(port, folder, tuple(patches))
+
+
+def _refuse_unusable(patch: Patch) -> None:
+    for problem in patch.problems:
+        if problem.blocks:
+            where = f"{patch.path}:{problem.line}" if problem.line else str(patch.path)
+            raise BadInput(f"{where}: {problem.text}; `porter lint` tells all that is wrong")

@@ -1,0 +1,1 @@
+"""Levels checked out into folders: making, moving and exporting work trees."""

@@ -1,0 +1,129 @@
+"""``--keep``: take local edits along to another level by a 3-way merge, or change nothing at all.
+
+The merge happens in the object database (``git merge-tree``), with the level the tree is at as the
+base, the files as they stand as one side and the new level as the other. Only a merge without a
+conflict reaches the folder, and what stood there is a tree object by then, so that a crash half-way
+can always be undone (:mod:`porter.tree.journal`). What was staged is merged apart and stays staged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from porter.errors import CheckFailed, LocalEdits, PorterError
+from porter.git.interrupts import interrupts_deferred
+from porter.git.run import Answer, first_error
+from porter.tree.journal import Journal, changes, end_move, settle, write_journal
+from porter.tree.move import listed_paths
+from porter.tree.tree import Tree, TreeLevel, shown
+from porter.tree.treelock import TreeLock
+
+_OLDEST_GIT = (2, 38)
+_AS_PORTER = (
+    "-c",
+    "user.name=porter",
+    "-c",
+    "user.email=porter@localhost",
+    "-c",
+    "commit.gpgSign=false",
+)
+
+
+def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) -> tuple[str, ...]:
+    """Move to ``target`` with the local edits merged in; return the edited files that were merged.
+
+    Raises LocalEdits naming the files in conflict; the tree is then exactly as it was.
+    """
+    _need_merge_tree(tree)
+    index = tree.state_dir / "index"
+    try:
+        return _carry(tree, lock, start, target, what, index)
+    finally:
+        index.unlink(missing_ok=True)
+        index.with_name("index.lock").unlink(missing_ok=True)
+
+
+def _carry(
+    tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str, index: Path
+) -> tuple[str, ...]:
+    shutil.copyfile(tree.git_dir / "index", index)
+    staged = tree.git("write-tree", "--missing-ok", index=index).text
+    tree.git("add", "--update", "--", ":/", index=index)
+    stood = tree.git("write-tree", "--missing-ok", index=index).text
+    base = tree.git("rev-parse", f"{start}^{{tree}}").text
+    merged = _merge(tree, start, stood, target)
+    merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
+    update = ("read-tree", "-m", "-u", stood, merged)
+    _rehearse(tree, tree.git(*update, "-n", index=index, check=False))
+    journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
+    with interrupts_deferred():
+        write_journal(tree, journal)
+        try:
+            tree.git(*update, index=index, lock=lock.fd)
+            tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
+            _publish_index(tree)
+            note = f"porter: {what}"
+            tree.git("update-ref", "--no-deref", "-m", note, "HEAD", target.commit, lock=lock.fd)
+        except BaseException:
+            settle(tree, lock.fd)
+            raise
+        end_move(tree)
+    tree.git("update-index", "-q", "--refresh", check=False)
+    touched = changes(tree, start, target.commit)
+    return tuple(path for path in changes(tree, base, stood) if path in touched)
+
+
+def _need_merge_tree(tree: Tree) -> None:
+    found = re.search(r"(\d+)\.(\d+)", tree.git("version").text)
+    if found and (int(found[1]), int(found[2])) < _OLDEST_GIT:
+        raise PorterError(
+            f"git {found[0]}: --keep needs git {'.'.join(map(str, _OLDEST_GIT))} or newer;"
+            " `git stash` the edits, move, `git stash pop`"
+        )
+
+
+def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:
+    """Return the tree of the 3-way merge of ``side`` and the target over ``start``."""
+    ours, theirs = (
+        tree.git(*_AS_PORTER, "commit-tree", "-m", "local edits", "-p", start, side).text,
+        tree.git(*_AS_PORTER, "commit-tree", "-m", "level", "-p", start, target.tree).text,
+    )
+    merged = tree.git(
+        "-c",
+        "merge.renames=true",
+        "merge-tree",
+        "--write-tree",
+        "-z",
+        "--name-only",
+        "--no-messages",
+        ours,
+        theirs,
+        check=False,
+    )
+    rows = merged.fields()
+    if merged.status == 0:
+        return rows[0]
+    if merged.status == 1:
+        raise LocalEdits(
+            f"{shown(tree.folder)}: local edits in {listed_paths(sorted(set(rows[1:])))} conflict"
+            f" with level {target}; nothing was changed, commit or undo them first"
+        )
+    raise PorterError(f"{shown(tree.folder)}: git merge-tree: {first_error(merged.err)}")
+
+
+def _rehearse(tree: Tree, answer: Answer) -> None:
+    if answer.status != 0:
+        raise LocalEdits(f"{shown(tree.folder)}: {first_error(answer.err)}; nothing was changed")
+
+
+def _publish_index(tree: Tree) -> None:
+    """Put the finished index in git's place, by git's own protocol."""
+    own, lock = tree.state_dir / "index", tree.git_dir / "index.lock"
+    try:
+        os.link(own, lock)
+    except FileExistsError:
+        raise CheckFailed(f"{shown(lock)}: another git command is running in this tree") from None
+    lock.replace(tree.git_dir / "index")

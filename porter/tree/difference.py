@@ -1,0 +1,50 @@
+"""Differences between levels, and between a level and a folder, as git writes them.
+
+The form is pinned (:data:`FORM`): the same for everyone, whatever the git configuration says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from porter.git.run import run_git
+from porter.levels.level_name import find_level
+from porter.levels.rediff import EXPORT_OPTIONS
+from porter.tree.tree import find_tree, pick_level
+
+FORM = EXPORT_OPTIONS
+
+
+def tree_difference(
+    start: Path | str | None, a: str | None, b: str | None, stat: int | None
+) -> bytes:
+    """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
+    tree = find_tree(start)
+    levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]
+    # Attributes and index.lock are the user's own: `git diff` against the files needs the former.
+    verb = "diff-tree" if len(levels) == 2 else "diff-index"
+    return tree.git("--no-optional-locks", verb, *_form(stat), *(levels or ["HEAD"]), "--").out
+
+
+def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
+    """Return the diff between two levels of ``port``, which are built into the store for it."""
+    from porter.places import project_root
+    from porter.tree.populate import build
+
+    built = build(project_root(), port)
+    try:
+        one, other = (str(find_level(built.levels, text).commit) for text in (a, b))
+        git_dir = built.upstream.git_dir
+        where = f"--git-dir={git_dir}"
+        return run_git([where, "diff-tree", *_form(stat), one, other, "--"], cwd=git_dir).out
+    finally:
+        built.upstream.close()
+
+
+_MEANS_PATCH = ("--patch", "--binary", "--unified=")
+
+
+def _form(stat: int | None) -> tuple[str, ...]:
+    if stat is None:
+        return ("-r", *FORM)
+    return ("-r", f"--stat={stat}", *(word for word in FORM if not word.startswith(_MEANS_PATCH)))

@@ -1,0 +1,298 @@
+"""From a tree's commits back to the patch series, always to the same bytes.
+
+The commits between level 0 and HEAD become the series, one patch each: the header is the commit's
+author, date and message (subject, body and fields), the diff is git's in the pinned form of
+:data:`porter.tree.difference.FORM`, made in a scratch repository that knows neither the user's git
+configuration nor attributes. So an unchanged series is exported to what it was, byte for byte, on
+every machine.
+
+Nothing is published before the new series was built and came to the commits' own trees; then files
+are written beside their places and renamed. Killed between two renames, the same export again puts
+it right: the commits are still there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import BadInput, CheckFailed
+from porter.git.objects import Oid
+from porter.git.run import run_git
+from porter.levels.level_name import find_level
+from porter.levels.levels import build_levels
+from porter.places import patches_dir
+from porter.series.header import FIELDS, parse_header, strip_space
+from porter.series.series import SERIES_FILE, Patch, Series, read_patch, read_series_file
+from porter.tree.difference import FORM
+from porter.tree.tree import Tree, shown, tree_root, write_beside
+from porter.upstream.pins import load_pins
+from porter.upstream.store import open_upstream
+
+_SEALED = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "0",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One patch file. ``what``: unchanged, rewritten, new; or removed, of the old series."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as the export needs it."""
+
+    oid: Oid
+    parents: tuple[str, ...]
+    tree: Oid
+    author: str
+    date: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"commit {self.oid[:10]} ({self.message.partition(chr(10))[0]})"
+
+
+def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> list[Exported]:
+    """Write the tree's commits as the port's series; return what became of each patch file.
+
+    With ``check`` nothing is written. ``drop`` lets levels that HEAD lacks leave the series. Raises
+    BadInput for a commit that cannot be a patch, saying what it lacks.
+    """
+    root, port = tree_root(tree), tree.record.port
+    folder = patches_dir(root, port)
+    with _series_lock(folder), tempfile.TemporaryDirectory(prefix="porter-export-") as scratch:
+        commits = read_commits(tree, tree.record.levels[0].commit)
+        _seal(Path(scratch), tree)
+        rendered = [_render(Path(scratch), commit) for commit in commits]
+        files = _named(commits, rendered)
+        old = [line.name for line in read_series_file(folder / SERIES_FILE)[0]]
+        _refuse_dropping(folder, old, files, drop, tree)
+        _prove(root, tree, commits, files, Path(scratch))
+        done = _compare(folder, old, files)
+        if not check:
+            _publish(folder, old, files)
+        return done
+
+
+@contextmanager
+def _series_lock(folder: Path) -> Iterator[None]:
+    """One export at a time into a series' folder; leaves no file behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckFailed(f"{shown(folder)}: another export is writing there") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_commits(tree: Tree, base: str) -> list[Commit]:
+    """Return the commits after ``base`` up to HEAD, oldest first. Raises BadInput for a merge."""
+    if tree.git("merge-base", "--is-ancestor", base, "HEAD", check=False).status != 0:
+        raise BadInput(
+            f"{shown(tree.folder)}: HEAD does not come from level 0 ({base[:10]}); rebase onto it"
+        )
+    form = "--format=" + "%x00".join(("%H", "%P", "%T", "%an <%ae>", "%aD", "%B"))
+    out = tree.git("log", "-z", "--reverse", "--encoding=UTF-8", form, f"{base}..HEAD").out
+    try:
+        fields = out.decode("utf-8").split("\0")[:-1] if out else []
+    except UnicodeDecodeError:
+        raise BadInput(f"{shown(tree.folder)}: a commit message is not UTF-8") from None
+    rows = [fields[at : at + 6] for at in range(0, len(fields), 6)]
+    commits = [Commit(Oid(a), tuple(b.split()), Oid(c), d, e, f) for a, b, c, d, e, f in rows]
+    for commit in commits:
+        if len(commit.parents) != 1:
+            raise BadInput(f"{commit}: a merge; a series is a line of commits, rebase it first")
+    return commits
+
+
+def _seal(scratch: Path, tree: Tree) -> None:
+    """Make ``scratch`` a bare repository over the tree's objects with no configuration at all."""
+    for name in ("objects/info", "refs"):
+        (scratch / name).mkdir(parents=True)
+    (scratch / "HEAD").write_text("ref: refs/heads/none\n")
+    objects = os.fsencode((tree.git_dir / "objects").absolute())
+    (scratch / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
+
+
+def _render(scratch: Path, commit: Commit) -> bytes:
+    """Return a commit as a patch file. Raises BadInput if its message cannot be a header."""
+    pinned = ("-c", "core.quotePath=true", "-c", "core.attributesFile=/dev/null")
+    diff = run_git(
+        [f"--git-dir={scratch}", *pinned, "diff-tree", "-r", *FORM, commit.parents[0], commit.oid],
+        cwd=scratch,
+        env=_SEALED,
+    ).out
+    if not diff:
+        raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
+    subject, _, body = commit.message.strip().partition("\n\n")
+    subject = " ".join(subject.split())
+    text = strip_space(body)
+    head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n{text}---\n"
+    raw = head.encode() + diff
+    _expect_header(commit, raw, strip_space(f"{subject}\n\n{text}"))
+    return raw
+
+
+def _expect_header(commit: Commit, raw: bytes, message: str) -> None:
+    header, problems = parse_header(raw)
+    lacking = [name for name in FIELDS if name not in header.lines]
+    if lacking:
+        raise BadInput(
+            f"{commit}: its message lacks {_and([f'`{name}:`' for name in lacking])};"
+            " add that with `git commit --amend` (or `git rebase -i`)"
+        )
+    for problem in problems:
+        raise BadInput(f"{commit}: {problem.text}")
+    if header.message != message:
+        raise BadInput(
+            f"{commit}: its message would not survive as a mail: no [..] or `Re:` before the"
+            " subject, no line `---` or `diff -` in the text"
+        )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _named(commits: Sequence[Commit], rendered: Sequence[bytes]) -> dict[str, bytes]:
+    """Name each patch for its place and level. Raises BadInput for a level named twice."""
+    files: dict[str, bytes] = {}
+    first: dict[str, Commit] = {}
+    for number, (commit, raw) in enumerate(zip(commits, rendered, strict=True), 1):
+        level = parse_header(raw)[0].level
+        if level in first:
+            raise BadInput(f"{commit}: Level: {level!r} is the name of {first[level]} already")
+        first[level] = commit
+        files[f"{number:04d}-{level}.patch"] = raw
+    return files
+
+
+def _refuse_dropping(
+    folder: Path, old: Sequence[str], files: dict[str, bytes], drop: bool, tree: Tree
+) -> None:
+    kept = {parse_header(raw)[0].level for raw in files.values()}
+    gone = [
+        name
+        for name in old
+        if (folder / name).exists()
+        and parse_header((folder / name).read_bytes())[0].level not in kept
+    ]
+    if gone and not drop:
+        raise BadInput(
+            f"{shown(tree.folder)}: HEAD does not hold {_and(gone)}; go to the last level before"
+            " exporting, or pass --drop to take them out of the series"
+        )
+
+
+def _prove(
+    root: Path, tree: Tree, commits: Sequence[Commit], files: dict[str, bytes], scratch: Path
+) -> None:
+    """Build the new series and expect the commits' trees. Raises CheckFailed."""
+    staged = scratch / "staged"
+    staged.mkdir()
+    patches: list[Patch] = []
+    for name, raw in files.items():
+        (staged / name).write_bytes(raw)
+        patches.append(read_patch(staged / name))
+    upstream = open_upstream(root, load_pins(root).port(tree.record.port))
+    try:
+        series = Series(tree.record.port, staged, tuple(patches))
+        levels = build_levels(upstream, series, memo=False)
+    finally:
+        upstream.close()
+    for commit, level in zip(commits, levels[1:], strict=True):
+        if level.tree != commit.tree:
+            raise CheckFailed(
+                f"{commit}: its patch comes to tree {level.tree}, expected {commit.tree};"
+                " nothing was written"
+            )
+
+
+def _compare(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> list[Exported]:
+    done = []
+    for name, raw in files.items():
+        path = folder / name
+        there = path.read_bytes() if path.exists() else None
+        what = "new" if there is None else "unchanged" if there == raw else "rewritten"
+        done.append(Exported(name, what))
+    return [*done, *(Exported(name, "removed") for name in old if name not in files)]
+
+
+def _publish(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> None:
+    """Put the new files in place: all of them written first, then renamed, the series last."""
+    staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        changed = [
+            name
+            for name, raw in files.items()
+            if not (folder / name).exists() or (folder / name).read_bytes() != raw
+        ]
+        for name in changed:
+            (staging / name).write_bytes(files[name])
+        text = _series_text((folder / SERIES_FILE).read_text("utf-8"), old, list(files))
+        for name in changed:
+            (staging / name).replace(folder / name)
+        if text is not None:
+            write_beside(folder / SERIES_FILE, text.encode())
+        for name in old:
+            if name not in files:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _series_text(text: str, old: Sequence[str], new: Sequence[str]) -> str | None:
+    """Return the series file naming ``new``, comments kept with their patch; None if unchanged."""
+    if list(old) == list(new):
+        return None
+    by_level = {_level_part(name): name for name in old}
+    comments: dict[str, list[str]] = {}
+    waiting: list[str] = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].split()
+        if words:
+            comments[words[0]] = waiting
+            waiting = []
+        else:
+            waiting.append(line)
+    lines: list[str] = []
+    for name in new:
+        lines += [*comments.get(by_level.get(_level_part(name), ""), ()), name]
+    return "".join(f"{line}\n" for line in [*lines, *waiting])
+
+
+def _level_part(name: str) -> str:
+    return name.partition("-")[2]
+
+
+def anchor(tree: Tree) -> bool:
+    """Put a detached HEAD that is equal to a level, file for file, on that level's commit.
+
+    The levels must be those of the new series. Returns whether HEAD is on a level now.
+    """
+    head = tree.git("rev-parse", "HEAD", "HEAD^{tree}").text.split()
+    if tree.level(head[0]) is not None:
+        return True
+    same = [level for level in tree.record.levels if level.tree == head[1]]
+    if not same or tree.git("symbolic-ref", "--quiet", "HEAD", check=False).status == 0:
+        return False
+    level = find_level(tree.record.levels, same[-1].name)
+    tree.git("update-ref", "--no-deref", "-m", "porter: export", "HEAD", level.commit, head[0])
+    return True

@@ -1,0 +1,228 @@
+"""What makes a move safe against ``kill -9``: a note written before, and the way back.
+
+git moves a work tree file by file, then replaces the index, then ``HEAD``. Killed between two of
+these, it leaves a mixture and an ``index.lock`` that stops every later git. So
+:mod:`porter.tree.move` writes ``move.json`` first and removes it last; whoever finds one while
+holding the tree's lock knows that the move's git has ended (it holds the lock too) and calls
+:func:`settle`:
+
+- the index already is the new one: every file was written before it, so only ``HEAD`` is missing;
+- else the files go back. Before the move every file that it writes was clean, so on disk there can
+  only be its old bytes, nothing, its new bytes or a beginning of them. Anything else is an edit
+  made since the crash: it stays, and is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from porter.errors import PorterError
+from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
+from porter.tree.tree import Tree, shown, write_beside
+
+EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+_LOCKS = ("index.lock", "HEAD.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A move under way. ``work`` is what the files hold, ``index`` what the index holds."""
+
+    what: str
+    head_from: str | None
+    head_to: str
+    work_from: str
+    work_to: str
+    index_from: str
+    index_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an interrupted move ended: undone or finished, and which files hold edits made since."""
+
+    what: str
+    finished: bool
+    kept: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        end = "finished" if self.finished else "undone"
+        kept = f"; edits made since are kept in {', '.join(self.kept)}" if self.kept else ""
+        return f"an interrupted `porter {self.what}` was {end}{kept}"
+
+
+def journal_path(tree: Tree) -> Path:
+    return tree.state_dir / "move.json"
+
+
+def write_journal(tree: Tree, journal: Journal) -> None:
+    """Announce a move. The tree's lock must be held."""
+    write_beside(journal_path(tree), json.dumps(asdict(journal)).encode())
+
+
+def read_journal(tree: Tree) -> Journal | None:
+    """Return the move that was under way, if any."""
+    try:
+        return Journal(**json.loads(journal_path(tree).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise PorterError(
+            f"{shown(journal_path(tree))}: not as porter writes it ({error}); compare the tree with"
+            " `git status`, then delete this file"
+        ) from None
+
+
+def end_move(tree: Tree) -> None:
+    """Remove the note: the tree is at one level."""
+    journal_path(tree).unlink(missing_ok=True)
+
+
+def changes(tree: Tree, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
+    """Return what differs between two trees: path -> (old entry, new entry)."""
+    rows = tree.git(
+        "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new
+    ).fields()
+    found: dict[str, tuple[Entry | None, Entry | None]] = {}
+    for info, path in zip(rows[::2], rows[1::2], strict=True):
+        old_mode, new_mode, old_oid, new_oid, _ = info.lstrip(":").split(" ")
+        found[path] = (
+            Entry(int(old_mode, 8), Oid(old_oid)) if int(old_mode, 8) else None,
+            Entry(int(new_mode, 8), Oid(new_oid)) if int(new_mode, 8) else None,
+        )
+    return found
+
+
+def _index_entries(tree: Tree) -> tuple[dict[str, Entry], set[str]]:
+    """Return (path -> entry of the index, paths outside the sparse checkout)."""
+    entries, skipped = {}, set()
+    for row in tree.git("ls-files", "-s", "-t", "-z").fields():
+        info, _, path = row.partition("\t")
+        tag, mode, oid, _stage = info.split(" ")
+        entries[path] = Entry(int(mode, 8), Oid(oid))
+        if tag == "S":
+            skipped.add(path)
+    return entries, skipped
+
+
+def _blobs(tree: Tree, oids: Iterable[str]) -> dict[str, bytes]:
+    """Return the blobs that are there."""
+    wanted = sorted(set(oids))
+    answer = tree.git("cat-file", "--batch", stdin="".join(f"{o}\n" for o in wanted).encode())
+    found, at = {}, 0
+    for oid in wanted:
+        end = answer.out.index(b"\n", at)
+        words = answer.out[at:end].split(b" ")
+        at = end + 1
+        if len(words) == 3:
+            size = int(words[2])
+            found[oid] = answer.out[at : at + size]
+            at += size + 1
+    return found
+
+
+def _on_disk(path: Path) -> tuple[int, bytes] | None:
+    """Return (git file mode, content) of what stands at ``path``; None if no file does."""
+    try:
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            return MODE_LINK, os.fsencode(path.readlink())
+        if stat.S_ISREG(info.st_mode):
+            return (MODE_EXEC if info.st_mode & 0o100 else 0o100644), path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return None
+
+
+def _same(content: bytes, blob: bytes) -> bool:
+    return content == blob or content.replace(b"\r\n", b"\n") == blob
+
+
+def _begins(content: bytes, blob: bytes) -> bool:
+    return blob.startswith((content, content.replace(b"\r\n", b"\n")))
+
+
+def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
+    """Restore the files of the move to what they were; return the paths left alone as edited."""
+    moved = changes(tree, journal.work_from, journal.work_to)
+    _, skipped = _index_entries(tree)
+    moved = {path: pair for path, pair in moved.items() if path not in skipped}
+    blobs = _blobs(tree, (e.oid for pair in moved.values() for e in pair if e and e.is_blob))
+    restore: list[str] = []
+    remove: list[str] = []
+    kept: list[str] = []
+    for path, (old, new) in moved.items():
+        if any(entry and entry.mode == MODE_SUBMODULE for entry in (old, new)):
+            continue
+        found = _on_disk(tree.folder / path)
+        if found is None:
+            restore += [path] if old else []
+            continue
+        mode, content = found
+        if old and mode == old.mode and _same(content, blobs.get(old.oid, b"")):
+            continue
+        ours = (new and _begins(content, blobs.get(new.oid, b""))) or (
+            old and _same(content, blobs.get(old.oid, b""))
+        )
+        (kept if not ours else restore if old else remove).append(path)
+    _remove(tree.folder, remove)
+    if restore:
+        tree.git(
+            "--literal-pathspecs",
+            "restore",
+            f"--source={journal.work_from}",
+            "--worktree",
+            "--ignore-skip-worktree-bits",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+            stdin="\0".join(restore).encode("utf-8", "surrogateescape"),
+            lock=lock,
+        )
+    return tuple(kept)
+
+
+def _remove(folder: Path, paths: Iterable[str]) -> None:
+    """Delete files, and the folders that this leaves empty."""
+    for path in paths:
+        target = folder / path
+        target.unlink(missing_ok=True)
+        for parent in target.parents:
+            if parent == folder:
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break
+
+
+def settle(tree: Tree, lock: int) -> Settled | None:
+    """Bring a tree whose move was interrupted to one level; return how, or None if there was none.
+
+    The tree's lock must be held. Raises PorterError (and can be called again) when the way back
+    fails too, on a full disk for instance.
+    """
+    journal = read_journal(tree)
+    if journal is None:
+        return None
+    for name in _LOCKS:
+        (tree.git_dir / name).unlink(missing_ok=True)
+    head = tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).text or None
+    finished = head == journal.head_to
+    kept: tuple[str, ...] = ()
+    if head == journal.head_from and not finished:
+        target = changes(tree, journal.index_from, journal.index_to)
+        index = _index_entries(tree)[0]
+        finished = all(index.get(path) == new for path, (_, new) in target.items())
+        if finished:
+            tree.git("update-ref", "--no-deref", "HEAD", journal.head_to, lock=lock)
+        else:
+            kept = _back(tree, journal, lock)
+    if (tree.git_dir / "index").exists():
+        tree.git("update-index", "-q", "--refresh", check=False, lock=lock)
+    end_move(tree)
+    return Settled(journal.what, finished, kept)

@@ -1,0 +1,338 @@
+"""Making a tree, and bringing one up to date when its series changed.
+
+A tree is made in place: ``.git/porter/tree.json`` marked incomplete comes first, so that a killed
+``porter apply`` is recognised and carried on by the next one. A failure that porter lives to see
+removes what was made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.errors import BadInput, SourceUnavailable
+from porter.git.arguments import REMOTE
+from porter.levels.levels import Level, build_levels
+from porter.places import patches_dir
+from porter.series.series import load_series
+from porter.series.stamp import series_stamp
+from porter.tree.journal import settle
+from porter.tree.move import checkout_first, move
+from porter.tree.sparse import sparse_patterns
+from porter.tree.tree import (
+    LEVEL_REFS,
+    Record,
+    Tree,
+    TreeLevel,
+    open_tree,
+    position,
+    remember,
+    shown,
+    tree_git,
+    tree_root,
+    write_beside,
+    write_record,
+)
+from porter.tree.treelock import TreeLock
+from porter.upstream.pins import Pin, Pins, load_pins
+from porter.upstream.registry import register_tree
+from porter.upstream.store import Coverage, Upstream, fetch, open_upstream
+
+if TYPE_CHECKING:
+    from porter.upstream.gitfetch import Progress
+
+# `.git/config` is written once and belongs to the user from then on; what porter may have to change
+# is in a file of its own that it includes.
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 1
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = true
+[include]
+\tpath = porter/config
+"""
+# Files as the level has them, whatever line ends the user likes elsewhere; no automatic gc, which
+# would stumble over the blobs that a partial clone lacks; no `git log -p` of all of upstream.
+_OWN_CONFIG = """\
+[core]
+\tautocrlf = false
+\tsafecrlf = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[log]
+\tshowRoot = false
+[advice]
+\tdetachedHead = false
+"""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A port with its upstream in the store and every level's objects written."""
+
+    root: Path
+    pins: Pins
+    pin: Pin
+    upstream: Upstream
+    coverage: Coverage
+    levels: tuple[Level, ...]
+    fingerprint: str
+
+    def tree_levels(self) -> tuple[TreeLevel, ...]:
+        """Return the levels as a tree remembers them."""
+        listing = self.upstream.listing()
+        touched = sorted({path for level in self.levels for path in level.files})
+        base = {path: listing[path].oid if path in listing else None for path in touched}
+        return tuple(
+            TreeLevel(
+                level.number,
+                level.name,
+                level.commit,
+                level.tree,
+                level.patch.header.subject if level.patch else "",
+                {os.fsdecode(path): oid for path, oid in (level.files or base).items()},
+            )
+            for level in self.levels
+        )
+
+
+def build(root: Path, port: str, progress: Progress | None = None) -> Built:
+    """Fetch what ``port`` wants and build its levels into the store."""
+    pins = load_pins(root)
+    pin = pins.port(port)
+    fingerprint = series_stamp(str(root), port)
+    if pin not in pins.ports():
+        where = patches_dir(root, port) / "series"
+        raise BadInput(f"{port}: a pin, but no port: no {where}; `porter list` names the ports")
+    series = load_series(root, port)
+    coverage = fetch(root, pin, None, progress=progress)
+    upstream = open_upstream(root, pin, progress=progress)
+    levels = build_levels(upstream, series, write=True)
+    listing = upstream.listing()
+    touched = {path for level in levels for path in level.files if path in listing}
+    upstream.bring(listing[path].oid for path in touched)  # a patch may touch what is not wanted
+    return Built(root, pins, pin, upstream, coverage, levels, fingerprint)
+
+
+def make_tree(
+    built: Built, folder: Path, level: TreeLevel, progress: Progress | None = None
+) -> Tree:
+    """Check ``level`` out into ``folder``, which must be free (``porter.tree.site`` sees to it)."""
+    git_dir = folder / ".git"
+    existed, ours = folder.exists(), (git_dir / "porter" / "tree.json").exists()
+    (git_dir / "porter").mkdir(parents=True, exist_ok=True)
+    with TreeLock(git_dir / "porter", f"apply {built.pin.name}") as lock:
+        already = open_tree(folder)
+        if already is not None and already.record.complete:
+            raise BadInput(
+                f"{shown(folder)}: another porter has just made a tree of"
+                f" {already.record.port} there; `porter status` shows it"
+            )
+        try:
+            return _make(built, folder, level, lock, progress)
+        except BaseException:
+            if not ours:
+                _unmake(folder, existed)
+            raise
+
+
+def _make(
+    built: Built, folder: Path, level: TreeLevel, lock: TreeLock, progress: Progress | None
+) -> Tree:
+    tree = Tree(folder, _record(built, complete=False))
+    write_record(tree.state_dir, tree.record)
+    register_tree(folder)
+    _connect(tree.git_dir, built.upstream, _present(built))
+    settle(tree, lock.fd)
+    _write_levels(tree, built)
+    if tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).status == 0:
+        move(tree, lock, level, f"apply {built.pin.name}")
+    else:
+        checkout_first(tree, lock, level, f"apply {built.pin.name}")
+    submodules = {
+        path: _submodule(built, tree, path, name, lock, progress)
+        for path, name in built.pin.submodules.items()
+    }
+    return remember(tree, complete=True, submodules=submodules)
+
+
+def _unmake(folder: Path, existed: bool) -> None:
+    """Remove a tree that could not be made. Everything in it was written a moment ago."""
+    for child in folder.iterdir():
+        if child.name != ".git":
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+    shutil.rmtree(folder / ".git", ignore_errors=True)
+    if not existed:
+        try:
+            folder.rmdir()
+        except OSError:
+            pass
+
+
+def _record(built: Built, *, complete: bool) -> Record:
+    missing = built.coverage.missing
+    return Record(
+        port=built.pin.name,
+        root=str(built.root),
+        fingerprint=built.fingerprint,
+        levels=built.tree_levels(),
+        source=built.coverage.source,
+        files=built.coverage.covered,
+        uncovered=tuple(os.fsdecode(path) for path in missing),
+        complete=complete,
+    )
+
+
+def _present(built: Built) -> tuple[list[bytes], set[bytes]]:
+    """Return (every path of every level, the paths that appear in a tree)."""
+    listing = built.upstream.listing()
+    claimed = {path for level in built.levels for path in level.claimed}
+    missing = claimed.union(built.coverage.missing)
+    touched = {path for level in built.levels for path in level.files}
+    wanted = {path for path in listing if built.pin.wants(path)} - missing
+    submodules = {path.encode() for path in built.pin.submodules}
+    present = wanted | (touched - missing) | submodules | _bring_for_git(built.upstream)
+    return [*listing, *touched], present
+
+
+def _for_git(path: bytes) -> bool:
+    """Return whether git itself reads this file, wanted or not, in the index if nowhere else."""
+    return path.rpartition(b"/")[2] in (b".gitignore", b".gitattributes", b".gitmodules")
+
+
+def _bring_for_git(upstream: Upstream) -> set[bytes]:
+    """Bring the files that git itself reads; return those that came."""
+    wanted = {path: entry.oid for path, entry in upstream.listing().items() if _for_git(path)}
+    upstream.bring(wanted.values())
+    there = upstream.odb.has(wanted.values())
+    return {path for path, oid in wanted.items() if oid in there}
+
+
+def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
+    """Make ``git_dir`` a repository that borrows from the store; choose the paths that appear."""
+    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "porter"):
+        (git_dir / name).mkdir(parents=True, exist_ok=True)
+    everything, present = paths
+    config = _OWN_CONFIG
+    if upstream.pin.url is not None:
+        # A partial clone of the real upstream: what porter did not bring, git fetches if asked. But
+        # not where git's own files are absent: it would ask for them at every `git status`.
+        # (No partialclonefilter: it would make the remote a promisor whatever -c says.)
+        promisor = all(path in present for path in everything if _for_git(path))
+        config += f'[remote "{REMOTE}"]\n\turl = {upstream.pin.url}\n'
+        config += f"\tpromisor = {str(promisor).lower()}\n"
+    patterns = sparse_patterns(everything, present)
+    if patterns is None:
+        config += "[core]\n\tsparseCheckout = false\n"
+    else:
+        lines = b"".join(pattern + b"\n" for pattern in patterns)
+        write_beside(git_dir / "info" / "sparse-checkout", lines)
+        config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
+    objects = upstream.git_dir.absolute() / "objects"
+    write_beside(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
+    body = upstream.odb.read(upstream.commit)
+    if b"\nparent " in body.split(b"\n\n", 1)[0]:
+        write_beside(git_dir / "shallow", upstream.commit.encode() + b"\n")
+    write_beside(git_dir / "porter" / "config", config.encode())
+    for name, text in (("config", _CONFIG), ("HEAD", "ref: refs/heads/main\n")):
+        if not (git_dir / name).exists():
+            write_beside(git_dir / name, text.encode())
+
+
+def _write_levels(tree: Tree, built: Built) -> None:
+    """Give the tree its own copy of the levels' objects, and a ref for each.
+
+    Its own, because the store's collection knows of pins only: a tree must not lose the level it is
+    at when the series moves on. Level 0 and its folders come as what git calls a promisor pack:
+    it tells `git fsck` and `git gc` that files missing here can be had from the upstream.
+    """
+    base, last = built.levels[0].commit, built.levels[-1].commit
+    if base != last:
+        _copy(tree, f"{last}\n^{base}\n", "--missing=allow-any")
+    if built.pin.url is not None:
+        _copy(tree, f"{base}\n", "--filter=blob:none", promisor=True)
+    _write_level_refs(tree)
+
+
+def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:
+    """Copy objects that the tree borrows into a pack of its own."""
+    form = ("pack-objects", "--revs", "--delta-base-offset", "-q", "--stdout", option)
+    pack = tree.git(*form, stdin=revisions.encode()).out
+    tree.git("index-pack", "--stdin", *(["--promisor"] if promisor else []), stdin=pack)
+
+
+def _write_level_refs(tree: Tree) -> None:
+    """Make ``refs/porter/levels/`` name exactly the recorded levels."""
+    wanted = {f"{LEVEL_REFS}{lv.number:04d}-{lv.name}": lv.commit for lv in tree.record.levels}
+    rows = tree.git("for-each-ref", "--format=%(refname) %(objectname)", LEVEL_REFS).text
+    there = dict(row.split(" ") for row in rows.splitlines())
+    lines = [f"delete {ref}\n" for ref in there if ref not in wanted]
+    lines += [f"update {ref} {oid}\n" for ref, oid in wanted.items() if there.get(ref) != oid]
+    if lines:
+        tree.git("update-ref", "--stdin", stdin="".join(lines).encode())
+
+
+def _submodule(
+    built: Built, tree: Tree, path: str, name: str, lock: TreeLock, progress: Progress | None
+) -> str:
+    """Check a submodule out at its pin; return "" or why that could not be."""
+    pin = built.pins.port(name)
+    try:
+        coverage = fetch(built.root, pin, None, progress=progress)
+        upstream = open_upstream(built.root, pin, progress=progress)
+    except SourceUnavailable as error:
+        return str(error)
+    try:
+        folder = tree.folder / path
+        own = tree.git_dir / "modules" / path
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = set(coverage.missing)
+        listing = upstream.listing()
+        present = {p for p in listing if pin.wants(p) and p not in missing}
+        present |= _bring_for_git(upstream)
+        register_tree(folder)
+        _connect(own, upstream, (list(listing), present))
+        with open(own / "porter" / "config", "a") as config:
+            config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
+        for stale in ("index.lock", "HEAD.lock"):
+            (own / stale).unlink(missing_ok=True)
+        write_beside(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
+        head = tree_git(folder, "rev-parse", "-q", "--verify", "HEAD", git_dir=own, check=False)
+        if head.status != 0:
+            form = ("checkout", "--detach", "--force", "--quiet")
+            tree_git(folder, *form, upstream.commit, git_dir=own, lock=lock.fd)
+        tree.git("config", f"submodule.{path}.url", pin.url or str(upstream.git_dir))
+        tree.git("config", f"submodule.{path}.active", "true")
+        if missing:
+            return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
+        return ""
+    finally:
+        upstream.close()
+
+
+def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
+    """Rebuild the levels of a tree whose series changed, and record them; no file is touched.
+
+    The tree's lock must be held. Raises what building the levels raises.
+    """
+    here = position(tree)
+    built = build(tree_root(tree), tree.record.port, progress)
+    try:
+        new = built.tree_levels()
+        record = replace(_record(built, complete=True), submodules=tree.record.submodules)
+        if here.level is not None and here.level.commit not in {level.commit for level in new}:
+            record = replace(record, former=here.level)
+        register_tree(tree.folder)
+        _connect(tree.git_dir, built.upstream, _present(built))
+        fresh = Tree(tree.folder, record)
+        _write_levels(fresh, built)
+        write_record(tree.state_dir, record)
+        return fresh
+    finally:
+        built.upstream.close()

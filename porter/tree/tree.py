@@ -1,0 +1,337 @@
+"""A tree: a level of a port checked out into a folder, as an ordinary git work tree.
+
+The folder's ``.git`` is a small repository that borrows the upstream's objects from porter's store
+(``objects/info/alternates``), with ``HEAD`` detached at a level's commit and a ref for every level
+under ``refs/porter/levels/``. What porter itself must know is in ``.git/porter/``:
+
+- ``tree.json``: the port, the project's root, the levels as they were when last built, and what the
+  source could not serve. Levels are taken from here as long as the series' files are unchanged
+  (:mod:`porter.series.stamp`), so that moving imports neither YAML nor the object database;
+- ``move.json``: only while a move is under way (:mod:`porter.tree.move`);
+- ``lock``: see :mod:`porter.tree.treelock`.
+
+Which level a tree is at is never written down: it is what ``HEAD`` says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from porter.errors import BadInput
+from porter.git.arguments import tree_arguments
+from porter.git.objects import Oid
+from porter.git.run import Answer, run_git
+from porter.places import PINS_FILE, project_root
+from porter.series.stamp import series_stamp
+
+STATE_VERSION = 1
+LEVEL_REFS = "refs/porter/levels/"
+_HEX = re.compile(r"[0-9a-f]{40}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TreeLevel:
+    """What a tree remembers of a level.
+
+    ``files`` are the paths its patch touches, with their blob ids (None: deleted); for level 0 all
+    paths that any patch touches. So which files differ between two levels is known without git.
+    """
+
+    number: int
+    name: str
+    commit: Oid
+    tree: Oid
+    subject: str = ""
+    files: dict[str, str | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``tree.json``. ``former`` is the level ``HEAD`` was at when the series changed under it."""
+
+    port: str
+    root: str
+    fingerprint: str
+    levels: tuple[TreeLevel, ...]
+    former: TreeLevel | None = None
+    source: str = ""
+    files: int = 0
+    uncovered: tuple[str, ...] = ()
+    submodules: dict[str, str] = field(default_factory=dict)
+    complete: bool = True
+    version: int = STATE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """An opened tree."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def git_dir(self) -> Path:
+        return self.folder / ".git"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.git_dir / "porter"
+
+    def git(
+        self,
+        *args: str | Path,
+        stdin: bytes | None = None,
+        check: bool = True,
+        index: Path | None = None,
+        lock: int | None = None,
+    ) -> Answer:
+        """Run git on this tree, on ``index`` if given; ``lock`` is a descriptor git keeps open."""
+        return tree_git(self.folder, *args, stdin=stdin, check=check, index=index, lock=lock)
+
+    def level(self, commit: str) -> TreeLevel | None:
+        """Return the recorded level with this commit."""
+        return next((level for level in self.record.levels if level.commit == commit), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where ``HEAD`` is: ``ahead`` commits after ``level``, which is None if no level is below it.
+
+    ``former`` is True when the level is one of the series before it changed.
+    """
+
+    commit: Oid
+    level: TreeLevel | None
+    ahead: int = 0
+    branch: str | None = None
+    former: bool = False
+
+
+def tree_git(
+    folder: Path,
+    *args: str | Path,
+    stdin: bytes | None = None,
+    check: bool = True,
+    index: Path | None = None,
+    lock: int | None = None,
+    git_dir: Path | None = None,
+) -> Answer:
+    """Run git on the work tree ``folder``; it never fetches or looks for another repository."""
+    where = tree_arguments(str(folder), None if git_dir is None else str(git_dir))
+    return run_git(
+        [*where, *args],
+        cwd=folder,
+        stdin=stdin,
+        env={"GIT_INDEX_FILE": str(index)} if index else None,
+        check=check,
+        keep_open=() if lock is None else (lock,),
+    )
+
+
+def shown(path: Path) -> str:
+    """Return ``path`` as the user would type it: relative to here if it lies below, else whole."""
+    text = str(path)
+    try:
+        relative = os.path.relpath(path)
+    except (ValueError, OSError):
+        return text
+    return text if relative.startswith("..") or relative == "." else relative
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def write_record(state_dir: Path, record: Record) -> None:
+    """Write ``tree.json``."""
+    write_beside(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
+
+
+def _level(value: dict[str, Any]) -> TreeLevel:
+    return TreeLevel(**value)
+
+
+def read_record(state_dir: Path) -> Record | None:
+    """Return ``tree.json``, or None when there is none. Raises BadInput if it is not porter's."""
+    path = state_dir / "tree.json"
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise BadInput(f"{path}: expected porter's JSON, found {error}") from None
+    version = value.get("version") if isinstance(value, dict) else None
+    if version != STATE_VERSION:
+        raise BadInput(
+            f"{path}: expected version {STATE_VERSION}, found {version!r};"
+            " this tree was made by another porter: make a new one with `porter apply`"
+        )
+    try:
+        value["levels"] = tuple(map(_level, value["levels"]))
+        value["former"] = _level(value["former"]) if value["former"] else None
+        value["uncovered"] = tuple(value["uncovered"])
+        return Record(**value)
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not as porter writes it ({error})") from None
+
+
+def open_tree(folder: Path) -> Tree | None:
+    """Return the tree whose top folder is ``folder``, or None."""
+    record = read_record(folder / ".git" / "porter")
+    return None if record is None else Tree(folder, record)
+
+
+def find_tree(start: Path | str | None = None) -> Tree:
+    """Return the tree that holds ``start`` (the working directory).
+
+    Raises BadInput, saying what the folder is instead.
+    """
+    try:
+        first = Path(start or ".").expanduser().resolve(strict=True)
+    except FileNotFoundError:
+        raise BadInput(f"{start}: no such folder; `porter apply PORT DIR` makes a tree") from None
+    for folder in (first, *first.parents):
+        if (tree := open_tree(folder)) is not None:
+            if not tree.record.complete:
+                raise BadInput(
+                    f"{shown(folder)}: `porter apply` did not end here; run"
+                    f" `porter apply {tree.record.port} {shown(folder)}` again"
+                )
+            return tree
+    what = "no tree of porter's"
+    if any((folder / ".git").exists() for folder in (first, *first.parents)):
+        what = "a git repository that porter did not make"
+    raise BadInput(
+        f"{shown(first)}: {what}; name a tree's folder, or make one: `porter apply PORT DIR`"
+    )
+
+
+def tree_root(tree: Tree) -> Path:
+    """Return the project whose series this tree follows.
+
+    ``PORTER_ROOT`` if set, else the one it was made from, else the one found from here.
+    """
+    if os.environ.get("PORTER_ROOT"):
+        return project_root()
+    recorded = Path(tree.record.root)
+    return recorded if (recorded / PINS_FILE).is_file() else project_root()
+
+
+def series_changed(tree: Tree) -> bool:
+    """Return whether the series is no longer the one that the recorded levels were built from."""
+    return series_stamp(str(tree_root(tree)), tree.record.port) != tree.record.fingerprint
+
+
+def read_head(tree: Tree) -> tuple[Oid, str | None]:
+    """Return (commit of HEAD, branch it is on or None)."""
+    text = (tree.git_dir / "HEAD").read_text().strip()
+    if _HEX.match(text):
+        return Oid(text), None
+    branch = text.removeprefix("ref: ").removeprefix("refs/heads/")
+    answer = tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False)
+    if answer.status != 0:
+        raise BadInput(f"{shown(tree.folder)}: HEAD is on {branch!r}, which has no commit")
+    return Oid(answer.text), branch
+
+
+def position(tree: Tree, levels: Sequence[TreeLevel] | None = None) -> Position:
+    """Return where the tree is among ``levels`` (the recorded ones)."""
+    commit, branch = read_head(tree)
+    known = {level.commit: level for level in levels or tree.record.levels}
+    if commit in known:
+        return Position(commit, known[commit], branch=branch)
+    former = {level.commit: level for level in tree.record.levels}
+    if tree.record.former is not None:
+        former[tree.record.former.commit] = tree.record.former
+    if commit in former:
+        return Position(commit, former[commit], branch=branch, former=True)
+    history = tree.git("rev-list", "--first-parent", "--max-count=5000", "HEAD").text.split()
+    for ahead, ancestor in enumerate(history):
+        level = known.get(Oid(ancestor)) or former.get(Oid(ancestor))
+        if level is not None:
+            return Position(commit, level, ahead, branch, former=ancestor not in known)
+    return Position(commit, None, 0, branch)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One line of ``git status``: what happened to ``path`` ("M", "A", "D", "U", "?")."""
+
+    what: str
+    path: str
+    staged: bool = False
+
+
+def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple[Edit, ...]:
+    """Return the local edits of a tree, by path."""
+    answer = tree.git(
+        "--no-optional-locks",
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--no-renames",
+        f"--untracked-files={'all' if ignored else 'normal' if untracked else 'no'}",
+        *(["--ignored=matching"] if ignored else []),
+    )
+    found = []
+    for row in answer.fields():
+        index, work, path = row[0], row[1], row[3:]
+        if row[:2] in ("??", "!!"):
+            what = "?"
+        elif "U" in row[:2] or row[:2] in ("AA", "DD"):
+            what = "U"
+        else:
+            what = work if work != " " else index
+        found.append(Edit(what, path, staged=index not in " ?!"))
+    return tuple(sorted(found, key=lambda edit: edit.path))
+
+
+def remember(tree: Tree, **changes: Any) -> Tree:
+    """Return the tree with ``changes`` written to its record."""
+    record = replace(tree.record, **changes)
+    write_record(tree.state_dir, record)
+    return Tree(tree.folder, record)
+
+
+def pick_level(tree: Tree, text: str) -> TreeLevel:
+    """Return the level that ``text`` names: number, name or unique prefix. Raises BadInput."""
+    from porter.levels.level_name import find_level
+
+    return find_level(tree.record.levels, text)
+
+
+def files_at(levels: Sequence[TreeLevel], number: int) -> dict[str, str | None]:
+    """Return path -> blob id (None: absent) at a level, for every path that any patch touches."""
+    found: dict[str, str | None] = {}
+    for level in levels[: number + 1]:
+        found.update(level.files)
+    return found
+
+
+def files_between(
+    levels: Sequence[TreeLevel], one: int, other: int
+) -> dict[str, tuple[str | None, str | None]]:
+    """Return what differs between levels number ``one`` and ``other``: path -> (old id, new id).
+
+    A path whose mode alone differs is not among them.
+    """
+    old, new = files_at(levels, one), files_at(levels, other)
+    return {path: (old[path], new[path]) for path in sorted(old) if old[path] != new[path]}

@@ -1,0 +1,72 @@
+"""One porter at a time in a tree.
+
+``flock`` on a file of the tree's own, not the ``filelock`` package: the git processes that move the
+tree inherit the descriptor, so the lock outlives a killed porter for exactly as long as its git
+runs, and a free lock proves that a left-over ``index.lock`` is nobody's. The kernel frees it with
+the last process: it cannot get stuck.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from porter.errors import CheckFailed
+from porter.tree.lockline import holder_line
+
+_PAUSE = 0.02
+_PATIENCE = 20.0
+
+
+class TreeLock:
+    """Context manager holding the lock of the tree whose state is in ``folder`` (``.git/porter``).
+
+    Waits up to ``patience`` seconds, then raises CheckFailed naming who holds it.
+    """
+
+    def __init__(self, folder: Path, what: str, patience: float | None = None) -> None:
+        self.path = folder / "lock"
+        self._what = what
+        self._patience = _PATIENCE if patience is None else patience
+        self.fd = -1
+
+    def __enter__(self) -> TreeLock:
+        deadline = time.monotonic() + self._patience
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = os.pread(self.fd, 200, 0).decode(errors="replace").strip()
+                    self._close()
+                    raise CheckFailed(
+                        f"{self.path.parent.parent.parent}: another porter is at work there"
+                        f" ({holder or 'unknown'}); try again when it has ended"
+                    ) from None
+                time.sleep(_PAUSE)
+            except BaseException:
+                self._close()
+                raise
+        try:
+            os.pwrite(self.fd, holder_line(self._what), 0)
+        except OSError:
+            pass  # a full disk: the name of the holder is a courtesy, the lock is held
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,140 @@
+"""Finding, and mending, stored objects that changed on disk.
+
+Every stored object is checked twice: the bytes it is stored as against the CRC in its pack's index,
+which finds the very object a flipped byte belongs to, and its content against its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import CorruptSource, PorterError
+from porter.git.objects import Oid
+from porter.git.odb import Odb, encode_pack, index_pack
+from porter.git.packs import DamagedPack, flipped_objects, read_index
+from porter.upstream.gitfetch import publish_packs, staging, sync_folder
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not as it was written: an object of a file, or (``oid`` None) the file."""
+
+    file: Path
+    oid: Oid | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What reading a whole repository came to."""
+
+    objects: int
+    damage: tuple[Damage, ...]
+
+
+def audit(git_dir: Path) -> Audit:
+    """Read and hash every object of a repository of the store."""
+    damage: list[Damage] = []
+    ids: dict[Oid, Path] = {}
+    for pack in _packs(git_dir):
+        damage += _pack_damage(pack, ids)
+    ids.update(_loose(git_dir))
+    known = {found.oid for found in damage}
+    for oid in _unreadable(git_dir, ids):
+        if oid not in known:
+            damage.append(Damage(ids[oid], oid, "its content is not what its id says"))
+    return Audit(len(ids), tuple(damage))
+
+
+def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
+    """Drop damaged files from a repository, keeping their sound objects; return the lost ids.
+
+    The caller holds the upstream's lock, and brings lost objects anew. Sound objects are in place
+    in a new pack before a damaged one goes, so a kill at any moment loses nothing.
+    """
+    found = list(damage)
+    files = {each.file for each in found}
+    ids: set[Oid] = {each.oid for each in found if each.oid is not None}
+    sound: dict[Oid, tuple[str, bytes]] = {}
+    for file in files:
+        if file.suffix == ".pack":
+            try:
+                ids |= {row.oid for row in read_index(file.with_suffix(".idx"))}
+            except (DamagedPack, OSError):
+                sound |= _reindexed(file, name)
+    ids |= set(sound)
+    sound |= _readable(git_dir, ids - set(sound))
+    published: list[Path] = []
+    pack = encode_pack(list(sound.values()))
+    if pack is not None:
+        with staging(name) as fresh:
+            index_pack(fresh, pack)
+            published = publish_packs(fresh, git_dir)
+    for file in files - set(published):
+        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
+        for suffix in suffixes:  # the index first: without it git does not see the pack
+            file.with_suffix(suffix).unlink(missing_ok=True)
+    sync_folder(git_dir / "objects" / "pack")
+    for marker in git_dir.glob("porter-read-*"):
+        marker.unlink(missing_ok=True)  # what a release held must be read from it again
+    return ids - set(sound)
+
+
+def _packs(git_dir: Path) -> list[Path]:
+    return sorted((git_dir / "objects" / "pack").glob("*.pack"))
+
+
+def _pack_damage(pack: Path, ids: dict[Oid, Path]) -> Iterator[Damage]:
+    try:
+        rows = read_index(pack.with_suffix(".idx"))
+    except FileNotFoundError:
+        return  # an unfinished pack, which git does not see either; gc removes it
+    except DamagedPack as error:
+        yield Damage(pack, None, str(error))
+        return
+    ids.update((row.oid, pack) for row in rows)
+    try:
+        for oid in flipped_objects(pack, rows):
+            yield Damage(pack, oid, "its stored bytes changed")
+    except DamagedPack as error:
+        yield Damage(pack, None, str(error))
+
+
+def _loose(git_dir: Path) -> Iterator[tuple[Oid, Path]]:
+    for folder in (git_dir / "objects").glob("[0-9a-f][0-9a-f]"):
+        for path in folder.iterdir():
+            if len(path.name) == 38:
+                yield Oid(folder.name + path.name), path
+
+
+def _unreadable(git_dir: Path, ids: Mapping[Oid, Path]) -> set[Oid]:
+    return set(ids) - set(_readable(git_dir, ids))
+
+
+def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
+    """Read what can be read and hashes right: in bulk, and one by one where the bulk fails."""
+    waiting = [list(ids)]
+    found: dict[Oid, tuple[str, bytes]] = {}
+    with Odb(git_dir) as odb:
+        while waiting:
+            some = waiting.pop()
+            try:
+                found.update(odb.read_typed(some))
+            except CorruptSource:
+                if len(some) > 1:
+                    half = len(some) // 2
+                    waiting += [some[:half], some[half:]]
+    return found
+
+
+def _reindexed(pack: Path, name: str) -> dict[Oid, tuple[str, bytes]]:
+    """The objects of a pack whose index is lost, if the pack itself is sound."""
+    with staging(name) as fresh:
+        try:
+            index_pack(fresh, pack.read_bytes())
+        except PorterError:
+            return {}
+        indexes = (fresh / "objects" / "pack").glob("*.idx")
+        return _readable(fresh, [row.oid for index in indexes for row in read_index(index)])

@@ -1,0 +1,221 @@
+"""Freeing what nobody needs: garbage collection of the store.
+
+Needed are the pins of every registered project (their commit, trees, and files fetched so far) and
+whatever the registered work trees can reach: branches, tags, reflogs, index. What a running porter
+writes is not reachable from anything yet, so a repository written to within the last hour is left
+alone, and so is everything as young as that.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from porter.errors import PorterError
+from porter.git.objects import Oid, hash_object
+from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
+from porter.git.packs import DamagedPack, read_index
+from porter.places import cache_dir
+from porter.upstream.gitfetch import publish_packs, staging, sync_folder
+from porter.upstream.pins import Pin, load_pins
+from porter.upstream.registry import forget_gone, projects, trees
+from porter.upstream.sources import release_commit
+from porter.upstream.store import store_dir, upstream_lock
+
+GRACE_SECONDS = 3600.0
+UNUSED_SECONDS = 14 * 86400.0  # snapshots of levels, which any run makes again
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Something freed (or, in a dry run, to be freed), and its size."""
+
+    what: str
+    path: Path
+    size: int
+
+
+def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
+    """Free what no pin and no work tree needs; yield each thing. ``now`` drops the hour's grace.
+
+    Raises BadInput when a registered project's pins cannot be read: nobody knows what it needs.
+    """
+    pins: dict[str, list[Pin]] = {}
+    for project in {root.absolute(), *projects()}:
+        for pin in load_pins(project).pins.values():
+            pins.setdefault(pin.name, []).append(pin)
+    oldest = time.time() - (0 if now else GRACE_SECONDS)
+    for git_dir in sorted(store_dir().glob("*.git")):
+        with upstream_lock(git_dir.stem):
+            yield from _collect_upstream(git_dir, pins.get(git_dir.stem, []), oldest, dry_run)
+    unused = time.time() - (0 if now else UNUSED_SECONDS)
+    for folder in _children(cache_dir() / "trees"):
+        if folder.stat().st_mtime <= unused:
+            yield _remove(folder, "snapshot nobody used lately", dry_run)
+    yield from _collect_probes(unused, dry_run)
+    for folder in _children(cache_dir() / "staging"):
+        if folder.stat().st_mtime <= oldest:
+            yield _remove(folder, "left by a killed fetch", dry_run)
+    for folder in _children(store_dir()):
+        if folder.name.endswith((".new", ".gone")) and folder.stat().st_mtime <= oldest:
+            yield _remove(folder, "left by a killed command", dry_run)
+    if not dry_run:
+        forget_gone()
+
+
+def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
+    """Free probe environments and traces nobody used lately; any run makes them again."""
+    for folder in _children(cache_dir() / "environments"):
+        used = folder / "current.json"  # touched whenever a probe runs there
+        if not folder.is_dir() or (used if used.exists() else folder).stat().st_mtime > unused:
+            continue
+        try:
+            with FileLock(f"{folder}.lock", timeout=0):  # held: a porter builds it right now
+                yield _remove(folder, "probe environment nobody used lately", dry_run)
+        except Timeout:
+            continue
+    for folder in sorted((cache_dir() / "traces").glob("*/*/*")):
+        if folder.stat().st_mtime <= unused:
+            yield _remove(folder, "trace of an old run", dry_run)
+
+
+def _collect_upstream(
+    git_dir: Path, pins: list[Pin], oldest: float, dry_run: bool
+) -> Iterator[Freed]:
+    borrowers = [tree for tree in trees() if _borrows(tree, git_dir)]
+    written = git_dir / WRITTEN
+    if written.exists() and written.stat().st_mtime > oldest:
+        return
+    if not pins and not borrowers:
+        yield _remove(git_dir, "upstream that no pin names", dry_run)
+        return
+    for path in _unfinished(git_dir):
+        if path.stat().st_mtime <= oldest:
+            yield _remove(path, "unfinished pack", dry_run)
+    needed: set[Oid] = set()
+    with Odb(git_dir) as odb:
+        for pin in pins:
+            needed |= _needed_by_pin(odb, pin)
+    for tree in borrowers:
+        needed |= _needed_by_tree(tree)
+    yield from _repack(git_dir, needed, oldest, dry_run)
+
+
+def _repack(git_dir: Path, needed: set[Oid], oldest: float, dry_run: bool) -> Iterator[Freed]:
+    """Write what is needed of packs that hold anything else to one new pack, and drop those."""
+    keep: set[Oid] = set()
+    drop: list[Path] = []
+    spare = 0
+    for index in sorted((git_dir / "objects" / "pack").glob("*.idx")):
+        pack = index.with_suffix(".pack")
+        if pack.stat().st_mtime > oldest:
+            continue
+        try:
+            rows = read_index(index)
+        except DamagedPack:
+            return  # `porter store verify` is for this one
+        ends = [row.offset for row in rows[1:]] + [pack.stat().st_size - 20]
+        unneeded = sum(
+            end - row.offset for row, end in zip(rows, ends, strict=True) if row.oid not in needed
+        )
+        if unneeded:
+            spare += unneeded
+            drop.append(pack)
+            keep |= {row.oid for row in rows} & needed
+    if not drop:
+        return
+    if not dry_run:
+        if keep:
+            with staging(git_dir.stem) as fresh:
+                _pack_again(git_dir, fresh, keep)
+                publish_packs(fresh, git_dir)
+        for pack in drop:
+            for path in (pack.with_suffix(".idx"), pack, pack.with_suffix(".rev")):
+                path.unlink(missing_ok=True)
+        sync_folder(git_dir / "objects" / "pack")
+        for marker in git_dir.glob("porter-read-*"):
+            marker.unlink(missing_ok=True)
+    yield Freed("objects that no pin and no work tree needs", git_dir, spare)
+
+
+def _pack_again(git_dir: Path, fresh: Path, keep: set[Oid]) -> None:
+    target = fresh / "objects" / "pack" / "pack"
+    done = subprocess.run(
+        ["git", f"--git-dir={git_dir}", "pack-objects", "-q", "--threads=1", str(target)],
+        input="".join(f"{oid}\n" for oid in sorted(keep)).encode(),
+        capture_output=True,
+        env=git_environment(),
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise PorterError(f"{git_dir}: cannot repack: {said.splitlines()[-1] if said else '?'}")
+
+
+def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
+    commit = pin.commit or hash_object("commit", release_commit(pin))
+    try:
+        trees_of_pin = set(odb.trees(pin.tree).values())
+        blobs = {entry.oid for entry in odb.flat(pin.tree).values()}
+    except MissingObject:
+        return {commit}
+    return {commit} | trees_of_pin | blobs
+
+
+def _needed_by_tree(folder: Path) -> set[Oid]:
+    """Everything a work tree can reach. Raises PorterError when git cannot say."""
+    command = ["git", "-C", str(folder), "rev-list", "--objects", "--no-object-names", "--all"]
+    command += ["--reflog", "--indexed-objects", "--missing=allow-any", "--ignore-missing"]
+    done = subprocess.run(command, capture_output=True, env=git_environment())
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise PorterError(
+            f"{folder}: expected a work tree of porter's, found one git cannot read "
+            f"({said.splitlines()[-1] if said else 'no reason given'}); mend or delete it first"
+        )
+    return {Oid(line.decode()) for line in done.stdout.split() if len(line) == 40}
+
+
+def _borrows(folder: Path, git_dir: Path) -> bool:
+    done = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--git-path", "objects/info/alternates"],
+        capture_output=True,
+        env=git_environment(),
+    )
+    alternates = folder / done.stdout.decode().strip()
+    if done.returncode or not alternates.is_file():
+        return False
+    objects = (git_dir / "objects").resolve()
+    return any(Path(line).resolve() == objects for line in alternates.read_text().splitlines())
+
+
+def _unfinished(git_dir: Path) -> Iterator[Path]:
+    folder = git_dir / "objects" / "pack"
+    for path in folder.iterdir():
+        lone = path.suffix == ".pack" and not path.with_suffix(".idx").exists()
+        if lone or path.name.startswith("tmp_"):
+            yield path
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _remove(path: Path, what: str, dry_run: bool) -> Freed:
+    size = sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
+    if not dry_run:
+        if path.is_dir():
+            # Renamed first: half a repository must never be taken for a whole one.
+            gone = path if path.name.endswith(".gone") else path.with_name(f".{path.name}.gone")
+            if gone != path:
+                shutil.rmtree(gone, ignore_errors=True)
+                path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return Freed(what, path, size)

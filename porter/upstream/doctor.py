@@ -1,0 +1,236 @@
+"""What this machine has: facts for a person to read, gathered without importing torch.
+
+Each finding says whether porter can do its work with it. Devices are found by their device nodes
+and their plugins by package metadata; ``deep`` asks torch itself, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter import __version__
+from porter.errors import PorterError
+from porter.git.odb import git_environment
+from porter.places import cache_dir
+from porter.upstream.pins import GitSource, Pin, Pins, Sdist
+
+GIT_NEEDED = (2, 30)  # fetch --stdin, --no-write-fetch-head
+DISK_NEEDED = 2 << 30  # a probe environment or two
+_SECONDS = 20.0
+_NODES = {
+    "cuda": ("/dev", r"nvidia[0-9]+\Z"),
+    "hpu": ("/dev/accel", r"accel[0-9]+\Z"),
+    "npu": ("/dev", r"davinci[0-9]+\Z"),
+}
+_PLUGINS = {"hpu": "habana-torch-plugin", "npu": "torch-npu"}
+_ASK_TORCH = """
+import importlib, torch
+for name, module in (("cuda", None), ("hpu", "habana_frameworks.torch.core"), ("npu", "torch_npu")):
+    try:
+        if module:
+            importlib.import_module(module)
+        print(name, getattr(torch, name).device_count())
+    except Exception as error:
+        print(name, "no:", type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact. ``ok`` False: porter cannot work; None: something cannot be done here."""
+
+    topic: str
+    subject: str
+    ok: bool | None
+    text: str
+
+    @property
+    def main(self) -> bool:
+        """False for the detail lines below another finding."""
+        return not self.subject.endswith(" source")
+
+
+def examine(root: Path, pins: Pins, *, offline: bool, deep: bool) -> list[Finding]:
+    """Gather every finding. Asks each source whether it answers, unless ``offline``."""
+    findings = [
+        Finding("porter", "porter", True, f"{__version__}, project {root}"),
+        _python(),
+        _git(),
+        _package("pip", needed=True),
+        _package("torch", needed=False),
+        *_cache(),
+        *_devices(deep),
+    ]
+    return findings + _sources(root, pins, offline)
+
+
+def _python() -> Finding:
+    fits = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    text = f"{platform.python_version()} ({sys.executable})"
+    return Finding("porter", "Python", True if fits else None, text + ("" if fits else
+                   "; porter is tested with 3.10 to 3.13"))  # fmt: skip
+
+
+def _git() -> Finding:
+    try:
+        said = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return Finding("porter", "git", False, "not on PATH; install git 2.30 or newer")
+    match = re.search(r"(\d+)\.(\d+)(\.\d+)*", said)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if version < GIT_NEEDED:
+        return Finding("porter", "git", False, f"{said.strip()}; 2.30 or newer is needed")
+    return Finding("porter", "git", True, match[0] if match else said.strip())
+
+
+def _package(name: str, *, needed: bool) -> Finding:
+    try:
+        return Finding("porter", name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        text = f"not installed; `{sys.executable} -m pip install {name}`"
+        if name == "pip":
+            text = (
+                f"not installed; `{sys.executable} -m ensurepip` (source releases come through it)"
+            )
+        return Finding("porter", name, False if needed else None, text)
+
+
+def _cache() -> list[Finding]:
+    cache = cache_dir()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    writable = os.access(there, os.W_OK)
+    text = f"{cache}" + ("" if writable else " (read-only: only what is there can be used)")
+    return [
+        Finding("cache", "location", True if writable else None, text),
+        Finding("cache", "in use", True, f"{_used(cache) / 1e6:.1f} MB"),
+        Finding(
+            "cache", "free disk", True if free >= DISK_NEEDED else None, f"{free / 1e9:.1f} GB"
+        ),
+    ]
+
+
+def _used(folder: Path) -> int:
+    total = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(top) / name).lstat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def _devices(deep: bool) -> list[Finding]:
+    asked = _asked_of_torch() if deep else {}
+    findings = []
+    for name, (folder, pattern) in _NODES.items():
+        nodes = [p for p in _listed(folder) if re.match(pattern, p)]
+        parts = [f"{len(nodes)} device node{'s' if len(nodes) != 1 else ''}" if nodes else "none"]
+        usable = bool(nodes)
+        if plugin := _PLUGINS.get(name):
+            try:
+                parts.append(f"{plugin} {importlib.metadata.version(plugin)}")
+            except importlib.metadata.PackageNotFoundError:
+                parts.append(f"{plugin} not installed")
+                usable = False
+        if name in asked:
+            parts.append(f"torch says {asked[name]}")
+        findings.append(Finding("devices", name, True if usable else None, ", ".join(parts)))
+    findings.append(Finding("devices", "cpu", True, f"{os.cpu_count()} cores, simulated devices"))
+    return findings
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return [path.name for path in Path(folder).iterdir()]
+    except OSError:
+        return []
+
+
+def _asked_of_torch() -> dict[str, str]:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return dict.fromkeys(_NODES, "nothing within 120 s")
+    rows = (line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    return {name: text for name, text in rows if name in _NODES}
+
+
+def _sources(root: Path, pins: Pins, offline: bool) -> list[Finding]:
+    pairs = [(pin.name, source) for pin in pins.pins.values() for source in pin.sources]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        why_not = dict(zip(pairs, pool.map(_ask, pairs), strict=True)) if not offline else {}
+    findings = []
+    for pin in pins.pins.values():
+        held = _held(root, pin)
+        answers = {source: why_not.get((pin.name, source), "not asked") for source in pin.sources}
+        ok = True if held or not all(answers.values()) else None
+        findings.append(Finding("sources", pin.name, ok, held or "not in the store"))
+        for source, reason in answers.items():
+            text = f"{source}: {reason or 'reachable'}"
+            findings.append(
+                Finding("sources", f"{pin.name} source", True if not reason else None, text)
+            )
+    if findings and all(f.ok is None for f in findings) and not offline:
+        text = "none is in the store, no source answers: check network, proxy and pip's index"
+        findings.append(Finding("sources", "upstreams", False, text))
+    return findings
+
+
+def _held(root: Path, pin: Pin) -> str:
+    from porter.upstream.store import open_upstream
+
+    try:
+        with open_upstream(root, pin, offline=True) as upstream:
+            wanted = {path for path, entry in upstream.listing().items()
+                      if entry.is_blob and pin.wants(path)}  # fmt: skip
+            return (
+                f"in the store, {len(wanted & upstream.available())} of {len(wanted)} wanted files"
+            )
+    except PorterError:
+        return ""
+
+
+def _ask(pair: tuple[str, GitSource | Sdist]) -> str:
+    """Return why a source does not answer, or nothing when it does."""
+    source = pair[1]
+    if isinstance(source, GitSource):
+        return _answer(["git", "ls-remote", "--exit-code", "--", source.url, "HEAD"], "HEAD")
+    command = [sys.executable, "-m", "pip", "index", "versions", "--no-binary=:all:", source.name]
+    return _answer([*command, "--disable-pip-version-check", "--no-input"], source.version)
+
+
+def _answer(command: list[str], expected: str) -> str:
+    env = git_environment(network=True) | {"PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "10"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", env=env, timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_SECONDS:.0f} s"
+    except FileNotFoundError:
+        return f"no {command[0]} on PATH"
+    if done.returncode == 0 and expected in re.split(r"[\s,()]+", done.stdout):
+        return ""
+    return _first_reason(done.stderr.splitlines()) or f"it does not offer {expected}"
+
+
+def _first_reason(lines: Iterable[str]) -> str:
+    for line in lines:
+        if match := re.match(r"(?:fatal|error|ERROR|ssh): (.*)", line.strip()):
+            return re.sub(r"//[^/@\s]*@", "//", match[1])[:200]
+    return ""

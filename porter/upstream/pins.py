@@ -1,0 +1,383 @@
+"""Pins: what makes every upstream exact.
+
+``upstream_pins.yaml`` names, for each upstream, a git commit (or a source release by hash), the
+tree id both must come to, further sources of the same bytes, and what of it is wanted. Two small
+files beside the patches belong to a pin and prove themselves, because their hash must be the pin's:
+
+- ``patches/<name>/upstream.listing``: what ``git ls-tree -r`` prints for the pinned tree. With it a
+  machine that reaches only PyPI knows every tree object, so every level's tree id can be computed
+  from the few blobs that patches touch.
+- ``patches/<name>/upstream.commit``: the pinned commit object (author, date, subject), so that
+  level commits have the same ids and a work tree the same history wherever its files came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from porter.errors import BadInput, CorruptSource
+from porter.git.objects import Entry, Oid, encode_tree, hash_object
+from porter.places import PINS_FILE, patches_dir
+from porter.yamlfile import Document, load
+
+LISTING = "upstream.listing"
+COMMIT = "upstream.commit"
+
+Sha1Text = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{40}$", description="40 lower-case hexadecimal digits (SHA-1, in full)"
+    ),
+]
+Sha256Text = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hexadecimal digits (SHA-256)")
+]
+NameText = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="a name of a-z, 0-9, '.', '_' and '-' that starts with a letter or digit",
+    ),
+]
+_SCHEMES = r"(https?|git|ssh)://"
+_HOST_AND_PATH = r"[^\s@\-/:][^\s@]*"
+UrlText = Annotated[
+    str,
+    Meta(
+        pattern=(rf"^{_SCHEMES}([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST_AND_PATH}$|^file:///[^\s]*$"),
+        description="a URL of https://, http://, ssh://, git:// or file:///, without a password"
+        " (credentials belong in git's credential helper)",
+    ),
+]
+PackageText = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", description="a package name on PyPI"
+    ),
+]
+VersionText = Annotated[
+    str,
+    Meta(pattern=r"^[0-9][0-9A-Za-z.!+_-]*$", description="a release version such as '0.18.1'"),
+]
+LicenseText = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9.()+ -]+$",
+        description="an SPDX licence identifier, or NONE when the upstream states none",
+    ),
+]
+PathText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!/)(?!.*(^|/)\.{1,2}(/|$))[^\x00]+$",
+        description="a path inside the upstream: relative, without '.' or '..' parts",
+    ),
+]
+
+
+class Sdist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source release: package name, version, SHA-256 of the archive."""
+
+    name: PackageText
+    version: VersionText
+    sha256: Sha256Text
+
+    def __str__(self) -> str:
+        return f"sdist {self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """A commit in a git repository."""
+
+    url: str
+    commit: Oid
+
+    def __str__(self) -> str:
+        return f"git {self.url}"
+
+
+class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Published weights: recorded, never downloaded. No ``sha256`` when none is published."""
+
+    name: Annotated[str, Meta(min_length=1, description="a file name")]
+    sha256: Sha256Text | None = None
+    note: str = ""
+
+
+class AlternateEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another source of the same bytes: ``sdist``, or ``url`` and ``commit``."""
+
+    sdist: Sdist | None = None
+    url: UrlText | None = None
+    commit: Sha1Text | None = None
+
+
+class PinEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One upstream in upstream_pins.yaml: ``url`` and ``commit``, or ``sdist``; and ``tree``."""
+
+    tree: Sha1Text
+    license: LicenseText
+    url: UrlText | None = None
+    commit: Sha1Text | None = None
+    sdist: Sdist | None = None
+    wanted: tuple[PathText, ...] = ()
+    submodules: dict[PathText, NameText] = {}
+    companions: tuple[NameText, ...] = ()
+    alternates: tuple[AlternateEntry, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+
+class PinsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of upstream_pins.yaml."""
+
+    version: Annotated[int, Meta(ge=1, le=1, description="1 (the format's version)")]
+    pins: dict[NameText, PinEntry]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One upstream. ``url`` and ``commit`` are None when a source release is the pin itself."""
+
+    name: str
+    tree: Oid
+    license: str
+    url: str | None = None
+    commit: Oid | None = None
+    sdist: Sdist | None = None
+    wanted: tuple[str, ...] = ()
+    submodules: Mapping[str, str] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
+    alternates: tuple[Sdist | GitSource, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Sdist | GitSource, ...]:
+        """Every source, the pin's own first."""
+        if self.url is not None and self.commit is not None:
+            return (GitSource(self.url, self.commit), *self.alternates)
+        assert self.sdist is not None  # load_pins sees to it
+        return (self.sdist, *self.alternates)
+
+    @property
+    def license_shown(self) -> str:
+        return "none stated" if self.license == "NONE" else self.license
+
+    def wants(self, path: bytes) -> bool:
+        """True when ``path`` is wanted: under ``dir/`` or an exact file; no wants mean all."""
+        if not self.wanted:
+            return True
+        return any(
+            path == want or path.startswith(want if want.endswith(b"/") else want + b"/")
+            for want in map(str.encode, self.wanted)
+        )
+
+
+@dataclass(frozen=True)
+class Pins:
+    """Every pin of a project, by name."""
+
+    root: Path
+    pins: Mapping[str, Pin]
+
+    def port(self, name: str) -> Pin:
+        """Return a pin; BadInput, with the nearest name, when there is none."""
+        if name in self.pins:
+            return self.pins[name]
+        near = difflib.get_close_matches(name, self.pins, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(self.pins)}"
+        raise BadInput(f"{self.root / PINS_FILE}: no pin {name!r}{hint}")
+
+    def ports(self) -> tuple[Pin, ...]:
+        """Return the pins that have a patch series."""
+        return tuple(
+            pin
+            for name, pin in self.pins.items()
+            if (patches_dir(self.root, name) / "series").is_file()
+        )
+
+    def beside(self, pin: Pin) -> tuple[Pin, ...]:
+        """Return the pins that a tree of ``pin`` needs: its submodules and companions."""
+        names = dict.fromkeys((*pin.submodules.values(), *pin.companions))
+        return tuple(self.pins[name] for name in names)
+
+
+def load_pins(root: Path) -> Pins:
+    """Read ``upstream_pins.yaml`` in ``root``. Raises BadInput, in one line, for anything wrong."""
+    document = load(root / PINS_FILE, PinsFile)
+    pins = {name: _pin(document, name, entry) for name, entry in document.value.pins.items()}
+    for name, pin in pins.items():
+        for kind, others in (
+            ("submodules", pin.submodules.items()),
+            ("companions", enumerate(pin.companions)),
+        ):
+            for key, other in others:
+                if other not in pins or other == name:
+                    expected = (
+                        f"the name of another pin ({', '.join(n for n in pins if n != name)})"
+                    )
+                    raise document.error(("pins", name, kind, key), expected, other)
+    return Pins(root, pins)
+
+
+def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
+    key = ("pins", name)
+    if entry.sdist is None and (entry.url is None or entry.commit is None):
+        missing = "commit" if entry.url else "url"
+        raise document.error(
+            key, f"'url' and 'commit', or 'sdist' (no {missing!r} here)", "neither"
+        )
+    if entry.sdist is not None and (entry.url or entry.commit):
+        raise document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True)
+    alternates: list[Sdist | GitSource] = []
+    for index, other in enumerate(entry.alternates):
+        at = (*key, "alternates", index)
+        if other.sdist is not None and not (other.url or other.commit):
+            alternates.append(other.sdist)
+        elif other.sdist is None and other.url and other.commit:
+            alternates.append(GitSource(other.url, Oid(other.commit)))
+        else:
+            raise document.error(
+                at, "either 'sdist', or 'url' and 'commit'", "another combination", words=True
+            )
+    pin = Pin(
+        name=name,
+        tree=Oid(entry.tree),
+        license=entry.license,
+        url=entry.url,
+        commit=Oid(entry.commit) if entry.commit else None,
+        sdist=entry.sdist,
+        wanted=entry.wanted,
+        submodules=entry.submodules,
+        companions=entry.companions,
+        alternates=tuple(alternates),
+        checkpoints=entry.checkpoints,
+    )
+    seen: dict[str, int] = {}
+    for index, source in enumerate(pin.sources):
+        if str(source) in seen:
+            raise document.error((*key, "alternates", index - 1), "each source once", str(source))
+        seen[str(source)] = index
+    return pin
+
+
+_ROW = re.compile(rb"([0-7]{6}) (blob|commit) ([0-9a-f]{40})\t(.+)\Z")
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b'"': b'"', b"\\": b"\\", b"r": b"\r", b"a": b"\a",
+            b"b": b"\b", b"f": b"\f", b"v": b"\v"}  # fmt: skip
+
+
+def read_listing(root: Path, pin: Pin) -> dict[bytes, Entry] | None:
+    """Return ``patches/<pin>/upstream.listing`` as path -> entry, or None when the pin has none.
+
+    Raises CorruptSource when it does not come to the pin's tree id, BadInput for a line of another
+    form.
+    """
+    path = patches_dir(root, pin.name) / LISTING
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    entries = parse_listing(data, path)
+    found = tree_objects(entries)[b""][0]
+    if found != pin.tree:
+        raise CorruptSource(
+            f"{path}: expected the listing of tree {pin.tree}, found one of tree {found}; "
+            f"`git ls-tree -r {pin.tree}` prints the right one"
+        )
+    return entries
+
+
+def parse_listing(data: bytes, path: Path) -> dict[bytes, Entry]:
+    """Return the rows of ``git ls-tree -r`` output. ``path`` is named in errors."""
+    entries: dict[bytes, Entry] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        row = _ROW.match(line)
+        if not row:
+            raise BadInput(
+                f"{path}:{number}: expected 'MODE TYPE ID<tab>PATH' as git ls-tree prints, "
+                f"found {line[:60].decode(errors='replace')!r}"
+            )
+        name = _unquote(row[4])
+        if name in entries:
+            raise BadInput(f"{path}:{number}: expected each path once, found {name!r} again")
+        entries[name] = Entry(int(row[1], 8), Oid(row[3].decode()))
+    return entries
+
+
+def format_listing(entries: Mapping[bytes, Entry]) -> bytes:
+    """Return entries in the form ``git ls-tree -r`` prints them."""
+    return b"".join(
+        b"%06o %s %s\t%s\n"
+        % (entry.mode, b"blob" if entry.is_blob else b"commit", entry.oid.encode(), _quote(path))
+        for path, entry in sorted(entries.items())
+    )
+
+
+def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes]]:
+    """Return id and body of every tree that holds ``entries``, by folder (the root is b"")."""
+    folders: dict[bytes, list[tuple[bytes, Entry]]] = {b"": []}
+    for path, entry in entries.items():
+        parent, _, name = path.rpartition(b"/")
+        folders.setdefault(parent, []).append((name, entry))
+        while parent not in (b"",) and parent.rpartition(b"/")[0] not in folders:
+            parent = parent.rpartition(b"/")[0]
+            folders[parent] = []
+    made: dict[bytes, tuple[Oid, bytes]] = {}
+    for folder in sorted(folders, key=lambda name: name.count(b"/") if name else -1, reverse=True):
+        body = encode_tree(folders[folder])
+        made[folder] = (hash_object("tree", body), body)
+        if folder:
+            parent, _, name = folder.rpartition(b"/")
+            folders[parent].append((name, Entry(0o040000, made[folder][0])))
+    return made
+
+
+def read_commit(root: Path, pin: Pin) -> bytes | None:
+    """Return ``patches/<pin>/upstream.commit``, the body of the pinned commit, or None without one.
+
+    Raises CorruptSource when its hash is not the pin's commit.
+    """
+    if pin.commit is None:
+        return None
+    path = patches_dir(root, pin.name) / COMMIT
+    try:
+        body = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    found = hash_object("commit", body)
+    if found != pin.commit:
+        raise CorruptSource(
+            f"{path}: expected commit object {pin.commit}, found {found}; "
+            f"`git cat-file commit {pin.commit}` prints the right one"
+        )
+    return body
+
+
+def _quote(path: bytes) -> bytes:
+    """A path as git prints it: in C quotes when it holds anything but plain ASCII."""
+    if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in path):
+        return path
+    names = {value: b"\\" + key for key, value in _ESCAPES.items()}
+    quoted = b"".join(
+        names.get(bytes([byte]), bytes([byte]) if 0x20 <= byte < 0x7F else b"\\%03o" % byte)
+        for byte in path
+    )
+    return b'"' + quoted + b'"'
+
+
+def _unquote(text: bytes) -> bytes:
+    if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2):
+        return text
+    return re.sub(
+        rb"\\([0-7]{3}|.)",
+        lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else _ESCAPES.get(m[1], m[1]),
+        text[1:-1],
+    )

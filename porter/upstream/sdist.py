@@ -1,0 +1,199 @@
+"""Source releases (sdists) as a source of upstream files.
+
+pip is the client: its configuration decides which index, proxy, certificate or folder serves the
+archive. pip however asks an archive for its metadata, which means running the archive's own
+``setup.py``, with build requirements downloaded for it. porter needs the bytes and nothing else, so
+it puts its own stand-in for setuptools' build backend on pip's path: that answers with the name and
+version the pin gives. Nothing out of an archive is ever executed, nothing is built, and pip
+compares the sha256 before it opens the archive; porter compares it again.
+
+Archives are read in memory, file by file, and only blobs whose ids are wanted are kept. Nothing is
+written under a name that an archive chose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.git.objects import MODE_EXEC, MODE_FILE, Entry, Oid, blob_id
+from porter.places import cache_dir
+from porter.upstream.gitfetch import FetchFailed, Progress
+from porter.upstream.pins import Sdist
+
+_SIZE_LIMIT = 1 << 30  # bytes unpacked; a pinned release of Python code is far below
+_STAND_IN = '''\
+"""Stand-in for setuptools' build backend: names the release, builds nothing."""
+import os
+
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    name, version = os.environ["PORTER_SDIST"].split("==")
+    folder = f"{name.replace('-', '_')}-{version}.dist-info"
+    os.mkdir(os.path.join(metadata_directory, folder))
+    with open(os.path.join(metadata_directory, folder, "METADATA"), "w") as file:
+        file.write(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return folder
+
+
+class __legacy__:
+    get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
+    prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
+'''
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of an opened source release: path -> entry, and contents by blob id."""
+
+    entries: dict[bytes, Entry]
+    blobs: dict[Oid, bytes]
+    size: int
+
+
+def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | None) -> Release:
+    """Download a source release, check its sha256, and read it; keep the contents of ``wanted``.
+
+    ``wanted`` None keeps all. Raises FetchFailed with the reason.
+    """
+    if progress:
+        progress(f"{sdist.name} {sdist.version}: source release", 0, 0, 0)
+    # In the cache, where gc finds it should this process be killed.
+    fresh = cache_dir() / "staging"
+    fresh.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{sdist.name}-sdist.", dir=fresh) as folder:
+        archive = _download(sdist, Path(folder))
+        check_archive(sdist, archive)
+        return read_release(archive, wanted)
+
+
+def check_archive(sdist: Sdist, archive: Path) -> None:
+    """Raise FetchFailed unless the archive's sha256 is the pin's."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sdist.sha256:
+        raise FetchFailed(f"expected an archive of sha256 {sdist.sha256}, found {found}")
+
+
+def read_release(archive: Path, wanted: set[Oid] | None) -> Release:
+    """Read a ``.tar.gz`` source release into memory, without the folder that all its files are in.
+
+    Raises FetchFailed for members that no source release needs: absolute paths, ``..``, links,
+    devices, a file twice, files outside the one top folder; and for a damaged archive.
+    """
+    entries: dict[bytes, Entry] = {}
+    blobs: dict[Oid, bytes] = {}
+    try:
+        for path, executable, content in _members(archive):
+            if path in entries:
+                raise FetchFailed(f"expected each file once, found {path.decode()!r} again")
+            oid = blob_id(content)
+            entries[path] = Entry(MODE_EXEC if executable else MODE_FILE, oid)
+            if wanted is None or oid in wanted:
+                blobs[oid] = content
+    except (tarfile.TarError, EOFError, zlib.error, OSError, UnicodeError) as error:
+        raise FetchFailed(f"expected a .tar.gz archive, found a damaged one ({error})") from None
+    return Release(entries, blobs, archive.stat().st_size)
+
+
+def _members(archive: Path) -> Iterator[tuple[bytes, bool, bytes]]:
+    top: str | None = None
+    total = 0
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            parts = _plain_parts(member)
+            if top is None:
+                top = parts[0]
+            if parts[0] != top:
+                raise FetchFailed(f"expected one top folder {top!r}, found {member.name!r}")
+            if member.isdir():
+                continue
+            total += member.size
+            if len(parts) < 2 or total > _SIZE_LIMIT:
+                expected = (
+                    "files below a top folder" if len(parts) < 2 else "at most 1 GiB of files"
+                )
+                raise FetchFailed(f"expected {expected}, found {member.name!r}")
+            file = tar.extractfile(member)
+            assert file is not None  # _plain_parts lets only regular files and folders pass
+            content = file.read()
+            if len(content) != member.size:
+                raise EOFError(f"{member.name!r} ends early")
+            yield "/".join(parts[1:]).encode(), bool(member.mode & 0o100), content
+
+
+def _plain_parts(member: tarfile.TarInfo) -> list[str]:
+    if not (member.isreg() or member.isdir()):
+        kind = "a link" if member.issym() or member.islnk() else "a special file"
+        raise FetchFailed(f"expected files and folders only, found {kind}: {member.name!r}")
+    parts = member.name.rstrip("/").split("/")
+    if parts[0] == "." and len(parts) > 1:
+        parts = parts[1:]
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise FetchFailed(f"expected plain relative paths, found {member.name!r}")
+    return parts
+
+
+def _download(sdist: Sdist, folder: Path) -> Path:
+    stand_in = folder / "path" / "setuptools"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").write_text("")
+    (stand_in / "build_meta.py").write_text(_STAND_IN)
+    asked = folder / "requirements.txt"
+    asked.write_text(f"{sdist.name}=={sdist.version} --hash=sha256:{sdist.sha256}\n")
+    arrived = folder / "archive"
+    arrived.mkdir()
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"),
+        *("--no-deps", "--no-binary=:all:", "--require-hashes", "--ignore-requires-python"),
+        *("--no-build-isolation", "--use-pep517", "--progress-bar=off"),
+        *("--dest", str(arrived), "--requirement", str(asked)),
+    ]
+    path = [str(stand_in.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PORTER_SDIST": f"{sdist.name}=={sdist.version}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    env.setdefault("PIP_RETRIES", "2")  # other sources wait behind this one
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=env,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+    )
+    files = list(arrived.iterdir())
+    if done.returncode or len(files) != 1:
+        raise FetchFailed(_reason(sdist, done.stdout + done.stderr))
+    return files[0]
+
+
+def _reason(sdist: Sdist, said: str) -> str:
+    """pip's many lines as one."""
+    if got := re.search(r"Got\s+([0-9a-f]{64})", said):
+        return f"expected an archive of sha256 {sdist.sha256}, found {got[1]}"
+    if "No module named pip" in said:
+        return "no pip in this Python; `python -m ensurepip` installs it"
+    errors = [line[7:].strip() for line in said.splitlines() if line.startswith("ERROR: ")]
+    warnings = [line[9:].strip() for line in said.splitlines() if line.startswith("WARNING: ")]
+    retried = [line for line in warnings if line.startswith("Retrying")]
+    if retried:
+        cause = re.search(r"connection broken by '(.*?)(?:\(|'|$)", retried[-1])
+        return f"pip could not reach its index ({cause[1] if cause else 'connection broken'})"
+    text = (errors or warnings or said.strip().splitlines() or ["pip said nothing"])[0]
+    return re.sub(r"//[^/@\s]*@", "//", text)[:300]

@@ -1,0 +1,230 @@
+"""Filling an upstream's repository from its pin's sources, in the pin's order.
+
+A pin is satisfied by content, not by host: whatever serves an object of the right id will do. The
+git URL comes first (the user's ``url.<base>.insteadOf`` may point it at a mirror), then each
+alternate. A source that fails leaves a reason and the next one is tried.
+
+Everything here runs under the upstream's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from porter.errors import CorruptSource, SourceUnavailable
+from porter.git.objects import Entry, Oid, Signature, encode_commit
+from porter.git.odb import Odb
+from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publish_packs, staging
+from porter.upstream.pins import GitSource, Pin, Sdist, read_commit, read_listing, tree_objects
+from porter.upstream.sdist import Release, bring_release
+
+_RETRIES = 64  # blobs that a remote may lack, one named per answer, before its others are given up
+
+
+@dataclass
+class Supply:
+    """Brings objects of one pin into the repository ``git_dir``; remembers what came from where."""
+
+    root: Path
+    pin: Pin
+    git_dir: Path
+    odb: Odb
+    progress: Progress | None = None
+    received: int = 0
+    served: list[str] = field(default_factory=list)
+    _holdings: dict[GitSource, set[Oid]] = field(default_factory=dict)
+
+    def bring_commit(self) -> None:
+        """Store level 0's commit with all its trees.
+
+        Raises SourceUnavailable with every source's reason, CorruptSource for a pin that
+        contradicts itself or what its commit holds.
+        """
+        reasons: list[str] = []
+        for source in self.pin.sources:
+            try:
+                if isinstance(source, Sdist):
+                    self._commit_beside_release(source)
+                elif source.commit == self.pin.commit:
+                    self._fetch_commit(source)
+                else:
+                    self._commit_beside_git(source)
+            except FetchFailed as error:
+                reasons.append(f"{source}: {error}")
+                continue
+            return
+        raise SourceUnavailable(f"{self.pin.name}: no source could be used: {'; '.join(reasons)}")
+
+    def bring_blobs(self, wanted: set[Oid]) -> tuple[str, ...]:
+        """Store what is absent of ``wanted``, as far as sources have it; return what went wrong."""
+        reasons: list[str] = []
+        for source in self.pin.sources:
+            absent = wanted - self.odb.has(wanted)
+            if not absent:
+                break
+            try:
+                if isinstance(source, Sdist):
+                    self._blobs_of_release(source)
+                else:
+                    self._fetch_blobs(source, absent)
+            except FetchFailed as error:
+                reasons.append(f"{source}: {error}")
+        return tuple(reasons)
+
+    def _fetch_commit(self, source: GitSource) -> None:
+        name = self.pin.name
+        with staging(name) as fresh:
+            self._count(source, fetch_objects(
+                fresh, source.url, [source.commit], f"{name}: commit and trees", self.progress
+            ))  # fmt: skip
+            with Odb(fresh) as odb:
+                body = odb.read_many((source.commit,)).get(source.commit)
+                if body is None:
+                    raise FetchFailed(f"it sent no commit {source.commit}")
+                expect_tree(self.pin, source.commit, body)
+                check_names(self.pin, odb.flat(self.pin.tree))
+            publish_packs(fresh, self.git_dir)
+
+    def _fetch_blobs(self, source: GitSource, absent: set[Oid]) -> None:
+        wanted = set(absent)
+        lacking: Oid | None = None
+        if source.commit != self.pin.commit:
+            wanted &= self._held_by(source)
+        with staging(self.pin.name) as fresh:
+            for _ in range(_RETRIES):
+                if not wanted:
+                    break
+                try:
+                    received = fetch_objects(
+                        fresh, source.url, sorted(wanted), f"{self.pin.name}: files", self.progress
+                    )
+                except FetchFailed as error:
+                    if error.absent is None or error.absent not in wanted:
+                        raise
+                    lacking = error.absent
+                    wanted.discard(lacking)
+                else:
+                    self._count(source, received)
+                    break
+            publish_packs(fresh, self.git_dir)
+        if lacking is not None:
+            raise FetchFailed(f"it lacks {len(absent) - len(wanted)} of {len(absent)} files")
+
+    def _held_by(self, source: GitSource) -> set[Oid]:
+        """The blobs in another commit than the pin's, which need not hold all that the pin does."""
+        if source not in self._holdings:
+            with staging(self.pin.name) as fresh:
+                what = f"{self.pin.name}: trees of another source"
+                self._count(
+                    source, fetch_objects(fresh, source.url, [source.commit], what, self.progress)
+                )
+                with Odb(fresh) as odb:
+                    body = odb.read(source.commit)
+                    tree = Oid(body.split(b"\n", 1)[0].removeprefix(b"tree ").decode())
+                    entries = odb.flat(tree).values()
+            self._holdings[source] = {entry.oid for entry in entries if entry.is_blob}
+        return self._holdings[source]
+
+    def _commit_beside_release(self, source: Sdist) -> None:
+        """A release has files, but neither commit nor listing: those are the pin's own files."""
+        release = self._blobs_of_release(source)
+        listing = read_listing(self.root, self.pin)
+        if listing is None and source == self.pin.sdist:
+            # Found in the store already, or just read: either way it has the whole tree.
+            release = release or bring_release(source, None, self.progress)
+            listing = release.entries
+        self._write_commit(listing)
+
+    def _commit_beside_git(self, source: GitSource) -> None:
+        self._held_by(source)  # proves that it answers
+        self._write_commit(read_listing(self.root, self.pin))
+
+    def _write_commit(self, listing: Mapping[bytes, Entry] | None) -> None:
+        pin = self.pin
+        commit = release_commit(pin) if pin.commit is None else read_commit(self.root, pin)
+        if listing is None or commit is None:
+            kind = "upstream.listing" if listing is None else "upstream.commit"
+            raise FetchFailed(
+                f"it is of use only with patches/{pin.name}/{kind}, which is not there"
+            )
+        check_names(pin, listing)
+        trees = tree_objects(listing)
+        if trees[b""][0] != pin.tree:
+            raise CorruptSource(
+                f"{pin.name}: expected tree {pin.tree}, found tree {trees[b''][0]} in its release; "
+                f"correct upstream_pins.yaml"
+            )
+        self.odb.write([("tree", body) for _, body in trees.values()] + [("commit", commit)])
+
+    def _blobs_of_release(self, source: Sdist) -> Release | None:
+        """Store a release's files that the pin's tree has too; None when that was done before."""
+        marker = self.git_dir / f"porter-read-{source.sha256}"
+        if marker.exists():
+            return None
+        wanted = self._blobs_of_pin(source)
+        release = bring_release(source, wanted, self.progress)
+        self._count(source, release.size)
+        self.odb.write([("blob", content) for content in release.blobs.values()])
+        marker.write_text(f"{source}: {len(release.blobs)} files stored\n")
+        return release
+
+    def _blobs_of_pin(self, source: Sdist) -> set[Oid] | None:
+        listing = read_listing(self.root, self.pin)
+        if listing is None:
+            if source == self.pin.sdist:
+                return None
+            if not self.odb.has((self.pin.tree,)):
+                raise FetchFailed(
+                    f"it is of use only with patches/{self.pin.name}/upstream.listing, "
+                    f"which is not there"
+                )
+            listing = self.odb.flat(self.pin.tree)
+        return {entry.oid for entry in listing.values() if entry.is_blob}
+
+    def _count(self, source: GitSource | Sdist, received: int) -> None:
+        self.received += received
+        if str(source) not in self.served:
+            self.served.append(str(source))
+
+
+def release_commit(pin: Pin) -> bytes:
+    """Return the body of the commit that stands for a source release: made from the pin alone."""
+    assert pin.sdist is not None
+    who = Signature("porter", "porter@localhost", 946684800)
+    text = f"{pin.sdist.name} {pin.sdist.version} (source release)\n\nsha256 {pin.sdist.sha256}\n"
+    return encode_commit(pin.tree, (), who, who, text)
+
+
+def expect_tree(pin: Pin, commit: Oid, body: bytes) -> None:
+    """Raise CorruptSource unless the commit's tree is the pin's."""
+    tree = body.split(b"\n", 1)[0].removeprefix(b"tree ").decode(errors="replace")
+    if tree != pin.tree:
+        raise CorruptSource(
+            f"{pin.name}: expected commit {commit} to hold tree {pin.tree}, found tree {tree}; "
+            f"correct upstream_pins.yaml"
+        )
+
+
+def check_names(pin: Pin, entries: Mapping[bytes, Entry]) -> None:
+    """Refuse a tree whose paths could leave the folder it is written to.
+
+    Raises CorruptSource for ``..``, an empty part, or one that some file system takes for ``.git``.
+    """
+    for path in entries:
+        for part in path.split(b"/"):
+            if part in (b"", b".", b"..") or is_dot_git(part):
+                raise CorruptSource(
+                    f"{pin.name}: expected plain paths in tree {pin.tree}, found "
+                    f"{path.decode(errors='replace')!r}"
+                )
+
+
+_IGNORED = {0xFEFF, *range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070)}
+
+
+def is_dot_git(part: bytes) -> bool:
+    """True when ``part`` is, or macOS or Windows would take it for, ``.git``."""
+    name = "".join(c for c in part.decode(errors="replace") if ord(c) not in _IGNORED).lower()
+    return name.split(":")[0].split("\\")[0].rstrip(". ") in (".git", "git~1")

@@ -1,0 +1,248 @@
+"""The store: one bare repository per upstream in the cache, filled from a pin's sources.
+
+    upstream = open_upstream(root, pins.port("diffusers"))
+    upstream.listing()      # path -> entry of level 0, complete even when a source is partial
+    upstream.blobs(oids)    # contents; those not in the store yet come in ONE git fetch
+    upstream.odb            # trees; level commits are written here
+
+What holds, whoever is killed when:
+
+- An object is in the store wholly or not at all (packs appear by one rename of their index).
+- The pinned commit is in the store only together with all its trees, so "the commit is there" is
+  the whole test of a warm store, and a warm store is used without lock, network or writing.
+- Writers of one upstream take turns (a lock file beside the repository; the system frees it when
+  its holder dies), and look again once they hold it.
+- Nothing is taken on trust: ids are hashes of content, git hashes what it receives, the archive of
+  a release is hashed before it is opened, and every object is hashed again when read.
+
+The repository has no promisor remote and no history below the pin. A work tree that borrows its
+objects (``objects/info/alternates``) registers itself
+(:func:`porter.upstream.registry.register_tree`), lists ``Upstream.commit`` in its own ``shallow``
+file when that commit has parents, and keeps paths outside ``Upstream.available()`` out of its
+sparse checkout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from porter.errors import SourceUnavailable
+from porter.git.objects import Entry, Oid, hash_object
+from porter.git.odb import Odb
+from porter.places import cache_dir
+from porter.upstream.gitfetch import Progress, create_repository
+from porter.upstream.pins import Pin, read_listing
+from porter.upstream.registry import register_project
+from porter.upstream.snapshot import export_tree as export_tree
+from porter.upstream.sources import Supply, expect_tree, release_commit
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What came of asking for files. ``missing`` are the wanted paths that no source served."""
+
+    wanted: int
+    covered: int
+    source: str
+    missing: tuple[bytes, ...] = ()
+    bytes_received: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+def store_dir() -> Path:
+    """Return the folder of the upstreams' repositories."""
+    return cache_dir() / "store"
+
+
+def repository(name: str) -> Path:
+    """Return the store's repository for the upstream ``name`` (it may not exist)."""
+    return store_dir() / f"{name}.git"
+
+
+@contextmanager
+def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]:
+    """Hold the one lock for writing to an upstream's repository."""
+    from filelock import FileLock, Timeout  # only writers pay for importing it
+
+    folder = store_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / f"{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            progress(f"{name}: waiting for another porter", 0, 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def offline_asked() -> bool:
+    """True when PORTER_OFFLINE forbids the network."""
+    return os.environ.get("PORTER_OFFLINE", "") not in ("", "0")
+
+
+@dataclass
+class Upstream:
+    """An upstream in the store, opened; a context manager. ``commit`` is level 0's commit."""
+
+    root: Path
+    pin: Pin
+    git_dir: Path
+    odb: Odb
+    commit: Oid
+    supply: Supply
+    offline: bool = False
+    _listing: dict[bytes, Entry] | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Upstream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reading processes."""
+        self.odb.close()
+
+    def listing(self) -> dict[bytes, Entry]:
+        """Return level 0's files, links and submodules by path; complete with any source."""
+        if self._listing is None:
+            self._listing = read_listing(self.root, self.pin) or self.odb.flat(self.pin.tree)
+        return self._listing
+
+    def available(self) -> set[bytes]:
+        """Return the paths of level 0 whose contents are in the store now."""
+        blobs = {path: entry.oid for path, entry in self.listing().items() if entry.is_blob}
+        present = self.odb.has(blobs.values())
+        return {path for path, oid in blobs.items() if oid in present}
+
+    def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
+        """Return the contents of blobs, bringing absent ones from the pin's sources at once.
+
+        Raises SourceUnavailable, naming the paths that no source serves and why.
+        """
+        wanted = list(dict.fromkeys(oids))
+        found = self.odb.read_many(wanted)
+        absent = [oid for oid in wanted if oid not in found]
+        if absent:
+            reasons = self.bring(absent)
+            found.update(self.odb.read_many(absent))
+            if lacking := [oid for oid in absent if oid not in found]:
+                raise SourceUnavailable(self.not_served(lacking, reasons))
+        return found
+
+    def bring(self, oids: Iterable[Oid]) -> tuple[str, ...]:
+        """Bring what the store lacks of ``oids`` from the sources; return what went wrong."""
+        wanted = set(oids)
+        if not wanted - self.odb.has(wanted):
+            return ()
+        if self.offline:
+            return ("porter is offline",)
+        with upstream_lock(self.pin.name, self.supply.progress):
+            return self.supply.bring_blobs(wanted)
+
+    def not_served(self, oids: Iterable[Oid], reasons: Iterable[str]) -> str:
+        """Say in one line which files of this upstream are lacking, and why."""
+        lacking = set(oids)
+        paths = [
+            path.decode(errors="replace")
+            for path, entry in self.listing().items()
+            if entry.oid in lacking
+        ] or sorted(lacking)
+        more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
+        why = "; ".join(reasons) or "its sources hold other files"
+        return f"{self.pin.name}: no source serves {', '.join(paths[:4])}{more} ({why})"
+
+
+def open_upstream(
+    root: Path, pin: Pin, *, offline: bool = False, progress: Progress | None = None
+) -> Upstream:
+    """Return ``pin`` as an upstream whose commit and trees are in the store.
+
+    Fetches them when they are not, from the pin's sources in order. Raises SourceUnavailable, with
+    each source's reason, when none serves, and CorruptSource when what a source serves, or what the
+    pin's own files say, is not what the pin names.
+    """
+    git_dir = repository(pin.name)
+    odb = Odb(git_dir)
+    upstream = Upstream(
+        root=root,
+        pin=pin,
+        git_dir=git_dir,
+        odb=odb,
+        commit=pin.commit or hash_object("commit", release_commit(pin)),
+        supply=Supply(root, pin, git_dir, odb, progress),
+        offline=offline or offline_asked(),
+    )
+    if _ready(upstream):
+        register_project(root)
+        return upstream
+    if upstream.offline:
+        raise SourceUnavailable(
+            f"{pin.name}: not in the store and porter is offline; "
+            f"`porter fetch {pin.name}` brings it when a source can be reached"
+        )
+    with upstream_lock(pin.name, progress):
+        if not _ready(upstream):
+            create_repository(git_dir)
+            register_project(root)
+            upstream.supply.bring_commit()
+    return upstream
+
+
+def _ready(upstream: Upstream) -> bool:
+    if not (upstream.git_dir / "objects").is_dir():
+        return False
+    body = upstream.odb.read_many((upstream.commit,)).get(upstream.commit)
+    if body is None:
+        return False
+    expect_tree(upstream.pin, upstream.commit, body)
+    return True
+
+
+def fetch(
+    root: Path,
+    pin: Pin,
+    paths: Iterable[str] | None = None,
+    *,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Coverage:
+    """Bring a pin's wanted files (or those under ``paths``) into the store; say what is covered."""
+    chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
+    with open_upstream(root, pin, offline=offline, progress=progress) as upstream:
+        entries = {
+            path: entry.oid
+            for path, entry in upstream.listing().items()
+            if entry.is_blob and chosen.wants(path)
+        }
+        reasons = upstream.bring(entries.values())
+        return coverage(upstream, entries, reasons)
+
+
+def coverage(upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[str, ...]) -> Coverage:
+    """Say which of ``entries`` (path -> blob id) the store holds now."""
+    present = upstream.odb.has(entries.values())
+    missing = tuple(path for path, oid in entries.items() if oid not in present)
+    return Coverage(
+        wanted=len(entries),
+        covered=len(entries) - len(missing),
+        source=", ".join(upstream.supply.served) or "store",
+        missing=missing,
+        bytes_received=upstream.supply.received,
+        reasons=reasons,
+    )
