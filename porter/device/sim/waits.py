@@ -82,6 +82,7 @@ class Waits:
         self._must_end = True
         site = site_of(self._forward.here(3))
         self._counters.event("dynamic_shape", op.name, detail, site=site)
+        self._counters.event("host_sync", op.name, "shape from data", site=site)
 
     def _dynamic(self, op: OpFacts) -> Watch:
         has_size = any(arg.name == "output_size" for arg in op.op._schema.arguments)
