@@ -8,7 +8,6 @@ asks "is this hpu?".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 OpNames = frozenset[str]
@@ -54,8 +53,6 @@ class Profile:
     unsupported_dtypes: dict[str, str] = field(default_factory=dict)
     """Dtype name -> "refused" (an error), "cast:float32" (becomes another) or "counted" (kept as it
     is and counted where it appears; what the device makes of it is not modelled)."""
-    load_ops: Callable[[], OpNames] | None = None
-    """Returns the ops the device runs itself; None means all. Called once, on first need."""
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.philox`)."""
