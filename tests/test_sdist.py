@@ -263,3 +263,18 @@ def test_pip_is_asked_for_one_exact_archive(tmp_path: Path, index: Path) -> None
     make_sdist(index, "model", "1.1", HELD)
     sha256 = make_sdist(index, "model", "1.0", HELD)
     assert len(bring_release(Sdist("model", "1.0", sha256), None, None).entries) == 5
+
+
+def test_a_pip_that_breaks_down_is_told_by_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(
+        "#!/bin/sh\necho 'ERROR: Exception:\nTraceback (most recent call last):\n"
+        '  File "x.py", line 1\nOSError: [Errno 28] No space left on device\' >&2\nexit 2\n'
+    )
+    broken.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(broken))
+
+    with pytest.raises(FetchFailed, match=r"^pip: OSError: \[Errno 28\] No space left on device$"):
+        bring_release(Sdist("model", "1.0", "0" * 64), None, None)

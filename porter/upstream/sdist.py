@@ -189,6 +189,8 @@ def _reason(sdist: Sdist, said: str) -> str:
         return f"expected an archive of sha256 {sdist.sha256}, found {got[1]}"
     if "No module named pip" in said:
         return "no pip in this Python; `python -m ensurepip` installs it"
+    if "Traceback (most recent call last)" in said:  # pip broke down: the last line says of what
+        return f"pip: {said.strip().splitlines()[-1].strip()}"
     errors = [line[7:].strip() for line in said.splitlines() if line.startswith("ERROR: ")]
     warnings = [line[9:].strip() for line in said.splitlines() if line.startswith("WARNING: ")]
     retried = [line for line in warnings if line.startswith("Retrying")]
