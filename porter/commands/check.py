@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import add_format
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to check (default: all)")
     parser.add_argument("--no-memo", action="store_true", help="apply every patch again")
-    parser.add_argument("--json", action="store_true", help="the same as --format json")
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", "github", "sarif", "junit"),
-        default="text",
-        help="github: annotations; sarif: code scanning; junit: test report",
-    )
+    add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,14 +26,13 @@ def run(args: argparse.Namespace) -> int:
 
     root = project_root()
     pins = load_pins(root)
-    form = "json" if args.json else args.format
     reports = []
     for pin in ports_to_check(pins, args.ports):
         report = check_port(root, pins, pin, memo=not args.no_memo)
         reports.append(report)
-        if form == "text":
+        if args.format == "text":
             print_report(report)
-    if form != "text":
-        print(render(reports, form))
+    if args.format != "text":
+        print(render(reports, args.format))
     codes = [report.error.code for report in reports if report.error is not None]
     return max([Exit.OK if r.ok else Exit.FAILED for r in reports] + codes, default=Exit.OK)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import add_format
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to judge (default: all)")
     parser.add_argument("--files-only", action="store_true", help="do not apply them on the pin")
-    parser.add_argument("--json", action="store_true", help="the same as --format json")
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", "github", "sarif", "junit"),
-        default="text",
-        help="github: annotations; sarif: code scanning; junit: test report",
-    )
+    add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,6 +28,6 @@ def run(args: argparse.Namespace) -> int:
     pins = load_pins(root)
     chosen = [pins.port(name) for name in args.ports] or list(pins.ports())
     cases = [(pin.name, lint_port(root, pin, files_only=args.files_only)) for pin in chosen]
-    print(render(cases, "json" if args.json else args.format))
+    print(render(cases, args.format))
     wrong = any(f.severity == "error" for _, findings in cases for f in findings)
     return Exit.FAILED if wrong else Exit.OK

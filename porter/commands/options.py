@@ -34,6 +34,23 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """``--format``, and ``--json`` for the form that scripts ask for most."""
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "github", "sarif", "junit"),
+        default="text",
+        help="github: annotations; sarif: code scanning; junit: test report",
+    )
+    parser.add_argument(
+        "--json",
+        dest="format",
+        action="store_const",
+        const="json",
+        help="the same as --format json",
+    )
+
+
 def add_keep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep",

@@ -1,4 +1,4 @@
-"""Error measures, and what a claim allows: decision 6 in numbers.
+"""Error measures, and what a claim allows, in numbers.
 
 ``x`` is what a level recorded, ``r`` the reference (level 0 in float64), ``b`` what level 0
 recorded in the same dtype as ``x``, ``eps`` the spacing of that dtype at 1. Two errors are held

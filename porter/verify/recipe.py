@@ -17,7 +17,7 @@ One YAML file a recipe, ``recipes/<port>/<name>.yaml``::
     dtypes: [float32, float16]              # of float64, float32 (default), float16, bfloat16
     claims:                                 # every output needs one at every level and dtype
       - outputs: "image*"                   # shell-style pattern on the recorded names
-        parity: {}                          # decision 6, see below
+        parity: {}                          # see below
       - outputs: scores
         levels: {from: fp32-bmm}            # as above; default: every level the recipe runs
         dtypes: [float16]                   # default: every dtype the recipe runs
