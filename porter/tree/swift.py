@@ -112,9 +112,11 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
         return None
     if not _checkout(top, head, levels[number]["commit"], what, lock):
         return None
-    from porter.terminal import colour_wanted, paint
+    name = levels[number]["name"]
+    if os.isatty(1) or os.environ.get("FORCE_COLOR"):  # else plain, without the import
+        from porter.terminal import colour_wanted, paint
 
-    name = paint(levels[number]["name"], "bold", colour_wanted())
+        name = paint(name, "bold", colour_wanted())
     files = f"{len(differing)} file{'s' if len(differing) != 1 else ''}"
     return f"level {number} of {len(levels) - 1}: {name} ({files})"
 
