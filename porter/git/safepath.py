@@ -11,10 +11,8 @@ _HFS_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 def is_dot_git(part: bytes) -> bool:
     """True for a path component that some file system takes for ``.git``."""
-    if any(_NTFS.match(piece) for piece in part.split(b"\\")):
-        return True
-    seen = _HFS_UNSEEN.sub("", part.decode("utf-8", "replace"))
-    return seen.lower() == ".git"
+    seen = _HFS_UNSEEN.sub("", part.decode("utf-8", "replace")).encode()
+    return any(_NTFS.match(piece) for piece in seen.split(b"\\"))
 
 
 def escapes(path: bytes) -> bool:

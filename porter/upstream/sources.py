@@ -16,6 +16,7 @@ from pathlib import Path
 from porter.errors import CorruptSource, SourceUnavailable
 from porter.git.objects import Entry, Oid, Signature, encode_commit
 from porter.git.odb import Odb
+from porter.git.safepath import is_dot_git
 from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publish_packs, staging
 from porter.upstream.pins import GitSource, Pin, Sdist, read_commit, read_listing, tree_objects
 from porter.upstream.sdist import Release, bring_release
@@ -219,12 +220,3 @@ def check_names(pin: Pin, entries: Mapping[bytes, Entry]) -> None:
                     f"{pin.name}: expected plain paths in tree {pin.tree}, found "
                     f"{path.decode(errors='replace')!r}"
                 )
-
-
-_IGNORED = {0xFEFF, *range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070)}
-
-
-def is_dot_git(part: bytes) -> bool:
-    """True when ``part`` is, or macOS or Windows would take it for, ``.git``."""
-    name = "".join(c for c in part.decode(errors="replace") if ord(c) not in _IGNORED).lower()
-    return name.split(":")[0].split("\\")[0].rstrip(". ") in (".git", "git~1")
