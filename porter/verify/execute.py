@@ -14,16 +14,19 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from porter.verify import facts as facts_module
 from porter.verify import probe, runner, trace
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.facts import RunFacts
 from porter.verify.layer import PINNED, Layer, find_layer
 from porter.verify.plan import Plan, Planned
 from porter.verify.recipe import LoadedRecipe
 from porter.verify.requirements import TORCH_ALONE, load_requirements
+from porter.verify.result import RecipeResult, Verdict
 from porter.verify.run import Failure, Job, run_folder, run_probe
-from porter.verify.trace import BadTrace, RunFacts, Trace
+from porter.verify.trace import BadTrace, Trace
 from porter.verify.trees import LevelTree, Trees
-from porter.verify.verdict import Ran, Verdict, judge_reference, judge_run
+from porter.verify.verdict import Ran, judge_reference, judge_run
 
 
 class Observer(Protocol):
@@ -40,23 +43,6 @@ class Observer(Protocol):
     def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
         """A run starts: run number ``done`` + 1 of ``total`` of this recipe."""
         ...
-
-
-@dataclass(frozen=True)
-class RecipeResult:
-    """What a recipe came to."""
-
-    port: str
-    recipe: str
-    title: str
-    verdicts: tuple[Verdict, ...]
-    runs: int
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was verified and nothing of it was bad."""
-        return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -284,7 +270,7 @@ def probe_hash(path: Path) -> str:
 def engine_hash() -> str:
     """Return the hash of porter's own code that runs around a probe."""
     digest = hashlib.sha256()
-    for module in (probe, runner, trace):
+    for module in (facts_module, probe, runner, trace):
         assert module.__file__ is not None
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from porter.verify import runner
-from porter.verify.trace import HEAD, RunFacts
+from porter.verify.facts import HEAD, RunFacts
 
 _KEPT_BYTES = 16 * 1024
 _POLL_SECONDS = 0.1

@@ -119,9 +119,10 @@ def run(job: dict[str, Any], out: Path) -> None:
     import torch
 
     from porter.verify import trace
+    from porter.verify.facts import RunFacts
     from porter.verify.probe import Probe, ProbeError
 
-    facts = trace.RunFacts(**job["facts"])
+    facts = RunFacts(**job["facts"])
     dtype = getattr(torch, facts.dtype)
     torch.set_num_threads(facts.threads)
     sys.path[:0] = job["source_roots"]

@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.terminal import counted
-from porter.verify.execute import RecipeResult
 from porter.verify.plan import Unreachable
-from porter.verify.verdict import Verdict
+from porter.verify.result import RecipeResult, Verdict
 
 _STYLES = {"pass": "green", "baseline": "dim", "fail": "bold red", "error": "bold red"}
 _STDERR_LINES = 12

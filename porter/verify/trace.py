@@ -21,9 +21,7 @@ from typing import Any
 
 import torch
 
-FORMAT = 1
-TENSORS = "tensors.safetensors"
-HEAD = "trace.json"
+from porter.verify.facts import FORMAT, HEAD, TENSORS, RunFacts
 
 DTYPES = {
     torch.float64: "F64",
@@ -42,31 +40,6 @@ DTYPES = {
 
 class BadTrace(Exception):
     """The folder holds no readable trace."""
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What was run: known before the run, and part of the trace's key.
-
-    ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of what of it reaches the probe,
-    ``probe_sha256`` of the Python files beside the recipe.
-    """
-
-    port: str
-    recipe: str
-    recipe_sha256: str
-    inputs_sha256: str
-    probe_sha256: str
-    level: int
-    level_name: str
-    tree: str
-    companions: dict[str, str]
-    dtype: str
-    device: str
-    seed: int
-    threads: int
-    environment: str
-    engine: str
 
 
 @dataclass(frozen=True)

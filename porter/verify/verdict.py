@@ -4,43 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from porter.verify.compare import dead_output, describe, judge, mismatch
 from porter.verify.recipe import Claim
-
-Word = Literal["pass", "baseline", "fail", "error"]
-"""``baseline`` is level 0 held to its own error: run and checked, but nothing it could lose.
-``fail``: a claim does not hold. ``error``: a run failed, or the recipe proves nothing."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim on one output of one run; or, with no output, the run itself.
-
-    ``measure`` is what ``error`` and ``allowed`` count (:mod:`porter.verify.compare`); ``stderr``
-    is the end of a failed run's.
-    """
-
-    level: int
-    level_name: str
-    dtype: str
-    seed: int
-    output: str
-    claim: str
-    word: Word
-    measure: str = ""
-    error: float | None = None
-    allowed: float | None = None
-    detail: str = ""
-    stderr: str = ""
-
-    @property
-    def bad(self) -> bool:
-        return self.word in ("fail", "error")
-
+from porter.verify.result import Verdict, Word
 
 Outputs = Mapping[str, torch.Tensor]
 

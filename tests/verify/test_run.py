@@ -14,8 +14,8 @@ from textwrap import dedent
 import pytest
 
 from porter.verify import trace
+from porter.verify.facts import RunFacts
 from porter.verify.run import Failure, Job, run_folder, run_probe
-from porter.verify.trace import RunFacts
 
 Run = Callable[..., Path | Failure]
 

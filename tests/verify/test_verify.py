@@ -12,9 +12,9 @@ import yaml
 
 from porter.errors import BadInput
 from porter.verify import trace
-from porter.verify.execute import RecipeResult
 from porter.verify.plan import Filters, make_plan
 from porter.verify.recipe import Claim
+from porter.verify.result import RecipeResult
 from porter.verify.verdict import Ran, judge_run
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
