@@ -101,9 +101,7 @@ def counts_of(device: Counting) -> dict[str, int]:
     return flat(device.counters(), len(log) if log is not None else 0)
 
 
-def of_section(
-    before: Mapping[str, int], after: Mapping[str, int], name: str
-) -> dict[str, int]:
+def of_section(before: Mapping[str, int], after: Mapping[str, int], name: str) -> dict[str, int]:
     """Return what was counted between two calls of :func:`counts_of`, as ``NAME/counter``."""
     return {
         f"{name}/{counter}": number - before.get(counter, 0)

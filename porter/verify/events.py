@@ -70,7 +70,7 @@ def of_device(device: Any, roots: Mapping[Path, str]) -> list[Event]:
 
 
 def _shorten(words: str, roots: Mapping[Path, str]) -> str:
-    """Shorten the files named in "... at FILE:LINE: ...". """
+    """Shorten the files named in "... at FILE:LINE: ..."."""
     for root, shown in roots.items():
         start = f" at {root.as_posix().rstrip('/')}/"
         words = words.replace(start, f" at {shown}/" if shown else " at ")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import porter
+from porter.verify.counting import NOT_SUMS
 from porter.verify.script import KEPT_CHARACTERS, ScriptRun
 
 _VARIABLE = "PORTER_LAUNCH"
@@ -98,7 +99,7 @@ class Launches:
         sums: Counter[str] = Counter()
         events, migration = [], []
         for number, each in enumerate(told, 1):
-            sums.update(each["counters"])
+            sums.update({k: v for k, v in each["counters"].items() if k not in NOT_SUMS})
             of_process = {"process": number}
             if each["rank"]:
                 of_process["rank"] = int(each["rank"])

@@ -58,7 +58,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from porter.verify import recording
-from porter.verify.alive import watch_once
+from porter.verify.alive import Watch
 from porter.verify.counting import Number, counts_of, of_section, per_step
 from porter.verify.launch import launch
 from porter.verify.recording import ProbeError as ProbeError
@@ -112,6 +112,7 @@ class Probe:
         self.events: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self._device = device
+        self._watch = Watch(self.warnings)
         self._bytes = 0
         self._steps: dict[str, int] = {}
         self._entered: dict[str, int] = {}
@@ -282,7 +283,7 @@ class Probe:
             for name, parameter in module.named_parameters():
                 if parameter.is_floating_point():
                     parameter.copy_(self._weights(f"{label}:{name}", parameter, gain))
-        watch_once(module, self.warnings)
+        self._watch.first_call(module)
         return module.to(self.device, self.dtype).eval()
 
     def _weights(self, label: str, like: torch.Tensor, gain: float) -> torch.Tensor:

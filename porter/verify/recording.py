@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -55,17 +56,17 @@ def keepable(name: str, value: Any) -> torch.Tensor:
 def image_of(name: str, source: Any) -> torch.Tensor:
     """Return an image file, or a PIL image, as uint8 of H x W x C (1, 3 or 4 channels)."""
     try:
-        from PIL import Image
+        pillow = importlib.import_module("PIL.Image")
     except ImportError as error:
         told = f"record_image({name!r}): needs pillow; list it in the recipe's environment"
         raise ProbeError(told) from error
     if isinstance(source, str | Path):
         if not Path(source).is_file():
             raise ProbeError(f"record_image({name!r}): no such file: {source}")
-        with Image.open(source) as opened:
+        with pillow.open(source) as opened:
             opened.load()
             image = opened
-    elif isinstance(source, Image.Image):
+    elif isinstance(source, pillow.Image):
         image = source
     else:
         found = type(source).__name__

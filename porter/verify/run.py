@@ -23,11 +23,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from porter.verify import runner
-from porter.verify.facts import HEAD, RunFacts
+from porter.verify.facts import HEAD, PRINTED, RunFacts
 
 _KEPT_BYTES = 16 * 1024
 _POLL_SECONDS = 0.1
-_SEALED = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_")
+_SEALED = (
+    *("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_"),
+    *("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,14 @@ class Job:
     companions: Mapping[str, Path]
     seconds: float
     memory_bytes: int
+    activations: str = ""  # "modules", or which call's ops: porter.verify.activations
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a run left no trace: in a few words, and the end of its stderr."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, trace
+    kind: str  # exception, exit, memory, time, signal, environment, device, trace
     reason: str
     stderr: str
 
@@ -70,6 +74,11 @@ class Tail:
                 self.total += len(chunk)
                 self._end += chunk
                 del self._end[: -self._kept]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return how much came, how much of it was left out, and the end of it."""
+        left_out = self.total - len(self._end)
+        return {"bytes": self.total, "left_out": left_out, "end": self.text()}
 
     def text(self) -> str:
         """Return the end of the output; say how much was left out."""
@@ -113,11 +122,10 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def sealed_environment(scratch: Path, threads: int) -> dict[str, str]:
+def sealed_environment(home: Path, threads: int) -> dict[str, str]:
     """Return the variables a probe sees: the user's, without what would change its results."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_SEALED)}
     count = str(threads)
-    home = scratch / "home"
     return kept | {
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / ".cache"),
@@ -148,7 +156,7 @@ def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
     A KeyboardInterrupt kills the probe's process group before it goes on its way.
     """
     out, scratch = folder / "out", folder / "scratch"
-    for part in (out, scratch / "home", folder / "tmp"):
+    for part in (out, scratch, folder / "home", folder / "tmp"):
         part.mkdir(parents=True)
     description = {
         "facts": asdict(job.facts),
@@ -159,10 +167,12 @@ def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
         "companions": {name: str(tree) for name, tree in job.companions.items()},
         "seconds": job.seconds,
         "memory_bytes": job.memory_bytes,
+        "activations": job.activations,
         "out": str(out),
     }
     (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
-    variables = sealed_environment(scratch, job.facts.threads) | {"TMPDIR": str(folder / "tmp")}
+    variables = sealed_environment(folder / "home", job.facts.threads)
+    variables |= {"TMPDIR": str(folder / "tmp"), **job.facts.environ}
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(
@@ -184,12 +194,13 @@ def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
             finally:
                 _kill_group(process)
             end = complained.text()
-            printed.text()
+            told = {"stdout": printed.as_json(), "stderr": complained.as_json()}
     finally:
         os.close(writing)
         os.close(reading)
     if failure := _failure(process.returncode, killed, out, job, end):
         return failure
+    (out / PRINTED).write_text(json.dumps(told), encoding="utf-8")
     return out
 
 
@@ -214,9 +225,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _group_memory(group: int) -> int:
-    """Return the resident bytes of a process group's members; 0 where the system does not say."""
-    total = 0
+    """Return the resident bytes of a process group's members and of all that they started.
+
+    0 where the system does not say. A launcher's workers lead groups of their own.
+    """
     page = os.sysconf("SC_PAGE_SIZE")
+    resident: dict[int, int] = {}
+    parents: dict[int, int] = {}
     try:
         members = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except OSError:
@@ -225,9 +240,16 @@ def _group_memory(group: int) -> int:
         with suppress(OSError, ValueError, IndexError):
             # The name, in brackets, may hold anything; the fields after it do not.
             fields = (member / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                total += int(fields[21]) * page
-    return total
+            process = int(member.name)
+            resident[process] = int(fields[21]) * page
+            parents[process] = group if int(fields[2]) == group else int(fields[1])
+
+    def is_ours(process: int) -> bool:
+        while process != group and parents.get(process, 0) not in (0, process):
+            process = parents[process]
+        return process == group
+
+    return sum(size for process, size in resident.items() if is_ours(process))
 
 
 def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) -> Failure | None:
