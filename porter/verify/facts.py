@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 FORMAT = 1
 TENSORS = "tensors.safetensors"
 HEAD = "trace.json"
+PRINTED = "printed.json"
 
 
 @dataclass(frozen=True)
