@@ -22,7 +22,7 @@ from porter.verify.plan import Plan, Planned
 from porter.verify.recipe import LoadedRecipe
 from porter.verify.requirements import TORCH_ALONE, load_requirements
 from porter.verify.result import RecipeResult, Verdict
-from porter.verify.run import Failure, Job, run_folder, run_probe
+from porter.verify.run import Failure, Job, Launcher, launcher, run_folder, run_probe
 from porter.verify.trace import BadTrace, Trace
 from porter.verify.trees import LevelTree, Trees
 from porter.verify.verdict import Ran, judge_reference, judge_run
@@ -92,13 +92,14 @@ class Session:
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
     """Run every planned recipe; yield each result as it is there."""
-    for planned in plan.recipes:
-        yield _verify(planned, session)
+    with launcher(session.places.runs) as start:
+        for planned in plan.recipes:
+            yield _verify(planned, session, start)
 
 
-def _verify(planned: Planned, session: Session) -> RecipeResult:
+def _verify(planned: Planned, session: Session, start: Launcher) -> RecipeResult:
     loaded, began = planned.loaded, time.monotonic()
-    runs = _Runs(planned, session)
+    runs = _Runs(planned, session, start)
     verdicts: list[Verdict] = []
     try:
         runs.environment = session.environment(loaded.environment)
@@ -155,8 +156,9 @@ def _baseline_matters(planned: Planned, dtype: str) -> bool:
 class _Runs:
     """The runs of one recipe. Equal runs (same tree, dtype, seed, everything) are made once."""
 
-    def __init__(self, planned: Planned, session: Session) -> None:
+    def __init__(self, planned: Planned, session: Session, start: Launcher) -> None:
         self._planned = planned
+        self._start = start
         self._session = session
         self._outcomes: dict[str, Trace | Failure] = {}
         self.environment: Environment | None = None
@@ -237,7 +239,7 @@ class _Runs:
         )
         assert self.environment is not None
         with run_folder(session.places.runs) as folder:
-            out = run_probe(job, self.environment.python, folder)
+            out = run_probe(job, self.environment.python, folder, self._start)
             if isinstance(out, Failure):
                 return out
             try:
