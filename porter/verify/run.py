@@ -163,6 +163,7 @@ def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
     }
     (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
     variables = sealed_environment(scratch, job.facts.threads) | {"TMPDIR": str(folder / "tmp")}
+    variables |= job.facts.environ
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(
