@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from porter.verify import facts as facts_module
-from porter.verify import probe, runner, trace
+from porter.verify import runner, trace
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.facts import RunFacts
 from porter.verify.layer import PINNED, Layer, find_layer
@@ -24,7 +23,7 @@ from porter.verify.points import Point, judge, points
 from porter.verify.recipe import LoadedRecipe
 from porter.verify.requirements import TORCH_ALONE, load_requirements
 from porter.verify.result import RecipeResult, Verdict
-from porter.verify.run import Failure, Job, run_folder, run_probe
+from porter.verify.run import Failure, Job, Launcher, launcher, run_folder, run_probe
 from porter.verify.trace import BadTrace, Trace
 from porter.verify.trees import Trees
 
@@ -93,13 +92,14 @@ class Session:
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
     """Run every planned recipe; yield each result as it is there."""
-    for planned in plan.recipes:
-        yield _verify(planned, session)
+    with launcher(session.places.runs) as start:
+        for planned in plan.recipes:
+            yield _verify(planned, session, start)
 
 
-def _verify(planned: Planned, session: Session) -> RecipeResult:
+def _verify(planned: Planned, session: Session, start: Launcher) -> RecipeResult:
     loaded, began = planned.loaded, time.monotonic()
-    runs = _Runs(planned, session)
+    runs = _Runs(planned, session, start)
     verdicts: list[Verdict] = []
     try:
         runs.environment = session.environment(loaded.environment)
@@ -123,8 +123,9 @@ def _verify(planned: Planned, session: Session) -> RecipeResult:
 class _Runs:
     """The runs of one recipe. Equal runs (same tree, dtype, seed, everything) are made once."""
 
-    def __init__(self, planned: Planned, session: Session) -> None:
+    def __init__(self, planned: Planned, session: Session, start: Launcher) -> None:
         self._planned = planned
+        self._start = start
         self._session = session
         self._outcomes: dict[str, Trace | Failure] = {}
         self.environment: Environment | None = None
@@ -169,7 +170,7 @@ class _Runs:
         )
         assert self.environment is not None
         with run_folder(session.places.runs) as folder:
-            out = run_probe(job, self.environment.python, folder)
+            out = run_probe(job, self.environment.python, folder, self._start)
             if isinstance(out, Failure):
                 return out
             try:
@@ -223,11 +224,15 @@ def probe_hash(path: Path) -> str:
 
 @cache
 def engine_hash() -> str:
-    """Return the hash of porter's own code that runs around a probe."""
+    """Return the hash of porter's own code that runs around a probe, simulated devices included."""
+    here = Path(runner.__file__).parent
+    files = [here / f"{name}.py" for name in runner.MODULES]
+    for package in ("device", "migrate"):
+        files += sorted(path for path in (here.parent / package).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for module in (facts_module, probe, runner, trace):
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    for file in files:
+        if file.suffix in (".py", ".json"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
