@@ -16,6 +16,8 @@ from typing import Any
 from porter.errors import BadInput
 from porter.report.series_trees import SeriesTrees
 from porter.verify.plan import Filters, Planned, make_plan
+from porter.verify.points import judged_points
+from porter.verify.selection import is_simulated
 
 MOST_JOBS = 256
 """What GitHub takes from one matrix."""
@@ -36,7 +38,7 @@ class Job:
     @property
     def simulated(self) -> bool:
         """Whether the device is a simulated one."""
-        return self.device.startswith("sim:")
+        return is_simulated(self.device)
 
 
 def jobs(
@@ -52,9 +54,9 @@ def jobs(
         raise BadInput(f"{one.port}: {one.reason}")
     found: dict[tuple[str, int, str], list[Planned]] = {}
     for planned in plan.recipes:
-        for device in _devices(planned):
-            for number in sorted(planned.chosen):
-                found.setdefault((planned.loaded.port, number, device), []).append(planned)
+        runs = {(point.level, point.device) for point in judged_points(planned)}
+        for level, device in runs:
+            found.setdefault((planned.loaded.port, level, device), []).append(planned)
     for pattern in devices:
         if not any(fnmatchcase(device, pattern) for _, _, device in found):
             there = ", ".join(sorted({device for _, _, device in found}))
@@ -70,10 +72,6 @@ def jobs(
         for (port, number, device), recipes in sorted(found.items())
         if not devices or any(fnmatchcase(device, pattern) for pattern in devices)
     ]
-
-
-def _devices(planned: Planned) -> tuple[str, ...]:
-    return getattr(planned.loaded.recipe, "devices", ("cpu",))
 
 
 def as_matrix(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from porter.levels.level_name import find_level
 from porter.series.series import load_series
-from porter.verify.recipe import UPSTREAM
+from porter.verify.recipe_model import UPSTREAM
 from porter.verify.trees import LevelTree
 
 

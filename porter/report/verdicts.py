@@ -60,9 +60,12 @@ def _runs(planned: Planned, result: RecipeResult) -> Iterator[Case]:
 
 
 def run_name(verdict: Verdict) -> str:
-    """Return which run a verdict is on: "level 1 fp32-bmm, float32, seed 0"."""
-    dtype = f", {verdict.dtype}" if verdict.dtype else ""
-    return f"level {verdict.level} {verdict.level_name}{dtype}, seed {verdict.seed}"
+    """Return which run a verdict is on: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
+    parts = [f"level {verdict.level} {verdict.level_name}"]
+    parts.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
+    parts += [verdict.dtype] if verdict.dtype else []
+    parts += [f"{name}={value}" for name, value in verdict.variant]
+    return ", ".join([*parts, f"seed {verdict.seed}"])
 
 
 def finding(planned: Planned, verdict: Verdict) -> Finding:
@@ -70,35 +73,35 @@ def finding(planned: Planned, verdict: Verdict) -> Finding:
     loaded = planned.loaded
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
-    if verdict.stderr:
-        last = verdict.stderr.rstrip().splitlines()[-_STDERR_LINES:]
-        text += "\n" + "\n".join(f"  | {line}" for line in last)
-        text += "\n"
-    else:
-        text += "; "
-    text += f"to see it alone: {narrowing(loaded.port, loaded.name, verdict)}"
+    lines = verdict.stderr.rstrip().splitlines()[-_STDERR_LINES:]
+    text = "\n".join([text, *(f"  | {line}" for line in lines)])
+    if verdict.narrow:
+        text += f"\nnarrow it down: {verdict.narrow}"
+    rule = "counters" if verdict.subject == "counters" else verdict.claim
+    rule = "throughput" if verdict.subject == "throughput" else rule or "run"
     file = f"recipes/{loaded.port}/{loaded.path.name}"
-    return Finding(file, _claim_line(planned, verdict), verdict.claim or "run", text)
+    return Finding(file, _claim_line(planned, verdict), rule, text)
 
 
 def _numbers(verdict: Verdict) -> str:
-    return f"{verdict.measure} error {verdict.error}, allowed {verdict.allowed}"
-
-
-def narrowing(port: str, recipe: str, verdict: Verdict) -> str:
-    """Return the command that runs the bad verdict again, and nothing beside it."""
-    return f"porter verify {port} --recipe {recipe} --level {verdict.level_name} --all"
+    limit = "at least" if verdict.lower else "allowed"
+    return f"{verdict.measure} {verdict.error}, {limit} {verdict.allowed}"
 
 
 def _claim_line(planned: Planned, verdict: Verdict) -> int:
     """Return the line of the claim that a verdict judges; of the claims when it judges none."""
+    from porter.verify.points import Point, claims_on
+
     document = planned.loaded.document
-    for index, claim in enumerate(document.value.claims):
-        speaks = claim.dtypes is None or verdict.dtype in claim.dtypes
-        named = claim.names(verdict.output) or claim.outputs == verdict.output
-        applies = planned.applies(claim, verdict.level)
-        if claim.given == [verdict.claim] and named and speaks and applies:
-            return document.line(("claims", index))
+    point = Point(
+        verdict.level, verdict.device, verdict.dtype, verdict.seed, tuple(verdict.variant)
+    )
+    claims = document.value.claims
+    # A claim across variants is judged on a point that lacks what it varies: it speaks of no run.
+    for claim in (*claims_on(planned, point), *claims):
+        named = claim.names(verdict.output) or claim.pattern == verdict.output
+        if claim.subject == verdict.subject and claim.kind_name == verdict.claim and named:
+            return document.line(("claims", planned.index(claim)))
     return document.line(("claims",))
 
 

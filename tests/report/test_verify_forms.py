@@ -29,6 +29,7 @@ claims:
 
 def verdict(word: str, output: str = "y/0", **more: object) -> Verdict:
     given = {"error": 3.0, "allowed": 1.0, "measure": "max", "detail": "too far"} | more
+    given["narrow"] = "porter compare port upstream next"
     return Verdict(1, "next", "float32", 0, output, "parity", word, **given)  # type: ignore[arg-type]
 
 
@@ -50,9 +51,8 @@ def test_an_annotation_stands_at_the_claim_and_says_what_next(plan: Plan) -> Non
 
     (line,) = told.splitlines()
     assert line.startswith("::error file=recipes/port/one.yaml,line=11,title=porter parity::")
-    assert "level 1 next, float32" in line
-    assert "y/0: too far" in line
-    assert "porter verify port --recipe one --level next --all" in line
+    assert "level 1 next, cpu, float32, seed 0, y/0: too far" in line
+    assert line.endswith("%0Anarrow it down: porter compare port upstream next")
 
 
 def test_junit_has_a_case_a_run_and_skips_what_is_not_reachable(plan: Plan) -> None:
@@ -63,8 +63,8 @@ def test_junit_has_a_case_a_run_and_skips_what_is_not_reachable(plan: Plan) -> N
 
     assert [root.get(key) for key in ("tests", "failures", "errors")] == ["3", "0", "1"]
     assert [case.get("name") for case in root[0]] == [
-        "level 1 next, float32, seed 0",
-        "level 1 next, float16, seed 0",
+        "level 1 next, cpu, float32, seed 0",
+        "level 1 next, cpu, float16, seed 0",
     ]
     assert root[1][0].find("skipped").get("message") == "no source answers"  # type: ignore[union-attr]
 
@@ -77,13 +77,23 @@ def test_what_is_not_reachable_is_a_finding_when_strict(plan: Plan) -> None:
     assert "no source answers" in result["message"]["text"]
 
 
+def test_a_simulated_result_says_so_and_a_counter_is_its_own_rule(plan: Plan) -> None:
+    claimed = {"device": "sim:hpu", "variant": (("steps", "4"),), "subject": "counters"}
+    counted = verdict("fail", "compilations", detail="", **claimed)
+
+    told = render(plan, results(counted), "github", False, False)
+
+    assert "title=porter counters::" in told
+    assert "level 1 next, sim:hpu (simulated), float32, steps=4, seed 0, compilations: " in told
+
+
 def test_the_last_words_of_a_failed_run_are_in_the_finding(plan: Plan) -> None:
     dead = Verdict(1, "next", "float32", 0, "", "", "error", detail="exit 1", stderr="a\nboom\n")
 
     told = render(plan, results(dead), "github", False, False)
 
     assert "line=5," in told
-    assert "exit 1%0A  | a%0A  | boom%0A" in told
+    assert "exit 1%0A  | a%0A  | boom" in told
 
 
 def test_text_for_a_file_has_no_colour(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
