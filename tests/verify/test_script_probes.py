@@ -72,7 +72,9 @@ def test_a_script_runs_twice_and_another_one_finds_its_own_neighbours(single: Si
     )
 
     assert found.text("a") == found.text("b") == "state 1"
-    assert found.text("error").startswith('Traceback (most recent call last):\n  File "<tree>/other')
+    assert found.text("error").startswith(
+        'Traceback (most recent call last):\n  File "<tree>/other'
+    )
     assert found.text("error").endswith("ValueError: the wrong mate\n")
     assert found.text("files") == "a\nb\n"
 
