@@ -68,6 +68,15 @@ class Environment:
     packages: dict[str, str]
     pip_check: str
 
+    @property
+    def identity(self) -> str:
+        """The hash of what it was asked to hold and of what it got: a part of every trace's key.
+
+        A file without exact versions gives other packages when it is built on another day.
+        """
+        text = json.dumps([self.key, sorted(self.packages.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 def environment_key(requirements: Requirements, layer: Layer) -> str:
     """Return the hash of everything that decides an environment's content."""
@@ -80,6 +89,18 @@ def environment_key(requirements: Requirements, layer: Layer) -> str:
         layer.identity(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def find_environment(
+    requirements: Requirements, layer: Layer, environments: Path
+) -> Environment | None:
+    """Return the environment if it is built and none of its packages is gone.
+
+    Nothing is run in it: whether torch can be imported there shows when it is used.
+    """
+    key = environment_key(requirements, layer)
+    found, _ = _load(environments / f"{requirements.name}-{key[:16]}", key, None)
+    return found
 
 
 def ensure_environment(
@@ -117,8 +138,11 @@ def ensure_environment(
         lock.release()
 
 
-def _load(home: Path, key: str, layer: Layer) -> tuple[Environment | None, str]:
-    """Return (the environment, "") or (None, what is broken; "" when there was none)."""
+def _load(home: Path, key: str, layer: Layer | None) -> tuple[Environment | None, str]:
+    """Return (the environment, "") or (None, what is broken; "" when there was none).
+
+    Where a layer is given, its torch is imported there.
+    """
     try:
         marker = json.loads((home / MARKER).read_text(encoding="utf-8"))
         build = home / marker["build"]
@@ -132,7 +156,7 @@ def _load(home: Path, key: str, layer: Layer) -> tuple[Environment | None, str]:
         return None, "its interpreter is gone or has moved"
     if _installed(_site_packages(build)) != packages:
         return None, "its packages are not those that were installed"
-    if told := _import_probe(python, layer):
+    if layer is not None and (told := _import_probe(python, layer)):
         return None, told
     with suppress(OSError):
         os.utime(home / MARKER)  # when it was last used: what a clean-up goes by
