@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from porter.verify import facts as facts_module
-from porter.verify import probe, runner, trace
+from porter.verify import runner, trace
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.facts import RunFacts
 from porter.verify.layer import PINNED, Layer, find_layer
@@ -270,11 +269,15 @@ def probe_hash(path: Path) -> str:
 
 @cache
 def engine_hash() -> str:
-    """Return the hash of porter's own code that runs around a probe."""
+    """Return the hash of porter's own code that runs around a probe, simulated devices included."""
+    here = Path(runner.__file__).parent
+    files = [here / f"{name}.py" for name in runner.MODULES]
+    for package in ("device", "migrate"):
+        files += sorted(path for path in (here.parent / package).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for module in (facts_module, probe, runner, trace):
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    for file in files:
+        if file.suffix in (".py", ".json"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
