@@ -52,17 +52,48 @@ class NotKept(Exception):
 
 
 def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
-    """Return the folder of a run that was made already, whole as far as its files say."""
-    folder = _trace_folder(places, facts, key)
+    """Return the folder of a run that was made already, by this recipe or another of the port.
+
+    It is whole as far as its files say.
+    """
+    own = _trace_folder(places, facts, key)
+    if not own.is_dir():
+        others = (places.traces / facts.port).glob(f"*/{key}")
+        own = next(iter(sorted(others)), own)
     try:
-        head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
-        whole = head["format"] == FORMAT and _is_whole(folder / TENSORS)
+        head = json.loads((own / HEAD).read_text(encoding="utf-8"))
+        whole = head["format"] == FORMAT and _is_whole(own / TENSORS)
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
     if not whole:
         return None
-    touch(folder)
-    return folder
+    touch(own)
+    return own
+
+
+def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None:
+    """Make another recipe's trace this recipe's too: the same files, told by this one's names.
+
+    Where that cannot be, the run is made again when this recipe is verified alone.
+    """
+    place = _trace_folder(places, facts, key)
+    if place.exists():
+        return
+    fresh = places.runs / f"{key}.{os.getpid()}.new"
+    with suppress(OSError):
+        fresh.mkdir(parents=True)
+        try:
+            for file in folder.iterdir():
+                if file.name != HEAD:
+                    (fresh / file.name).hardlink_to(file)
+            head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+            head["facts"] = dataclasses.asdict(facts)
+            text = json.dumps(head, indent=1, sort_keys=True) + "\n"
+            (fresh / HEAD).write_text(text, encoding="utf-8")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fresh.replace(place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def has_trace(places: Places, facts: RunFacts, key: str) -> bool:
@@ -185,4 +216,5 @@ def _is_whole(path: Path) -> bool:
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
     ends = [entry["data_offsets"][1] for entry in header.values()]
-    return path.stat().st_size == 8 + length + max(ends, default=0)
+    size: int = 8 + length + max(ends, default=0)
+    return path.stat().st_size == size

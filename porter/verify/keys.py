@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,47 +21,60 @@ from porter.verify.facts import RunFacts
 from porter.verify.planned import Planned
 from porter.verify.points import Point
 from porter.verify.sealed import inherited
+from porter.verify.selection import is_simulated
 
 _NAMES = {"port", "recipe", "recipe_sha256", "level", "level_name"}
 _HERE = Path(__file__).parent
 _SIMULATOR = (_HERE.parent / "device", _HERE.parent / "migrate")
 
 
-def facts_of(planned: Planned, point: Point, environment: Environment) -> RunFacts:
-    """Return what is known of a run beforehand."""
-    loaded, level = planned.loaded, planned.levels[point.level]
-    return RunFacts(
-        port=loaded.port,
-        recipe=loaded.name,
-        recipe_sha256=loaded.sha256,
-        inputs_sha256=loaded.inputs_sha256(),
-        probe_sha256=probe_hash(loaded.probe),
-        level=level.number,
-        level_name=level.name,
-        tree=level.tree,
-        companions={name: other.tree for name, other in planned.companions},
-        dtype=point.dtype,
-        device=point.device,
-        seed=point.seed,
-        threads=loaded.recipe.threads,
-        environment=environment.identity,
-        engine=engine_hash(point.device.startswith("sim:")),
-        variant=dict(point.variant),
-        environ=loaded.recipe.environ_on(point.device),
-    )
+@dataclass(frozen=True)
+class Known:
+    """A run as it is known beforehand: its facts and its trace's key."""
+
+    facts: RunFacts
+    key: str
 
 
-def trace_key(facts: RunFacts) -> str:
-    """Return the hash of everything that a run's outputs depend on."""
-    reaching = {k: v for k, v in dataclasses.asdict(facts).items() if k not in _NAMES}
-    return _hash(reaching | {"machine": machine(), "inherited": inherited()})
+def known_runs(
+    planned: Planned, points: Iterable[Point], environment: Environment
+) -> dict[Point, Known]:
+    """Return what is known of some runs of a recipe beforehand."""
+    loaded = planned.loaded
+    inputs, probe = loaded.inputs_sha256(), probe_hash(loaded.probe)
+    surroundings = {"machine": machine(), "inherited": inherited()}
+    known = {}
+    for point in points:
+        level = planned.levels[point.level]
+        facts = RunFacts(
+            port=loaded.port,
+            recipe=loaded.name,
+            recipe_sha256=loaded.sha256,
+            inputs_sha256=inputs,
+            probe_sha256=probe,
+            level=level.number,
+            level_name=level.name,
+            tree=level.tree,
+            companions={name: other.tree for name, other in planned.companions},
+            dtype=point.dtype,
+            device=point.device,
+            seed=point.seed,
+            threads=loaded.recipe.threads,
+            environment=environment.identity,
+            engine=engine_hash(is_simulated(point.device)),
+            variant=dict(point.variant),
+            environ=loaded.recipe.environ_on(point.device),
+        )
+        reaching = {k: v for k, v in dataclasses.asdict(facts).items() if k not in _NAMES}
+        known[point] = Known(facts, _hash(reaching | surroundings))
+    return known
 
 
-def verdict_key(planned: Planned, traces: Mapping[Point, str]) -> str:
+def verdict_key(planned: Planned, runs: Mapping[Point, Known]) -> str:
     """Return the hash of everything that a recipe's verdicts depend on.
 
-    ``traces`` are the keys of its runs: with the recipe's bytes, the levels and the code that
-    judges they decide every word of a verdict.
+    The keys of its ``runs``, the recipe's bytes, the levels and the code that judges decide every
+    word of a verdict.
     """
     companions = [(name, level.number, level.tree) for name, level in planned.companions]
     return _hash(
@@ -73,7 +87,7 @@ def verdict_key(planned: Planned, traces: Mapping[Point, str]) -> str:
             "claims": [sorted(levels) for levels in planned.claim_levels],
             "targets": planned.claim_targets,
             "companions": companions,
-            "runs": [(dataclasses.astuple(point), key) for point, key in traces.items()],
+            "runs": [(dataclasses.astuple(p), known.key) for p, known in runs.items()],
         }
     )
 
