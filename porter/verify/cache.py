@@ -38,13 +38,16 @@ class Places:
     environments: Path
     traces: Path
     runs: Path
-    verdicts: Path
+
+    @property
+    def verdicts(self) -> Path:
+        """Verdicts stand beside the traces that they rest on."""
+        return self.traces.with_name("verdicts")
 
     @staticmethod
     def under(cache_folder: Path) -> Places:
         """Return the usual ones."""
-        names = ("environments", "traces", "runs", "verdicts")
-        return Places(*(cache_folder / name for name in names))
+        return Places(cache_folder / "environments", cache_folder / "traces", cache_folder / "runs")
 
 
 class NotKept(Exception):

@@ -25,6 +25,7 @@ from porter.verify.cache import (
     share_trace,
 )
 from porter.verify.environment import Environment
+from porter.verify.facts import RunFacts
 from porter.verify.keys import Known, known_runs
 from porter.verify.parallel import Later, Parallel
 from porter.verify.planned import Planned
