@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from porter.verify.session import Options
+
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """``[DIR]``: the tree to work on."""
@@ -35,12 +41,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """``--format``, and ``--json`` for the form that scripts ask for most."""
+    """``--format``, ``--json`` for the form that scripts ask for most, and ``--output``."""
     parser.add_argument(
         "--format",
         choices=("text", "json", "github", "sarif", "junit"),
         default="text",
-        help="github: annotations; sarif: code scanning; junit: test report",
+        help="what to print; github: annotations, sarif: code scanning, junit: test report",
     )
     parser.add_argument(
         "--json",
@@ -49,6 +55,27 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         const="json",
         help="the same as --format json",
     )
+    parser.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="FILE",
+        type=_result_file,
+        help="also write FILE, in the form of its ending: .json, .xml (JUnit), .sarif, .txt "
+        "(may be given again)",
+    )
+
+
+def _result_file(text: str) -> Path:
+    from pathlib import Path
+
+    from porter.report.findings import SUFFIXES
+
+    path = Path(text)
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise argparse.ArgumentTypeError(f"expected a name that ends in {known}, found {text!r}")
+    return path
 
 
 def add_keep(parser: argparse.ArgumentParser) -> None:
@@ -57,3 +84,35 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="carry local edits along by a 3-way merge; on a conflict nothing changes",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """``--jobs``, ``--fresh``, ``--cold``: how probes are run."""
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="so many runs at once (default: as many as the cores carry)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="run what was run before too; use nothing kept"
+    )
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="a fresh interpreter for every run (as with PORTER_COLD=1), instead of a fork of one "
+        "that has imported torch",
+    )
+
+
+def run_options(args: argparse.Namespace) -> Options:
+    """Return what :func:`add_run_options` asked for."""
+    from porter.verify.session import Options
+
+    return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
+    return int(text)

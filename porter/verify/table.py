@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -39,10 +40,15 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
     word = Text(f"{bad} failed", "bold red") if bad else Text("passed", "green")
-    console.print(
-        Text("  ") + word + Text(f"  ({shown}{result.runs} runs, {result.seconds:.1f} s)")
-    )
+    runs = f"{result.runs} runs{_cached(result)}"
+    console.print(Text("  ") + word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)"))
     console.print()
+
+
+def _cached(result: RecipeResult) -> str:
+    if not result.cached:
+        return ""
+    return f", {'all' if result.cached == result.runs else result.cached} from the cache"
 
 
 def print_unreachable(console: Console, unreachable: Sequence[Unreachable]) -> None:
@@ -144,6 +150,17 @@ def _print_stderr(console: Console, stderr: str) -> None:
         console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
 
 
+def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
+    """Return what the terminal shows, every output of it, without colour."""
+    console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+    with console.capture() as written:
+        for result in results:
+            print_result(console, result, every=True)
+        print_unreachable(console, unreachable)
+        print_summary(console, results, unreachable)
+    return written.get()
+
+
 def as_json(
     results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
 ) -> dict[str, Any]:
@@ -158,6 +175,7 @@ def as_json(
                 "title": result.title,
                 "passed": result.passed,
                 "runs": result.runs,
+                "cached": result.cached,
                 "seconds": round(result.seconds, 3),
                 "verdicts": [_plain(verdict) for verdict in result.verdicts],
             }
