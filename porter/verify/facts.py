@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-FORMAT = 1
+FORMAT = 2
 TENSORS = "tensors.safetensors"
 HEAD = "trace.json"
+PRINTED = "printed.json"
 
 
 @dataclass(frozen=True)

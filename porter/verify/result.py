@@ -8,17 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["pass", "baseline", "fail", "error"]
-"""``baseline`` is level 0 held to its own error: run and checked, but nothing it could lose.
-``fail``: a claim does not hold. ``error``: a run failed, or the recipe proves nothing."""
+from porter.verify.selection import is_simulated
+
+Word = Literal["pass", "baseline", "fail", "error", "skipped"]
+"""``baseline`` is a run held to itself (level 0 to its own error): run and checked, but nothing it
+could lose. ``fail``: a claim does not hold. ``error``: a run failed, or the recipe proves nothing.
+``skipped``: not judged here, and why; a throughput on a simulated device."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim on one output of one run; or, with no output, the run itself.
+    """One claim on one output, counter or throughput of one run; or, with none, the run itself.
 
-    ``measure`` is what ``error`` and ``allowed`` count (:mod:`porter.verify.compare`); ``stderr``
-    is the end of a failed run's.
+    ``output`` is its name, ``subject`` what it is; ``variant`` the values of what the recipe varies
+    (name, value as JSON). ``measure`` is what ``error`` and ``allowed`` count
+    (:mod:`porter.verify.compare`); ``allowed`` is the most that may be, or with ``lower`` the
+    least. ``stderr`` is the end of a failed run's, ``narrow`` the command that goes on from here.
     """
 
     level: int
@@ -33,10 +38,20 @@ class Verdict:
     allowed: float | None = None
     detail: str = ""
     stderr: str = ""
+    device: str = "cpu"
+    variant: tuple[tuple[str, str], ...] = ()
+    subject: str = "outputs"
+    lower: bool = False
+    narrow: str = ""
 
     @property
     def bad(self) -> bool:
         return self.word in ("fail", "error")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the result is a simulated device's, which must be said wherever it is shown."""
+        return is_simulated(self.device)
 
 
 @dataclass(frozen=True)
@@ -53,4 +68,5 @@ class RecipeResult:
     @property
     def passed(self) -> bool:
         """Whether something was verified and nothing of it was bad."""
-        return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
+        judged = [verdict for verdict in self.verdicts if verdict.word != "skipped"]
+        return bool(judged) and not any(verdict.bad for verdict in judged)
