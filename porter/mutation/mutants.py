@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from porter.git.objects import Oid
 from porter.levels.levels import Level
-from porter.mutation.edits import Edit, Kind, Source
+from porter.mutation.edits import Kind, Source
 from porter.mutation.operators import edits
 from porter.series.diff import FilePatch
 
@@ -31,6 +31,8 @@ class Mutant:
     kind: Kind
     before: str
     after: str
+    statement: tuple[int, int]
+    """First and last line of the statement it changes (of a compound one: of its head)."""
 
     @property
     def key(self) -> str:
@@ -96,8 +98,8 @@ def _file_mutants(level: Level, path: str, text: str, lines: frozenset[int]) -> 
         source = Source(text)
     except (SyntaxError, UnicodeEncodeError):
         return
-    same = ast.dump(source.tree)
-    seen = {same}
+    seen = {ast.dump(source.tree)}
+    heads = _statements(source.tree)
     for edit in sorted(set(edits(source))):
         if not edit.touches(lines) or (edit.kind in _WHOLE and edit.line not in lines):
             continue
@@ -108,13 +110,21 @@ def _file_mutants(level: Level, path: str, text: str, lines: frozenset[int]) -> 
             continue
         if form not in seen:
             seen.add(form)
-            yield Mutant(
-                level.number, level.name, path, _first(edit, lines), edit.kind, text, after
-            )
+            line = next(n for n in range(edit.line, edit.end_line + 1) if n in lines)
+            statement = next(span for span in heads if span[0] <= edit.line <= span[1])
+            yield Mutant(level.number, level.name, path, line, edit.kind, text, after, statement)
 
 
-def _first(edit: Edit, lines: frozenset[int]) -> int:
-    return next(n for n in range(edit.line, edit.end_line + 1) if n in lines)
+def _statements(tree: ast.AST) -> list[tuple[int, int]]:
+    """The line ranges of all statements, the shortest first; of compound ones only the head."""
+    spans = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.ExceptHandler):
+            body = getattr(node, "body", None)
+            end = body[0].lineno - 1 if body else node.end_lineno
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            spans.append((first, max(first, end or first)))
+    return sorted(spans, key=lambda span: span[1] - span[0])
 
 
 def sample(mutants: Sequence[Mutant], most: int) -> list[Mutant]:

@@ -23,7 +23,9 @@ index 1111111111111111111111111111111111111111..22222222222222222222222222222222
 
 
 def mutant(kind: str, line: int) -> Mutant:
-    return Mutant(1, "minimal", "m.py", line, kind, f"x = {line}\n", f"x = {line + 1}\n")  # type: ignore[arg-type]
+    return Mutant(
+        1, "minimal", "m.py", line, kind, f"x = {line}\n", f"x = {line + 1}\n", (line, line)
+    )  # type: ignore[arg-type]
 
 
 def test_only_added_lines_count_as_changed() -> None:
@@ -34,7 +36,9 @@ def test_only_added_lines_count_as_changed() -> None:
 
 def test_the_changed_lines_are_told_before_and_after() -> None:
     before = "import a\n\ndef f():\n    return a.b - 1\n"
-    one = Mutant(1, "minimal", "m.py", 4, "off-by-one", before, before.replace("- 1", "- 2"))
+    one = Mutant(
+        1, "minimal", "m.py", 4, "off-by-one", before, before.replace("- 1", "- 2"), (4, 4)
+    )
 
     assert one.changed == ("return a.b - 1", "return a.b - 2")
     assert "-    return a.b - 1\n+    return a.b - 2\n" in one.diff()
