@@ -31,7 +31,8 @@ class LinesMet:
 
     def met(self) -> dict[str, list[int]]:
         """The lines met so far, sorted, by file."""
-        return {name: sorted(lines) for name, lines in self._met.items()}
+        # A module's frame begins on line 0 in Python 3.11.
+        return {name: sorted(lines - {0}) for name, lines in self._met.items()}
 
     def _enter(self, frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
         name = self._names.get(frame.f_code.co_filename)
