@@ -41,22 +41,60 @@ def export_tree(upstream: Upstream, tree: Oid, paths: Iterable[str] | None, dest
 
 
 def cached_tree(
-    upstream: Upstream, tree: Oid, paths: Iterable[str] | None
+    upstream: Upstream,
+    tree: Oid,
+    paths: Iterable[str] | None,
+    submodules: Mapping[str, Upstream] | None = None,
 ) -> tuple[Path, Coverage]:
     """Return a read-only folder with the files of ``tree`` under ``paths``, made once.
 
-    The folder is shared: write nothing into it (its files are read-only; byte code belongs
-    elsewhere, see PYTHONPYCACHEPREFIX).
+    ``submodules`` (path -> upstream) are written at their paths, as far as ``paths`` wants them
+    (all that their pins want where it names them whole). What of them no source serves is among the
+    missing, by its path in the tree. The folder is shared: write nothing into it (its files are
+    read-only; byte code belongs elsewhere, see PYTHONPYCACHEPREFIX).
     """
     entries, covered = _gather(upstream, tree, paths)
-    names = b"\0".join(sorted(entries))
+    identity = [b"\0".join(sorted(entries))]
+    parts: list[tuple[str, Upstream, dict[bytes, Entry]]] = []
+    for where, inner in sorted((submodules or {}).items()):
+        own, inner_covered = _gather(inner, inner.pin.tree, wanted_inside(where, paths))
+        parts.append((where, inner, own))
+        identity += [where.encode(), inner.pin.tree.encode(), b"\0".join(sorted(own))]
+        covered = _together(covered, where, inner_covered)
+    names = b"\0\0".join(identity)
     folder = cache_dir() / "trees" / f"{tree}-{hashlib.sha256(names).hexdigest()[:16]}"
     if folder.is_dir():
         os.utime(folder)  # gc frees those that nobody used for long
         return folder, covered
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _write_beside(upstream, entries, folder, read_only=True)
+    _write_beside(upstream, entries, folder, parts, read_only=True)
     return folder, covered
+
+
+def wanted_inside(where: str, paths: Iterable[str] | None) -> list[str] | None:
+    """Return what ``paths`` want of the submodule at ``where``: None for all, [] for nothing."""
+    if paths is None:
+        return None
+    inside = []
+    for path in paths:
+        if f"{where}/".startswith(f"{path.rstrip('/')}/"):
+            return None
+        if path.startswith(f"{where}/"):
+            inside.append(path.removeprefix(f"{where}/"))
+    return inside
+
+
+def _together(covered: Coverage, where: str, inner: Coverage) -> Coverage:
+    import dataclasses
+
+    return dataclasses.replace(
+        covered,
+        wanted=covered.wanted + inner.wanted,
+        covered=covered.covered + inner.covered,
+        missing=covered.missing + tuple(where.encode() + b"/" + path for path in inner.missing),
+        bytes_received=covered.bytes_received + inner.bytes_received,
+        reasons=covered.reasons + inner.reasons,
+    )
 
 
 def _gather(
@@ -83,11 +121,18 @@ def _gather(
 
 
 def _write_beside(
-    upstream: Upstream, entries: Mapping[bytes, Entry], dest: Path, *, read_only: bool = False
+    upstream: Upstream,
+    entries: Mapping[bytes, Entry],
+    dest: Path,
+    submodules: Iterable[tuple[str, Upstream, Mapping[bytes, Entry]]] = (),
+    *,
+    read_only: bool = False,
 ) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".new", dir=dest.parent))
     try:
         _write_files(upstream, entries, fresh, read_only)
+        for where, inner, own in submodules:
+            _write_files(inner, own, fresh / where, read_only)
         fresh.chmod(0o755)
         try:
             fresh.rename(dest)  # replaces an empty folder

@@ -21,34 +21,11 @@ fail, and says so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
-from porter.verify.recipe import Equal, Nonfinite, Parity, WithinUlps
-
-Measure = str
-"""What an error is counted in: "max", "rms", "ulps", "elements"."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an output stands to a claim: the measure that decides, its value, what is allowed.
-
-    ``problem`` says in words why the claim cannot be judged at all.
-    """
-
-    held: bool
-    measure: Measure = ""
-    error: float | None = None
-    allowed: float | None = None
-    detail: str = ""
-    problem: bool = False
-
-
-def unfit(detail: str) -> Outcome:
-    """The outcome of a claim that cannot be judged."""
-    return Outcome(held=False, detail=detail, problem=True)
+from porter.verify.claims import Equal, Nonfinite, OutputKind, Parity, WithinUlps
+from porter.verify.outcome import Outcome, unfit
 
 
 def describe(tensor: torch.Tensor) -> str:
@@ -78,14 +55,20 @@ def mismatch(found: torch.Tensor, expected: torch.Tensor) -> str:
 
 
 def judge(
-    kind: Parity | WithinUlps | Nonfinite | Equal,
+    kind: OutputKind,
     found: torch.Tensor,
-    reference: torch.Tensor,
+    reference: torch.Tensor | None,
     baseline: torch.Tensor | None,
+    against: torch.Tensor | None = None,
 ) -> Outcome:
-    """Hold ``found`` to one claim, of equal shape; ``baseline`` is None when it did not run."""
+    """Hold ``found`` to one claim, of equal shape; ``baseline`` is None when it did not run.
+
+    ``against``, where given, takes the place of what the claim compares with.
+    """
     if isinstance(kind, Equal):
-        return _equal(found, baseline)
+        return _equal(found, baseline if against is None else against)
+    if reference is None:
+        return unfit("the reference run does not record it: nothing to compare with")
     if not bool(torch.isfinite(reference).all()):
         return unfit(
             f"the reference is not finite ({_nonfinite(reference)}): nothing to compare with"
@@ -96,7 +79,9 @@ def judge(
         return _same_values(found, reference)
     if isinstance(kind, WithinUlps):
         return _within_ulps(kind, found, reference)
-    return _parity(kind, found, reference, baseline)
+    if isinstance(kind, Parity):
+        return _parity(kind, found, reference, baseline)
+    return unfit(f"{type(kind).__name__}: this kind of claim is not judged yet")
 
 
 def _parity(

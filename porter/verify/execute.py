@@ -14,16 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from porter.verify import probe, runner, trace
+from porter.verify import runner, trace
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.facts import RunFacts
 from porter.verify.layer import PINNED, Layer, find_layer
 from porter.verify.plan import Plan, Planned
+from porter.verify.points import Point, judge, points
 from porter.verify.recipe import LoadedRecipe
 from porter.verify.requirements import TORCH_ALONE, load_requirements
-from porter.verify.run import Failure, Job, run_folder, run_probe
-from porter.verify.trace import BadTrace, RunFacts, Trace
-from porter.verify.trees import LevelTree, Trees
-from porter.verify.verdict import Ran, Verdict, judge_reference, judge_run
+from porter.verify.result import RecipeResult, Verdict
+from porter.verify.run import Failure, Job, Launcher, launcher, run_folder, run_probe
+from porter.verify.trace import BadTrace, Trace
+from porter.verify.trees import Trees
 
 
 class Observer(Protocol):
@@ -40,23 +42,6 @@ class Observer(Protocol):
     def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
         """A run starts: run number ``done`` + 1 of ``total`` of this recipe."""
         ...
-
-
-@dataclass(frozen=True)
-class RecipeResult:
-    """What a recipe came to."""
-
-    port: str
-    recipe: str
-    title: str
-    verdicts: tuple[Verdict, ...]
-    runs: int
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was verified and nothing of it was bad."""
-        return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -107,13 +92,14 @@ class Session:
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
     """Run every planned recipe; yield each result as it is there."""
-    for planned in plan.recipes:
-        yield _verify(planned, session)
+    with launcher(session.places.runs) as start:
+        for planned in plan.recipes:
+            yield _verify(planned, session, start)
 
 
-def _verify(planned: Planned, session: Session) -> RecipeResult:
+def _verify(planned: Planned, session: Session, start: Launcher) -> RecipeResult:
     loaded, began = planned.loaded, time.monotonic()
-    runs = _Runs(planned, session)
+    runs = _Runs(planned, session, start)
     verdicts: list[Verdict] = []
     try:
         runs.environment = session.environment(loaded.environment)
@@ -122,8 +108,8 @@ def _verify(planned: Planned, session: Session) -> RecipeResult:
             Verdict(0, planned.levels[0].name, "", 0, "", "", "error", detail=str(error))
         )
     else:
-        for seed in loaded.recipe.seeds:
-            verdicts += _verify_seed(planned, runs, seed)
+        outcomes = {point: runs.run(point) for point in points(planned)}
+        verdicts = judge(planned, outcomes)
     return RecipeResult(
         port=loaded.port,
         recipe=loaded.name,
@@ -134,101 +120,33 @@ def _verify(planned: Planned, session: Session) -> RecipeResult:
     )
 
 
-def _verify_seed(planned: Planned, runs: _Runs, seed: int) -> list[Verdict]:
-    """Run the reference, then level by level in every dtype; judge each as soon as it is there."""
-    recipe = planned.loaded.recipe
-    upstream = planned.levels[0]
-    reference = runs.run(upstream, "float64", seed)
-    if isinstance(reference, Verdict):
-        told = f"reference run (level 0, float64): {reference.detail}"
-        return [dataclasses.replace(reference, detail=told)]
-    verdicts = judge_reference(reference, recipe.claims)
-    for dtype in recipe.dtypes:
-        baseline = runs.run(upstream, dtype, seed)
-        own = None if isinstance(baseline, Verdict) else baseline.outputs
-        if isinstance(baseline, Verdict) and _baseline_matters(planned, dtype):
-            verdicts.append(baseline)
-        for level in planned.levels:
-            if level.number not in planned.chosen:
-                continue
-            ran = baseline if level.number == 0 else runs.run(level, dtype, seed)
-            if isinstance(ran, Verdict):
-                verdicts += [ran] if level.number else []  # level 0's is told already
-            else:
-                verdicts += judge_run(ran, reference, own, recipe.claims, planned.applies)
-    return verdicts
-
-
-def _baseline_matters(planned: Planned, dtype: str) -> bool:
-    """Whether level 0 is judged in this dtype, or any claim needs it as the allowance."""
-    return 0 in planned.chosen or any(
-        claim.given[0] in ("parity", "equal") and (claim.dtypes is None or dtype in claim.dtypes)
-        for claim in planned.loaded.recipe.claims
-    )
-
-
 class _Runs:
     """The runs of one recipe. Equal runs (same tree, dtype, seed, everything) are made once."""
 
-    def __init__(self, planned: Planned, session: Session) -> None:
+    def __init__(self, planned: Planned, session: Session, start: Launcher) -> None:
         self._planned = planned
+        self._start = start
         self._session = session
         self._outcomes: dict[str, Trace | Failure] = {}
         self.environment: Environment | None = None
         self.done = 0
-        recipe = planned.loaded.recipe
-        others = len(planned.chosen - {0})
-        dtypes = set(recipe.dtypes)
-        self._total = len(recipe.seeds) * (len(dtypes | {"float64"}) + others * len(dtypes))
+        self._total = len(points(planned))
 
-    def run(self, level: LevelTree, dtype: str, seed: int) -> Ran | Verdict:
-        """Return the run's outputs, or the verdict that it failed."""
-        facts = self._facts(level, dtype, seed)
+    def run(self, point: Point) -> Trace | Failure:
+        """Return what a run left, or why it left nothing."""
+        assert self.environment is not None
+        facts = facts_of(self._planned, point, self.environment)
         key = trace_key(facts)
         if key not in self._outcomes:
-            what = f"{level.number} {level.name}, {dtype}, seed {seed}"
+            what = f"{point.level} {facts.level_name}, {point.dtype}, seed {point.seed}"
             self._session.observer.running(self._planned.loaded, what, self.done, self._total)
-            self._outcomes[key] = self._run(facts, key, level)
+            self._outcomes[key] = self._run(facts, key, point)
             self.done += 1
-        outcome = self._outcomes[key]
-        if isinstance(outcome, Failure):
-            return Verdict(
-                level.number,
-                level.name,
-                dtype,
-                seed,
-                "",
-                "",
-                "error",
-                detail=outcome.reason,
-                stderr=outcome.stderr,
-            )
-        return Ran(level.number, level.name, dtype, seed, outcome.outputs)
+        return self._outcomes[key]
 
-    def _facts(self, level: LevelTree, dtype: str, seed: int) -> RunFacts:
-        loaded = self._planned.loaded
-        assert self.environment is not None
-        return RunFacts(
-            port=loaded.port,
-            recipe=loaded.name,
-            recipe_sha256=loaded.sha256,
-            inputs_sha256=loaded.inputs_sha256(),
-            probe_sha256=probe_hash(loaded.probe),
-            level=level.number,
-            level_name=level.name,
-            tree=level.tree,
-            companions={name: other.tree for name, other in self._planned.companions},
-            dtype=dtype,
-            device="cpu",
-            seed=seed,
-            threads=loaded.recipe.threads,
-            environment=self.environment.key,
-            engine=engine_hash(),
-        )
-
-    def _run(self, facts: RunFacts, key: str, level: LevelTree) -> Trace | Failure:
+    def _run(self, facts: RunFacts, key: str, point: Point) -> Trace | Failure:
         session, loaded = self._session, self._planned.loaded
-        recipe = loaded.recipe
+        recipe, level = loaded.recipe, self._planned.levels[point.level]
         tree = session.trees.folder(loaded.port, level, recipe.needs)
         companions = {
             name: session.trees.folder(name, other, ()) for name, other in self._planned.companions
@@ -243,7 +161,7 @@ class _Runs:
         job = Job(
             facts=facts,
             probe=loaded.probe.resolve(),
-            parameters=recipe.parameters,
+            parameters=recipe.parameters | point.values,
             tree=tree,
             source_roots=tuple(roots),
             companions=companions,
@@ -252,7 +170,7 @@ class _Runs:
         )
         assert self.environment is not None
         with run_folder(session.places.runs) as folder:
-            out = run_probe(job, self.environment.python, folder)
+            out = run_probe(job, self.environment.python, folder, self._start)
             if isinstance(out, Failure):
                 return out
             try:
@@ -261,6 +179,30 @@ class _Runs:
                 return Failure("trace", f"left a damaged trace: {error}", "")
             _keep(out, session.places.traces / facts.port / facts.recipe / key)
             return found
+
+
+def facts_of(planned: Planned, point: Point, environment: Environment) -> RunFacts:
+    """Return what is known of a run beforehand."""
+    loaded, level = planned.loaded, planned.levels[point.level]
+    return RunFacts(
+        port=loaded.port,
+        recipe=loaded.name,
+        recipe_sha256=loaded.sha256,
+        inputs_sha256=loaded.inputs_sha256(),
+        probe_sha256=probe_hash(loaded.probe),
+        level=level.number,
+        level_name=level.name,
+        tree=level.tree,
+        companions={name: other.tree for name, other in planned.companions},
+        dtype=point.dtype,
+        device=point.device,
+        seed=point.seed,
+        threads=loaded.recipe.threads,
+        environment=environment.key,
+        engine=engine_hash(),
+        variant=dict(point.variant),
+        environ=loaded.recipe.environ_on(point.device),
+    )
 
 
 def trace_key(facts: RunFacts) -> str:
@@ -282,11 +224,15 @@ def probe_hash(path: Path) -> str:
 
 @cache
 def engine_hash() -> str:
-    """Return the hash of porter's own code that runs around a probe."""
+    """Return the hash of porter's own code that runs around a probe, simulated devices included."""
+    here = Path(runner.__file__).parent
+    files = [here / f"{name}.py" for name in runner.MODULES]
+    for package in ("device", "migrate"):
+        files += sorted(path for path in (here.parent / package).rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for module in (probe, runner, trace):
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    for file in files:
+        if file.suffix in (".py", ".json"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

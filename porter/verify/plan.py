@@ -5,6 +5,7 @@ Planning reads recipes and builds levels; it starts no probe.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,16 +14,14 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
+from porter.verify.claims import Claim
 from porter.verify.layer import PINNED
-from porter.verify.recipe import (
-    Claim,
-    LevelRange,
-    LevelSelection,
-    LoadedRecipe,
-    find_recipes,
-    wrong,
-)
+from porter.verify.planned import Planned as Planned
+from porter.verify.planned import Target
+from porter.verify.points import held_to_itself, judged_points, points
+from porter.verify.recipe import LoadedRecipe, find_recipes
 from porter.verify.requirements import load_requirements
+from porter.verify.selection import PREVIOUS, LevelRange, LevelSelection, LevelText
 from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
 
 
@@ -33,21 +32,7 @@ class Filters:
     recipes: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One recipe to run: every level of its port, those to judge, and where each claim applies."""
-
-    loaded: LoadedRecipe
-    levels: tuple[LevelTree, ...]
-    chosen: frozenset[int]
-    claim_levels: tuple[frozenset[int], ...]
-    companions: tuple[tuple[str, LevelTree], ...]
-
-    def applies(self, claim: Claim, level: int) -> bool:
-        """Whether the claim speaks of the level."""
-        return level in self.claim_levels[self.loaded.recipe.claims.index(claim)]
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,19 +97,21 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             continue
         for recipe in (recipe for recipe in chosen if recipe.port == port):
             try:
-                one = _plan_recipe(recipe, tuple(levels), asked, trees)
+                one = plan_recipe(recipe, tuple(levels), asked, trees, filters.devices)
             except NotReachable as error:
                 unreachable.append(Unreachable(port, recipe.name, str(error)))
                 continue
             except CheckFailed as error:
                 unreachable.append(Unreachable(port, recipe.name, str(error), fault=True))
                 continue
-            if one.chosen:
+            if one.chosen and one.devices:
                 planned.append(one)
     if not planned and not unreachable:
         if unknown_levels:
             raise unknown_levels[0]
-        raise BadInput(f"--level {', '.join(filters.levels)}: no chosen recipe runs there")
+        asked_for = [*(f"--level {n}" for n in filters.levels)]
+        asked_for += [f"--device {name}" for name in filters.devices]
+        raise BadInput(f"{' '.join(asked_for)}: no chosen recipe runs there")
     return Plan(tuple(planned), tuple(unreachable))
 
 
@@ -156,33 +143,68 @@ def _asked(
     return frozenset(trees.find(port, text).number for text in filters.levels)
 
 
-def _plan_recipe(
-    loaded: LoadedRecipe, levels: tuple[LevelTree, ...], asked: frozenset[int], trees: Trees
+def plan_recipe(
+    loaded: LoadedRecipe,
+    levels: tuple[LevelTree, ...],
+    asked: frozenset[int],
+    trees: Trees,
+    devices: Sequence[str] = (),
 ) -> Planned:
+    """Resolve a recipe's levels; ``asked`` and ``devices`` (none: all) narrow what is judged.
+
+    Raises BadInput for a claim that speaks of nothing, NotReachable for a tree no source covers.
+    """
     recipe = loaded.recipe
     run = _select(loaded, ("levels",), recipe.levels, levels, trees)
     claim_levels = []
+    targets: list[Target] = []
     for index, claim in enumerate(recipe.claims):
-        key = ("claims", index, "levels")
-        mine = _select(loaded, key, claim.levels, levels, trees) & run
+        key = ("claims", index)
+        mine = _select(loaded, (*key, "levels"), claim.levels, levels, trees) & run
+        target = _target(loaded, key, claim, trees)
+        if target == PREVIOUS:
+            mine -= {0}
+        if claim.subject == "throughput":
+            mine -= {target}
         if not mine:
-            raise wrong(loaded.document, key, "a level that the recipe runs", "none of them")
+            raise loaded.document.error(
+                (*key, "levels"), "a level that the recipe runs", "none of them", words=True
+            )
         claim_levels.append(mine)
+        targets.append(target)
+    chosen = run & asked
+    there = tuple(name for name in recipe.devices if not devices or name in devices)
+    planned = Planned(
+        loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
+    )
     if len(levels) > 1 and all(
-        mine == {0} and claim.given[0] in ("parity", "equal")
-        for mine, claim in zip(claim_levels, recipe.claims, strict=True)
+        held_to_itself(planned, point)
+        for point in judged_points(dataclasses.replace(planned, chosen=run))
     ):
         told = "only upstream held to itself, which could not fail"
-        raise wrong(loaded.document, ("claims",), "a claim on a level above upstream", told)
-    chosen = run & asked
-    if chosen:
-        for level in levels:
-            if level.number == 0 or level.number in chosen:
-                trees.folder(loaded.port, level, recipe.needs)
+        raise loaded.document.error(
+            ("claims",), "a claim on a level above upstream", told, words=True
+        )
+    planned = dataclasses.replace(planned, devices=there)
+    if chosen and there:
+        for number in sorted({0} | {point.level for point in points(planned)}):
+            trees.folder(loaded.port, levels[number], recipe.needs)
     companions = tuple(
         (name, _companion(name, str(text), trees)) for name, text in recipe.companions.items()
     )
-    return Planned(loaded, levels, chosen, tuple(claim_levels), companions)
+    return dataclasses.replace(planned, companions=companions)
+
+
+def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, trees: Trees) -> Target:
+    """The level a claim compares with, when it names one."""
+    for name in ("against", "less_than", "ratio"):
+        other = getattr(claim, name)
+        if other is None or other.level is None:
+            continue
+        if other.level == PREVIOUS:
+            return "previous"
+        return _find(loaded, (*key, name, "level"), other.level, trees)
+    return None
 
 
 def _companion(name: str, text: str, trees: Trees) -> LevelTree:
@@ -202,21 +224,25 @@ def _select(
     trees: Trees,
 ) -> frozenset[int]:
     """Return the numbers of the levels that a recipe's selection means."""
-
-    def find(text: str | int) -> int:
-        try:
-            return trees.find(loaded.port, str(text)).number
-        except BadInput as error:
-            raise wrong(loaded.document, key, f"a level of {loaded.port}", str(error)) from None
-
     numbers = [level.number for level in levels]
     if selection == "all":
         return frozenset(numbers)
     if isinstance(selection, LevelRange):
-        first = find(selection.first) if selection.first is not None else numbers[0]
-        last = find(selection.last) if selection.last is not None else numbers[-1]
+        first, last = numbers[0], numbers[-1]
+        if selection.first is not None:
+            first = _find(loaded, key, selection.first, trees)
+        if selection.last is not None:
+            last = _find(loaded, key, selection.last, trees)
         return frozenset(number for number in numbers if first <= number <= last)
-    return frozenset(find(text) for text in selection)
+    return frozenset(_find(loaded, key, text, trees) for text in selection)
+
+
+def _find(loaded: LoadedRecipe, key: tuple[str | int, ...], text: LevelText, trees: Trees) -> int:
+    try:
+        return trees.find(loaded.port, str(text)).number
+    except BadInput as error:
+        expected = f"a level of {loaded.port}"
+        raise loaded.document.error(key, expected, str(error), words=True) from None
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:

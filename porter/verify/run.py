@@ -1,8 +1,4 @@
-"""Running one probe from outside: its process group, its limits, the end of what it printed.
-
-The probe runs in its own session, so that one kill ends it with everything it started. What it
-prints is drained as it comes and only the end is kept.
-"""
+"""Running one probe from outside: its files, its limits, what became of it in words."""
 
 from __future__ import annotations
 
@@ -11,23 +7,23 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from porter.verify import runner
-from porter.verify.trace import HEAD, RunFacts
+from porter.verify.facts import HEAD, PRINTED, RunFacts
+from porter.verify.process import Process, Start, Tail, group_memory, plain
+from porter.verify.sealed import own_variables, shared_variables
+from porter.verify.warm import Nurseries
 
-_KEPT_BYTES = 16 * 1024
 _POLL_SECONDS = 0.1
-_SEALED = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_")
 
 
 @dataclass(frozen=True)
@@ -42,46 +38,43 @@ class Job:
     companions: Mapping[str, Path]
     seconds: float
     memory_bytes: int
+    activations: str = ""  # "modules", or which call's ops: porter.verify.activations
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a run left no trace: in a few words, and the end of its stderr."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, trace
+    kind: str  # exception, exit, memory, time, signal, environment, device, trace
     reason: str
     stderr: str
 
 
-class Tail:
-    """Drains a pipe in a thread, keeps the end of what came, and counts it all."""
-
-    def __init__(self, pipe: IO[bytes], kept: int = _KEPT_BYTES) -> None:
-        self._pipe = pipe
-        self._kept = kept
-        self._end = bytearray()
-        self.total = 0
-        self._thread = threading.Thread(target=self._drain, daemon=True)
-        self._thread.start()
-
-    def _drain(self) -> None:
-        with suppress(OSError, ValueError):
-            while chunk := os.read(self._pipe.fileno(), 65536):
-                self.total += len(chunk)
-                self._end += chunk
-                del self._end[: -self._kept]
-
-    def text(self) -> str:
-        """Return the end of the output; say how much was left out."""
-        self._thread.join(timeout=2)
-        shown = _plain(bytes(self._end).decode("utf-8", "replace").replace("\r", "\n"))
-        left_out = self.total - len(self._end)
-        return f"[{left_out} bytes before this left out]\n{shown}" if left_out else shown
+class Stopped(Exception):
+    """The run was ended because nobody wants it any more."""
 
 
-def _plain(text: str) -> str:
-    """Leave out control characters, which would let a probe paint over porter's own output."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+@dataclass(frozen=True)
+class Launcher:
+    """Starts runs, ``warm`` where that is sound, until ``stop`` is set. Thread-safe."""
+
+    warm: Nurseries
+    stop: threading.Event
+
+
+@contextmanager
+def launcher(runs: Path, warm: bool | None = None) -> Iterator[Launcher]:
+    """Give a launcher whose processes all end with the block.
+
+    ``warm``: None leaves the choice to the system and the user's variables.
+    """
+    with run_folder(runs) as folder:
+        _make_folders(folder)
+        nurseries = Nurseries(folder) if warm is None else Nurseries(folder, warm)
+        try:
+            yield Launcher(nurseries, nurseries.stop)
+        finally:
+            nurseries.close()
 
 
 @contextmanager
@@ -113,43 +106,15 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def sealed_environment(scratch: Path, threads: int) -> dict[str, str]:
-    """Return the variables a probe sees: the user's, without what would change its results."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_SEALED)}
-    count = str(threads)
-    home = scratch / "home"
-    return kept | {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / ".cache"),
-        "XDG_CONFIG_HOME": str(home / ".config"),
-        "HF_HOME": str(home / "huggingface"),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "DIFFUSERS_OFFLINE": "1",
-        "MPLCONFIGDIR": str(home / "matplotlib"),
-        "WANDB_MODE": "disabled",
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "NUMEXPR_NUM_THREADS": count,
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONHASHSEED": "0",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",  # the level's tree in the cache stays what its id says
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
-
-
-def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
+def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | Failure:
     """Run ``job`` with the interpreter ``python`` inside ``folder``; return the trace's folder.
 
-    A KeyboardInterrupt kills the probe's process group before it goes on its way.
+    Whatever ends it (a KeyboardInterrupt, ``start.stop``) ends the probe's whole process group
+    first. Raises Stopped when ``start.stop`` was set.
     """
-    out, scratch = folder / "out", folder / "scratch"
-    for part in (out, scratch / "home", folder / "tmp"):
-        part.mkdir(parents=True)
+    out = folder / "out"
+    out.mkdir()
+    _make_folders(folder)
     description = {
         "facts": asdict(job.facts),
         "probe": str(job.probe),
@@ -159,75 +124,72 @@ def run_probe(job: Job, python: Path, folder: Path) -> Path | Failure:
         "companions": {name: str(tree) for name, tree in job.companions.items()},
         "seconds": job.seconds,
         "memory_bytes": job.memory_bytes,
+        "activations": job.activations,
         "out": str(out),
     }
     (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
-    variables = sealed_environment(scratch, job.facts.threads) | {"TMPDIR": str(folder / "tmp")}
-    reading, writing = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [str(python), runner.__file__, str(folder / "job.json"), str(reading)],
-            cwd=scratch,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=(reading,),
+    with _pipes() as (lifeline, printed, complained, files):
+        process = start.warm.start(
+            Start(
+                python=python,
+                job=folder / "job.json",
+                folder=folder,
+                shared=shared_variables(job.facts.threads, job.facts.environ),
+                own=own_variables(folder),
+                lifeline=lifeline,
+                out=files[0],
+                err=files[1],
+            ),
+            job.facts.device,
         )
-        with process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            printed, complained = Tail(process.stdout), Tail(process.stderr)
-            try:
-                killed = _watch(process, job)
-            finally:
-                _kill_group(process)
-            end = complained.text()
-            printed.text()
-    finally:
-        os.close(writing)
-        os.close(reading)
-    if failure := _failure(process.returncode, killed, out, job, end):
+        for file in files:
+            os.close(file)
+        files.clear()
+        try:
+            killed = _watch(process, job, start.stop)
+        finally:
+            code = process.end()
+        end = complained.text()
+        told = {"stdout": printed.as_json(), "stderr": complained.as_json()}
+    if failure := _failure(code, killed, out, job, end):
         return failure
+    (out / PRINTED).write_text(json.dumps(told), encoding="utf-8")
     return out
 
 
-def _watch(process: subprocess.Popen[bytes], job: Job) -> str | None:
+def _make_folders(folder: Path) -> None:
+    for name in ("scratch", "home", "tmp"):
+        (folder / name).mkdir()
+
+
+@contextmanager
+def _pipes() -> Iterator[tuple[int, Tail, Tail, list[int]]]:
+    """Give a lifeline's reading end, the ends of stdout and stderr, and the files to write them.
+
+    The lifeline's other end stays open, here and nowhere else, as long as the block runs.
+    """
+    lifeline, held = os.pipe()
+    printed, out = os.pipe()
+    complained, err = os.pipe()
+    files = [out, err]
+    try:
+        yield lifeline, Tail(os.fdopen(printed, "rb")), Tail(os.fdopen(complained, "rb")), files
+    finally:
+        for file in (lifeline, held, *files):
+            os.close(file)
+
+
+def _watch(process: Process, job: Job, stop: threading.Event) -> str | None:
     """Wait for the end; return "time" or "memory" when a limit was passed first."""
     deadline = time.monotonic() + job.seconds
-    while True:
-        try:
-            process.wait(timeout=_POLL_SECONDS)
-            return None
-        except subprocess.TimeoutExpired:
-            if time.monotonic() >= deadline:
-                return "time"
-            if _group_memory(process.pid) > job.memory_bytes:
-                return "memory"
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _group_memory(group: int) -> int:
-    """Return the resident bytes of a process group's members; 0 where the system does not say."""
-    total = 0
-    page = os.sysconf("SC_PAGE_SIZE")
-    try:
-        members = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    except OSError:
-        return 0
-    for member in members:
-        with suppress(OSError, ValueError, IndexError):
-            # The name, in brackets, may hold anything; the fields after it do not.
-            fields = (member / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                total += int(fields[21]) * page
-    return total
+    while process.wait(_POLL_SECONDS) is None:
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() >= deadline:
+            return "time"
+        if group_memory(process.pid) > job.memory_bytes:
+            return "memory"
+    return None
 
 
 def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) -> Failure | None:
@@ -242,7 +204,7 @@ def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) ->
         told = json.loads((out / runner.FAILURE).read_text())
         if told["kind"] == "memory":
             return Failure("memory", over_memory.removesuffix("; killed"), stderr)
-        words = _plain(told["message"])
+        words = plain(told["message"])
         if told["kind"] == "exit":
             words = f"ended the process itself ({words}), without a trace"
         return Failure(told["kind"], words, stderr)

@@ -21,17 +21,31 @@ import faulthandler
 import importlib.util
 import json
 import os
-import random
 import resource
 import signal
 import threading
 import time
 import traceback
 import types
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from porter.device import Device
+    from porter.verify.facts import RunFacts
+    from porter.verify.launch import Launches
+    from porter.verify.probe import Probe
+
+MODULES = (
+    *("alive", "counting", "events", "facts", "launch", "launched", "network", "probe"),
+    *("recording", "runner", "script", "trace"),
+)
+"""porter's modules around a probe: what they are is part of every trace's key."""
 
 FAILURE = "failure.json"
+NATIVE = "native"
+"""The dtype of a recipe whose probe or script chooses for itself."""
 
 
 def end_with_parent(lifeline: int) -> None:
@@ -81,6 +95,20 @@ def is_memory_error(error: BaseException) -> bool:
     )
 
 
+def kind_of(error: BaseException) -> str:
+    """Return what kind of failure an exception is: memory, exit, device or exception."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_memory_error(cause):
+            return "memory"
+        cause = cause.__cause__
+    if isinstance(error, SystemExit):
+        return "exit"
+    if type(error).__module__ == "porter.errors":  # of the device: nothing else here raises them
+        return "device"
+    return "exception"
+
+
 def write_failure(out: Path, kind: str, error: BaseException) -> None:
     """Say in ``failure.json`` what ended the run: kind and one line."""
     told = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
@@ -114,22 +142,53 @@ def versions() -> dict[str, str]:
     return found
 
 
+def open_probe_device(name: str, tree: Path) -> Any:
+    """Return the run's device, ready: its plugin imported, or its simulation started.
+
+    CUDA calls that a migration serves are logged from here on. Raises BadInput.
+    """
+    from porter.device import open_device
+    from porter.verify.events import MIGRATING, keep_migration_log
+
+    device = open_device(name)
+    if device.is_simulated and device.kind in MIGRATING:
+        keep_migration_log(device.kind, tree)
+    device.prepare()
+    return device
+
+
+def site_roots(job: dict[str, Any]) -> dict[Path, str]:
+    """Return how files are shown: those of the tree by their path, others with a word before."""
+    roots = {Path(job["tree"]): ""}
+    roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
+    return roots | {Path(job["probe"]).parent: "probe"}
+
+
 def run(job: dict[str, Any], out: Path) -> None:
     """Run the job's probe and write its trace."""
     import torch
 
-    from porter.verify import trace
+    from porter.verify import network
+    from porter.verify.facts import RunFacts
+    from porter.verify.launch import Launches
     from porter.verify.probe import Probe, ProbeError
 
-    facts = trace.RunFacts(**job["facts"])
-    dtype = getattr(torch, facts.dtype)
+    facts = RunFacts(**job["facts"])
+    is_native = facts.dtype == NATIVE
+    dtype = torch.float32 if is_native else getattr(torch, facts.dtype)
     torch.set_num_threads(facts.threads)
+    network.forbid()
     sys.path[:0] = job["source_roots"]
     if dtype == torch.float64:
         torch.set_default_dtype(torch.float64)
+    roots = site_roots(job)
+    launches = Launches(out.parent / "launch", facts.device, roots)
+    launches.install(job["source_roots"])
+    device = open_probe_device(facts.device, Path(job["tree"]))
     probe = Probe(
         dtype=dtype,
-        device=torch.device(facts.device),
+        is_native=is_native,
+        device=device,
         seed=facts.seed,
         parameters=job["parameters"],
         tree=Path(job["tree"]),
@@ -141,13 +200,31 @@ def run(job: dict[str, Any], out: Path) -> None:
     module = load_probe(Path(job["probe"]))
     if not callable(getattr(module, "run", None)):
         raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
-    torch.manual_seed(facts.seed)
-    random.seed(facts.seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(facts.seed % 2**32)
+    probe.seed_everything()
     module.run(probe)
     if not probe.outputs and not probe.counters:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
+    seconds = time.monotonic() - began
+    probe.finish()
+    write_trace(out, facts, probe, device, seconds, launches, roots)
+
+
+def write_trace(
+    out: Path,
+    facts: RunFacts,
+    probe: Probe,
+    device: Device,
+    seconds: float,
+    launches: Launches,
+    roots: Mapping[Path, str],
+) -> None:
+    """Write everything that the run leaves; ``trace.json`` last."""
+    from porter.verify import events, trace
+
+    counters, launched_events, launched_migration = launches.collect()
+    events.write_events(out, [*probe.events, *events.of_device(device, roots), *launched_events])
+    migration = [*events.migration_lines(roots), *launched_migration]
+    events.write_lines(out / events.MIGRATION, migration)
     # Linux counts kibibytes, macOS bytes.
     unit = 1024 if sys.platform == "linux" else 1
     trace.write(
@@ -155,10 +232,13 @@ def run(job: dict[str, Any], out: Path) -> None:
         trace.Trace(
             facts=facts,
             versions=versions(),
-            counters=probe.counters,
-            seconds=time.monotonic() - began,
+            device_title=device.title(),
+            counters=probe.counters | counters,
+            seconds=seconds,
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
             outputs=probe.outputs,
+            kinds=probe.kinds,
+            warnings=tuple(probe.warnings),
         ),
     )
 
@@ -183,9 +263,7 @@ def main(argv: list[str]) -> int:
         run(job, out)
     except BaseException as error:
         traceback.print_exc()
-        kind = "memory" if is_memory_error(error) else "exception"
-        if isinstance(error, SystemExit):
-            kind = "exit"
+        kind = kind_of(error)
         write_failure(out, kind, error)
         return 1
     return 0

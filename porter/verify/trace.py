@@ -1,8 +1,18 @@
 """Traces: what one run of a probe left behind, on disk.
 
-A trace is a folder: ``tensors.safetensors`` (the recorded outputs) and ``trace.json`` (everything
-else: what ran, on which tree, in which environment, counters), written last, so a folder without it
-is no trace. The safetensors file names the same tree, recipe and run in its own metadata, so that
+A trace is a folder:
+
+=======================  =========================================================================
+``tensors.safetensors``  the recorded outputs
+``trace.json``           what ran, on which tree and device, in which environment; counters; each
+                         output's shape, dtype and kind (tensor, image, text, files); warnings.
+                         Written last by the run, so a folder without it is no trace
+``printed.json``         how many bytes went to stdout and stderr, and the end of each
+``events.jsonl``         what happened and where (:mod:`porter.verify.events`), when anything did
+``migration.jsonl``      CUDA calls that another device served (:mod:`porter.migrate.log`), if any
+=======================  =========================================================================
+
+The safetensors file names the same tree, recipe and run in its own metadata, so that
 it still says where it comes from when someone mails it around.
 
 Written in the probe's interpreter and read in porter's: torch, safetensors and the standard library
@@ -15,15 +25,16 @@ import ctypes
 import dataclasses
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-FORMAT = 1
-TENSORS = "tensors.safetensors"
-HEAD = "trace.json"
+from porter.verify.facts import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
+
+MUCH = 2**20
+"""Bytes of output from which a run is told that it prints too much."""
 
 DTYPES = {
     torch.float64: "F64",
@@ -45,42 +56,30 @@ class BadTrace(Exception):
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What was run: known before the run, and part of the trace's key.
-
-    ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of what of it reaches the probe,
-    ``probe_sha256`` of the Python files beside the recipe.
-    """
-
-    port: str
-    recipe: str
-    recipe_sha256: str
-    inputs_sha256: str
-    probe_sha256: str
-    level: int
-    level_name: str
-    tree: str
-    companions: dict[str, str]
-    dtype: str
-    device: str
-    seed: int
-    threads: int
-    environment: str
-    engine: str
-
-
-@dataclass(frozen=True)
 class Trace:
     """A finished run. ``versions`` are of the probe's interpreter; bytes and seconds of its
-    process."""
+    process. ``device_title`` names the hardware, with "simulated" where it is that. ``warnings``
+    are for people: what makes the run prove less than it seems."""
 
     facts: RunFacts
     versions: dict[str, str]
-    counters: dict[str, int]
+    counters: dict[str, int | float]
     seconds: float
     peak_bytes: int
     outputs: dict[str, torch.Tensor]
+    device_title: str = ""
+    kinds: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     format: int = FORMAT
+
+    def kind(self, output: str) -> str:
+        """What the output was recorded as: "tensor", "image" (uint8, H x W x C), "text" or "files"
+        (uint8, UTF-8 bytes)."""
+        return self.kinds.get(output, "tensor")
+
+    def text(self, output: str) -> str:
+        """An output of the kind "text" or "files" as text."""
+        return bytes(self.outputs[output].tolist()).decode("utf-8")
 
 
 def write(folder: Path, trace: Trace) -> None:
@@ -93,11 +92,17 @@ def write(folder: Path, trace: Trace) -> None:
         "format": FORMAT,
         "facts": facts,
         "versions": trace.versions,
+        "device_title": trace.device_title,
+        "warnings": list(trace.warnings),
         "counters": trace.counters,
         "seconds": trace.seconds,
         "peak_bytes": trace.peak_bytes,
         "outputs": {
-            name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            name: {
+                "shape": list(tensor.shape),
+                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "kind": trace.kind(name),
+            }
             for name, tensor in trace.outputs.items()
         },
     }
@@ -140,7 +145,8 @@ def read(folder: Path) -> Trace:
     try:
         head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
         if head["format"] != FORMAT:
-            raise BadTrace(f"{folder}: trace format {head['format']}, expected {FORMAT}")
+            found = head["format"]
+            raise BadTrace(f"{folder}: trace format {found}, expected {FORMAT}; run it again")
         with safe_open(str(folder / TENSORS), "pt") as file:
             outputs = {name: file.get_tensor(name) for name in head["outputs"]}
         return Trace(
@@ -150,8 +156,23 @@ def read(folder: Path) -> Trace:
             seconds=head["seconds"],
             peak_bytes=head["peak_bytes"],
             outputs=outputs,
+            device_title=head["device_title"],
+            kinds={name: told["kind"] for name, told in head["outputs"].items()},
+            warnings=(*head["warnings"], *_printed_too_much(folder)),
         )
     except BadTrace:
         raise
     except Exception as error:  # safetensors raises its own kinds for a damaged file
         raise BadTrace(f"{folder}: no readable trace: {error}") from error
+
+
+def _printed_too_much(folder: Path) -> list[str]:
+    path = folder / PRINTED
+    if not path.is_file():
+        return []
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        f"printed {each['bytes']:,} bytes to {name}, of which {each['left_out']:,} were left out"
+        for name, each in told.items()
+        if each["bytes"] >= MUCH
+    ]

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from porter.errors import SourceUnavailable
+from porter.errors import BadInput, SourceUnavailable
 from porter.levels.levels import Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.gitfetch import Progress
 from porter.upstream.pins import Pins, load_pins
-from porter.upstream.snapshot import cached_tree
+from porter.upstream.snapshot import cached_tree, wanted_inside
 from porter.upstream.store import Coverage, Upstream, open_upstream
 from porter.verify.trees import LevelTree, NotReachable
 
@@ -53,15 +53,48 @@ class UpstreamTrees:
         return find_level(self.levels(port), text)
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
-        """See :class:`porter.verify.trees.Trees`."""
+        """See :class:`porter.verify.trees.Trees`. Submodules that ``needs`` wants are in it."""
         key = (port, level.tree, needs)
         if key not in self._folders:
             own = self.levels(port)[level.number]
-            folder, coverage = cached_tree(self._upstreams[port], own.tree, needs or None)
+            upstream = self._upstreams[port]
+            submodules = self._submodules(upstream, own, needs)
+            folder, coverage = cached_tree(upstream, own.tree, needs or None, submodules)
             if coverage.missing:
                 raise NotReachable(_not_covered(level, coverage))
             self._folders[key] = folder
         return self._folders[key]
+
+    def _submodules(
+        self, upstream: Upstream, level: Level, needs: tuple[str, ...]
+    ) -> dict[str, Upstream]:
+        """Open the submodules that stand in the level's tree and that ``needs`` wants."""
+        wanted = {
+            path: name
+            for path, name in upstream.pin.submodules.items()
+            if wanted_inside(path, needs or None) != []
+        }
+        if not wanted:
+            return {}
+        entries = upstream.odb.flat(level.tree)
+        found = {}
+        for path, name in wanted.items():
+            entry = entries.get(path.encode())
+            if entry is None or entry.is_blob:
+                continue  # the level took it out
+            if name not in self._upstreams:
+                pin = self._pins.port(name)
+                try:
+                    opened = open_upstream(self._root, pin, progress=self.progress)
+                except SourceUnavailable as error:
+                    raise NotReachable(f"submodule {path}: {error}") from error
+                self._upstreams[name] = opened
+            found[path] = self._upstreams[name]
+            if entry.oid != found[path].commit:
+                expected = f"commit {entry.oid}, as level {level.number} names it"
+                told = f"submodule {path}: expected {expected}, found {found[path].commit}"
+                raise BadInput(f"{told} in the pin {name}")
+        return found
 
 
 @contextmanager

@@ -1,156 +1,183 @@
-"""Verdicts: what the traces of a recipe's runs come to, claim by claim. Nothing is run here."""
+"""Verdicts: what the outcomes of a recipe's runs come to, claim by claim. Nothing is run here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
-import torch
+from porter.verify.claims import NEED_ALLOWANCE, Claim
+from porter.verify.counted import (
+    judge_counter,
+    judge_independence,
+    matching,
+    nothing_matches,
+)
+from porter.verify.narrow import narrowing
+from porter.verify.output_verdicts import Held, judge_outputs, judge_reference
+from porter.verify.planned import Planned
+from porter.verify.points import (
+    Point,
+    baseline_point,
+    claims_on,
+    judged_points,
+    reference_point,
+    target_point,
+)
+from porter.verify.ran import Ran
+from porter.verify.result import Verdict
+from porter.verify.run import Failure
+from porter.verify.trace import Trace
 
-from porter.verify.compare import dead_output, describe, judge, mismatch
-from porter.verify.recipe import Claim
-
-Word = Literal["pass", "baseline", "fail", "error"]
-"""``baseline`` is level 0 held to its own error: run and checked, but nothing it could lose.
-``fail``: a claim does not hold. ``error``: a run failed, or the recipe proves nothing."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim on one output of one run; or, with no output, the run itself.
-
-    ``measure`` is what ``error`` and ``allowed`` count (:mod:`porter.verify.compare`); ``stderr``
-    is the end of a failed run's.
-    """
-
-    level: int
-    level_name: str
-    dtype: str
-    seed: int
-    output: str
-    claim: str
-    word: Word
-    measure: str = ""
-    error: float | None = None
-    allowed: float | None = None
-    detail: str = ""
-    stderr: str = ""
-
-    @property
-    def bad(self) -> bool:
-        return self.word in ("fail", "error")
+Outcomes = Mapping[Point, Trace | Failure]
+_NOT_RUN = Failure("missing", "was not run", "")
 
 
-Outputs = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """The outputs of one level's run in one dtype, and where it stands."""
-
-    level: int
-    level_name: str
-    dtype: str
-    seed: int
-    outputs: Outputs
-
-    def verdict(self, output: str, claim: str, word: Word, detail: str = "") -> Verdict:
-        return Verdict(
-            self.level, self.level_name, self.dtype, self.seed, output, claim, word, detail=detail
-        )
-
-
-Applies = Callable[[Claim, int], bool]
-"""Whether a claim speaks of a level, by the level's number."""
-
-
-def judge_reference(reference: Ran, claims: Sequence[Claim]) -> list[Verdict]:
-    """Return what is wrong with the reference run, or with the claims in its light."""
-    verdicts = [
-        reference.verdict(name, "", "error", f"the output {why}")
-        for name, tensor in reference.outputs.items()
-        if (why := dead_output(tensor))
-    ]
-    for claim in claims:
-        if not any(claim.names(name) for name in reference.outputs):
-            recorded = ", ".join(sorted(reference.outputs)) or "nothing"
-            detail = f"the claim matches no output; recorded: {recorded}"
-            verdicts.append(reference.verdict(claim.outputs, claim.given[0], "error", detail))
-    return verdicts
-
-
-def judge_run(
-    run: Ran, reference: Ran, baseline: Outputs | None, claims: Sequence[Claim], applies: Applies
-) -> list[Verdict]:
-    """Hold every output of a run to every claim that speaks of it."""
-    mine = [
-        claim
-        for claim in claims
-        if (claim.dtypes is None or run.dtype in claim.dtypes) and applies(claim, run.level)
-    ]
+def judge_outcomes(planned: Planned, outcomes: Outcomes) -> list[Verdict]:
+    """See :func:`porter.verify.points.judge`."""
+    runs = _Runs(planned, outcomes)
     verdicts: list[Verdict] = []
-    for name in _names(reference.outputs, run.outputs):
-        verdicts += _judge_output(
-            run, name, reference, baseline, [c for c in mine if c.names(name)]
-        )
-    return verdicts
+    judged = judged_points(planned)
+    for _, group in groupby(judged, key=lambda point: (point.seed, point.variant)):
+        verdicts += _judge_variant(runs, list(group))
+    verdicts += _judge_independence(runs, judged)
+    port, recipe = planned.loaded.port, planned.loaded.name
+    return [
+        dataclasses.replace(verdict, narrow=narrowing(port, recipe, verdict))
+        for verdict in verdicts
+    ]
 
 
-def _names(*outputs: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name for names in outputs for name in names))
+class _Runs:
+    """The outcomes of a recipe's runs, as what verdicts need of them."""
+
+    def __init__(self, planned: Planned, outcomes: Outcomes) -> None:
+        self.planned = planned
+        self._outcomes = outcomes
+
+    def get(self, point: Point) -> Ran | Verdict:
+        """Return what ran at a point, or the verdict that it failed."""
+        outcome = self._outcomes.get(point, _NOT_RUN)
+        name = self.planned.levels[point.level].name
+        if isinstance(outcome, Trace):
+            return Ran(point, name, outcome.outputs, outcome.counters)
+        failed = Ran(point, name, {}, {}).verdict("", "", "error", outcome.reason)
+        return dataclasses.replace(failed, stderr=outcome.stderr)
 
 
-def _judge_output(
-    run: Ran, name: str, reference: Ran, baseline: Outputs | None, claims: Sequence[Claim]
-) -> list[Verdict]:
-    if name not in run.outputs:
-        asked = any(claim.dtypes is not None for claim in claims)
-        if not claims or not (asked or baseline is None or name in baseline):
-            return []  # the probe records it in other dtypes only, and nobody asked for this one
-        told = "missing: the reference run records it, this run does not"
-        return [run.verdict(name, claims[0].given[0], "fail", told)]
-    if name not in reference.outputs:
-        told = "the reference run (level 0, float64) does not record it: nothing to compare with"
-        return [run.verdict(name, "", "error", told)]
-    if not claims:
-        return [run.verdict(name, "", "error", "nobody claims this output at this level and dtype")]
-    found, exact = run.outputs[name], reference.outputs[name]
-    if dead_output(exact):
-        return []  # told once, with the reference
-    if told := mismatch(found, exact):
-        return [run.verdict(name, claims[0].given[0], "fail", told)]
-    own = None if baseline is None else baseline.get(name)
-    if own is not None and found.dtype != own.dtype:
-        told = f"expected {describe(own)} as at level 0, found {describe(found)}"
-        return [run.verdict(name, claims[0].given[0], "fail", told)]
-    return [_judge_claim(run, name, claim, found, exact, own) for claim in claims]
+def _judge_variant(runs: _Runs, judged: Sequence[Point]) -> Iterator[Verdict]:
+    """Judge every run of one seed and variant, in the light of its reference."""
+    planned = runs.planned
+    claims = {point: claims_on(planned, point) for point in judged}
+    reference: Ran | Verdict | None = None
+    if any(claim.needs_reference for several in claims.values() for claim in several):
+        reference = runs.get(reference_point(planned, judged[0]))
+    if isinstance(reference, Verdict):
+        where = "level 0" if reference.device == "cpu" else f"level 0, {reference.device}"
+        told = f"reference run ({where}, {reference.dtype}): {reference.detail}"
+        yield dataclasses.replace(reference, detail=told)
+        claims = {
+            point: [claim for claim in several if not claim.needs_reference]
+            for point, several in claims.items()
+        }
+    elif reference is not None:
+        asked = [
+            claim
+            for claim in planned.loaded.recipe.claims
+            if claim.needs_reference and any(claim in several for several in claims.values())
+        ]
+        yield from judge_reference(reference, asked, planned)
+    told_points: set[Point] = set()
+    for point, several in claims.items():
+        if not several and isinstance(reference, Verdict):
+            continue
+        known = reference if isinstance(reference, Ran) else None
+        yield from _judge_point(runs, point, several, known, told_points)
 
 
-def _judge_claim(
-    run: Ran,
-    name: str,
-    claim: Claim,
-    found: torch.Tensor,
-    exact: torch.Tensor,
-    own: torch.Tensor | None,
-) -> Verdict:
-    outcome = judge(claim.kind, found, exact, own)
-    word: Word = "pass" if outcome.held else "fail"
-    if outcome.problem:
-        word = "error"
-    elif outcome.held and run.level == 0 and claim.given[0] in ("parity", "equal"):
-        word = "baseline"
-    return Verdict(
-        level=run.level,
-        level_name=run.level_name,
-        dtype=run.dtype,
-        seed=run.seed,
-        output=name,
-        claim=claim.given[0],
-        word=word,
-        measure=outcome.measure,
-        error=outcome.error,
-        allowed=outcome.allowed,
-        detail=outcome.detail,
-    )
+def _judge_point(
+    runs: _Runs, point: Point, claims: list[Claim], reference: Ran | None, told: set[Point]
+) -> Iterator[Verdict]:
+    """Judge one run. ``told`` holds the points whose failure was told already."""
+    planned = runs.planned
+    own = baseline_point(planned, point)
+    baseline: Ran | None = None
+    if reference is not None:
+        found = runs.get(own)
+        if isinstance(found, Ran):
+            baseline = found
+        elif own not in told and any(c.kind_name in (*NEED_ALLOWANCE, "equal") for c in claims):
+            told.add(own)
+            yield found
+    run = runs.get(point)
+    if isinstance(run, Verdict):
+        if point not in told:
+            told.add(point)
+            yield run
+        return
+    targets = {
+        planned.index(claim): runs.get(target_point(planned, claim, point))
+        for claim in claims
+        if claim.against or claim.less_than or claim.ratio
+    }
+    yield from judge_outputs(run, Held(planned, reference, baseline, targets), claims)
+    for claim in claims:
+        if claim.subject == "counters" and claim.independent_of is None:
+            yield from _judge_counters(run, claim, targets.get(planned.index(claim)))
+
+
+def _judge_counters(run: Ran, claim: Claim, target: Ran | Verdict | None) -> Iterator[Verdict]:
+    names = matching(claim, run.counters)
+    if not names:
+        told = nothing_matches(run.counters, run.point.device)
+        yield _counter(run.verdict(claim.pattern, claim.kind_name, "error", told))
+    other = target.counters if isinstance(target, Ran) else None
+    for name in names:
+        outcome = judge_counter(claim, name, run.counters, other)
+        yield _counter(run.judged(name, claim.kind_name, outcome))
+
+
+def _counter(verdict: Verdict) -> Verdict:
+    return dataclasses.replace(verdict, subject="counters")
+
+
+def _judge_independence(runs: _Runs, judged: Sequence[Point]) -> Iterator[Verdict]:
+    """Judge the claims that look across variants: one verdict for all values of what is varied."""
+    for claim in runs.planned.loaded.recipe.claims:
+        if claim.independent_of is None:
+            continue
+        varied = claim.independent_of
+        groups: dict[Point, list[Point]] = {}
+        for point in judged:
+            if claim in claims_on(runs.planned, point):
+                rest = tuple(pair for pair in point.variant if pair[0] != varied)
+                groups.setdefault(dataclasses.replace(point, variant=rest), []).append(point)
+        for rest_point, several in groups.items():
+            yield from _judge_group(runs, claim, varied, rest_point, several)
+
+
+def _judge_group(
+    runs: _Runs, claim: Claim, varied: str, rest: Point, several: Sequence[Point]
+) -> Iterator[Verdict]:
+    ran = [(dict(point.variant)[varied], runs.get(point)) for point in several]
+    there = [(text, run) for text, run in ran if isinstance(run, Ran)]
+    if not there:
+        return  # each failure is told with its run
+    head = Ran(rest, there[0][1].level_name, {}, {})
+    if len(there) < len(ran) or len(there) < 2:
+        told = f"{len(there)} of {len(ran)} runs came to an end: nothing to compare"
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+        return
+    names = sorted({name for _, run in there for name in matching(claim, run.counters)})
+    if not names:
+        told = nothing_matches(there[0][1].counters, rest.device)
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+    for name in names:
+        lacking = [text for text, run in there if name not in run.counters]
+        if lacking:
+            told = f"not counted where {varied} is {', '.join(lacking)}"
+            yield _counter(head.verdict(name, claim.kind_name, "error", told))
+            continue
+        values = [(text, run.counters[name]) for text, run in there]
+        outcome = judge_independence(name, values, varied)
+        yield _counter(head.judged(name, claim.kind_name, outcome))

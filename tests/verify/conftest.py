@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.execute import Places, RecipeResult, Session, execute
+from porter.verify.execute import Places, Session, execute
 from porter.verify.plan import Filters, make_plan
 from porter.verify.recipe import LoadedRecipe
+from porter.verify.result import RecipeResult
 from porter.verify.trees import Trees
 from tests.verify.folder_trees import FolderTrees
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from porter.verify.claims import Equal, Nonfinite, Parity, WithinUlps
 from porter.verify.compare import dead_output, judge
-from porter.verify.recipe import Equal, Nonfinite, Parity, WithinUlps
 
 REFERENCE = torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)
 EPS = torch.finfo(torch.float32).eps

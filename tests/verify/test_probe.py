@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from porter.device import open_device
 from porter.verify.probe import Probe
 
 
 def probe_in(dtype: torch.dtype, seed: int = 0) -> Probe:
     return Probe(
         dtype=dtype,
-        device=torch.device("cpu"),
+        device=open_device("cpu"),
         seed=seed,
         parameters={},
         tree=Path(),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify.recipe import LevelRange, Parity, WithinUlps, load_recipe
+from porter.verify.claims import Parity, WithinUlps
+from porter.verify.recipe import load_recipe
+from porter.verify.selection import LevelRange
 from tests.verify.folder_trees import write_recipe
 
 FULL = """\
@@ -72,7 +74,7 @@ CLAIM = 'claims: [{outputs: "*", parity: {}}]\n'
         ('claims: [{outputs: "*"}]\n', "one.yaml:4: claims[0]: expected exactly one of"),
         (
             'claims: [{outputs: "*", parity: {}, equal: {}}]\n',
-            "claims[0]: expected exactly one of parity, within_ulps, nonfinite, equal, found",
+            "loss_curve, found parity and equal",
         ),
         (
             'claims: [{outputs: "*", parity: {factor: 3}}]\n',

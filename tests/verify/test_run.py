@@ -14,8 +14,8 @@ from textwrap import dedent
 import pytest
 
 from porter.verify import trace
-from porter.verify.run import Failure, Job, run_folder, run_probe
-from porter.verify.trace import RunFacts
+from porter.verify.facts import RunFacts
+from porter.verify.run import Failure, Job, launcher, run_folder, run_probe
 
 Run = Callable[..., Path | Failure]
 
@@ -53,13 +53,16 @@ def job_for(folder: Path, code: str, seconds: float = 60, memory_mib: int = 2048
     )
 
 
-@pytest.fixture
-def run(tmp_path: Path, python: Path) -> Iterator[Run]:
-    with run_folder(tmp_path / "runs") as folder:
+@pytest.fixture(params=["cold", "warm"])
+def run(tmp_path: Path, python: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    runs = tmp_path / "runs"
+    with launcher(runs, warm=request.param == "warm") as start, run_folder(runs) as folder:
 
         def go(code: str, **limits: float) -> Path | Failure:
             job = job_for(tmp_path / "job", code, **limits)  # type: ignore[arg-type]
-            return run_probe(job, python, folder)
+            outcome = run_probe(job, python, folder, start)
+            assert start.warm.refusals() == []
+            return outcome
 
         yield go
 
@@ -229,8 +232,8 @@ def test_the_users_home_and_python_settings_stay_outside(
             assert importlib.util.find_spec("planted") is None
             assert importlib.util.find_spec("trace").origin.endswith("trace.py")
             assert "porter" not in importlib.util.find_spec("trace").origin
-            assert str(Path.home()).startswith(str(probe.scratch))
-            assert list(probe.scratch.iterdir()) == [Path.home()]
+            assert Path.home().parent == probe.scratch.parent
+            assert list(Path.home().iterdir()) == list(probe.scratch.iterdir()) == []
             probe.record("threads", torch.tensor([int(os.environ["OMP_NUM_THREADS"]), 0]))
         """)
 
@@ -238,7 +241,8 @@ def test_the_users_home_and_python_settings_stay_outside(
     assert trace.read(out).outputs["threads"].tolist() == [1, 0]
 
 
-def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, python: Path) -> None:
+@pytest.mark.parametrize("warm", [False, True])
+def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -> None:
     code = f"""
         import os, time
         def run(probe):
@@ -249,9 +253,11 @@ def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, python: Path)
 import sys
 from pathlib import Path
 from tests.verify.test_run import job_for
-from porter.verify.run import run_folder, run_probe
-with run_folder(Path({str(tmp_path / "runs")!r})) as folder:
-    run_probe(job_for(Path({str(tmp_path / "job")!r}), {code!r}), Path(sys.executable), folder)
+from porter.verify.run import launcher, run_folder, run_probe
+runs = Path({str(tmp_path / "runs")!r})
+with launcher(runs, {warm}) as start, run_folder(runs) as folder:
+    job = job_for(Path({str(tmp_path / "job")!r}), {code!r})
+    run_probe(job, Path(sys.executable), folder, start)
 """
     root = Path(__file__).parent.parent.parent
     porter = subprocess.Popen([sys.executable, "-c", program], cwd=root)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from porter.verify.execute import RecipeResult
 from porter.verify.plan import Unreachable
+from porter.verify.result import RecipeResult
 from porter.verify.table import print_summary
 from tests.verify.folder_trees import FolderTrees, write_recipe
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
-import yaml
 
 from porter.errors import BadInput
 from porter.verify import trace
-from porter.verify.execute import RecipeResult
 from porter.verify.plan import Filters, make_plan
-from porter.verify.recipe import Claim
-from porter.verify.verdict import Ran, judge_run
+from porter.verify.points import Point
+from porter.verify.result import RecipeResult
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.judging import judged
 
 Verify = Callable[..., list[RecipeResult]]
 
@@ -151,23 +149,22 @@ def test_outputs_that_cannot_be_compared_are_told_in_words(
 
 @pytest.mark.parametrize(("dtypes", "missing"), [("", 0), (", dtypes: [float32, float16]", 2)])
 def test_an_output_of_one_dtype_is_missing_in_another_only_where_a_claim_names_that(
-    dtypes: str, missing: int
+    tmp_path: Path, dtypes: str, missing: int
 ) -> None:
-    def ran(level: int, dtype: str, *names: str) -> Ran:
-        return Ran(level, "", dtype, 0, {name: torch.arange(3.0) for name in names})
+    recipe = f"""\
+        dtypes: [float32, float16]
+        claims: [{{outputs: "*", parity: {{}}{dtypes}}}]
+        """
 
-    text = f'{{outputs: "*", parity: {{}}{dtypes}}}'
-    claim = msgspec.convert(yaml.safe_load(text), Claim)
-    reference, baseline = ran(0, "float64", "y", "autocast"), ran(0, "float16", "y")
+    def gives(point: Point) -> dict[str, torch.Tensor]:
+        names = ("y",) if point.dtype == "float16" else ("y", "autocast")
+        return {name: torch.arange(3, dtype=getattr(torch, point.dtype)) for name in names}
 
-    verdicts = [
-        verdict
-        for run in (baseline, ran(1, "float16", "y"))
-        for verdict in judge_run(run, reference, baseline.outputs, [claim], lambda *_: True)
-    ]
+    verdicts = judged(tmp_path, recipe, gives, levels=2)
 
-    assert sum(verdict.detail.startswith("missing") for verdict in verdicts) == missing
-    assert sum(not verdict.bad for verdict in verdicts) == 2
+    half = [verdict for verdict in verdicts if verdict.dtype == "float16"]
+    assert sum(verdict.detail.startswith("missing") for verdict in half) == missing
+    assert sum(not verdict.bad for verdict in half) == 2
 
 
 def test_outputs_without_claims_and_claims_without_outputs_are_errors(

@@ -1,0 +1,126 @@
+"""Counters of a simulated device as flat names, for a whole run and for its sections.
+
+The names that a recipe's claims speak of, and what they count (``docs/simulator-accounting.md``):
+
+======================  ==========================================================================
+``ops``                 ops that the host dispatched to the device
+``kernels``             those of them that launch something (no views, no bare allocations)
+``cpu_fallback``        runs of ops that the device does not have; ``cpu_fallback_bytes`` operands
+``host_sync``           places where the host waited
+``h2d`` ``d2h`` ``d2d`` copies to the device, to the host, between devices; also ``*_bytes``
+``dynamic_shape``       ops whose result's shape depends on data
+``missing_dtype``       uses of a dtype that the device lacks
+``not_simulated``       vendor names asked for that the simulator does not have
+``captures``            graph captures; ``captured_ops`` in them, ``replays`` of them,
+                        ``replayed_ops`` run by replays, which no host dispatched
+``migrated_calls``      sites whose CUDA call was served by the device (hpu and npu)
+======================  ==========================================================================
+
+On ``sim:hpu`` in lazy mode (``PT_HPU_LAZY_MODE=1``) also ``graphs`` launched, ``compilations``,
+``graph_cache_hits``, ``graph_disk_hits``, ``graph_ops`` in them, and, of the whole run only,
+``largest_graph`` and ``pending_ops`` (after the last step, launched by nothing). In eager mode and
+on other devices these are absent, so that a claim on them cannot pass by accident. Every other name
+is always there, 0 when nothing was counted.
+
+What a probe records or checks is read behind the device's back and counted nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+Number = int | float
+
+TOTALS = {
+    "cpu_fallback": "cpu_fallback",
+    "cpu_fallback_bytes": "cpu_fallback_bytes",
+    "host_sync": "host_sync",
+    "h2d": "h2d",
+    "h2d_bytes": "h2d_bytes",
+    "d2h": "d2h",
+    "d2h_bytes": "d2h_bytes",
+    "d2d": "d2d",
+    "d2d_bytes": "d2d_bytes",
+    "dynamic_shape": "dynamic_shape",
+    "dtype": "missing_dtype",
+    "not_simulated": "not_simulated",
+    "captures": "captures",
+    "captured_ops": "captured_ops",
+    "replays": "replays",
+    "host_ops_saved": "replayed_ops",
+}
+"""The simulator's total -> the counter's name."""
+
+GRAPHS = {
+    "graphs": "graphs",
+    "compilations": "compilations",
+    "cache_hits": "graph_cache_hits",
+    "disk_hits": "graph_disk_hits",
+    "ops": "graph_ops",
+    "largest": "largest_graph",
+    "pending": "pending_ops",
+}
+"""What is said of lazy graphs -> the counter's name."""
+
+NOT_SUMS = ("largest_graph", "pending_ops")
+"""Figures that do not add up over time, so a section has none of them."""
+
+
+class Counting(Protocol):
+    """What is needed of a device."""
+
+    def counters(self, root: Path | None = None) -> dict[str, Any]: ...
+
+
+def flat(counted: Mapping[str, Any], migrated: int) -> dict[str, int]:
+    """Return ``Device.counters()`` as name -> number; nothing for a device that does not count."""
+    if not counted["simulated"]:
+        return {}
+    totals = counted["totals"]
+    found = {
+        "ops": counted["dispatched"]["ops"],
+        "kernels": counted["dispatched"]["kernels"],
+        "migrated_calls": migrated,
+        **{name: totals.get(total, 0) for total, name in TOTALS.items()},
+    }
+    if "graphs" in counted:
+        found |= {name: counted["graphs"][key] for key, name in GRAPHS.items()}
+    # A total that a newer simulator counts and nobody has named yet keeps its own name.
+    found |= {name: number for name, number in totals.items() if name not in TOTALS}
+    return found
+
+
+def counts_of(device: Counting) -> dict[str, int]:
+    """Return the device's counters so far, flat. Changes nothing on the device."""
+    import sys
+
+    migration = sys.modules.get("porter.migrate.migration")
+    log = migration.current_log() if migration else None
+    return flat(device.counters(), len(log) if log is not None else 0)
+
+
+def of_section(before: Mapping[str, int], after: Mapping[str, int], name: str) -> dict[str, int]:
+    """Return what was counted between two calls of :func:`counts_of`, as ``NAME/counter``."""
+    return {
+        f"{name}/{counter}": number - before.get(counter, 0)
+        for counter, number in after.items()
+        if counter not in NOT_SUMS
+    }
+
+
+def per_step(counters: Mapping[str, Number], steps: Mapping[str, int]) -> dict[str, Number]:
+    """Return ``NAME/counter_per_step`` for the sections with more than one step.
+
+    ``steps`` is section -> steps, over all times that it was entered. Whole numbers stay integers.
+    """
+    found: dict[str, Number] = {}
+    for section, count in steps.items():
+        if count <= 1:
+            continue
+        for counter, number in counters.items():
+            if counter.startswith(f"{section}/") and "/" not in counter[len(section) + 1 :]:
+                share = number / count
+                found[f"{counter}_per_step"] = int(share) if share == int(share) else share
+    return found

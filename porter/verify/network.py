@@ -1,0 +1,57 @@
+"""No network in a probe's processes: what reaches beyond this machine is refused in words.
+
+An audit hook sees every connection and every name that Python code asks for. It is a fence against
+upstreams that download what a probe forgot to bring, not against hostile code.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from typing import Any
+
+
+class NoNetwork(ConnectionRefusedError):
+    """Something tried to leave this machine."""
+
+
+def forbid() -> None:
+    """Refuse connections to other machines, and look-ups of their names, from now on."""
+    here = {"localhost", "localhost.localdomain", "ip6-localhost", ""}
+    here |= {socket.gethostname(), socket.gethostname().partition(".")[0]}
+
+    def refuse(host: Any) -> None:
+        raise NoNetwork(f"a probe has no network; it asked for {host!r}: bring it along instead")
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect":
+            address = arguments[1]
+            if isinstance(address, tuple) and address and not _is_local(address[0], here):
+                refuse(address[0])
+        elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+            host = arguments[0]
+            if host is not None and not _is_local(host, here):
+                refuse(host)
+
+    sys.addaudithook(watch)
+
+
+def _is_local(host: Any, names: set[str]) -> bool:
+    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text in names or text.endswith(".local")
+    return address.is_loopback or address.is_unspecified or text in _own_addresses(names)
+
+
+def _own_addresses(names: set[str]) -> set[str]:
+    """This machine's addresses by its own names (a rendezvous may use those)."""
+    found: set[str] = set()
+    for name in names - {""}:
+        try:
+            found |= {str(row[4][0]) for row in socket.getaddrinfo(name, None)}
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,157 @@
+"""Verdicts on what a run recorded: every output held to every claim that speaks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from porter.verify.claims import Claim
+from porter.verify.compare import dead_output, describe, judge, mismatch
+from porter.verify.planned import Planned
+from porter.verify.points import held_to
+from porter.verify.ran import Ran
+from porter.verify.result import Verdict
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a run is held to: reference and baseline (None: not needed, or did not run), and the
+    run that each claim with ``against`` names (by the claim's place), or the verdict that it
+    failed."""
+
+    planned: Planned
+    reference: Ran | None
+    baseline: Ran | None
+    targets: Mapping[int, Ran | Verdict]
+
+
+def judge_reference(reference: Ran, claims: Sequence[Claim], planned: Planned) -> Iterator[Verdict]:
+    """Return what is wrong with the reference run, or with the claims in its light."""
+    rates = _rates(planned)
+    for name, tensor in reference.outputs.items():
+        if not any(claim.names(name) for claim in rates) and (why := dead_output(tensor)):
+            yield reference.verdict(name, "", "error", f"the output {why}")
+    for claim in claims:
+        if not any(claim.names(name) for name in reference.outputs):
+            recorded = ", ".join(sorted(reference.outputs)) or "nothing"
+            detail = f"the claim matches no output; recorded: {recorded}"
+            yield reference.verdict(claim.pattern, claim.kind_name, "error", detail)
+
+
+def judge_outputs(run: Ran, held: Held, claims: Sequence[Claim]) -> Iterator[Verdict]:
+    """Hold every output of a run to the claims on outputs among ``claims``."""
+    on_outputs = [claim for claim in claims if claim.subject == "outputs"]
+    rates = _rates(held.planned)
+    others = [other.outputs for other in held.targets.values() if isinstance(other, Ran)]
+    known = held.reference.outputs if held.reference else {}
+    for name in _names(known, run.outputs, *others):
+        mine = [claim for claim in on_outputs if claim.names(name)]
+        if not mine and any(claim.names(name) for claim in rates):
+            continue
+        yield from _judge_output(run, name, held, mine)
+    for claim in on_outputs:
+        if not claim.needs_reference and not any(
+            claim.names(name) for name in _names(run.outputs, *others)
+        ):
+            recorded = ", ".join(sorted(run.outputs)) or "nothing"
+            detail = f"the claim matches no output; recorded: {recorded}"
+            yield run.verdict(claim.pattern, claim.kind_name, "error", detail)
+
+
+def _rates(planned: Planned) -> list[Claim]:
+    """The claims on throughputs: what they name is a time and compared with nothing else."""
+    return [claim for claim in planned.loaded.recipe.claims if claim.subject == "throughput"]
+
+
+def _names(*outputs: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name for names in outputs for name in names))
+
+
+def _judge_output(run: Ran, name: str, held: Held, claims: Sequence[Claim]) -> Iterator[Verdict]:
+    reference, baseline = held.reference, held.baseline
+    needed = not claims or any(claim.needs_reference for claim in claims)
+    if name not in run.outputs:
+        if verdict := _missing(run, name, held, claims):
+            yield verdict
+        return
+    if reference is not None and needed and name not in reference.outputs:
+        point = reference.point
+        where = f"level 0, {point.dtype}" if point.device == "cpu" else f"level 0, {point.device}"
+        told = f"the reference run ({where}) does not record it: nothing to compare with"
+        yield run.verdict(name, "", "error", told)
+        return
+    if not claims:
+        told = "nobody claims this output at this level and dtype"
+        yield run.verdict(name, "", "error", told)
+        return
+    found = run.outputs[name]
+    exact = reference.outputs.get(name) if reference else None
+    if exact is not None and dead_output(exact):
+        return  # told once, with the reference
+    if exact is None and (why := dead_output(found)):
+        yield run.verdict(name, claims[0].kind_name, "error", f"the output {why}")
+        return
+    if exact is not None and (told := mismatch(found, exact)):
+        yield run.verdict(name, claims[0].kind_name, "fail", told)
+        return
+    own = baseline.outputs.get(name) if baseline else None
+    if own is not None and found.dtype != own.dtype:
+        told = f"expected {describe(own)} as at level 0, found {describe(found)}"
+        yield run.verdict(name, claims[0].kind_name, "fail", told)
+        return
+    for claim in claims:
+        yield _judge_claim(run, name, held, claim, found, exact, own)
+
+
+def _missing(run: Ran, name: str, held: Held, claims: Sequence[Claim]) -> Verdict | None:
+    """The verdict on an output that another run records and this one does not."""
+    if not claims:
+        return None
+    if held.reference is not None and name in held.reference.outputs:
+        asked = any(claim.dtypes is not None for claim in claims)
+        if not (asked or held.baseline is None or name in held.baseline.outputs):
+            return None  # the probe records it in other dtypes only; nobody asked for this one
+        told = "missing: the reference run records it, this run does not"
+        return run.verdict(name, claims[0].kind_name, "fail", told)
+    for claim in claims:
+        target = held.targets.get(held.planned.index(claim))
+        if isinstance(target, Ran) and name in target.outputs:
+            told = f"missing: {_place(target)} records it, this run does not"
+            return run.verdict(name, claim.kind_name, "fail", told)
+    return None
+
+
+def _judge_claim(
+    run: Ran,
+    name: str,
+    held: Held,
+    claim: Claim,
+    found: torch.Tensor,
+    exact: torch.Tensor | None,
+    own: torch.Tensor | None,
+) -> Verdict:
+    target = held.targets.get(held.planned.index(claim))
+    other: torch.Tensor | None = None
+    if isinstance(target, Verdict):
+        told = f"the run to compare with failed: {target.detail}"
+        return run.verdict(name, claim.kind_name, "error", told)
+    if isinstance(target, Ran):
+        other = target.outputs.get(name)
+        if other is None:
+            told = f"{_place(target)} does not record it: nothing to compare with"
+            return run.verdict(name, claim.kind_name, "error", told)
+        if other.shape != found.shape or other.dtype != found.dtype:
+            told = f"expected {describe(other)} as at {_place(target)}, found {describe(found)}"
+            return run.verdict(name, claim.kind_name, "fail", told)
+    outcome = judge(claim.kind, found, exact, own, other)
+    itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
+        held_to(held.planned, claim, run.point) == run.point
+    )
+    return run.judged(name, claim.kind_name, outcome, itself)
+
+
+def _place(run: Ran) -> str:
+    words = [f"level {run.point.level} {run.level_name}", run.point.device]
+    return ", ".join([*words, *(f"{name} {text}" for name, text in run.point.variant)])

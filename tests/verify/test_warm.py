@@ -1,0 +1,169 @@
+"""Warm starts: a forked run is the same run, and what cannot be forked soundly is not forked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from porter.verify import trace, warm
+from porter.verify.process import ColdProcess
+from porter.verify.run import Failure, launcher, run_folder, run_probe
+from tests.verify.test_run import is_gone, job_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking needs Linux's /proc")
+
+SEEN = """
+    import os, random, sys, tempfile, torch
+    from pathlib import Path
+
+    def numbers(text):
+        return torch.tensor(list(text.encode()))
+
+    def run(probe):
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten())
+        x = torch.randn(2, 3, 9, 9, requires_grad=True)
+        loss = model(x).square().mean() + random.random()
+        loss.backward()
+        probe.record("gradient", x.grad)
+        probe.record("drawn", torch.randn(5))
+        probe.record("uniform", torch.rand(5).cumsum(0) + len({f"{n}" for n in range(40)}))
+        probe.record("order", numbers(" ".join({"a", "bc", "def", "ghij", "klmno"})))
+        here = str(Path.cwd().parent)
+        names = sorted(k for k in os.environ if k != "PORTER_COLD")
+        variables = "\\n".join(f"{k}={os.environ[k]}" for k in names).replace(here, "<folder>")
+        probe.record("variables", numbers(variables))
+        probe.record("path", numbers("\\n".join(sys.path).replace(here, "<folder>")))
+        main = sys.modules["__main__"]
+        probe.record("main", numbers(f"{main.__name__} {main.__file__} {len(sys.argv)}"))
+        probe.record("folders", numbers(tempfile.gettempdir().replace(here, "<folder>")))
+        settings = torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed()
+        probe.record("settings", numbers(str(settings) + str(os.getsid(0) == os.getpid())))
+        modules = {name.partition(".")[0] for name in sys.modules}
+        probe.record("extra", numbers("x" + " ".join(sorted(modules & {"numpy", "yaml", "rich"}))))
+    """
+
+
+def trace_of(tmp_path: Path, code: str, is_warm: bool) -> trace.Trace:
+    runs = tmp_path / "runs"
+    with launcher(runs, is_warm) as start, run_folder(runs) as folder:
+        outcome = run_probe(job_for(tmp_path / "job", code), Path(sys.executable), folder, start)
+        assert isinstance(outcome, Path), outcome
+        assert start.warm.refusals() == []
+        return trace.read(outcome)
+
+
+def test_a_warm_run_gives_the_bits_and_sees_the_surroundings_of_a_cold_one(tmp_path: Path) -> None:
+    cold, forked = (trace_of(tmp_path, SEEN, is_warm) for is_warm in (False, True))
+
+    assert cold.outputs.keys() == forked.outputs.keys()
+    differing = [
+        name for name, x in cold.outputs.items() if not torch.equal(x, forked.outputs[name])
+    ]
+    assert differing == []
+    assert cold.versions == forked.versions
+
+
+def test_runs_of_one_nursery_know_nothing_of_each_other(tmp_path: Path) -> None:
+    code = """
+        import os, torch
+        def run(probe):
+            left = float(os.environ.get("LEFT", "0"))
+            probe.record("x", torch.tensor([left, torch.rand(()).item()]))
+            probe.record("y", torch.tensor([float(torch.get_default_dtype() == torch.float32), 0]))
+            os.environ["LEFT"] = "1"
+            torch.set_default_dtype(torch.float64)
+            torch.manual_seed(99)
+        """
+    runs = tmp_path / "runs"
+    found = []
+    with launcher(runs, warm=True) as start:
+        for _ in range(2):
+            with run_folder(runs) as folder:
+                job = job_for(tmp_path / "job", code)
+                outcome = run_probe(job, Path(sys.executable), folder, start)
+                assert isinstance(outcome, Path), outcome
+                found.append(trace.read(outcome).outputs)
+
+    assert [o["x"].tolist() for o in found] == [found[0]["x"].tolist()] * 2
+    assert [o["y"].tolist() for o in found] == [[1.0, 0.0]] * 2
+
+
+def test_a_process_with_more_than_one_thread_is_not_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threaded = tmp_path / "threaded.py"
+    text = Path(warm.nursery.__file__).read_text()
+    grown = "import threading, time; threading.Thread(target=time.sleep, args=(9,)).start()"
+    threaded.write_text(text.replace("    gc.collect()\n", f"    {grown}\n    gc.collect()\n"))
+    monkeypatch.setattr(warm.nursery, "__file__", str(threaded))
+    runs = tmp_path / "runs"
+
+    with launcher(runs, warm=True) as start, run_folder(runs) as folder:
+        code = "import torch\ndef run(probe):\n    probe.record('x', torch.ones(1))\n"
+        outcome = run_probe(job_for(tmp_path / "job", code), Path(sys.executable), folder, start)
+        why = start.warm.refusals()
+
+    assert isinstance(outcome, Path), outcome
+    assert why == ["importing torch started 1 threads"]
+
+
+def test_a_nursery_that_is_killed_takes_its_run_along_and_the_next_is_cold(tmp_path: Path) -> None:
+    suicide = """
+        import os, signal, time
+        def run(probe):
+            print(os.getpid(), flush=True)
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        """
+    runs = tmp_path / "runs"
+    with launcher(runs, warm=True) as start:
+        with run_folder(runs) as folder:
+            job = job_for(tmp_path / "job", suicide)
+            first = run_probe(job, Path(sys.executable), folder, start)
+        with run_folder(runs) as folder:
+            code = "import torch\ndef run(probe):\n    probe.record('x', torch.ones(1))\n"
+            second = run_probe(job_for(tmp_path / "job", code), Path(sys.executable), folder, start)
+
+            assert isinstance(first, Failure)
+            assert first.kind == "signal"
+            assert isinstance(second, Path)
+            assert len(start.warm.refusals()) == 1
+
+
+def test_closing_ends_the_nursery_with_its_runs(tmp_path: Path) -> None:
+    code = f"""
+        import os, time
+        def run(probe):
+            open({str(tmp_path / "pids")!r}, "w").write(f"[{{os.getpid()}}, {{os.getppid()}}]")
+            time.sleep(300)
+        """
+    job = job_for(tmp_path / "job", code, seconds=8)
+    with launcher(tmp_path / "runs", warm=True) as start, run_folder(tmp_path / "runs") as folder:
+        run_probe(job, Path(sys.executable), folder, start)
+
+    assert all(is_gone(pid) for pid in json.loads((tmp_path / "pids").read_text()))
+
+
+def test_the_users_variable_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warm.warm_possible()
+    monkeypatch.setenv("PORTER_COLD", "1")
+
+    assert not warm.warm_possible()
+
+
+@pytest.mark.parametrize("device", ["cuda", "hpu", "npu"])
+def test_real_accelerators_are_never_forked(
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(ColdProcess, "__init__", lambda _, start: made.append(start))
+    nurseries = warm.Nurseries(tmp_path, enabled=True)
+
+    nurseries.start(object(), device)  # type: ignore[arg-type]
+
+    assert len(made) == 1
+    assert list(tmp_path.iterdir()) == []
