@@ -13,6 +13,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+LINES = "lines.json"
+"""The file a run leaves beside its trace: file -> lines met."""
+
 
 class LinesMet:
     """Collects (file, line) of ``files`` from :meth:`start` on; ``root`` is the tree's folder."""
