@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from porter.device import Device
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
-    from porter.verify.lines_met import LINES, LinesMet
     from porter.verify.probe import Probe
 
 MODULES = (
@@ -172,6 +171,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     from porter.verify import network
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
+    from porter.verify.lines_met import LINES, LinesMet
     from porter.verify.probe import Probe, ProbeError
 
     facts = RunFacts(**job["facts"])
