@@ -132,6 +132,7 @@ def _hunt(
     listed: dict[str, str],
 ) -> list[Outcome]:
     import os
+    from contextlib import ExitStack
 
     from rich.console import Console
 
@@ -144,9 +145,12 @@ def _hunt(
     jobs = args.jobs or len(os.sched_getaffinity(0))
     console = Console(stderr=True, highlight=False)
     session = Session(trees, Places.under(cache_dir()), Quiet(), Options(jobs=jobs))
-    found = {m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed}
+    found = {
+        m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed
+    }
     wanted = [mutant for mutant in mutants if mutant.key not in listed]
-    with console.status("") if console.is_terminal else _silence() as status:
+    with ExitStack() as stack:
+        status = stack.enter_context(console.status("")) if console.is_terminal else None
 
         def say(line: str) -> None:
             if status is not None:
@@ -186,9 +190,3 @@ def _told(args: argparse.Namespace, outcomes: Sequence[Outcome], possible: int) 
         print_score(console, args.port, outcomes, possible)
     score = rows(outcomes)[-1].score
     return Exit.OK if score is None or 100 * score >= args.at_least else Exit.FAILED
-
-
-def _silence():  # type: ignore[no-untyped-def]
-    from contextlib import nullcontext
-
-    return nullcontext()

@@ -31,6 +31,7 @@ from porter.verify.recipe_model import Limits
 from porter.verify.run import Failure, Stopped
 from porter.verify.runs import Runs, open_runs
 from porter.verify.session import Session
+from porter.verify.trees import LevelTree
 
 if TYPE_CHECKING:
     from porter.verify.result import Verdict
@@ -150,8 +151,10 @@ class Hunt:
 
         def attempt(mutant: Mutant) -> tuple[Outcome, bool]:
             if not hasattr(local, "runs"):
-                session = Session(trees, places, Quiet(), options)
-                session.share_environments(self.session)
+                # The environments are shared: they were found or built for the grounds.
+                session = replace(
+                    self.session, trees=trees, places=places, observer=Quiet(), options=options
+                )
                 local.runs = Runs(session, runs.start)
             return self._attempt(local.runs, trees, grounds, mutant)
 
@@ -204,11 +207,11 @@ class Hunt:
         return outcome, False
 
 
-def _with_level(ground: Ground, made: object) -> Planned:
+def _with_level(ground: Ground, made: LevelTree) -> Planned:
     """The recipe with the mutant's level, and little patience: a mutant may never end."""
     planned = ground.planned
     levels = list(planned.levels)
-    levels[ground.level] = made  # type: ignore[call-overload]
+    levels[ground.level] = made
     longest = max(ground.seconds(point) for point in ground.reach)
     recipe = planned.loaded.recipe
     seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
@@ -262,7 +265,7 @@ def _key(mutant: Mutant, touched: Sequence[tuple[Ground, Sequence[Point]]]) -> s
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
-def _level(ground: Ground):  # type: ignore[no-untyped-def]
+def _level(ground: Ground) -> LevelTree:
     return ground.planned.levels[ground.level]
 
 

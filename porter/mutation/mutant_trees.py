@@ -1,4 +1,4 @@
-"""Levels with one wrong file, as folders: the level's own files, linked, and the mutant's beside."""
+"""Levels with one wrong file, as folders: the level's own files, linked, and the mutant's one."""
 
 from __future__ import annotations
 
