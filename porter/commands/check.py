@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.levels.check import check_port, ports_to_check
     from porter.places import project_root
     from porter.report.check import print_report, render
+    from porter.report.findings import place_in_repository, write_files
     from porter.upstream.pins import load_pins
 
     root = project_root()
@@ -32,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         reports.append(report)
         if args.format == "text":
             print_report(report)
+    place = place_in_repository(root)
+    write_files(args.output, lambda form: render(reports, form, place))
     if args.format != "text":
-        print(render(reports, args.format))
+        print(render(reports, args.format, place))
     codes = [report.error.code for report in reports if report.error is not None]
     return max([Exit.OK if r.ok else Exit.FAILED for r in reports] + codes, default=Exit.OK)

@@ -21,13 +21,16 @@ def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.lint_built import lint_port
     from porter.places import project_root
+    from porter.report.findings import place_in_repository, write_files
     from porter.report.lint import render
     from porter.upstream.pins import load_pins
 
     root = project_root()
     pins = load_pins(root)
     chosen = [pins.port(name) for name in args.ports] or list(pins.ports())
-    cases = [(pin.name, lint_port(root, pin, files_only=args.files_only)) for pin in chosen]
-    print(render(cases, args.format))
-    wrong = any(f.severity == "error" for _, findings in cases for f in findings)
+    found = [(pin.name, lint_port(root, pin, files_only=args.files_only)) for pin in chosen]
+    place = place_in_repository(root)
+    write_files(args.output, lambda form: render(found, form, place))
+    print(render(found, args.format, place))
+    wrong = any(f.severity == "error" for _, findings in found for f in findings)
     return Exit.FAILED if wrong else Exit.OK

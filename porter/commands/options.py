@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """``[DIR]``: the tree to work on."""
@@ -35,12 +39,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """``--format``, and ``--json`` for the form that scripts ask for most."""
+    """``--format``, ``--json`` for the form that scripts ask for most, and ``--output``."""
     parser.add_argument(
         "--format",
         choices=("text", "json", "github", "sarif", "junit"),
         default="text",
-        help="github: annotations; sarif: code scanning; junit: test report",
+        help="what to print; github: annotations, sarif: code scanning, junit: test report",
     )
     parser.add_argument(
         "--json",
@@ -49,6 +53,27 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         const="json",
         help="the same as --format json",
     )
+    parser.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="FILE",
+        type=_result_file,
+        help="also write FILE, in the form of its ending: .json, .xml (JUnit), .sarif, .txt "
+        "(may be given again)",
+    )
+
+
+def _result_file(text: str) -> Path:
+    from pathlib import Path
+
+    from porter.report.findings import SUFFIXES
+
+    path = Path(text)
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise argparse.ArgumentTypeError(f"expected a name that ends in {known}, found {text!r}")
+    return path
 
 
 def add_keep(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from porter.commands.options import add_format
 from porter.errors import Exit
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show every output, not the worst of many"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
 
         from porter.verify.execute import Places, Session, execute
-        from porter.verify.table import as_json, print_result, print_summary, print_unreachable
+        from porter.verify.table import print_result, print_summary, print_unreachable
 
         console = Console(highlight=False)
         with Live(Console(stderr=True, highlight=False)) as observer:
@@ -81,18 +82,23 @@ def run(args: argparse.Namespace) -> int:
             results = []
             for result in execute(plan, session):
                 results.append(result)
-                if not args.json:
+                if args.format == "text":
                     observer.clear()
                     print_result(console, result, every=args.all)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
-    if args.json:
-        import json
+    from porter.report.findings import place_in_repository, write_files
+    from porter.report.verdicts import render
 
-        print(json.dumps(as_json(results, plan.unreachable, passed), indent=2))
-    else:
+    def rendered(form: str) -> str:
+        return render(plan, results, form, passed, strict, place_in_repository(root))
+
+    write_files(args.output, rendered)
+    if args.format == "text":
         print_unreachable(console, plan.unreachable)
         print_summary(console, results, plan.unreachable)
+    else:
+        print(rendered(args.format))
     return Exit.OK if passed else Exit.FAILED
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from porter import __version__
 from porter.finding import Finding
-from porter.report.findings import as_github, as_json, as_junit, as_sarif
+from porter.report.findings import Case, as_form, as_json
 from porter.terminal import colour_wanted, counted, paint, plain
 
 if TYPE_CHECKING:
@@ -96,16 +95,14 @@ def _shown(line: bytes) -> str:
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text) + tail
 
 
-def render(reports: Sequence[PortReport], form: str) -> str:
-    """All reports as JSON, GitHub annotations, SARIF or JUnit."""
+def render(reports: Sequence[PortReport], form: str, place: str = "") -> str:
+    """All reports as text, JSON, GitHub annotations, SARIF or JUnit."""
+    if form == "text":
+        return "\n".join(line for report in reports for line in _lines(report, False))
     if form == "json":
         return as_json({"ok": all(r.ok for r in reports), "ports": [_data(r) for r in reports]})
-    findings = [finding for report in reports for _, found in _cases(report) for finding in found]
-    if form == "github":
-        return as_github(findings)
-    if form == "sarif":
-        return as_sarif(findings, __version__)
-    return as_junit("porter check", [case for report in reports for case in _cases(report)])
+    cases = [case for report in reports for case in _cases(report)]
+    return as_form(form, "porter check", cases, place)
 
 
 def _data(report: PortReport) -> dict[str, Any]:
@@ -120,10 +117,11 @@ def _data(report: PortReport) -> dict[str, Any]:
     }
 
 
-def _cases(report: PortReport) -> Iterator[tuple[str, list[Finding]]]:
+def _cases(report: PortReport) -> Iterator[Case]:
     folder = f"patches/{report.port}"
     own = [*report.problems, *([str(report.error)] if report.error else [])]
-    yield report.port, [Finding(f"{folder}/levels.lock", 0, "lock", text) for text in own]
+    problems = [Finding(f"{folder}/levels.lock", 0, "lock", text) for text in own]
+    yield Case(report.port, "levels.lock", problems, broken=report.error is not None)
     for patch in report.patches:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]
@@ -133,4 +131,4 @@ def _cases(report: PortReport) -> Iterator[tuple[str, list[Finding]]]:
             )
             for f in patch.failures
         ]
-        yield f"{report.port} {patch.number} {patch.level}", found
+        yield Case(report.port, f"{patch.number} {patch.level}", found)

@@ -1,18 +1,47 @@
-"""What checks find, in the forms that people and CI systems read.
+"""What checks find, as data for the forms that people and CI systems read.
 
-Text, JSON, GitHub annotations, SARIF (code scanning) and JUnit XML, all from one list of findings.
+One list of :class:`Case` makes all of them: :mod:`porter.report.github` (annotations),
+:mod:`porter.report.sarif` (code scanning), :mod:`porter.report.junit` (test reports) and JSON.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from porter.finding import Finding
 
-FORMATS = ("text", "json", "github", "sarif", "junit")
+SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
+"""The form a result file is written in, by the end of its name."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that was looked at: a test case of the report.
+
+    ``group`` is what it belongs to (a port, a recipe), ``findings`` what is wrong with it,
+    ``broken`` whether it could not be judged at all, ``skipped`` why it was not looked at.
+    """
+
+    group: str
+    name: str
+    findings: Sequence[Finding] = ()
+    broken: bool = False
+    skipped: str = ""
+    seconds: float | None = None
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that fail the case; notes do not."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+
+def findings_of(cases: Iterable[Case]) -> list[Finding]:
+    """Return the findings of all cases, in their order."""
+    return [finding for case in cases for finding in case.findings]
 
 
 def as_json(data: Any) -> str:
@@ -26,70 +55,42 @@ def _plain(value: Any) -> Any:
     return asdict(value)
 
 
-def as_github(findings: Sequence[Finding]) -> str:
-    """GitHub's workflow commands, one a line."""
-    return "\n".join(
-        f"::{'error' if f.severity == 'error' else 'notice'} "
-        f"file={_property(f.file)},line={max(f.line, 1)},title={_property('porter ' + f.rule)}"
-        f"::{_escape(f.text)}"
-        for f in findings
-    )
+def place_in_repository(root: Path) -> str:
+    """Return the project's folder in its git repository, as ``sub/folder/`` ("" at the top).
+
+    CI systems want paths from the top of the repository, findings have them from the project's.
+    """
+    top = root.resolve()
+    for folder in (top, *top.parents):
+        if (folder / ".git").exists():
+            inside = top.relative_to(folder).as_posix()
+            return "" if inside == "." else f"{inside}/"
+    return ""
 
 
-def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def as_form(form: str, tool: str, cases: Sequence[Case], place: str) -> str:
+    """Write cases as GitHub annotations, SARIF or JUnit XML.
+
+    ``tool`` is the command that found them, ``place`` is :func:`place_in_repository`'s.
+    """
+    if form == "github":
+        from porter.report.github import as_github
+
+        return as_github(findings_of(cases), place)
+    if form == "sarif":
+        from porter.report.sarif import as_sarif
+
+        return as_sarif(tool, findings_of(cases), place)
+    from porter.report.junit import as_junit
+
+    return as_junit(tool, cases)
 
 
-def _property(text: str) -> str:
-    return _escape(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def as_sarif(findings: Sequence[Finding], version: str) -> str:
-    """SARIF 2.1.0 with one run."""
-    rules = sorted({finding.rule for finding in findings})
-    results = [
-        {
-            "ruleId": f.rule,
-            "level": f.severity,
-            "message": {"text": f.text},
-            "locations": [
-                {
-                    "physicalLocation": {
-                        "artifactLocation": {"uri": f.file},
-                        "region": {"startLine": max(f.line, 1)},
-                    }
-                }
-            ],
-        }
-        for f in findings
-    ]
-    tool = {"name": "porter", "version": version, "rules": [{"id": rule} for rule in rules]}
-    return as_json(
-        {
-            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-            "version": "2.1.0",
-            "runs": [{"tool": {"driver": tool}, "results": results}],
-        }
-    )
-
-
-def as_junit(suite: str, cases: Sequence[tuple[str, Sequence[Finding]]]) -> str:
-    """JUnit XML: one test case per name, failed when it has findings."""
-    from xml.sax.saxutils import quoteattr
-
-    bad = sum(1 for _, findings in cases if any(f.severity == "error" for f in findings))
-    lines = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<testsuite name={quoteattr(suite)} tests="{len(cases)}" failures="{bad}">',
-    ]
-    for name, findings in cases:
-        errors = [finding for finding in findings if finding.severity == "error"]
-        lines.append(f"  <testcase classname={quoteattr(suite)} name={quoteattr(name)}>")
-        lines += [f"    <failure message={quoteattr(_printable(str(f)))}/>" for f in errors]
-        lines.append("  </testcase>")
-    return "\n".join([*lines, "</testsuite>"])
-
-
-def _printable(text: str) -> str:
-    """XML has no way to write most control characters."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:
+    """Write each file in the form that its name asks for; each appears whole or not at all."""
+    for path in files:
+        text = render(SUFFIXES[path.suffix])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.new")
+        beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        beside.replace(path)

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from porter import __version__
 from porter.finding import Finding
-from porter.report.findings import as_github, as_json, as_junit, as_sarif
+from porter.report.findings import Case, as_form, as_json
 from porter.terminal import colour_wanted, counted, paint, plain
 
 
-def render(cases: Sequence[tuple[str, Sequence[Finding]]], form: str) -> str:
+def render(ports: Sequence[tuple[str, Sequence[Finding]]], form: str, place: str = "") -> str:
     """Findings by port, as text, JSON, GitHub annotations, SARIF or JUnit."""
-    findings = [finding for _, found in cases for finding in found]
-    wrong = sum(finding.severity == "error" for finding in findings)
+    findings = [finding for _, found in ports for finding in found]
+    if form == "text":
+        return "\n".join([*(_line(finding) for finding in findings), *_ends(ports)])
     if form == "json":
-        return as_json({"ok": not wrong, "ports": [{"port": p, "findings": f} for p, f in cases]})
-    if form == "github":
-        return as_github(findings)
-    if form == "sarif":
-        return as_sarif(findings, __version__)
-    if form == "junit":
-        return as_junit("porter lint", cases)
-    return "\n".join([*(_line(finding) for finding in findings), *_ends(cases)])
+        wrong = any(finding.severity == "error" for finding in findings)
+        return as_json({"ok": not wrong, "ports": [{"port": p, "findings": f} for p, f in ports]})
+    return as_form(form, "porter lint", [Case(p, "series", found) for p, found in ports], place)
 
 
 def _line(finding: Finding) -> str:
@@ -33,9 +28,9 @@ def _line(finding: Finding) -> str:
     return f"{paint(where, 'bold', colour)}: {plain(finding.text)} {rule}"
 
 
-def _ends(cases: Sequence[tuple[str, Sequence[Finding]]]) -> list[str]:
+def _ends(ports: Sequence[tuple[str, Sequence[Finding]]]) -> list[str]:
     lines = []
-    for port, findings in cases:
+    for port, findings in ports:
         wrong = sum(finding.severity == "error" for finding in findings)
         style = "red" if wrong else "green"
         told = counted(wrong, "problem") if wrong else "fit for review"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -142,6 +143,17 @@ def _print_stderr(console: Console, stderr: str) -> None:
         lines = [f"[{len(lines) - _STDERR_LINES} lines before]", *lines[-_STDERR_LINES:]]
     for line in lines:
         console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
+
+
+def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
+    """Return what the terminal shows, every output of it, without colour."""
+    console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+    with console.capture() as written:
+        for result in results:
+            print_result(console, result, every=True)
+        print_unreachable(console, unreachable)
+        print_summary(console, results, unreachable)
+    return written.get()
 
 
 def as_json(

@@ -1,0 +1,67 @@
+"""Print what there is to verify as a CI job matrix: port x level x device, as JSON.
+
+Read from recipes and series alone: needs no torch, no upstream and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
+    )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="only recipes with this tag (a pattern; may be given again)",
+    )
+    parser.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="only this device (a pattern such as 'sim:*'; may be given again)",
+    )
+    parser.add_argument(
+        "--runs-on",
+        action="append",
+        default=[],
+        metavar="DEVICE=LABEL,...",
+        type=_labels,
+        help="the runner's labels for a device; default: ubuntu-latest for cpu and simulated "
+        "devices, self-hosted,DEVICE for real ones",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--github", action="store_true", help="print one line for $GITHUB_OUTPUT: matrix={...}"
+    )
+    form.add_argument("--text", action="store_true", help="print a table for people")
+
+
+def _labels(text: str) -> tuple[str, tuple[str, ...]]:
+    device, _, labels = text.partition("=")
+    names = tuple(label.strip() for label in labels.split(",") if label.strip())
+    if not device or not names:
+        raise argparse.ArgumentTypeError(f"expected DEVICE=LABEL,..., found {text!r}")
+    return device, names
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.places import project_root
+    from porter.report.matrix import as_matrix, github_output, jobs, table_rows
+    from porter.terminal import colour_wanted, emit, emit_json, table
+
+    found = jobs(project_root(), args.ports, args.tag, args.device)
+    runners = dict(args.runs_on)
+    if args.github:
+        emit([github_output(found, runners)])
+    elif args.text:
+        head = ("PORT", "LEVEL", "DEVICE", "RECIPES")
+        emit(table(list(table_rows(found)), head=head, colour=colour_wanted()))
+    else:
+        emit_json(as_matrix(found, runners))
+    return 0

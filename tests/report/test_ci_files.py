@@ -1,0 +1,79 @@
+"""The hooks and workflows that other repositories use name what porter is and needs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from porter.cli import main
+from porter.commands import COMMANDS
+
+PROJECT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+RUN_HALF = {"numpy", "pip", "safetensors", "torch"}
+"""What porter depends on only to run probes (pip: every environment brings it)."""
+OF_RICH = {"markdown-it-py", "mdurl", "pygments"}
+
+
+def patch_half_needs() -> set[str]:
+    """Read porter's own dependencies that are not of the run half."""
+    text = (PROJECT / "pyproject.toml").read_text()
+    listed = text.split("\ndependencies = [")[1].split("\n]")[0]
+    return set(re.findall(r'"([A-Za-z-]+)', listed)) - RUN_HALF
+
+
+def hooks() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((PROJECT / ".pre-commit-hooks.yaml").read_text())
+    return found
+
+
+@pytest.mark.parametrize("hook", hooks(), ids=lambda hook: str(hook["id"]))
+def test_a_hook_runs_a_command_that_exists_and_brings_what_it_imports(hook: dict[str, Any]) -> None:
+    program, command, *arguments = hook["entry"].split()
+
+    assert (program, hook["language"], hook["pass_filenames"]) == ("porter", "python", False)
+    assert command in {known.name for known in COMMANDS}
+    with pytest.raises(SystemExit) as ended:
+        main([command, *arguments, "--help"])
+    assert ended.value.code == 0
+    needs = set(hook["additional_dependencies"])
+    assert needs == {"--no-deps"} | patch_half_needs() | OF_RICH
+    assert all(re.search(hook["files"], f) for f in ("a/patches/p/series", "upstream_pins.yaml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_pins_its_actions_and_grants_no_more_than_reading(path: Path) -> None:
+    text = path.read_text()
+    told = yaml.safe_load(text)
+
+    assert told["permissions"] == {"contents": "read"}
+    assert re.findall(r"uses: \S+@(?![0-9a-f]{40}  # v\d)", text) == []
+    installs = re.findall(r"^ *(?:run: )?pip install (?!--no-deps).*(?:\n.*unidiff)?", text, re.M)
+    assert installs
+    assert all(need in install for install in installs for need in patch_half_needs())
+
+
+def test_workflows_start_only_commands_that_exist() -> None:
+    started = {
+        word
+        for path in WORKFLOWS
+        for word in re.findall(r"(?:run: |\n +)porter ([a-z]+)", path.read_text())
+    }
+
+    assert {"lint", "check", "verify", "matrix"} <= started <= {known.name for known in COMMANDS}
+
+
+def test_the_python_versions_tested_are_those_that_porter_takes() -> None:
+    told = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text())
+    text = (PROJECT / "pyproject.toml").read_text()
+    low, high = map(int, re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', text)[0])
+
+    tested = told["jobs"]["patch-half"]["strategy"]["matrix"]["python"]
+
+    assert tested == [f"3.{minor}" for minor in range(low, high)]
+    assert sys.version_info[1] in range(low, high)

@@ -1,0 +1,105 @@
+"""A failed verdict in CI: at the recipe's line that claims it, with the command that narrows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from porter.report.verdicts import render
+from porter.verify.plan import Filters, Plan, Unreachable, make_plan
+from porter.verify.result import RecipeResult, Verdict
+from tests.verify.folder_trees import FolderTrees, write_recipe
+
+RECIPE = """\
+dtypes: [float32, float16]
+claims:
+  - outputs: other
+    parity: {}
+  - outputs: "y*"
+    dtypes: [float16]
+    parity: {}
+  - outputs: "y*"
+    dtypes: [float32]
+    parity: {}
+"""
+
+
+def verdict(word: str, output: str = "y/0", **more: object) -> Verdict:
+    given = {"error": 3.0, "allowed": 1.0, "measure": "max", "detail": "too far"} | more
+    given["narrow"] = "porter compare port upstream next"
+    return Verdict(1, "next", "float32", 0, output, "parity", word, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    trees = FolderTrees(tmp_path / "trees")
+    trees.add("port", upstream="", next="")
+    write_recipe(tmp_path, "port", "one", RECIPE, "")
+    made = make_plan(tmp_path, ["port"], trees, Filters())
+    return Plan(made.recipes, (Unreachable("far", "", "no source answers"),))
+
+
+def results(*verdicts: Verdict) -> list[RecipeResult]:
+    return [RecipeResult("port", "one", "one", verdicts, 1, 2.0)]
+
+
+def test_an_annotation_stands_at_the_claim_and_says_what_next(plan: Plan) -> None:
+    told = render(plan, results(verdict("pass"), verdict("fail")), "github", False, False)
+
+    (line,) = told.splitlines()
+    assert line.startswith("::error file=recipes/port/one.yaml,line=11,title=porter parity::")
+    assert "level 1 next, cpu, float32, seed 0, y/0: too far" in line
+    assert line.endswith("%0Anarrow it down: porter compare port upstream next")
+
+
+def test_junit_has_a_case_a_run_and_skips_what_is_not_reachable(plan: Plan) -> None:
+    broken = verdict("error")
+    other = Verdict(1, "next", "float16", 0, "y/0", "parity", "pass")
+
+    root = ElementTree.fromstring(render(plan, results(broken, other), "junit", False, False))
+
+    assert [root.get(key) for key in ("tests", "failures", "errors")] == ["3", "0", "1"]
+    assert [case.get("name") for case in root[0]] == [
+        "level 1 next, cpu, float32, seed 0",
+        "level 1 next, cpu, float16, seed 0",
+    ]
+    assert root[1][0].find("skipped").get("message") == "no source answers"  # type: ignore[union-attr]
+
+
+def test_what_is_not_reachable_is_a_finding_when_strict(plan: Plan) -> None:
+    log = json.loads(render(plan, results(), "sarif", False, True))
+
+    (result,) = log["runs"][0]["results"]
+    assert result["ruleId"] == "run"
+    assert "no source answers" in result["message"]["text"]
+
+
+def test_a_simulated_result_says_so_and_a_counter_is_its_own_rule(plan: Plan) -> None:
+    claimed = {"device": "sim:hpu", "variant": (("steps", "4"),), "subject": "counters"}
+    counted = verdict("fail", "compilations", detail="", **claimed)
+
+    told = render(plan, results(counted), "github", False, False)
+
+    assert "title=porter counters::" in told
+    assert "level 1 next, sim:hpu (simulated), float32, steps=4, seed 0, compilations: " in told
+
+
+def test_the_last_words_of_a_failed_run_are_in_the_finding(plan: Plan) -> None:
+    dead = Verdict(1, "next", "float32", 0, "", "", "error", detail="exit 1", stderr="a\nboom\n")
+
+    told = render(plan, results(dead), "github", False, False)
+
+    assert "line=5," in told
+    assert "exit 1%0A  | a%0A  | boom" in told
+
+
+def test_text_for_a_file_has_no_colour(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    told = render(plan, results(verdict("fail")), "text", False, False)
+
+    assert "\x1b" not in told
+    assert "1 failed" in told
