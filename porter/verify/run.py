@@ -39,13 +39,14 @@ class Job:
     seconds: float
     memory_bytes: int
     activations: str = ""  # "modules", or which call's ops: porter.verify.activations
+    lines: tuple[str, ...] = ()  # files of the tree whose executed lines are wanted
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a run left no trace: in a few words, and the end of its stderr."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, device, trace
+    kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
     reason: str
     stderr: str
 
@@ -125,6 +126,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
         "seconds": job.seconds,
         "memory_bytes": job.memory_bytes,
         "activations": job.activations,
+        "lines": list(job.lines),
         "out": str(out),
     }
     (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
