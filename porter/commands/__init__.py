@@ -37,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
     Command("judge", "judge", "Checks", "judge stored traces again, without running"),
     Command("bisect", "bisect", "Checks", "find the level that broke a claim"),
+    Command("mutate", "mutate", "Checks", "wrong ports on purpose: how many the recipes catch"),
     Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
     Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),
