@@ -115,10 +115,13 @@ def project(
     write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
     patches = tmp_path / "patches" / "port"
     patches.mkdir(parents=True)
-    names = [f"{n:04}-{name}.patch" for n, name in enumerate([*code, *later])][1:]
-    (patches / "series").write_text("\n".join(names) + "\n")
-    for name in names:
-        (patches / name).write_text(f"From: a <a@b>\nSubject: [PATCH] {name}\n\nWhy.\n---\n")
+    names = [*code, *later][1:]
+    files = [f"{n:04}-{name}.patch" for n, name in enumerate(names, 1)]
+    (patches / "series").write_text("\n".join(files) + "\n")
+    for file, name in zip(files, names, strict=True):
+        head = "From: a <a@b>\nDate: Sat, 21 Nov 2026 08:30:00 +0000\n"
+        text = f"{head}Subject: [PATCH] What {name} does\n\nWhy.\n\nLevel: {name}\n---\n"
+        (patches / file).write_text(text)
     return tmp_path
 
 
@@ -131,7 +134,7 @@ def test_porter_bisect_names_level_patch_verdict_and_what_to_do_next(
     assert "level 6 e: fails\n" in printed
     assert "level 3 c: holds\n" in printed
     assert "level 4 drifts breaks it; level 3 c holds\n" in printed
-    assert "patches/port/0004-drifts.patch: 0004-drifts.patch\n" in printed
+    assert "patches/port/0004-drifts.patch: What drifts does\n" in printed
     assert "fail: level 4 drifts, float32, y, parity: greatest difference at [" in printed
     assert "narrow it down: porter compare port c drifts --recipe one --device cpu\n" in printed
 
