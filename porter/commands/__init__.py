@@ -39,6 +39,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("bisect", "bisect", "Checks", "find the level that broke a claim"),
     Command("mutate", "mutate", "Checks", "wrong ports on purpose: how many the recipes catch"),
     Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
+    Command(
+        "migration-log",
+        "migration_log",
+        "Checks",
+        "write which CUDA calls every level makes",
+    ),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
     Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),
     Command("store", "store", "Upstreams", "verify the stored objects"),
