@@ -126,9 +126,7 @@ def unconditional(probe: Probe, folder: Path) -> None:
     DDPMPipeline(drawn(probe, unet, "ddpm unet"), scheduler).save_pretrained(folder)
 
 
-def _with_unet(
-    probe: Probe, folder: Path, pipeline_class: Any, channels: int, **more: Any
-) -> None:
+def _with_unet(probe: Probe, folder: Path, pipeline_class: Any, channels: int, **more: Any) -> None:
     from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTokenizer
 
@@ -142,9 +140,7 @@ def _with_unet(
         text_encoder=drawn(probe, text_encoder(vocabulary), "text encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "words"),
         unet=drawn(probe, unet, f"unet of {channels}"),
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
-        ),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
         **more,
     ).save_pretrained(folder)
 
