@@ -35,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("lock", "lock", "Checks", "write levels.lock"),
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),
     Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
+    Command("compare", "compare", "Checks", "find where one level departs from another"),
     Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
     Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from porter.verify.probe import Probe
 
 MODULES = (
-    *("alive", "counting", "events", "facts", "launch", "launched", "network", "probe"),
-    *("recording", "runner", "script", "trace"),
+    *("activations", "alive", "counting", "events", "facts", "launch", "launched", "module_paths"),
+    *("network", "probe", "recording", "runner", "script", "seen", "trace"),
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 
@@ -196,6 +196,11 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
     )
+    if job["activations"]:
+        from porter.verify.activations import Recorder
+
+        probe.recorder = Recorder(job["activations"], roots)
+        probe.recorder.start()
     began = time.monotonic()
     module = load_probe(Path(job["probe"]))
     if not callable(getattr(module, "run", None)):
@@ -206,6 +211,9 @@ def run(job: dict[str, Any], out: Path) -> None:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
     seconds = time.monotonic() - began
     probe.finish()
+    if probe.recorder is not None:
+        probe.recorder.stop()
+        probe.warnings += probe.recorder.write(out)
     write_trace(out, facts, probe, device, seconds, launches, roots)
 
 
