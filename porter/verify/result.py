@@ -56,7 +56,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """What a recipe came to."""
+    """What a recipe came to. ``runs`` it rests on, of which ``cached`` were not made now."""
 
     port: str
     recipe: str
@@ -64,6 +64,7 @@ class RecipeResult:
     verdicts: tuple[Verdict, ...]
     runs: int
     seconds: float
+    cached: int = 0
 
     @property
     def passed(self) -> bool:

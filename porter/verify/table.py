@@ -40,10 +40,15 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
     word = Text(f"{bad} failed", "bold red") if bad else Text("passed", "green")
-    console.print(
-        Text("  ") + word + Text(f"  ({shown}{result.runs} runs, {result.seconds:.1f} s)")
-    )
+    runs = f"{result.runs} runs{_cached(result)}"
+    console.print(Text("  ") + word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)"))
     console.print()
+
+
+def _cached(result: RecipeResult) -> str:
+    if not result.cached:
+        return ""
+    return f", {'all' if result.cached == result.runs else result.cached} from the cache"
 
 
 def print_unreachable(console: Console, unreachable: Sequence[Unreachable]) -> None:
@@ -170,6 +175,7 @@ def as_json(
                 "title": result.title,
                 "passed": result.passed,
                 "runs": result.runs,
+                "cached": result.cached,
                 "seconds": round(result.seconds, 3),
                 "verdicts": [_plain(verdict) for verdict in result.verdicts],
             }
