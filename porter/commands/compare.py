@@ -74,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
             sides = choose(root, asked, trees)
         from rich.console import Console
 
-        from porter.commands.verify import Live
-        from porter.verify.execute import Places, Session
+        from porter.report.running import RunningDisplay
+        from porter.verify.cache import Places
         from porter.verify.rounding import Allowance
         from porter.verify.run import launcher
         from porter.verify.search import search
+        from porter.verify.session import Session
 
-        with Live(Console(stderr=True, highlight=False)) as observer:
+        with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
             session = Session(trees, Places.under(cache_dir()), observer)
             with launcher(session.places.runs) as start:
                 runs = SideRuns(sides, session, start)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter.device import DEVICES
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
-from porter.verify.execute import Session, facts_of, job_of
+from porter.verify.keys import known_runs
 from porter.verify.plan import Planned, plan_recipe
 from porter.verify.points import Point
 from porter.verify.recipe import LoadedRecipe, find_recipes
 from porter.verify.recipe_model import Variant, as_text
 from porter.verify.run import Failure, Launcher, run_folder, run_probe
+from porter.verify.runs import job_of
 from porter.verify.selection import NATIVE
+from porter.verify.session import Session
 from porter.verify.timeline import Timeline, read_timeline
 from porter.verify.trees import LevelTree, NotReachable, Trees
+
+_LONGER = 4
+"""Recording takes its time: the limit of a run is so many times the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -150,16 +155,16 @@ class SideRuns:
 
     def _run(self, point: Point, activations: str) -> Timeline | Failure:
         planned, session = self.sides.planned, self.session
-        environment = session.environment(planned.loaded.environment)
-        facts = facts_of(planned, point, environment)
+        environment = session.environment(planned.loaded.environment, self.start.warm)
+        facts = known_runs(planned, [point], environment)[point].facts
         job = job_of(planned, point, facts, session.trees)
         if isinstance(job, Failure):
             return job
-        from dataclasses import replace
-
-        job = replace(job, activations=activations, seconds=job.seconds * 4)
+        job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
+        title = f"level {point.level} {facts.level_name}, {point.device}, {point.dtype}"
+        session.observer.expect(1)
+        session.observer.started(title)
         with run_folder(session.places.runs) as folder:
             out = run_probe(job, environment.python, folder, self.start)
-            if isinstance(out, Failure):
-                return out
-            return read_timeline(out)
+            session.observer.ended(title, "failed" if isinstance(out, Failure) else "made")
+            return out if isinstance(out, Failure) else read_timeline(out)
