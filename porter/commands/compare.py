@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample",
         type=int,
-        default=2048,
+        default=1024,
         metavar="N",
-        help="elements kept of a tensor, 0 for all (default: 2048)",
+        help="elements kept of a tensor, 0 for all (default: 1024)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -155,12 +155,12 @@ def _held_to(sides: Sides, found: Found, lacking: str) -> Iterator[str]:
     if sides.exact is not None and not lacking:
         name = sides.level(sides.exact).name
         yield f"{moments}, held to {name} in float64 on {sides.exact.device}"
-        return
-    yield f"{moments}, held to each other: no float64 run to tell rounding by"
+    else:
+        yield f"{moments}, held to each other: no float64 run to tell rounding by"
     if lacking:
         yield f"  ({lacking})"
-    for run in (found.runs.first, found.runs.second):
-        yield from (f"  {warning}" for warning in run.warnings)
+    warnings = dict.fromkeys((*found.runs.first.warnings, *found.runs.second.warnings))
+    yield from (f"  {warning}" for warning in warnings)
 
 
 def _structure(found: Found) -> Iterator[str]:
@@ -212,9 +212,10 @@ def _departure_lines(departure: Departure, first: str) -> Iterator[str]:
 
 
 def _call(moment: Moment) -> str:
-    if not moment.class_name:
+    if moment.kind == "record":
         return moment.path
-    return f"{moment.path} ({moment.class_name}), call {moment.call}"
+    named = moment.path == moment.class_name
+    return f"{moment.path}{'' if named else f' ({moment.class_name})'}, call {moment.call}"
 
 
 def _shown(each: Difference, first: str) -> str:
@@ -254,7 +255,7 @@ def _op_lines(found: OpDeparture, whole: Found, first: str) -> Iterator[str]:
         yield f"    result {_shown(each, first)}"
     if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
         yield f"    {first}: {found.counterpart.name}{found.counterpart.arguments}"
-    for operand in found.operands:
+    for operand in () if found.only_second else found.operands:
         told = operand.told
         if not operand.agrees:
             told += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"

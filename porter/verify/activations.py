@@ -17,7 +17,8 @@ as ``ops.jsonl``::
     {"op": 5, "moment": 17, "name": "aten.mul.Tensor", "path": "Model.net.3", "site": "model.py:48",
      "source": "...", "arguments": "(%0, 0.5)", "inputs": [...], "outputs": [...]}
 
-``moment`` is the last one before the op, "%n" in ``arguments`` is ``inputs[n]``. Class probes and
+``moment`` is the last one before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
+ends when it has come to UNTIL. Class probes and
 script probes alike; calls of the main thread only, and not those of launched processes.
 """
 
@@ -25,23 +26,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.device.sim.sites import user_site
-from porter.verify.events import shown_site, write_lines
+from porter.device.sim.sites import Site, user_site
+from porter.verify.events import PROBE, shown_site, write_lines
 from porter.verify.module_paths import ModulePaths
+from porter.verify.recording import Enough as Enough
 from porter.verify.seen import SAMPLE, VALUES, Values, look_at, tensors_in
 
 MOMENTS = "activations.jsonl"
 OPS = "ops.jsonl"
-MOST_BYTES = 512 * 2**20
+MOST_BYTES = 256 * 2**20
 MOST_OPS = 20_000
 _TEXT = 120
 
@@ -53,6 +57,9 @@ class Recorder:
         self._asked: dict[str, Any] = json.loads(asked) if asked.startswith("{") else {}
         self._sample = int(self._asked.get("sample", SAMPLE))
         self._roots = roots
+        self._trees = tuple(
+            f"{root.as_posix().rstrip('/')}/" for root, shown in roots.items() if shown != PROBE
+        )
         self._values = Values(MOST_BYTES)
         self._moments: list[dict[str, Any]] = []
         self._ops: list[dict[str, Any]] = []
@@ -89,8 +96,7 @@ class Recorder:
         number = self._calls[path]
         self._calls[path] += 1
         told = {"path": path, "class": type(module).__name__, "call": number}
-        site = user_site(3)
-        told |= {"site": shown_site(str(site), self._roots), "source": site.source}
+        told |= self._where()
         named = {**{str(place): value for place, value in enumerate(args)}, **kwargs}
         self._moment("in", told, named)
         self._stack.append(path)
@@ -103,16 +109,21 @@ class Recorder:
 
     def recorded(self, name: str, value: torch.Tensor) -> None:
         """Record an output of the probe as a moment."""
-        site = user_site(3)
-        told = {"path": name, "class": "", "call": 0}
-        told |= {"site": shown_site(str(site), self._roots), "source": site.source}
+        told = {"path": name, "class": "", "call": 0, **self._where()}
         self._moment("record", told, value)
+
+    def _where(self) -> dict[str, str]:
+        """Return the running line of the level's code, or else of the probe's."""
+        site = _innermost_below(self._trees) or user_site(2)
+        return {"site": shown_site(str(site), self._roots), "source": site.source}
 
     def _moment(self, kind: str, told: dict[str, Any], value: Any) -> None:
         number = len(self._moments)
         row = {"moment": number, "kind": kind, "depth": len(self._stack), **told}
         row["tensors"] = [] if self._skips(number) else self._look(value)
         self._moments.append(row)
+        if self._mode is not None and number == int(self._asked["until"]):
+            raise Enough
 
     def _skips(self, number: int) -> bool:
         """Whether values at this moment are of no use: only ops are wanted, and others."""
@@ -147,14 +158,12 @@ class Recorder:
 
         words = [shown(value) for value in args]
         words += [f"{key}={shown(value)}" for key, value in kwargs.items() if value is not None]
-        site = user_site(4)
         row = {
             "op": len(self._ops),
             "moment": len(self._moments) - 1,
             "name": name,
             "path": self._stack[-1] if self._stack else "",
-            "site": shown_site(str(site), self._roots),
-            "source": site.source,
+            **self._where(),
             "arguments": f"({', '.join(words)})"[:_TEXT],
             "inputs": inputs,
         }
@@ -169,11 +178,22 @@ class Recorder:
         write_lines(folder / MOMENTS, map(json.dumps, self._moments))
         write_lines(folder / OPS, map(json.dumps, self._ops))
         warnings = []
-        if self._values.is_full:
-            warnings.append(f"activations: {MOST_BYTES >> 20} MiB kept; later values left out")
+        if self._values.thinning != 1:
+            told = f"activations fill {self._values.size * 8 >> 20} MiB"
+            warnings.append(f"{told}: of later tensors fewer elements are kept, or none")
         if len(self._ops) >= MOST_OPS:
             warnings.append(f"activations: {MOST_OPS} ops kept; later ones left out")
         return warnings
+
+
+def _innermost_below(folders: tuple[str, ...]) -> Site | None:
+    """Return the innermost running line in a file below one of the folders."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(folders):
+            return Site(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
 
 
 class _OpMode(TorchDispatchMode):

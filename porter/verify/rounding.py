@@ -81,8 +81,9 @@ def difference(first: Seen, second: Seen, exact: Seen | None, rule: Allowance) -
         return told
     if first.shape != second.shape:
         return _with(told, "shape", math.inf, 0.0)
-    x, b = second.values, first.values
-    if x is None or b is None or x.shape != b.shape:
+    kept = [first, second, *([exact] if exact is not None and exact.shape == first.shape else [])]
+    x, b, r = _in_common(second, kept), _in_common(first, kept), _in_common(exact, kept)
+    if x is None or b is None:
         return told
     if torch.equal(x, b):
         return Difference(told.name, told.first, told.second, unseen=first.dtype == second.dtype)
@@ -94,8 +95,7 @@ def difference(first: Seen, second: Seen, exact: Seen | None, rule: Allowance) -
     if not bool(torch.isfinite(x).all()):
         return _with(told, "max", math.inf, 0.0)
     eps = torch.finfo(dtype).eps
-    r = exact.values if exact is not None and exact.shape == first.shape else None
-    if r is None or r.shape != b.shape or not bool(torch.isfinite(r).all()):
+    if r is None or not bool(torch.isfinite(r).all()):
         allowed = rule.loose_ulps * eps * _greatest(b)
         return _with(told, "max", _greatest(x - b), allowed)
     worst = told
@@ -105,6 +105,17 @@ def difference(first: Seen, second: Seen, exact: Seen | None, rule: Allowance) -
         one = _with(told, measure, norm(x - r), allowed, own)
         worst = one if one.share > worst.share or not worst.measure else worst
     return worst
+
+
+def _in_common(seen: Seen | None, kept: Sequence[Seen]) -> torch.Tensor | None:
+    """Return those of a tensor's elements that were kept of all (steps are multiples)."""
+    if seen is None or not any(seen is each for each in kept):
+        return None
+    if any(each.values is None for each in kept):
+        return None
+    step = math.lcm(*(each.step for each in kept))
+    assert seen.values is not None
+    return seen.values[:: step // seen.step]
 
 
 def _with(

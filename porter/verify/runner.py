@@ -159,9 +159,11 @@ def open_probe_device(name: str, tree: Path) -> Any:
 
 def site_roots(job: dict[str, Any]) -> dict[Path, str]:
     """Return how files are shown: those of the tree by their path, others with a word before."""
+    from porter.verify.events import PROBE
+
     roots = {Path(job["tree"]): ""}
     roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
-    return roots | {Path(job["probe"]).parent: "probe"}
+    return roots | {Path(job["probe"]).parent: PROBE}
 
 
 def run(job: dict[str, Any], out: Path) -> None:
@@ -171,7 +173,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     from porter.verify import network
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
-    from porter.verify.probe import Probe, ProbeError
+    from porter.verify.probe import Probe
 
     facts = RunFacts(**job["facts"])
     is_native = facts.dtype == NATIVE
@@ -196,12 +198,20 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
     )
-    if job["activations"]:
-        from porter.verify.activations import Recorder
-
-        probe.recorder = Recorder(job["activations"], roots)
-        probe.recorder.start()
     began = time.monotonic()
+    if job["activations"]:
+        run_recorded(job, probe, roots, out)
+    else:
+        run_probe(job, probe)
+    seconds = time.monotonic() - began
+    probe.finish()
+    write_trace(out, facts, probe, device, seconds, launches, roots)
+
+
+def run_probe(job: dict[str, Any], probe: Probe) -> None:
+    """Import the probe file and call its ``run``."""
+    from porter.verify.probe import ProbeError
+
     module = load_probe(Path(job["probe"]))
     if not callable(getattr(module, "run", None)):
         raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
@@ -209,12 +219,21 @@ def run(job: dict[str, Any], out: Path) -> None:
     module.run(probe)
     if not probe.outputs and not probe.counters:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
-    seconds = time.monotonic() - began
-    probe.finish()
-    if probe.recorder is not None:
+
+
+def run_recorded(job: dict[str, Any], probe: Probe, roots: Mapping[Path, str], out: Path) -> None:
+    """Run the probe with its activations recorded, as far as they are asked for."""
+    from porter.verify.activations import Enough, Recorder
+
+    probe.recorder = Recorder(job["activations"], roots)
+    probe.recorder.start()
+    try:
+        run_probe(job, probe)
+    except Enough:
+        pass
+    finally:
         probe.recorder.stop()
-        probe.warnings += probe.recorder.write(out)
-    write_trace(out, facts, probe, device, seconds, launches, roots)
+    probe.warnings += probe.recorder.write(out)
 
 
 def write_trace(

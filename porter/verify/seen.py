@@ -20,8 +20,11 @@ import torch
 
 from porter.verify.recording import host_view
 
-SAMPLE = 2048
+SAMPLE = 1024
 """Elements kept of a tensor."""
+
+THINNER = ((0.8, 81), (0.4, 9))
+"""From which share of the room on only every n-th of those is kept: a long run is not cut off."""
 
 VALUES = "activations.bin"
 
@@ -33,13 +36,17 @@ class Values:
     most_bytes: int
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
-    is_full: bool = False
 
-    def add(self, elements: torch.Tensor) -> list[int] | None:
-        """Keep elements; return [offset, number], or None when there is no more room."""
-        if (self.size + elements.numel()) * 8 > self.most_bytes:
-            self.is_full = True
-            return None
+    @property
+    def thinning(self) -> int:
+        """Of so many elements one is kept now; 0 when there is no more room."""
+        share = self.size * 8 / self.most_bytes
+        if share >= 1:
+            return 0
+        return next((every for above, every in THINNER if share >= above), 1)
+
+    def add(self, elements: torch.Tensor) -> list[int]:
+        """Keep elements; return [offset, number]."""
         place = [self.size, elements.numel()]
         self.parts.append(raw(elements.double().contiguous()))
         self.size += elements.numel()
@@ -68,13 +75,14 @@ def look_at(name: str, tensor: torch.Tensor, values: Values, sample: int) -> dic
     digest.update(struct.pack(f"<{len(shape)}q", *shape) + dtype.encode())
     flat = seen.reshape(-1)
     step = 1 if flat.numel() <= sample else (flat.numel() // sample) | 1
+    step *= values.thinning
     return {
         "name": name,
         "shape": shape,
         "dtype": dtype,
         "digest": digest.hexdigest(),
         "step": step,
-        "at": values.add(flat[::step]),
+        "at": values.add(flat[::step]) if step else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from porter.device import DEVICES
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
+from porter.verify.facts import HEAD
 from porter.verify.keys import known_runs
 from porter.verify.plan import Planned, plan_recipe
 from porter.verify.points import Point
@@ -167,4 +169,7 @@ class SideRuns:
         with run_folder(session.places.runs) as folder:
             out = run_probe(job, environment.python, folder, self.start)
             session.observer.ended(title, "failed" if isinstance(out, Failure) else "made")
-            return out if isinstance(out, Failure) else read_timeline(out)
+            if isinstance(out, Failure):
+                return out
+            told = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
+            return read_timeline(out, tuple(told))
