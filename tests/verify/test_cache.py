@@ -124,7 +124,7 @@ def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
 
     assert result.passed
     told = [line.partition(":")[0] for line in heard.lines if "not kept" in line]
-    assert told == ["traces are not kept"]
+    assert told.count("traces are not kept") == 1
     assert list((tmp_path / "runs").iterdir()) == []
 
 
