@@ -305,7 +305,9 @@ class DeviceGraph:
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
         self._ops = len(capture.records)
-        self._steps = [step for record in capture.records if (step := _step(record)) is not None]
+        with unseen():  # what a replay writes to is looked up now, and is no op of the program's
+            steps = [_step(record) for record in capture.records]
+        self._steps = [step for step in steps if step is not None]
         self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
         self.machine.counters.add("captured_ops", self._ops)
 
