@@ -223,9 +223,8 @@ def test_counters_say_what_replays_saved() -> None:
     assert (totals["captures"], totals["replays"], totals["host_ops_saved"]) == (1, 2, 6)
 
 
-def test_the_end_of_a_capture_dispatches_nothing_of_its_own() -> None:
+def test_the_end_of_a_capture_dispatches_nothing() -> None:
     account = books("hpu")
     x = on_device(account.machine, torch.ones(3))
-    captured(account, lambda: x.exp().sin().cos())
-    assert account.graphs is not None
-    assert (account.graphs.pending, account.op_counts.as_json()["ops"]) == (0, 3)
+    captured(account, lambda: x * 2 + 1)
+    assert account.op_counts.ops == 2
