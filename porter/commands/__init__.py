@@ -36,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),
     Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
     Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
+    Command("report", "report", "Checks", "show what earlier verifications left, as one HTML file"),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
     Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),
     Command("store", "store", "Upstreams", "verify the stored objects"),
