@@ -65,7 +65,7 @@ def level_counters(judged: JudgedRecipe) -> list[LevelCounters]:
         names = {name for point in points for name in judged.runs[point].counters}
         if names:
             found.append(_on_device(judged, device, points, names))
-    return found
+    return [counters for counters in found if counters.table]
 
 
 def _on_device(

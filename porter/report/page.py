@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "html"
 MOST_ROWS = 40
 """Rows that a cell opens; those that hold beyond are counted in words."""
-MOST_FAILURES = 30
+MOST_FAILURES = 12
 GLYPHS = {
     "pass": "✓", "baseline": "○", "fail": "✕", "error": "!", "skipped": "~", "missing": "·",
 }  # fmt: skip
@@ -74,6 +75,7 @@ def _environment() -> Environment:
         "GLYPHS": GLYPHS,
         "WORDS": WORDS,
         "MOST_ROWS": MOST_ROWS,
+        "MOST_FAILURES": MOST_FAILURES,
         "bar": bar,
     }
     return environment
@@ -96,15 +98,37 @@ def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
     return found
 
 
-def _failures(results: Results) -> list[tuple[str, str, Cell, Row]]:
-    """Return what does not hold: (port, recipe, cell, row)."""
+@dataclass(frozen=True)
+class Broken:
+    """One claim that does not hold on a device, at one level or several: ``cells`` are these,
+    ``worst`` the row that is furthest off."""
+
+    port: str
+    recipe: str
+    device: str
+    worst: Row
+    cells: tuple[Cell, ...]
+
+
+def _failures(results: Results) -> list[Broken]:
+    """Return what does not hold, a claim on a device once."""
+    found: dict[tuple[str, ...], list[tuple[Cell, Row]]] = {}
+    for port in results.ports:
+        for recipe in port.recipes:
+            for cell in recipe.cells.values():
+                for row in (row for row in cell.rows if row.verdict.bad):
+                    v = row.verdict
+                    key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
+                    found.setdefault(key, []).append((cell, row))
     return [
-        (port.name, recipe.name, cell, row)
-        for port in results.ports
-        for recipe in port.recipes
-        for cell in recipe.cells.values()
-        for row in cell.rows
-        if row.verdict.bad
+        Broken(
+            port=key[0],
+            recipe=key[1],
+            device=key[2],
+            worst=max((row for _, row in rows), key=lambda row: row.share or 0.0),
+            cells=tuple({cell.level: cell for cell, _ in rows}.values()),
+        )
+        for key, rows in found.items()
     ]
 
 
