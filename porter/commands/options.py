@@ -8,6 +8,8 @@ TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from porter.verify.session import Options
+
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """``[DIR]``: the tree to work on."""
@@ -82,3 +84,35 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="carry local edits along by a 3-way merge; on a conflict nothing changes",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """``--jobs``, ``--fresh``, ``--cold``: how probes are run."""
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="so many runs at once (default: as many as the cores carry)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="run what was run before too; use nothing kept"
+    )
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="a fresh interpreter for every run (as with PORTER_COLD=1), instead of a fork of one "
+        "that has imported torch",
+    )
+
+
+def run_options(args: argparse.Namespace) -> Options:
+    """Return what :func:`add_run_options` asked for."""
+    from porter.verify.session import Options
+
+    return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
+    return int(text)

@@ -1,23 +1,17 @@
 """Run the recipes: what every level keeps of upstream's results.
 
 Each recipe's probe runs in its own process: level 0 in float64 (the reference), level 0 in every
-dtype (whose error is the allowance), and every level in every dtype. Without PORT all ports with
-recipes are verified, and what no source here covers is listed as not reachable.
+dtype (whose error is the allowance), and every level in every dtype. What was run before and has
+not changed is taken from the cache. Without PORT all ports with recipes are verified, and what no
+source here covers is listed as not reachable.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from porter.commands.options import add_format
+from porter.commands.options import add_format, add_run_options, run_options
 from porter.errors import Exit
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.status import Status
-
-    from porter.verify.recipe import LoadedRecipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge only this level: number, name or unique prefix (may be given again)",
     )
     parser.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="judge only on this device, which must be there (may be given again)",
+    )
+    parser.add_argument(
         "--tag",
         action="append",
         default=[],
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show every output, not the worst of many"
     )
+    add_run_options(parser)
     add_format(parser)
 
 
@@ -59,19 +61,22 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.upstream_trees import open_trees
 
     root = project_root()
-    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag))
+    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag), tuple(args.device))
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)
         strict = args.strict or bool(args.ports)
         from rich.console import Console
 
-        from porter.verify.execute import Places, Session, execute
+        from porter.report.running import RunningDisplay
+        from porter.verify.cache import Places
+        from porter.verify.execute import execute
+        from porter.verify.session import Session
         from porter.verify.table import print_result, print_summary, print_unreachable
 
         console = Console(highlight=False)
-        with Live(Console(stderr=True, highlight=False)) as observer:
-            session = Session(trees, Places.under(cache_dir()), observer)
+        with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
+            session = Session(trees, Places.under(cache_dir()), observer, run_options(args))
             results = []
             for result in execute(plan, session):
                 results.append(result)
@@ -93,49 +98,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(rendered(args.format))
     return Exit.OK if passed else Exit.FAILED
-
-
-class Live:
-    """Progress on stderr: a moving line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status: Status | None = None
-
-    def __enter__(self) -> Live:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def say(self, line: str) -> None:
-        """See :class:`porter.verify.execute.Observer`."""
-        if self._console.is_terminal:
-            self._show(line)
-        else:
-            self._console.print(f"porter: {line}", markup=False, soft_wrap=True)
-
-    def progress(self, line: str) -> None:
-        """See :class:`porter.verify.execute.Observer`."""
-        if self._console.is_terminal:
-            self._show(line)
-
-    def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
-        """See :class:`porter.verify.execute.Observer`."""
-        if self._console.is_terminal:
-            self._show(f"{recipe.port}/{recipe.name}: level {what} ({done + 1} of {total})")
-
-    def clear(self) -> None:
-        """Take the moving line away."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-
-    def _show(self, line: str) -> None:
-        from rich.text import Text
-
-        if self._status is None:
-            self._status = self._console.status(Text(line))
-            self._status.start()
-        else:
-            self._status.update(Text(line))

@@ -68,6 +68,15 @@ class Environment:
     packages: dict[str, str]
     pip_check: str
 
+    @property
+    def identity(self) -> str:
+        """The hash of what it was asked to hold and of what it got: a part of every trace's key.
+
+        A file without exact versions gives other packages when it is built on another day.
+        """
+        text = json.dumps([self.key, sorted(self.packages.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 def environment_key(requirements: Requirements, layer: Layer) -> str:
     """Return the hash of everything that decides an environment's content."""
@@ -82,8 +91,25 @@ def environment_key(requirements: Requirements, layer: Layer) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+def find_environment(
+    requirements: Requirements, layer: Layer, environments: Path
+) -> Environment | None:
+    """Return the environment if it is built and none of its packages is gone.
+
+    Nothing is run in it: whether torch can be imported there shows when it is used.
+    """
+    key = environment_key(requirements, layer)
+    found, _ = _load(environments / f"{requirements.name}-{key[:16]}", key, None, torch_in)
+    return found
+
+
 def ensure_environment(
-    requirements: Requirements, layer: Layer, environments: Path, say: Say, progress: Say
+    requirements: Requirements,
+    layer: Layer,
+    environments: Path,
+    say: Say,
+    progress: Say,
+    torch_of: Callable[[Path], str] | None = None,
 ) -> Environment:
     """Return the environment, built under a lock if it is not there or is broken.
 
@@ -91,12 +117,13 @@ def ensure_environment(
     in one step: a build that was killed, even one whose pip lives on, is never taken for a finished
     one.
 
-    ``say`` hears what is worth a line in a log, ``progress`` what pip does now. Raises
-    EnvironmentFailed with pip's own words.
+    ``say`` hears what is worth a line in a log, ``progress`` what pip does now; ``torch_of`` may
+    stand in for :func:`torch_in`. Raises EnvironmentFailed with pip's own words.
     """
+    torch_of = torch_of or torch_in
     key = environment_key(requirements, layer)
     home = environments / f"{requirements.name}-{key[:16]}"
-    ready, why = _load(home, key, layer)
+    ready, why = _load(home, key, layer, torch_of)
     if ready:
         return ready
     home.mkdir(parents=True, exist_ok=True)
@@ -107,7 +134,7 @@ def ensure_environment(
         say(f"waiting for another porter that builds the environment {requirements.name}")
         lock.acquire()
     try:
-        ready, why = _load(home, key, layer)
+        ready, why = _load(home, key, layer, torch_of)
         if ready:
             return ready
         if why:
@@ -117,8 +144,13 @@ def ensure_environment(
         lock.release()
 
 
-def _load(home: Path, key: str, layer: Layer) -> tuple[Environment | None, str]:
-    """Return (the environment, "") or (None, what is broken; "" when there was none)."""
+def _load(
+    home: Path, key: str, layer: Layer | None, torch_of: Callable[[Path], str]
+) -> tuple[Environment | None, str]:
+    """Return (the environment, "") or (None, what is broken; "" when there was none).
+
+    Where a layer is given, its torch is imported there.
+    """
     try:
         marker = json.loads((home / MARKER).read_text(encoding="utf-8"))
         build = home / marker["build"]
@@ -132,7 +164,7 @@ def _load(home: Path, key: str, layer: Layer) -> tuple[Environment | None, str]:
         return None, "its interpreter is gone or has moved"
     if _installed(_site_packages(build)) != packages:
         return None, "its packages are not those that were installed"
-    if told := _import_probe(python, layer):
+    if layer is not None and (told := _wrong_torch(python, layer, torch_of)):
         return None, told
     with suppress(OSError):
         os.utime(home / MARKER)  # when it was last used: what a clean-up goes by
@@ -156,7 +188,7 @@ def _build(
         (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
         pip_check = _install(requirements, layer, build, progress)
         python = build / "venv" / "bin" / "python"
-        if told := _import_probe(python, layer):
+        if told := _wrong_torch(python, layer, torch_in):
             raise EnvironmentFailed(f"environment {requirements.name}: {told}")
         packages = _installed(site_packages)
         marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
@@ -281,8 +313,12 @@ def _installed(site_packages: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _import_probe(python: Path, layer: Layer) -> str:
-    """Return "" when the interpreter imports the layer's torch, else what went wrong."""
+class NoTorch(Exception):
+    """The interpreter does not run, or cannot import torch; the text says which."""
+
+
+def torch_in(python: Path) -> str:
+    """Return the version of the torch that an interpreter imports. Raises NoTorch."""
     program = "import safetensors, torch; print(torch.__version__)"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     try:
@@ -296,10 +332,19 @@ def _import_probe(python: Path, layer: Layer) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"its interpreter does not run: {error}"
+        raise NoTorch(f"its interpreter does not run: {error}") from error
     if done.returncode != 0:
-        return f"torch cannot be imported: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
-    imported = done.stdout.split()[-1:]
-    if imported != [layer.torch_version]:
-        return f"expected torch {layer.torch_version}, found {' '.join(imported)}"
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise NoTorch(f"torch cannot be imported: {last}")
+    return " ".join(done.stdout.split()[-1:])
+
+
+def _wrong_torch(python: Path, layer: Layer, torch_of: Callable[[Path], str]) -> str:
+    """Return "" when the interpreter imports the layer's torch, else what went wrong."""
+    try:
+        imported = torch_of(python)
+    except NoTorch as error:
+        return str(error)
+    if imported != layer.torch_version:
+        return f"expected torch {layer.torch_version}, found {imported}"
     return ""

@@ -14,11 +14,13 @@ the interpreter's site-packages.
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -121,13 +123,24 @@ def _collect(name: str, found: dict[str, Distribution]) -> bool:
 def _tops(distribution: Distribution) -> dict[str, Path]:
     """Return the modules and packages of a distribution: name in site-packages -> its place."""
     tops: dict[str, Path] = {}
-    for file in distribution.files or ():
-        top = file.parts[0]
+    for top in _first_parts(distribution):
         skipped = top in ("..", "__pycache__") or top.endswith((".dist-info", ".egg-info", ".pth"))
-        if skipped or top.startswith("__editable__"):
-            continue
-        tops[top] = Path(str(distribution.locate_file(top)))
+        if not skipped and not top.startswith("__editable__"):
+            tops[top] = Path(str(distribution.locate_file(top)))
     return {top: target for top, target in tops.items() if target.exists()}
+
+
+def _first_parts(distribution: Distribution) -> Iterable[str]:
+    """Return the first part of the path of each of its files, each once.
+
+    Read from RECORD itself where there is one: `Distribution.files` makes a path object of every
+    line, which takes a second for torch.
+    """
+    record = distribution.read_text("RECORD")
+    if record is None:
+        return dict.fromkeys(file.parts[0] for file in distribution.files or ())
+    rows = csv.reader(record.splitlines())
+    return dict.fromkeys(row[0].partition("/")[0] for row in rows if row)
 
 
 def _copy_metadata(distribution: Distribution, folder: Path) -> None:

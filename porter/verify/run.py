@@ -45,7 +45,7 @@ class Job:
 class Failure:
     """Why a run left no trace: in a few words, and the end of its stderr."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, device, trace
+    kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
     reason: str
     stderr: str
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +78,9 @@ class WarmProcess:
 class Nursery:
     """A running nursery that stands in ``folder`` (of a run's form)."""
 
-    def __init__(self, start: Start, folder: Path, stop: threading.Event) -> None:
+    def __init__(
+        self, python: Path, shared: Mapping[str, str], folder: Path, stop: threading.Event
+    ) -> None:
         """Start it and wait until it has imported torch. Raises NurseryGone, saying why not."""
         own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = own
@@ -86,9 +88,9 @@ class Nursery:
         self.running = 0
         with its:
             self._process = subprocess.Popen(
-                [str(start.python), nursery.__file__, str(its.fileno())],
+                [str(python), nursery.__file__, str(its.fileno())],
                 cwd=folder / "scratch",
-                env={**start.shared, **own_variables(folder)},
+                env={**shared, **own_variables(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -177,20 +179,39 @@ class Nurseries:
         """
         if not self.enabled or device not in FORKED_DEVICES:
             return ColdProcess(start)
-        key = (start.python, tuple(sorted(start.shared.items())))
-        with self._lock:
-            place = self._places.setdefault(key, _Place())
-            place.used = time.monotonic()
+        place = self._place(start.python, start.shared)
         with place.lock:
-            if not place.refused:
-                try:
-                    if place.nursery is None:
-                        self._make_room()
-                        place.nursery = Nursery(start, self.folder, self.stop)
-                    return place.nursery.fork(start)
-                except NurseryGone as why:
-                    place.refused = str(why)
+            try:
+                return self._nursery(place, start.python, start.shared).fork(start)
+            except NurseryGone as why:
+                place.refused = str(why)
         return ColdProcess(start)
+
+    def torch_in(self, python: Path, shared: Mapping[str, str]) -> str:
+        """Return the version of torch in the nursery of these runs. Raises NurseryGone."""
+        if not self.enabled:
+            raise NurseryGone("warm starts are off")
+        place = self._place(python, shared)
+        with place.lock:
+            try:
+                return self._nursery(place, python, shared).torch
+            except NurseryGone as why:
+                place.refused = str(why)
+                raise
+
+    def _place(self, python: Path, shared: Mapping[str, str]) -> _Place:
+        with self._lock:
+            place = self._places.setdefault((python, tuple(sorted(shared.items()))), _Place())
+            place.used = time.monotonic()
+        return place
+
+    def _nursery(self, place: _Place, python: Path, shared: Mapping[str, str]) -> Nursery:
+        if place.refused:
+            raise NurseryGone(place.refused)
+        if place.nursery is None:
+            self._make_room()
+            place.nursery = Nursery(python, shared, self.folder, self.stop)
+        return place.nursery
 
     def _make_room(self) -> None:
         """End the nurseries that were not used for longest, if they have no run under way."""

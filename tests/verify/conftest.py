@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.execute import Places, Session, execute
+from porter.verify.cache import Places
+from porter.verify.execute import execute
 from porter.verify.plan import Filters, make_plan
-from porter.verify.recipe import LoadedRecipe
 from porter.verify.result import RecipeResult
+from porter.verify.session import Options, Session
 from porter.verify.trees import Trees
 from tests.verify.folder_trees import FolderTrees
 
@@ -23,6 +24,8 @@ class Heard:
 
     lines: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    expected: int = 0
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -30,9 +33,14 @@ class Heard:
     def progress(self, line: str) -> None:
         self.lines.append(line)
 
-    def running(self, recipe: LoadedRecipe, what: str, done: int, total: int) -> None:
-        assert done < total
-        self.runs.append(what)
+    def expect(self, runs: int) -> None:
+        self.expected += runs
+
+    def started(self, run: str) -> None:
+        self.runs.append(run)
+
+    def ended(self, run: str, how: str) -> None:
+        self.ends.append(how)
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +66,12 @@ Verify = Callable[..., list[RecipeResult]]
 def verify(tmp_path: Path, environments: Path, heard: Heard) -> Verify:
     """Run the recipes under ``tmp_path`` on some trees; return their results."""
 
-    def run(trees: Trees, *ports: str, filters: Filters | None = None) -> list[RecipeResult]:
+    def run(
+        trees: Trees, *ports: str, filters: Filters | None = None, options: Options | None = None
+    ) -> list[RecipeResult]:
         plan = make_plan(tmp_path, ports, trees, filters or Filters())
         places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-        return list(execute(plan, Session(trees, places, heard)))
+        return list(execute(plan, Session(trees, places, heard, options or Options())))
 
     return run
 

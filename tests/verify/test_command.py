@@ -15,7 +15,7 @@ import pytest
 
 import porter.verify.upstream_trees as real
 from porter.cli import main
-from porter.verify.execute import Places
+from porter.verify.cache import Places
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.test_run import is_gone, wait_for_pid
 
@@ -116,7 +116,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import porter.verify.upstream_trees as real
 from porter.cli import main
-from porter.verify.execute import Places
+from porter.verify.cache import Places
 from tests.verify.folder_trees import FolderTrees
 base, environments = Path(sys.argv[1]), Path(sys.argv[2])
 trees = FolderTrees(base / "trees")

@@ -23,7 +23,7 @@ import torch
 
 from porter.device.sim import limits as limit
 from porter.device.sim.dispatch import Run, Watch, unseen
-from porter.device.sim.facts import OpFacts, TensorArg
+from porter.device.sim.facts import INDEXED_BY, OpFacts, TensorArg
 from porter.device.sim.generator import DeviceGenerator
 from porter.device.sim.hot import direct_binding
 from porter.device.sim.limits import LIMITS, Limits
@@ -145,7 +145,7 @@ class _Capture:
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
-        if op.is_dynamic_shape:
+        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # masks are the Waits' to refuse
             return limit.DYNAMIC_SHAPE
         return None
 

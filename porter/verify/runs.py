@@ -1,0 +1,260 @@
+"""The runs of recipes: taken from the cache where they are known, else made, many at a time.
+
+:meth:`Runs.outcomes` is for whoever wants some points of one recipe, on trees of their own making
+too (``dataclasses.replace(planned, levels=...)`` and a session whose ``trees`` know them)::
+
+    with open_runs(session) as runs:
+        outcomes = runs.outcomes(planned, points(planned), until=lambda p, o: no_use_to_go_on)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.verify.cache import (
+    NotKept,
+    find_trace,
+    forget_trace,
+    keep_trace,
+    making,
+    share_trace,
+)
+from porter.verify.environment import Environment
+from porter.verify.facts import RunFacts
+from porter.verify.keys import Known, known_runs
+from porter.verify.parallel import Later, Parallel
+from porter.verify.planned import Planned
+from porter.verify.points import Point, claims_on, reference_point
+from porter.verify.run import (
+    Failure,
+    Job,
+    Launcher,
+    Stopped,
+    launcher,
+    run_folder,
+    run_probe,
+)
+from porter.verify.session import Session
+from porter.verify.trees import Trees
+
+if TYPE_CHECKING:
+    from porter.verify.trace import Trace
+
+Until = Callable[[Point, "Trace | Failure"], bool]
+"""Hears of each outcome as it is there; True ends it all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that is wanted: a point of a recipe, and the key that it is known by.
+
+    ``leans_on`` is the key of its reference when no claim on it can be judged without that.
+    """
+
+    planned: Planned
+    point: Point
+    job: Job | Failure
+    key: str
+    leans_on: str
+    environment: Environment
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, unlike any other of a verification."""
+        loaded, point = self.planned.loaded, self.point
+        level = self.planned.levels[point.level]
+        device = "" if point.device == "cpu" else f", {point.device}"
+        seed = f", seed {point.seed}" if len(loaded.recipe.seeds) > 1 else ""
+        variant = "".join(f", {name}={text}" for name, text in point.variant)
+        where = f"{level.number} {level.name}"
+        return f"{loaded.port}/{loaded.name}: {where}, {point.dtype}{device}{seed}{variant}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run's trace. ``cached``: it stood there before; ``told``: what is to be said of it."""
+
+    folder: Path
+    cached: bool = False
+    told: str = ""
+
+
+@dataclass
+class Runs:
+    """Makes runs for one session; each key once, however many ask for it."""
+
+    session: Session
+    start: Launcher
+    found: dict[str, Made | Failure] = field(default_factory=dict)
+
+    def requests(
+        self, planned: Planned, runs: Mapping[Point, Known], environment: Environment
+    ) -> Iterator[Request]:
+        """Yield a request for each of a recipe's runs; its tree is written where it is not yet."""
+        for point, known in runs.items():
+            leans_on = ""
+            claims = claims_on(planned, point)
+            reference = reference_point(planned, point)
+            if claims and all(claim.needs_reference for claim in claims) and reference in runs:
+                leans_on = runs[reference].key
+            job = job_of(planned, point, known.facts, self.session.trees)
+            yield Request(planned, point, job, known.key, leans_on, environment)
+
+    def settle(self, requests: Iterable[Request]) -> Generator[Request, None, None]:
+        """Find or make what is requested; yield each request when :attr:`found` knows its key.
+
+        One whose reference failed is yielded unknown. Leaving ends what is under way.
+        """
+        stop = threading.Event()
+        observer = self.session.observer
+        asked: dict[str, list[Request]] = {}
+        settled: list[Request] = []
+
+        def unknown() -> Iterator[Request]:
+            for request in requests:
+                if request.key in asked and request.key not in self.found:
+                    asked[request.key].append(request)
+                elif request.key in self.found or self._look(request):
+                    self._share(request)
+                    observer.ended(request.title, "cached")
+                    settled.append(request)
+                else:
+                    asked[request.key] = [request]
+                    yield request
+
+        options = self.session.options
+        parallel: Parallel[Request, Made | Failure] = Parallel(
+            work=lambda request: self._make(request, stop),
+            capacity=options.capacity(),
+            weight=lambda request: options.weight(request.planned.loaded.recipe.threads),
+            wanted=lambda one: not isinstance(self.found.get(one.leans_on), Failure),
+            started=lambda request: observer.started(request.title),
+            stop=stop,
+        )
+        with closing(parallel.results(unknown())) as results:
+            for request, outcome in results:
+                how = "dropped"
+                if outcome is not None:
+                    self.found[request.key] = outcome
+                    how = "failed" if isinstance(outcome, Failure) else "made"
+                    if isinstance(outcome, Made) and outcome.told:
+                        observer.say(outcome.told)
+                for other in asked.pop(request.key):
+                    self._share(other)
+                    observer.ended(other.title, how)
+                    settled.append(other)
+                yield from settled
+                settled.clear()
+        yield from settled
+
+    def outcomes(
+        self, planned: Planned, points: Iterable[Point], until: Until | None = None
+    ) -> dict[Point, Trace | Failure]:
+        """Return the outcomes of some points of a recipe, of fewer when ``until`` ended it.
+
+        Raises EnvironmentFailed.
+        """
+        environment = self.session.environment(planned.loaded.environment, self.start.warm)
+        runs = known_runs(planned, points, environment)
+        self.session.observer.expect(len(runs))
+        requests = self.requests(planned, runs, environment)
+        outcomes: dict[Point, Trace | Failure] = {}
+        with closing(self.settle(requests)) as settled:
+            for request in settled:
+                outcome = self.load(request.key)
+                if outcome is not None:
+                    outcomes[request.point] = outcome
+                    if until is not None and until(request.point, outcome):
+                        break
+        return outcomes
+
+    def load(self, key: str) -> Trace | Failure | None:
+        """Return what a run left, or why it left nothing; None when it was not made."""
+        made = self.found.get(key)
+        if not isinstance(made, Made):
+            return made
+        from porter.verify.trace import BadTrace, read
+
+        try:
+            return read(made.folder)
+        except BadTrace as error:
+            forget_trace(made.folder)
+            return Failure("trace", f"left a damaged trace: {error}", "")
+
+    def _look(self, request: Request) -> bool:
+        """Look for a run in the cache; True when it is known now."""
+        if isinstance(request.job, Failure):
+            self.found[request.key] = request.job
+            return True
+        if self.session.options.fresh:
+            return False
+        folder = find_trace(self.session.places, request.job.facts, request.key)
+        if folder is not None:
+            self.found[request.key] = Made(folder, cached=True)
+        return folder is not None
+
+    def _share(self, request: Request) -> None:
+        """Give the run to its recipe too, when another recipe's equal run was the first."""
+        made = self.found.get(request.key)
+        if isinstance(made, Made) and isinstance(request.job, Job):
+            share_trace(self.session.places, request.job.facts, request.key, made.folder)
+
+    def _make(self, request: Request, stop: threading.Event) -> Made | Failure:
+        """Make a run, in a thread of its own. Raises Later when another porter is at it."""
+        places, key, job = self.session.places, request.key, request.job
+        assert isinstance(job, Job)
+        with making(places, key) as mine:
+            if not mine:
+                raise Later
+            if not self.session.options.fresh:
+                folder = find_trace(places, job.facts, key)  # another porter's, just now
+                if folder is not None:
+                    return Made(folder, cached=True)
+            with run_folder(places.runs) as folder:
+                python = request.environment.python
+                try:
+                    out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
+                except Stopped:
+                    return Failure("stopped", "ended: nobody wants it any more", "")
+                if isinstance(out, Failure):
+                    return out
+                try:
+                    return Made(keep_trace(places, job.facts, key, out))
+                except NotKept as why:
+                    aside = self.start.warm.folder / key  # until porter ends
+                    out.replace(aside)
+                    return Made(aside, told=f"the trace of {request.title} is not kept: {why}")
+
+
+@contextmanager
+def open_runs(session: Session) -> Iterator[Runs]:
+    """Give what makes runs; every process it started ends with the block."""
+    with launcher(session.places.runs, session.options.warm) as start:
+        yield Runs(session, start)
+
+
+def job_of(planned: Planned, point: Point, facts: RunFacts, trees: Trees) -> Job | Failure:
+    """Return what a run needs to start; a failure when the tree lacks a source root."""
+    loaded, recipe = planned.loaded, planned.loaded.recipe
+    tree = trees.folder(loaded.port, planned.levels[point.level], recipe.needs)
+    companions = {name: trees.folder(name, other, ()) for name, other in planned.companions}
+    roots = [tree / root for root in recipe.source_roots]
+    roots += [f / "src" if (f / "src").is_dir() else f for f in companions.values()]
+    for root in roots:
+        if not root.is_dir():
+            return Failure("tree", f"source root {root.relative_to(tree)} is not in the tree", "")
+    return Job(
+        facts=facts,
+        probe=loaded.probe.resolve(),
+        parameters=recipe.parameters | point.values,
+        tree=tree,
+        source_roots=tuple(roots),
+        companions=companions,
+        seconds=recipe.limits.seconds,
+        memory_bytes=int(recipe.limits.memory_gib * 2**30),
+    )

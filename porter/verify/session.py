@@ -1,0 +1,118 @@
+"""One verification: where things are, what was found and built once for all of its recipes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from porter.verify.cache import Places
+from porter.verify.environment import (
+    Environment,
+    EnvironmentFailed,
+    ensure_environment,
+    find_environment,
+    torch_in,
+)
+from porter.verify.layer import PINNED, Layer, find_layer
+from porter.verify.requirements import TORCH_ALONE, Requirements, load_requirements
+from porter.verify.sealed import shared_variables
+from porter.verify.trees import Trees
+from porter.verify.warm import Nurseries, NurseryGone
+
+
+class Observer(Protocol):
+    """Hears what goes on, always in the thread that verifies."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping: an environment is being built, a trace could not be kept."""
+        ...
+
+    def progress(self, line: str) -> None:
+        """What pip does now."""
+        ...
+
+    def expect(self, runs: int) -> None:
+        """So many runs more are to be made or found."""
+        ...
+
+    def started(self, run: str) -> None:
+        """A run starts; ``run`` is its title, the same one that :meth:`ended` will name."""
+        ...
+
+    def ended(self, run: str, how: str) -> None:
+        """A run is there: "made", "cached", "failed" or "dropped" (nobody needs it any more)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. ``jobs``: so many runs at once (None: as many as the cores carry); ``fresh``:
+    use nothing from the cache; ``warm``: None leaves it to the system (:mod:`porter.verify.warm`).
+    """
+
+    jobs: int | None = None
+    fresh: bool = False
+    warm: bool | None = None
+
+    def capacity(self) -> int:
+        """How many threads, or with ``jobs`` how many runs, may be under way at once."""
+        return self.jobs or len(os.sched_getaffinity(0))
+
+    def weight(self, threads: int) -> int:
+        """What a run of so many threads takes of the capacity."""
+        return 1 if self.jobs else min(threads, self.capacity())
+
+
+@dataclass
+class Session:
+    """One verification."""
+
+    trees: Trees
+    places: Places
+    observer: Observer
+    options: Options = Options()
+    _layer: Layer | None = None
+    _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
+
+    def find_environment(self, requirements: Path | None) -> Environment | None:
+        """Return the environment for a requirements file if it is built; nothing is run in it."""
+        return find_environment(_asked(requirements), self._found_layer(), self.places.environments)
+
+    def environment(self, requirements: Path | None, warm: Nurseries) -> Environment:
+        """Return the environment for a requirements file, built when needed, its torch imported.
+
+        Raises EnvironmentFailed, at once for one that failed already.
+        """
+        if requirements not in self._environments:
+            try:
+                self._environments[requirements] = self._ensure(requirements, warm)
+            except EnvironmentFailed as error:
+                self._environments[requirements] = error
+        found = self._environments[requirements]
+        if isinstance(found, EnvironmentFailed):
+            raise found
+        return found
+
+    def _ensure(self, path: Path | None, warm: Nurseries) -> Environment:
+        def torch_of(python: Path) -> str:
+            """The nursery that the runs will want tells it for nothing."""
+            try:
+                return warm.torch_in(python, shared_variables(1, {}))
+            except NurseryGone:
+                return torch_in(python)
+
+        place, hear = self.places.environments, self.observer
+        return ensure_environment(
+            _asked(path), self._found_layer(), place, hear.say, hear.progress, torch_of
+        )
+
+    def _found_layer(self) -> Layer:
+        if self._layer is None:
+            self._layer = find_layer()
+        return self._layer
+
+
+def _asked(path: Path | None) -> Requirements:
+    return load_requirements(path, PINNED) if path is not None else TORCH_ALONE

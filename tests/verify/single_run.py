@@ -1,0 +1,82 @@
+"""One run of a probe on a tree written on the spot: no recipe, no levels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from porter.verify import trace
+from porter.verify.run import Failure, Launcher, launcher, run_folder, run_probe
+from porter.verify.trace import Trace
+from tests.verify.test_run import job_for
+
+
+@dataclass
+class SingleRun:
+    """Runs probes; ``left`` is the folder of the last one's trace."""
+
+    base: Path
+    python: Path
+    start: Launcher
+
+    @property
+    def left(self) -> Path:
+        return self.base / "left"
+
+    def outcome(
+        self,
+        code: str,
+        files: Mapping[str, str] | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        environ: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        seconds: float = 300,
+        activations: str = "",
+    ) -> Trace | Failure:
+        """Run a probe's code on a tree of ``files`` (path -> text)."""
+        shutil.rmtree(self.base / "job", ignore_errors=True)
+        shutil.rmtree(self.left, ignore_errors=True)
+        job = job_for(self.base / "job", code, seconds=seconds)
+        for path, text in (files or {}).items():
+            place = job.tree / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(dedent(text))
+        facts = replace(job.facts, device=device, dtype=dtype, environ=dict(environ or {}))
+        job = replace(job, facts=facts, parameters=parameters or {}, activations=activations)
+        with run_folder(self.base / "runs") as folder:
+            out = run_probe(job, self.python, folder, self.start)
+            if isinstance(out, Failure):
+                return out
+            out.replace(self.left)
+        return trace.read(self.left)
+
+    def trace(self, code: str, files: Mapping[str, str] | None = None, **how: Any) -> Trace:
+        """Run it; it must succeed."""
+        outcome = self.outcome(code, files, **how)
+        assert isinstance(outcome, Trace), f"{outcome.reason}\n{outcome.stderr}"
+        return outcome
+
+    def failure(self, code: str, files: Mapping[str, str] | None = None, **how: Any) -> Failure:
+        """Run it; it must fail."""
+        outcome = self.outcome(code, files, **how)
+        assert isinstance(outcome, Failure)
+        return outcome
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the objects of a JSON-lines file of the last trace."""
+        return [json.loads(line) for line in (self.left / name).read_text().splitlines()]
+
+
+@contextmanager
+def single_runs(base: Path, python: Path) -> Iterator[SingleRun]:
+    """Give a place to make single runs; they start warm where that is possible."""
+    with launcher(base / "runs") as start:
+        yield SingleRun(base, python, start)

@@ -1,0 +1,175 @@
+"""What was run before is not run again, and what changed is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from porter.verify import cache, keys
+from porter.verify.cache import NotKept, Places, making
+from porter.verify.result import RecipeResult
+from porter.verify.session import Options
+from tests.verify.conftest import Heard
+from tests.verify.folder_trees import FolderTrees, write_recipe
+
+Verify = Callable[..., list[RecipeResult]]
+
+PROBE = """
+    from upstream_code import f
+    def run(probe):
+        probe.record("y", f(probe.normal("x", 200)))
+    """
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+
+
+@pytest.fixture
+def port(tmp_path: Path, trees: FolderTrees) -> Path:
+    """A port of two levels with a recipe; its path."""
+    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    return write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+
+def test_an_unchanged_recipe_runs_nothing_and_says_the_same(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    (first,) = verify(trees)
+    (second,) = verify(trees)
+
+    assert (first.runs, first.cached) == (3, 0)
+    assert (second.runs, second.cached) == (3, 3)
+    assert second.verdicts == first.verdicts
+    assert len(heard.runs) == heard.expected == 3
+
+
+def test_another_claim_is_judged_on_the_same_runs(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    verify(trees)
+    port.write_text(port.read_text().replace("parity: {}", 'within_ulps: {ulps: 1, reason: "r"}'))
+
+    (second,) = verify(trees)
+
+    assert {v.claim for v in second.verdicts} == {"within_ulps"}
+    assert second.cached == len(heard.runs) == 3
+
+
+@pytest.mark.parametrize(
+    ("what", "made"), [("level", 1), ("probe", 3), ("parameters", 3), ("environ", 3), ("fresh", 3)]
+)
+def test_what_changed_is_run_again(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, what: str, made: int
+) -> None:
+    verify(trees)
+    if what == "level":
+        trees.ports["port"].pop()
+        trees.add("port", same_again="def f(x): return 1.0 + x")
+    elif what == "probe":
+        (port.parent / "neighbour.py").write_text("")
+    elif what != "fresh":
+        port.write_text(port.read_text() + f"{what}: {{A: '1'}}\n")
+
+    (second,) = verify(trees, options=Options(fresh=what == "fresh"))
+
+    assert second.runs - second.cached == made == len(heard.runs) - 3
+
+
+def test_a_variable_that_libraries_read_is_part_of_the_key(
+    port: Path, trees: FolderTrees, verify: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(trees)
+    monkeypatch.setenv("TORCH_SOMETHING", "1")
+
+    assert verify(trees)[0].cached == 0
+
+
+def test_the_simulators_code_is_part_of_a_simulated_runs_key_only() -> None:
+    assert keys.engine_hash(True) != keys.engine_hash(False)
+
+
+def test_a_recipe_that_fails_to_run_is_run_again_where_it_failed(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    trees.add("port", upstream="def f(x): return x", broken="def f(x): raise ValueError('no')")
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+    verify(trees)
+
+    (second,) = verify(trees)
+
+    assert [v.word for v in second.verdicts] == ["baseline", "error"]
+    assert (second.runs, second.cached) == (3, 2)
+
+
+def test_a_trace_cut_short_is_made_again(
+    port: Path, trees: FolderTrees, verify: Verify, tmp_path: Path
+) -> None:
+    verify(trees)
+    shutil.rmtree(tmp_path / "verdicts")
+    tensors = next((tmp_path / "traces" / "port" / "one").glob("*/tensors.safetensors"))
+    os.truncate(tensors, tensors.stat().st_size - 1)
+
+    assert verify(trees)[0].cached == 2
+
+
+def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path
+) -> None:
+    (tmp_path / "traces").write_text("a file in the folder's place, as good as a full disk")
+
+    (result,) = verify(trees)
+
+    assert result.passed
+    kept = [line for line in heard.lines if "is not kept: " in line or "are not kept" in line]
+    assert len(kept) == 3
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_recipes_share_equal_runs_and_each_has_its_trace(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path
+) -> None:
+    write_recipe(tmp_path, "port", "two", PARITY, PROBE)
+    (port.parent / "two.yaml").write_text(port.read_text())
+
+    one, two = verify(trees)
+
+    assert len(heard.runs) == 3
+    assert one.verdicts == two.verdicts
+    names = [{p.name for p in (tmp_path / "traces" / "port" / r).iterdir()} for r in ("one", "two")]
+    assert names[0] == names[1]
+    assert len(names[0]) == 3
+
+
+def test_two_porters_do_not_make_the_same_run(tmp_path: Path) -> None:
+    places = Places.under(tmp_path)
+
+    with making(places, "key") as first, making(places, "key") as second:
+        assert (first, second) == (True, False)
+    with making(places, "key") as third:
+        assert third
+
+    assert list(places.runs.iterdir()) == []
+
+
+def test_verdicts_survive_the_way_through_a_file(tmp_path: Path) -> None:
+    from porter.verify.result import Verdict
+
+    verdict = Verdict(1, "one", "float16", 0, "y", "parity", "fail", "max", float("inf"), 1e-3)
+    result = RecipeResult("port", "one", "One", (replace(verdict, variant=(("n", "4"),)),), 3, 1.5)
+    places = Places.under(tmp_path)
+
+    cache.keep_verdicts(places, result, "key")
+
+    assert cache.find_verdicts(places, "port", "one", "key") == result
+    assert cache.find_verdicts(places, "port", "one", "other") is None
+
+
+def test_verdicts_that_cannot_be_kept_say_so(tmp_path: Path) -> None:
+    (tmp_path / "verdicts").touch()
+    with pytest.raises(NotKept, match="verdicts/port/one/key"):
+        cache.keep_verdicts(
+            Places.under(tmp_path), RecipeResult("port", "one", "", (), 0, 0), "key"
+        )
