@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         text = as_markdown(results)
     else:
         from porter.report.findings import as_json
-        from porter.report.results import as_plain
+        from porter.report.plain import as_plain
 
         text = as_json(as_plain(results))
     if args.output is None and args.format != "html":

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from porter.verify.selection import is_simulated
+
 if TYPE_CHECKING:
     from porter.verify.result import Verdict
 
@@ -35,6 +37,11 @@ class Cell:
     device: str
     word: CellWord
     rows: tuple[Row, ...] = ()
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the device is a simulated one."""
+        return is_simulated(self.device)
 
     @property
     def share(self) -> float | None:

@@ -42,6 +42,7 @@ class Chart:
     legend: tuple[str, ...]
     summary: str
     is_claimed: bool
+    is_zero: bool
     left_out: int
     width: int = WIDTH
     height: int = HEIGHT
@@ -84,6 +85,7 @@ def chart(series: Series) -> Chart:
         legend=tuple(label for label in labels if label),
         summary=_summary(series),
         is_claimed=series.is_claimed,
+        is_zero=series.is_zero,
         left_out=len(series.values) - len(labels),
     )
 

@@ -155,7 +155,7 @@ def percent(share: float | None) -> str:
     if not math.isfinite(share):
         return "∞"
     if share >= 10:
-        return f"{share:,.0f}x" if share < 1e4 else f"{share:.0e}x"
+        return f"{share:,.0f}x" if share < 1e6 else "over 1,000,000x"
     return f"{share * 100:.0f} %" if share == 0 or share >= 0.005 else "<1 %"
 
 

@@ -19,9 +19,9 @@ from porter.report.level_diffs import LevelDiff, level_diffs
 from porter.report.samples import SampleRow, sample_rows
 from porter.report.series_trees import SeriesTrees
 from porter.upstream.pins import Pin, load_pins
+from porter.verify.cache import Places
 from porter.verify.plan import Filters, make_plan
 from porter.verify.points import judged_points
-from porter.verify.selection import is_simulated
 
 if TYPE_CHECKING:
     from porter.report.stored import StoredRun
@@ -104,7 +104,7 @@ class Results:
 
     @property
     def has_simulated(self) -> bool:
-        return any(is_simulated(cell.device) for cell in self.cells())
+        return any(cell.is_simulated for cell in self.cells())
 
     def cells(self) -> Iterator[Cell]:
         for port in self.ports:
@@ -129,7 +129,7 @@ def gather(
     by_port: dict[str, list[JudgedRecipe]] = {}
     for planned in plan.recipes:
         hear(f"{planned.loaded.port}/{planned.loaded.name}")
-        judged = judge_stored(cache / "traces", planned)
+        judged = judge_stored(Places.under(cache), planned)
         by_port.setdefault(planned.loaded.port, []).append(judged)
     return Results(
         project=root.name,

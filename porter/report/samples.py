@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from porter.report.png import data_uri, encode_png
+from porter.verify.points import judged_points, reference_point
 
 if TYPE_CHECKING:
     import torch
 
     from porter.report.judged import JudgedRecipe
+    from porter.report.stored import StoredRun
     from porter.verify.points import Point
 
 LARGEST = 128
@@ -30,8 +32,8 @@ _RAMP = ((11, 16, 32), (30, 64, 120), (194, 65, 12), (255, 247, 237))
 @dataclass(frozen=True)
 class Sample:
     """One level's image beside the reference. ``picture`` and ``difference`` are data addresses;
-    both are empty where the image is the reference's, bit for bit in 8 bits. ``greatest`` is the
-    greatest difference in the output's own units."""
+    both are empty where the image is the reference's: pixel for pixel, or for a float output to one
+    step of 255. ``greatest`` is the greatest difference in the output's own units."""
 
     level: int
     level_name: str
@@ -56,30 +58,39 @@ class SampleRow:
 
 def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
     """Return the images of a recipe's first seed: of the last variant, two outputs at most."""
-    from porter.verify.points import judged_points, reference_point
-
     planned = judged.planned
     recipe = planned.loaded.recipe
-    if not judged.traces:
-        return []
-    variant = recipe.variants[-1]
     points = [
         point
         for point in judged_points(planned)
         if point.seed == recipe.seeds[0]
-        and point.variant == variant
+        and point.variant == recipe.variants[-1]
         and point.dtype == recipe.dtypes[0]
-        and point in judged.traces
+        and point in judged.runs
     ]
-    if not points or reference_point(planned, points[0]) not in judged.traces:
-        return []
-    reference = judged.traces[reference_point(planned, points[0])]
+    exact = judged.runs.get(reference_point(planned, points[0])) if points else None
     rows: list[SampleRow] = []
-    for name, exact in reference.outputs.items():
-        scale = _scale(name, reference.kind(name), exact)
+    for name in _names(exact) if exact else ():
+        assert exact is not None
+        reference = exact.tensor(name)
+        scale = _scale(exact.outputs[name]["kind"], reference)
         if scale is not None and len(rows) < MOST_OUTPUTS:
-            rows.append(_row(judged, name, exact, scale, points))
+            rows.append(_row(judged, name, reference, scale, points))
     return rows
+
+
+def _names(run: StoredRun) -> Iterator[str]:
+    """Yield the outputs that may be images, by name and shape alone; files first."""
+    files = [name for name, told in run.outputs.items() if told.get("kind") == "image"]
+    yield from files
+    for name, told in run.outputs.items():
+        shape = tuple(told["shape"][-3:])
+        if name in files or not str(told["dtype"]).endswith(("float64", "float32", "float16")):
+            continue
+        if len(told["shape"]) not in (3, 4) or shape[0] not in (1, 3) or min(shape[1:]) < _SMALLEST:
+            continue
+        if "image" in name.lower() or "sample" in name.lower():
+            yield name
 
 
 @dataclass(frozen=True)
@@ -95,15 +106,9 @@ class _Scale:
         return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], cut off beyond"
 
 
-def _scale(name: str, kind: str, x: torch.Tensor) -> _Scale | None:
+def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
     if kind == "image":
         return _Scale(0.0, 255.0, True)
-    word = name.lower()
-    if not x.is_floating_point() or not ("image" in word or "sample" in word):
-        return None
-    shape = tuple(x.shape[-3:])
-    if x.dim() not in (3, 4) or shape[0] not in (1, 3) or min(shape[1:]) < _SMALLEST:
-        return None
     low, high = float(x.min()), float(x.max())
     if low >= 0 and high <= 1:
         return _Scale(0.0, 1.0, False)
@@ -132,13 +137,15 @@ def _samples(
 ) -> Iterator[Sample]:
     base = _pixels(exact, scale)
     for point in points:
-        found = judged.traces[point].outputs.get(name)
-        if found is None or found.shape != exact.shape:
+        run = judged.runs[point]
+        if run.outputs.get(name, {}).get("shape") != list(exact.shape):
             continue
+        found = run.tensor(name)
         level = judged.planned.levels[point.level].name
         gap = (_first(found).double() - _first(exact).double()).abs()
         pixels = _pixels(found, scale)
-        same = bool((pixels == base).all())
+        # A float that ends between two of 256 steps may round either way.
+        same = bool(((pixels - base).abs() <= (0 if scale.is_file else 1)).all())
         yield Sample(
             level=point.level,
             level_name=level,

@@ -11,11 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from porter.verify.facts import FORMAT, HEAD
+from porter.verify.facts import FORMAT, HEAD, TENSORS
+from porter.verify.keys import probe_hash
 from porter.verify.planned import Planned
 from porter.verify.points import Point, points
+
+if TYPE_CHECKING:
+    import torch
 
 _ASKED = (
     "tree", "device", "dtype", "seed", "variant", "environ", "inputs_sha256", "probe_sha256",
@@ -37,6 +41,20 @@ class StoredRun:
         return counters
 
     @property
+    def outputs(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was recorded: by name the ``shape``, ``dtype`` and ``kind``."""
+        outputs: Mapping[str, Mapping[str, Any]] = self.head["outputs"]
+        return outputs
+
+    def tensor(self, output: str) -> torch.Tensor:
+        """Read one output. Imports torch; raises OSError or safetensors' own for a damaged file."""
+        from safetensors import safe_open
+
+        with safe_open(str(self.folder / TENSORS), "pt") as file:
+            found: torch.Tensor = file.get_tensor(output)
+        return found
+
+    @property
     def device_title(self) -> str:
         """The hardware's name, with "simulated" where it is that."""
         return str(self.head.get("device_title") or self.head["facts"]["device"])
@@ -44,8 +62,6 @@ class StoredRun:
 
 def stored_runs(traces: Path, planned: Planned) -> dict[Point, StoredRun]:
     """Return the newest stored run for every point of a recipe that has one."""
-    from porter.verify.execute import probe_hash
-
     loaded = planned.loaded
     companions = {name: level.tree for name, level in planned.companions}
     wanted: dict[str, list[Point]] = {}
