@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from porter.verify.probe import Probe
 
 MODULES = (
-    *("alive", "counting", "events", "facts", "launch", "launched", "network", "probe"),
-    *("recording", "runner", "script", "trace"),
+    *("alive", "counting", "events", "facts", "launch", "launched", "lines_met", "network"),
+    *("probe", "recording", "runner", "script", "trace"),
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 
@@ -171,6 +171,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     from porter.verify import network
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
+    from porter.verify.lines_met import LINES, LinesMet
     from porter.verify.probe import Probe, ProbeError
 
     facts = RunFacts(**job["facts"])
@@ -196,6 +197,9 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
     )
+    met = LinesMet(Path(job["tree"]), job["lines"])
+    if job["lines"]:
+        met.start()
     began = time.monotonic()
     module = load_probe(Path(job["probe"]))
     if not callable(getattr(module, "run", None)):
@@ -205,6 +209,8 @@ def run(job: dict[str, Any], out: Path) -> None:
     if not probe.outputs and not probe.counters:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
     seconds = time.monotonic() - began
+    if job["lines"]:
+        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
     probe.finish()
     write_trace(out, facts, probe, device, seconds, launches, roots)
 

@@ -20,6 +20,7 @@ from porter.verify.cache import (
     NotKept,
     find_trace,
     forget_trace,
+    has_trace,
     keep_trace,
     making,
     share_trace,
@@ -159,12 +160,8 @@ class Runs:
 
         Raises EnvironmentFailed.
         """
-        environment = self.session.environment(planned.loaded.environment, self.start.warm)
-        runs = known_runs(planned, points, environment)
-        self.session.observer.expect(len(runs))
-        requests = self.requests(planned, runs, environment)
         outcomes: dict[Point, Trace | Failure] = {}
-        with closing(self.settle(requests)) as settled:
+        with closing(self._settled(planned, points)) as settled:
             for request in settled:
                 outcome = self.load(request.key)
                 if outcome is not None:
@@ -172,6 +169,35 @@ class Runs:
                     if until is not None and until(request.point, outcome):
                         break
         return outcomes
+
+    def folders(self, planned: Planned, points: Iterable[Point]) -> dict[Point, Path | Failure]:
+        """Return the trace folders of some points of a recipe, or why there is none.
+
+        One that was not made because its reference failed is left out. Raises EnvironmentFailed.
+        """
+        folders: dict[Point, Path | Failure] = {}
+        for request in self._settled(planned, points):
+            if (made := self.found.get(request.key)) is not None:
+                folders[request.point] = made.folder if isinstance(made, Made) else made
+        return folders
+
+    def _settled(self, planned: Planned, points: Iterable[Point]) -> Generator[Request, None, None]:
+        path = planned.loaded.environment
+        environment = self.session.find_environment(path)
+        if environment is None or not self._all_known(planned, points, environment):
+            environment = self.session.environment(path, self.start.warm)
+        runs = known_runs(planned, points, environment)
+        self.session.observer.expect(len(runs))
+        return self.settle(self.requests(planned, runs, environment))
+
+    def _all_known(
+        self, planned: Planned, points: Iterable[Point], environment: Environment
+    ) -> bool:
+        """Whether nothing is to be run, so that nobody need look whether torch can be imported."""
+        runs = known_runs(planned, points, environment)
+        if self.session.options.fresh:
+            return False
+        return all(has_trace(self.session.places, one.facts, one.key) for one in runs.values())
 
     def load(self, key: str) -> Trace | Failure | None:
         """Return what a run left, or why it left nothing; None when it was not made."""

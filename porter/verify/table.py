@@ -41,7 +41,7 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
         console.print(_table(judged, every))
     for verdict in rows:
         if verdict.bad:
-            console.print(Text("  ") + _fault(verdict), soft_wrap=True)
+            console.print(Text("  ") + fault(verdict), soft_wrap=True)
             _print_stderr(console, verdict.stderr)
             if verdict.narrow:
                 console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
@@ -187,12 +187,24 @@ def _number(value: float | None, measure: str) -> str:
     return f"{shown} {measure}".rstrip()
 
 
-def _fault(verdict: Verdict) -> Text:
+def fault(verdict: Verdict) -> Text:
+    """Return one line that says what is wrong where."""
+    return Text(f"{verdict.word}: ", "bold red") + Text(
+        f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
+    )
+
+
+def where_words(verdict: Verdict) -> str:
+    """Return what a verdict is on: level, run, output and claim."""
     run = run_words(verdict, device=verdict.device != "cpu")
-    where = f"level {verdict.level} {verdict.level_name}"
-    for part in (run, verdict.output, verdict.claim):
-        where += f", {part}" if part else ""
-    return Text(f"{verdict.word}: ", "bold red") + Text(f"{where}: {verdict.detail}")
+    level = f"level {verdict.level} {verdict.level_name}"
+    return ", ".join(part for part in (level, run, verdict.output, verdict.claim) if part)
+
+
+def _numbers(verdict: Verdict) -> str:
+    limit = "at least" if verdict.lower else "allowed"
+    found = _number(verdict.error, verdict.measure)
+    return f"found {found}, {limit} {_number(verdict.allowed, '')}"
 
 
 def _skipped(verdict: Verdict) -> str:
@@ -235,7 +247,7 @@ def as_json(
                 "runs": result.runs,
                 "cached": result.cached,
                 "seconds": round(result.seconds, 3),
-                "verdicts": [_plain(verdict) for verdict in result.verdicts],
+                "verdicts": [plain(verdict) for verdict in result.verdicts],
             }
             for result in results
         ],
@@ -246,7 +258,8 @@ def as_json(
     }
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict in plain values, as JSON shows it."""
     return {
         "level": verdict.level,
         "level_name": verdict.level_name,

@@ -221,3 +221,10 @@ def test_counters_say_what_replays_saved() -> None:
     graph.replay()
     totals = account.counters.totals
     assert (totals["captures"], totals["replays"], totals["host_ops_saved"]) == (1, 2, 6)
+
+
+def test_the_end_of_a_capture_dispatches_nothing() -> None:
+    account = books("hpu")
+    x = on_device(account.machine, torch.ones(3))
+    captured(account, lambda: x * 2 + 1)
+    assert account.op_counts.ops == 2

@@ -305,7 +305,8 @@ class DeviceGraph:
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
         self._ops = len(capture.records)
-        self._steps = [step for record in capture.records if (step := _step(record)) is not None]
+        with unseen():  # making the steps is not the program's work
+            self._steps = [s for record in capture.records if (s := _step(record)) is not None]
         self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
         self.machine.counters.add("captured_ops", self._ops)
 
