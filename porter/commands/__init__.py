@@ -39,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("bisect", "bisect", "Checks", "find the level that broke a claim"),
     Command("mutate", "mutate", "Checks", "wrong ports on purpose: how many the recipes catch"),
     Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
+    Command("report", "report", "Checks", "show what earlier verifications left, as one HTML file"),
     Command(
         "migration-log",
         "migration_log",
