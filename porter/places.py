@@ -53,3 +53,8 @@ def patches_dir(root: Path, port: str) -> Path:
 def recipes_dir(root: Path, port: str) -> Path:
     """Return the folder of a port's recipes and probes."""
     return root / "recipes" / port
+
+
+def migration_logs_dir(root: Path, port: str) -> Path:
+    """Return the folder of a port's migration logs."""
+    return root / "migration_logs" / port

@@ -20,6 +20,7 @@ FLOW = (
     "levels",
     "tree",
     "verify",
+    "mutation",
     "report",
     "schemas",
     "commands",

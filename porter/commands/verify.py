@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge only this level: number, name or unique prefix (may be given again)",
     )
     parser.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="judge only on this device, which must be there (may be given again)",
+    )
+    parser.add_argument(
         "--tag",
         action="append",
         default=[],
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.upstream_trees import open_trees
 
     root = project_root()
-    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag))
+    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag), tuple(args.device))
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)

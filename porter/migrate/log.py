@@ -15,29 +15,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from porter.device.sim.sites import Site, user_site
+from porter.migrate.entries import Entry, as_paragraph, count_kinds, summary
 from porter.migrate.table import Kind
-
-_WORDS = {"match": "match", "modified": "modified", "unsupported": "mismatch"}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One mapped call at one site."""
-
-    file: str
-    line: int
-    source: str
-    kind: Kind
-    asked: str
-    served: str
-    time: str = ""
 
 
 class MigrationLog:
@@ -78,29 +62,16 @@ class MigrationLog:
 
     def counts(self) -> dict[str, int]:
         """How many sites of each kind."""
-        found = Counter(entry.kind for entry in self)
-        return {kind: found[kind] for kind in ("match", "modified", "unsupported")}
+        return count_kinds(self)
 
     def summary(self) -> str:
         """One line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
-        counts = self.counts()
-        return (
-            f"simulated migration cuda -> {self.target}: {counts['match']} sites matched, "
-            f"{counts['modified']} modified, {counts['unsupported']} unsupported"
-        )
+        return summary(self.target, self)
 
     def as_text(self) -> str:
         """The log as text, beginning with the summary."""
-        return "\n".join([f"# {self.summary()}", "", *map(self._paragraph, self)])
-
-    def _paragraph(self, entry: Entry) -> str:
-        stamp = f"[{entry.time}] " if entry.time else ""
-        kind = f"{self.target}_{_WORDS[entry.kind]}"
-        return (
-            f"{stamp}{entry.file}:{entry.line}\n"
-            f"    [context]: {entry.source}\n"
-            f"    [{kind}]: {entry.asked} --> {entry.served}\n"
-        )
+        paragraphs = (as_paragraph(self.target, entry) for entry in self)
+        return "\n".join([f"# {self.summary()}", "", *paragraphs])
 
     def as_json_lines(self) -> str:
         """One JSON object per line."""

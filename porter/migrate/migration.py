@@ -114,25 +114,21 @@ class Migration:
         self.patches.replace(owner, name, wrapped)
 
     def _cuda_methods(self) -> None:
-        device = self.device
+        def tensor_cuda(tensor: Any, device: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return self._moved("torch.Tensor.cuda", tensor, device, args, kwargs)
 
-        def tensor_cuda(tensor: Any, where: Any = None, *args: Any, **kwargs: Any) -> Any:
-            return self._moved("torch.Tensor.cuda", tensor, where, args, kwargs)
-
-        def module_cuda(module: Any, where: Any = None) -> Any:
-            return self._moved("torch.nn.Module.cuda", module, where, (), {})
+        def module_cuda(module: Any, device: Any = None) -> Any:
+            return self._moved("torch.nn.Module.cuda", module, device, (), {})
 
         self.patches.replace(torch.Tensor, "cuda", tensor_cuda)
         self.patches.replace(torch.nn.Module, "cuda", module_cuda)
-        if device == "npu":
+        if self.device == "npu":
             is_npu = property(lambda tensor: tensor.device.type == "npu")
             self.patches.replace(torch.Tensor, "is_cuda", is_npu)
 
     def _moved(
         self, api: str, what: Any, where: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if where is None:
-            where = kwargs.pop("device", None)
         given = () if where is None else (where,)
         device = retarget(where, self.device)
         if device is None:

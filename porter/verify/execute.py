@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,9 @@ from porter.verify.keys import Known, known_runs, verdict_key
 from porter.verify.plan import Plan
 from porter.verify.planned import Planned
 from porter.verify.points import Point, judge, points
+from porter.verify.record import is_recorded, write_record
 from porter.verify.result import RecipeResult, Verdict
+from porter.verify.run import Failure
 from porter.verify.runs import Made, Request, Runs, open_runs
 from porter.verify.session import Session
 
@@ -84,6 +86,8 @@ def _begin(planned: Planned, session: Session) -> _Part:
     if known is not None and all(has_trace(places, one.facts, one.key) for one in runs.values()):
         seconds = time.monotonic() - part.began
         part.result = replace(known, cached=known.runs, seconds=seconds)
+        part.known = runs
+        part.record({}, verdict_key(planned, runs))
     return part
 
 
@@ -119,12 +123,23 @@ class _Part:
         made = [runs.found[key] for key in loaded if key in runs.found]
         cached = sum(isinstance(one, Made) and one.cached for one in made)
         self.result = self._result(judge(self.planned, outcomes), len(made), cached)
+        key = verdict_key(self.planned, self.known)
         if all(isinstance(one, Made) for one in made) and len(made) == len(loaded):
             try:
-                key = verdict_key(self.planned, self.known)
                 keep_verdicts(self.session.places, self.result, key)
             except NotKept as why:
                 self.session.observer.say(f"verdicts of {self._name()} are not kept: {why}")
+        self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
+
+    def record(self, failures: Mapping[str, Failure], key: str) -> None:
+        """Note beside the traces what was judged, so that it can be judged again."""
+        places = self.session.places
+        if self.result is None or is_recorded(places, self.planned, key):
+            return
+        try:
+            write_record(places, self.planned, self.known, failures, self.result, key)
+        except NotKept as why:
+            self.session.observer.say(f"the record of {self._name()} is not kept: {why}")
 
     def fail(self, detail: str) -> None:
         """Conclude that nothing of the recipe can run."""

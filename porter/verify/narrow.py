@@ -19,5 +19,5 @@ def narrowing(port: str, recipe: str, verdict: Verdict) -> str:
     if verdict.word == "fail" and verdict.subject == "outputs":
         return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where}"
     if verdict.word == "fail" or not verdict.output:
-        return f"porter bisect {port} {where}"
+        return f"porter bisect {port} {where} --level {verdict.level_name}"
     return ""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from porter.verify.claims import Claim
-from porter.verify.compare import dead_output, describe, judge, mismatch
+from porter.verify.compare import judge
 from porter.verify.planned import Planned
 from porter.verify.points import held_to
 from porter.verify.ran import Ran
 from porter.verify.result import Verdict
+from porter.verify.tensor_words import dead_output, describe, mismatch
 
 
 @dataclass(frozen=True)

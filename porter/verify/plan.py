@@ -185,7 +185,7 @@ def plan_recipe(
         raise loaded.document.error(
             ("claims",), "a claim on a level above upstream", told, words=True
         )
-    planned = dataclasses.replace(planned, devices=there)
+    planned = dataclasses.replace(planned, devices=there, insisted=frozenset(devices))
     if chosen and there:
         for number in sorted({0} | {point.level for point in points(planned)}):
             trees.folder(loaded.port, levels[number], recipe.needs)

@@ -17,7 +17,8 @@ class Planned:
     """One recipe to run: every level of its port, those to judge, and where each claim applies.
 
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
-    for the judged level itself); ``devices`` those of the recipe that were asked for.
+    for the judged level itself); ``devices`` those of the recipe that were asked
+    for, ``insisted`` those asked for by name: a real one that is not there is then no excuse.
     """
 
     loaded: LoadedRecipe
@@ -27,6 +28,7 @@ class Planned:
     companions: tuple[tuple[str, LevelTree], ...]
     claim_targets: tuple[Target, ...]
     devices: tuple[str, ...]
+    insisted: frozenset[str] = frozenset()
 
     def applies(self, claim: Claim, level: int) -> bool:
         """Whether the claim speaks of the level."""

@@ -54,8 +54,8 @@ def points(planned: Planned) -> tuple[Point, ...]:
 def judged_points(planned: Planned) -> tuple[Point, ...]:
     """Return the runs that verdicts are given on, in the order of the verdicts.
 
-    Where a level is claimed on some devices only, it is not run on the others. A level that nobody
-    claims on any device stays in, so that the verdict says so.
+    Where a level is claimed on some devices or variants only, it is not run on the others. A level
+    that nobody claims anywhere stays in, so that the verdict says so.
     """
     recipe = planned.loaded.recipe
     found = []
@@ -71,8 +71,11 @@ def judged_points(planned: Planned) -> tuple[Point, ...]:
 
 
 def _claimed_elsewhere(planned: Planned, point: Point) -> bool:
-    others = (replace(point, device=device) for device in planned.loaded.recipe.devices)
-    return any(claims_on(planned, other) for other in others)
+    recipe = planned.loaded.recipe
+    return any(
+        claims_on(planned, replace(point, device=device, variant=variant))
+        for device, variant in itertools.product(recipe.devices, recipe.variants)
+    )
 
 
 def claims_on(planned: Planned, point: Point) -> list[Claim]:

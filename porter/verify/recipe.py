@@ -35,6 +35,8 @@ every kind of claim with its formula::
     limits: {seconds: 120, memory_gib: 4}   # of one run; these are the defaults
     threads: 1                              # of torch, OpenMP and MKL; default 1
     tags: [quick]                           # default none; `porter verify --tag`
+    migration_log: true                     # its runs on sim:hpu and sim:npu tell which CUDA calls
+                                            # were mapped: `porter migration-log`; default false
 
 Level 0 is called ``upstream``. Nothing here imports torch.
 """

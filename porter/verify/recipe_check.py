@@ -14,8 +14,11 @@ from porter.yamlfile import Document
 Key = tuple[str | int, ...]
 
 
-def check_recipe(document: Document[Recipe]) -> None:
-    """Hold a recipe to every rule. Raises BadInput for the first that is broken."""
+def check_recipe(document: Document[Recipe], probe: bool = True) -> None:
+    """Hold a recipe to every rule. Raises BadInput for the first that is broken.
+
+    Without ``probe`` its probe need not be there: nothing will run.
+    """
     recipe = document.value
     for name in ("claims", "seeds", "dtypes", "source_roots", "devices"):
         _several(document, (name,), getattr(recipe, name), once=name != "claims")
@@ -29,8 +32,8 @@ def check_recipe(document: Document[Recipe]) -> None:
     for index, folder in enumerate(recipe.source_roots):
         if Path(folder).is_absolute() or ".." in Path(folder).parts:
             raise document.error(("source_roots", index), "a folder of the tree", folder)
-    beside = document.path.parent / recipe.probe
-    if Path(recipe.probe).name != recipe.probe or not beside.is_file():
+    there = not probe or (document.path.parent / recipe.probe).is_file()
+    if Path(recipe.probe).name != recipe.probe or not there:
         raise document.error(("probe",), "a file beside the recipe", recipe.probe)
 
 

@@ -71,6 +71,7 @@ class Recipe(Model, frozen=True):
     limits: Limits = Limits()
     threads: Annotated[int, Meta(ge=1, le=1024, description="a whole number, 1 or more")] = 1
     tags: tuple[str, ...] = ()
+    migration_log: bool = False
 
     @property
     def reference_dtype(self) -> DtypeName:

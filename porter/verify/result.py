@@ -67,7 +67,11 @@ class RecipeResult:
     cached: int = 0
 
     @property
+    def judged(self) -> bool:
+        """Whether any verdict was given at all: all may be skipped where no device is."""
+        return any(verdict.word != "skipped" for verdict in self.verdicts)
+
+    @property
     def passed(self) -> bool:
-        """Whether something was verified and nothing of it was bad."""
-        judged = [verdict for verdict in self.verdicts if verdict.word != "skipped"]
-        return bool(judged) and not any(verdict.bad for verdict in judged)
+        """Whether something was looked at and nothing of it was bad."""
+        return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)

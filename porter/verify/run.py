@@ -39,6 +39,7 @@ class Job:
     seconds: float
     memory_bytes: int
     activations: str = ""  # "modules", or which call's ops: porter.verify.activations
+    lines: tuple[str, ...] = ()  # files of the tree whose executed lines are wanted
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
         "seconds": job.seconds,
         "memory_bytes": job.memory_bytes,
         "activations": job.activations,
+        "lines": list(job.lines),
         "out": str(out),
     }
     (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from porter.verify.probe import Probe
 
 MODULES = (
-    *("activations", "alive", "counting", "events", "facts", "launch", "launched", "module_paths"),
-    *("network", "probe", "recording", "runner", "script", "seen", "trace"),
+    *("activations", "alive", "counting", "events", "facts", "launch", "launched", "lines_met"),
+    *("module_paths", "network", "probe", "recording", "runner", "script", "seen", "trace"),
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 
@@ -173,6 +173,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     from porter.verify import network
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
+    from porter.verify.lines_met import LINES, LinesMet
     from porter.verify.probe import Probe
 
     facts = RunFacts(**job["facts"])
@@ -198,12 +199,17 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
     )
+    met = LinesMet(Path(job["tree"]), job["lines"])
+    if job["lines"]:
+        met.start()
     began = time.monotonic()
     if job["activations"]:
         run_recorded(job, probe, roots, out)
     else:
         run_probe(job, probe)
     seconds = time.monotonic() - began
+    if job["lines"]:
+        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
     probe.finish()
     write_trace(out, facts, probe, device, seconds, launches, roots)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from io import StringIO
@@ -17,7 +18,13 @@ from porter.terminal import counted
 from porter.verify.plan import Unreachable
 from porter.verify.result import RecipeResult, Verdict
 
-_STYLES = {"pass": "green", "baseline": "dim", "fail": "bold red", "error": "bold red"}
+_STYLES = {
+    "pass": "green",
+    "baseline": "dim",
+    "skipped": "yellow",
+    "fail": "bold red",
+    "error": "bold red",
+}
 _STDERR_LINES = 12
 _MOST_ROWS = 4
 
@@ -34,12 +41,18 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
         console.print(_table(judged, every))
     for verdict in rows:
         if verdict.bad:
-            console.print(Text("  ") + _fault(verdict), soft_wrap=True)
+            console.print(Text("  ") + fault(verdict), soft_wrap=True)
             _print_stderr(console, verdict.stderr)
+            if verdict.narrow:
+                console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
+    for told in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
+        console.print(Text("  ") + Text("skipped: ", "yellow") + Text(told), soft_wrap=True)
     seeds = len({verdict.seed for verdict in result.verdicts})
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
-    word = Text(f"{bad} failed", "bold red") if bad else Text("passed", "green")
+    word = Text("passed", "green") if result.judged else Text("skipped", "yellow")
+    if bad:
+        word = Text(f"{bad} failed", "bold red")
     runs = f"{result.runs} runs{_cached(result)}"
     console.print(Text("  ") + word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)"))
     console.print()
@@ -66,62 +79,97 @@ def print_summary(
     failed = [f"{result.port}/{result.recipe}" for result in results if not result.passed]
     failed += [one.recipe or one.port for one in unreachable if one.fault]
     beyond = sum(not one.fault for one in unreachable)
-    parts = [f"{counted(sum(result.passed for result in results), 'recipe')} passed"]
+    good = sum(result.passed and result.judged for result in results)
+    skipped = sum(result.passed and not result.judged for result in results)
+    parts = [f"{counted(good, 'recipe')} passed"]
     if failed:
         parts.append(f"{len(failed)} failed: {', '.join(failed)}")
+    if skipped:
+        parts.append(f"{skipped} skipped")
     if beyond:
         parts.append(f"{beyond} not reachable")
     console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
 
 
 def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return one verdict per level, dtype, output and claim: the worst of its seeds."""
+    """Return one verdict per run (but for its seed), output and claim: the worst of its seeds."""
     worst: dict[tuple[object, ...], Verdict] = {}
     for verdict in verdicts:
-        key = (verdict.level, verdict.dtype, verdict.output, verdict.claim)
+        key = (*_run_of(verdict), verdict.subject, verdict.output, verdict.claim)
         if key not in worst or _badness(verdict) > _badness(worst[key]):
             worst[key] = verdict
     return list(worst.values())
 
 
 def _badness(verdict: Verdict) -> tuple[int, float]:
-    words = ("baseline", "pass", "fail", "error")
+    word = ("skipped", "baseline", "pass", "fail", "error").index(verdict.word)
     if verdict.error is None:
-        return words.index(verdict.word), 0.0
-    return words.index(verdict.word), verdict.error / (verdict.allowed or 1.0)
+        return word, 0.0
+    if verdict.lower:
+        return word, (verdict.allowed or 0.0) / verdict.error if verdict.error > 0 else math.inf
+    return word, verdict.error / (verdict.allowed or 1.0)
+
+
+def _run_of(verdict: Verdict) -> tuple[object, ...]:
+    return verdict.level, verdict.device, verdict.dtype, verdict.variant
 
 
 def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
-    """One heading row per level and dtype, one row per output below it."""
+    """One heading row per run, one row per output or counter below it.
+
+    Devices are named unless all is on the cpu, and simulated ones called so.
+    """
+    devices = {verdict.device for verdict in verdicts} != {"cpu"}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    table.add_column("level, dtype / output", overflow="fold", min_width=24)
+    table.add_column(
+        f"level,{' device,' if devices else ''} dtype / output", overflow="fold", min_width=24
+    )
     table.add_column("error", justify="right", no_wrap=True)
     table.add_column("allowed", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    groups: dict[tuple[int, str], list[Verdict]] = {}
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault((verdict.level, verdict.dtype), []).append(verdict)
+        groups.setdefault(_run_of(verdict), []).append(verdict)
     for group in groups.values():
         first = group[0]
-        table.add_row(Text(f"{first.level} {first.level_name}, {first.dtype}", "bold"), "", "", "")
+        head = Text(f"{first.level} {first.level_name}, {run_words(first, devices)}", "bold")
+        table.add_row(head, "", "", "")
         for verdict, note in _shown(group, every):
+            least = "≥ " if verdict.lower else ""
             table.add_row(
                 Padding(Text(verdict.output) + Text(note, "dim"), (0, 0, 0, 2)),
                 _number(verdict.error, verdict.measure),
-                _number(verdict.allowed, ""),
+                least + _number(verdict.allowed, ""),
                 Text(verdict.word, _STYLES[verdict.word]),
             )
     return table
 
 
+def run_words(verdict: Verdict, device: bool = True) -> str:
+    """Return device (when wanted), dtype and varied values: "sim:hpu (simulated), float32"."""
+    words = []
+    if device or verdict.simulated:
+        words.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
+    words += [verdict.dtype] if verdict.dtype else []
+    words += [f"{name} {text}" for name, text in verdict.variant]
+    return ", ".join(words)
+
+
 def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
-    """Return the rows to show of one level and dtype, and what to say beside the output."""
-    good = [verdict for verdict in group if not verdict.bad]
-    if every or len(good) <= _MOST_ROWS:
-        return [(verdict, "") for verdict in group]
-    worst = max(good, key=_badness)
-    bad = [(verdict, "") for verdict in group if verdict.bad]
-    return [*bad, (worst, f" (worst of {len(good)})")]
+    """Return the rows to show of one run, and what to say beside the output.
+
+    Of many good outputs only the worst is shown, and so of many good counters.
+    """
+    shown: list[tuple[Verdict, str]] = []
+    for subject in dict.fromkeys(verdict.subject for verdict in group):
+        mine = [verdict for verdict in group if verdict.subject == subject]
+        good = [verdict for verdict in mine if not verdict.bad]
+        if every or len(good) <= _MOST_ROWS:
+            shown += [(verdict, "") for verdict in mine]
+            continue
+        shown += [(verdict, "") for verdict in mine if verdict.bad]
+        shown.append((max(good, key=_badness), f" (worst of {len(good)})"))
+    return shown
 
 
 def _number(value: float | None, measure: str) -> str:
@@ -131,15 +179,37 @@ def _number(value: float | None, measure: str) -> str:
         return f"{value} {measure}".rstrip()
     if measure == "elements":
         return f"{value:.0f} el."
+    if measure in ("count", "spread"):
+        return f"{value:g}"
+    if measure in ("dB", "SSIM", "p", "x"):
+        return f"{value:.4g} {measure}"
     shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
     return f"{shown} {measure}".rstrip()
 
 
-def _fault(verdict: Verdict) -> Text:
-    where = f"level {verdict.level} {verdict.level_name}"
-    for part in (verdict.dtype, verdict.output, verdict.claim):
-        where += f", {part}" if part else ""
-    return Text(f"{verdict.word}: ", "bold red") + Text(f"{where}: {verdict.detail}")
+def fault(verdict: Verdict) -> Text:
+    """Return one line that says what is wrong where."""
+    return Text(f"{verdict.word}: ", "bold red") + Text(
+        f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
+    )
+
+
+def where_words(verdict: Verdict) -> str:
+    """Return what a verdict is on: level, run, output and claim."""
+    run = run_words(verdict, device=verdict.device != "cpu")
+    level = f"level {verdict.level} {verdict.level_name}"
+    return ", ".join(part for part in (level, run, verdict.output, verdict.claim) if part)
+
+
+def _numbers(verdict: Verdict) -> str:
+    limit = "at least" if verdict.lower else "allowed"
+    found = _number(verdict.error, verdict.measure)
+    return f"found {found}, {limit} {_number(verdict.allowed, '')}"
+
+
+def _skipped(verdict: Verdict) -> str:
+    """What is said of a verdict that was not given, once for all levels."""
+    return f"{verdict.output}: {verdict.detail}" if verdict.output else verdict.detail
 
 
 def _print_stderr(console: Console, stderr: str) -> None:
@@ -177,7 +247,7 @@ def as_json(
                 "runs": result.runs,
                 "cached": result.cached,
                 "seconds": round(result.seconds, 3),
-                "verdicts": [_plain(verdict) for verdict in result.verdicts],
+                "verdicts": [plain(verdict) for verdict in result.verdicts],
             }
             for result in results
         ],
@@ -188,20 +258,27 @@ def as_json(
     }
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict in plain values, as JSON shows it."""
     return {
         "level": verdict.level,
         "level_name": verdict.level_name,
+        "device": verdict.device,
+        "simulated": verdict.simulated,
         "dtype": verdict.dtype or None,
         "seed": verdict.seed,
+        "variant": {name: json.loads(text) for name, text in verdict.variant},
+        "subject": verdict.subject,
         "output": verdict.output or None,
         "claim": verdict.claim or None,
         "verdict": verdict.word,
         "measure": verdict.measure or None,
         "error": _finite(verdict.error),
         "allowed": _finite(verdict.allowed),
+        "bound": "least" if verdict.lower else "most",
         "detail": verdict.detail or None,
         "stderr": verdict.stderr or None,
+        "narrow": verdict.narrow or None,
     }
 
 

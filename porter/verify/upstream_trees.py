@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import BadInput, SourceUnavailable
+from porter.git.objects import Oid
 from porter.levels.levels import Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.gitfetch import Progress
@@ -51,6 +52,14 @@ class UpstreamTrees:
     def find(self, port: str, text: str) -> Level:
         """See :class:`porter.verify.trees.Trees`."""
         return find_level(self.levels(port), text)
+
+    def blob(self, port: str, oid: Oid) -> bytes:
+        """Return the content of a file of one of a port's levels.
+
+        Raises SourceUnavailable for one that no source serves.
+        """
+        self.levels(port)
+        return self._upstreams[port].blobs([oid])[oid]
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """See :class:`porter.verify.trees.Trees`. Submodules that ``needs`` wants are in it."""

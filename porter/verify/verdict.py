@@ -25,8 +25,10 @@ from porter.verify.points import (
     target_point,
 )
 from porter.verify.ran import Ran
-from porter.verify.result import Verdict
+from porter.verify.result import Verdict, Word
 from porter.verify.run import Failure
+from porter.verify.selection import is_simulated
+from porter.verify.throughput import judge_ratio, not_judged_on
 from porter.verify.trace import Trace
 
 Outcomes = Mapping[Point, Trace | Failure]
@@ -61,8 +63,10 @@ class _Runs:
         name = self.planned.levels[point.level].name
         if isinstance(outcome, Trace):
             return Ran(point, name, outcome.outputs, outcome.counters)
-        failed = Ran(point, name, {}, {}).verdict("", "", "error", outcome.reason)
-        return dataclasses.replace(failed, stderr=outcome.stderr)
+        absent = outcome.kind == "device" and point.device not in self.planned.insisted
+        word: Word = "skipped" if absent and not is_simulated(point.device) else "error"
+        failed = Ran(point, name, {}, {}).verdict("", "", word, outcome.reason)
+        return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
 
 
 def _judge_variant(runs: _Runs, judged: Sequence[Point]) -> Iterator[Verdict]:
@@ -122,8 +126,11 @@ def _judge_point(
     }
     yield from judge_outputs(run, Held(planned, reference, baseline, targets), claims)
     for claim in claims:
+        target = targets.get(planned.index(claim))
         if claim.subject == "counters" and claim.independent_of is None:
-            yield from _judge_counters(run, claim, targets.get(planned.index(claim)))
+            yield from _judge_counters(run, claim, target)
+        elif claim.subject == "throughput":
+            yield from _judge_throughput(run, claim, target)
 
 
 def _judge_counters(run: Ran, claim: Claim, target: Ran | Verdict | None) -> Iterator[Verdict]:
@@ -135,6 +142,22 @@ def _judge_counters(run: Ran, claim: Claim, target: Ran | Verdict | None) -> Ite
     for name in names:
         outcome = judge_counter(claim, name, run.counters, other)
         yield _counter(run.judged(name, claim.kind_name, outcome))
+
+
+def _judge_throughput(run: Ran, claim: Claim, target: Ran | Verdict | None) -> Iterator[Verdict]:
+    assert claim.ratio is not None
+    other = target.outputs if isinstance(target, Ran) else {}
+    names = [name for name in run.outputs if claim.names(name)]
+    for name in names or [claim.pattern]:
+        if told := not_judged_on(run.point.device):
+            verdict = run.verdict(name, claim.kind_name, "skipped", told)
+        elif not names or name not in other:
+            told = "expected rates of this name in both runs, found none"
+            verdict = run.verdict(name, claim.kind_name, "error", told)
+        else:
+            outcome = judge_ratio(claim.ratio, run.outputs[name], other[name])
+            verdict = run.judged(name, claim.kind_name, outcome)
+        yield dataclasses.replace(verdict, subject="throughput")
 
 
 def _counter(verdict: Verdict) -> Verdict:

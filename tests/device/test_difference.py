@@ -29,6 +29,12 @@ def test_shape_of_an_input_is_named() -> None:
     assert said == ("arg 0 of aten.exp.default at a.py:0: shape (2, 3) was (4, 3)",)
 
 
+def test_a_list_of_two_results_is_no_input() -> None:
+    new: list[Token] = [("aten.neg.default", INPUT), ("aten.stack.default", ("%5", "%10"))]
+    old: list[Token] = [("aten.neg.default", INPUT), ("aten.stack.default", ("%5", "%1"))]
+    assert "aten.stack.default at a.py:1" in words(new, old)[0]
+
+
 def test_floats_are_shown_long_enough_to_differ() -> None:
     new = [("aten.mul.Tensor", INPUT, ("float", 0.1))]
     old = [("aten.mul.Tensor", INPUT, ("float", 0.1 + 1e-12))]

@@ -162,3 +162,12 @@ def test_the_card_is_named_alike_everywhere(books):
     assert htexp._get_device_type() == htexp.synDeviceType.synDeviceGaudi2
     assert htexp.hpu.is_available()
     assert torch.hpu.memory_stats("hpu")["InUse"] == 0
+
+
+def test_what_lightning_asks_of_the_package_on_import_is_there(books):
+    from habana_frameworks.torch.hpex import hmp
+    from habana_frameworks.torch.utils.library_loader import is_habana_available
+
+    assert is_habana_available()
+    with pytest.raises(AttributeError, match=r"hmp\.convert is not in porter's simulated module"):
+        hmp.convert  # noqa: B018

@@ -194,3 +194,10 @@ def test_plain_cpu_code_is_untouched(kind: str) -> None:
     assert type(torch.tensor([1])) is torch.Tensor
     assert type(pickle.loads(pickle.dumps(x))) is torch.Tensor
     assert torch.quantile(torch.arange(3.0), 0.5) == 1
+
+
+def test_the_type_of_a_tensor_equals_torch_tensor_as_on_a_real_device(kind: str) -> None:
+    cls, other = type(torch.ones(2, device=kind)), type(torch.ones(2, device=f"{kind}:1"))
+    assert (cls == torch.Tensor, torch.Tensor == cls, cls != torch.Tensor) == (True, True, False)
+    assert cls != other
+    assert {torch.Tensor: "cpu"}.get(cls) is None

@@ -114,6 +114,18 @@ def test_drawing_on_the_device_leaves_the_cpus_stream_alone(kind: str) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_an_op_that_draws_nothing_leaves_the_stream_where_it_was(kind: str) -> None:
+    query = torch.ones(1, 2, 4, 8, device=kind)
+    torch.manual_seed(3)
+    expected = torch.rand(4, device=kind)
+    torch.manual_seed(3)
+    torch.nn.functional.scaled_dot_product_attention(query, query, query)
+    assert torch.equal(torch.rand(4, device=kind), expected)
+    torch.manual_seed(3)
+    torch.nn.functional.scaled_dot_product_attention(query, query, query, dropout_p=0.5)
+    assert not torch.equal(torch.rand(4, device=kind), expected)
+
+
 def test_random_ops_are_repeatable_and_look_right(kind: str) -> None:
     def draw() -> list[torch.Tensor]:
         torch.manual_seed(1)

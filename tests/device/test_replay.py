@@ -154,6 +154,17 @@ def test_host_reads_and_dynamic_shapes_are_refused_with_the_line(
         graph.capture_end()
 
 
+@pytest.mark.parametrize("name", ["cuda", "npu", "hpu"])
+def test_indices_that_are_no_mask_are_captured(name: str) -> None:
+    account = books(name)
+    x = on_device(account.machine, torch.tensor([1.0, 2.0, 3.0]))
+    index = on_device(account.machine, torch.tensor([0]))
+    graph, taken = captured(account, lambda: x[index])
+    index.add_(2)
+    graph.replay()
+    assert host(taken).tolist() == [3.0]
+
+
 @pytest.mark.parametrize(("name", "refused"), [("hpu", True), ("cuda", False)])
 def test_inplace_update_of_a_view_is_refused_on_hpu_only(name: str, refused: bool) -> None:
     account = books(name)
@@ -210,3 +221,10 @@ def test_counters_say_what_replays_saved() -> None:
     graph.replay()
     totals = account.counters.totals
     assert (totals["captures"], totals["replays"], totals["host_ops_saved"]) == (1, 2, 6)
+
+
+def test_the_end_of_a_capture_dispatches_nothing() -> None:
+    account = books("hpu")
+    x = on_device(account.machine, torch.ones(3))
+    captured(account, lambda: x * 2 + 1)
+    assert account.op_counts.ops == 2

@@ -179,3 +179,20 @@ def test_a_simulation_leaves_no_trace_behind() -> None:
     assert not hasattr(torch, "hpu")
     with warnings.catch_warnings(), pytest.raises((RuntimeError, ModuleNotFoundError)):
         torch.ones(1, device="hpu")
+
+
+def test_clipping_gradients_copies_nothing_off_the_device(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Linear(3, 3).to(kind)
+    model(torch.ones(1, 3, device=kind)).sum().backward()
+    moved: list[str] = []
+    native = torch.Tensor.to
+
+    def to(self: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        moved.extend(str(a) for a in args if isinstance(a, torch.device) and a.type == "cpu")
+        return native(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert not moved

@@ -192,3 +192,10 @@ def test_cuda_graphs_are_the_devices_own(tmp_path):
             graph.replay()
             assert y.cpu().tolist() == [2.0, 2.0]
             assert {entry.kind for entry in log} == {"match"}
+
+
+def test_cuda_takes_its_device_by_name_too(device):
+    importlib.import_module(IMPORTS[device])
+    module = torch.nn.Linear(2, 2).cuda(device=torch.device("cuda", 0))
+    assert module.weight.device.type == device
+    assert torch.ones(2).cuda(device="cuda:0").device.type == device

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from porter.verify.claims import Equal, Nonfinite, Parity, WithinUlps
-from porter.verify.compare import dead_output, judge
+from porter.verify.compare import judge
+from porter.verify.tensor_words import dead_output
 
 REFERENCE = torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)
 EPS = torch.finfo(torch.float32).eps

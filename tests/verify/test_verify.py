@@ -334,3 +334,40 @@ class TestPlan:
             make_plan(tmp_path, ("one",), trees, Filters())
 
         assert told in str(error.value)
+
+
+def test_a_simulated_device_is_compared_and_counted(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def steps(x, n): return [x.add_(1).sum().item() for _ in range(n)]",
+        fewer="def steps(x, n): [x.add_(1) for _ in range(n)]; return [x.sum().item()]",
+    )
+    recipe = """\
+        devices: [cpu, "sim:hpu"]
+        environ: {"sim:hpu": {PT_HPU_LAZY_MODE: "1"}}
+        vary: {steps: [2, 4]}
+        claims:
+          - {outputs: y, parity: {}}
+          - {counters: d2h, devices: ["sim:hpu"], levels: [fewer], independent_of: steps}
+          - counters: d2h
+            devices: ["sim:hpu"]
+            levels: [fewer]
+            less_than: {level: upstream, factor: 4}
+            where: {steps: [4]}
+        """
+    probe = """
+        from upstream_code import steps
+        def run(probe):
+            x = probe.normal("x", 64)
+            steps(x, probe.parameters["steps"])
+            probe.record("y", x)
+        """
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    assert [(v.word, v.detail) for v in result.verdicts if v.bad] == []
+    assert {v.device for v in result.verdicts} == {"cpu", "sim:hpu"}
+    assert {v.claim for v in result.verdicts} == {"parity", "independent_of", "less_than"}

@@ -21,6 +21,7 @@ from porter.device.sim.construct import install_constructors
 from porter.device.sim.cuda_graphs import install_cuda_graphs
 from porter.device.sim.factories import install_factories
 from porter.device.sim.generator import Generator
+from porter.device.sim.grouping import install_grouping
 from porter.device.sim.machine import Machine, machines
 from porter.device.sim.mixed_matmul import install_mixed_matmul
 from porter.device.sim.packages import install_package
@@ -53,6 +54,7 @@ def _install_shared() -> None:
     install_compile(patches)
     install_composites(patches)
     install_mixed_matmul(patches)
+    install_grouping(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
@@ -91,9 +93,10 @@ def activate(device: str | Profile) -> Machine:
     install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(machine, patches)
-    optimizers = importlib.import_module("torch.optim.optimizer")
-    types = [*optimizers._foreach_supported_types, *machine.classes]
-    patches.replace(optimizers, "_foreach_supported_types", types)
+    for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
+        lists = importlib.import_module(name)
+        types = [*lists._foreach_supported_types, *machine.classes]
+        patches.replace(lists, "_foreach_supported_types", types)
     patches.replace(torch.Tensor, profile.name, mover(profile.name))
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):

@@ -20,8 +20,10 @@ _INPUT_PARTS = ("shape", "strides", "dtype")
 
 
 def _is_input(element: Any) -> bool:
-    """A graph input as (name, (shape, strides, dtype))."""
-    return isinstance(element, tuple) and len(element) == 2 and _is_value(element[0])
+    """A graph input as (name, (shape, strides, dtype)); a list of two results is none."""
+    if not (isinstance(element, tuple) and len(element) == 2 and _is_value(element[0])):
+        return False
+    return isinstance(element[1], tuple) and len(element[1]) == len(_INPUT_PARTS)
 
 
 def _is_value(element: Any) -> bool:

@@ -24,6 +24,12 @@ class TensorArg:
     is_written: bool
 
 
+INDEXED_BY = {"aten.index": 1, "aten.index_put": 1, "aten.index_put_": 1,
+              "aten._index_put_impl_": 1, "aten._unsafe_index": 1}  # fmt: skip
+"""Ops whose result's shape depends on data only when an index is a mask: the list of indices' place
+among the arguments."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OpFacts:
     """An op overload and what its schema says."""

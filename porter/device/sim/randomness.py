@@ -145,13 +145,17 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
         return op(*args, **{**kwargs, "generator": child})
 
     def with_default(args: Any, kwargs: Any) -> Any:
-        child = machine.generators[cls.device.index].spawn()
+        generator = machine.generators[cls.device.index]
+        before, fresh = generator.offset, generator.spawn().get_state()
         default: NativeGenerator = torch.default_generator
         state = default.get_state()
-        default.set_state(child.get_state())
+        default.set_state(fresh)
         try:
             return op(*args, **kwargs)
         finally:
+            if torch.equal(default.get_state(), fresh):
+                # It could have drawn and did not (attention without dropout): neither does a card.
+                generator.set_offset(before)
             default.set_state(state)
 
     return with_argument if takes_generator else with_default

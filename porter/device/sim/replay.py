@@ -23,7 +23,7 @@ import torch
 
 from porter.device.sim import limits as limit
 from porter.device.sim.dispatch import Run, Watch, unseen
-from porter.device.sim.facts import OpFacts, TensorArg
+from porter.device.sim.facts import INDEXED_BY, OpFacts, TensorArg
 from porter.device.sim.generator import DeviceGenerator
 from porter.device.sim.hot import direct_binding
 from porter.device.sim.limits import LIMITS, Limits
@@ -145,7 +145,7 @@ class _Capture:
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
-        if op.is_dynamic_shape:
+        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # masks are the Waits' to refuse
             return limit.DYNAMIC_SHAPE
         return None
 
@@ -305,7 +305,8 @@ class DeviceGraph:
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
         self._ops = len(capture.records)
-        self._steps = [step for record in capture.records if (step := _step(record)) is not None]
+        with unseen():  # making the steps is not the program's work
+            self._steps = [s for record in capture.records if (s := _step(record)) is not None]
         self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
         self.machine.counters.add("captured_ops", self._ops)
 

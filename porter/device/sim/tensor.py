@@ -30,7 +30,19 @@ _TYPE_NAMES = {
 }
 
 
-class DeviceTensor(torch.Tensor):
+class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]
+    """Makes ``type(x) == torch.Tensor`` hold, as programs ask it of a tensor on a real device.
+
+    The hash stays the class's own, so dictionaries and sets tell the classes apart as before.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is torch.Tensor
+
+    __hash__ = type.__hash__
+
+
+class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
     """Base of all tensors on simulated devices."""
 
     machine: ClassVar[Machine]

@@ -15,15 +15,13 @@ import torch
 
 from porter.device.sim.counters import Counters
 from porter.device.sim.dispatch import Watch
-from porter.device.sim.facts import OpFacts
+from porter.device.sim.facts import INDEXED_BY, OpFacts
 from porter.device.sim.limits import DYNAMIC_SHAPE, HOST_READ
 from porter.device.sim.replay import DeviceGraph
 from porter.device.sim.spots import ForwardSpots, site_of
 
 EndGraph = Callable[[str], object]
 
-_INDEXED_BY = {"aten.index": 1, "aten.index_put": 1, "aten.index_put_": 1,
-               "aten._index_put_impl_": 1, "aten._unsafe_index": 1}  # fmt: skip
 _MASKS = (torch.bool, torch.uint8)
 
 
@@ -44,7 +42,7 @@ class Waits:
         """Return what to do before a run of ``op``."""
         if op.reads_host:
             return Watch(before=self._host_read(op))
-        if op.packet in _INDEXED_BY:
+        if op.packet in INDEXED_BY:
             return self._mask_index(op)
         if op.is_dynamic_shape:
             return self._dynamic(op)

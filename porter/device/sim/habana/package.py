@@ -42,6 +42,7 @@ HABANA = Package(
         f"{_TORCH}.distributed.hccl": f"{_HERE}.hccl",
         f"{_TORCH}.gpu_migration": f"{_HERE}.gpu_migration",
         f"{_TORCH}.hpex": None,
+        f"{_TORCH}.hpex.hmp": f"{_HERE}.hmp",
         f"{_TORCH}.hpex.kernels": f"{_HERE}.kernels",
         f"{_TORCH}.hpex.kernels.Fp8Ops": f"{_HERE}.fp8",
         f"{_TORCH}.hpex.normalization": f"{_HERE}.normalization",

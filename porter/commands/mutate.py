@@ -1,0 +1,192 @@
+"""Make wrong versions of a port on purpose, and say how many of them its recipes catch.
+
+Only lines that the series added or changed are mutated: loops off by one, swapped operands, dropped
+terms, wrong axes and dtypes, missing copies, calls and marks. Each mutant is tried on the recipes'
+runs that execute its line. Survivors are shown as diffs; those that compute the same are listed by
+hand in recipes/PORT/mutants/equivalent.yaml, with a reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from porter.errors import BadInput, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from porter.mutation.mutants import Mutant
+    from porter.mutation.score import Outcome
+    from porter.verify.planned import Planned
+    from porter.verify.upstream_trees import UpstreamTrees
+
+AT_LEAST = 95.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from porter.mutation.edits import KINDS
+
+    parser.add_argument("port", metavar="PORT", help="the port to make mutants of")
+    for name, metavar, told in (
+        ("--level", "LEVEL", "only mutants of this level: number, name or unique prefix"),
+        ("--recipe", "NAME", "try only recipes of this name (a pattern)"),
+        ("--tag", "TAG", "try only recipes with this tag (a pattern)"),
+    ):
+        parser.add_argument(
+            name,
+            action="append",
+            default=[],
+            metavar=metavar,
+            help=f"{told} (may be given again)",
+        )
+    parser.add_argument(
+        "--kind", action="append", default=[], choices=KINDS, help="only this kind of mistake"
+    )
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="only N of the mutants, the same ones every time"
+    )
+    parser.add_argument("--list", action="store_true", help="show the mutants as diffs, try none")
+    parser.add_argument("--jobs", type=int, metavar="N", help="mutants tried at once")
+    parser.add_argument(
+        "--at-least",
+        type=float,
+        default=AT_LEAST,
+        metavar="PERCENT",
+        help="fail below this share of caught mutants (default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.mutation.equivalents import load_equivalents
+    from porter.mutation.mutants import sample
+    from porter.places import project_root, recipes_dir
+    from porter.report.progress import transfer_bar
+    from porter.verify.plan import Filters, make_plan
+    from porter.verify.upstream_trees import open_trees
+
+    if args.sample is not None and args.sample < 1:
+        raise BadInput(f"--sample {args.sample}: expected 1 or more")
+    if args.jobs is not None and args.jobs < 1:
+        raise BadInput(f"--jobs {args.jobs}: expected 1 or more")
+    root = project_root()
+    with open_trees(root) as trees:
+        with transfer_bar() as trees.progress:
+            filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
+            plan = make_plan(root, [args.port], trees, filters)
+        everything = _mutants(trees, args.port)
+        equivalents = load_equivalents(recipes_dir(root, args.port))
+        equivalents.check(everything)
+        chosen = _chosen(everything, trees, args)
+        mutants = sample(chosen, args.sample) if args.sample else chosen
+        if not mutants:
+            raise BadInput(f"{args.port}: no mutants: the chosen levels change no Python line")
+        if args.list:
+            return _show(mutants, as_json=args.json)
+        listed = {m.key: equivalents.reason(m) for m in mutants if equivalents.reason(m)}
+        outcomes = _hunt(args, trees, plan.recipes, mutants, listed)
+    return _told(args, outcomes, len(chosen))
+
+
+def _mutants(trees: UpstreamTrees, port: str) -> list[Mutant]:
+    from porter.mutation.mutants import level_mutants
+
+    return [
+        mutant
+        for level in trees.levels(port)
+        for mutant in level_mutants(level, lambda blob: trees.blob(port, blob))
+    ]
+
+
+def _chosen(
+    mutants: Sequence[Mutant], trees: UpstreamTrees, args: argparse.Namespace
+) -> list[Mutant]:
+    levels = {trees.find(args.port, text).number for text in args.level}
+    return [
+        mutant
+        for mutant in mutants
+        if (not levels or mutant.level in levels) and (not args.kind or mutant.kind in args.kind)
+    ]
+
+
+def _show(mutants: Sequence[Mutant], *, as_json: bool) -> int:
+    if as_json:
+        import json
+
+        keys = ("key", "level_name", "path", "line", "kind", "changed")
+        print(json.dumps([{key: getattr(m, key) for key in keys} for m in mutants], indent=2))
+        return Exit.OK
+    for mutant in mutants:
+        print(f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}")
+        print("".join(f"  {line}\n" for line in mutant.diff().splitlines()[2:]))
+    return Exit.OK
+
+
+def _hunt(
+    args: argparse.Namespace,
+    trees: UpstreamTrees,
+    recipes: Sequence[Planned],
+    mutants: Sequence[Mutant],
+    listed: dict[str, str],
+) -> list[Outcome]:
+    import os
+    from contextlib import ExitStack
+
+    from rich.console import Console
+
+    from porter.mutation.hunt import Hunt, Quiet
+    from porter.mutation.score import Outcome
+    from porter.places import cache_dir
+    from porter.verify.cache import Places
+    from porter.verify.session import Options, Session
+
+    jobs = args.jobs or len(os.sched_getaffinity(0))
+    console = Console(stderr=True, highlight=False)
+    session = Session(trees, Places.under(cache_dir()), Quiet(), Options(jobs=jobs))
+    found = {
+        m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed
+    }
+    wanted = [mutant for mutant in mutants if mutant.key not in listed]
+    with ExitStack() as stack:
+        status = stack.enter_context(console.status("")) if console.is_terminal else None
+
+        def say(line: str) -> None:
+            if status is not None:
+                status.update(line)
+
+        hunt = Hunt(session, _kept(args.port), jobs, say)
+        for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
+            found[outcome.mutant.key] = outcome
+            missed = sum(each.missed for each in found.values())
+            line = f"{args.port}: {number} of {len(wanted)} mutants tried, {missed} not caught"
+            say(line)
+            if status is None and number % 25 == 0:
+                console.print(f"porter: {line}", markup=False)
+    return [found[mutant.key] for mutant in mutants]
+
+
+def _kept(port: str) -> Path:
+    from porter.places import cache_dir
+
+    return cache_dir() / "mutants" / port
+
+
+def _told(args: argparse.Namespace, outcomes: Sequence[Outcome], possible: int) -> int:
+    from porter.mutation.score import as_json, rows
+
+    if args.json:
+        import json
+
+        print(json.dumps(as_json(args.port, outcomes, possible), indent=2))
+    else:
+        from rich.console import Console
+
+        from porter.mutation.table import print_score, print_survivors
+
+        console = Console(highlight=False)
+        print_survivors(console, outcomes)
+        print_score(console, args.port, outcomes, possible)
+    score = rows(outcomes)[-1].score
+    return Exit.OK if score is None or 100 * score >= args.at_least else Exit.FAILED

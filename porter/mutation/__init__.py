@@ -1,0 +1,1 @@
+"""Verification power: ports made wrong on purpose, and whether the recipes notice."""

@@ -1,0 +1,288 @@
+"""Trying mutants on the recipes: each on the runs that execute its line, until one verdict is bad.
+
+The cheapest recipe comes first. Runs that do not execute the line keep the outcome they have
+without the mutant. Mutants are tried several at a time, each by a thread of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from porter.errors import CheckFailed
+from porter.mutation.mutant_trees import MutantTrees, mutant_level
+from porter.mutation.mutants import Mutant
+from porter.mutation.reach import Reach, find_reach
+from porter.mutation.score import Outcome
+from porter.verify.keys import Known, judge_hash, known_runs
+from porter.verify.planned import Planned
+from porter.verify.points import Point, judge, judged_points, points
+from porter.verify.recipe import LoadedRecipe
+from porter.verify.recipe_model import Limits
+from porter.verify.run import Failure, Stopped
+from porter.verify.runs import Runs, open_runs
+from porter.verify.session import Session
+from porter.verify.trees import LevelTree
+
+if TYPE_CHECKING:
+    from porter.verify.result import Verdict
+    from porter.verify.trace import Trace
+
+_START_SECONDS = 10.0
+_SLOWER = 10.0
+_QUIET_CLAIMS = ("independent_of",)
+
+
+@dataclass
+class Ground:
+    """A recipe at one level without any mutant: its outcomes, and what each run executes."""
+
+    planned: Planned
+    level: int
+    known: Mapping[Point, Known]
+    outcomes: Mapping[Point, Trace | Failure]
+    reach: dict[Point, Reach] = field(default_factory=dict)
+
+    def touched(self, mutant: Mutant) -> list[Point]:
+        """The runs of this level that execute the mutant's line, the quickest first."""
+        found = [point for point, reach in self.reach.items() if reach.holds(mutant)]
+        return sorted(found, key=self.seconds)
+
+    def seconds(self, point: Point) -> float:
+        """How long the run took without a mutant."""
+        outcome = self.outcomes[point]
+        return 0.0 if isinstance(outcome, Failure) else outcome.seconds
+
+
+class Quiet:
+    """An observer for the threads: nobody listens to single runs of a mutant."""
+
+    def say(self, line: str) -> None: ...
+    def progress(self, line: str) -> None: ...
+    def expect(self, runs: int) -> None: ...
+    def started(self, run: str) -> None: ...
+    def ended(self, run: str, how: str) -> None: ...
+
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class Hunt:
+    """One port's hunt. ``kept`` is the folder of the cache for what earlier hunts found."""
+
+    session: Session
+    kept: Path
+    jobs: int
+    say: Told
+
+    def run(
+        self, recipes: Sequence[Planned], mutants: Sequence[Mutant]
+    ) -> Iterator[tuple[Outcome, bool]]:
+        """Yield each mutant's outcome as it is there, and whether it was known from before.
+
+        Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
+        """
+        with open_runs(self.session) as runs:
+            grounds = self._grounds(runs, recipes, mutants)
+            with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
+                yield from self._try_all(runs, grounds, mutants, Path(scratch))
+
+    def _grounds(
+        self, runs: Runs, recipes: Sequence[Planned], mutants: Sequence[Mutant]
+    ) -> list[Ground]:
+        grounds = []
+        for planned in recipes:
+            for level in sorted({mutant.level for mutant in mutants}):
+                one = replace(planned, chosen=planned.chosen & {level})
+                if judged_points(one):
+                    grounds.append(self._ground(runs, one, level, mutants))
+        return grounds
+
+    def _ground(
+        self, runs: Runs, planned: Planned, level: int, mutants: Sequence[Mutant]
+    ) -> Ground:
+        loaded = planned.loaded
+        name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
+        self.say(f"{name}: without a mutant")
+        environment = self.session.environment(loaded.environment, runs.start.warm)
+        known = known_runs(planned, points(planned), environment)
+        ground = Ground(planned, level, known, runs.outcomes(planned, points(planned)))
+        bad = [verdict for verdict in judge(planned, ground.outcomes) if verdict.bad]
+        if bad:
+            raise CheckFailed(
+                f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
+                f"`porter verify {loaded.port} --recipe {loaded.name}` shows them"
+            )
+        files = sorted({mutant.path for mutant in mutants if mutant.level == level})
+        for point in judged_points(planned):
+            outcome = ground.outcomes[point]
+            assert not isinstance(outcome, Failure)
+            self.say(f"{name}: lines met, {point.dtype} on {point.device}")
+            ground.reach[point] = find_reach(
+                planned,
+                point,
+                known[point],
+                outcome,
+                files,
+                self.session,
+                runs.start,
+                environment.python,
+                self.kept / "lines",
+            )
+        return ground
+
+    def _try_all(
+        self, runs: Runs, grounds: Sequence[Ground], mutants: Sequence[Mutant], scratch: Path
+    ) -> Iterator[tuple[Outcome, bool]]:
+        trees = MutantTrees(self.session.trees, scratch / "trees")
+        places = replace(self.session.places, traces=scratch / "traces")
+        options = replace(self.session.options, jobs=1)
+        local = threading.local()
+
+        def attempt(mutant: Mutant) -> tuple[Outcome, bool]:
+            if not hasattr(local, "runs"):
+                # The environments are shared: they were found or built for the grounds.
+                session = replace(
+                    self.session, trees=trees, places=places, observer=Quiet(), options=options
+                )
+                local.runs = Runs(session, runs.start)
+            return self._attempt(local.runs, trees, grounds, mutant)
+
+        pool = ThreadPoolExecutor(self.jobs, "mutant")
+        waiting: set[Future[tuple[Outcome, bool]]] = set()
+        try:
+            coming = iter(mutants)
+            for mutant in coming:
+                waiting.add(pool.submit(attempt, mutant))
+                if len(waiting) >= 2 * self.jobs:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BaseException:
+            runs.start.stop.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _attempt(
+        self, runs: Runs, trees: MutantTrees, grounds: Sequence[Ground], mutant: Mutant
+    ) -> tuple[Outcome, bool]:
+        touched = [
+            (ground, found)
+            for ground in grounds
+            if ground.level == mutant.level and (found := ground.touched(mutant))
+        ]
+        if not touched:
+            return Outcome(mutant, "not run"), True
+        touched.sort(key=lambda pair: sum(pair[0].seconds(point) + 1 for point in pair[1]))
+        place = self.kept / "fates" / f"{_key(mutant, touched)}.json"
+        if (earlier := _recall(place, mutant)) is not None:
+            return earlier, True
+        outcome = Outcome(mutant, "survived")
+        level = touched[0][0].planned.levels[mutant.level]
+        made = trees.add(level, mutant)
+        try:
+            for ground, found in touched:
+                planned = _with_level(ground, made)
+                bad = _first_bad(runs, ground, planned, found)
+                if bad is not None:
+                    name = ground.planned.loaded.name
+                    outcome = Outcome(mutant, "caught", name, _words(bad))
+                    break
+        finally:
+            trees.remove(made)
+        _remember(place, outcome)
+        return outcome, False
+
+
+def _with_level(ground: Ground, made: LevelTree) -> Planned:
+    """The recipe with the mutant's level, and little patience: a mutant may never end."""
+    planned = ground.planned
+    levels = list(planned.levels)
+    levels[ground.level] = made
+    longest = max(ground.seconds(point) for point in ground.reach)
+    recipe = planned.loaded.recipe
+    seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
+    limits = Limits(seconds=seconds, memory_gib=recipe.limits.memory_gib)
+    document = replace(
+        planned.loaded.document, value=msgspec.structs.replace(recipe, limits=limits)
+    )
+    loaded: LoadedRecipe = replace(planned.loaded, document=document)
+    return replace(planned, levels=tuple(levels), loaded=loaded)
+
+
+def _first_bad(
+    runs: Runs, ground: Ground, planned: Planned, touched: Sequence[Point]
+) -> Verdict | None:
+    """Run the touched points, and judge after each; what looks across runs is judged at the end."""
+    outcomes = dict(ground.outcomes)
+    found: list[Verdict] = []
+
+    def is_enough(point: Point, outcome: Trace | Failure) -> bool:
+        if isinstance(outcome, Failure) and outcome.kind == "stopped":
+            raise Stopped
+        outcomes[point] = outcome
+        found[:] = [
+            verdict
+            for verdict in judge(ground.planned, outcomes)
+            if verdict.bad and verdict.claim not in _QUIET_CLAIMS
+        ]
+        return bool(found)
+
+    runs.outcomes(planned, touched, until=is_enough)
+    found = found or [verdict for verdict in judge(ground.planned, outcomes) if verdict.bad]
+    return found[0] if found else None
+
+
+def _words(verdict: Verdict) -> str:
+    where = verdict.output or "the run"
+    numbers = ""
+    if verdict.error is not None and verdict.allowed is not None:
+        numbers = f" {verdict.measure} {verdict.error:.3g}, allowed {verdict.allowed:.3g}"
+    text = f"{where} {verdict.claim}{numbers}".strip()
+    return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
+
+
+def _key(mutant: Mutant, touched: Sequence[tuple[Ground, Sequence[Point]]]) -> str:
+    """The hash of everything that a mutant's fate depends on."""
+    facts: list[object] = [judge_hash(), mutant.after]
+    for ground, found in touched:
+        loaded = ground.planned.loaded
+        facts.append([loaded.sha256, mutant_level(_level(ground), mutant).tree])
+        facts.append(sorted(ground.known[point].key for point in found))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
+
+
+def _level(ground: Ground) -> LevelTree:
+    return ground.planned.levels[ground.level]
+
+
+def _recall(place: Path, mutant: Mutant) -> Outcome | None:
+    try:
+        found = json.loads(place.read_text())
+        return Outcome(mutant, found["fate"], found["by"], found["detail"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _remember(place: Path, outcome: Outcome) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_suffix(".new")
+        told = {"fate": outcome.fate, "by": outcome.by, "detail": outcome.detail}
+        beside.write_text(json.dumps(told))
+        beside.replace(place)
+    except OSError:
+        pass  # a full disk costs the next hunt its time

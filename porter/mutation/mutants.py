@@ -1,0 +1,143 @@
+"""The mutants of a level: every edit that falls on a line its patch added or changed."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from porter.git.objects import Oid
+from porter.levels.levels import Level
+from porter.mutation.edits import Kind, Source
+from porter.mutation.operators import edits
+from porter.series.diff import FilePatch
+
+_WHOLE: tuple[Kind, ...] = ("removed-call", "missing-mark-step", "removed-copy")
+"""Kinds that take a whole statement away: it has to begin on a line of the patch."""
+
+ReadBlob = Callable[[Oid], bytes]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong version of one file of a level. ``before`` and ``after`` are whole texts."""
+
+    level: int
+    level_name: str
+    path: str
+    line: int
+    kind: Kind
+    before: str
+    after: str
+    statement: tuple[int, int]
+    """First and last line of the statement it changes (of a compound one: of its head)."""
+
+    @property
+    def key(self) -> str:
+        """Names the mutant in tables and lists: 10 hex digits of what it is."""
+        text = "\0".join((self.level_name, self.path, *self.changed))
+        return hashlib.sha256(f"{text}\0{self.line}".encode()).hexdigest()[:10]
+
+    @property
+    def changed(self) -> tuple[str, str]:
+        """The lines that differ, before and after, each block without its outer blanks."""
+        before, after = self.before.splitlines(), self.after.splitlines()
+        first = 0
+        while first < min(len(before), len(after)) and before[first] == after[first]:
+            first += 1
+        last = 0
+        while last < min(len(before), len(after)) - first and before[-1 - last] == after[-1 - last]:
+            last += 1
+        ends = len(before) - last, len(after) - last
+        return "\n".join(before[first : ends[0]]).strip(), "\n".join(after[first : ends[1]]).strip()
+
+    def diff(self) -> str:
+        """The mutant as a unified diff with one line of context."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True),
+            self.after.splitlines(keepends=True),
+            f"a/{self.path}",
+            f"b/{self.path}",
+            n=1,
+        )
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def changed_lines(file: FilePatch) -> frozenset[int]:
+    """The numbers, in the new file, of the lines that a patch adds."""
+    added: set[int] = set()
+    for hunk in file.hunks:
+        number = hunk.new_start
+        for line in hunk.lines:
+            if line[:1] == b"+":
+                added.add(number)
+            if line[:1] in (b"+", b" "):
+                number += 1
+    return frozenset(added)
+
+
+def level_mutants(level: Level, read: ReadBlob) -> Iterator[Mutant]:
+    """Yield the mutants of a level's Python files, in the order of file and line.
+
+    Equal texts come once. Level 0 has none: it is not ours to test.
+    """
+    if level.patch is None:
+        return
+    for file in sorted(level.patch.files, key=lambda each: each.path):
+        blob = level.files.get(file.path)
+        if blob is None or not file.path.endswith(b".py"):
+            continue
+        text = read(blob).decode("utf-8", "surrogateescape")
+        yield from _file_mutants(level, file.path.decode(), text, changed_lines(file))
+
+
+def _file_mutants(level: Level, path: str, text: str, lines: frozenset[int]) -> Iterator[Mutant]:
+    try:
+        source = Source(text)
+    except (SyntaxError, UnicodeEncodeError):
+        return
+    seen = {ast.dump(source.tree)}
+    heads = _statements(source.tree)
+    for edit in sorted(set(edits(source))):
+        if not edit.touches(lines) or (edit.kind in _WHOLE and edit.line not in lines):
+            continue
+        after = source.apply(edit)
+        try:
+            form = ast.dump(ast.parse(after))
+        except (SyntaxError, ValueError):
+            continue
+        if form not in seen:
+            seen.add(form)
+            line = next(n for n in range(edit.line, edit.end_line + 1) if n in lines)
+            statement = next(span for span in heads if span[0] <= edit.line <= span[1])
+            yield Mutant(level.number, level.name, path, line, edit.kind, text, after, statement)
+
+
+def _statements(tree: ast.AST) -> list[tuple[int, int]]:
+    """The line ranges of all statements, the shortest first; of compound ones only the head."""
+    spans = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.ExceptHandler):
+            body = getattr(node, "body", None)
+            end = body[0].lineno - 1 if body else node.end_lineno
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            spans.append((first, max(first, end or first)))
+    return sorted(spans, key=lambda span: span[1] - span[0])
+
+
+def sample(mutants: Sequence[Mutant], most: int) -> list[Mutant]:
+    """Choose at most ``most``, the same ones every time: kinds in turn, by hash within a kind.
+
+    Every kind that occurs is met before any kind is met twice as often as another has members.
+    """
+    queues: dict[Kind, list[Mutant]] = {}
+    for mutant in sorted(mutants, key=lambda each: each.key):
+        queues.setdefault(mutant.kind, []).append(mutant)
+    chosen: set[str] = set()
+    while len(chosen) < min(most, len({mutant.key for mutant in mutants})):
+        for queue in queues.values():
+            if queue and len(chosen) < most:
+                chosen.add(queue.pop(0).key)
+    return [mutant for mutant in mutants if mutant.key in chosen]

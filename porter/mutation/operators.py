@@ -1,0 +1,282 @@
+"""The mistakes that porting makes, as edits of a syntax tree.
+
+Each function looks at one node and yields the edits that imitate one mistake there. Replaced text
+keeps its brackets, so that an edit changes what it says and not how its neighbours bind. What
+cannot change a result (docstrings, annotations, imports, what is printed) is left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from porter.mutation.edits import Edit, Kind, Source
+from porter.mutation.nodes import (
+    AXIS_OF_FUNCTION,
+    axes,
+    called_name,
+    is_main_guard,
+    is_text,
+    names_device,
+    whole_number,
+)
+from porter.mutation.places import SAYS, Places
+
+_COMPARE: Final[dict[type[ast.cmpop], tuple[str, str]]] = {
+    ast.Lt: ("<", "<="),
+    ast.LtE: ("<=", "<"),
+    ast.Gt: (">", ">="),
+    ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="),
+    ast.Is: ("is", "is not"),
+    ast.IsNot: ("is not", "is"),
+    ast.In: ("in", "not in"),
+    ast.NotIn: ("not in", "in"),
+}
+_ORDERED: Final = (ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.MatMult, ast.Pow)
+_TERMS: Final = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+_DTYPES: Final = {
+    "float64": "float32",
+    "double": "float32",
+    "float32": "bfloat16",
+    "float": "bfloat16",
+    "float16": "float32",
+    "half": "float32",
+    "bfloat16": "float16",
+}
+_CASTS: Final = {"float": "bfloat16", "half": "float", "bfloat16": "half", "double": "float"}
+_DRAWS: Final = frozenset({"randn", "rand", "randint", "randn_like", "rand_like", "normal"})
+_SILENT_FLAGS: Final = frozenset({"flush", "exist_ok", "parents", "non_blocking", "leave"})
+_NEEDED: Final = frozenset({"copy_", "_foreach_copy_", "add_argument", "__init__"})
+
+
+def edits(source: Source) -> Iterator[Edit]:
+    """Yield every edit of a source text, in the order of its nodes."""
+    places = Places(source.tree)
+    for node in ast.walk(source.tree):
+        if node in places.silent:
+            continue
+        for mistake in _MISTAKES:
+            yield from mistake(source, node, places)
+
+
+Mistake = Callable[[Source, ast.AST, Places], Iterator[Edit]]
+
+
+def _off_by_one(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "off-by-one"
+    if isinstance(node, ast.Call) and called_name(node.func) == "range" and node.args:
+        stop = node.args[0] if len(node.args) == 1 else node.args[1]
+        yield source.replace(stop, f"({source.of(stop)}) - 1", kind)
+        yield source.replace(stop, f"({source.of(stop)}) + 1", kind)
+        if len(node.args) > 1:
+            yield source.replace(node.args[0], f"({source.of(node.args[0])}) + 1", kind)
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        if (pair := _COMPARE.get(type(node.ops[0]))) and pair[0] in "<=>=":
+            right = node.comparators[0]
+            text = source.gap(node.left, right).replace(pair[0], pair[1], 1)
+            yield source.between(node.left, right, text, kind)
+    elif isinstance(node, ast.Subscript):
+        for number in ast.walk(node.slice):
+            if isinstance(number, ast.Constant) and type(number.value) is int:
+                yield source.replace(number, str(number.value + 1), kind)
+
+
+def _swapped(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "swapped-operands"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, _ORDERED):
+        if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+            return  # formatting
+        left, right = _bracketed(source, node.left), _bracketed(source, node.right)
+        operator = _operator(node)
+        yield source.replace(node, f"({right} {operator} {left})", kind)
+    elif isinstance(node, ast.Call) and called_name(node.func) == "where" and len(node.args) == 3:
+        first, second = node.args[1], node.args[2]
+        text = f"{source.of(second)}, {source.of(first)}"
+        yield Edit(*source.span(first)[:2], *source.span(second)[2:], text, kind)
+
+
+def _dropped_term(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "dropped-term"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, _TERMS):
+        if any(isinstance(side, ast.JoinedStr) or is_text(side) for side in ast.walk(node)):
+            return
+        yield source.replace(node, _bracketed(source, node.left), kind)
+        if isinstance(node.op, ast.Add | ast.Mult):
+            yield source.replace(node, _bracketed(source, node.right), kind)
+    elif isinstance(node, ast.BoolOp):
+        for dropped in node.values:
+            kept = [_bracketed(source, value) for value in node.values if value is not dropped]
+            word = " and " if isinstance(node.op, ast.And) else " or "
+            yield source.replace(node, f"({word.join(kept)})", kind)
+    elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+        yield source.replace(node, "pass", kind)
+    elif isinstance(node, ast.Call) and called_name(node.func) in AXIS_OF_FUNCTION and node.args:
+        parts = node.args[0]
+        if isinstance(parts, ast.List | ast.Tuple) and len(parts.elts) > 1:
+            kept = [source.of(part) for part in parts.elts[:-1]]
+            yield source.replace(parts, f"[{', '.join(kept)}]", kind)
+
+
+def _wrong_axis(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    if isinstance(node, ast.Call):
+        for axis in axes(node):
+            value = whole_number(axis)
+            if value is not None:
+                other = 1 if value == 0 else 0 if value in (1, -1) else value + 1
+                yield source.replace(axis, str(other), "wrong-axis")
+
+
+def _wrong_dtype(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "wrong-dtype"
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        if node.value.id == "torch" and node.attr in _DTYPES:
+            yield source.replace(node, f"torch.{_DTYPES[node.attr]}", kind)
+    elif isinstance(node, ast.Call) and not node.args and isinstance(node.func, ast.Attribute):
+        other = _CASTS.get(node.func.attr)
+        if other is not None:
+            receiver = source.of(node.func.value)
+            yield source.replace(node, receiver, kind)
+            yield source.replace(node, f"{receiver}.{other}()", kind)
+
+
+def _removed_copy(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "removed-copy"
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        if called_name(node.value.func) in ("copy_", "_foreach_copy_"):
+            yield source.replace(node, "pass", kind)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr == "clone" and not node.args:
+            yield source.replace(node, source.of(node.func.value), kind)
+        elif node.func.attr == "deepcopy" and len(node.args) == 1:
+            yield source.replace(node, source.of(node.args[0]), kind)
+
+
+def _scaled_constant(source: Source, node: ast.AST, places: Places) -> Iterator[Edit]:
+    if not isinstance(node, ast.Constant) or node in places.index:
+        return
+    if type(node.value) is float:
+        other = repr(node.value * 2) if node.value else "1.0"
+        yield source.replace(node, other, "scaled-constant")
+    elif type(node.value) is int:
+        yield source.replace(node, str(node.value * 2 or 1), "scaled-constant")
+
+
+def _dropped_last_batch(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "dropped-last-batch"
+    if isinstance(node, ast.Call):
+        name = called_name(node.func)
+        if name == "range" and len(node.args) == 3:
+            stop, step = source.of(node.args[1]), source.of(node.args[2])
+            yield source.replace(node.args[1], f"({stop}) - ({step}) + 1", kind)
+        elif name == "ceil" and len(node.args) == 1:
+            yield source.replace(node, f"int({source.of(node.args[0])})", kind)
+        elif name in ("min", "max") and len(node.args) == 2:
+            for kept in node.args:
+                yield source.replace(node, source.of(kept), kind)
+        for keyword in node.keywords:
+            if keyword.arg == "drop_last" and isinstance(keyword.value, ast.Constant):
+                yield source.replace(keyword.value, str(not keyword.value.value), kind)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        parts = _rounded_up(node.operand)
+        if parts is not None:
+            above, below = (source.of(part) for part in parts)
+            yield source.replace(node, f"(({above}) // ({below}))", kind)
+
+
+def _removed_call(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        name = called_name(node.value.func)
+        if name == "mark_step":
+            yield source.replace(node, "pass", "missing-mark-step")
+        elif name not in SAYS | _NEEDED:
+            yield source.replace(node, "pass", "removed-call")
+
+
+def _device_moved_back(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "device-moved-back"
+    if not isinstance(node, ast.Call):
+        return
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
+        receiver = node.func.value
+        places = [a for a in node.args if names_device(a)]
+        places += [k.value for k in node.keywords if k.arg == "device"]
+        if places:
+            rest = [source.of(a) for a in node.args if a not in places]
+            rest += [source.of(k) for k in node.keywords if k.arg != "device"]
+            before = source.of(receiver)
+            kept = f"{before}.to({', '.join(rest)})" if rest else before
+            yield source.replace(node, kept, kind)
+            if isinstance(receiver, ast.Call) and called_name(receiver.func) in _DRAWS:
+                others = [source.of(a) for a in receiver.args]
+                others += [source.of(k) for k in receiver.keywords if k.arg != "device"]
+                others.append(f"device={source.of(places[0])}")
+                yield source.replace(node, f"{source.of(receiver.func)}({', '.join(others)})", kind)
+    for keyword in node.keywords:
+        if (
+            keyword.arg == "device"
+            and not is_text(keyword.value)
+            and called_name(node.func) != "to"
+        ):
+            yield source.replace(keyword.value, '"cpu"', kind)
+
+
+def _negated(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+    kind: Kind = "negated-condition"
+    if isinstance(node, ast.If | ast.While | ast.IfExp):
+        if not is_main_guard(node.test):
+            yield source.replace(node.test, f"not ({source.of(node.test)})", kind)
+    elif isinstance(node, ast.comprehension):
+        for test in node.ifs:
+            yield source.replace(test, f"not ({source.of(test)})", kind)
+    elif isinstance(node, ast.Call):
+        for keyword in node.keywords:
+            value = keyword.value
+            if keyword.arg in _SILENT_FLAGS or keyword.arg == "drop_last":
+                continue
+            if isinstance(value, ast.Constant) and type(value.value) is bool:
+                yield source.replace(value, str(not value.value), kind)
+
+
+_MISTAKES: Final[tuple[Mistake, ...]] = (
+    _off_by_one,
+    _swapped,
+    _dropped_term,
+    _wrong_axis,
+    _wrong_dtype,
+    _removed_copy,
+    _scaled_constant,
+    _dropped_last_batch,
+    _removed_call,
+    _device_moved_back,
+    _negated,
+)
+
+
+def _bracketed(source: Source, node: ast.expr) -> str:
+    text = source.of(node)
+    simple = isinstance(node, ast.Name | ast.Constant | ast.Call | ast.Attribute | ast.Subscript)
+    return text if simple else f"({text})"
+
+
+def _rounded_up(node: ast.expr) -> tuple[ast.expr, ast.expr] | None:
+    """The two numbers of ``-a // b``, which with a minus before it divides and rounds up."""
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv)):
+        return None
+    negative = isinstance(node.left, ast.UnaryOp) and isinstance(node.left.op, ast.USub)
+    return (node.left.operand, node.right) if negative else None  # type: ignore[attr-defined]
+
+
+def _operator(node: ast.BinOp) -> str:
+    """The operator between two sides, without brackets, comments and line ends around it."""
+    symbols: dict[type[ast.operator], str] = {
+        ast.Sub: "-",
+        ast.Div: "/",
+        ast.FloorDiv: "//",
+        ast.Mod: "%",
+        ast.MatMult: "@",
+        ast.Pow: "**",
+    }
+    return symbols[type(node.op)]

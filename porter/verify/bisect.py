@@ -1,0 +1,120 @@
+"""The level that broke a claim: binary search over the levels it speaks of.
+
+The search starts from a level whose verdicts are bad, and follows those: a level is bad when one of
+them is bad there too. It ends between two neighbours, one that holds and one that does not, both
+judged: the border is never inferred. A claim may break, mend and break again; then the border found
+is one of several, and it is real all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from porter.verify.planned import Planned
+from porter.verify.points import Point, claims_on, judge, points
+from porter.verify.result import Verdict
+from porter.verify.runs import Runs
+
+Followed = tuple[str, str, str, str, str, int, tuple[tuple[str, str], ...]]
+"""What a verdict is on, whatever its level: subject, output, claim, device, dtype, seed, variant.
+A failed run has no output and no claim, and breaks every claim on it."""
+Judge = Callable[[int], list[Verdict]]
+"""Returns the verdicts on one level, by its number."""
+Hears = Callable[[int, bool], None]
+"""Hears of each level that was judged, and whether it held."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """Where a claim broke: ``last_good`` (None: every level judged is bad) and ``first_bad``, next
+    to each other among the levels that the claim speaks of; ``verdicts`` are the bad ones there."""
+
+    last_good: int | None
+    first_bad: int
+    verdicts: tuple[Verdict, ...]
+
+
+def judge_level(planned: Planned, runs: Runs) -> Judge:
+    """Return what judges one level of a recipe, running what was not run before."""
+
+    def judged(level: int) -> list[Verdict]:
+        alone = replace(planned, chosen=frozenset({level}))
+        return judge(alone, runs.outcomes(alone, points(alone)))
+
+    return judged
+
+
+def bad_on(verdicts: Iterable[Verdict], level: int, output: str = "*") -> list[Verdict]:
+    """Return the bad verdicts on a level, on outputs and counters of a pattern and failed runs."""
+    return [
+        v
+        for v in verdicts
+        if v.bad and v.level == level and (not v.output or fnmatchcase(v.output, output))
+    ]
+
+
+def followed(verdict: Verdict) -> Followed:
+    """Return what a verdict is on, whatever its level."""
+    v = verdict
+    return v.subject, v.output, v.claim, v.device, v.dtype, v.seed, v.variant
+
+
+def spoken_of(planned: Planned, bad: Sequence[Verdict]) -> list[int]:
+    """Return the levels, lowest first, on which the claims behind some bad verdicts are judged."""
+    return sorted(level for level in planned.chosen if any(_speaks(planned, level, v) for v in bad))
+
+
+def _speaks(planned: Planned, level: int, verdict: Verdict) -> bool:
+    """Whether the claim behind a verdict (any claim, behind a failed run's) is judged on a level.
+
+    A claim across variants has a verdict that lacks what it varies.
+    """
+    variants = planned.loaded.recipe.variants
+    return any(
+        not verdict.claim
+        or (
+            (claim.subject, claim.kind_name) == (verdict.subject, verdict.claim)
+            and (claim.names(verdict.output) or claim.pattern == verdict.output)
+        )
+        for variant in variants
+        if set(verdict.variant) <= set(variant)
+        for claim in claims_on(
+            planned, Point(level, verdict.device, verdict.dtype, verdict.seed, variant)
+        )
+    )
+
+
+def find_border(
+    levels: Sequence[int], bad: Sequence[Verdict], judged: Judge, hears: Hears
+) -> Border:
+    """Return the border below the level that ``bad``, not empty, are the bad verdicts on.
+
+    ``levels`` are those to search, lowest first, that one among them.
+    """
+    follow = {followed(verdict) for verdict in bad}
+    follows_runs = any(not verdict.output for verdict in bad)
+    candidates = [level for level in levels if level <= bad[0].level]
+    worst: dict[int, tuple[Verdict, ...]] = {bad[0].level: tuple(bad)}
+
+    def is_bad(level: int) -> bool:
+        if level not in worst:
+            there = bad_on(judged(level), level)
+            worst[level] = tuple(
+                v for v in there if followed(v) in follow or not v.output or follows_runs
+            )
+            hears(level, not worst[level])
+        return bool(worst[level])
+
+    high = len(candidates) - 1
+    if high == 0 or is_bad(candidates[0]):
+        return Border(None, candidates[0], worst[candidates[0]])
+    low = 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        if is_bad(candidates[middle]):
+            high = middle
+        else:
+            low = middle
+    return Border(candidates[low], candidates[high], worst[candidates[high]])

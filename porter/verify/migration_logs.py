@@ -1,0 +1,173 @@
+"""Migration logs of a port, from the traces of its runs: a file per level and simulated device.
+
+Recipes with ``migration_log: true`` give the runs; what their traces tell
+(:data:`porter.verify.events.MIGRATION`) is put together per level and device, each call at each
+site once, sorted by file and line. Only the port's own tree and its companions count: lines of
+installed libraries move with their versions, and probes are no part of the port. No torch here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import BadInput, CheckFailed
+from porter.migrate.entries import Entry, as_paragraph, summary
+from porter.places import migration_logs_dir
+from porter.verify.events import MIGRATION, read_lines
+from porter.verify.plan import Plan
+from porter.verify.planned import Planned
+from porter.verify.points import Point, points
+from porter.verify.run import Failure
+from porter.verify.runs import Runs
+
+LOGGED = ("sim:hpu", "sim:npu")
+"""Devices that serve CUDA calls, and whose serving porter sees."""
+
+_ELSEWHERE = ("/", "<", "probe/")
+
+
+@dataclass(frozen=True)
+class Log:
+    """One level's log on one device."""
+
+    port: str
+    level: int
+    level_name: str
+    tree: str
+    device: str
+    recipes: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        """Its file's name: "0-upstream.sim-hpu.txt"."""
+        return f"{self.level}-{self.level_name}.{self.device.replace(':', '-')}.txt"
+
+    def text(self) -> str:
+        """The file's content: no times, no machine's paths."""
+        target = self.device.removeprefix("sim:")
+        head = [
+            f"# {summary(target, self.entries)}",
+            f"# Level {self.level} {self.level_name} of {self.port}, tree {self.tree},",
+            f"# on {self.device} (simulated), in the runs of {', '.join(self.recipes)}.",
+            "# CUDA calls of the port's tree and its companions, each site once.",
+            f"# Written by `porter migration-log {self.port} --device {self.device}`.",
+            "",
+        ]
+        return "\n".join([*head, *(as_paragraph(target, entry) for entry in self.entries)])
+
+
+def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[Planned]:
+    """Return the recipes of a plan that give logs on any of ``devices``.
+
+    Raises BadInput when there is none.
+    """
+    found = [
+        planned
+        for planned in plan.recipes
+        if planned.loaded.recipe.migration_log and set(planned.devices) & set(devices)
+    ]
+    if not found:
+        raise BadInput(
+            "no recipe for these ports and devices has `migration_log: true` with sim:hpu or "
+            "sim:npu among its devices"
+        )
+    return found
+
+
+def make_logs(recipes: Iterable[Planned], devices: Sequence[str], runs: Runs) -> list[Log]:
+    """Run what is not known yet, and put the logs together, by port, level and device.
+
+    Raises CheckFailed when a run fails: its log would lack what it did not reach.
+    """
+    rows: dict[tuple[str, int, str], list[tuple[str, Path]]] = {}
+    levels: dict[tuple[str, int], tuple[str, str]] = {}
+    for planned in recipes:
+        loaded = planned.loaded
+        wanted = [p for p in points(planned) if p.device in devices and p.level in planned.chosen]
+        for point, folder in _folders(planned, wanted, runs).items():
+            level = planned.levels[point.level]
+            levels[loaded.port, level.number] = level.name, level.tree
+            rows.setdefault((loaded.port, level.number, point.device), []).append(
+                (loaded.name, folder)
+            )
+    return [
+        Log(
+            port,
+            level,
+            *levels[port, level],
+            device,
+            recipes=tuple(sorted({name for name, _ in found})),
+            entries=merged([read_lines(folder / MIGRATION) for _, folder in found]),
+        )
+        for (port, level, device), found in sorted(rows.items())
+    ]
+
+
+def _folders(planned: Planned, wanted: list[Point], runs: Runs) -> dict[Point, Path]:
+    found = runs.folders(planned, wanted)
+    for point in wanted:
+        outcome = found.get(point, Failure("", "was not run: its reference failed", ""))
+        if isinstance(outcome, Failure):
+            loaded, level = planned.loaded, planned.levels[point.level]
+            raise CheckFailed(
+                f"{loaded.port}/{loaded.name}: level {level.number} {level.name} on "
+                f"{point.device}: {outcome.reason}; `porter verify {loaded.port} --recipe "
+                f"{loaded.name}` tells more"
+            )
+    return {point: Path(str(folder)) for point, folder in found.items()}
+
+
+def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[Entry, ...]:
+    """Return the entries of several runs' logs: the tree's own, each once, by file and line."""
+    found = set()
+    for rows in traces:
+        for row in rows:
+            file = str(row["file"])
+            if not file.startswith(_ELSEWHERE):
+                kept = {name: row[name] for name in ("line", "source", "kind", "asked", "served")}
+                found.add(Entry(file, **kept))  # type: ignore[arg-type]
+    return tuple(sorted(found, key=lambda e: (e.file, e.line, e.asked, e.served)))
+
+
+def write_logs(root: Path, logs: Iterable[Log], devices: Sequence[str]) -> list[Path]:
+    """Write the logs, and delete those of levels that are no more; return the written files."""
+    expected = _expected(root, logs)
+    for path in _strangers(expected, devices):
+        path.unlink()
+    for path, text in expected.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return list(expected)
+
+
+def differences(root: Path, logs: Iterable[Log], devices: Sequence[str]) -> list[str]:
+    """Return how the files differ from the logs, as lines of a unified diff; none: not at all."""
+    expected = _expected(root, logs)
+    lines: list[str] = []
+    for path in sorted({*expected, *_strangers(expected, devices)}):
+        there = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        now = expected.get(path, "").splitlines()
+        shown = path.relative_to(root).as_posix()
+        lines += difflib.unified_diff(there, now, f"{shown} (the file)", f"{shown} (now)", "", "")
+    return [line.rstrip("\n") for line in lines]
+
+
+def _expected(root: Path, logs: Iterable[Log]) -> dict[Path, str]:
+    return {migration_logs_dir(root, log.port) / log.name: log.text() for log in logs}
+
+
+def _strangers(expected: Mapping[Path, str], devices: Sequence[str]) -> list[Path]:
+    """Return logs on these devices, of the same ports, that nothing gives any more."""
+    endings = tuple(f".{device.replace(':', '-')}.txt" for device in devices)
+    folders = {path.parent for path in expected}
+    return [
+        path
+        for folder in sorted(folders)
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(endings) and path not in expected
+    ]

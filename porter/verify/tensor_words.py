@@ -1,0 +1,61 @@
+"""What is said of a tensor: shape and dtype, why it proves nothing, where two of them differ."""
+
+from __future__ import annotations
+
+import torch
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """Return shape and dtype in the usual short form, as ``float32[2, 3]``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def dead_output(reference: torch.Tensor) -> str:
+    """Say why an output proves nothing (empty, all zero, constant); "" when it is alive."""
+    if reference.numel() == 0:
+        return "is empty: it proves nothing"
+    first = reference.reshape(-1)[0]
+    if not bool((reference == first).all()):
+        return ""
+    if float(first) == 0:
+        return "is all zero: it proves nothing (zero-initialised weights? see probe.alive)"
+    if reference.numel() > 1:
+        return f"is constant ({float(first):g}): it proves nothing"
+    return ""
+
+
+def mismatch(found: torch.Tensor, expected: torch.Tensor) -> str:
+    """Say how the shapes differ; "" when they do not."""
+    if found.shape == expected.shape:
+        return ""
+    return f"expected shape {list(expected.shape)} as at level 0, found {list(found.shape)}"
+
+
+def nonfinite(x: torch.Tensor) -> str:
+    """Count infinities and NaNs in words; "" when there are none."""
+    if not x.is_floating_point():
+        return ""
+    counts = [(int(torch.isinf(x).sum()), "inf"), (int(torch.isnan(x).sum()), "NaN")]
+    words = [f"{number} {name}" for number, name in counts if number]
+    return f"{' and '.join(words)} of {x.numel()}" if words else ""
+
+
+def place(found: torch.Tensor, exact: torch.Tensor) -> str:
+    """Say where the greatest difference is, and the two values there."""
+    return place_at(int((found.double() - exact).abs().argmax()), found, exact)
+
+
+def place_at(flat: int, found: torch.Tensor, exact: torch.Tensor) -> str:
+    """Say where the element number ``flat`` is, and the two values there."""
+    index = list(torch.unravel_index(torch.tensor(flat), found.shape)) if found.dim() else []
+    where = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""
+    value, expected = float(found.reshape(-1)[flat]), float(exact.reshape(-1)[flat])
+    return f"greatest difference{where}: expected {expected:.6g}, found {value:.6g}"
+
+
+def constants(exact: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    """Return the constant tensors that no claim may let pass, with their names."""
+    zeros = (torch.zeros_like(exact), "a tensor of zeros")
+    if exact.numel() == 1:
+        return [zeros]
+    return [zeros, (torch.full_like(exact, float(exact.mean())), "a constant (the mean)")]

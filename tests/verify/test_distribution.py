@@ -1,0 +1,97 @@
+"""The Kolmogorov-Smirnov test against counting every ordering, and against its own limit."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+import torch
+
+import porter.verify.distribution as module
+from porter.verify.claims import SameDistribution
+from porter.verify.compare import judge
+from porter.verify.distribution import distance, p_value
+
+
+def gap_by_definition(x: list[float], y: list[float]) -> Fraction:
+    """The greatest distance between two empirical distribution functions."""
+    return max(
+        abs(Fraction(sum(a <= at for a in x), len(x)) - Fraction(sum(b <= at for b in y), len(y)))
+        for at in (*x, *y)
+    )
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4), (5, 3), (3, 7)])
+def test_p_values_are_the_share_of_orderings_that_are_as_far_apart(n: int, m: int) -> None:
+    gaps: Counter[int] = Counter()
+    for chosen in itertools.combinations(range(n + m), n):
+        rest = [float(i) for i in range(n + m) if i not in chosen]
+        gap = gap_by_definition([float(i) for i in chosen], rest) * n * m
+        assert gap == distance(torch.tensor(chosen).float(), torch.tensor(rest))
+        gaps[int(gap)] += 1
+
+    for gap in gaps:
+        expected = sum(number for g, number in gaps.items() if g >= gap) / sum(gaps.values())
+        assert p_value(gap, n, m) == pytest.approx(expected, rel=1e-9)
+
+
+def test_values_that_are_equal_count_on_both_sides() -> None:
+    x, y = [1.0, 2.0, 2.0, 3.0], [2.0, 2.0, 5.0]
+
+    assert distance(torch.tensor(x), torch.tensor(y)) == gap_by_definition(x, y) * 12
+
+
+@pytest.mark.parametrize("d", [0.06, 0.08, 0.1])
+def test_the_limit_for_many_values_meets_the_exact_count(
+    d: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, m = 1000, 900
+    exact = p_value(int(d * n * m), n, m)
+
+    monkeypatch.setattr(module, "EXACT", 0)
+
+    assert p_value(int(d * n * m), n, m) == pytest.approx(exact, rel=0.05)
+
+
+def draws(seed: int, number: int = 2000) -> torch.Tensor:
+    return torch.randn(number, generator=torch.Generator().manual_seed(seed))
+
+
+def test_other_draws_of_one_distribution_pass_and_another_distribution_fails() -> None:
+    claim = SameDistribution(p=0.001, reason="r")
+
+    same = judge(claim, draws(1), draws(2), None)
+    wider = judge(claim, draws(1) * 1.3, draws(2), None)
+
+    assert same.held
+    assert not wider.held
+    assert not wider.problem
+    assert wider.detail.endswith("of 2000 and 2000 values")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (5, "could not fail: samples of 5 and 5 values never give a p-value below 0.0079"),
+        (12, "could not fail: with 12 and 12 values a constant (the median) has p"),
+    ],
+)
+def test_too_few_samples_could_not_fail(number: int, told: str) -> None:
+    claim = SameDistribution(p=0.001, reason="r")
+
+    outcome = judge(claim, draws(1, number), draws(2, number), None)
+
+    assert outcome.problem
+    assert outcome.detail.startswith(told)
+
+
+def test_a_nan_is_no_draw() -> None:
+    sample = draws(1)
+    sample[3] = torch.nan
+
+    outcome = judge(SameDistribution(p=0.001, reason="r"), sample, draws(2), None)
+
+    assert not outcome.held
+    assert outcome.detail == "1 NaN of 2000"

@@ -1,0 +1,169 @@
+"""Verification as a process: several runs at once, interrupted, beside another porter."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from porter.verify.result import RecipeResult
+from porter.verify.session import Options
+from tests.verify.conftest import Heard
+from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.test_run import is_gone, wait_for_pid
+
+Verify = Callable[..., list[RecipeResult]]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+SLOWEST_FIRST = """
+    import time
+    from upstream_code import f, level
+    def run(probe):
+        time.sleep(0.6 - 0.2 * level)
+        probe.record("y", f(probe.normal("x", 200)))
+    """
+
+PROGRAM = """
+import os, sys
+from contextlib import contextmanager
+from pathlib import Path
+import porter.verify.upstream_trees as real
+from porter.cli import main
+from porter.verify.cache import Places
+from tests.verify.folder_trees import FolderTrees
+base, environments = Path(sys.argv[1]), Path(sys.argv[2])
+trees = FolderTrees(base / f"trees-{os.getpid()}")
+trees.add("port", upstream="level = 0", one="level = 1")
+@contextmanager
+def open_trees(_):
+    yield trees
+real.open_trees = open_trees
+Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
+code = main(["verify", *sys.argv[3:]])
+print("torch" if "torch" in sys.modules else "no torch", file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, environments: Path) -> Start:
+    """Start ``porter verify`` with some arguments, in a process of its own."""
+
+    def go(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(environments), *arguments],
+            cwd=Path(__file__).parent.parent.parent,
+            env=os.environ | {"PORTER_ROOT": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return go
+
+
+def test_results_come_in_the_same_order_however_many_run_at_once(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    codes = {f"l{n}": f"level = {n}\ndef f(x): return x + 1" for n in range(3)}
+    trees.add("port", **codes)
+    for name in ("one", "two"):
+        parameters = f"parameters: {{name: {name}}}\n"
+        write_recipe(tmp_path, "port", name, PARITY + parameters, SLOWEST_FIRST)
+
+    alone = verify(trees, options=Options(jobs=1))
+    together = verify(trees, options=Options(jobs=4, fresh=True))
+
+    assert [result.recipe for result in together] == ["one", "two"]
+    assert [r.verdicts for r in together] == [r.verdicts for r in alone]
+    assert all(result.passed and result.runs == 4 for result in together)
+    assert len(heard.runs) == 16
+
+
+def test_what_cannot_be_judged_without_a_failed_reference_is_not_run(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
+) -> None:
+    code = "import torch\nif torch.get_default_dtype() == torch.float64: raise ValueError('no')\n"
+    trees.add("port", upstream=code, one=code + "#", two=code + "##")
+    write_recipe(tmp_path, "port", "one", PARITY, "import upstream_code\ndef run(probe): pass\n")
+
+    (result,) = verify(trees, options=Options(jobs=1))
+
+    assert not result.passed
+    assert len(heard.runs) == 1
+    assert heard.ends == ["failed", "dropped", "dropped", "dropped"]
+
+
+HANGS_ONCE = """
+    import os, time, torch
+    from pathlib import Path
+    from upstream_code import level
+    def run(probe):
+        if level == 1 and not Path({again!r}).exists():
+            open({pid!r}, "w").write(str(os.getpid()))
+            time.sleep(300)
+        probe.record("y", torch.arange(9.0, dtype=probe.dtype))
+    """
+
+
+def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start: Start) -> None:
+    again, pid = tmp_path / "again", tmp_path / "pid"
+    probe = HANGS_ONCE.format(again=str(again), pid=str(pid))
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+    porter = start("--jobs", "1")
+    run = wait_for_pid(pid)
+
+    porter.send_signal(signal.SIGINT)
+    _, told = porter.communicate(timeout=60)
+
+    assert porter.returncode == 130
+    assert "porter: interrupted" in told
+    assert is_gone(run)
+    assert list((tmp_path / "runs").iterdir()) == []
+    again.touch()
+    out, _ = start("--json").communicate(timeout=300)
+    (recipe,) = json.loads(out)["recipes"]
+    assert recipe["passed"]
+    assert (recipe["runs"], recipe["cached"]) == (3, 2)
+
+
+def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
+    probe = f"""
+        import os, time, torch
+        from upstream_code import level
+        def run(probe):
+            with open({str(tmp_path / "made")!r}, "a") as file:
+                file.write("run\\n")
+            time.sleep(1)
+            probe.record("y", torch.arange(9.0, dtype=probe.dtype))
+        """
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+    start().communicate(timeout=300)  # builds the environment
+    shutil.rmtree(tmp_path / "traces")
+    (tmp_path / "made").unlink()
+
+    porters = [start("--json"), start("--json")]
+    told = [json.loads(porter.communicate(timeout=300)[0]) for porter in porters]
+
+    assert [one["passed"] for one in told] == [True, True]
+    assert len((tmp_path / "made").read_text().splitlines()) == 3
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_an_unchanged_verification_does_not_import_torch(tmp_path: Path, start: Start) -> None:
+    probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
+    write_recipe(tmp_path, "port", "one", PARITY, "import upstream_code\n" + probe)
+
+    first, second = (start().communicate(timeout=300) for _ in range(2))
+
+    assert first[1].splitlines()[-1] == "torch"
+    assert second[1].splitlines()[-1] == "no torch"
+    assert "passed  (3 runs, all from the cache" in second[0]

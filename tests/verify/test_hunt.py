@@ -1,0 +1,106 @@
+"""Mutants tried on recipes: caught, survived, not run; on levels that are plain folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from porter.errors import CheckFailed
+from porter.mutation.hunt import Hunt
+from porter.mutation.mutants import Mutant
+from porter.mutation.score import Outcome
+from porter.verify.cache import Places
+from porter.verify.plan import Filters, make_plan
+from porter.verify.session import Options, Session
+from tests.verify.conftest import Heard
+from tests.verify.folder_trees import FolderTrees, write_recipe
+
+LEVEL = """\
+def f(x):
+    y = x * 2 - 1
+    if len(x) > 500:
+        y = y + 0
+    return y
+
+
+def never(x):
+    return x - 1
+"""
+PROBE = """
+    from upstream_code import f
+    def run(probe):
+        probe.record("y", f(probe.normal("x", 200)))
+    """
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+CHANGES = {
+    "caught": ("x * 2 - 1", "x * 2", 2),
+    "survived": ("len(x) > 500", "len(x) >= 500", 3),
+    "not run": ("return x - 1", "return x", 9),
+}
+
+
+def mutant(fate: str) -> Mutant:
+    before, after, line = CHANGES[fate]
+    text = LEVEL.replace(before, after)
+    return Mutant(1, "ported", "upstream_code.py", line, "dropped-term", LEVEL, text, (line, line))
+
+
+Try = Callable[..., dict[str, tuple[Outcome, bool]]]
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard) -> Try:
+    """Try the mutants of some fates; give outcome by mutant key, with whether it was known."""
+
+    def run(*fates: str) -> dict[str, tuple[Outcome, bool]]:
+        plan = make_plan(tmp_path, ["port"], trees, Filters())
+        places = Places(environments, tmp_path / "traces", tmp_path / "runs")
+        session = Session(trees, places, heard, Options(jobs=1))
+        hunt = Hunt(session, tmp_path / "kept", 1, heard.say)
+        return {
+            outcome.mutant.key: (outcome, known)
+            for outcome, known in hunt.run(plan.recipes, [mutant(fate) for fate in fates])
+        }
+
+    trees.add("port", upstream="def f(x): return x + x - 1", ported=LEVEL)
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+    return run
+
+
+def test_each_mutant_meets_its_fate(attempt: Try) -> None:
+    found = attempt(*CHANGES)
+
+    assert {fate: found[mutant(fate).key][0].fate for fate in CHANGES} == {
+        fate: fate for fate in CHANGES
+    }
+    caught = found[mutant("caught").key][0]
+    assert (caught.by, caught.detail.split()[:2]) == ("one", ["y", "parity"])
+
+
+def test_a_fate_is_remembered_until_something_changes(attempt: Try, tmp_path: Path) -> None:
+    first = attempt("caught")
+    again = attempt("caught")
+    recipe = tmp_path / "recipes" / "port" / "one.yaml"
+    recipe.write_text(recipe.read_text() + "tags: [quick]\n")
+    changed = attempt("caught")
+
+    key = mutant("caught").key
+    assert [found[key][1] for found in (first, again, changed)] == [False, True, False]
+    assert again[key][0] == first[key][0]
+
+
+def test_the_levels_own_files_stay_as_they_are(attempt: Try, trees: FolderTrees) -> None:
+    attempt("caught")
+
+    level = trees.levels("port")[1]
+    assert (trees.folder("port", level, ()) / "upstream_code.py").read_text() == LEVEL
+
+
+def test_a_recipe_that_fails_without_a_mutant_is_told(attempt: Try, tmp_path: Path) -> None:
+    strict = 'claims: [{outputs: "*", equal: {}}, {outputs: "z", parity: {}}]\n'
+    write_recipe(tmp_path, "port", "two", strict, PROBE)
+
+    with pytest.raises(CheckFailed, match="port/two at level ported: expected every verdict"):
+        attempt("caught")

@@ -1,0 +1,48 @@
+"""Which lines a run executes, told by a fresh interpreter (tracing is a process's own affair)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CODE = """
+import json, sys, threading
+from pathlib import Path
+from porter.verify.lines_met import LinesMet
+root = Path(sys.argv[1])
+met = LinesMet(root, ["m.py"])
+sys.path.insert(0, str(root))
+met.start()
+import m, other
+m.double(3)
+thread = threading.Thread(target=m.threaded)
+thread.start(); thread.join()
+print(json.dumps(met.met()))
+"""
+MODULE = """\
+def double(x):
+    if x > 5:
+        return 0
+    return x * 2
+def threaded():
+    return 7
+def never():
+    return 8
+"""
+
+
+def test_lines_met_are_those_executed_in_the_wanted_files(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(MODULE)
+    (tmp_path / "other.py").write_text("x = 1\n")
+
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert json.loads(done.stdout) == {"m.py": [1, 2, 4, 5, 6, 7]}

@@ -1,0 +1,115 @@
+"""Several runs at once: how many, in what order, and what a stop leaves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from porter.verify.parallel import Later, Parallel
+
+
+def parallel(
+    work: Callable[[int], int],
+    capacity: int = 2,
+    weight: Callable[[int], int] = lambda _: 1,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> Parallel[int, int]:
+    return Parallel(work, capacity, weight, wanted, lambda _: None, threading.Event())
+
+
+class Gauge:
+    """How much of the capacity is in use, at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def use(self, amount: int) -> None:
+        with self.lock:
+            self.now += amount
+            self.most = max(self.most, self.now)
+        time.sleep(0.01)
+        with self.lock:
+            self.now -= amount
+
+
+@pytest.mark.parametrize(("capacity", "weight"), [(1, 1), (3, 1), (4, 2), (2, 9)])
+def test_no_more_is_under_way_than_the_capacity_carries(capacity: int, weight: int) -> None:
+    gauge = Gauge()
+
+    def work(number: int) -> int:
+        gauge.use(min(weight, capacity))
+        return number * number
+
+    done = dict(parallel(work, capacity, lambda _: weight).results(range(12)))
+
+    assert done == {number: number * number for number in range(12)}
+    assert gauge.most == capacity // min(weight, capacity) * min(weight, capacity)
+
+
+def test_two_really_go_on_at_once() -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def work(_: int) -> int:
+        return both.wait()
+
+    assert len(list(parallel(work).results(range(2)))) == 2
+
+
+def test_what_is_not_wanted_any_more_is_not_done() -> None:
+    done = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        return number
+
+    results = list(parallel(work, wanted=lambda number: number != 1).results(range(3)))
+
+    assert sorted(done) == [0, 2]
+    assert (1, None) in results
+
+
+def test_what_someone_else_does_just_now_comes_last() -> None:
+    asked = []
+
+    def work(number: int) -> int:
+        asked.append(number)
+        if number == 0 and asked.count(0) == 1:
+            raise Later
+        return number
+
+    results = list(parallel(work, capacity=1).results(range(3)))
+
+    assert [number for number, _ in results] == [1, 2, 0]
+
+
+def test_an_error_in_the_work_is_raised_where_the_results_are_taken() -> None:
+    def work(number: int) -> int:
+        return 1 // number
+
+    with pytest.raises(ZeroDivisionError):
+        list(parallel(work, capacity=1).results([1, 0, 2]))
+
+
+def test_leaving_early_stops_what_is_under_way_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    stopped = []
+    work: Parallel[int, int]
+
+    def wait(number: int) -> int:
+        if number:
+            work.stop.wait(30)
+            stopped.append(number)
+        return number
+
+    work = parallel(wait, capacity=3)
+    with closing(work.results(range(9))) as results:
+        next(results)
+
+    assert threading.active_count() == before
+    assert 1 in stopped
+    assert max(stopped) < 5

@@ -1,0 +1,110 @@
+"""What a verification prints for people, from verdicts alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
+
+from porter.verify.result import RecipeResult, Verdict
+from porter.verify.table import as_json, print_result, print_summary
+
+ONE = Verdict(2, "norm", "float32", 0, "image", "parity", "pass", "max", 1e-6, 2e-6)
+STEPS = (("steps", "8"),)
+
+
+def printed(*verdicts: Verdict) -> str:
+    told = StringIO()
+    result = RecipeResult("port", "sampling", "a title", verdicts, 3, 1.0)
+    console = Console(file=told, width=80)
+    print_result(console, result)
+    print_summary(console, [result], [])
+    return told.getvalue()
+
+
+def test_a_recipe_on_the_cpu_alone_does_not_name_devices() -> None:
+    shown = printed(ONE)
+
+    assert "2 norm, float32\n" in "\n".join(line.rstrip() for line in shown.splitlines())
+    assert "cpu" not in shown
+
+
+def test_devices_and_varied_values_are_named_and_simulated_ones_called_so() -> None:
+    shown = printed(ONE, replace(ONE, device="sim:hpu", variant=STEPS))
+
+    assert "2 norm, cpu, float32" in shown
+    assert "2 norm, sim:hpu (simulated), float32, steps 8" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_failure_shows_the_command_that_narrows_it() -> None:
+    command = "porter compare port upstream norm --recipe sampling --device sim:hpu"
+    bad = replace(ONE, device="sim:hpu", word="fail", detail="off by one", narrow=command)
+
+    shown = printed(bad)
+
+    assert f"    narrow it down: {command}\n" in shown
+    assert "level 2 norm, sim:hpu (simulated), float32, image, parity: off by one" in shown
+
+
+def test_a_lower_bound_looks_like_one() -> None:
+    shown = printed(replace(ONE, claim="psnr", measure="dB", error=42.0, allowed=40.0, lower=True))
+
+    row = next(line for line in shown.splitlines() if "image" in line)
+    assert row.split() == ["image", "42", "dB", "≥", "40", "pass"]
+
+
+def test_good_counters_do_not_hide_good_outputs() -> None:
+    outputs = [replace(ONE, output=f"image/{n}") for n in range(6)]
+    counters = [
+        replace(
+            ONE, subject="counters", output=f"c{n}", measure="count", error=8.0, allowed=8.0 + n
+        )
+        for n in range(6)
+    ]
+
+    shown = printed(*outputs, *counters)
+
+    assert "image/0 (worst of 6)" in shown
+    assert "c0 (worst of 6)" in shown
+
+
+def test_what_was_skipped_is_said_once_and_is_no_pass() -> None:
+    told = "not judged: sim:hpu is simulated, and a simulation has no speed"
+    skipped = replace(ONE, output="rate", word="skipped", measure="", detail=told)
+
+    shown = printed(skipped, replace(skipped, level=3))
+
+    assert shown.count(f"skipped: rate: {told}") == 1
+    assert shown.endswith("0 recipes passed; 1 skipped\n")
+
+
+def test_json_says_all_that_a_report_needs() -> None:
+    verdict = replace(ONE, device="sim:hpu", variant=STEPS, narrow="porter compare")
+    result = RecipeResult("port", "sampling", "a title", (verdict,), 3, 1.0)
+
+    (told,) = as_json([result], [], True)["recipes"]
+
+    assert (told["port"], told["recipe"], told["title"]) == ("port", "sampling", "a title")
+    assert (
+        told["verdicts"][0].items()
+        >= {
+            "level": 2,
+            "level_name": "norm",
+            "device": "sim:hpu",
+            "simulated": True,
+            "dtype": "float32",
+            "seed": 0,
+            "variant": {"steps": 8},
+            "subject": "outputs",
+            "output": "image",
+            "claim": "parity",
+            "verdict": "pass",
+            "measure": "max",
+            "error": 1e-6,
+            "allowed": 2e-6,
+            "bound": "most",
+            "narrow": "porter compare",
+        }.items()
+    )
