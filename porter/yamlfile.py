@@ -85,7 +85,8 @@ def load(path: Path, shape: type[T]) -> Document[T]:
 def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
     """As :func:`load`, with the file's bytes given; ``path`` is only named in errors."""
     walk = _Walk(path)
-    value = walk.convert(_compose(data, path), _type_info(shape), ())
+    known: Any = shape
+    value = walk.convert(_compose(data, path), _type_info(known), ())
     return Document(path, value, walk.lines)
 
 
