@@ -11,13 +11,13 @@ from porter.device import DEVICES
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
 from porter.verify.facts import HEAD
+from porter.verify.jobs import job_of
 from porter.verify.keys import known_runs
 from porter.verify.plan import Planned, plan_recipe
 from porter.verify.points import Point
 from porter.verify.recipe import LoadedRecipe, find_recipes
 from porter.verify.recipe_model import Variant, as_text
 from porter.verify.run import Failure, Launcher, run_folder, run_probe
-from porter.verify.runs import job_of
 from porter.verify.selection import NATIVE
 from porter.verify.session import Session
 from porter.verify.timeline import Timeline, read_timeline
