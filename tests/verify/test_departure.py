@@ -167,3 +167,31 @@ def test_a_layer_of_another_class_in_the_same_place_is_compared(single: SingleRu
     assert module.counterpart.class_name == "GroupNorm"
     assert [each.name for each in op.only_second] == ["aten.native_layer_norm.default"]
     assert [each.name for each in op.only_first] == ["aten.native_group_norm.default"]
+
+
+def test_a_script_probe_is_searched_too(single: SingleRun) -> None:
+    script = """
+        import torch
+        from net import Net, guide
+        torch.manual_seed(1)
+        net = Net().requires_grad_(False)
+        torch.save(guide(net(torch.randn(2, 8, 6, 4)), torch.ones(2, 4), 3.0), "out.pt")
+        """
+    probe = """
+        import torch
+        def run(probe):
+            probe.script("sample.py")
+            probe.record("out", torch.load("out.pt"))
+        """
+
+    def make(side: str, activations: str) -> Timeline:
+        text = NET.replace("* gate", "* gate * 1.01") if side == "second" else NET
+        files = {"net.py": text, "sample.py": script}
+        single.trace(probe, files, dtype="native", activations=activations)
+        return read_timeline(single.left)
+
+    module, op = departure(search(make, Allowance(), exact=False))
+
+    assert module.moment.path == "Net.blocks.0"
+    assert module.moment.site == "net.py:26"
+    assert [each.arguments for each in op.only_second] == ["(%0, 1.01)"]
