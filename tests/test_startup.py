@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-RUN_HALF = ("device", "migrate", "verify")
+RUN_HALF = ("device", "migrate", "mutation", "verify")
 """Packages that may import torch."""
 
 

@@ -87,10 +87,14 @@ def as_form(form: str, tool: str, cases: Sequence[Case], place: str) -> str:
 
 
 def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:
-    """Write each file in the form that its name asks for; each appears whole or not at all."""
+    """Write each file in the form that its name asks for."""
     for path in files:
-        text = render(SUFFIXES[path.suffix])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.new")
-        beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_text(path, render(SUFFIXES[path.suffix]))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all, and ends in one newline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    beside.replace(path)

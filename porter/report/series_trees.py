@@ -1,19 +1,23 @@
-"""The levels of ports by number and name, from their series alone: for plans that run nothing."""
+"""The levels of ports as their pins, series and locks state them: for plans that run nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.errors import PorterError
 from porter.levels.level_name import find_level
+from porter.levels.lock import read_lock
 from porter.series.series import load_series
+from porter.upstream.pins import Pins, load_pins
 from porter.verify.recipe_model import UPSTREAM
 from porter.verify.trees import LevelTree
 
 
 @dataclass(frozen=True)
 class NamedLevel:
-    """A level whose tree nobody built: ``tree`` is empty."""
+    """A level that nobody built: ``tree`` is the one in the lock, or empty."""
 
     number: int
     name: str
@@ -21,18 +25,41 @@ class NamedLevel:
 
 
 class SeriesTrees:
-    """:class:`porter.verify.trees.Trees` without store and sources; its folders are not there."""
+    """:class:`porter.verify.trees.Trees` without store and sources; its folders are not there.
 
-    def __init__(self, root: Path) -> None:
+    ``pins`` None reads series alone: no level then knows its tree.
+    """
+
+    def __init__(self, root: Path, pins: Pins | None = None) -> None:
         self._root = root
+        self._pins = pins
         self._levels: dict[str, tuple[NamedLevel, ...]] = {}
+
+    @classmethod
+    def locked(cls, root: Path) -> SeriesTrees:
+        """Return the trees of a project with the ids that its pins and locks state."""
+        return cls(root, load_pins(root))
 
     def levels(self, port: str) -> tuple[NamedLevel, ...]:
         """See :class:`porter.verify.trees.Trees`. Raises BadInput for a series that is wrong."""
         if port not in self._levels:
-            names = (UPSTREAM, *(patch.level for patch in load_series(self._root, port).patches))
-            self._levels[port] = tuple(NamedLevel(n, name) for n, name in enumerate(names))
+            names = [patch.level for patch in load_series(self._root, port).patches]
+            trees = self._locked_trees(port)
+            first = str(self._pins.port(port).tree) if self._pins else ""
+            self._levels[port] = (
+                NamedLevel(0, UPSTREAM, first),
+                *(NamedLevel(n, name, trees.get(name, "")) for n, name in enumerate(names, 1)),
+            )
         return self._levels[port]
+
+    def _locked_trees(self, port: str) -> Mapping[str, str]:
+        if self._pins is None:
+            return {}
+        try:
+            lock = read_lock(self._root, port)
+        except PorterError:
+            return {}  # `porter check` tells what is wrong with it
+        return {level.name: level.tree for level in lock.levels} if lock else {}
 
     def find(self, port: str, text: str) -> LevelTree:
         """See :class:`porter.verify.trees.Trees`."""

@@ -2,8 +2,14 @@
 
 Order of the modules, each importing only what stands left of it::
 
-    recipe, probe -> environment, trees -> runner (child) / run (parent) -> trace -> compare
-        -> verdict -> plan -> execute
+    selection, claims -> recipe_model, recipe_check, recipe -> planned -> points -> plan
+    probe, script, ... -> runner (child) | process, run (parent) -> trace
+    environment, trees, keys, cache -> runs -> execute
+    tensor_words, parity, images, ... -> compare, counted, throughput -> ran -> verdict
+
+:mod:`porter.verify.points` stands between the two halves: it says which runs a recipe asks for, and
+:func:`~porter.verify.points.judge` what they come to. :mod:`~porter.verify.record`,
+:mod:`~porter.verify.rejudge` and :mod:`~porter.verify.bisect` use both.
 
 :mod:`porter.verify.probe`, :mod:`porter.verify.runner` and :mod:`porter.verify.trace` also run
 inside a probe's own interpreter, which has torch and safetensors but none of porter's other

@@ -15,8 +15,8 @@ from porter.commands import COMMANDS
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
-RUN_HALF = {"numpy", "pip", "safetensors", "torch"}
-"""What porter depends on only to run probes (pip: every environment brings it)."""
+RUN_HALF = {"Jinja", "numpy", "pip", "safetensors", "torch"}
+"""What porter depends on only to run probes and to report on them (pip is always there)."""
 OF_RICH = {"markdown-it-py", "mdurl", "pygments"}
 
 

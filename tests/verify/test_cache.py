@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import cache, keys
+from porter.verify import cache, keys, room
 from porter.verify.cache import NotKept, Places, making
 from porter.verify.result import RecipeResult
 from porter.verify.session import Options
@@ -123,9 +123,20 @@ def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
     (result,) = verify(trees)
 
     assert result.passed
-    kept = [line for line in heard.lines if "is not kept: " in line or "are not kept" in line]
-    assert len(kept) == 3
+    told = [line.partition(":")[0] for line in heard.lines if "not kept" in line]
+    assert told.count("traces are not kept") == 1
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_runs_are_made_elsewhere_when_the_caches_disk_is_full(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LEAST_BYTES", 2**62)
+
+    (result,) = verify(trees)
+
+    assert result.passed
+    assert any("MiB left on its disk" in line for line in heard.lines)
 
 
 def test_recipes_share_equal_runs_and_each_has_its_trace(

@@ -53,6 +53,21 @@ def test_levels_that_keep_the_result_pass_and_one_that_does_not_fails(
     assert "greatest difference at [" in result.verdicts[2].detail
 
 
+def test_a_probe_that_prints_megabytes_is_warned_of(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    write_recipe(
+        tmp_path, "port", "one", PARITY, PROBE.rstrip() + "\n        print('x' * 2_000_000)\n"
+    )
+
+    (result,) = verify(trees)
+
+    (warning,) = result.warnings
+    assert warning.startswith("level 0, cpu, float64 and 2 more: printed 2,000,001 bytes to stdout")
+    assert result.passed
+
+
 def test_an_overflow_that_a_level_mends_is_held_to_ulps(
     tmp_path: Path, trees: FolderTrees, verify: Verify
 ) -> None:
@@ -334,3 +349,40 @@ class TestPlan:
             make_plan(tmp_path, ("one",), trees, Filters())
 
         assert told in str(error.value)
+
+
+def test_a_simulated_device_is_compared_and_counted(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def steps(x, n): return [x.add_(1).sum().item() for _ in range(n)]",
+        fewer="def steps(x, n): [x.add_(1) for _ in range(n)]; return [x.sum().item()]",
+    )
+    recipe = """\
+        devices: [cpu, "sim:hpu"]
+        environ: {"sim:hpu": {PT_HPU_LAZY_MODE: "1"}}
+        vary: {steps: [2, 4]}
+        claims:
+          - {outputs: y, parity: {}}
+          - {counters: d2h, devices: ["sim:hpu"], levels: [fewer], independent_of: steps}
+          - counters: d2h
+            devices: ["sim:hpu"]
+            levels: [fewer]
+            less_than: {level: upstream, factor: 4}
+            where: {steps: [4]}
+        """
+    probe = """
+        from upstream_code import steps
+        def run(probe):
+            x = probe.normal("x", 64)
+            steps(x, probe.parameters["steps"])
+            probe.record("y", x)
+        """
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    assert [(v.word, v.detail) for v in result.verdicts if v.bad] == []
+    assert {v.device for v in result.verdicts} == {"cpu", "sim:hpu"}
+    assert {v.claim for v in result.verdicts} == {"parity", "independent_of", "less_than"}

@@ -1,0 +1,82 @@
+"""Show what earlier verifications left, as one HTML file; nothing is run.
+
+The file holds everything it shows: matrix, errors against what is allowed, counters across levels,
+images, why graphs were compiled, the levels' diffs. ``--format markdown`` prints the tables of
+counters for a page of documentation, ``--format json`` everything for programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write (default: porter-report.html; other forms: standard output)",
+    )
+    parser.add_argument("--format", choices=("html", "markdown", "json"), default="html")
+    parser.add_argument(
+        "--verdicts",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also what `porter verify --output FILE.json` wrote, where runs are not stored here "
+        "(may be given again)",
+    )
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only recipes of this name (a pattern; may be given again)",
+    )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="only recipes with this tag (a pattern; may be given again)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+    from pathlib import Path
+
+    from porter.places import cache_dir, project_root
+    from porter.report.findings import write_text
+    from porter.report.results import gather
+    from porter.report.told import read_told
+    from porter.terminal import emit
+    from porter.verify.plan import Filters
+
+    filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
+    told = read_told(Path(name) for name in args.verdicts)
+    results = gather(project_root(), cache_dir(), args.ports, filters, told)
+    if args.format == "html":
+        from porter.report.page import as_html
+
+        text = as_html(results)
+    elif args.format == "markdown":
+        from porter.report.markdown import as_markdown
+
+        text = as_markdown(results)
+    else:
+        from porter.report.findings import as_json
+        from porter.report.plain import as_plain
+
+        text = as_json(as_plain(results))
+    if args.output is None and args.format != "html":
+        emit([text])
+        return 0
+    path = Path(args.output or "porter-report.html")
+    write_text(path, text)
+    size = len(text.encode()) / 1024
+    print(f"{path}: {sum(1 for _ in results.cells())} cells, {size:,.0f} KiB", file=sys.stderr)
+    return 0

@@ -1,0 +1,122 @@
+"""A small project whose runs were stored, without running anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.cli import main
+from porter.report.results import Results, gather
+from porter.report.series_trees import SeriesTrees
+from porter.report.told import Told
+from porter.verify import trace
+from porter.verify.facts import RunFacts
+from porter.verify.keys import probe_hash
+from porter.verify.plan import Filters, make_plan
+from porter.verify.planned import Planned
+from porter.verify.points import Point, points
+from tests.small_port import SmallPort, changed, make_small_port
+from tests.verify.folder_trees import write_recipe
+
+RECIPE = """\
+devices: [cpu, "sim:hpu"]
+claims:
+  - outputs: "*"
+    parity: {}
+  - counters: compilations
+    devices: ["sim:hpu"]
+    at_most: 3
+"""
+
+
+@dataclass
+class StoredProject:
+    """Levels upstream, one, two; ``runs`` overrides what a run at (level, device) left."""
+
+    port: SmallPort
+    cache: Path
+    title: str = "a forward pass"
+    recipe: str = RECIPE
+    runs: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    skipped: set[tuple[int, str]] = field(default_factory=set)
+
+    def plan(self) -> Planned:
+        trees = SeriesTrees.locked(self.port.root)
+        (planned,) = make_plan(self.port.root, [], trees, Filters()).recipes
+        return planned
+
+    def store(self) -> None:
+        """Write the recipe and a trace for every run it wants."""
+        pins = (self.port.root / "upstream_pins.yaml").read_text()
+        path = write_recipe(self.port.root, "small", "one", self.recipe, "")
+        title = f"title: {json.dumps(self.title)}"
+        path.write_text(path.read_text().replace("title: one", title))
+        (self.port.root / "upstream_pins.yaml").write_text(pins)
+        planned = self.plan()
+        for point in points(planned):
+            if (point.level, point.device) not in self.skipped:
+                self._store(planned, point)
+
+    def _store(self, planned: Planned, point: Point) -> None:
+        given = self.runs.get((point.level, point.device), {})
+        simulated = point.device.startswith("sim:")
+        loaded = planned.loaded
+        facts = RunFacts(
+            port="small", recipe="one", recipe_sha256=loaded.sha256,
+            inputs_sha256=loaded.inputs_sha256(), probe_sha256=probe_hash(loaded.probe),
+            level=point.level, level_name=planned.levels[point.level].name,
+            tree=planned.levels[point.level].tree, companions={}, dtype=point.dtype,
+            device=point.device, seed=point.seed, threads=1, environment="e", engine="f",
+            variant=dict(point.variant), environ={},
+        )  # fmt: skip
+        outputs = given.get("outputs") or {"image": picture(point.dtype)}
+        counters = {"compilations": 2, "kernels": 40 - point.level} if simulated else {}
+        key = sha1(repr(point).encode()).hexdigest()
+        folder = self.cache / "traces" / "small" / "one" / key
+        folder.mkdir(parents=True)
+        trace.write(
+            folder,
+            trace.Trace(
+                facts=facts,
+                versions={"torch": torch.__version__},
+                counters=counters | given.get("counters", {}),
+                seconds=1.5,
+                peak_bytes=2**20,
+                outputs=outputs,
+                device_title="simulated Intel Gaudi" if simulated else "CPU",
+            ),
+        )
+        for name in ("events", "migration"):
+            lines = [json.dumps(line) for line in given.get(name, ())]
+            if lines:
+                (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+    def gather(self, told: Told | None = None) -> Results:
+        return gather(self.port.root, self.cache, told=told)
+
+
+def picture(dtype: str, shift: float = 0.0) -> torch.Tensor:
+    """An image of 3 x 16 x 20 in [0, 1]; ``shift`` makes one corner differ."""
+    image = torch.linspace(0, 0.9, 3 * 16 * 20, dtype=torch.float64).reshape(3, 16, 20)
+    image = image.to(getattr(torch, dtype))
+    image[:, :4, :4] += shift
+    return image
+
+
+def make_stored_project(folder: Path) -> StoredProject:
+    """Make the project; ``store`` it after what should differ is set."""
+    port = make_small_port(folder)
+    port.add_patch("one", changed("a.py", 5))
+    port.add_patch("two", changed("a.py", 6))
+    return StoredProject(port, folder / "cache")
+
+
+def lock(monkeypatch: Any, project: StoredProject) -> None:
+    """Write the port's lock, from which levels' trees are known."""
+    monkeypatch.setenv("PORTER_ROOT", str(project.port.root))
+    assert main(["lock", "small"]) == 0

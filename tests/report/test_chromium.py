@@ -1,0 +1,118 @@
+"""The report in a real browser: its script runs, nothing fails or is asked for, it fits a phone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.report.stored_project import StoredProject
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+LISTEN = """<script>
+var refused = 0;
+addEventListener("securitypolicyviolation", () => { refused += 1; });
+</script>"""
+PROBE = """<script>
+addEventListener("load", () => {
+  const cells = [...document.querySelectorAll("button.cell")];
+  const form = document.querySelector("form.filter");
+  const rows = [...document.querySelectorAll("tr.on")];
+  const shown = () => rows.filter((row) => row.checkVisibility()).length;
+  const told = {
+    script: !form.hidden, rows: shown(),
+    inner: innerWidth, wide: document.documentElement.scrollWidth,
+    refused, asked: performance.getEntriesByType("resource").map((entry) => entry.name),
+  };
+  form.device.value = "cpu"; form.dispatchEvent(new Event("input")); told.cpu = shown();
+  form.device.value = ""; form.bad.checked = true; form.dispatchEvent(new Event("input"));
+  told.bad = shown(); form.bad.checked = false; form.dispatchEvent(new Event("input"));
+  cells[0].click();
+  told.open = document.querySelectorAll(".sheet:popover-open").length;
+  told.inside = document.querySelector(".sheet:popover-open").getBoundingClientRect().width;
+  document.title = JSON.stringify(told);
+});
+</script>"""
+
+
+@pytest.fixture
+def page(stored: StoredProject, tmp_path: Path) -> Path:
+    from porter.report.page import as_html
+    from tests.report.stored_project import picture
+
+    stored.runs[2, "cpu"] = {"outputs": {"image": picture("float32", 0.1)}}
+    stored.store()
+    path = tmp_path / "report.html"
+    path.write_text(as_html(stored.gather()))
+    return path
+
+
+def browse(
+    page: Path, folder: Path, *arguments: str, width: int = 1280
+) -> subprocess.CompletedProcess[str]:
+    assert BROWSER is not None
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--disable-background-networking", "--no-first-run", "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},844",
+        "--virtual-time-budget=2000", *arguments, page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def probed(page: Path, folder: Path, width: int) -> dict[str, Any]:
+    copy = folder / "probed.html"
+    html = page.read_text().replace("<head>", f"<head>{LISTEN}", 1)
+    copy.write_text(html.replace("</body>", f"{PROBE}</body>"))
+    done = browse(copy, folder, "--dump-dom", width=width)
+    assert "CONSOLE" not in done.stderr
+    title = re.search(r"<title>(\{.*\})</title>", done.stdout)
+    assert title, done.stderr
+    told: dict[str, Any] = json.loads(title[1].replace("&quot;", '"'))
+    return told
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_works_and_fits(page: Path, tmp_path: Path, width: int) -> None:
+    told = probed(page, tmp_path, width)
+
+    assert told["script"] is True
+    assert told["refused"] == 0
+    assert [name for name in told["asked"] if not name.startswith("data:")] == []
+    assert (told["rows"], told["cpu"], told["bad"], told["open"]) == (2, 1, 1, 1)
+    assert told["wide"] <= told["inner"]
+    assert 0 < told["inside"] <= told["inner"]
+
+
+def test_a_screenshot_is_not_blank(page: Path, tmp_path: Path) -> None:
+    shot = tmp_path / "shot.png"
+
+    browse(page, tmp_path, f"--screenshot={shot}", width=390)
+
+    width, height, values = pixels(shot.read_bytes())
+    assert (width, height) == (390, 844)
+    assert len(values) > 60
+
+
+def pixels(png: bytes) -> tuple[int, int, set[int]]:
+    """Return width, height, and the different bytes of the (filtered) rows."""
+    width, height = struct.unpack(">II", png[16:24])
+    at, body = 8, b""
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        if png[at + 4 : at + 8] == b"IDAT":
+            body += png[at + 8 : at + 8 + length]
+        at += length + 12
+    return width, height, set(zlib.decompress(body))

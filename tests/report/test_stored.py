@@ -1,0 +1,141 @@
+"""Which stored runs a report is made from, and what is read beside them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from porter.report.stored import StoredRun
+    from tests.report.stored_project import StoredProject
+
+
+def found(project: StoredProject) -> dict[tuple[int, str], StoredRun]:
+    from porter.report.stored import stored_runs
+
+    runs = stored_runs(project.cache / "traces", project.plan())
+    return {(p.level, p.device): run for p, run in runs.items() if p.dtype == "float32"}
+
+
+def test_a_run_of_another_tree_or_probe_is_not_taken(stored: StoredProject) -> None:
+    stored.store()
+    assert len(found(stored)) == 6
+
+    (stored.port.root / "recipes" / "small" / "one_probe.py").write_text("# changed\n")
+
+    assert found(stored) == {}
+
+
+def test_a_run_cut_short_is_as_if_it_were_not_there(stored: StoredProject) -> None:
+    stored.store()
+    head = found(stored)[1, "cpu"].folder / "trace.json"
+    head.write_text(head.read_text()[:100])
+
+    assert (1, "cpu") not in found(stored)
+
+
+def test_kept_verdicts_on_these_very_runs_are_taken_as_they_stand(
+    stored: StoredProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from porter.report import judged
+    from porter.report.stored import stored_runs
+    from porter.verify.cache import Places, keep_verdicts
+    from porter.verify.facts import RunFacts
+    from porter.verify.keys import Known, verdict_key
+    from porter.verify.points import points
+    from porter.verify.result import RecipeResult, Verdict
+
+    stored.store()
+    planned, places = stored.plan(), Places.under(stored.cache)
+    runs = stored_runs(places.traces, planned)
+    known = {
+        p: Known(RunFacts(**runs[p].head["facts"]), runs[p].folder.name) for p in points(planned)
+    }
+    kept = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
+    result = RecipeResult("small", "one", "t", kept, 7, 1.0)
+    keep_verdicts(places, result, verdict_key(planned, known))
+    monkeypatch.delattr(judged, "_judge_again")
+
+    assert judged.judge_stored(places, planned).verdicts == kept
+
+
+def test_equal_causes_of_compilations_are_told_once(stored: StoredProject) -> None:
+    from porter.report.happenings import happenings
+
+    event = {
+        "kind": "compilation",
+        "why": "mark_step",
+        "site": "a.py:3",
+        "nearest": None,
+        "differs": [],
+    }
+    stored.runs[1, "sim:hpu"] = {
+        "events": [
+            event | {"number": 1, "ops": 5},
+            event | {"number": 2, "ops": 9},
+            event | {"number": 3, "ops": 4, "nearest": 1, "differs": ["arg 2: 1 was 0"]},
+            {"kind": "h2d", "what": "to", "site": "a.py:1", "source": "x.to(d)", "count": 2},
+            {
+                "kind": "host_sync",
+                "what": "item",
+                "site": "a.py:2",
+                "source": "x.item()",
+                "count": 1,
+            },
+        ]
+    }
+    stored.store()
+
+    told = happenings(found(stored)[1, "sim:hpu"])
+
+    assert [(c.number, c.times, c.largest) for c in told.compilations] == [(1, 2, 9), (3, 1, 4)]
+    assert [(p.kind, p.times) for p in told.places] == [("host_sync", 1), ("h2d", 2)]
+
+
+def test_events_cut_short_lose_nothing_else(stored: StoredProject) -> None:
+    from porter.report.happenings import happenings
+
+    stored.runs[1, "sim:hpu"] = {"events": [{"kind": "warning", "what": "odd"}]}
+    stored.store()
+    run = found(stored)[1, "sim:hpu"]
+    (run.folder / "events.jsonl").write_text('{"kind": "war')
+
+    assert happenings(run).compilations == ()
+
+
+def test_a_call_that_moves_is_one_call_with_the_levels_that_meet_it(stored: StoredProject) -> None:
+    row = {"file": "a.py", "source": "m.cuda()", "kind": "match", "asked": "cuda", "served": "hpu"}
+    for level in (0, 1):
+        stored.runs[level, "sim:hpu"] = {"migration": [row | {"line": 3 + level}]}
+    stored.store()
+
+    (call,) = stored.gather().ports[0].calls
+
+    assert (call.site, call.levels, call.device) == ("a.py:3", (0, 1), "sim:hpu")
+
+
+def test_what_shows_a_report_imports_no_torch() -> None:
+    import subprocess
+
+    code = "import sys, porter.report.results, porter.report.page; print('torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
+    stored: StoredProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from porter.report import level_diffs
+
+    monkeypatch.setattr(level_diffs, "MOST_LINES", 5)
+
+    upstream, first, _ = level_diffs.level_diffs(stored.port.root, "small")
+
+    assert (upstream.lines, first.added, first.removed) == ((), 1, 1)
+    assert (len(first.lines), first.lines[0][0]) == (5, "file")
+    assert first.more > 0
+    assert dict(first.fields)["Devices"] == "hpu"
