@@ -24,13 +24,14 @@ model = torch.nn.Linear(4, 2)
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
 model, optimizer = accelerator.prepare(model, optimizer)
 rows = torch.arange(16.0).view(4, 4)[accelerator.process_index :: accelerator.num_processes]
+losses = []
 for _ in range(3):
     loss = model(rows.to(accelerator.device)).square().mean()
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-losses = accelerator.gather(loss.detach().reshape(1)).cpu()
+    losses.append(accelerator.gather(loss.detach().reshape(1)).mean().item())
 accelerator.save_state("state")
 first = torch.rand(3, device=accelerator.device).cpu()
 accelerator.load_state("state")
@@ -42,7 +43,7 @@ if accelerator.is_main_process:
         "backend": state.backend or "none",
         "device": state.device.type,
         "processes": state.num_processes,
-        "loss": losses.mean().item(),
+        "losses": losses,
         "restored": torch.equal(first, again),
     }
     Path(sys.argv[1]).write_text(json.dumps(found))
@@ -50,7 +51,7 @@ if accelerator.is_main_process:
 
 
 def run(probe: Probe) -> None:
-    """Record the loss of one process and of two; check what accelerate says it found."""
+    """Record the losses of one process and of two; check what accelerate says it found."""
     Path("worker.py").write_text(WORKER)
     kind = probe.device.type
     if kind == "cpu":
@@ -67,7 +68,7 @@ def run(probe: Probe) -> None:
         if not one["restored"]:
             raise ProbeError(f"{kind}: the device's random state was not restored")
     for name, found in (("one", one), ("two", two)):
-        probe.record(name, torch.tensor([found["loss"]], dtype=torch.float32))
+        probe.record(name, torch.tensor(found["losses"], dtype=torch.float32))
 
 
 def _found(probe: Probe, arguments: list[object]) -> dict[str, object]:
