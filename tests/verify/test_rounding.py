@@ -10,7 +10,7 @@ import torch
 
 from porter.verify.align import align
 from porter.verify.rounding import Allowance, Difference, difference, differences
-from porter.verify.seen import Values, look_at, tensors_in
+from porter.verify.seen import Values, fingerprint, look_at, tensors_in
 from porter.verify.timeline import Moment, Seen
 
 RULE = Allowance(factor=2, ulps=8, loose_ulps=64)
@@ -113,6 +113,21 @@ def test_a_full_store_thins_out_instead_of_stopping() -> None:
     found = [row["step"] for row in steps if row is not None]
     assert found[0] == 1
     assert sorted(set(found)) == [1, 9, 81]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bool, torch.int64])
+def test_every_element_and_the_order_are_in_a_fingerprint(dtype: torch.dtype) -> None:
+    drawn = torch.Generator().manual_seed(1)
+    whole = torch.randint(0, 2, (200_003,), generator=drawn).to(dtype)
+    seen_before = {fingerprint(whole), fingerprint(whole[:-1]), fingerprint(whole.flip(0))}
+
+    for place in (0, 1, 65_536, 131_071, 200_001, 200_002):
+        changed = whole.clone()
+        changed[place] = 1 - int(changed[place])
+        seen_before.add(fingerprint(changed))
+
+    assert len(seen_before) == 9
+    assert fingerprint(whole.clone()) == fingerprint(whole)
 
 
 def test_tensors_are_found_in_whatever_holds_them() -> None:
