@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from porter.verify.probe import Probe
 
 MODULES = (
-    *("alive", "counting", "events", "facts", "launch", "launched", "lines_met", "network"),
-    *("probe", "recording", "runner", "script", "trace"),
+    *("activations", "alive", "counting", "events", "facts", "launch", "launched", "lines_met"),
+    *("module_paths", "network", "probe", "recording", "runner", "script", "seen", "trace"),
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 
@@ -159,9 +159,11 @@ def open_probe_device(name: str, tree: Path) -> Any:
 
 def site_roots(job: dict[str, Any]) -> dict[Path, str]:
     """Return how files are shown: those of the tree by their path, others with a word before."""
+    from porter.verify.events import PROBE
+
     roots = {Path(job["tree"]): ""}
     roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
-    return roots | {Path(job["probe"]).parent: "probe"}
+    return roots | {Path(job["probe"]).parent: PROBE}
 
 
 def run(job: dict[str, Any], out: Path) -> None:
@@ -172,7 +174,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     from porter.verify.facts import RunFacts
     from porter.verify.launch import Launches
     from porter.verify.lines_met import LINES, LinesMet
-    from porter.verify.probe import Probe, ProbeError
+    from porter.verify.probe import Probe
 
     facts = RunFacts(**job["facts"])
     is_native = facts.dtype == NATIVE
@@ -201,6 +203,21 @@ def run(job: dict[str, Any], out: Path) -> None:
     if job["lines"]:
         met.start()
     began = time.monotonic()
+    if job["activations"]:
+        run_recorded(job, probe, roots, out)
+    else:
+        run_probe(job, probe)
+    seconds = time.monotonic() - began
+    if job["lines"]:
+        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
+    probe.finish()
+    write_trace(out, facts, probe, device, seconds, launches, roots)
+
+
+def run_probe(job: dict[str, Any], probe: Probe) -> None:
+    """Import the probe file and call its ``run``."""
+    from porter.verify.probe import ProbeError
+
     module = load_probe(Path(job["probe"]))
     if not callable(getattr(module, "run", None)):
         raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
@@ -208,11 +225,21 @@ def run(job: dict[str, Any], out: Path) -> None:
     module.run(probe)
     if not probe.outputs and not probe.counters:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
-    seconds = time.monotonic() - began
-    if job["lines"]:
-        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
-    probe.finish()
-    write_trace(out, facts, probe, device, seconds, launches, roots)
+
+
+def run_recorded(job: dict[str, Any], probe: Probe, roots: Mapping[Path, str], out: Path) -> None:
+    """Run the probe with its activations recorded, as far as they are asked for."""
+    from porter.verify.activations import Enough, Recorder
+
+    probe.recorder = Recorder(job["activations"], roots)
+    probe.recorder.start()
+    try:
+        run_probe(job, probe)
+    except Enough:
+        pass
+    finally:
+        probe.recorder.stop()
+    probe.warnings += probe.recorder.write(out)
 
 
 def write_trace(

@@ -53,6 +53,21 @@ def test_levels_that_keep_the_result_pass_and_one_that_does_not_fails(
     assert "greatest difference at [" in result.verdicts[2].detail
 
 
+def test_a_probe_that_prints_megabytes_is_warned_of(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    write_recipe(
+        tmp_path, "port", "one", PARITY, PROBE.rstrip() + "\n        print('x' * 2_000_000)\n"
+    )
+
+    (result,) = verify(trees)
+
+    (warning,) = result.warnings
+    assert warning.startswith("level 0, cpu, float64 and 2 more: printed 2,000,001 bytes to stdout")
+    assert result.passed
+
+
 def test_an_overflow_that_a_level_mends_is_held_to_ulps(
     tmp_path: Path, trees: FolderTrees, verify: Verify
 ) -> None:
