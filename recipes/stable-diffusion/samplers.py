@@ -110,13 +110,13 @@ def _orders(probe: Probe, sampler: Any, title: str) -> None:
 
 
 def _weights_change(probe: Probe, model: Any, sampler: Any) -> None:
-    """Weights that change in place between calls, as ema_scope changes them."""
+    """Weights that change in place between calls, as ema_scope changes them; autocast ends too."""
     ask = {"S": 4, "batch_size": 2, "shape": SHAPE, "verbose": False, **_guided(probe, 2)}
     weight = next(model.parameters())
     for number, factor in enumerate((1.0, 1.5, 1.0)):
-        with torch.no_grad():
-            weight.data.copy_(weight.data * factor)
-        samples, _ = sampler.sample(**ask)
+        weight.data.copy_(weight.data * factor)
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            samples, _ = sampler.sample(**ask)
         probe.record(f"weights/{number}", samples.float())
 
 
@@ -135,8 +135,7 @@ def run(probe: Probe) -> None:
         _there_and_back(probe, ddim)
         _orders(probe, ddim, "ddim")
         _orders(probe, plms, "plms")
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            _weights_change(probe, model, ddim)
+        _weights_change(probe, model, ddim)
     probe.record("noise", draws.as_one(drawn))
     graphs = sys.modules.get("ldm.modules.graphs")
     if graphs is not None:
