@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from small import BLOCKS, cpu_noise, small_model
 
 from porter.verify.probe import Probe
 
 DEFAULTS = {
-    "schedule": "cosine", "timesteps": 4, "step_size": 1, "scale": 0.0, "label": 3, "guidance": 0.0,
-    "corrected": False, "blocks": BLOCKS,
+    "schedule": "cosine", "timesteps": 4, "step_size": 1, "scale": 0.0, "label": 3, "guidance": 0,
+    "corrected": False, "blocks": BLOCKS, "layers": 1, "images": 2, "unreduce": False,
+    "resolution": 8, "intermediate": False,
 }  # fmt: skip
 
 
 def run(probe: Probe) -> None:
     """Record the images of each run, twice: a second batch must not depend on the first.
 
-    ``parameters``: ``runs`` (name -> options that differ from DEFAULTS), ``equal_noise`` (noise of
-    a device is drawn on the CPU at every level), ``intermediate`` (also the image of every step).
+    ``parameters``: ``runs``, name -> options that differ from DEFAULTS. With ``intermediate`` the
+    image of every step is recorded too. Noise asked of a device is drawn on the CPU.
     """
-    keep = probe.parameters.get("intermediate", False)
-    equal = probe.parameters.get("equal_noise", False)
-    for name, changed in probe.parameters["runs"].items():
-        options = DEFAULTS | changed
-        model = small_model(
-            probe,
-            options["blocks"],
-            timesteps=options["timesteps"],
-            schedule=options["schedule"],
-            step_size=options["step_size"],
-            scale=options["scale"],
-        )
-        for batch in ("first", "second"):
-            torch.manual_seed(probe.seed + len(batch))
-            with cpu_noise() if equal else contextlib.nullcontext():
-                images = model.sample_imgs(
-                    2, options["label"], options["guidance"], keep,
-                    corrected=options["corrected"],
-                )  # fmt: skip
-            if keep:
-                images, steps = images
-                probe.record(f"{name}/{batch}/steps", torch.stack(list(steps)))
-            probe.record(f"{name}/{batch}/images", images)
+    with cpu_noise(probe):
+        for name, changed in probe.parameters["runs"].items():
+            _sample(probe, name, DEFAULTS | changed)
+
+
+def _sample(probe: Probe, name: str, options: dict) -> None:
+    names = ("timesteps", "schedule", "step_size", "scale", "layers", "resolution")
+    model = small_model(probe, options["blocks"], **{key: options[key] for key in names})
+    labels = options["label"] if isinstance(options["label"], list) else [options["label"]] * 2
+    for batch, label in zip(("first", "second"), labels, strict=True):
+        torch.manual_seed(probe.seed + len(batch))
+        images = model.sample_imgs(
+            options["images"], label, options["guidance"], options["intermediate"],
+            unreduce=options["unreduce"], corrected=options["corrected"],
+        )  # fmt: skip
+        if options["intermediate"]:
+            images, steps = images
+            probe.record(f"{name}/{batch}/steps", torch.stack(list(steps)))
+        probe.record(f"{name}/{batch}/images", images)

@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,19 @@ def device_word(probe: Probe) -> str:
 
 
 @contextlib.contextmanager
-def launched(probe: Probe) -> Any:
+def launched(probe: Probe) -> Iterator[None]:
     """The variables that torchrun gives a process which is alone; the CPU needs none."""
     if probe.device.type == "cpu":
         yield
         return
     port = 20000 + os.getpid() % 20000
-    names = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    names = {
+        "RANK": 0,
+        "LOCAL_RANK": 0,
+        "WORLD_SIZE": 1,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     os.environ |= {name: str(value) for name, value in names.items()}
     try:
         yield
@@ -68,8 +75,7 @@ def trainer(probe: Probe, model: Any, **options: Any) -> Any:
         "batchSize": 2, "numSteps": 1, "epochs": 1, "lr": 3e-4, "Lambda": 0.001, "saveDir": "saved",
         "numSaveSteps": 10**9, "use_importance": False, "p_uncond": 0.3,
     } | options  # fmt: skip
-    made = model_trainer(model, device=device_word(probe), **chosen)
-    return made
+    return model_trainer(model, device=device_word(probe), **chosen)
 
 
 def train(probe: Probe, made: Any, steps: int, name: str) -> str:
@@ -84,19 +90,43 @@ def train(probe: Probe, made: Any, steps: int, name: str) -> str:
     return printed.getvalue()
 
 
+def nearly_sampled(made: Any, draws: int) -> None:
+    """Give the trainer losses of earlier steps: ``draws`` more, and it samples by importance.
+
+    From that step on upstream weighs the timesteps by their losses, which here fall to 0: its
+    bookkeeping has no row for the last timestep, and ends with an IndexError there.
+    """
+    made.losses[:] = np.linspace(2.0, 0.0, made.losses.size).reshape(made.losses.shape)
+    made.losses_ct[:] = 10
+    left = 20 + draws
+    made.losses_ct[: left // 10] = 0
+    made.losses_ct[left // 10] = 10 - left % 10
+
+
 def run(probe: Probe) -> None:
     """Record the three loss curves, the printed losses and the trained weights of each run."""
-    steps = probe.parameters["steps"]
-    equal = probe.parameters.get("equal_noise", False)
-    for name, options in probe.parameters["runs"].items():
-        options = dict(options)
-        model = small_model(probe, schedule=options.pop("schedule", "cosine"), timesteps=20)
-        with launched(probe), cpu_noise() if equal else contextlib.nullcontext():
-            made = trainer(probe, model, **options)
-            printed = train(probe, made, steps, name)
-        for kind in ("comb", "mean", "var"):
-            curve = torch.tensor(getattr(made, f"losses_{kind}"), dtype=torch.float32)
-            probe.record(f"{name}/{kind}", curve)
-        probe.record(f"{name}/weights", torch.cat([p.detach().flatten() for p in model.parameters()]))
-        lines = re.findall(r"step #\d+   Latest loss estimate: [0-9.]+", printed)
-        probe.record_text(f"{name}/printed", "\n".join(lines))
+    with cpu_noise(probe):
+        for name, options in probe.parameters["runs"].items():
+            _run(probe, name, dict(options))
+
+
+def _run(probe: Probe, name: str, options: dict[str, Any]) -> None:
+    steps = options.pop("steps", probe.parameters["steps"])
+    asked = ("schedule", "blocks", "classes", "timesteps")
+    model = small_model(
+        probe, **{"timesteps": 20} | {k: options.pop(k) for k in asked if k in options}
+    )
+    with launched(probe):
+        draws = options.pop("draws", None)
+        made = trainer(probe, model, **options)
+        if draws is not None:
+            nearly_sampled(made, draws)
+        printed = train(probe, made, steps, name)
+    for kind in ("comb", "mean", "var"):
+        curve = torch.tensor(getattr(made, f"losses_{kind}"), dtype=torch.float32)
+        probe.record(f"{name}/{kind}", curve)
+    probe.record(f"{name}/weights", torch.cat([p.detach().flatten() for p in model.parameters()]))
+    losses = re.findall(r"step #(\d+)   Latest loss estimate: (-?[0-9.]+)\n", printed)
+    probe.record(f"{name}/printed", torch.tensor([[float(x) for x in line] for line in losses]))
+    if made.use_importance:
+        probe.record(f"{name}/kept", torch.tensor(made.losses))
