@@ -19,6 +19,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -84,8 +85,15 @@ def load(path: Path, shape: type[T]) -> Document[T]:
 def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
     """As :func:`load`, with the file's bytes given; ``path`` is only named in errors."""
     walk = _Walk(path)
-    value = walk.convert(_compose(data, path), shapes.type_info(shape), ())
+    known: Any = shape
+    value = walk.convert(_compose(data, path), _type_info(known), ())
     return Document(path, value, walk.lines)
+
+
+@cache
+def _type_info(shape: Any) -> shapes.Type:
+    """Take a type apart, once: it takes longer than reading a file of that type."""
+    return shapes.type_info(shape)
 
 
 def _compose(data: bytes, path: Path) -> Any:

@@ -37,6 +37,7 @@ def git(folder: Path, *args: str, data: bytes = b"", check: bool = True) -> tupl
 class PlainPin:
     tree: Oid
     name: str = "plain"
+    context: int = 3
 
 
 @dataclass

@@ -35,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("lock", "lock", "Checks", "write levels.lock"),
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),
     Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
+    Command("compare", "compare", "Checks", "find where one level departs from another"),
     Command("judge", "judge", "Checks", "judge stored traces again, without running"),
     Command("bisect", "bisect", "Checks", "find the level that broke a claim"),
     Command("mutate", "mutate", "Checks", "wrong ports on purpose: how many the recipes catch"),

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             port["port"],
-            str(len(port["patches"])),
+            _count(port),
             port["pin"],
             port["license"],
             ", ".join([*port["submodules"], *port["companions"]]),
@@ -41,6 +41,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _count(port: dict[str, Any]) -> str:
+    """Patches, and those that are off by default: "8 + 1 off"."""
+    off = f" + {len(port['off'])} off" if port["off"] else ""
+    return f"{len(port['patches'])}{off}"
+
+
 def _port(root: Any, pin: Any) -> dict[str, Any]:
     from porter.places import patches_dir
     from porter.series.series import read_series_file
@@ -49,7 +55,8 @@ def _port(root: Any, pin: Any) -> dict[str, Any]:
     return {
         "port": pin.name,
         "levels": len(lines) + 1,
-        "patches": [line.name for line in lines],
+        "patches": [line.name for line in lines if not line.off],
+        "off": [line.name for line in lines if line.off],
         "pin": pin.commit[:10] if pin.commit else f"{pin.sdist.name} {pin.sdist.version}",
         "url": pin.url,
         "commit": pin.commit,

@@ -22,6 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("html", "markdown", "json"), default="html")
     parser.add_argument(
+        "--verdicts",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also what `porter verify --output FILE.json` wrote, where runs are not stored here "
+        "(may be given again)",
+    )
+    parser.add_argument(
         "--recipe",
         action="append",
         default=[],
@@ -44,11 +52,13 @@ def run(args: argparse.Namespace) -> int:
     from porter.places import cache_dir, project_root
     from porter.report.findings import write_text
     from porter.report.results import gather
+    from porter.report.told import read_told
     from porter.terminal import emit
     from porter.verify.plan import Filters
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
-    results = gather(project_root(), cache_dir(), args.ports, filters)
+    told = read_told(Path(name) for name in args.verdicts)
+    results = gather(project_root(), cache_dir(), args.ports, filters, told)
     if args.format == "html":
         from porter.report.page import as_html
 

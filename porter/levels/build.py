@@ -38,6 +38,8 @@ class Pinned(Protocol):
 
     @property
     def tree(self) -> Oid: ...
+    @property
+    def context(self) -> int: ...
 
 
 class Upstream(Protocol):

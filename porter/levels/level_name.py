@@ -18,7 +18,15 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
+class Optional(Protocol):
+    """Whatever a series may have off by default."""
+
+    @property
+    def off(self) -> bool: ...
+
+
 L = TypeVar("L", bound=Named)
+M = TypeVar("M", bound=Optional)
 
 
 def find_level(levels: Sequence[L], text: str) -> L:
@@ -42,6 +50,11 @@ def find_level(levels: Sequence[L], text: str) -> L:
     near = _nearest(text, list(by_name))
     hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(by_name)}"
     raise BadInput(f"no level {text!r}; {hint}")
+
+
+def last_level(levels: Sequence[M]) -> M:
+    """Return the level that a series leads to: the last that is not off by default."""
+    return [level for level in levels if not level.off][-1]
 
 
 def _nearest(text: str, names: list[str]) -> str | None:

@@ -46,6 +46,11 @@ class Level:
     files: dict[bytes, Oid | None]
     claimed: frozenset[bytes] = frozenset()
 
+    @property
+    def off(self) -> bool:
+        """Whether the series has it off by default."""
+        return self.patch is not None and self.patch.off
+
 
 class ApplyFailed(CheckFailed):
     """Patches that do not apply; ``failures`` has every failing hunk of every patch."""

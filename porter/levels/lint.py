@@ -19,8 +19,6 @@ from porter.places import patches_dir
 from porter.series.diff import Diff, FilePatch, Hunk
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 
-_CONTEXT = 3
-
 
 def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
     """Judge the series file and every patch by itself; return the findings and the patches read.
@@ -35,7 +33,7 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
     levels: dict[str, str] = {}
     for line in lines:
         try:
-            patch = read_patch(folder / line.name)
+            patch = read_patch(folder / line.name, off=line.off)
         except BadInput:
             text = f"{line.name}: expected a patch file beside the series, found none"
             findings.append(Finding(f"{place}/{SERIES_FILE}", line.line, "series", text))
@@ -173,9 +171,9 @@ def _blank_at_end(hunk: Hunk) -> int:
     return len(hunk.lines)
 
 
-def needs_less_context(file: FilePatch) -> Hunk | None:
-    """A hunk with more context than git's default on either side."""
+def needs_less_context(file: FilePatch, context: int) -> Hunk | None:
+    """A hunk with more than ``context`` lines of context on either side."""
     for hunk in file.hunks:
-        if max(hunk.leading, hunk.trailing) > _CONTEXT:
+        if max(hunk.leading, hunk.trailing) > context:
             return hunk
     return None

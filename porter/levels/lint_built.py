@@ -13,6 +13,7 @@ from porter.levels.build import Builder, Step, Upstream
 from porter.levels.lint import link_problem, lint_files, needs_less_context
 from porter.levels.rediff import export_diffs
 from porter.series.series import Patch
+from porter.terminal import counted
 from porter.upstream.pins import Pin
 from porter.upstream.store import open_upstream
 
@@ -22,13 +23,16 @@ def lint_built(upstream: Upstream, port: str, patches: Sequence[Patch]) -> list[
 
     Raises SourceUnavailable when a level cannot even be stated from the sources.
     """
+    context = upstream.pin.context
     with Builder(upstream) as builder:
         steps = builder.run(patches)
         findings = [finding for step in steps for finding in _applied(step, port)]
         exact = [step for step in steps if _contents_known(step)]
-        diffs = export_diffs(builder.scratch(), [(step.parent, step.tree) for step in exact])
+        diffs = export_diffs(
+            builder.scratch(), [(step.parent, step.tree) for step in exact], context
+        )
     for step, diff in zip(exact, diffs, strict=True):
-        findings += _minimal(step.patch, diff, port)
+        findings += _minimal(step.patch, diff, port, context)
     for step in steps:
         if any(change.claimed for change in step.changes):
             text = "no source covers all of its files: size and context are not checked"
@@ -81,15 +85,17 @@ def _ids(step: Step, file: str) -> Iterator[Finding]:
             yield Finding(file, section.line, "index", text)
 
 
-def _minimal(patch: Patch, diff: bytes, port: str) -> list[Finding]:
+def _minimal(patch: Patch, diff: bytes, port: str, context: int) -> list[Finding]:
     """Compare the patch's diff with what git exports for the same two trees."""
     mine = patch.raw[patch.diff.first_byte :]
     if mine == diff or patch.diff.oddities:
         return []
     file = f"patches/{port}/{patch.name}"
     for section in patch.files:
-        if hunk := needs_less_context(section):
-            text = "more than 3 lines of context; `porter export` writes it anew"
+        if hunk := needs_less_context(section, context):
+            text = (
+                f"more than {counted(context, 'line')} of context; `porter export` writes it anew"
+            )
             return [Finding(file, hunk.line, "size", text)]
     ours, gits = mine.split(b"\n"), diff.split(b"\n")
     same = next((n for n, (a, b) in enumerate(zip(ours, gits, strict=False)) if a != b), len(gits))

@@ -1,13 +1,14 @@
 """How porter writes a diff: the one form every patch of a series has.
 
-Full index lines, binary contents, renames found at git's default 50 %, three lines of context, no
-colour, no function-context driver, nothing of the user's configuration. So exporting an unchanged
-series again changes no byte, and a patch that differs from this form is bigger than it need be or
-was made by other means.
+Full index lines, binary contents, renames found at git's default 50 %, as many lines of context as
+the pin says (three where it says nothing), no colour, no function-context driver, nothing of the
+user's configuration. So exporting an unchanged series again changes no byte, and a patch that
+differs from this form is bigger than it need be or was made by other means.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from porter.git.objects import Oid
@@ -24,7 +25,6 @@ EXPORT_OPTIONS = (
     "--src-prefix=a/",
     "--dst-prefix=b/",
     "--line-prefix=",
-    "--unified=3",
     "--inter-hunk-context=0",
     "--diff-algorithm=myers",
     "--indent-heuristic",
@@ -37,12 +37,31 @@ EXPORT_OPTIONS = (
 """Options of ``git diff-tree``; run it with no configuration and no attributes of the user's."""
 
 
-def export_diffs(scratch: Scratch, pairs: Sequence[tuple[Oid, Oid]]) -> list[bytes]:
+_HEADING = re.compile(rb"^(@@ -[0-9,]+ \+[0-9,]+ @@).*$", re.MULTILINE)
+
+CONTEXT = 3
+"""Lines of context in a patch, unless the pin says another number."""
+
+
+def export_options(context: int = CONTEXT) -> tuple[str, ...]:
+    """Return :data:`EXPORT_OPTIONS` with a number of lines of context."""
+    return (*EXPORT_OPTIONS, f"--unified={context}")
+
+
+def least_text(diff: bytes, context: int) -> bytes:
+    """Leave the upstream's line out of hunk headers where the pin wants less context than git's."""
+    return diff if context >= CONTEXT else _HEADING.sub(rb"\1", diff)
+
+
+def export_diffs(
+    scratch: Scratch, pairs: Sequence[tuple[Oid, Oid]], context: int = CONTEXT
+) -> list[bytes]:
     """Return the diffs between pairs of trees, as porter exports them, in one git process."""
     if not pairs:
         return []
     asked = "".join(f"{old} {new}\n" for old, new in pairs).encode()
-    answer = scratch.git("diff-tree", "--stdin", *EXPORT_OPTIONS, data=asked)[1]
+    answer = scratch.git("diff-tree", "--stdin", *export_options(context), data=asked)[1]
+    answer = least_text(answer, context)
     diffs: list[bytes] = []
     at = 0
     for number, (old, new) in enumerate(pairs):

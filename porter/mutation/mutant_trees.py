@@ -21,12 +21,14 @@ class MutantLevel:
     number: int
     name: str
     tree: str
+    off: bool = False
 
 
 def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
     """Return the level that a mutant makes of ``level``."""
     text = f"mutant\0{level.tree}\0{mutant.path}\0{mutant.after}"
-    return MutantLevel(level.number, level.name, hashlib.sha1(text.encode()).hexdigest())
+    tree = hashlib.sha1(text.encode()).hexdigest()
+    return MutantLevel(level.number, level.name, tree, level.off)
 
 
 class MutantTrees:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter.mutation.mutants import Mutant
+from porter.verify.jobs import job_of
 from porter.verify.keys import Known
 from porter.verify.lines_met import LINES
 from porter.verify.planned import Planned
 from porter.verify.points import Point
 from porter.verify.run import Failure, Job, Launcher, run_folder, run_probe
-from porter.verify.runs import job_of
 from porter.verify.session import Session
 from porter.verify.trace import Trace
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from porter import __version__
 from porter.report.cells import Cell, cell_of
@@ -18,6 +18,7 @@ from porter.report.level_counters import LevelCounters, level_counters
 from porter.report.level_diffs import LevelDiff, level_diffs
 from porter.report.samples import SampleRow, sample_rows
 from porter.report.series_trees import SeriesTrees
+from porter.report.told import Told
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache import Places
 from porter.verify.plan import Filters, make_plan
@@ -117,18 +118,17 @@ def gather(
     cache: Path,
     ports: Sequence[str] = (),
     filters: Filters | None = None,
-    hear: Callable[[str], Any] = lambda _: None,
+    told: Told | None = None,
 ) -> Results:
     """Judge what is stored of the ports' recipes (none named: of all).
 
-    ``hear`` is told each recipe before it is judged. Imports torch. Raises BadInput as a
-    verification would.
+    ``told`` are verdicts of other verifications, for cells whose runs are not all stored. Imports
+    torch where verdicts are to be made or images are there. Raises BadInput as a verification does.
     """
     pins = load_pins(root)
     plan = make_plan(root, ports, SeriesTrees(root, pins), filters or Filters())
     by_port: dict[str, list[JudgedRecipe]] = {}
     for planned in plan.recipes:
-        hear(f"{planned.loaded.port}/{planned.loaded.name}")
         judged = judge_stored(Places.under(cache), planned)
         by_port.setdefault(planned.loaded.port, []).append(judged)
     return Results(
@@ -136,42 +136,41 @@ def gather(
         version=__version__,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         machine=platform.platform(),
-        ports=tuple(_port(root, pins.port(name), recipes) for name, recipes in by_port.items()),
+        ports=tuple(
+            _port(root, pins.port(name), recipes, told or {}) for name, recipes in by_port.items()
+        ),
         unreachable=tuple(f"{one.port}/{one.recipe}: {one.reason}" for one in plan.unreachable),
     )
 
 
-def _port(root: Path, pin: Pin, recipes: Sequence[JudgedRecipe]) -> PortReport:
+def _port(root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], told: Told) -> PortReport:
     return PortReport(
         name=pin.name,
         url=pin.url or "",
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
         levels=tuple(level_diffs(root, pin.name)),
-        recipes=tuple(_recipe(root, judged) for judged in recipes),
+        recipes=tuple(_recipe(root, judged, told) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
 
-def _recipe(root: Path, judged: JudgedRecipe) -> RecipeReport:
-    loaded = judged.planned.loaded
-    cells = {
-        key: cell_of(
-            key[0],
-            judged.planned.levels[key[0]].name,
-            key[1],
-            [v for v in judged.verdicts if (v.level, v.device) == key],
-        )
-        for key in sorted({(point.level, point.device) for point in judged_points(judged.planned)})
-    }
+def _recipe(root: Path, judged: JudgedRecipe, told: Told) -> RecipeReport:
+    planned, loaded = judged.planned, judged.planned.loaded
+    elsewhere = told.get((loaded.port, loaded.name), [])
+    cells = {}
+    for level, device in sorted({(p.level, p.device) for p in judged_points(planned)}):
+        verdicts = [v for v in judged.verdicts if (v.level, v.device) == (level, device)]
+        if not verdicts or any((p.level, p.device) == (level, device) for p in judged.missing):
+            other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
+            verdicts = other or verdicts
+        cells[level, device] = cell_of(level, planned.levels[level].name, device, verdicts)
     return RecipeReport(
         name=loaded.name,
         title=loaded.recipe.title,
         path=loaded.path.relative_to(root).as_posix(),
         tags=loaded.recipe.tags,
-        devices=tuple(
-            dict.fromkeys(d for d in judged.planned.devices if d in {k[1] for k in cells})
-        ),
+        devices=tuple(dict.fromkeys(d for d in planned.devices if d in {k[1] for k in cells})),
         cells=cells,
         counters=tuple(level_counters(judged)),
         samples=tuple(sample_rows(judged)),

@@ -22,6 +22,7 @@ class NamedLevel:
     number: int
     name: str
     tree: str = ""
+    off: bool = False
 
 
 class SeriesTrees:
@@ -43,12 +44,15 @@ class SeriesTrees:
     def levels(self, port: str) -> tuple[NamedLevel, ...]:
         """See :class:`porter.verify.trees.Trees`. Raises BadInput for a series that is wrong."""
         if port not in self._levels:
-            names = [patch.level for patch in load_series(self._root, port).patches]
+            patches = load_series(self._root, port).patches
             trees = self._locked_trees(port)
             first = str(self._pins.port(port).tree) if self._pins else ""
             self._levels[port] = (
                 NamedLevel(0, UPSTREAM, first),
-                *(NamedLevel(n, name, trees.get(name, "")) for n, name in enumerate(names, 1)),
+                *(
+                    NamedLevel(n, patch.level, trees.get(patch.level, ""), patch.off)
+                    for n, patch in enumerate(patches, 1)
+                ),
             )
         return self._levels[port]
 

@@ -1,8 +1,14 @@
-"""A port's patch series: the quilt ``series`` file and the patches it names, in order."""
+"""A port's patch series: the quilt ``series`` file and the patches it names, in order.
+
+A last line or lines ``# off: NNNN-name.patch`` name levels that are off by default: quilt sees a
+comment, porter a level on top of the series that is built, locked and checked like any other, and
+taken only when it is named.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +23,17 @@ if TYPE_CHECKING:
 
 SERIES_FILE = "series"
 
+OFF = "# off: "
+"""What a line of a series file begins with that names a level which is off by default."""
+_OFF_LINE = re.compile(r"\s*#\s*off:\s*(.*)")
+
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file: its bytes and what its header says. The diff is read when first asked for."""
+    """One patch file: its bytes and what its header says. The diff is read when first asked for.
+
+    ``off`` says that the series has it off by default.
+    """
 
     name: str
     path: Path
@@ -28,6 +41,7 @@ class Patch:
     sha256: str
     header: Header
     problems: tuple[Problem, ...]
+    off: bool = False
 
     @cached_property
     def diff(self) -> Diff:
@@ -61,9 +75,10 @@ class SeriesLine:
 
     name: str
     line: int
+    off: bool = False
 
 
-def read_patch(path: Path) -> Patch:
+def read_patch(path: Path, *, off: bool = False) -> Patch:
     """Read one patch file. Raises BadInput when there is no such file."""
     try:
         with open(path, "rb") as file:
@@ -72,11 +87,13 @@ def read_patch(path: Path) -> Patch:
         raise BadInput(f"{path}: expected a patch file (the series names it), found none") from None
     header, problems = parse_header(raw)
     digest = hashlib.sha256(raw).hexdigest()
-    return Patch(path.name, path, raw, digest, header, tuple(problems))
+    return Patch(path.name, path, raw, digest, header, tuple(problems), off)
 
 
 def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
+
+    Lines ``# off: NAME`` come last: a level that is off by default carries no other.
 
     Raises BadInput when there is no such file.
     """
@@ -92,9 +109,13 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
-        words = line.split("#", 1)[0].split()
+        is_off = _OFF_LINE.match(line)
+        words = (is_off[1] if is_off else line.split("#", 1)[0]).split()
         if not words:
             continue
+        if not is_off and lines and lines[-1].off:
+            found = f"{lines[-1].name} (off by default) above {words[0]}"
+            problems.append(Problem(number, f"expected levels that are off last, found {found}"))
         name, *options = words
         if any(option != "-p1" for option in options):
             found = " ".join(options)
@@ -107,7 +128,7 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
             )
         else:
             seen[name] = number
-            lines.append(SeriesLine(name, number))
+            lines.append(SeriesLine(name, number, bool(is_off)))
     return lines, problems
 
 
@@ -126,7 +147,7 @@ def load_series(root: Path, port: str) -> Series:
     patches: list[Patch] = []
     levels: dict[str, str] = {}
     for line in lines:
-        patch = read_patch(folder / line.name)
+        patch = read_patch(folder / line.name, off=line.off)
         _refuse_unusable(patch)
         if patch.level in levels:
             first = levels[patch.level]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
-from porter.levels.level_name import find_level
+from porter.levels.level_name import find_level, last_level
 from porter.tree.hold import hold_tree
 from porter.tree.move import Moved, move
 from porter.tree.populate import Built, build, make_tree
@@ -82,7 +82,7 @@ def _companion_at(place: Path, name: str, port: str) -> None:
 def _make(built: Built, place: Path, level: str | None, progress: Progress | None) -> Applied:
     try:
         levels = built.tree_levels()
-        target = find_level(levels, level) if level is not None else levels[-1]
+        target = find_level(levels, level) if level is not None else last_level(levels)
         place.parent.mkdir(parents=True, exist_ok=True)
         return Applied(make_tree(built, place, target, progress), target, made=True)
     finally:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from porter.git.run import run_git
 from porter.levels.level_name import find_level
-from porter.levels.rediff import EXPORT_OPTIONS
+from porter.levels.rediff import export_options
 from porter.tree.tree import find_tree, pick_level
 
-FORM = EXPORT_OPTIONS
+FORM = export_options()
 
 
 def tree_difference(

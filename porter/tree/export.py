@@ -2,9 +2,9 @@
 
 The commits between level 0 and HEAD become the series, one patch each: the header is the commit's
 author, date and message (subject, body and fields), the diff is git's in the pinned form of
-:data:`porter.tree.difference.FORM`, made in a scratch repository that knows neither the user's git
-configuration nor attributes. So an unchanged series is exported to what it was, byte for byte, on
-every machine.
+:mod:`porter.levels.rediff`, with the pin's number of lines of context, made in a scratch repository
+that knows neither the user's git configuration nor attributes. So an unchanged series is exported
+to what it was, byte for byte, on every machine.
 
 Nothing is published before the new series was built and came to the commits' own trees; then files
 are written beside their places and renamed. Killed between two renames, the same export again puts
@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,10 @@ from porter.git.objects import Oid
 from porter.git.run import run_git
 from porter.levels.level_name import find_level
 from porter.levels.levels import build_levels
+from porter.levels.rediff import export_options, least_text
 from porter.places import patches_dir
 from porter.series.header import FIELDS, parse_header, strip_space
-from porter.series.series import SERIES_FILE, Patch, Series, read_patch, read_series_file
-from porter.tree.difference import FORM
+from porter.series.series import OFF, SERIES_FILE, Patch, Series, read_patch, read_series_file
 from porter.tree.tree import Tree, shown, tree_root, write_beside
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
@@ -77,14 +78,19 @@ def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> lis
     with _series_lock(folder), tempfile.TemporaryDirectory(prefix="porter-export-") as scratch:
         commits = read_commits(tree, tree.record.levels[0].commit)
         _seal(Path(scratch), tree)
-        rendered = [_render(Path(scratch), commit) for commit in commits]
+        context = load_pins(root).port(port).context
+        rendered = [_render(Path(scratch), commit, context) for commit in commits]
         files = _named(commits, rendered)
-        old = [line.name for line in read_series_file(folder / SERIES_FILE)[0]]
+        lines = read_series_file(folder / SERIES_FILE)[0]
+        off = {_level_part(line.name) for line in lines if line.off}
+        if not any(_level_part(name) in off for name in files):  # HEAD below them: left alone
+            lines = [line for line in lines if not line.off]
+        old = [line.name for line in lines]
         _refuse_dropping(folder, old, files, drop, tree)
         _prove(root, tree, commits, files, Path(scratch))
         done = _compare(folder, old, files)
         if not check:
-            _publish(folder, old, files)
+            _publish(folder, old, files, off)
         return done
 
 
@@ -131,14 +137,16 @@ def _seal(scratch: Path, tree: Tree) -> None:
     (scratch / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
 
 
-def _render(scratch: Path, commit: Commit) -> bytes:
+def _render(scratch: Path, commit: Commit, context: int) -> bytes:
     """Return a commit as a patch file. Raises BadInput if its message cannot be a header."""
     pinned = ("-c", "core.quotePath=true", "-c", "core.attributesFile=/dev/null")
+    verb = ("diff-tree", "-r", *export_options(context))
     diff = run_git(
-        [f"--git-dir={scratch}", *pinned, "diff-tree", "-r", *FORM, commit.parents[0], commit.oid],
+        [f"--git-dir={scratch}", *pinned, *verb, commit.parents[0], commit.oid],
         cwd=scratch,
         env=_SEALED,
     ).out
+    diff = least_text(diff, context)
     if not diff:
         raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
     subject, _, body = commit.message.strip().partition("\n\n")
@@ -235,8 +243,13 @@ def _compare(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> list[
     return [*done, *(Exported(name, "removed") for name in old if name not in files)]
 
 
-def _publish(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> None:
-    """Put the new files in place: all of them written first, then renamed, the series last."""
+def _publish(
+    folder: Path, old: Sequence[str], files: dict[str, bytes], off: AbstractSet[str]
+) -> None:
+    """Put the new files in place: all of them written first, then renamed, the series last.
+
+    ``off`` has the levels (``name.patch``) that are off by default and stay so.
+    """
     staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     try:
         changed = [
@@ -246,7 +259,7 @@ def _publish(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> None:
         ]
         for name in changed:
             (staging / name).write_bytes(files[name])
-        text = _series_text((folder / SERIES_FILE).read_text("utf-8"), old, list(files))
+        text = _series_text((folder / SERIES_FILE).read_text("utf-8"), old, list(files), off)
         for name in changed:
             (staging / name).replace(folder / name)
         if text is not None:
@@ -258,7 +271,9 @@ def _publish(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _series_text(text: str, old: Sequence[str], new: Sequence[str]) -> str | None:
+def _series_text(
+    text: str, old: Sequence[str], new: Sequence[str], off: AbstractSet[str]
+) -> str | None:
     """Return the series file naming ``new``, comments kept with their patch; None if unchanged."""
     if list(old) == list(new):
         return None
@@ -266,15 +281,16 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str]) -> str | Non
     comments: dict[str, list[str]] = {}
     waiting: list[str] = []
     for line in text.splitlines():
-        words = line.split("#", 1)[0].split()
-        if words:
+        words = line.removeprefix(OFF).split("#", 1)[0].split()
+        if words and not (line.startswith(OFF) and words[0] not in old):
             comments[words[0]] = waiting
             waiting = []
         else:
             waiting.append(line)
     lines: list[str] = []
     for name in new:
-        lines += [*comments.get(by_level.get(_level_part(name), ""), ()), name]
+        line = OFF + name if _level_part(name) in off else name
+        lines += [*comments.get(by_level.get(_level_part(name), ""), ()), line]
     return "".join(f"{line}\n" for line in [*lines, *waiting])
 
 

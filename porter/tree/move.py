@@ -60,6 +60,11 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
     if number >= len(levels):
         raise CheckFailed(f"{shown(tree.folder)}: already at the last level, {levels[-1]}")
+    if by > 0 and levels[number].off and not levels[number - 1].off:
+        raise CheckFailed(
+            f"{shown(tree.folder)}: already at the last level, {levels[number - 1]};"
+            f" {levels[number].name} is off by default: `porter goto {levels[number].name}`"
+        )
     return levels[number]
 
 

@@ -97,6 +97,7 @@ class Built:
                 level.tree,
                 level.patch.header.subject if level.patch else "",
                 {os.fsdecode(path): oid for path, oid in (level.files or base).items()},
+                level.off,
             )
             for level in self.levels
         )

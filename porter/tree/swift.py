@@ -107,6 +107,8 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
     number = choose([level["name"] for level in levels], here)
     if number is None or number == here:
         return None
+    if levels[number].get("off"):
+        return None  # whether it was asked for by its name, the whole path sees
     differing = _differing(levels, here, number)
     if any(_occupied(top, path) for path, (old, _) in differing.items() if old is None):
         return None

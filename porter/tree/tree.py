@@ -49,6 +49,7 @@ class TreeLevel:
     tree: Oid
     subject: str = ""
     files: dict[str, str | None] = field(default_factory=dict)
+    off: bool = False
 
     def __str__(self) -> str:
         return f"{self.number} ({self.name})"

@@ -83,6 +83,12 @@ def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
     for folder in sorted((cache_dir() / "traces").glob("*/*/*")):
         if folder.stat().st_mtime <= unused:
             yield _remove(folder, "trace of an old run", dry_run)
+    for file in sorted((cache_dir() / "verdicts").glob("*/*/*")):
+        if file.stat().st_mtime <= unused:
+            yield _remove(file, "verdicts nobody asked for lately", dry_run)
+    for left in _children(cache_dir() / "runs"):
+        if left.stat().st_mtime <= time.time() - UNUSED_SECONDS:  # a younger one may be under way
+            yield _remove(left, "left by a killed run", dry_run)
 
 
 def _collect_upstream(

@@ -83,6 +83,17 @@ PathText = Annotated[
 ]
 
 
+ContextNumber = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=3,
+        description="lines of context in the port's patches: 3, or fewer where the upstream's"
+        " licence leaves little room to repeat it (1 is the least that git apply takes)",
+    ),
+]
+
+
 class Sdist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A source release: package name, version, SHA-256 of the archive."""
 
@@ -130,6 +141,7 @@ class PinEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commit: Sha1Text | None = None
     sdist: Sdist | None = None
     wanted: tuple[PathText, ...] = ()
+    context: ContextNumber = 3
     submodules: dict[PathText, NameText] = {}
     companions: tuple[NameText, ...] = ()
     alternates: tuple[AlternateEntry, ...] = ()
@@ -154,6 +166,7 @@ class Pin:
     commit: Oid | None = None
     sdist: Sdist | None = None
     wanted: tuple[str, ...] = ()
+    context: int = 3
     submodules: Mapping[str, str] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     alternates: tuple[Sdist | GitSource, ...] = ()
@@ -256,6 +269,7 @@ def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
         commit=Oid(entry.commit) if entry.commit else None,
         sdist=entry.sdist,
         wanted=entry.wanted,
+        context=entry.context,
         submodules=entry.submodules,
         companions=entry.companions,
         alternates=tuple(alternates),

@@ -7,8 +7,9 @@ judged run, ``o`` in the run that ``less_than`` names:
 - ``less_than`` with factor F: c < o and F * c <= o
 - ``independent_of`` X: c is the same in every variant that differs in X alone
 
-Nothing is compiled, launched as a kernel or run on the host instead more often than ops were
-dispatched; a bound that is not below that number could not fail, and says so.
+Nothing is compiled, launched as a kernel or run on the host instead more often than ops were run,
+dispatched or replayed from a graph; a bound that is not below that number could not fail, and says
+so.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def judge_counter(claim: Claim, name: str, counters: Counters, other: Counters |
     if claim.at_most is not None:
         ops = _ops_of(name, counters)
         if ops is not None and claim.at_most >= ops:
-            return unfit(f"could not fail: the run dispatched {ops:g} ops in all")
+            return unfit(f"could not fail: {ops:g} ops were run in all")
         return Outcome(value <= claim.at_most, MEASURE, value, claim.at_most)
     if claim.at_least is not None:
         return Outcome(value >= claim.at_least, MEASURE, value, claim.at_least, lower=True)
@@ -71,11 +72,12 @@ def _less_than(factor: float, name: str, value: float, other: Counters | None) -
 
 
 def _ops_of(name: str, counters: Counters) -> float | None:
-    """Return how many ops the region of a counter dispatched, where that bounds the counter."""
+    """Return how many ops the region of a counter ran, where that bounds the counter."""
     region, _, last = name.rpartition("/")
-    if last not in _BELOW_OPS:
+    prefix = f"{region}/" if region else ""
+    if last not in _BELOW_OPS or f"{prefix}ops" not in counters:
         return None
-    return counters.get(f"{region}/ops" if region else "ops")
+    return counters[f"{prefix}ops"] + counters.get(f"{prefix}replayed_ops", 0)
 
 
 def judge_independence(name: str, values: Sequence[tuple[str, float]], varied: str) -> Outcome:

@@ -36,6 +36,9 @@ MIGRATION = "migration.jsonl"
 
 Event = dict[str, Any]
 
+PROBE = "probe"
+"""How the probe's own folder is shown."""
+
 MIGRATING = ("hpu", "npu")
 """Device types that can serve CUDA calls."""
 

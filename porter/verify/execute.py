@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from porter.verify.cache import NotKept, find_verdicts, has_trace, keep_verdicts
 from porter.verify.environment import EnvironmentFailed
@@ -24,6 +25,9 @@ from porter.verify.result import RecipeResult, Verdict
 from porter.verify.run import Failure
 from porter.verify.runs import Made, Request, Runs, open_runs
 from porter.verify.session import Session
+
+if TYPE_CHECKING:
+    from porter.verify.trace import Trace
 
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
@@ -122,7 +126,8 @@ class _Part:
         }
         made = [runs.found[key] for key in loaded if key in runs.found]
         cached = sum(isinstance(one, Made) and one.cached for one in made)
-        self.result = self._result(judge(self.planned, outcomes), len(made), cached)
+        told = warnings_of(outcomes)
+        self.result = self._result(judge(self.planned, outcomes), len(made), cached, told)
         key = verdict_key(self.planned, self.known)
         if all(isinstance(one, Made) for one in made) and len(made) == len(loaded):
             try:
@@ -151,7 +156,9 @@ class _Part:
     def _name(self) -> str:
         return f"{self.planned.loaded.port}/{self.planned.loaded.name}"
 
-    def _result(self, verdicts: list[Verdict], runs: int, cached: int) -> RecipeResult:
+    def _result(
+        self, verdicts: list[Verdict], runs: int, cached: int, told: tuple[str, ...] = ()
+    ) -> RecipeResult:
         loaded = self.planned.loaded
         return RecipeResult(
             port=loaded.port,
@@ -161,4 +168,20 @@ class _Part:
             runs=runs,
             seconds=time.monotonic() - self.began,
             cached=cached,
+            warnings=told,
         )
+
+
+def warnings_of(outcomes: Mapping[Point, Trace | Failure]) -> tuple[str, ...]:
+    """Return what runs warn of, each warning once, with the first run that gave it."""
+    runs: dict[str, list[Point]] = {}
+    for point, outcome in outcomes.items():
+        for told in () if isinstance(outcome, Failure) else outcome.warnings:
+            runs.setdefault(told, []).append(point)
+    found = []
+    for told, points_told in runs.items():
+        first = points_told[0]
+        more = f" and {len(points_told) - 1} more" if len(points_told) > 1 else ""
+        where = f"level {first.level}, {first.device}, {first.dtype}{more}"
+        found.append(f"{where}: {told}")
+    return tuple(found)

@@ -42,7 +42,7 @@ def known_runs(
     """Return what is known of some runs of a recipe beforehand."""
     loaded = planned.loaded
     inputs, probe = loaded.inputs_sha256(), probe_hash(loaded.probe)
-    surroundings = {"machine": machine(), "inherited": inherited()}
+    surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
     known = {}
     for point in points:
         level = planned.levels[point.level]
@@ -101,6 +101,7 @@ def probe_hash(path: Path) -> str:
 def engine_hash(is_simulated: bool) -> str:
     """Return the hash of porter's own code around a probe, with the simulator's where it counts."""
     files = [_HERE / f"{name}.py" for name in runner.MODULES]
+    files += (_HERE.parent / "device").glob("*.py")
     for package in _SIMULATOR if is_simulated else ():
         files += [path for path in package.rglob("*") if path.suffix in (".py", ".json")]
     return _files_hash(_HERE.parent, files)
@@ -133,7 +134,7 @@ def machine() -> str:
 
 def _files_hash(base: Path, files: Iterable[Path], *words: str) -> str:
     digest = hashlib.sha256("\0".join(words).encode())
-    for file in sorted(files):
+    for file in sorted(set(files)):
         digest.update(f"\0{file.relative_to(base)}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

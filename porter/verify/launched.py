@@ -69,7 +69,7 @@ class _OnTorch(importlib.abc.MetaPathFinder):
     """Prepares the device as soon as torch has been imported."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        self._setup = setup
+        self.setup = setup
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -77,19 +77,19 @@ class _OnTorch(importlib.abc.MetaPathFinder):
         """Find torch as others would, with a loader that prepares the device afterwards."""
         if name != "torch":
             return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
+        # Not the last time: libraries look for torch before they import it.
+        for finder in [other for other in sys.meta_path if other is not self]:
             spec = finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Preparing(spec.loader, self._setup)
+                spec.loader = _Preparing(spec.loader, self)
                 return spec
         return None
 
 
 class _Preparing(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, setup: dict[str, Any]) -> None:
+    def __init__(self, loader: importlib.abc.Loader, finder: _OnTorch) -> None:
         self._loader = loader
-        self._setup = setup
+        self._finder = finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -101,8 +101,10 @@ class _Preparing(importlib.abc.Loader):
         assert module.__spec__ is not None
         module.__spec__.loader = self._loader
         module.__loader__ = self._loader
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
         self._loader.exec_module(module)
-        _prepare(self._setup)
+        _prepare(self._finder.setup)
 
 
 def _prepare(setup: dict[str, Any]) -> None:

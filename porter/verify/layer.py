@@ -55,7 +55,11 @@ class Layer:
 
     def identity(self) -> list[str]:
         """What of the layer decides an environment's content: names, versions, places."""
-        rows = [f"{_name(d)}=={d.version} {d.locate_file('')}" for d in self.distributions]
+        rows = []
+        for distribution in self.distributions:
+            told = distribution.metadata  # parsed anew at every look
+            name, place = canonical(told["Name"]), distribution.locate_file("")
+            rows.append(f"{name}=={told['Version']} {place}")
         return [*sorted(rows), *(str(folder) for folder in self.whole)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from porter.verify.recipe_model import UPSTREAM
 from porter.verify.result import Verdict
 
@@ -17,7 +19,13 @@ def narrowing(port: str, recipe: str, verdict: Verdict) -> str:
         return ""
     where = f"--recipe {recipe} --device {verdict.device}"
     if verdict.word == "fail" and verdict.subject == "outputs":
-        return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where}"
+        exactly = f"--dtype {verdict.dtype}"
+        if verdict.seed:
+            exactly += f" --seed {verdict.seed}"
+        exactly += "".join(
+            f" --where {shlex.quote(f'{name}={text}')}" for name, text in verdict.variant
+        )
+        return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where} {exactly}"
     if verdict.word == "fail" or not verdict.output:
         return f"porter bisect {port} {where} --level {verdict.level_name}"
     return ""

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
+from porter.levels.level_name import last_level
 from porter.places import recipes_dir
 from porter.verify.claims import Claim
 from porter.verify.layer import PINNED
@@ -160,7 +161,9 @@ def plan_recipe(
     targets: list[Target] = []
     for index, claim in enumerate(recipe.claims):
         key = ("claims", index)
-        mine = _select(loaded, (*key, "levels"), claim.levels, levels, trees) & run
+        mine = run
+        if claim.levels != "all":
+            mine = _select(loaded, (*key, "levels"), claim.levels, levels, trees) & run
         target = _target(loaded, key, claim, trees)
         if target == PREVIOUS:
             mine -= {0}
@@ -209,7 +212,7 @@ def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, tree
 
 def _companion(name: str, text: str, trees: Trees) -> LevelTree:
     try:
-        level = trees.levels(name)[-1] if text == LAST else trees.find(name, text)
+        level = last_level(trees.levels(name)) if text == LAST else trees.find(name, text)
         trees.folder(name, level, ())
     except NotReachable as error:
         raise NotReachable(f"companion {name}: {error}") from error
@@ -223,8 +226,11 @@ def _select(
     levels: Sequence[LevelTree],
     trees: Trees,
 ) -> frozenset[int]:
-    """Return the numbers of the levels that a recipe's selection means."""
-    numbers = [level.number for level in levels]
+    """Return the numbers of the levels that a recipe's selection means.
+
+    A level that the series has off by default is meant only by its name.
+    """
+    numbers = [level.number for level in levels if not level.off]
     if selection == "all":
         return frozenset(numbers)
     if isinstance(selection, LevelRange):

@@ -67,6 +67,7 @@ from porter.verify.script import ScriptRun, expect_code, expect_text, run_script
 
 if TYPE_CHECKING:
     from porter.device import Device
+    from porter.verify.activations import Recorder
 
 _MOST_BYTES = 2**30
 
@@ -111,6 +112,7 @@ class Probe:
         self.counters: dict[str, Number] = {}
         self.events: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+        self.recorder: Recorder | None = None
         self._device = device
         self._watch = Watch(self.warnings)
         self._bytes = 0
@@ -309,6 +311,8 @@ class Probe:
             raise ProbeError(f"record({name!r}): {told}")
         self.outputs[name] = kept
         self.kinds[name] = kind
+        if self.recorder is not None:
+            self.recorder.recorded(name, kept)
 
     def _inside(self, folder: str | Path) -> Path:
         """Return a folder of the scratch folder."""

@@ -46,6 +46,7 @@ class RecordedLevel:
     number: int
     name: str
     tree: str
+    off: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def write_record(
 
 
 def _recorded(level: LevelTree) -> RecordedLevel:
-    return RecordedLevel(level.number, level.name, str(level.tree))
+    return RecordedLevel(level.number, level.name, str(level.tree), level.off)
 
 
 def _path(places: Places, planned: Planned) -> Path:

@@ -20,6 +20,10 @@ class ProbeError(Exception):
     """The probe asked for something the API cannot give; the text says what to do instead."""
 
 
+class Enough(BaseException):
+    """Everything that was asked for is recorded: the run may end here."""
+
+
 def expect_name(call: str, name: str) -> None:
     """Raise ProbeError unless ``name`` can name an output, a counter or a section."""
     if not _NAME.match(name):

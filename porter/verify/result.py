@@ -65,6 +65,7 @@ class RecipeResult:
     runs: int
     seconds: float
     cached: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def judged(self) -> bool:

@@ -24,28 +24,17 @@ import os
 import resource
 import signal
 import threading
-import time
 import traceback
-import types
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from porter.device import Device
-    from porter.verify.facts import RunFacts
-    from porter.verify.launch import Launches
-    from porter.verify.probe import Probe
 
 MODULES = (
-    *("alive", "counting", "events", "facts", "launch", "launched", "lines_met", "network"),
-    *("probe", "recording", "runner", "script", "trace"),
+    *("activations", "alive", "counting", "events", "facts", "launch", "launched", "lines_met"),
+    *("module_paths", "network", "one_run", "probe", "recording", "runner", "script", "seen"),
+    "trace",
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 
 FAILURE = "failure.json"
-NATIVE = "native"
-"""The dtype of a recipe whose probe or script chooses for itself."""
 
 
 def end_with_parent(lifeline: int) -> None:
@@ -117,138 +106,6 @@ def write_failure(out: Path, kind: str, error: BaseException) -> None:
     beside.replace(out / FAILURE)
 
 
-def load_probe(path: Path) -> types.ModuleType:
-    """Import the probe file; its neighbours can be imported by it, after everything else."""
-    sys.path.append(str(path.parent))
-    spec = importlib.util.spec_from_file_location(f"porter_probe_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def versions() -> dict[str, str]:
-    """What the trace says of its environment: interpreter, platform, every distribution."""
-    import importlib.metadata as metadata
-    import platform
-
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for distribution in metadata.distributions():
-        # The first one on sys.path is the one that an import finds. A damaged one has no name.
-        if name := distribution.metadata["Name"]:
-            found.setdefault(name, distribution.version)
-    return found
-
-
-def open_probe_device(name: str, tree: Path) -> Any:
-    """Return the run's device, ready: its plugin imported, or its simulation started.
-
-    CUDA calls that a migration serves are logged from here on. Raises BadInput.
-    """
-    from porter.device import open_device
-    from porter.verify.events import MIGRATING, keep_migration_log
-
-    device = open_device(name)
-    if device.is_simulated and device.kind in MIGRATING:
-        keep_migration_log(device.kind, tree)
-    device.prepare()
-    return device
-
-
-def site_roots(job: dict[str, Any]) -> dict[Path, str]:
-    """Return how files are shown: those of the tree by their path, others with a word before."""
-    roots = {Path(job["tree"]): ""}
-    roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
-    return roots | {Path(job["probe"]).parent: "probe"}
-
-
-def run(job: dict[str, Any], out: Path) -> None:
-    """Run the job's probe and write its trace."""
-    import torch
-
-    from porter.verify import network
-    from porter.verify.facts import RunFacts
-    from porter.verify.launch import Launches
-    from porter.verify.lines_met import LINES, LinesMet
-    from porter.verify.probe import Probe, ProbeError
-
-    facts = RunFacts(**job["facts"])
-    is_native = facts.dtype == NATIVE
-    dtype = torch.float32 if is_native else getattr(torch, facts.dtype)
-    torch.set_num_threads(facts.threads)
-    network.forbid()
-    sys.path[:0] = job["source_roots"]
-    if dtype == torch.float64:
-        torch.set_default_dtype(torch.float64)
-    roots = site_roots(job)
-    launches = Launches(out.parent / "launch", facts.device, roots)
-    launches.install(job["source_roots"])
-    device = open_probe_device(facts.device, Path(job["tree"]))
-    probe = Probe(
-        dtype=dtype,
-        is_native=is_native,
-        device=device,
-        seed=facts.seed,
-        parameters=job["parameters"],
-        tree=Path(job["tree"]),
-        companions={name: Path(folder) for name, folder in job["companions"].items()},
-        folder=Path(job["probe"]).parent,
-        scratch=Path.cwd(),
-    )
-    met = LinesMet(Path(job["tree"]), job["lines"])
-    if job["lines"]:
-        met.start()
-    began = time.monotonic()
-    module = load_probe(Path(job["probe"]))
-    if not callable(getattr(module, "run", None)):
-        raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
-    probe.seed_everything()
-    module.run(probe)
-    if not probe.outputs and not probe.counters:
-        raise ProbeError("recorded nothing; call probe.record(name, tensor)")
-    seconds = time.monotonic() - began
-    if job["lines"]:
-        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
-    probe.finish()
-    write_trace(out, facts, probe, device, seconds, launches, roots)
-
-
-def write_trace(
-    out: Path,
-    facts: RunFacts,
-    probe: Probe,
-    device: Device,
-    seconds: float,
-    launches: Launches,
-    roots: Mapping[Path, str],
-) -> None:
-    """Write everything that the run leaves; ``trace.json`` last."""
-    from porter.verify import events, trace
-
-    counters, launched_events, launched_migration = launches.collect()
-    events.write_events(out, [*probe.events, *events.of_device(device, roots), *launched_events])
-    migration = [*events.migration_lines(roots), *launched_migration]
-    events.write_lines(out / events.MIGRATION, migration)
-    # Linux counts kibibytes, macOS bytes.
-    unit = 1024 if sys.platform == "linux" else 1
-    trace.write(
-        out,
-        trace.Trace(
-            facts=facts,
-            versions=versions(),
-            device_title=device.title(),
-            counters=probe.counters | counters,
-            seconds=seconds,
-            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-            outputs=probe.outputs,
-            kinds=probe.kinds,
-            warnings=tuple(probe.warnings),
-        ),
-    )
-
-
 def main(argv: list[str]) -> int:
     """Run the job named on the command line; 0 when its trace is written."""
     job = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
@@ -261,6 +118,7 @@ def main(argv: list[str]) -> int:
         import torch  # noqa: F401
 
         import_porter()
+        from porter.verify.one_run import run
     except Exception as error:
         traceback.print_exc()
         write_failure(out, "environment", error)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,12 @@ from porter.verify.cache import (
     share_trace,
 )
 from porter.verify.environment import Environment
-from porter.verify.facts import RunFacts
+from porter.verify.jobs import job_of
 from porter.verify.keys import Known, known_runs
 from porter.verify.parallel import Later, Parallel
 from porter.verify.planned import Planned
 from porter.verify.points import Point, claims_on, reference_point
+from porter.verify.room import FULL, Room, make_room
 from porter.verify.run import (
     Failure,
     Job,
@@ -41,7 +42,6 @@ from porter.verify.run import (
     run_probe,
 )
 from porter.verify.session import Session
-from porter.verify.trees import Trees
 
 if TYPE_CHECKING:
     from porter.verify.trace import Trace
@@ -91,7 +91,11 @@ class Runs:
 
     session: Session
     start: Launcher
+    room: Room | None = None
     found: dict[str, Made | Failure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._room = self.room or Room(self.session.places.runs)
 
     def requests(
         self, planned: Planned, runs: Mapping[Point, Known], environment: Environment
@@ -113,6 +117,7 @@ class Runs:
         """
         stop = threading.Event()
         observer = self.session.observer
+        told = False
         asked: dict[str, list[Request]] = {}
         settled: list[Request] = []
 
@@ -143,8 +148,9 @@ class Runs:
                 if outcome is not None:
                     self.found[request.key] = outcome
                     how = "failed" if isinstance(outcome, Failure) else "made"
-                    if isinstance(outcome, Made) and outcome.told:
-                        observer.say(outcome.told)
+                    if isinstance(outcome, Made) and outcome.told and not told:
+                        told = True
+                        observer.say(f"traces are not kept: {outcome.told}")
                 for other in asked.pop(request.key):
                     self._share(other)
                     observer.ended(other.title, how)
@@ -241,46 +247,43 @@ class Runs:
                 folder = find_trace(places, job.facts, key)  # another porter's, just now
                 if folder is not None:
                     return Made(folder, cached=True)
-            with run_folder(places.runs) as folder:
-                python = request.environment.python
-                try:
-                    out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
-                except Stopped:
-                    return Failure("stopped", "ended: nobody wants it any more", "")
-                if isinstance(out, Failure):
-                    return out
-                try:
-                    return Made(keep_trace(places, job.facts, key, out))
-                except NotKept as why:
-                    aside = self.start.warm.folder / key  # until porter ends
-                    out.replace(aside)
-                    return Made(aside, told=f"the trace of {request.title} is not kept: {why}")
+            outcome = self._run(request, self._room.folder, stop)
+            if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
+                outcome = self._run(request, self._room.leave(FULL), stop)
+                if isinstance(outcome, Made):
+                    return replace(outcome, told=f"{places.runs}: {FULL}")
+            return outcome
+
+    def _run(self, request: Request, runs: Path, stop: threading.Event) -> Made | Failure:
+        """Make a run in a folder under ``runs``; keep its trace."""
+        job, python = request.job, request.environment.python
+        assert isinstance(job, Job)
+        with run_folder(runs) as folder:
+            try:
+                out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
+            except Stopped:
+                return Failure("stopped", "ended: nobody wants it any more", "")
+            if isinstance(out, Failure):
+                return out
+            if self._room.why:
+                aside = self._room.folder / request.key
+                out.replace(aside)
+                return Made(aside)
+            try:
+                return Made(keep_trace(self.session.places, job.facts, request.key, out))
+            except NotKept as why:
+                aside = self.start.warm.folder / request.key
+                out.replace(aside)  # deleted when porter ends
+                return Made(aside, told=str(why))
 
 
 @contextmanager
 def open_runs(session: Session) -> Iterator[Runs]:
     """Give what makes runs; every process it started ends with the block."""
-    with launcher(session.places.runs, session.options.warm) as start:
-        yield Runs(session, start)
-
-
-def job_of(planned: Planned, point: Point, facts: RunFacts, trees: Trees) -> Job | Failure:
-    """Return what a run needs to start; a failure when the tree lacks a source root."""
-    loaded, recipe = planned.loaded, planned.loaded.recipe
-    tree = trees.folder(loaded.port, planned.levels[point.level], recipe.needs)
-    companions = {name: trees.folder(name, other, ()) for name, other in planned.companions}
-    roots = [tree / root for root in recipe.source_roots]
-    roots += [f / "src" if (f / "src").is_dir() else f for f in companions.values()]
-    for root in roots:
-        if not root.is_dir():
-            return Failure("tree", f"source root {root.relative_to(tree)} is not in the tree", "")
-    return Job(
-        facts=facts,
-        probe=loaded.probe.resolve(),
-        parameters=recipe.parameters | point.values,
-        tree=tree,
-        source_roots=tuple(roots),
-        companions=companions,
-        seconds=recipe.limits.seconds,
-        memory_bytes=int(recipe.limits.memory_gib * 2**30),
-    )
+    with (
+        make_room(session.places.runs) as room,
+        launcher(room.folder, session.options.warm) as start,
+    ):
+        if room.why:
+            session.observer.say(f"{room.why}: runs are made in {room.folder}, no trace is kept")
+        yield Runs(session, start, room)

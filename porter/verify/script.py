@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import torch
 
-from porter.verify.recording import ProbeError
+from porter.verify.recording import Enough, ProbeError
 
 KEPT_CHARACTERS = 1 << 20
 
@@ -134,7 +134,7 @@ def _run_main(script: Path) -> tuple[int, BaseException | None]:
         exec(code, main.__dict__)
     except SystemExit as leave:
         return _exit_code(leave), None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Enough):
         raise
     except BaseException as error:
         traceback.print_exception(type(error), error, _own_frames(error.__traceback__))

@@ -74,11 +74,15 @@ class Session:
     observer: Observer
     options: Options = Options()
     _layer: Layer | None = None
+    _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
 
     def find_environment(self, requirements: Path | None) -> Environment | None:
         """Return the environment for a requirements file if it is built; nothing is run in it."""
-        return find_environment(_asked(requirements), self._found_layer(), self.places.environments)
+        if requirements not in self._seen:
+            asked, place = _asked(requirements), self.places.environments
+            self._seen[requirements] = find_environment(asked, self._found_layer(), place)
+        return self._seen[requirements]
 
     def environment(self, requirements: Path | None, warm: Nurseries) -> Environment:
         """Return the environment for a requirements file, built when needed, its torch imported.

@@ -27,6 +27,7 @@ _STYLES = {
 }
 _STDERR_LINES = 12
 _MOST_ROWS = 4
+_MOST_WARNINGS = 4
 
 
 def print_result(console: Console, result: RecipeResult, every: bool = False) -> None:
@@ -47,6 +48,10 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
                 console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
     for told in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
         console.print(Text("  ") + Text("skipped: ", "yellow") + Text(told), soft_wrap=True)
+    for warning in result.warnings[:_MOST_WARNINGS]:
+        console.print(Text("  ") + Text("warning: ", "yellow") + Text(warning), soft_wrap=True)
+    if len(result.warnings) > _MOST_WARNINGS:
+        console.print(Text(f"  and {len(result.warnings) - _MOST_WARNINGS} warnings more"))
     seeds = len({verdict.seed for verdict in result.verdicts})
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
@@ -247,6 +252,7 @@ def as_json(
                 "runs": result.runs,
                 "cached": result.cached,
                 "seconds": round(result.seconds, 3),
+                "warnings": list(result.warnings),
                 "verdicts": [plain(verdict) for verdict in result.verdicts],
             }
             for result in results

@@ -13,6 +13,7 @@ import torch
 from porter.cli import main
 from porter.report.results import Results, gather
 from porter.report.series_trees import SeriesTrees
+from porter.report.told import Told
 from porter.verify import trace
 from porter.verify.facts import RunFacts
 from porter.verify.keys import probe_hash
@@ -95,8 +96,8 @@ class StoredProject:
             if lines:
                 (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
-    def gather(self) -> Results:
-        return gather(self.port.root, self.cache)
+    def gather(self, told: Told | None = None) -> Results:
+        return gather(self.port.root, self.cache, told=told)
 
 
 def picture(dtype: str, shift: float = 0.0) -> torch.Tensor:

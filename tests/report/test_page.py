@@ -227,6 +227,30 @@ def test_json_holds_every_claim(stored: StoredProject, capsys: pytest.CaptureFix
     assert recipe["cells"][-1]["claims"][0]["share"] <= 1
 
 
+def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
+    stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from porter.report.told import read_told
+    from porter.verify.result import RecipeResult, Verdict
+    from porter.verify.table import as_json
+
+    stored.skipped.add((2, "sim:hpu"))
+    stored.store()
+    died = Verdict(2, "two", "float32", 0, "", "", "error", detail="exit code 1", device="sim:hpu")
+    here = Verdict(1, "one", "float32", 0, "image", "parity", "fail")
+    file = tmp_path / "v.json"
+    result = RecipeResult("small", "one", "t", (died, here), 1, 1.0)
+    file.write_text(json.dumps(as_json([result], [], False)))
+
+    (recipe,) = stored.gather(read_told([file])).ports[0].recipes
+
+    assert recipe.cells[2, "sim:hpu"].word == "error"
+    assert recipe.cells[1, "cpu"].word == "pass"
+    file.write_text("[]")
+    assert main(["report", "--verdicts", str(file)]) == 2
+    assert "expected what `porter verify --output FILE.json` writes" in capsys.readouterr().err
+
+
 def test_without_stored_runs_the_report_says_so(stored: StoredProject) -> None:
     stored.skipped = {(level, device) for level in range(3) for device in ("cpu", "sim:hpu")}
 

@@ -18,6 +18,7 @@ class FolderLevel:
     name: str
     tree: str
     folder: Path
+    off: bool = False
 
 
 class FolderTrees:

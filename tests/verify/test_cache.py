@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import cache, keys
+from porter.verify import cache, keys, room, runner
 from porter.verify.cache import NotKept, Places, making
 from porter.verify.result import RecipeResult
 from porter.verify.session import Options
@@ -91,6 +92,32 @@ def test_the_simulators_code_is_part_of_a_simulated_runs_key_only() -> None:
     assert keys.engine_hash(True) != keys.engine_hash(False)
 
 
+def test_every_module_that_a_run_imports_is_part_of_the_key() -> None:
+    here = Path(keys.__file__).parent
+    reached: set[str] = set()
+    coming = list(runner.MODULES)
+    while coming:
+        name = coming.pop()
+        if name not in reached:
+            reached.add(name)
+            coming += imported(here / f"{name}.py")
+
+    assert reached == set(runner.MODULES)
+
+
+def imported(path: Path) -> list[str]:
+    """The modules of porter.verify that a file imports anywhere, but for its types' sake."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("porter.verify"):
+            found += [f"{node.module}.{name.name}".split(".")[2] for name in node.names]
+    return [name for name in found if (path.parent / f"{name}.py").exists()]
+
+
 def test_a_recipe_that_fails_to_run_is_run_again_where_it_failed(
     tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
 ) -> None:
@@ -123,9 +150,20 @@ def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
     (result,) = verify(trees)
 
     assert result.passed
-    kept = [line for line in heard.lines if "is not kept: " in line or "are not kept" in line]
-    assert len(kept) == 3
+    told = [line.partition(":")[0] for line in heard.lines if "not kept" in line]
+    assert told.count("traces are not kept") == 1
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_runs_are_made_elsewhere_when_the_caches_disk_is_full(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LEAST_BYTES", 2**62)
+
+    (result,) = verify(trees)
+
+    assert result.passed
+    assert any("MiB left on its disk" in line for line in heard.lines)
 
 
 def test_recipes_share_equal_runs_and_each_has_its_trace(

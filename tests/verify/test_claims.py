@@ -277,7 +277,7 @@ def test_a_bad_verdict_comes_with_the_command_that_narrows_it(tmp_path: Path) ->
 
     assert [v.narrow for v in verdicts] == [
         "porter bisect port --recipe one --device sim:hpu --level one",
-        "porter compare port upstream two --recipe one --device sim:hpu",
+        "porter compare port upstream two --recipe one --device sim:hpu --dtype float32",
     ]
 
 

@@ -25,12 +25,23 @@ def made(name: str, days: float) -> Path:
 
 def test_old_environments_and_traces_go_and_used_ones_stay(tmp_path: Path) -> None:
     (tmp_path / "upstream_pins.yaml").write_text("version: 1\npins: {}\n")
-    old = [made("environments/old-1", 30), made("traces/port/one/k1", 30)]
-    kept = [made("environments/new-1", 1), made("traces/port/one/k2", 1)]
+    old = [
+        made("environments/old-1", 30),
+        made("traces/port/one/k1", 30),
+        made("verdicts/port/one/k1", 30),
+        made("runs/7@elsewhere-x", 30),
+    ]
+    kept = [
+        made("environments/new-1", 1),
+        made("traces/port/one/k2", 1),
+        made("verdicts/port/one/k2", 1),
+        made("runs/8@elsewhere-x", 1),
+    ]
     locked = made("environments/locked-1", 30)
 
     with FileLock(f"{locked}.lock"):
         freed = {each.path for each in collect(tmp_path, dry_run=False)}
 
     assert freed == set(old)
-    assert [folder.exists() for folder in (*old, *kept, locked)] == [False, False, True, True, True]
+    assert not any(folder.exists() for folder in old)
+    assert all(folder.exists() for folder in (*kept, locked))

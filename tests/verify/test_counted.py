@@ -71,7 +71,15 @@ def test_a_bound_above_all_ops_could_not_fail(tmp_path: Path) -> None:
 
     verdicts = judged(tmp_path, counts("at_most: 8"), lambda point: numbers[point.level])
 
-    assert told(verdicts)[0] == (1, "error", "could not fail: the run dispatched 7 ops in all")
+    assert told(verdicts)[0] == (1, "error", "could not fail: 7 ops were run in all")
+
+
+def test_ops_replayed_from_a_graph_are_ops_too(tmp_path: Path) -> None:
+    counters = {"compilations": 1, "ops": 7, "replayed_ops": 900}
+
+    verdicts = judged(tmp_path, counts("at_most: 8"), lambda _: counters)
+
+    assert {v.word for v in verdicts} == {"pass"}
 
 
 def test_a_counter_that_is_not_there_is_an_error_with_those_that_are(tmp_path: Path) -> None:

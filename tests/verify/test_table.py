@@ -48,6 +48,18 @@ def test_a_failure_shows_the_command_that_narrows_it() -> None:
     assert "level 2 norm, sim:hpu (simulated), float32, image, parity: off by one" in shown
 
 
+def test_what_runs_warn_of_is_shown_a_few_times() -> None:
+    told = StringIO()
+    warnings = tuple(f"level 1, cpu, float32: printed much, {n}" for n in range(6))
+    result = RecipeResult("port", "sampling", "a title", (ONE,), 3, 1.0, warnings=warnings)
+
+    print_result(Console(file=told, width=80), result)
+
+    assert told.getvalue().count("warning: level 1, cpu, float32: printed much") == 4
+    assert "and 2 warnings more" in told.getvalue()
+    assert as_json([result], [], True)["recipes"][0]["warnings"] == list(warnings)
+
+
 def test_a_lower_bound_looks_like_one() -> None:
     shown = printed(replace(ONE, claim="psnr", measure="dB", error=42.0, allowed=40.0, lower=True))
 

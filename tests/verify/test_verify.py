@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,21 @@ def test_levels_that_keep_the_result_pass_and_one_that_does_not_fails(
     ]
     assert not result.passed
     assert "greatest difference at [" in result.verdicts[2].detail
+
+
+def test_a_probe_that_prints_megabytes_is_warned_of(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    write_recipe(
+        tmp_path, "port", "one", PARITY, PROBE.rstrip() + "\n        print('x' * 2_000_000)\n"
+    )
+
+    (result,) = verify(trees)
+
+    (warning,) = result.warnings
+    assert warning.startswith("level 0, cpu, float64 and 2 more: printed 2,000,001 bytes to stdout")
+    assert result.passed
 
 
 def test_an_overflow_that_a_level_mends_is_held_to_ulps(
@@ -371,3 +387,18 @@ def test_a_simulated_device_is_compared_and_counted(
     assert [(v.word, v.detail) for v in result.verdicts if v.bad] == []
     assert {v.device for v in result.verdicts} == {"cpu", "sim:hpu"}
     assert {v.claim for v in result.verdicts} == {"parity", "independent_of", "less_than"}
+
+
+def test_a_level_that_is_off_runs_only_where_a_recipe_names_it(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    same = "def f(x): return x + 1"
+    trees.add("port", upstream=same, ported=same, mended="def f(x): return x + 2")
+    trees.ports["port"][-1] = replace(trees.ports["port"][-1], off=True)
+    write_recipe(tmp_path, "port", "all", PARITY, PROBE)
+    write_recipe(tmp_path, "port", "named", "levels: [mended]\n" + PARITY, PROBE)
+
+    every, named = verify(trees)
+
+    assert [level for level, *_ in words(every)] == [0, 1]
+    assert [word for level, _, _, word in words(named) if level == 2] == ["fail"]

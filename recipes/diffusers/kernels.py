@@ -1,0 +1,137 @@
+"""Attention, GEGLU and layer norms on a device: its kernels against upstream's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from porter.verify.probe import Probe, ProbeError
+
+HEADS, HEAD_WIDTH, TOKENS, WORDS, BATCH = 4, 32, 24, 7, 2
+WIDTH = HEADS * HEAD_WIDTH
+
+
+def run(probe: Probe) -> None:
+    """Record attention plain, masked and across, with gradients; GEGLU; norms under autocast."""
+    for case in ("self", "cross", "masked", "biased", "normed"):
+        _record_attention(probe, case)
+    _record_geglu(probe)
+    _record_norms(probe)
+    if probe.device.type == "npu":
+        _count_refusals(probe)
+
+
+def _attention(probe: Probe, case: str) -> Any:
+    from diffusers.models.attention_processor import Attention
+
+    # "normed": what an autoencoder's or an upsampler's attention has besides
+    more: dict[str, Any] = {"norm_num_groups": 8, "residual_connection": True, "bias": True}
+    attention = probe.alive(
+        Attention(
+            WIDTH,
+            cross_attention_dim=48 if case == "cross" else None,
+            heads=HEADS,
+            dim_head=HEAD_WIDTH,
+            **(more if case == "normed" else {}),
+        ),
+        case,
+    )
+    _choose_processor(probe, attention)
+    return attention
+
+
+def _choose_processor(probe: Probe, attention: Any) -> None:
+    """Flash attention where level, device and dtype have it; else the plain processor."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    attention.set_processor(AttnProcessor())
+    if not probe.parameters["flash"] or probe.dtype not in (torch.float16, torch.bfloat16):
+        return
+    if probe.device.type in ("npu", "hpu"):
+        try:
+            from diffusers.models.flash_attention import use_flash_attention
+        except ImportError:  # a level without it
+            return
+        use_flash_attention(attention, "attention")
+
+
+def _record_attention(probe: Probe, case: str) -> None:
+    attention = _attention(probe, case)
+    hidden = probe.normal(f"{case} hidden", BATCH, TOKENS, WIDTH).requires_grad_()
+    given: dict[str, torch.Tensor] = {}
+    if case == "cross":
+        given["encoder_hidden_states"] = probe.normal("words", BATCH, WORDS, 48)
+    if case in ("masked", "biased"):
+        mask = torch.zeros(BATCH, 1, TOKENS)
+        mask[..., -5:] = -10000.0
+        mask[0, :, 3] = -10000.0
+        if case == "biased":
+            mask[..., :6] = torch.linspace(-2, 1, 6)
+        given["attention_mask"] = mask.to(hidden)
+    attended = attention(hidden, **given)
+    probe.record(f"attention/{case}", attended)
+    (attended * probe.normal("cotangent", *attended.shape)).sum().backward()
+    assert hidden.grad is not None
+    probe.record(f"gradient/{case}", hidden.grad)
+
+
+def _record_geglu(probe: Probe) -> None:
+    from diffusers.models.attention import GEGLU
+
+    gated = probe.alive(GEGLU(32, 48))
+    x = probe.normal("gated", 5, 32, scale=3.0).requires_grad_()
+    out = gated(x)
+    probe.record("geglu", out)
+    out.square().sum().backward()
+    assert x.grad is not None
+    probe.record("gradient/geglu", x.grad)
+
+
+def _record_norms(probe: Probe) -> None:
+    """Of a half precision input far from zero, with float32 parameters: mixed precision training.
+
+    The input has 8 significant bits, which every dtype holds: what is measured is the norm.
+    """
+    from diffusers.models.attention import BasicTransformerBlock
+
+    if probe.dtype not in (torch.float64, torch.float32):
+        return
+    norm = probe.alive(BasicTransformerBlock(64, 2, 32)).norm3
+    drawn = torch.randn(4, 6, 64, generator=probe.generator("norm"), dtype=torch.float64)
+    x = (300 + 40 * drawn).bfloat16().to(probe.device)
+    if probe.dtype == torch.float64:
+        probe.record("norm", norm(x.double()))
+        return
+    lower = torch.bfloat16 if probe.device.type == "hpu" else torch.float16
+    with torch.no_grad(), torch.autocast(probe.device.type, dtype=lower):
+        probe.record("norm", norm(x.to(lower)).to(probe.dtype))
+
+
+def _count_refusals(probe: Probe) -> None:
+    from diffusers.models.attention_processor import Attention, LoRAAttnProcessor
+
+    try:
+        from diffusers.models.flash_attention import FlashAttnProcessor, use_flash_attention
+    except ImportError:
+        return
+    for width, word in ((40, "found 40"), (512, "at most 256")):
+        _expect_words(use_flash_attention, Attention(width, heads=1, dim_head=width), word)
+    lora = Attention(WIDTH, heads=HEADS, dim_head=HEAD_WIDTH, processor=LoRAAttnProcessor(WIDTH))
+    _expect_words(use_flash_attention, lora, "LoRAAttnProcessor")
+    plain = Attention(WIDTH, heads=HEADS, dim_head=HEAD_WIDTH, processor=FlashAttnProcessor())
+    plain = plain.to(probe.device)
+    x = torch.ones(1, 4, WIDTH, device=probe.device)
+    _expect_words(lambda attention, _: attention(x), plain, "found torch.float32")
+    _expect_words(lambda a, _: a.cpu().half()(x.cpu().half()), plain, "found a tensor on cpu")
+    probe.count("refused", 5)
+
+
+def _expect_words(act: Any, attention: Any, word: str) -> None:
+    try:
+        act(attention, "layer")
+    except ValueError as error:
+        if word in str(error):
+            return
+        raise ProbeError(f"expected {word!r}, found {error}") from error
+    raise ProbeError(f"expected a ValueError with {word!r}, found none")

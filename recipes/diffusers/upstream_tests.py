@@ -1,0 +1,66 @@
+"""The upstream's own tests of what the port touches, run by pytest in this process.
+
+Which tests pass is the outcome. Tests that need the network fail alike at every level.
+"""
+
+from __future__ import annotations
+
+import collections
+import sys
+from typing import Any
+
+from porter.verify.probe import Probe, ProbeError
+
+
+class Outcomes:
+    """A pytest plugin that keeps the outcome of every test."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.of.setdefault(report.nodeid, report.outcome)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.outcome == "failed":
+            self.of[report.nodeid] = "not collected"
+
+
+def run(probe: Probe) -> None:
+    """Record ``outcomes``, a line a test, and count them by outcome."""
+    import pytest
+
+    _choose_device(probe)
+    sys.path.insert(0, str(probe.tree))
+    outcomes = Outcomes()
+    files = [str(probe.tree / "tests" / name) for name in probe.parameters["files"]]
+    words = ["-q", "-x"] if probe.parameters.get("stop") else ["-q"]
+    words += [
+        "--tb=line",
+        "-p",
+        "no:cacheprovider",
+        "--continue-on-collection-errors",
+        f"--rootdir={probe.tree}",
+    ]
+    if deselected := probe.parameters.get("without"):
+        words += ["-k", f"not ({' or '.join(deselected)})"]
+    pytest.main([*words, *files], plugins=[outcomes])
+    if not outcomes.of:
+        raise ProbeError("no test ran")
+    lines = [f"{outcome} {name}" for name, outcome in sorted(outcomes.of.items())]
+    probe.record_text("outcomes", "\n".join(lines) + "\n")
+    for outcome, number in collections.Counter(outcomes.of.values()).items():
+        probe.count(f"tests/{outcome.replace(' ', '-')}", number)
+    for line in lines:
+        if not line.startswith(("passed", "skipped")):
+            print(line)
+
+
+def _choose_device(probe: Probe) -> None:
+    """Tell the upstream's test modules the device; level 0 would refuse its name."""
+    import diffusers.utils
+    from diffusers.utils import testing_utils
+
+    for module in (diffusers.utils, testing_utils):
+        module.torch_device = probe.device.type

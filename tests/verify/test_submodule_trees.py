@@ -1,0 +1,64 @@
+"""A level's folder holds its submodules, as far as a recipe needs them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from porter.upstream.snapshot import wanted_inside
+from porter.verify.trees import NotReachable
+from porter.verify.upstream_trees import UpstreamTrees, open_trees
+from tests.small_project import Upstreams, make_project, make_upstreams
+
+
+@pytest.fixture
+def upstreams(tmp_path: Path) -> Upstreams:
+    return make_upstreams(tmp_path / "upstreams")
+
+
+@pytest.fixture
+def trees(tmp_path: Path, upstreams: Upstreams) -> Iterator[UpstreamTrees]:
+    with open_trees(make_project(tmp_path / "project", upstreams)) as opened:
+        yield opened
+
+
+def names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_it_is_there_where_it_is_needed_and_only_there(trees: UpstreamTrees) -> None:
+    level = trees.levels("toy")[1]
+
+    assert {"LIB/lib.py", "LIB/README.md"} <= names(trees.folder("toy", level, ()))
+    assert names(trees.folder("toy", level, ("LIB/",))) == {"LIB/lib.py", "LIB/README.md"}
+    assert names(trees.folder("toy", level, ("LIB/lib.py", "tools/"))) >= {"LIB/lib.py"}
+    without = trees.folder("toy", level, ("tools/",))
+    assert not (without / "LIB").exists()
+
+
+def test_a_source_that_is_gone_matters_only_to_who_needs_it(
+    trees: UpstreamTrees, upstreams: Upstreams
+) -> None:
+    level = trees.levels("toy")[0]
+    trees.folder("toy", level, ())
+    shutil.rmtree(upstreams.folder / "lib.git")
+    store = next(Path(p) for p in [trees._upstreams["lib"].git_dir])
+    trees.close()
+    trees._upstreams.pop("lib")
+    shutil.rmtree(store)
+
+    assert names(trees.folder("toy", level, ("tools/",)))
+    with pytest.raises(NotReachable, match=r"submodule LIB: lib: "):
+        trees.folder("toy", level, ("LIB/", "tools/"))
+
+
+def test_what_is_wanted_inside_a_submodule() -> None:
+    assert wanted_inside("LIB", None) is None
+    assert wanted_inside("LIB", ["LIB/"]) is None
+    assert wanted_inside("LIB", ["LIB"]) is None
+    assert wanted_inside("a/LIB", ["a/"]) is None
+    assert wanted_inside("LIB", ["LIB/src/", "LIBRARY/"]) == ["src/"]
+    assert wanted_inside("LIB", ["src/"]) == []
