@@ -1,4 +1,4 @@
-"""What a device is asked for while the samplers run: compilations, waits, fallbacks, dispatched ops.
+"""What a device is asked for while the samplers run: compilations, waits, fallbacks, ops.
 
 The network is cc12m_1 at its full depth, so that it has as many operators as the real one. It is
 called as the level's scripts call it: guided, and captured from the level on that captures graphs.

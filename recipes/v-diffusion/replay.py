@@ -26,7 +26,9 @@ def run(probe: Probe) -> None:
     answers = []
     with torch.no_grad():
         # 2, 2, 2, 1: the last batch is short; then the first size comes back with another prompt
-        for number, (batch, prompt) in enumerate([(2, "a"), (2, "a"), (2, "b"), (1, "b"), (2, "c")]):
+        for number, (batch, prompt) in enumerate(
+            [(2, "a"), (2, "a"), (2, "b"), (1, "b"), (2, "c")]
+        ):
             x = probe.normal(f"x{number}", batch, 3, 64, 64)
             t = probe.uniform(f"t{number}", batch)
             embedding = probe.normal(prompt, 1, 512).repeat(batch, 1)
