@@ -1,0 +1,142 @@
+"""The DDIM and PLMS samplers themselves: what scripts do not reach, and any order of inputs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import draws
+import small
+import torch
+
+from porter.verify.probe import Probe
+
+SHAPE = (4, 4, 4)
+
+
+def _conditioning(probe: Probe, label: str, batch: int) -> torch.Tensor:
+    return probe.normal(label, batch, 7, 32)
+
+
+def _guided(probe: Probe, batch: int, scale: float = 3.0) -> dict[str, Any]:
+    return {
+        "conditioning": _conditioning(probe, "c", batch),
+        "unconditional_conditioning": _conditioning(probe, "uc", batch),
+        "unconditional_guidance_scale": scale,
+    }
+
+
+def _schedules(probe: Probe) -> None:
+    """For every number of steps asked for: how many there are, the first, the second, the last."""
+    from ldm.modules.diffusionmodules.util import make_ddim_timesteps
+
+    rows = []
+    for steps in range(1, 1001):
+        made = make_ddim_timesteps("uniform", steps, 1000, verbose=False)
+        rows.append([len(made), int(made[0]), int(made[min(1, len(made) - 1)]), int(made[-1])])
+    probe.record("schedules", torch.tensor(rows))
+
+
+def _asked_and_made(probe: Probe, sampler: Any) -> None:
+    """Where upstream's rounding adds steps, and where its last step is one too many for it."""
+    told = []
+    for steps in (1, 2, 3, 6, 7, 9, 27, 50, 111, 333, 1000):
+        try:
+            sampler.make_schedule(ddim_num_steps=steps, verbose=False)
+            told.append(f"{steps}: {len(sampler.ddim_timesteps)} steps")
+        except IndexError as error:
+            told.append(f"{steps}: {error}")
+    probe.record_text("asked-and-made", "\n".join(told))
+
+
+def _ddim(probe: Probe, sampler: Any) -> None:
+    ask = {"S": 4, "batch_size": 2, "shape": SHAPE, "verbose": False}
+    half = torch.zeros(2, 1, 4, 4)
+    half[:, :, :, 2:] = 1
+    cases: dict[str, dict[str, Any]] = {
+        "plain": {"conditioning": _conditioning(probe, "c", 2)},
+        "guided": _guided(probe, 2),
+        "eta": {**_guided(probe, 2), "eta": 1.0, "temperature": 0.8},
+        "dropout": {**_guided(probe, 2), "eta": 0.7, "noise_dropout": 0.3},
+        "masked": {
+            **_guided(probe, 2),
+            "mask": half.to(probe.device),
+            "x0": probe.normal("x0", 2, *SHAPE),
+        },
+        "threshold": {**_guided(probe, 2), "dynamic_threshold": 0.9},
+        "listed": {
+            **_guided(probe, 2),
+            "conditioning": {"c_crossattn": [_conditioning(probe, "c", 2)]},
+            "unconditional_conditioning": {"c_crossattn": [_conditioning(probe, "uc", 2)]},
+        },
+        "given": {**_guided(probe, 2), "x_T": probe.normal("x_T", 2, *SHAPE)},
+    }
+    for name, options in cases.items():
+        samples, between = sampler.sample(**ask, **options)
+        probe.record(f"ddim/{name}", samples)
+        probe.record(f"ddim/{name}/pred_x0", between["pred_x0"][-1])
+
+
+def _there_and_back(probe: Probe, sampler: Any) -> None:
+    """encode, stochastic_encode and decode: all that img2img.py uses, and more."""
+    sampler.make_schedule(ddim_num_steps=5, verbose=False)
+    x0, guided = probe.normal("x0", 2, *SHAPE), _guided(probe, 2)
+    c, uc = guided["conditioning"], guided["unconditional_conditioning"]
+    noisy, _ = sampler.encode(x0, c, 3)
+    probe.record("encode", noisy)
+    noisy, _ = sampler.encode(
+        x0, c, 3, unconditional_guidance_scale=2.0, unconditional_conditioning=uc
+    )
+    probe.record("encode/guided", noisy)
+    noisy = sampler.stochastic_encode(x0, torch.tensor([3, 3]).to(probe.device))
+    probe.record("stochastic_encode", noisy)
+    probe.record("decode", sampler.decode(noisy, c, 3, 2.0, uc))
+    probe.record("decode/plain", sampler.decode(noisy, c, 2))
+
+
+def _orders(probe: Probe, sampler: Any, title: str) -> None:
+    """Batch sizes, heights, widths and guidance that change from call to call, and come back."""
+    asked = [(2, 4, 4, 3.0), (1, 4, 4, 3.0), (2, 4, 4, 1.0), (2, 8, 4, 3.0), (2, 4, 8, 3.0),
+             (2, 4, 4, 3.0), (1, 4, 4, 3.0)]  # fmt: skip
+    for number, (batch, height, width, scale) in enumerate(asked):
+        samples, _ = sampler.sample(
+            S=4,
+            batch_size=batch,
+            shape=(4, height, width),
+            verbose=False,
+            **_guided(probe, batch, scale),
+        )
+        probe.record(f"{title}/orders/{number}", samples)
+
+
+def _weights_change(probe: Probe, model: Any, sampler: Any) -> None:
+    """Weights that change in place between calls, as ema_scope changes them; autocast ends too."""
+    ask = {"S": 4, "batch_size": 2, "shape": SHAPE, "verbose": False, **_guided(probe, 2)}
+    weight = next(model.parameters())
+    for number, factor in enumerate((1.0, 1.5, 1.0)):
+        weight.data.copy_(weight.data * factor)
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            samples, _ = sampler.sample(**ask)
+        probe.record(f"weights/{number}", samples.float())
+
+
+def run(probe: Probe) -> None:
+    """Record what both samplers give."""
+    from ldm.models.diffusion.ddim import DDIMSampler
+    from ldm.models.diffusion.plms import PLMSSampler
+
+    model = small.build(probe, small.without_stages()).to(probe.device)
+    probe.seed_everything()
+    with draws.watched(probe, on_the_cpu=True) as drawn:
+        ddim, plms = DDIMSampler(model), PLMSSampler(model)
+        _schedules(probe)
+        _asked_and_made(probe, ddim)
+        _ddim(probe, ddim)
+        _there_and_back(probe, ddim)
+        _orders(probe, ddim, "ddim")
+        _orders(probe, plms, "plms")
+        _weights_change(probe, model, ddim)
+    probe.record("noise", draws.as_one(drawn))
+    graphs = sys.modules.get("ldm.modules.graphs")
+    if graphs is not None:
+        probe.count("graphs_held", max(len(held) for held in graphs._models.values()))
