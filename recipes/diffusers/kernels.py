@@ -110,7 +110,7 @@ def _record_adaptive(probe: Probe) -> None:
         probe.record("adaptive/patches", by_patch(image, **labels).sample)
         by_word = probe.alive(Transformer2DModel(sample_size=4, **common, **words), "by word")
         latents = torch.arange(32, device=probe.device).view(2, 16) % 12
-        probe.record("adaptive/words", by_word(latents, timestep=labels["timestep"][:1]).sample)
+        probe.record("adaptive/words", by_word(latents, timestep=labels["timestep"][0]).sample)
 
 
 def _record_norms(probe: Probe) -> None:
