@@ -21,7 +21,7 @@ def mixed(probe: Probe) -> Any:
 
 
 def norms(probe: Probe) -> None:
-    """Record what norms and rotary positions give for numbers that bfloat16 does not hold."""
+    """Record what norms, timesteps and rotary positions give: bfloat16 would not hold it."""
     for legacy in (False, True):
         model = small_model(probe, positional_encoding="RoPE", legacy_norm=legacy)
         block = model.blocks[0]
@@ -31,6 +31,8 @@ def norms(probe: Probe) -> None:
             outputs = {"layer": block.norm1.norm(x), "query": block.attn.q_norm(heads)}
             outputs["key"] = block.attn.k_norm(heads + 1)
             if not legacy:
+                times = probe.uniform("times", 5)
+                outputs["timesteps"] = model.t_emb(times)
                 outputs["rotary"] = block.attn.rotary_emb.rotate_queries_or_keys(heads)
         for name, output in outputs.items():
             probe.record(f"norms/{'legacy-' * legacy}{name}", output)
