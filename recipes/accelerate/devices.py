@@ -33,6 +33,7 @@ for _ in range(3):
     optimizer.zero_grad()
     losses.append(accelerator.gather(loss.detach().reshape(1)).mean().item())
 accelerator.save_state("state")
+accelerator.wait_for_everyone()
 first = torch.rand(3, device=accelerator.device).cpu()
 accelerator.load_state("state")
 again = torch.rand(3, device=accelerator.device).cpu()

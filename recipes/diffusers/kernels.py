@@ -93,11 +93,12 @@ def _record_norms(probe: Probe) -> None:
 
     The input has 8 significant bits, which every dtype holds: what is measured is the norm.
     """
-    from diffusers.models.attention import BasicTransformerBlock
+    from diffusers.models.attention_processor import Attention
 
     if probe.dtype not in (torch.float64, torch.float32):
         return
-    norm = probe.alive(BasicTransformerBlock(64, 2, 32)).norm3
+    attention = Attention(8, 64, heads=2, dim_head=4, cross_attention_norm="layer_norm")
+    norm = probe.alive(attention).norm_encoder_hidden_states
     drawn = torch.randn(4, 6, 64, generator=probe.generator("norm"), dtype=torch.float64)
     x = (300 + 40 * drawn).bfloat16().to(probe.device)
     if probe.dtype == torch.float64:

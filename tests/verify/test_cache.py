@@ -176,7 +176,8 @@ def test_recipes_share_equal_runs_and_each_has_its_trace(
 
     assert len(heard.runs) == 3
     assert one.verdicts == two.verdicts
-    names = [{p.name for p in (tmp_path / "traces" / "port" / r).iterdir()} for r in ("one", "two")]
+    folders = [(tmp_path / "traces" / "port" / recipe) for recipe in ("one", "two")]
+    names = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in folders]
     assert names[0] == names[1]
     assert len(names[0]) == 3
 

@@ -253,7 +253,10 @@ def test_traces_are_kept_and_say_where_they_come_from(
 
     verify(trees)
 
-    kept = [trace.read(folder) for folder in (tmp_path / "traces" / "port" / "one").iterdir()]
+    kept = [
+        trace.read(head.parent)
+        for head in (tmp_path / "traces" / "port" / "one").glob("*/trace.json")
+    ]
     assert sorted((t.facts.level, t.facts.dtype) for t in kept) == [
         (0, "float32"),
         (0, "float64"),
