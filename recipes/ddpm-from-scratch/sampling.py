@@ -1,0 +1,41 @@
+"""Whole sampling runs through ``sample_imgs``, with every option that changes what a step does."""
+
+from __future__ import annotations
+
+import torch
+from small import BLOCKS, cpu_noise, small_model
+
+from porter.verify.probe import Probe
+
+DEFAULTS = {
+    "schedule": "cosine", "timesteps": 4, "step_size": 1, "scale": 0.0, "label": 3, "guidance": 0,
+    "corrected": False, "blocks": BLOCKS, "layers": 1, "images": 2, "unreduce": False,
+    "resolution": 8, "intermediate": False,
+}  # fmt: skip
+
+
+def run(probe: Probe) -> None:
+    """Record the images of each run, twice: a second batch must not depend on the first.
+
+    ``parameters``: ``runs``, name -> options that differ from DEFAULTS. With ``intermediate`` the
+    image of every step is recorded too. Noise asked of a device is drawn on the CPU.
+    """
+    with cpu_noise(probe):
+        for name, changed in probe.parameters["runs"].items():
+            _sample(probe, name, DEFAULTS | changed)
+
+
+def _sample(probe: Probe, name: str, options: dict) -> None:
+    names = ("timesteps", "schedule", "step_size", "scale", "layers", "resolution")
+    model = small_model(probe, options["blocks"], **{key: options[key] for key in names})
+    labels = options["label"] if isinstance(options["label"], list) else [options["label"]] * 2
+    for batch, label in zip(("first", "second"), labels, strict=True):
+        torch.manual_seed(probe.seed + len(batch))
+        images = model.sample_imgs(
+            options["images"], label, options["guidance"], options["intermediate"],
+            unreduce=options["unreduce"], corrected=options["corrected"],
+        )  # fmt: skip
+        if options["intermediate"]:
+            images, steps = images
+            probe.record(f"{name}/{batch}/steps", torch.stack(list(steps)))
+        probe.record(f"{name}/{batch}/images", images)

@@ -1,0 +1,30 @@
+"""What is really drawn: a sampler that adds noise at every step, from torch's own generators.
+
+The model is elementwise, so no autocast touches it, and on every device the CPU's kernels compute
+it: the images differ if and only if the noise does.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from porter.verify.probe import Probe
+
+
+def model(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    return (0.7 * x + (3 * t).sin()[:, None, None, None]).tanh()
+
+
+def run(probe: Probe) -> None:
+    """Record the images of ddpm, ddim with eta 0.5, and cond_sample with eta 1."""
+    from diffusion import sampling, utils
+
+    t = torch.linspace(1, 0, probe.parameters["steps"] + 1)[:-1]
+    t = utils.get_spliced_ddpm_cosine_schedule(t).to(probe.device)
+    x = probe.normal("x", 2, 3, 4, 6)
+    probe.seed_everything()
+    probe.record("ddpm", sampling.sample(model, x, t, 1.0, {}))
+    probe.record("half", sampling.sample(model, x, t, 0.5, {}))
+    guided = sampling.cond_sample(model, x, t, 1.0, {}, lambda x, *_: torch.zeros_like(x))
+    probe.record("guided", guided.detach())
+    probe.record("next", torch.randn(4))  # as many numbers were drawn on the CPU as at level 0
