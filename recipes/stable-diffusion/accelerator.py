@@ -20,4 +20,4 @@ def run(probe: Probe) -> None:
         try:
             importlib.reload(accelerator)
         except ValueError:
-            probe.count("refused")
+            probe.count("refused", 1)
