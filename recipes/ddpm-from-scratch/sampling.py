@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from small import BLOCKS, cpu_noise, small_model
 
@@ -10,7 +14,7 @@ from porter.verify.probe import Probe
 DEFAULTS = {
     "schedule": "cosine", "timesteps": 4, "step_size": 1, "scale": 0.0, "label": 3, "guidance": 0,
     "corrected": False, "blocks": BLOCKS, "layers": 1, "images": 2, "unreduce": False,
-    "resolution": 8, "intermediate": False,
+    "resolution": 8, "intermediate": False, "progress": False,
 }  # fmt: skip
 
 
@@ -20,7 +24,7 @@ def run(probe: Probe) -> None:
     ``parameters``: ``runs``, name -> options that differ from DEFAULTS. With ``intermediate`` the
     image of every step is recorded too. Noise asked of a device is drawn on the CPU.
     """
-    with cpu_noise(probe):
+    with cpu_noise(probe), progress_bars(probe):
         for name, changed in probe.parameters["runs"].items():
             _sample(probe, name, DEFAULTS | changed)
 
@@ -29,13 +33,33 @@ def _sample(probe: Probe, name: str, options: dict) -> None:
     names = ("timesteps", "schedule", "step_size", "scale", "layers", "resolution")
     model = small_model(probe, options["blocks"], **{key: options[key] for key in names})
     labels = options["label"] if isinstance(options["label"], list) else [options["label"]] * 2
+    done = {}
     for batch, label in zip(("first", "second"), labels, strict=True):
         torch.manual_seed(probe.seed + len(batch))
         images = model.sample_imgs(
             options["images"], label, options["guidance"], options["intermediate"],
-            unreduce=options["unreduce"], corrected=options["corrected"],
+            use_tqdm=options["progress"], unreduce=options["unreduce"],
+            corrected=options["corrected"],
         )  # fmt: skip
         if options["intermediate"]:
             images, steps = images
-            probe.record(f"{name}/{batch}/steps", torch.stack(list(steps)))
-        probe.record(f"{name}/{batch}/images", images)
+            done[f"{name}/{batch}/steps"] = torch.stack(list(steps))
+        done[f"{name}/{batch}/images"] = images
+    for output, images in done.items():  # the first batch's as the second has left them
+        probe.record(output, images)
+
+
+@contextlib.contextmanager
+def progress_bars(probe: Probe) -> Iterator[None]:
+    """Count the progress bars that are drawn."""
+    from src.models import diff_model
+
+    drawn = []
+
+    def bar(steps: Any, **_options: Any) -> Any:
+        drawn.append(steps)
+        return steps
+
+    diff_model.tqdm = bar
+    yield
+    probe.count("progress_bars", len(drawn))

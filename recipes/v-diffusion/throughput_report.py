@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from small_parts import picture, small_parts
@@ -14,28 +15,47 @@ def run(probe: Probe) -> None:
     """Count the batches in each report, those that are the first of their size, and the images."""
     image = picture(probe, probe.scratch / "image.png")
     cases = {
-        "cfg": ["cfg_sample.py", "-n", "5", "-bs", "2", "--steps", "1"],
-        "clip": ["clip_sample.py", "a tower", "-n", "2", "--steps", "1", "--cutn", "1"],
-        "modify": ["cfg_modify_image.py", image, "--steps", "1", "--method", "ddim"],
+        "cfg": ["cfg_sample.py", "-n", "5", "-bs", "2", "--steps", "1", "--json", "-"],
+        "clip": ["clip_sample.py", "a tower", "-n", "2", "--steps", "1", "--cutn", "1", "--json"],
+        "modify": ["cfg_modify_image.py", image, "--steps", "1", "--method", "ddim", "--json"],
     }
     with small_parts(probe, probe.parameters["factor"], probe.parameters["size"]):
         for name, (script, *words) in cases.items():
-            done = probe.script(script, [*words, "--json"], cwd=name)
+            start = time.perf_counter()
+            done = probe.script(script, words, cwd=name)
+            elapsed = time.perf_counter() - start
             told = json.loads(done.stdout.splitlines()[-1])
-            if name == "modify":
-                again = probe.script(script, [*words, "--json", "report.json"], cwd=name)
-                kept = json.loads((again.folder / "report.json").read_text())
-                if kept.keys() != told.keys():
-                    raise ProbeError(f"{script}: --json has other keys in a file: {sorted(kept)}")
+            check(script, told, elapsed)
             batches = told["batches"]
-            warm = [batch for batch in batches if not batch["first_of_size"]]
-            if told["images_per_second"] != (rate(warm) if warm else None):
-                raise ProbeError(f"{script}: {told['images_per_second']} images/s, but {batches}")
+            first = [batch for batch in batches if batch["first_of_size"]]
             probe.count(f"{name}/images", told["images"])
             probe.count(f"{name}/batches", len(batches))
-            probe.count(f"{name}/first_of_size", len(batches) - len(warm))
+            probe.count(f"{name}/first_of_size", len(first))
             lines = [line for line in done.stdout.splitlines() if "images/s" in line]
             probe.count(f"{name}/lines", len(lines))
+            notes = [line for line in lines if line.endswith("the first of its size")]
+            probe.count(f"{name}/notes", len(notes))
+        script, *words = cases["modify"]
+        again = probe.script(script, [*words, "report.json"], cwd="file")
+        kept = json.loads((again.folder / "report.json").read_text())
+        if kept.keys() != told.keys():
+            raise ProbeError(f"{script}: --json has other keys in a file: {sorted(kept)}")
+        probe.script("cfg_sample.py", ["--json", "a tower"], cwd="prompt", expect=2)
+
+
+def check(script: str, told: dict[str, Any], elapsed: float) -> None:
+    """Raise ProbeError if a report contradicts itself, or takes longer than the run it is of."""
+    batches = told["batches"]
+    for batch in batches:
+        if not 0 < batch["seconds"] < elapsed:
+            raise ProbeError(f"{script}: {batch['seconds']} s in a run of {elapsed} s")
+        if batch["images_per_second"] != batch["images"] / batch["seconds"]:
+            raise ProbeError(f"{script}: {batch}")
+    warm = [batch for batch in batches if not batch["first_of_size"]]
+    if told["images_per_second"] != (rate(warm) if warm else None):
+        raise ProbeError(f"{script}: {told['images_per_second']} images/s, but {batches}")
+    if told["images_per_second_with_first"] != rate(batches):
+        raise ProbeError(f"{script}: {told['images_per_second_with_first']} images/s of {batches}")
 
 
 def rate(batches: list[dict[str, Any]]) -> float:

@@ -119,6 +119,20 @@ def test_fused_clipping_reads_the_host_once(books):
     assert norm.device.type == "npu"
 
 
+def test_a_captured_graph_replays_fusion_attention_with_its_statistics(books):
+    import torch_npu
+
+    q = torch.randn(1, 4, 16).npu()
+    graph = torch.npu.NPUGraph()
+    with torch.npu.graph(graph):
+        out, top, total, *_ = torch_npu.npu_fusion_attention(q, q, q, 2, "BSH")
+    q.copy_(torch.randn(1, 4, 16))
+    graph.replay()
+    fresh = torch_npu.npu_fusion_attention(q, q, q, 2, "BSH")
+    for replayed, expected in zip((out, top, total), fresh, strict=False):
+        assert torch.equal(replayed.cpu(), expected.cpu())
+
+
 def test_an_npu_graph_has_no_results_before_its_first_replay(books):
     static = torch.ones(3).npu()
     graph = torch.npu.NPUGraph()

@@ -138,7 +138,9 @@ def _core(
     if kept is not None:
         weights = weights * kept / keep_prob
     result = from_heads((weights @ v).to(query.dtype), layout)
-    return result, top.expand(*top.shape[:-1], 8), total.detach().expand(*total.shape[:-1], 8)
+    # memory of their own, as a kernel's results have: a replay writes them
+    top, total = (t.detach().expand(*t.shape[:-1], 8).contiguous() for t in (top, total))
+    return result, top, total
 
 
 def npu_fusion_attention(

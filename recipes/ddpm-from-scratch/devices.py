@@ -1,0 +1,62 @@
+"""The port's own device functions: names, availability, backends, copies, ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+
+import torch
+from small import small_model
+from training import device_word
+
+from porter.verify.probe import Probe
+
+
+def run(probe: Probe) -> None:
+    """Count, for each rule, 1 where it holds."""
+    sys.path.insert(0, str(probe.tree / "src"))
+    import model_trainer
+    from helpers import device
+
+    word = device_word(probe)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        found = {name: device.find_device(name, 0) for name in ("cpu", "gpu", "hpu", "npu", "GPU")}
+    probe.count("own_device", int(found[word].type == probe.device.type))
+    others = [name for name in ("gpu", "hpu", "npu") if name != word]
+    absent = all(
+        found[n].type == "cpu" and f"{n.upper()} not available" in printed.getvalue()
+        for n in others
+    )
+    probe.count("absent_is_cpu", int(absent))
+    probe.count("any_case", int(found["GPU"] == found["gpu"]))
+    numbered = device.find_device(word, 1)
+    expected = {"cpu": None, "hpu": 0}.get(word, 1)
+    probe.count("index", int(numbered.index == expected))
+    backend = {"cpu": "gloo", "gpu": "nccl", "hpu": "hccl", "npu": "hccl"}[word]
+    probe.count("backend", int(device.distributed_backend(probe.device) == backend))
+
+    asked: list[int] = []
+
+    def find(_name: str, index: int = 0) -> torch.device:
+        asked.append(index)
+        return torch.device("cpu")
+
+    model_trainer.find_device = find
+    for rank, most in ((2, 1), (0, 1), (3, None), (None, None)):
+        if rank is not None:
+            os.environ["LOCAL_RANK"] = str(rank)
+        model = small_model(probe, ("res",)).cpu()
+        model_trainer.model_trainer(
+            model, 2, 1, 1, 1e-3, word, 0.1, "saved", 9, False, 0.1, max_world_size=most,
+        )  # fmt: skip
+        os.environ.pop("LOCAL_RANK", None)
+    probe.count("local_rank", int(asked == [1, 0, 3, 0]))
+
+    if hasattr(device, "to_device"):
+        there = device.to_device(torch.ones(2), probe.device)
+        back = device.to_device(there, torch.device("cpu"))
+        copied = there.device.type == probe.device.type and back.device.type == "cpu"
+        probe.count("copied", int(copied and bool((back == 1).all())))

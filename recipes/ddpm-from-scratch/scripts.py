@@ -1,0 +1,78 @@
+"""``src/infer.py`` and ``src/train.py``, end to end, and checkpoints from one device to another."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from commands import newest, run_module, save_checkpoint, train_command, weights, write_dataset
+from PIL import Image
+from small import cpu_noise
+from training import device_word, launched
+
+from porter.verify.probe import Probe
+
+RATES = re.compile(r"[0-9.]+ images/s, [0-9.]+ steps/s, first \w+: [0-9.]+ s")
+
+
+def infer(probe: Probe, name: str, word: str, files: str, *more: object) -> str:
+    """Run infer.py on the checkpoint; record its picture and the last frame of its film."""
+    given = ["--loadDir", "saved", "--loadFile", f"model_{files}.pkl"]
+    given += ["--loadDefFile", f"model_params_{files}.json", "--device", word, *more]
+    given += ["--out_imgname", f"{name}.png", "--out_gifname", f"{name}.gif"]
+    printed = run_module(probe, "src.infer", given)
+    probe.record_image(f"{name}/picture", probe.scratch / f"{name}.png")
+    film = Image.open(probe.scratch / f"{name}.gif")
+    film.seek(film.n_frames - 1)
+    probe.record_image(f"{name}/film", film.convert("RGB"))
+    probe.record(f"{name}/frames", torch.tensor([film.n_frames]))
+    return printed
+
+
+def run(probe: Probe) -> None:
+    """Infer; train; go on from a checkpoint of the CPU's; go on, and infer, on the CPU.
+
+    Upstream trains on no CPU, so it goes on where it was.
+    """
+    word = device_word(probe)
+    with cpu_noise(probe):
+        save_checkpoint(
+            probe, "saved", optimizer=True, timesteps=20, blocks=("res", "clsAtn", "chnAtn")
+        )
+        printed = infer(probe, "ddim", word, "1e_4s", "--step_size", 10)
+        printed += infer(
+            probe, "ddpm", word, "1e_4s", "--step_size", 7, "--DDIM_scale", 1, "--guidance", 0,
+            "--class_label", 3, "--corrected", True, "--gif_fps", 5,
+        )  # fmt: skip
+        write_dataset(probe, 8)
+        with launched(probe, always=True):
+            printed += train_command(
+                probe, word, "--load_into_mem", False, "--epochs", 2, "--saveDir", "trained",
+            )  # fmt: skip
+        probe.record_files("trained/files", probe.scratch / "trained")
+        probe.record("trained/weights", weights(newest(probe.scratch / "trained", "model_*.pkl")))
+        with launched(probe, always=True):
+            printed += train_command(
+                probe, word, "--epochs", 1, "--saveDir", "resumed", "--loadModel", True,
+                "--loadDir", "saved", "--loadFile", "model_1e_4s.pkl",
+                "--optimFile", "optim_1e_4s.pkl",
+                "--loadDefFile", "model_params_1e_4s.json", "--use_importance", True,
+                "--Lambda", 0.1, "--beta_sched", "linear",
+            )  # fmt: skip
+        probe.record("resumed/weights", weights(newest(probe.scratch / "resumed", "model_*.pkl")))
+        ported = (probe.tree / "src" / "helpers" / "device.py").exists()
+        file = newest(probe.scratch / "trained", "model_*.pkl").stem.removeprefix("model_")
+        with launched(probe, always=True):
+            printed += train_command(
+                probe, "cpu" if ported else word, "--load_into_mem", False, "--epochs", 2,
+                "--saveDir", "returned", "--loadModel", True, "--loadDir", "trained", "--loadFile",
+                f"model_{file}.pkl", "--optimFile", f"optim_{file}.pkl",
+                "--loadDefFile", f"model_params_{file}.json",
+            )  # fmt: skip
+        probe.record("returned/weights", weights(newest(probe.scratch / "returned", "model_*.pkl")))
+        (probe.scratch / "saved").rename(probe.scratch / "saved-by-cpu")
+        (probe.scratch / "trained").rename(probe.scratch / "saved")
+        infer(probe, "on-cpu", "cpu", file, "--step_size", 10, "--guidance", 1)
+    losses = re.findall(r"(?:estimate|Combined|Mean|Variance): (-?[0-9.]+)", printed)
+    probe.record("losses", torch.tensor([float(x) for x in losses]))
+    probe.count("rates", len(RATES.findall(printed)))
