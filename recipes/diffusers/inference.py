@@ -24,8 +24,7 @@ OPTIONS: dict[str, list[object]] = {
 
 def run(probe: Probe) -> None:
     """Record one image a task: by the script where the level has it, by the pipeline before."""
-    image_folder(probe, probe.scratch / "pictures", 1, SIDE)
-    _write_mask(probe)
+    write_pictures(probe)
     for task, write in TASKS.items():
         folder = probe.scratch / task
         folder.mkdir()
@@ -83,9 +82,11 @@ def _prompt(task: str) -> str:
     return "a <toy> on a wall" if task == "textual_inversion" else PROMPT
 
 
-def _write_mask(probe: Probe) -> None:
+def write_pictures(probe: Probe) -> None:
+    """Write ``pictures/000.png``, and a mask of its middle beside it."""
     from PIL import Image
 
+    image_folder(probe, probe.scratch / "pictures", 1, SIDE)
     mask = Image.new("L", (SIDE, SIDE))
     mask.paste(255, (16, 16, 40, 48))
     mask.save(probe.scratch / "pictures" / "mask.png")

@@ -17,6 +17,7 @@ def run(probe: Probe) -> None:
     for case in ("self", "cross", "masked", "biased", "normed"):
         _record_attention(probe, case)
     _record_geglu(probe)
+    _record_adaptive(probe)
     _record_norms(probe)
     if probe.device.type == "npu":
         _count_refusals(probe)
@@ -86,6 +87,30 @@ def _record_geglu(probe: Probe) -> None:
     out.square().sum().backward()
     assert x.grad is not None
     probe.record("gradient/geglu", x.grad)
+
+
+def _record_adaptive(probe: Probe) -> None:
+    """Norms that a timestep shifts and scales, of patches and of a vocabulary of latents."""
+    from diffusers import Transformer2DModel
+
+    common: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 16}
+    patches: dict[str, Any] = {"patch_size": 2, "in_channels": 4, "out_channels": 4}
+    words: dict[str, Any] = {"num_vector_embeds": 12, "num_embeds_ada_norm": 10}
+    scaled = {"norm_type": "ada_norm_zero", "num_embeds_ada_norm": 10}
+    by_patch = probe.alive(
+        Transformer2DModel(sample_size=8, **common, **patches, **scaled), "by patch"
+    )
+    by_patch.eval()  # class labels are dropped at random in training
+    image = probe.normal("adaptive", 2, 4, 8, 8)
+    labels = {
+        "timestep": torch.tensor([3, 7], device=probe.device),
+        "class_labels": torch.tensor([1, 2], device=probe.device),
+    }
+    with torch.no_grad():
+        probe.record("adaptive/patches", by_patch(image, **labels).sample)
+        by_word = probe.alive(Transformer2DModel(sample_size=4, **common, **words), "by word")
+        latents = torch.arange(32, device=probe.device).view(2, 16) % 12
+        probe.record("adaptive/words", by_word(latents, timestep=labels["timestep"][0]).sample)
 
 
 def _record_norms(probe: Probe) -> None:

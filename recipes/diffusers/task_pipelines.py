@@ -56,7 +56,7 @@ def text_to_image(probe: Probe, folder: Path) -> None:
 
 
 def image_to_image(probe: Probe, folder: Path) -> None:
-    """Stable Diffusion 1.5's layout, with a safety checker that the script leaves out."""
+    """Stable Diffusion 1.5's layout."""
     stable_diffusion(probe, "sd15", folder)
 
 

@@ -1,9 +1,9 @@
-"""Training on the CPU: plain, with all that rides along, and resumed."""
+"""Training: plain, with all that rides along, and resumed."""
 
 from __future__ import annotations
 
 import torch
-from script_training import record_losses, train, words, write_inputs
+from script_training import options_of, record_losses, train, words, write_inputs
 
 from porter.verify.probe import Probe
 
@@ -11,12 +11,19 @@ CHECKPOINTED = ("--use_ema", "--gradient_checkpointing", "--gradient_accumulatio
 
 
 def run(probe: Probe) -> None:
-    """Record losses, what was written, and weights, of three runs; the third resumes the second."""
+    """Record losses, what was written, and weights, of three runs; the third resumes the second.
+
+    With ``noise_on_cpu`` the script draws from the CPU's generator where it has the option, as
+    every level does on the CPU.
+    """
     model = probe.parameters["architecture"]
     write_inputs(probe, model)
     steps = probe.parameters["steps"]
-    record_losses(probe, "plain/losses", train(probe, words(model, steps)))
-    more = (*CHECKPOINTED, "--checkpointing_steps", 2, "--checkpoints_total_limit", 1)
+    drawn = []
+    if probe.parameters.get("noise_on_cpu") and "--noise_on_cpu" in options_of(probe):
+        drawn = ["--noise_on_cpu"]
+    record_losses(probe, "plain/losses", train(probe, words(model, steps, *drawn)))
+    more = (*CHECKPOINTED, "--checkpointing_steps", 2, "--checkpoints_total_limit", 1, *drawn)
     saved = train(probe, words(model, 4, *more, output="saved"))
     record_losses(probe, "checkpointed/losses", saved)
     probe.record_files("checkpointed/files", "saved")
@@ -24,7 +31,9 @@ def run(probe: Probe) -> None:
     again = words(model, 6, *more, "--resume_from_checkpoint", "latest", output="saved")
     record_losses(probe, "resumed/losses", train(probe, again))
     probe.record("resumed/weights", _weights(probe, "saved/unet"))
-    snr = words(model, 4, "--snr_gamma", 5, "--noise_offset", 0.1, "--input_perturbation", 0.1)
+    snr = words(
+        model, 4, "--snr_gamma", 5, "--noise_offset", 0.1, "--input_perturbation", 0.1, *drawn
+    )
     record_losses(probe, "weighted/losses", train(probe, snr))
 
 

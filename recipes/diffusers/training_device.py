@@ -29,7 +29,7 @@ def run(probe: Probe) -> None:
     half = probe.parameters["precision"] if not on_cpu else "no"
     options: list[object] = ["--mixed_precision", half]
     if probe.parameters["options"] == "new" and not on_cpu:
-        options += _new_options(script, half)
+        options += _new_options(script, probe.device.type, half)
     with numbers_of_the_cpu():
         record_losses(
             probe, "losses", train(probe, words("sd21", probe.parameters["steps"], *options))
@@ -47,10 +47,11 @@ def run(probe: Probe) -> None:
         probe.count(f"step/{name}", more / FEW)
 
 
-def _new_options(script: str, half: str) -> list[object]:
+def _new_options(script: str, device: str, half: str) -> list[object]:
     options: list[object] = []
     if "--use_npu_fuse_adamW" in script:
-        options += ["--use_npu_fuse_adamW", "--use_clip_grad_norm_fused"]
+        on_npu = ["--use_npu_fuse_adamW", "--use_clip_grad_norm_fused"]
+        options += on_npu if device == "npu" else ["--use_hpu_fused_adamW"]
     if "--enable_npu_flash_attention" in script and half != "no":
         options += ["--enable_npu_flash_attention"]
     if "--enable_pin_memory" in script:

@@ -13,21 +13,22 @@ BATCH = 4
 
 
 def run(probe: Probe) -> None:
-    """Record the losses of ``processes`` processes whose batches together are `BATCH`.
+    """Record the losses of training whose processes' batches together are `BATCH`.
 
-    ``launcher`` is torchrun's module or accelerate's own. Each process draws the noise of the
-    whole batch from the CPU and takes its own rows (`batch_rows.py`): otherwise processes with one
-    seed would all draw the same, and no single process could.
+    ``start`` is "alone", or the launcher of two processes: "torchrun", or accelerate's own. Each
+    process draws the noise of the whole batch from the CPU and takes its own rows
+    (`batch_rows.py`): otherwise processes with one seed would all draw the same, and no single
+    process could.
     """
-    processes = probe.parameters["processes"]
+    processes = 1 if probe.parameters["start"] == "alone" else 2
     write_inputs(probe, "sd15")
     training = words("sd15", probe.parameters["steps"], batch=BATCH // processes)
     shim = [probe.folder / "batch_rows.py", probe.tree / SCRIPT, "losses.json", *training]
     common = ["--num_processes", processes, "--mixed_precision", "no"]
     launchers: dict[str, list[object]] = {
+        "alone": [],
         "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes],
         "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", *common],
     }
-    start = launchers[probe.parameters["launcher"]] if processes > 1 else []
-    probe.launch([*start, *shim])
+    probe.launch([*launchers[probe.parameters["start"]], *shim])
     record_losses(probe, "losses", json.loads(Path("losses.json").read_text()))

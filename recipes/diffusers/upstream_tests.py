@@ -1,8 +1,9 @@
 """The upstream's own tests of what the port touches, run by pytest in this process.
 
 Which tests pass is the outcome. Tests that need the network fail alike at every level. The tiny
-tokenizer that the pipelines' tests load from the hub is replaced by one that is written here: what
-they compare with itself passes, what they compare with recorded images cannot.
+tokenizer and the depth estimator's preprocessor that the pipelines' tests load from the hub are
+replaced by ones that are made here: what they compare with itself passes, what they compare with
+recorded images cannot.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ class Outcomes:
 
 
 def run(probe: Probe) -> None:
-    """Record ``outcomes``, a line a test, and count them by outcome."""
+    """Record ``outcomes`` of ``files``, or of those of the ``group``, a line a test; count them."""
     import pytest
 
     _choose_device(probe)
     _bring_tokenizer(probe)
+    _bring_preprocessor()
     sys.path.insert(0, str(probe.tree))
     outcomes = Outcomes()
-    files = [str(probe.tree / "tests" / name) for name in probe.parameters["files"]]
+    chosen = probe.parameters["files"]
+    if "group" in probe.parameters:
+        chosen = chosen[probe.parameters["group"]]
+    files = [str(probe.tree / "tests" / name) for name in chosen]
     words = ["-q", "-x"] if probe.parameters.get("stop") else ["-q"]
     words += [
         "--tb=line",
@@ -84,3 +89,16 @@ def _bring_tokenizer(probe: Probe) -> None:
         return native(name, *args, **kwargs)
 
     CLIPTokenizer.from_pretrained = from_pretrained
+
+
+def _bring_preprocessor() -> None:
+    from transformers import DPTFeatureExtractor
+
+    native = DPTFeatureExtractor.from_pretrained
+
+    def from_pretrained(name: Any, *args: Any, **kwargs: Any) -> Any:
+        if name == "hf-internal-testing/tiny-random-DPTForDepthEstimation":
+            return DPTFeatureExtractor(size={"height": 32, "width": 32})
+        return native(name, *args, **kwargs)
+
+    DPTFeatureExtractor.from_pretrained = from_pretrained
