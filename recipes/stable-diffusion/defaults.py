@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from types import ModuleType
 
+import numpy as np
 import small
 import torch
 from PIL import Image
 
 from porter.verify.probe import Probe
 
+_SEED = 42  # both scripts' own default
 _CALLBACK = "pytorch_lightning.callbacks.model_checkpoint"
 
 
@@ -49,5 +52,7 @@ def run(probe: Probe) -> None:
     asked = ["--prompt", small.PROMPT, "--n_samples", "1", "--ddim_steps", "2", *where.split()]
     probe.script("scripts/txt2img.py", [*asked, "--H", "32", "--W", "32"])
     probe.script("scripts/img2img.py", [*asked, "--init-img", "init.png"])
+    probe.count("seeded/python", int(random.random() == random.Random(_SEED).random()))
+    probe.count("seeded/numpy", int(np.random.rand() == np.random.RandomState(_SEED).rand()))
     probe.count("images", len(list((probe.scratch / "outputs").rglob("*.png"))))
     probe.count("imported/pytorch_lightning", int("pytorch_lightning" in sys.modules))

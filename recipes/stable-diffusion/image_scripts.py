@@ -20,16 +20,17 @@ def _picture(probe: Probe, name: str, width: int, height: int) -> Image.Image:
     return Image.frombytes("RGB", (width, height), bytes(values.flatten().tolist()))
 
 
-def _img2img(probe: Probe) -> Path:
+def _img2img(probe: Probe, precision: str) -> Path:
     small.write_vocabulary(probe.scratch)
     small.write_model(
         probe, small.text_to_image(), probe.scratch / "text.yaml", probe.scratch / "text.ckpt"
     )
     _picture(probe, "init", 70, 40).save(probe.scratch / "init.png")  # resized to 64 x 32
-    words = "--init-img init.png --strength 0.75 --ddim_steps 4 --n_samples 2 --precision full"
-    files = ["--config", "text.yaml", "--ckpt", "text.ckpt", "--outdir", "img2img"]
-    probe.script("scripts/img2img.py", ["--prompt", small.PROMPT, *words.split(), *files])
-    return probe.scratch / "img2img"
+    words = "--init-img init.png --strength 0.75 --ddim_steps 4 --n_samples 2 --precision"
+    files = ["--config", "text.yaml", "--ckpt", "text.ckpt", "--outdir", precision]
+    given = ["--prompt", small.PROMPT, *words.split(), precision, *files]
+    probe.script("scripts/img2img.py", given)
+    return probe.scratch / precision
 
 
 def _inpaint(probe: Probe) -> Path:
@@ -62,7 +63,9 @@ def run(probe: Probe) -> None:
     for name in probe.parameters["scripts"]:
         with draws.watched(probe, on_the_cpu=True) as drawn:
             if name == "img2img":
-                folder = _img2img(probe)
+                folder = _img2img(probe, "full")
+            elif name == "autocast":
+                folder = _img2img(probe, "autocast")
             elif name == "inpaint":
                 folder = _inpaint(probe)
             elif name == "ddim":

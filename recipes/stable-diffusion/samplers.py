@@ -92,6 +92,20 @@ def _there_and_back(probe: Probe, sampler: Any) -> None:
     probe.record("stochastic_encode", noisy)
     probe.record("decode", sampler.decode(noisy, c, 3, 2.0, uc))
     probe.record("decode/plain", sampler.decode(noisy, c, 2))
+    probe.record("decode/listed", sampler.decode(noisy, [c], 3))
+    sampler.make_schedule(ddim_num_steps=5, ddim_eta=1.0, verbose=False)
+    step = torch.tensor([401, 401]).to(probe.device)
+    stepped, _ = sampler.p_sample_ddim(noisy, c, step, 2, repeat_noise=True)
+    probe.record("stepped", stepped)
+
+
+def _few_steps(probe: Probe, sampler: Any) -> None:
+    """PLMS takes its first step twice; with one step, and two, its next step is the last."""
+    for steps in (1, 2):
+        samples, _ = sampler.sample(
+            S=steps, batch_size=2, shape=SHAPE, verbose=False, **_guided(probe, 2)
+        )
+        probe.record(f"plms/{steps}", samples)
 
 
 def _orders(probe: Probe, sampler: Any, title: str) -> None:
@@ -135,8 +149,10 @@ def run(probe: Probe) -> None:
         _there_and_back(probe, ddim)
         _orders(probe, ddim, "ddim")
         _orders(probe, plms, "plms")
+        _few_steps(probe, plms)
         _weights_change(probe, model, ddim)
     probe.record("noise", draws.as_one(drawn))
+    probe.count("autocast_cache", int(torch.is_autocast_cache_enabled()))
     graphs = sys.modules.get("ldm.modules.graphs")
     if graphs is not None:
         probe.count("graphs_held", max(len(held) for held in graphs._models.values()))

@@ -111,10 +111,11 @@ def text_to_image() -> Config:
     )
 
 
-def without_stages() -> Config:
+def without_stages(timesteps: int = 1000) -> Config:
     """A shallower U-Net alone, given latents and embeddings: no first stage, no text encoder."""
     whole = text_to_image()
     params = whole["model"]["params"]
+    params["timesteps"] = timesteps
     params["first_stage_config"] = params["cond_stage_config"] = {"target": "torch.nn.Identity"}
     params["unet_config"]["params"] |= {"channel_mult": [1], "attention_resolutions": [1]}
     return whole
@@ -149,6 +150,18 @@ def unconditional(timesteps: int = 1000) -> Config:
         channels=3,
         use_ema=True,
     )
+
+
+def pixels(timesteps: int) -> Config:
+    """DDPM itself, the class under latent diffusion: pixels, nothing that conditions."""
+    params: Config = {
+        "timesteps": timesteps,
+        "image_size": 8,
+        "channels": 3,
+        "use_ema": False,
+        "unet_config": _unet(in_channels=3, out_channels=3),
+    }
+    return {"model": {"target": "ldm.models.diffusion.ddpm.DDPM", "params": params}}
 
 
 class Seeded(Protocol):

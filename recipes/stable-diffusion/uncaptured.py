@@ -1,0 +1,56 @@
+"""Calls of the model that must not become graphs: with gradients, on the CPU, in split inputs."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import draws
+import small
+import torch
+
+from porter.verify.probe import Probe
+
+CALLS = 3
+_SPLIT = {
+    "ks": (4, 4),
+    "stride": (2, 2),
+    "vqf": 1,
+    "patch_distributed_vq": False,
+    "tie_braker": False,
+    "clip_min_weight": 0.01,
+    "clip_max_weight": 0.5,
+}
+
+
+def _call(model: Any, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+    """The model's work, by the way that samplers take at this level."""
+    if importlib.util.find_spec("ldm.modules.graphs") is None:
+        return model.apply_model(x, t, cond)  # type: ignore[no-any-return]
+    from ldm.modules import graphs
+
+    return graphs.apply_model(model, x, t, cond)  # type: ignore[no-any-return]
+
+
+def run(probe: Probe) -> None:
+    """Each call often enough for a graph to be replayed; the inputs change from call to call."""
+    from ldm.models.diffusion.ddim import DDIMSampler
+
+    probe.seed_everything()
+    model = small.build(probe, small.without_stages()).to(probe.device)
+    cond = probe.normal("cond", 2, 7, 32)
+    t = torch.tensor([3, 700]).to(probe.device)
+    for number in range(CALLS):
+        x = probe.normal(f"x{number}", 2, 4, 4, 4).requires_grad_()
+        _call(model, x, t, cond).square().sum().backward()
+        probe.record(f"gradient/{number}", x.grad)
+    model.split_input_params = _SPLIT
+    with torch.no_grad():
+        for number in range(CALLS):
+            x = probe.normal(f"x{number}", 2, 4, 6, 6)
+            probe.record(f"split/{number}", _call(model, x, t, cond))
+    ask: dict[str, Any] = {"S": 4, "batch_size": 2, "shape": (4, 4, 4), "verbose": False}
+    on_cpu = small.build(probe, small.without_stages())
+    with draws.watched(probe, on_the_cpu=True):
+        samples, _ = DDIMSampler(on_cpu).sample(**ask, conditioning=cond.cpu())
+    probe.record("on-the-cpu", samples)
