@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from porter.verify.upstream_trees import UpstreamTrees
 
 AT_LEAST = 95.0
+_TOLD_EVERY = 25
+"""Mutants from line to line of a log."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,15 +157,16 @@ def _hunt(
         def say(line: str) -> None:
             if status is not None:
                 status.update(line)
+            else:  # a log: the runs before the first mutant may take minutes
+                console.print(f"porter: {line}", markup=False, soft_wrap=True)
 
         hunt = Hunt(session, _kept(args.port), jobs, say)
         for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
             found[outcome.mutant.key] = outcome
             missed = sum(each.missed for each in found.values())
             line = f"{args.port}: {number} of {len(wanted)} mutants tried, {missed} not caught"
-            say(line)
-            if status is None and number % 25 == 0:
-                console.print(f"porter: {line}", markup=False)
+            if status is not None or number % _TOLD_EVERY == 0:
+                say(line)
     return [found[mutant.key] for mutant in mutants]
 
 

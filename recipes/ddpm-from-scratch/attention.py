@@ -26,7 +26,7 @@ def run(probe: Probe) -> None:
     half = probe.dtype in HALVES
     for scale in probe.parameters["scales"]:
         for name, (make, shape, further) in cases().items():
-            if not name.startswith(("class", "attention")):
+            if not name.startswith(("class", "attention")) or name.endswith("-few"):
                 continue
             block = probe.alive(make(), name)
             inputs = [probe.normal(f"{name}/{word}", *size) for word, size in

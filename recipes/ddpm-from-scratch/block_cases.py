@@ -50,6 +50,11 @@ def cases() -> dict[str, Case]:
         "conv-alone": (lambda: convNext(3, 3), (2, 3, 8, 6), ()),
         "class-one": (lambda: clsAttn(3, 5), (2, 5, 8, 6), ("c",)),
         "class-more": (lambda: clsAttn(3, 8), (2, 8, 8, 6), ("c",)),
+        "class-few": (lambda: clsAttn(3, 4), (2, 4, 8, 6), ("c",)),
+        "class-linear-few": (lambda: clsAttn_Linear(3, 4), (2, 4, 8, 6), ("c",)),
+        "attention-few": (
+            lambda: Multihead_Attn(4, resolution=4, spatial=True), (2, 4, 8, 8), (),
+        ),
         "class-linear-one": (lambda: clsAttn_Linear(3, 5), (2, 5, 8, 6), ("c",)),
         "class-linear-more": (lambda: clsAttn_Linear(3, 8), (2, 8, 8, 6), ("c",)),
         "attention-one": (
