@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from porter.series.series import load_series
-from porter.upstream.pins import load_pins
-from porter.verify.trees import NotReachable
-from porter.verify.upstream_trees import UpstreamTrees, open_trees
-from tests.conftest import PROJECT
+from porter.verify.upstream_trees import UpstreamTrees
 from tests.ports.cuda_calls import CudaCall, cuda_calls, imported
+from tests.ports.port_trees import (
+    check_git_apply_makes_the_levels,
+    folder_of,
+    level_names,
+    logged_sites,
+    reachable_trees,
+)
 
 PORT = "stable-diffusion"
 SCRIPT = "scripts/txt2img.py"
@@ -31,48 +32,18 @@ EXCUSED = {
     "TransformerEmbedder": "takes tokens: a prompt, which is text, fails before it",
     "ldm/accelerator.py": "chooses who serves CUDA calls, and makes none",
 }
-LEVELS = ["upstream", *(patch.header.level for patch in load_series(PROJECT, PORT).patches)]
-_SITE = re.compile(r"^(\S+):(\d+)$")
+LEVELS = level_names(PORT)
 
 pytestmark = pytest.mark.upstream
 
 
 @pytest.fixture
 def trees() -> Iterator[UpstreamTrees]:
-    with open_trees(PROJECT) as opened:
-        try:
-            opened.levels(PORT)
-        except NotReachable as error:
-            pytest.skip(str(error))
-        yield opened
-
-
-def folder_of(trees: UpstreamTrees, level: int) -> Path:
-    patches = load_series(PROJECT, PORT).patches
-    touched = {path.decode() for p in patches for file in p.files for path in file.paths}
-    needs = (*load_pins(PROJECT).port(PORT).wanted, *sorted(touched))
-    return trees.folder(PORT, trees.levels(PORT)[level], needs)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    yield from reachable_trees(PORT)
 
 
 def test_git_apply_by_hand_makes_the_same_levels(trees: UpstreamTrees, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(folder_of(trees, 0), work)
-    subprocess.run(["chmod", "-R", "u+w", work], check=True)
-    for number, patch in enumerate(load_series(PROJECT, PORT).patches, 1):
-        subprocess.run(["git", "apply", patch.path], cwd=work, check=True)
-        assert contents(work) == contents(folder_of(trees, number)), patch.name
-
-
-def logged(level: int, device: str) -> set[tuple[str, int]]:
-    name = f"{level}-{LEVELS[level]}.{device}.txt"
-    text = (PROJECT / "migration_logs" / PORT / name).read_text(encoding="utf-8")
-    found = (_SITE.match(line) for line in text.splitlines())
-    return {(match[1], int(match[2])) for match in found if match}
+    check_git_apply_makes_the_levels(trees, PORT, tmp_path / "work")
 
 
 def calls_of(folder: Path) -> list[CudaCall]:
@@ -86,10 +57,10 @@ def calls_of(folder: Path) -> list[CudaCall]:
 def test_every_reachable_cuda_call_is_in_the_log(
     trees: UpstreamTrees, level: int, device: str
 ) -> None:
-    folder = folder_of(trees, level)
+    folder = folder_of(trees, PORT, level)
     calls = calls_of(folder)
     assert len(calls) >= 10
-    missing = missing_from(logged(level, device), calls, folder)
+    missing = missing_from(logged_sites(PORT, level, device), calls, folder)
     assert not missing, "\n".join(f"{c.file}:{c.line}: {c.source}" for c in missing)
 
 
@@ -101,7 +72,7 @@ def missing_from(
 
 
 def test_a_line_that_leaves_the_log_is_missed(trees: UpstreamTrees) -> None:
-    folder, there = folder_of(trees, 0), logged(0, "sim-hpu")
+    folder, there = folder_of(trees, PORT, 0), logged_sites(PORT, 0, "sim-hpu")
     calls = calls_of(folder)
     needed = [s for s in sorted(there) if missing_from(there - {s}, calls, folder)]
     assert len(needed) >= 8
@@ -110,7 +81,7 @@ def test_a_line_that_leaves_the_log_is_missed(trees: UpstreamTrees) -> None:
 
 
 def test_the_calls_of_the_pinned_tree_are_those_that_are_known(trees: UpstreamTrees) -> None:
-    found = {(c.file, c.line) for c in calls_of(folder_of(trees, 0))}
+    found = {(c.file, c.line) for c in calls_of(folder_of(trees, PORT, 0))}
     modules, diffusion = "ldm/modules/encoders/modules.py", "ldm/models/diffusion"
     assert found == {
         (SCRIPT, 40), (SCRIPT, 196), (SCRIPT, 231),
@@ -131,7 +102,7 @@ PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "taming": "taming-transformers"}
 
 
 def test_requirements_name_what_inference_imports_and_no_more(trees: UpstreamTrees) -> None:
-    folder = folder_of(trees, LEVELS.index("requirements"))
+    folder = folder_of(trees, PORT, LEVELS.index("requirements"))
     scripts = ("txt2img", "img2img", "inpaint", "sample_diffusion")
     files = {f for s in scripts for f in imported(folder, f"scripts/{s}.py", CONFIGURED)}
     files |= set(imported(folder, "ldm/modules/losses/contperceptual.py"))

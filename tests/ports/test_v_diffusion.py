@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from porter.series.series import load_series
-from porter.upstream.pins import load_pins
-from porter.verify.trees import NotReachable
-from porter.verify.upstream_trees import UpstreamTrees, open_trees
+from porter.verify.upstream_trees import UpstreamTrees
 from tests.conftest import PROJECT
 from tests.ports.cuda_calls import CudaCall, cuda_calls
+from tests.ports.port_trees import (
+    check_git_apply_makes_the_levels,
+    folder_of,
+    level_names,
+    logged_sites,
+    reachable_trees,
+)
 
 PORT = "v-diffusion"
 SCRIPTS = ("cfg_sample.py", "clip_sample.py", "cfg_modify_image.py")
-PATCHES = load_series(PROJECT, PORT).patches
-LEVELS = ["upstream", *(patch.header.level for patch in PATCHES)]
-_SITE = re.compile(r"^(\S+):(\d+)$")
+LEVELS = level_names(PORT)
 
 
 @pytest.fixture
 def trees() -> Iterator[UpstreamTrees]:
-    with open_trees(PROJECT) as opened:
-        try:
-            opened.levels(PORT)
-        except NotReachable as error:
-            pytest.skip(str(error))
-        yield opened
-
-
-def folder_of(trees: UpstreamTrees, level: int) -> Path:
-    touched = {path.decode() for p in PATCHES for file in p.files for path in file.paths}
-    needs = (*load_pins(PROJECT).port(PORT).wanted, *sorted(touched))
-    return trees.folder(PORT, trees.levels(PORT)[level], needs)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    yield from reachable_trees(PORT)
 
 
 def calls_of(folder: Path) -> list[CudaCall]:
@@ -53,20 +36,13 @@ def calls_of(folder: Path) -> list[CudaCall]:
 
 @pytest.mark.upstream
 def test_git_apply_by_hand_makes_the_same_levels(trees: UpstreamTrees, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(folder_of(trees, 0), work)
-    subprocess.run(["chmod", "-R", "u+w", work], check=True)
-    for number, patch in enumerate(PATCHES, 1):
-        subprocess.run(["git", "apply", patch.path], cwd=work, check=True)
-        assert contents(work) == contents(folder_of(trees, number)), patch.name
+    check_git_apply_makes_the_levels(trees, PORT, tmp_path / "work")
 
 
 @pytest.mark.upstream
 def test_every_cuda_call_of_upstream_is_in_the_log(trees: UpstreamTrees) -> None:
-    log = PROJECT / "migration_logs" / PORT / "0-upstream.sim-hpu.txt"
-    found = (_SITE.match(line) for line in log.read_text(encoding="utf-8").splitlines())
-    there = {(match[1], int(match[2])) for match in found if match}
-    calls = calls_of(folder_of(trees, 0))
+    there = logged_sites(PORT, 0, "sim-hpu")
+    calls = calls_of(folder_of(trees, PORT, 0))
     # the device's choice in each script; autocast in three samplers and around the other models
     assert len(calls) == 7
     missing = [call for call in calls if not call.is_in(there)]
@@ -76,7 +52,7 @@ def test_every_cuda_call_of_upstream_is_in_the_log(trees: UpstreamTrees) -> None
 @pytest.mark.upstream
 @pytest.mark.parametrize("level", range(1, len(LEVELS)), ids=LEVELS[1:])
 def test_from_minimal_on_cuda_is_named_in_devices_only(trees: UpstreamTrees, level: int) -> None:
-    calls = calls_of(folder_of(trees, level))
+    calls = calls_of(folder_of(trees, PORT, level))
     assert {call.file for call in calls} == {"diffusion/devices.py"}
 
 
