@@ -90,6 +90,12 @@ def read_patch(path: Path, *, off: bool = False) -> Patch:
     return Patch(path.name, path, raw, digest, header, tuple(problems), off)
 
 
+def line_words(line: str) -> tuple[list[str], bool]:
+    """Return the words of a series file's line, comments left out, and whether it says "off"."""
+    off = _OFF_LINE.match(line)
+    return (off[1] if off else line.split("#", 1)[0]).split(), off is not None
+
+
 def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
 
@@ -109,8 +115,7 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
-        is_off = _OFF_LINE.match(line)
-        words = (is_off[1] if is_off else line.split("#", 1)[0]).split()
+        words, is_off = line_words(line)
         if not words:
             continue
         if not is_off and lines and lines[-1].off:
@@ -128,7 +133,7 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
             )
         else:
             seen[name] = number
-            lines.append(SeriesLine(name, number, bool(is_off)))
+            lines.append(SeriesLine(name, number, is_off))
     return lines, problems
 
 

@@ -31,7 +31,15 @@ from porter.levels.levels import build_levels
 from porter.levels.rediff import export_options, least_text
 from porter.places import patches_dir
 from porter.series.header import FIELDS, parse_header, strip_space
-from porter.series.series import OFF, SERIES_FILE, Patch, Series, read_patch, read_series_file
+from porter.series.series import (
+    OFF,
+    SERIES_FILE,
+    Patch,
+    Series,
+    line_words,
+    read_patch,
+    read_series_file,
+)
 from porter.tree.tree import Tree, shown, tree_root, write_beside
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
@@ -281,8 +289,8 @@ def _series_text(
     comments: dict[str, list[str]] = {}
     waiting: list[str] = []
     for line in text.splitlines():
-        words = line.removeprefix(OFF).split("#", 1)[0].split()
-        if words and not (line.startswith(OFF) and words[0] not in old):
+        words, _ = line_words(line)
+        if words and words[0] in old:
             comments[words[0]] = waiting
             waiting = []
         else:

@@ -47,14 +47,17 @@ def test_export_keeps_a_level_off(off: Path, porter: Porter, tmp_path: Path, lev
     assert (off / "patches" / "toy" / "series").read_text() == LINES
 
 
+@pytest.mark.parametrize("spelled", ["# off: ", "#off:"])
 def test_off_level_stays_off_when_a_level_below_it_is_renamed(
-    off: Path, porter: Porter, tmp_path: Path
+    off: Path, porter: Porter, tmp_path: Path, spelled: str
 ) -> None:
+    series = off / "patches" / "toy" / "series"
+    series.write_text(series.read_text().replace("# off: ", spelled))
     tree = tmp_path / "work" / "toy"
     assert porter("apply", "toy", tree, "--level", "drop-old").code == 0
     sealed_git(tree, "rebase", "--quiet", "--onto", "HEAD~2", "HEAD~1")
     assert porter("export", "toy", tree, "--drop").code == 0
-    lines = (off / "patches" / "toy" / "series").read_text().splitlines()
+    lines = series.read_text().splitlines()
     assert [line for line in lines if "why" not in line] == [
         "0001-widen-a.patch",
         "# off: 0002-drop-old.patch",
