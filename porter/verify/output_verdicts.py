@@ -10,7 +10,7 @@ import torch
 from porter.verify.claims import Claim
 from porter.verify.compare import judge
 from porter.verify.planned import Planned
-from porter.verify.points import held_to
+from porter.verify.points import claims_on, held_to
 from porter.verify.ran import Ran
 from porter.verify.result import Verdict
 from porter.verify.tensor_words import dead_output, describe, mismatch
@@ -44,12 +44,12 @@ def judge_reference(reference: Ran, claims: Sequence[Claim], planned: Planned) -
 def judge_outputs(run: Ran, held: Held, claims: Sequence[Claim]) -> Iterator[Verdict]:
     """Hold every output of a run to the claims on outputs among ``claims``."""
     on_outputs = [claim for claim in claims if claim.subject == "outputs"]
-    rates = _rates(held.planned)
+    rates, without = _rates(held.planned), _without_reference(run, held)
     others = [other.outputs for other in held.targets.values() if isinstance(other, Ran)]
     known = held.reference.outputs if held.reference else {}
     for name in _names(known, run.outputs, *others):
         mine = [claim for claim in on_outputs if claim.names(name)]
-        if not mine and any(claim.names(name) for claim in rates):
+        if not mine and any(claim.names(name) for claim in (*rates, *without)):
             continue
         yield from _judge_output(run, name, held, mine)
     for claim in on_outputs:
@@ -64,6 +64,13 @@ def judge_outputs(run: Ran, held: Held, claims: Sequence[Claim]) -> Iterator[Ver
 def _rates(planned: Planned) -> list[Claim]:
     """The claims on throughputs: what they name is a time and compared with nothing else."""
     return [claim for claim in planned.loaded.recipe.claims if claim.subject == "throughput"]
+
+
+def _without_reference(run: Ran, held: Held) -> list[Claim]:
+    """The claims on a run's outputs that nothing can be said of, for want of the reference run."""
+    if held.reference is not None:
+        return []
+    return [claim for claim in claims_on(held.planned, run.point) if claim.needs_reference]
 
 
 def _names(*outputs: Iterable[str]) -> list[str]:

@@ -139,6 +139,31 @@ def test_a_reference_that_fails_ends_the_recipe(
     ]
 
 
+def test_without_its_reference_a_run_is_still_held_to_what_needs_none(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(p): raise RuntimeError('old')",
+        new="def f(p): p.record('y', p.normal('x', 12)); p.count('calls', 3)",
+    )
+    recipe = """\
+        levels: [new]
+        claims:
+          - {outputs: "*", parity: {}}
+          - {counters: calls, equal: 3}
+        """
+    probe = "from upstream_code import f\ndef run(probe): f(probe)\n"
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    assert [(v.subject, v.word) for v in result.verdicts] == [
+        ("outputs", "error"),  # the reference run
+        ("counters", "pass"),
+    ]
+
+
 def test_outputs_that_cannot_be_compared_are_told_in_words(
     tmp_path: Path, trees: FolderTrees, verify: Verify
 ) -> None:
