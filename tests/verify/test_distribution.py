@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from fractions import Fraction
 
@@ -35,6 +36,19 @@ def test_p_values_are_the_share_of_orderings_that_are_as_far_apart(n: int, m: in
     for gap in gaps:
         expected = sum(number for g, number in gaps.items() if g >= gap) / sum(gaps.values())
         assert p_value(gap, n, m) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(900, 1), (900, 40), (900, 150), (3072, 1100)])
+def test_p_values_of_large_samples_are_those_of_the_reflection_formula(
+    n: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXACT", 2 * n)
+    paths = sum(  # leaving |i - j| < steps at least once, by reflection
+        (-1) ** (k - 1) * math.comb(2 * n, n - k * steps) for k in range(1, n // steps + 1)
+    )
+    expected = 2 * Fraction(paths, math.comb(2 * n, n))
+
+    assert p_value(steps * n, n, n) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_values_that_are_equal_count_on_both_sides() -> None:
