@@ -12,10 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from porter.upstream.store import Upstream
+
+# The same examples in every run; ``--hypothesis-profile default`` draws others.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).resolve().parent.parent
 _LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
