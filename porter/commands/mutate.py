@@ -88,7 +88,11 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return _show(mutants, as_json=args.json)
         listed = {m.key: equivalents.reason(m) for m in mutants if equivalents.reason(m)}
-        outcomes = _hunt(args, trees, plan.recipes, mutants, listed)
+        files: dict[int, set[str]] = {}
+        for mutant in everything:
+            files.setdefault(mutant.level, set()).add(mutant.path)
+        watched = {level: sorted(paths) for level, paths in files.items()}
+        outcomes = _hunt(args, trees, plan.recipes, mutants, listed, watched)
     return _told(args, outcomes, len(chosen))
 
 
@@ -132,6 +136,7 @@ def _hunt(
     recipes: Sequence[Planned],
     mutants: Sequence[Mutant],
     listed: dict[str, str],
+    watched: dict[int, list[str]],
 ) -> list[Outcome]:
     import os
     from contextlib import ExitStack
@@ -160,7 +165,7 @@ def _hunt(
             else:  # a log: the runs before the first mutant may take minutes
                 console.print(f"porter: {line}", markup=False, soft_wrap=True)
 
-        hunt = Hunt(session, _kept(args.port), jobs, say)
+        hunt = Hunt(session, _kept(args.port), watched, jobs, say)
         for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
             found[outcome.mutant.key] = outcome
             missed = sum(each.missed for each in found.values())

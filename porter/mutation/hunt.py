@@ -78,10 +78,15 @@ Told = Callable[[str], None]
 
 @dataclass
 class Hunt:
-    """One port's hunt. ``kept`` is the folder of the cache for what earlier hunts found."""
+    """One port's hunt. ``kept`` is the folder of the cache for what earlier hunts found.
+
+    ``files`` are the paths of each level (by number) that any mutant changes, tried now or not:
+    what a run executes of them is found out once.
+    """
 
     session: Session
     kept: Path
+    files: Mapping[int, Sequence[str]]
     jobs: int
     say: Told
 
@@ -105,12 +110,11 @@ class Hunt:
             for level in sorted({mutant.level for mutant in mutants}):
                 one = replace(planned, chosen=planned.chosen & {level})
                 if judged_points(one):
-                    grounds.append(self._ground(runs, one, level, mutants))
+                    grounds.append(self._ground(runs, one, level))
+        self._watch(runs, grounds)
         return grounds
 
-    def _ground(
-        self, runs: Runs, planned: Planned, level: int, mutants: Sequence[Mutant]
-    ) -> Ground:
+    def _ground(self, runs: Runs, planned: Planned, level: int) -> Ground:
         loaded = planned.loaded
         name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
         self.say(f"{name}: without a mutant")
@@ -123,23 +127,42 @@ class Hunt:
                 f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
                 f"`porter verify {loaded.port} --recipe {loaded.name}` shows them"
             )
-        files = sorted({mutant.path for mutant in mutants if mutant.level == level})
-        for point in judged_points(planned):
-            outcome = ground.outcomes[point]
+        return ground
+
+    def _watch(self, runs: Runs, grounds: Sequence[Ground]) -> None:
+        """Find out what every run executes."""
+        watched = [(ground, point) for ground in grounds for point in judged_points(ground.planned)]
+
+        def reach(ground: Ground, point: Point) -> Reach:
+            planned, outcome = ground.planned, ground.outcomes[point]
             assert not isinstance(outcome, Failure)
-            self.say(f"{name}: lines met, {point.dtype} on {point.device}")
-            ground.reach[point] = find_reach(
+            environment = self.session.environment(planned.loaded.environment, runs.start.warm)
+            return find_reach(
                 planned,
                 point,
-                known[point],
+                ground.known[point],
                 outcome,
-                files,
+                self.files[ground.level],
                 self.session,
                 runs.start,
                 environment.python,
                 self.kept / "lines",
             )
-        return ground
+
+        pool = ThreadPoolExecutor(self.jobs, "lines")
+        try:
+            coming = [pool.submit(reach, *each) for each in watched]
+            for number, ((ground, point), future) in enumerate(
+                zip(watched, coming, strict=True), 1
+            ):
+                told = f"{ground.planned.loaded.name}, {point.dtype} on {point.device}"
+                self.say(f"lines met by run {number} of {len(watched)}: {told}")
+                ground.reach[point] = future.result()
+        except BaseException:
+            runs.start.stop.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _try_all(
         self, runs: Runs, grounds: Sequence[Ground], mutants: Sequence[Mutant], scratch: Path

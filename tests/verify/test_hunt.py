@@ -58,7 +58,7 @@ def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard
         plan = make_plan(tmp_path, ["port"], trees, Filters())
         places = Places(environments, tmp_path / "traces", tmp_path / "runs")
         session = Session(trees, places, heard, Options(jobs=1))
-        hunt = Hunt(session, tmp_path / "kept", 1, heard.say)
+        hunt = Hunt(session, tmp_path / "kept", {1: ["upstream_code.py"]}, 2, heard.say)
         return {
             outcome.mutant.key: (outcome, known)
             for outcome, known in hunt.run(plan.recipes, [mutant(fate) for fate in fates])
