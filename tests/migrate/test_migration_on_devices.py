@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from porter.device.sim.accounting import open_books  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 from porter.migrate import migration  # noqa: E402
 
+PROJECT = Path(__file__).parents[2]
 IMPORTS = {
     "hpu": "habana_frameworks.torch.gpu_migration",
     "npu": "torch_npu.contrib.transfer_to_npu",
@@ -156,11 +159,20 @@ def test_the_log_is_written_when_the_program_fails(device, tmp_path):
     assert "torch.zeros(1, device='cuda')" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_distributed_program_finds_its_one_rank(device, tmp_path):
-    distributed = torch.distributed
-    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True) as log:
-        distributed.init_process_group(
-            "nccl", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+ONE_RANK = """\
+import sys
+from pathlib import Path
+import torch
+from porter.device.sim.accounting import open_books
+from porter.device.sim.activate import simulated
+from porter.migrate import migration
+
+device, folder = sys.argv[1], Path(sys.argv[2])
+with simulated(device) as machine:
+    open_books(machine)
+    with migration.logging_to(None, target=device, root=folder, switch_on=True) as log:
+        torch.distributed.init_process_group(
+            "nccl", init_method=f"file://{folder / 'store'}", rank=0, world_size=1
         )
         torch.cuda.set_device(0)
         module = torch.nn.parallel.DistributedDataParallel(
@@ -168,10 +180,23 @@ def test_a_distributed_program_finds_its_one_rank(device, tmp_path):
         )
         out = module(torch.ones(1, 2, device="cuda"))
         out.sum().backward()
-        assert distributed.get_backend() == {"hpu": "nccl", "npu": "hccl"}[device]
-        distributed.destroy_process_group()
-    assert out.device.type == device
-    assert "torch.distributed.init_process_group('nccl')" in [entry.asked for entry in log]
+        print(torch.distributed.get_backend(), out.device.type)
+        torch.distributed.destroy_process_group()
+    print(*[entry.asked for entry in log], sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(("device", "backend"), [("hpu", "nccl"), ("npu", "hccl")])
+def test_a_distributed_program_finds_its_one_rank(device, backend, tmp_path):
+    # A process group has threads of its own, in a process of its own: nothing they do stays here.
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", ONE_RANK, device, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, *asked = done.stdout.splitlines()
+    assert first == f"{backend} {device}"
+    assert "torch.distributed.init_process_group('nccl')" in asked
 
 
 def test_saved_tensors_load_to_the_device(device, tmp_path):
