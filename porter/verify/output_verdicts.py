@@ -70,7 +70,8 @@ def _without_reference(run: Ran, held: Held) -> list[Claim]:
     """The claims on a run's outputs that nothing can be said of, for want of the reference run."""
     if held.reference is not None:
         return []
-    return [claim for claim in claims_on(held.planned, run.point) if claim.needs_reference]
+    claims = claims_on(held.planned, run.point)
+    return [claim for claim in claims if claim.subject == "outputs" and claim.needs_reference]
 
 
 def _names(*outputs: Iterable[str]) -> list[str]:
