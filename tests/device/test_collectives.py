@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.processes import own_environment
+
 torch = pytest.importorskip("torch")
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, torch, torch.distributed as dist
 from porter.device.sim.activate import activate
@@ -33,11 +32,10 @@ dist.destroy_process_group()
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hpu", "npu"])
 def test_two_ranks_reduce_and_train_together(kind, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, kind, str(rank), str(tmp_path / "store")],
-            env=environment,
+            env=own_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -13,17 +13,14 @@ import torch
 from porter.device import open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput
-
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.processes import own_environment
 
 
 def _porter(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "porter", "run", *words],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment},
+        env=own_environment(**environment),
         capture_output=True,
         text=True,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +16,8 @@ from porter.device.sim import vendor  # noqa: E402
 from porter.device.sim.accounting import open_books  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 from porter.migrate import migration  # noqa: E402
+from tests.processes import own_environment  # noqa: E402
 
-PROJECT = Path(__file__).parents[2]
 IMPORTS = {
     "hpu": "habana_frameworks.torch.gpu_migration",
     "npu": "torch_npu.contrib.transfer_to_npu",
@@ -189,9 +188,10 @@ with simulated(device) as machine:
 @pytest.mark.parametrize(("device", "backend"), [("hpu", "nccl"), ("npu", "hccl")])
 def test_a_distributed_program_finds_its_one_rank(device, backend, tmp_path):
     # A process group has threads of its own, in a process of its own: nothing they do stays here.
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", ONE_RANK, device, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env=own_environment(), capture_output=True, text=True, timeout=120
+    )
 
     assert done.returncode == 0, done.stderr[-2000:]
     first, *asked = done.stdout.splitlines()
