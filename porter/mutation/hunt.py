@@ -12,13 +12,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from porter.errors import CheckFailed
+from porter.mutation.fates import PASSED, recall, remember
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
 from porter.mutation.reach import Reach, find_reach
@@ -210,24 +211,41 @@ class Hunt:
         if not touched:
             return Outcome(mutant, "not run"), True
         touched.sort(key=lambda pair: sum(pair[0].seconds(point) + 1 for point in pair[1]))
-        place = self.kept / "fates" / f"{_key(mutant, touched)}.json"
-        if (earlier := _recall(place, mutant)) is not None:
-            return earlier, True
-        outcome = Outcome(mutant, "survived")
-        level = touched[0][0].planned.levels[mutant.level]
-        made = trees.add(level, mutant)
+        tries = [
+            _Try(ground, found, self.kept / "fates" / f"{_key(mutant, ground, found)}.json")
+            for ground, found in touched
+        ]
+        for known in tries:
+            if words := recall(known.place):
+                return Outcome(mutant, "caught", known.recipe, words), True
+        left = [unknown for unknown in tries if recall(unknown.place) is None]
+        if not left:
+            return Outcome(mutant, "survived"), True
+        made = trees.add(_level(left[0].ground), mutant)
         try:
-            for ground, found in touched:
-                planned = _with_level(ground, made)
-                bad = _first_bad(runs, ground, planned, found)
-                if bad is not None:
-                    name = ground.planned.loaded.name
-                    outcome = Outcome(mutant, "caught", name, _words(bad))
-                    break
+            for each in left:
+                planned = _with_level(each.ground, made)
+                bad = _first_bad(runs, each.ground, planned, each.touched)
+                words = PASSED if bad is None else _words(bad)
+                remember(each.place, words)
+                if words != PASSED:
+                    return Outcome(mutant, "caught", each.recipe, words), False
         finally:
             trees.remove(made)
-        _remember(place, outcome)
-        return outcome, False
+        return Outcome(mutant, "survived"), False
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A recipe to try a mutant on: the runs that execute its line, and where its word is kept."""
+
+    ground: Ground
+    touched: Sequence[Point]
+    place: Path
+
+    @property
+    def recipe(self) -> str:
+        return self.ground.planned.loaded.name
 
 
 def _with_level(ground: Ground, made: LevelTree) -> Planned:
@@ -278,34 +296,19 @@ def _words(verdict: Verdict) -> str:
     return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
 
 
-def _key(mutant: Mutant, touched: Sequence[tuple[Ground, Sequence[Point]]]) -> str:
-    """The hash of everything that a mutant's fate depends on."""
-    facts: list[object] = [judge_hash(), mutant.after]
-    for ground, found in touched:
-        loaded = ground.planned.loaded
-        facts.append([loaded.sha256, mutant_level(_level(ground), mutant).tree])
-        facts.append(sorted(ground.known[point].key for point in found))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
+def _key(mutant: Mutant, ground: Ground, touched: Sequence[Point]) -> str:
+    """The hash of everything that a recipe's word on a mutant depends on."""
+    loaded = ground.planned.loaded
+    known = {str(astuple(point)): known.key for point, known in ground.known.items()}
+    facts = {
+        "judge": judge_hash(),
+        "mutant": [mutant_level(_level(ground), mutant).tree, mutant.after],
+        "recipe": [loaded.name, loaded.sha256],
+        "runs": known,
+        "touched": sorted(str(astuple(point)) for point in touched),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _level(ground: Ground) -> LevelTree:
     return ground.planned.levels[ground.level]
-
-
-def _recall(place: Path, mutant: Mutant) -> Outcome | None:
-    try:
-        found = json.loads(place.read_text())
-        return Outcome(mutant, found["fate"], found["by"], found["detail"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _remember(place: Path, outcome: Outcome) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_suffix(".new")
-        told = {"fate": outcome.fate, "by": outcome.by, "detail": outcome.detail}
-        beside.write_text(json.dumps(told))
-        beside.replace(place)
-    except OSError:
-        pass  # a full disk costs the next hunt its time

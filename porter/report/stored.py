@@ -74,7 +74,7 @@ def stored_runs(traces: Path, planned: Planned) -> dict[Point, StoredRun]:
             "variant": dict(point.variant),
             "environ": loaded.recipe.environ_on(point.device),
             "inputs_sha256": loaded.inputs_sha256(),
-            "probe_sha256": probe_hash(loaded.probe),
+            "probe_sha256": probe_hash(loaded),
             "companions": companions,
         }
         assert tuple(facts) == _ASKED

@@ -20,6 +20,8 @@ from porter.verify.environment import Environment
 from porter.verify.facts import RunFacts
 from porter.verify.planned import Planned
 from porter.verify.points import Point
+from porter.verify.probe_files import probe_files
+from porter.verify.recipe import LoadedRecipe
 from porter.verify.sealed import inherited
 from porter.verify.selection import is_simulated
 
@@ -41,7 +43,7 @@ def known_runs(
 ) -> dict[Point, Known]:
     """Return what is known of some runs of a recipe beforehand."""
     loaded = planned.loaded
-    inputs, probe = loaded.inputs_sha256(), probe_hash(loaded.probe)
+    inputs, probe = loaded.inputs_sha256(), probe_hash(loaded)
     surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
     known = {}
     for point in points:
@@ -92,9 +94,10 @@ def verdict_key(planned: Planned, runs: Mapping[Point, Known]) -> str:
     )
 
 
-def probe_hash(path: Path) -> str:
-    """Return the hash of the probe and of every Python file beside it that it may import."""
-    return _files_hash(path.parent, path.parent.glob("**/*.py"), path.name)
+def probe_hash(loaded: LoadedRecipe) -> str:
+    """Return the hash of a recipe's probe and of the files beside it that belong to it."""
+    probe = loaded.probe
+    return _files_hash(probe.parent, probe_files(loaded), probe.name)
 
 
 @cache

@@ -68,7 +68,7 @@ class StoredProject:
         loaded = planned.loaded
         facts = RunFacts(
             port="small", recipe="one", recipe_sha256=loaded.sha256,
-            inputs_sha256=loaded.inputs_sha256(), probe_sha256=probe_hash(loaded.probe),
+            inputs_sha256=loaded.inputs_sha256(), probe_sha256=probe_hash(loaded),
             level=point.level, level_name=planned.levels[point.level].name,
             tree=planned.levels[point.level].tree, companions={}, dtype=point.dtype,
             device=point.device, seed=point.seed, threads=1, environment="e", engine="f",

@@ -60,17 +60,32 @@ def test_another_claim_is_judged_on_the_same_runs(
 
 
 @pytest.mark.parametrize(
-    ("what", "made"), [("level", 1), ("probe", 3), ("parameters", 3), ("environ", 3), ("fresh", 3)]
+    ("what", "made"),
+    [
+        ("level", 1),
+        ("probe", 3),
+        ("neighbour", 3),
+        ("stranger", 0),
+        ("parameters", 3),
+        ("environ", 3),
+        ("fresh", 3),
+    ],
 )
 def test_what_changed_is_run_again(
     port: Path, trees: FolderTrees, verify: Verify, heard: Heard, what: str, made: int
 ) -> None:
+    probe = port.parent / "one_probe.py"
+    probe.write_text("import neighbour\n" + probe.read_text())
+    for name in ("neighbour", "stranger"):
+        (port.parent / f"{name}.py").write_text("")
     verify(trees)
     if what == "level":
         trees.ports["port"].pop()
         trees.add("port", same_again="def f(x): return 1.0 + x")
     elif what == "probe":
-        (port.parent / "neighbour.py").write_text("")
+        probe.write_text(probe.read_text() + "\n")
+    elif what in ("neighbour", "stranger"):
+        (port.parent / f"{what}.py").write_text("changed = True")
     elif what != "fresh":
         port.write_text(port.read_text() + f"{what}: {{A: '1'}}\n")
 

@@ -91,6 +91,19 @@ def test_a_fate_is_remembered_until_something_changes(attempt: Try, tmp_path: Pa
     assert again[key][0] == first[key][0]
 
 
+def test_another_recipe_leaves_what_the_others_found(attempt: Try, tmp_path: Path) -> None:
+    key = mutant("survived").key
+    attempt("survived", "caught")
+    write_recipe(tmp_path, "port", "two", PARITY, PROBE.replace("200", "500"))
+
+    more = attempt("survived", "caught")
+
+    assert more[mutant("caught").key][1]
+    assert (more[key][0].fate, more[key][1]) == ("survived", False)
+    again = attempt("survived")
+    assert (again[key][0].fate, again[key][1]) == ("survived", True)
+
+
 def test_the_levels_own_files_stay_as_they_are(attempt: Try, trees: FolderTrees) -> None:
     attempt("caught")
 
