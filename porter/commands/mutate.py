@@ -145,6 +145,7 @@ def _hunt(
 
     from porter.mutation.hunt import Hunt, Quiet
     from porter.mutation.score import Outcome
+    from porter.mutation.table import headline
     from porter.places import cache_dir
     from porter.verify.cache import Places
     from porter.verify.session import Options, Session
@@ -159,17 +160,22 @@ def _hunt(
     with ExitStack() as stack:
         status = stack.enter_context(console.status("")) if console.is_terminal else None
 
+        def tell(line: str) -> None:
+            console.print(f"porter: {line}", markup=False, soft_wrap=True)
+
         def say(line: str) -> None:
             if status is not None:
                 status.update(line)
             else:  # a log: the runs before the first mutant may take minutes
-                console.print(f"porter: {line}", markup=False, soft_wrap=True)
+                tell(line)
 
         hunt = Hunt(session, _kept(args.port), watched, jobs, say)
         for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
             found[outcome.mutant.key] = outcome
             missed = sum(each.missed for each in found.values())
             line = f"{args.port}: {number} of {len(wanted)} mutants tried, {missed} not caught"
+            if outcome.missed:
+                tell(headline(outcome))
             if status is not None or number % _TOLD_EVERY == 0:
                 say(line)
     return [found[mutant.key] for mutant in mutants]

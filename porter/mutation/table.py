@@ -30,19 +30,20 @@ def _cells(each: Row) -> list[str]:
     return [each.level, *(str(count) for count in counts), score]
 
 
+def headline(outcome: Outcome) -> str:
+    """One line on a mutant that went unnoticed: its name, where it is, and why."""
+    mutant = outcome.mutant
+    why = "no recipe runs this line" if outcome.fate == "not run" else "every recipe passes"
+    return f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}  {why}"
+
+
 def print_survivors(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Print every mutant that went unnoticed: its name, why, and its diff."""
     for outcome in outcomes:
         if not outcome.missed:
             continue
-        mutant = outcome.mutant
-        why = "no recipe runs this line" if outcome.fate == "not run" else "every recipe passes"
         console.print()
-        console.print(
-            f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}  {why}",
-            markup=False,
-            soft_wrap=True,
-        )
-        for line in mutant.diff().splitlines()[2:]:
+        console.print(headline(outcome), markup=False, soft_wrap=True)
+        for line in outcome.mutant.diff().splitlines()[2:]:
             style = {"-": "red", "+": "green", "@": "cyan"}.get(line[:1], "")
             console.print(Text(f"  {line}", style=style), soft_wrap=True)
