@@ -1,7 +1,8 @@
 """Trying mutants on the recipes: each on the runs that execute its line, until one verdict is bad.
 
-The cheapest recipe comes first. Runs that do not execute the line keep the outcome they have
-without the mutant. Mutants are tried several at a time, each by a thread of its own.
+The cheapest recipe comes first, and what a recipe executes is found out when a mutant has passed
+all before it. Runs that do not execute the line keep the outcome they have without the mutant.
+Mutants are tried several at a time, each by a thread of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from porter.mutation.fates import PASSED, recall, remember
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
 from porter.mutation.reach import Reach, find_reach
-from porter.mutation.score import Outcome
+from porter.mutation.score import Fate, Outcome
 from porter.verify.keys import Known, judge_hash, known_runs
 from porter.verify.planned import Planned
 from porter.verify.points import Point, judge, judged_points, points
@@ -52,6 +53,12 @@ class Ground:
     known: Mapping[Point, Known]
     outcomes: Mapping[Point, Trace | Failure]
     reach: dict[Point, Reach] = field(default_factory=dict)
+    watching: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def cost(self) -> float:
+        """About how long all runs of the level take, in seconds."""
+        return sum(self.seconds(point) + 1 for point in judged_points(self.planned))
 
     def touched(self, mutant: Mutant) -> list[Point]:
         """The runs of this level that execute the mutant's line, the quickest first."""
@@ -112,8 +119,7 @@ class Hunt:
                 one = replace(planned, chosen=planned.chosen & {level})
                 if judged_points(one):
                     grounds.append(self._ground(runs, one, level))
-        self._watch(runs, grounds)
-        return grounds
+        return sorted(grounds, key=lambda ground: ground.cost)
 
     def _ground(self, runs: Runs, planned: Planned, level: int) -> Ground:
         loaded = planned.loaded
@@ -130,40 +136,31 @@ class Hunt:
             )
         return ground
 
-    def _watch(self, runs: Runs, grounds: Sequence[Ground]) -> None:
-        """Find out what every run executes."""
-        watched = [(ground, point) for ground in grounds for point in judged_points(ground.planned)]
-
-        def reach(ground: Ground, point: Point) -> Reach:
-            planned, outcome = ground.planned, ground.outcomes[point]
-            assert not isinstance(outcome, Failure)
-            environment = self.session.environment(planned.loaded.environment, runs.start.warm)
-            return find_reach(
-                planned,
-                point,
-                ground.known[point],
-                outcome,
-                self.files[ground.level],
-                self.session,
-                runs.start,
-                environment.python,
-                self.kept / "lines",
-            )
-
-        pool = ThreadPoolExecutor(self.jobs, "lines")
-        try:
-            coming = [pool.submit(reach, *each) for each in watched]
-            for number, ((ground, point), future) in enumerate(
-                zip(watched, coming, strict=True), 1
-            ):
-                told = f"{ground.planned.loaded.name}, {point.dtype} on {point.device}"
-                self.say(f"lines met by run {number} of {len(watched)}: {told}")
-                ground.reach[point] = future.result()
-        except BaseException:
-            runs.start.stop.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def _watch(self, runs: Runs, ground: Ground) -> None:
+        """Find out what the runs of a ground execute, if nobody has yet."""
+        planned = ground.planned
+        with ground.watching:
+            for point in judged_points(planned):
+                if point in ground.reach:
+                    continue
+                outcome = ground.outcomes[point]
+                assert not isinstance(outcome, Failure)
+                level = planned.levels[ground.level].name
+                self.say(
+                    f"{planned.loaded.port}/{planned.loaded.name} at level {level}: "
+                    f"which lines it runs, {point.dtype} on {point.device}"
+                )
+                ground.reach[point] = find_reach(
+                    planned,
+                    point,
+                    ground.known[point],
+                    outcome,
+                    self.files[ground.level],
+                    self.session,
+                    runs.start,
+                    self.session.environment(planned.loaded.environment, runs.start.warm).python,
+                    self.kept / "lines",
+                )
 
     def _try_all(
         self, runs: Runs, grounds: Sequence[Ground], mutants: Sequence[Mutant], scratch: Path
@@ -203,49 +200,28 @@ class Hunt:
     def _attempt(
         self, runs: Runs, trees: MutantTrees, grounds: Sequence[Ground], mutant: Mutant
     ) -> tuple[Outcome, bool]:
-        touched = [
-            (ground, found)
-            for ground in grounds
-            if ground.level == mutant.level and (found := ground.touched(mutant))
-        ]
-        if not touched:
-            return Outcome(mutant, "not run"), True
-        touched.sort(key=lambda pair: sum(pair[0].seconds(point) + 1 for point in pair[1]))
-        tries = [
-            _Try(ground, found, self.kept / "fates" / f"{_key(mutant, ground, found)}.json")
-            for ground, found in touched
-        ]
-        for known in tries:
-            if words := recall(known.place):
-                return Outcome(mutant, "caught", known.recipe, words), True
-        left = [unknown for unknown in tries if recall(unknown.place) is None]
-        if not left:
-            return Outcome(mutant, "survived"), True
-        made = trees.add(_level(left[0].ground), mutant)
+        fate: Fate = "not run"
+        known, made = True, None
         try:
-            for each in left:
-                planned = _with_level(each.ground, made)
-                bad = _first_bad(runs, each.ground, planned, each.touched)
-                words = PASSED if bad is None else _words(bad)
-                remember(each.place, words)
+            for ground in grounds:
+                if ground.level != mutant.level:
+                    continue
+                self._watch(runs, ground)
+                if not (touched := ground.touched(mutant)):
+                    continue
+                fate = "survived"
+                place = self.kept / "fates" / f"{_key(mutant, ground, touched)}.json"
+                if (words := recall(place)) is None:
+                    made = made or trees.add(_level(ground), mutant)
+                    bad = _first_bad(runs, ground, _with_level(ground, made), touched)
+                    known, words = False, PASSED if bad is None else _words(bad)
+                    remember(place, words)
                 if words != PASSED:
-                    return Outcome(mutant, "caught", each.recipe, words), False
+                    return Outcome(mutant, "caught", ground.planned.loaded.name, words), known
         finally:
-            trees.remove(made)
-        return Outcome(mutant, "survived"), False
-
-
-@dataclass(frozen=True)
-class _Try:
-    """A recipe to try a mutant on: the runs that execute its line, and where its word is kept."""
-
-    ground: Ground
-    touched: Sequence[Point]
-    place: Path
-
-    @property
-    def recipe(self) -> str:
-        return self.ground.planned.loaded.name
+            if made is not None:
+                trees.remove(made)
+        return Outcome(mutant, fate), known
 
 
 def _with_level(ground: Ground, made: LevelTree) -> Planned:
