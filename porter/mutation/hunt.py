@@ -200,24 +200,29 @@ class Hunt:
     def _attempt(
         self, runs: Runs, trees: MutantTrees, grounds: Sequence[Ground], mutant: Mutant
     ) -> tuple[Outcome, bool]:
+        """Try one mutant; ``grounds`` come in the order in which to try them."""
+        own = [ground for ground in grounds if ground.level == mutant.level]
+        places = [self.kept / "fates" / f"{_key(mutant, ground)}.json" for ground in own]
+        for ground, place in zip(own, places, strict=True):
+            if words := recall(place):
+                return Outcome(mutant, "caught", ground.planned.loaded.name, words), True
         fate: Fate = "not run"
         known, made = True, None
         try:
-            for ground in grounds:
-                if ground.level != mutant.level:
-                    continue
+            for ground, place in zip(own, places, strict=True):
                 self._watch(runs, ground)
                 if not (touched := ground.touched(mutant)):
                     continue
                 fate = "survived"
-                place = self.kept / "fates" / f"{_key(mutant, ground, touched)}.json"
-                if (words := recall(place)) is None:
-                    made = made or trees.add(_level(ground), mutant)
-                    bad = _first_bad(runs, ground, _with_level(ground, made), touched)
-                    known, words = False, PASSED if bad is None else _words(bad)
-                    remember(place, words)
+                if recall(place) == PASSED:
+                    continue
+                known = False
+                made = made or trees.add(_level(ground), mutant)
+                bad = _first_bad(runs, ground, _with_level(ground, made), touched)
+                words = PASSED if bad is None else _words(bad)
+                remember(place, words)
                 if words != PASSED:
-                    return Outcome(mutant, "caught", ground.planned.loaded.name, words), known
+                    return Outcome(mutant, "caught", ground.planned.loaded.name, words), False
         finally:
             if made is not None:
                 trees.remove(made)
@@ -272,16 +277,14 @@ def _words(verdict: Verdict) -> str:
     return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
 
 
-def _key(mutant: Mutant, ground: Ground, touched: Sequence[Point]) -> str:
+def _key(mutant: Mutant, ground: Ground) -> str:
     """The hash of everything that a recipe's word on a mutant depends on."""
     loaded = ground.planned.loaded
-    known = {str(astuple(point)): known.key for point, known in ground.known.items()}
     facts = {
         "judge": judge_hash(),
         "mutant": [mutant_level(_level(ground), mutant).tree, mutant.after],
         "recipe": [loaded.name, loaded.sha256],
-        "runs": known,
-        "touched": sorted(str(astuple(point)) for point in touched),
+        "runs": {str(astuple(point)): known.key for point, known in ground.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
 
