@@ -58,6 +58,7 @@ def run(probe: Probe) -> None:
         return
     _check_names(probe)
     _check_backends(probe)
+    _check_copies(probe)
     if probe.device.type == "cpu":
         _check_alone(probe)
     else:
@@ -115,6 +116,20 @@ def _check_backends(probe: Probe) -> None:
         _expect("backend", helper.distributed_backend(torch.device(kind)), BACKENDS[kind])
     loaded = ["habana_frameworks.torch.distributed.hccl"] if kind == "hpu" else []
     _expect("imported for the backend", imported, loaded)
+
+
+def _check_copies(probe: Probe) -> None:
+    """A copy arrives whichever way it goes, and is none where it is there."""
+    from src.helpers import device as helper
+
+    if not hasattr(helper, "to_device"):
+        return
+    host = torch.arange(3.0)
+    there = helper.to_device(host, probe.device)
+    back = helper.to_device(there, torch.device("cpu"))
+    _expect("copy to the device", there.device.type, probe.device.type)
+    _expect("copy back", (back.device.type, back.tolist()), ("cpu", host.tolist()))
+    _expect("copies where it is", helper.to_device(there, there.device) is there, True)
 
 
 @contextlib.contextmanager
