@@ -24,6 +24,8 @@ def run(probe: Probe) -> None:
     pictures.save_to_disk("saved")
     (probe.scratch / "copied" / "data").mkdir(parents=True)
     pictures["train"].to_parquet("copied/data/train-00000.parquet")
+    # a description, as some copies of the hub have beside their data; no dataset of save_to_disk
+    (probe.scratch / "copied" / "dataset_info.json").write_text("{}")
     for name, more in {
         "saved": ["--local_data_dir", "saved"],
         "split": ["--local_data_dir", "saved/train"],
