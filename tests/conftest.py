@@ -8,6 +8,8 @@ reaching real upstreams with it; its store is kept between runs in pytest's cach
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 # The same examples in every run; ``--hypothesis-profile default`` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and
+# interrupts: what ignores a signal hands that on, what handles it does not.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parent.parent
 _LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
