@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from porter.mutation.kept import keep
+
 PASSED = ""
 """The word of a recipe that noticed nothing."""
 
@@ -23,11 +25,5 @@ def recall(place: Path) -> str | None:
 
 
 def remember(place: Path, words: str) -> None:
-    """Keep a recipe's word; a full disk only costs the next hunt its time."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_suffix(".new")
-        beside.write_text(json.dumps({"caught": words}))
-        beside.replace(place)
-    except OSError:
-        pass
+    """Keep a recipe's word."""
+    keep(place, {"caught": words})

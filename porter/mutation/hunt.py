@@ -203,18 +203,19 @@ class Hunt:
         """Try one mutant; ``grounds`` come in the order in which to try them."""
         own = [ground for ground in grounds if ground.level == mutant.level]
         places = [self.kept / "fates" / f"{_key(mutant, ground)}.json" for ground in own]
-        for ground, place in zip(own, places, strict=True):
-            if words := recall(place):
+        earlier = [recall(place) for place in places]
+        for ground, words in zip(own, earlier, strict=True):
+            if words:
                 return Outcome(mutant, "caught", ground.planned.loaded.name, words), True
         fate: Fate = "not run"
         known, made = True, None
         try:
-            for ground, place in zip(own, places, strict=True):
+            for ground, place, word in zip(own, places, earlier, strict=True):
                 self._watch(runs, ground)
                 if not (touched := ground.touched(mutant)):
                     continue
                 fate = "survived"
-                if recall(place) == PASSED:
+                if word == PASSED:
                     continue
                 known = False
                 made = made or trees.add(_level(ground), mutant)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from porter.mutation.kept import keep
 from porter.mutation.mutants import Mutant
 from porter.verify.jobs import job_of
 from porter.verify.keys import Known
@@ -67,7 +68,7 @@ def find_reach(
         found = _watch(replace(job, lines=tuple(files)), session, start, python)
         if found is None:
             return Reach({}, everything=True)
-        _keep(place, found)
+        keep(place, found)
     return Reach({name: frozenset(lines) for name, lines in found.items()})
 
 
@@ -81,13 +82,3 @@ def _watch(
             return None
         found: dict[str, list[int]] = json.loads((out / LINES).read_text())
         return found
-
-
-def _keep(place: Path, found: dict[str, list[int]]) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_suffix(".new")
-        beside.write_text(json.dumps(found))
-        beside.replace(place)
-    except OSError:
-        pass  # a full disk costs the next hunt its time
