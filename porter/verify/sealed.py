@@ -9,6 +9,7 @@ from pathlib import Path
 _TAKEN_OUT = (
     *("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_"),
     *("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_"),
+    "PYTEST_",
 )
 _REACHING = (
     "TORCH", "PYTORCH_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_",

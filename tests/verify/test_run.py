@@ -225,6 +225,7 @@ def test_the_users_home_and_python_settings_stay_outside(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k one")
     out = run("""
         import importlib.util, os, torch
         from pathlib import Path
@@ -232,6 +233,7 @@ def test_the_users_home_and_python_settings_stay_outside(
             assert importlib.util.find_spec("planted") is None
             assert importlib.util.find_spec("trace").origin.endswith("trace.py")
             assert "porter" not in importlib.util.find_spec("trace").origin
+            assert not any(name.startswith("PYTEST_") for name in os.environ)
             assert Path.home().parent == probe.scratch.parent
             assert list(Path.home().iterdir()) == list(probe.scratch.iterdir()) == []
             probe.record("threads", torch.tensor([int(os.environ["OMP_NUM_THREADS"]), 0]))
