@@ -1,0 +1,18 @@
+"""Sampling with nothing said but how many images: the options' defaults are the port's to keep."""
+
+from __future__ import annotations
+
+import torch
+from small import cpu_noise, small_model
+
+from porter.verify.probe import Probe
+
+
+def run(probe: Probe) -> None:
+    """Record a batch of two and one step of sampling, every option left to its default."""
+    model = small_model(probe, ("res",)).eval()
+    times = torch.full((2,), 3, device=probe.device)
+    with cpu_noise(probe), torch.no_grad():
+        torch.manual_seed(probe.seed)
+        probe.record("images", model.sample_imgs(2))
+        probe.record("step", model.unnoise_batch(probe.normal("x", 2, 3, 64, 64), times, times))
