@@ -72,13 +72,17 @@ def importance(probe: Probe) -> None:
 
     probe.count("last_timestep", works(lambda: trained(8, 0)))
     probe.count("row_of_first_timestep", int(trained(1, 0).losses_ct.argmax()))
-    choice, chosen = np.random.choice, []
-    np.random.choice = lambda *args, **options: chosen.append(1) or choice(*args, **options)
-    try:
-        works(lambda: trained(1, 10))
-    finally:
-        np.random.choice = choice
-    probe.count("chosen_by_importance", len(chosen))
+    choice = np.random.choice
+    for name, counts in (("chosen_by_importance", 10), ("chosen_too_early", 9)):
+        chosen: list[int] = []
+        np.random.choice = lambda *args, chosen=chosen, **options: (
+            chosen.append(1) or choice(*args, **options)
+        )
+        try:
+            works(lambda counts=counts: trained(1, counts))
+        finally:
+            np.random.choice = choice
+        probe.count(name, len(chosen))
 
 
 def classes(probe: Probe) -> None:
