@@ -3,7 +3,8 @@
 Each recipe's probe runs in its own process: level 0 in float64 (the reference), level 0 in every
 dtype (whose error is the allowance), and every level in every dtype. What was run before and has
 not changed is taken from the cache. Without PORT all ports with recipes are verified, and what no
-source here covers is listed as not reachable.
+source here covers is listed as not reachable; a recipe that passes is then a line, unless --recipe
+chooses some or --all asks for every output.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)
         strict = args.strict or bool(args.ports)
+        brief = not (args.ports or args.recipe or args.all)
         from rich.console import Console
 
         from porter.report.running import RunningDisplay
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
                 results.append(result)
                 if args.format == "text":
                     observer.clear()
-                    print_result(console, result, every=args.all)
+                    print_result(console, result, args.all, brief)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
     from porter.report.findings import place_in_repository, write_files

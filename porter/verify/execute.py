@@ -78,13 +78,14 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
 
 def _begin(planned: Planned, session: Session) -> _Part:
     """Look whether a recipe's verdicts are known: then nothing else is to be done."""
-    part = _Part(planned, session, open=set(points(planned)))
+    chosen = points(planned)
+    part = _Part(planned, session, open=set(chosen))
     if session.options.fresh:
         return part
     environment = session.find_environment(planned.loaded.environment)
     if environment is None:
         return part
-    runs = known_runs(planned, points(planned), environment)
+    runs = known_runs(planned, chosen, environment)
     places, loaded = session.places, planned.loaded
     known = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, runs))
     if known is not None and all(has_trace(places, one.facts, one.key) for one in runs.values()):

@@ -30,11 +30,20 @@ _MOST_ROWS = 4
 _MOST_WARNINGS = 4
 
 
-def print_result(console: Console, result: RecipeResult, every: bool = False) -> None:
+def print_result(
+    console: Console, result: RecipeResult, every: bool = False, brief: bool = False
+) -> None:
     """Print one recipe's table, then what is wrong in words.
 
     Unless ``every`` output is wanted, a level with many shows the bad ones and the worst good one.
+    Of a recipe without a bad, skipped or warning word there is a line alone if ``brief``.
     """
+    if brief and result.passed and result.judged and not result.warnings:
+        skipped = any(verdict.word == "skipped" for verdict in result.verdicts)
+        if not skipped:
+            name = Text(f"{result.port}/{result.recipe}  ", style="bold")
+            console.print(name + _ending(result), soft_wrap=True)
+            return
     console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
     rows = worst_of_seeds(result.verdicts)
     judged = [verdict for verdict in rows if verdict.measure]
@@ -52,6 +61,12 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
         console.print(Text("  ") + Text("warning: ", "yellow") + Text(warning), soft_wrap=True)
     if len(result.warnings) > _MOST_WARNINGS:
         console.print(Text(f"  and {len(result.warnings) - _MOST_WARNINGS} warnings more"))
+    console.print(Text("  ") + _ending(result))
+    console.print()
+
+
+def _ending(result: RecipeResult) -> Text:
+    """How a recipe went, of how many runs, and how long that took."""
     seeds = len({verdict.seed for verdict in result.verdicts})
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
@@ -59,8 +74,7 @@ def print_result(console: Console, result: RecipeResult, every: bool = False) ->
     if bad:
         word = Text(f"{bad} failed", "bold red")
     runs = f"{result.runs} runs{_cached(result)}"
-    console.print(Text("  ") + word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)"))
-    console.print()
+    return word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)")
 
 
 def _cached(result: RecipeResult) -> str:

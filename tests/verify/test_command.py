@@ -65,6 +65,21 @@ def test_a_table_fits_80_columns_and_has_no_colour_in_a_pipe(
     assert "passed  (3 runs," in printed
 
 
+def test_of_everything_only_what_fails_is_told_whole(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify"]) == 1
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "bad/one  one"
+    assert sum("float32, y/" in line for line in lines) == 6
+    assert any(line.startswith("good/one  passed  (3 runs,") for line in lines)
+    assert lines[-1].startswith("1 recipe passed; 1 failed: bad/one; 1 not reachable")
+
+    assert main(["verify", "--all"]) == 1
+    assert "good/one  one" in capsys.readouterr().out.splitlines()
+
+
 def test_a_failure_is_told_in_words_and_exits_1(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
