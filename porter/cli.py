@@ -6,6 +6,7 @@ Exit codes are :class:`porter.errors.Exit`.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -100,6 +101,8 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
+    if argv is None:  # a fifth of a short command's time was looking for garbage (mypy does so too)
+        gc.set_threshold(200_000, 30, 30)
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except PorterError as error:

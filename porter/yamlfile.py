@@ -321,8 +321,17 @@ def _one_of(name: str, names: list[str]) -> str:
     return f"{near[0]!r} (near this name) or another of {listed}" if near else f"one of {listed}"
 
 
+_python_types: dict[int, tuple[shapes.Type, Any]] = {}  # by id, of shapes held so that ids stay
+
+
 def _python_type(shape: shapes.Type) -> Any:
-    """The Python annotation that ``shape`` was read from, rebuilt for msgspec.convert."""
+    """The Python annotation that ``shape`` was read from, rebuilt for msgspec.convert, once."""
+    if id(shape) not in _python_types:
+        _python_types[id(shape)] = shape, _rebuilt(shape)
+    return _python_types[id(shape)][1]
+
+
+def _rebuilt(shape: shapes.Type) -> Any:
     if isinstance(shape, shapes.UnionType):
         from typing import Union
 

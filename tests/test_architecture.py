@@ -26,7 +26,7 @@ FLOW = (
     "commands",
     "cli",
 )
-ASIDE = ("errors", "finding", "places", "terminal", "yamlfile", "crash")
+ASIDE = ("errors", "finding", "kept", "places", "terminal", "yamlfile", "crash")
 DEVICES = ("device", "migrate")  # real and simulated devices: they know nothing of patches
 
 

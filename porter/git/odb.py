@@ -83,6 +83,7 @@ class Odb:
         self._checker: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
         self._trees: dict[Oid, dict[bytes, Entry]] = {}
+        self._flat: dict[Oid, dict[bytes, Entry]] = {}
 
     def __enter__(self) -> Odb:
         return self
@@ -187,13 +188,15 @@ class Odb:
 
     def flat(self, oid: Oid) -> dict[bytes, Entry]:
         """Return every file, link and submodule of a tree, by full path, sorted by path."""
-        rows = {
-            path + name: entry
-            for path, tree in self.trees(oid).items()
-            for name, entry in self._trees[tree].items()
-            if not entry.is_tree
-        }
-        return dict(sorted(rows.items()))
+        if oid not in self._flat:
+            rows = {
+                path + name: entry
+                for path, tree in self.trees(oid).items()
+                for name, entry in self._trees[tree].items()
+                if not entry.is_tree
+            }
+            self._flat[oid] = dict(sorted(rows.items()))
+        return dict(self._flat[oid])
 
     def write(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Store objects (type, body) in one pack: all of them or none, safe against ``kill -9``.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _NTFS = re.compile(rb"(?:\.git|git~\d+)[ .]*(?:$|[:\\])", re.IGNORECASE)
 # HFS+ does not see these code points, so `.g<U+200C>it` is `.git` there.
 _HFS_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
+@lru_cache(maxsize=2**16)
 def is_dot_git(part: bytes) -> bool:
     """True for a path component that some file system takes for ``.git``."""
     seen = _HFS_UNSEEN.sub("", part.decode("utf-8", "replace")).encode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from porter.mutation.kept import keep
+from porter.kept import keep
 
 PASSED = ""
 """The word of a recipe that noticed nothing."""

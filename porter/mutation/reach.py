@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from porter.mutation.kept import keep
+from porter.kept import keep
 from porter.mutation.mutants import Mutant
 from porter.verify.jobs import job_of
 from porter.verify.keys import Known

@@ -86,6 +86,10 @@ def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
     for file in sorted((cache_dir() / "verdicts").glob("*/*/*")):
         if file.stat().st_mtime <= unused:
             yield _remove(file, "verdicts nobody asked for lately", dry_run)
+    for pattern in ("mutants/*/*/*", "probe-names/*"):
+        for file in sorted(cache_dir().glob(pattern)):
+            if file.stat().st_mtime <= unused:
+                yield _remove(file, "noted long ago, and noted again when needed", dry_run)
     for left in _children(cache_dir() / "runs"):
         if left.stat().st_mtime <= time.time() - UNUSED_SECONDS:  # a younger one may be under way
             yield _remove(left, "left by a killed run", dry_run)

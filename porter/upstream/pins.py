@@ -17,6 +17,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -186,12 +187,14 @@ class Pin:
 
     def wants(self, path: bytes) -> bool:
         """True when ``path`` is wanted: under ``dir/`` or an exact file; no wants mean all."""
-        if not self.wanted:
-            return True
-        return any(
-            path == want or path.startswith(want if want.endswith(b"/") else want + b"/")
-            for want in map(str.encode, self.wanted)
-        )
+        files, folders = self._wanted_bytes
+        return not files or path in files or path.startswith(folders)
+
+    @cached_property
+    def _wanted_bytes(self) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+        wants = [want.encode() for want in self.wanted]
+        folders = tuple(want if want.endswith(b"/") else want + b"/" for want in wants)
+        return frozenset(wants), folders
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class Upstream:
     supply: Supply
     offline: bool = False
     _listing: dict[bytes, Entry] | None = field(default=None, repr=False)
+    _present: set[Oid] = field(default_factory=set, repr=False)
 
     def __enter__(self) -> Upstream:
         return self
@@ -127,8 +128,14 @@ class Upstream:
     def available(self) -> set[bytes]:
         """Return the paths of level 0 whose contents are in the store now."""
         blobs = {path: entry.oid for path, entry in self.listing().items() if entry.is_blob}
-        present = self.odb.has(blobs.values())
+        present = self.present(blobs.values())
         return {path for path, oid in blobs.items() if oid in present}
+
+    def present(self, oids: Iterable[Oid]) -> set[Oid]:
+        """Return those of ``oids`` that the store holds; what was there once is not looked for."""
+        wanted = set(oids)
+        self._present |= self.odb.has(wanted - self._present)
+        return wanted & self._present
 
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         """Return the contents of blobs, bringing absent ones from the pin's sources at once.
@@ -148,7 +155,7 @@ class Upstream:
     def bring(self, oids: Iterable[Oid]) -> tuple[str, ...]:
         """Bring what the store lacks of ``oids`` from the sources; return what went wrong."""
         wanted = set(oids)
-        if not wanted - self.odb.has(wanted):
+        if not wanted - self.present(wanted):
             return ()
         if self.offline:
             return ("porter is offline",)
@@ -236,7 +243,7 @@ def fetch(
 
 def coverage(upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[str, ...]) -> Coverage:
     """Say which of ``entries`` (path -> blob id) the store holds now."""
-    present = upstream.odb.has(entries.values())
+    present = upstream.present(entries.values())
     missing = tuple(path for path, oid in entries.items() if oid not in present)
     return Coverage(
         wanted=len(entries),

@@ -127,14 +127,26 @@ def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeRes
     """Return what the recipe came to when the same runs were judged before."""
     path = _verdicts_file(places, port, recipe, key)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != _VERDICTS_FORMAT:
-            return None
-        result = msgspec.convert(found["result"], RecipeResult)
-    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError):
+        kept = _read_kept(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if kept.format != _VERDICTS_FORMAT:
         return None
     touch(path)
-    return result
+    return kept.result
+
+
+class _Kept(msgspec.Struct):
+    format: Any
+    result: RecipeResult
+
+
+def _read_kept(data: bytes) -> _Kept:
+    """Raises ValueError for what is none."""
+    try:
+        return msgspec.json.decode(data, type=_Kept)
+    except msgspec.DecodeError:  # JSON proper has no NaN and no infinity, and verdicts may
+        return msgspec.convert(json.loads(data), _Kept)
 
 
 def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:

@@ -67,7 +67,7 @@ def known_runs(
             variant=dict(point.variant),
             environ=loaded.recipe.environ_on(point.device),
         )
-        reaching = {k: v for k, v in dataclasses.asdict(facts).items() if k not in _NAMES}
+        reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
         known[point] = Known(facts, _hash(reaching | surroundings))
     return known
 

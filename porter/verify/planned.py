@@ -30,10 +30,6 @@ class Planned:
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
 
-    def applies(self, claim: Claim, level: int) -> bool:
-        """Whether the claim speaks of the level."""
-        return level in self.claim_levels[self.index(claim)]
-
     def index(self, claim: Claim) -> int:
         """Return the claim's place in the recipe."""
         return self.loaded.recipe.claims.index(claim)

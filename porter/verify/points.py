@@ -85,9 +85,10 @@ def claims_on(planned: Planned, point: Point) -> list[Claim]:
 
 def _speaking(planned: Planned, point: Point) -> Iterator[Claim]:
     values = dict(point.variant)
-    for claim in planned.loaded.recipe.claims:
+    claims = planned.loaded.recipe.claims
+    for claim, levels in zip(claims, planned.claim_levels, strict=True):
         if (
-            planned.applies(claim, point.level)
+            point.level in levels
             and (claim.devices is None or point.device in claim.devices)
             and (claim.dtypes is None or point.dtype in claim.dtypes)
             and all(

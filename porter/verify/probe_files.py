@@ -9,12 +9,17 @@ together from pieces are not seen.
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from porter.kept import keep
+from porter.places import cache_dir
 from porter.verify.recipe import LoadedRecipe
 
 _WORD = re.compile(r"\w+")
@@ -50,22 +55,39 @@ def _called(neighbours: dict[str, list[Path]], names: set[str]) -> list[Path]:
     return [path for name in names & neighbours.keys() for path in neighbours[name]]
 
 
-_known: dict[Path, tuple[int, int, set[str]]] = {}
+_FORMAT = b"1"
+_known: dict[str, set[str]] = {}
 
 
 def _names(path: Path) -> set[str]:
-    """The names in a file's imports and strings."""
-    stat = path.stat()
-    known = _known.get(path)
-    if known is None or known[:2] != (stat.st_mtime_ns, stat.st_size):
-        names = set(_told(ast.parse(path.read_bytes(), str(path))))
-        known = _known[path] = stat.st_mtime_ns, stat.st_size, names
-    return known[2]
+    """The names in a file's imports and strings: kept in the cache, by what is in the file.
+
+    To parse every probe of every port takes longer than to look that nothing changed.
+    """
+    data = path.read_bytes()
+    key = hashlib.sha256(_FORMAT + data).hexdigest()[:40]
+    if key not in _known:
+        kept = cache_dir() / "probe-names" / key
+        try:
+            _known[key] = set(json.loads(kept.read_bytes()))
+            os.utime(kept)  # gc frees those that nobody used for long
+        except (OSError, ValueError):
+            _known[key] = set(_told(ast.parse(data, str(path))))
+            keep(kept, sorted(_known[key]))
+    return _known[key]
 
 
 def _told(tree: ast.AST) -> Iterator[str]:
     docstrings = set()
-    for node in ast.walk(tree):  # parents come before their children
+    waiting = [tree]
+    while waiting:  # parents come before their children
+        node = waiting.pop()
+        for name in node._fields:
+            child = getattr(node, name, None)
+            if isinstance(child, ast.AST):
+                waiting.append(child)
+            elif isinstance(child, list):
+                waiting += [one for one in child if isinstance(one, ast.AST)]
         if (text := _docstring(node)) is not None:
             docstrings.add(id(text))
         elif isinstance(node, ast.Import):

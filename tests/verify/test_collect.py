@@ -29,12 +29,16 @@ def test_old_environments_and_traces_go_and_used_ones_stay(tmp_path: Path) -> No
         made("environments/old-1", 30),
         made("traces/port/one/k1", 30),
         made("verdicts/port/one/k1", 30),
+        made("mutants/port/fates/k1", 30),
+        made("probe-names/k1", 30),
         made("runs/7@elsewhere-x", 30),
     ]
     kept = [
         made("environments/new-1", 1),
         made("traces/port/one/k2", 1),
         made("verdicts/port/one/k2", 1),
+        made("mutants/port/fates/k2", 1),
+        made("probe-names/k2", 1),
         made("runs/8@elsewhere-x", 1),
     ]
     locked = made("environments/locked-1", 30)
