@@ -71,7 +71,7 @@ def _names(path: Path) -> set[str]:
         try:
             _known[key] = set(json.loads(kept.read_bytes()))
             os.utime(kept)  # gc frees those that nobody used for long
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):  # none there, or damaged
             _known[key] = set(_told(ast.parse(data, str(path))))
             keep(kept, sorted(_known[key]))
     return _known[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,30 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     (recipe.parent / "the_probe.py").write_text("import another")
 
     assert names(recipe) == ["another.py", "the_probe.py"]
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"3", b'{"'])
+def test_names_are_kept_and_a_damaged_note_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+) -> None:
+    recipe = write_recipe(tmp_path, "port", "the", CLAIMS, "import one_more")
+    (recipe.parent / "one_more.py").touch()
+    monkeypatch.setenv("PORTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("porter.verify.probe_files._known", {})
+    first = names(recipe)
+    notes = list((tmp_path / "cache" / "probe-names").iterdir())
+    parsed = []
+
+    def parse(*args: object) -> ast.AST:
+        parsed.append(args)
+        return real_parse(*args)
+
+    real_parse: Callable[..., ast.AST] = ast.parse
+    monkeypatch.setattr(ast, "parse", parse)
+    for note in notes:
+        note.write_bytes(note.read_bytes() if damage is None else damage)
+    monkeypatch.setattr("porter.verify.probe_files._known", {})
+
+    assert names(recipe) == first == ["one_more.py", "the_probe.py"]
+    assert len(parsed) == (0 if damage is None else 2)
+    assert len(notes) == 2
