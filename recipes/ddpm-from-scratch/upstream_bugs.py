@@ -70,7 +70,9 @@ def importance(probe: Probe) -> None:
             train(probe, made, 2, f"importance-{value}-{counts}")
         return made
 
-    probe.count("last_timestep", works(lambda: trained(8, 0)))
+    made: list[Any] = []
+    probe.count("last_timestep", works(lambda: made.append(trained(8, 0))))
+    probe.count("place_of_last_timestep", int(made[0].losses_ct.argmax()) + 1 if made else 0)
     probe.count("row_of_first_timestep", int(trained(1, 0).losses_ct.argmax()))
     choice = np.random.choice
     for name, counts in (("chosen_by_importance", 10), ("chosen_too_early", 9)):
