@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import sys
+from unittest import mock
 
 import torch
 from small import small_model
@@ -36,7 +38,11 @@ def run(probe: Probe) -> None:
     expected = {"cpu": None, "hpu": 0}.get(word, 1)
     probe.count("index", int(numbered.index == expected))
     backend = {"cpu": "gloo", "gpu": "nccl", "hpu": "hccl", "npu": "hccl"}[word]
-    probe.count("backend", int(device.distributed_backend(probe.device) == backend))
+    with mock.patch("importlib.import_module", wraps=importlib.import_module) as imported:
+        probe.count("backend", int(device.distributed_backend(probe.device) == backend))
+    # importing it is what makes Gaudi's backend known to torch.distributed
+    known = mock.call("habana_frameworks.torch.distributed.hccl") in imported.mock_calls
+    probe.count("backend_is_known", int(known or word != "hpu"))
 
     asked: list[int] = []
 
