@@ -1,4 +1,4 @@
-"""Notes in the cache of what took long to find out: whole or not there, and never missed."""
+"""Files in the cache: whole or not there, however a porter ends; and notes that nobody misses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 
+def write_whole(place: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it, its folder made when absent. Raises OSError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(place)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def keep(place: Path, found: Any) -> None:
-    """Write plain data as JSON beside its place and rename it.
+    """Note plain data as JSON.
 
     A cache that cannot be written is no error: it costs the next one its time.
     """
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=place.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(found, file)
-            Path(name).replace(place)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(place, json.dumps(found).encode())

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from porter.git.objects import Oid, oid
 from porter.git.quoting import read_path, show_path
+from porter.kept import write_whole
 from porter.places import cache_dir
 
 APPLIER_VERSION = 1
@@ -63,17 +63,8 @@ def remember(key: str, result: Remembered) -> None:
         {"tree": result.tree, "files": {show_path(p): blob for p, blob in result.files.items()}}
     ).encode()
     checksum = hashlib.sha256(key.encode() + body).hexdigest().encode()
-    path = _path(key)
-    draft = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{key[:8]}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(checksum + b"\n" + body)
-        Path(draft).replace(path)
-    except OSError:
-        if draft:
-            Path(draft).unlink(missing_ok=True)
+    with suppress(OSError):
+        write_whole(_path(key), checksum + b"\n" + body)
 
 
 def _path(key: str) -> Path:

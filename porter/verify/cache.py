@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from porter.kept import write_whole
 from porter.verify.facts import FORMAT, HEAD, TENSORS, RunFacts
 from porter.verify.result import RecipeResult
 
@@ -154,14 +154,7 @@ def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
     path = _verdicts_file(places, result.port, result.recipe, key)
     told: dict[str, Any] = {"format": _VERDICTS_FORMAT, "result": dataclasses.asdict(result)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(told, file)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(path, json.dumps(told).encode())
     except OSError as error:
         raise NotKept(f"{path}: {error.strerror}") from error
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from porter.errors import BadInput
+from porter.kept import write_whole
 from porter.verify.cache import NotKept, Places
 from porter.verify.keys import Known
 from porter.verify.plan import plan_recipe
@@ -114,14 +113,7 @@ def write_record(
         verdicts=result.verdicts,
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(dataclasses.asdict(record), file, indent=1)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(path, json.dumps(dataclasses.asdict(record), indent=1).encode())
     except OSError as error:
         raise NotKept(f"{path}: {error.strerror}") from error
 

@@ -38,12 +38,11 @@ def print_result(
     Unless ``every`` output is wanted, a level with many shows the bad ones and the worst good one.
     Of a recipe without a bad, skipped or warning word there is a line alone if ``brief``.
     """
-    if brief and result.passed and result.judged and not result.warnings:
-        skipped = any(verdict.word == "skipped" for verdict in result.verdicts)
-        if not skipped:
-            name = Text(f"{result.port}/{result.recipe}  ", style="bold")
-            console.print(name + _ending(result), soft_wrap=True)
-            return
+    is_plain = result.passed and result.judged and not result.warnings
+    if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
+        name = Text(f"{result.port}/{result.recipe}  ", style="bold")
+        console.print(name + _ending(result), soft_wrap=True)
+        return
     console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
     rows = worst_of_seeds(result.verdicts)
     judged = [verdict for verdict in rows if verdict.measure]
