@@ -90,7 +90,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """``--jobs``, ``--fresh``, ``--cold``: how probes are run."""
     parser.add_argument(
         "--jobs",
-        type=_jobs,
+        type=positive,
         metavar="N",
         help="so many runs at once (default: as many as the cores carry)",
     )
@@ -112,7 +112,8 @@ def run_options(args: argparse.Namespace) -> Options:
     return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
 
 
-def _jobs(text: str) -> int:
+def positive(text: str) -> int:
+    """Return a number given on the command line. Raises ArgumentTypeError for one below 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
     return int(text)

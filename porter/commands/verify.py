@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_format, add_run_options, run_options
+from porter.commands.options import add_format, add_run_options, positive, run_options
 from porter.errors import Exit
 
 
@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show every output, not the worst of many"
     )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of every run (default: as its recipe says)",
+    )
     add_run_options(parser)
     add_format(parser)
 
@@ -62,7 +68,13 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.upstream_trees import open_trees
 
     root = project_root()
-    filters = Filters(tuple(args.recipe), tuple(args.level), tuple(args.tag), tuple(args.device))
+    filters = Filters(
+        recipes=tuple(args.recipe),
+        levels=tuple(args.level),
+        tags=tuple(args.tag),
+        devices=tuple(args.device),
+        threads=args.threads,
+    )
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.verify.facts import FORMAT, HEAD, TENSORS
-from porter.verify.keys import probe_hash
+from porter.verify.keys import environ_of, probe_hash
 from porter.verify.planned import Planned
 from porter.verify.points import Point, points
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 _ASKED = (
-    "tree", "device", "dtype", "seed", "variant", "environ", "inputs_sha256", "probe_sha256",
-    "companions",
+    "tree", "device", "dtype", "seed", "variant", "environ", "shaken", "inputs_sha256",
+    "probe_sha256", "companions",
 )  # fmt: skip
 
 
@@ -72,7 +72,8 @@ def stored_runs(traces: Path, planned: Planned) -> dict[Point, StoredRun]:
             "dtype": point.dtype,
             "seed": point.seed,
             "variant": dict(point.variant),
-            "environ": loaded.recipe.environ_on(point.device),
+            "environ": environ_of(loaded, point),
+            "shaken": point.shaken,
             "inputs_sha256": loaded.inputs_sha256(),
             "probe_sha256": probe_hash(loaded),
             "companions": companions,
@@ -82,6 +83,7 @@ def stored_runs(traces: Path, planned: Planned) -> dict[Point, StoredRun]:
     found: dict[Point, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
         own = {name: run.head["facts"].get(name) for name in _ASKED}
+        own["shaken"] = bool(own["shaken"])  # older runs know no other kind
         for point in wanted.get(json.dumps(own, sort_keys=True), ()):
             found[point] = run
     return found

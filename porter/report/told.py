@@ -50,6 +50,7 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
             "lower": row["bound"] == "least",
             "error": _number(row["error"]),
             "allowed": _number(row["allowed"]),
+            "noise": _number(row.get("noise")),  # older files have none
         },
         Verdict,
     )

@@ -32,6 +32,10 @@ Subject = Literal["outputs", "counters", "throughput"]
 
 FACTOR = 2.0
 FLOOR_ULPS = 4.0
+NOISE_FACTOR = 4.0
+"""How many times an output's own noise parity and loss_curve allow, where that is more."""
+NOISE_SHARE = 0.01
+"""The share of an output's range that its noise may have: beyond it no bound proves anything."""
 
 Positive = Annotated[float, Meta(gt=0, description="a number above 0")]
 NotNegative = Annotated[float, Meta(ge=0, description="a number of at least 0")]
@@ -177,6 +181,15 @@ KINDS_OF: dict[Subject, tuple[ClaimName, ...]] = {
     "counters": COUNTER_KINDS,
     "throughput": ("ratio",),
 }
+WITH_TOLERANCE: tuple[ClaimName, ...] = (
+    "parity",
+    "within_ulps",
+    "allclose",
+    "psnr",
+    "ssim",
+    "loss_curve",
+)
+"""Kinds that excuse rounding: whether their bound is sound depends on the output's own noise."""
 NEED_ALLOWANCE: tuple[ClaimName, ...] = ("parity", "loss_curve")
 """Kinds whose allowance is level 0's own error, whatever run they compare with."""
 
@@ -244,6 +257,11 @@ class Claim(Model, frozen=True):
         if self.subject != "outputs" or self.kind_name == "finite":
             return False
         return self.against is None or self.kind_name in NEED_ALLOWANCE
+
+    @property
+    def has_tolerance(self) -> bool:
+        """Whether the claim excuses rounding: its outputs' noise is then measured."""
+        return self.subject == "outputs" and self.kind_name in WITH_TOLERANCE
 
     def names(self, name: str) -> bool:
         """Whether the claim's pattern matches the name."""

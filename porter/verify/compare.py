@@ -33,6 +33,7 @@ from porter.verify.claims import (
 )
 from porter.verify.distribution import judge_distribution
 from porter.verify.images import judge_image
+from porter.verify.noise import Noise, below_noise, drowned
 from porter.verify.outcome import Outcome, unfit
 from porter.verify.parity import loss_curve, no_allowance, parity, within_ulps
 from porter.verify.tensor_words import constants, describe, nonfinite, place_at
@@ -44,10 +45,12 @@ def judge(
     reference: torch.Tensor | None,
     baseline: torch.Tensor | None,
     against: torch.Tensor | None = None,
+    noise: Noise | None = None,
 ) -> Outcome:
     """Hold ``found`` to one claim, of equal shape; ``baseline`` is None when it did not run.
 
-    ``against``, where given, is what the claim compares with in place of the reference.
+    ``against``, where given, is what the claim compares with in place of the reference; ``noise``
+    the output's own, None where it was not measured.
     """
     if isinstance(kind, Finite):
         return _finite(found)
@@ -62,21 +65,23 @@ def judge(
             return unfit(f"the {name} is not finite ({bad}): nothing to compare with")
     if isinstance(kind, Nonfinite):
         return _overflows(found)
+    if noise is not None and (told := drowned(noise)):
+        return unfit(told, float(noise.difference.abs().max()))
     if isinstance(kind, Allclose):
-        return _allclose(kind, found, reference)
+        return _allclose(kind, found, reference, noise)
     if isinstance(kind, Psnr | Ssim):
-        return judge_image(kind, found, reference)
+        return judge_image(kind, found, reference, noise)
     if isinstance(kind, SameDistribution):
         return judge_distribution(kind, found, reference)
     if not found.is_floating_point():
         return _same_values(found, reference if against is None else against)
     if isinstance(kind, WithinUlps):
-        return within_ulps(kind, found, reference)
+        return within_ulps(kind, found, reference, noise)
     if (told := no_allowance(reference, baseline)) or baseline is None:
         return unfit(told)
     if isinstance(kind, LossCurve):
-        return loss_curve(kind, found, reference, baseline, against)
-    return parity(kind, found, reference, baseline, against)
+        return loss_curve(kind, found, reference, baseline, against, noise)
+    return parity(kind, found, reference, baseline, against, noise)
 
 
 def _finite(found: torch.Tensor) -> Outcome:
@@ -111,7 +116,9 @@ def _same_values(found: torch.Tensor, other: torch.Tensor) -> Outcome:
     return Outcome(number == 0, "elements", float(number), 0.0, detail)
 
 
-def _allclose(kind: Allclose, found: torch.Tensor, reference: torch.Tensor) -> Outcome:
+def _allclose(
+    kind: Allclose, found: torch.Tensor, reference: torch.Tensor, noise: Noise | None
+) -> Outcome:
     exact = reference.double()
     allowed = kind.atol + kind.rtol * exact.abs()
     if bad := nonfinite(found):
@@ -124,9 +131,20 @@ def _allclose(kind: Allclose, found: torch.Tensor, reference: torch.Tensor) -> O
                 f"could not fail: {name} is within atol + rtol * |reference| too; "
                 f"the reference lies between {low:.4g} and {high:.4g}"
             )
+    own = None
+    if noise is not None:
+        _, own, bound = _worst(noise.difference.abs(), allowed)
+        if own > bound:
+            return unfit(below_noise(f"{own:.2g}", f"{bound:.2g}"), own)
     errors = (found.double() - exact).abs()
+    worst, error, bound = _worst(errors, allowed)
+    held = bool((errors <= allowed).all())
+    detail = "" if held else place_at(worst, found, exact)
+    return Outcome(held, "abs", error, bound, detail, noise=own)
+
+
+def _worst(errors: torch.Tensor, allowed: torch.Tensor) -> tuple[int, float, float]:
+    """Return where an error is the greatest share of what is allowed, with both values there."""
     shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
     worst = int(shares.argmax())
-    held = bool((errors <= allowed).all())
-    error, bound = float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])
-    return Outcome(held, "abs", error, bound, "" if held else place_at(worst, found, exact))
+    return worst, float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])

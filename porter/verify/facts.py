@@ -21,7 +21,8 @@ class RunFacts:
 
     ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of what of it reaches the probe,
     ``probe_sha256`` of the Python files beside the recipe. ``variant`` holds the values of the
-    recipe's ``vary`` (name -> JSON text), ``environ`` the variables that the recipe sets.
+    recipe's ``vary`` (name -> JSON text), ``environ`` the variables that the recipe sets, and in a
+    ``shaken`` run those of :data:`porter.verify.shaken.VARIABLES`.
     """
 
     port: str
@@ -41,3 +42,4 @@ class RunFacts:
     engine: str
     variant: dict[str, str] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    shaken: bool = False

@@ -18,6 +18,7 @@ import math
 import torch
 
 from porter.verify.claims import Psnr, Ssim
+from porter.verify.noise import Noise, below_noise
 from porter.verify.outcome import Outcome, unfit
 from porter.verify.tensor_words import constants, describe, nonfinite, place
 
@@ -75,7 +76,9 @@ def _planes(image: torch.Tensor) -> torch.Tensor:
     return planes.double()
 
 
-def judge_image(kind: Psnr | Ssim, found: torch.Tensor, reference: torch.Tensor) -> Outcome:
+def judge_image(
+    kind: Psnr | Ssim, found: torch.Tensor, reference: torch.Tensor, noise: Noise | None = None
+) -> Outcome:
     """Hold an image to be as much like the reference as the claim says."""
     peak = kind.peak or (255.0 if found.dtype == torch.uint8 else None)
     if peak is None:
@@ -90,10 +93,12 @@ def judge_image(kind: Psnr | Ssim, found: torch.Tensor, reference: torch.Tensor)
             alike = measure(stand_in, exact, peak)
             if alike >= kind.at_least:
                 return unfit(f"could not fail: {name} has {alike:.4g} {unit} too")
+        own = None if noise is None else measure(noise.shaken, noise.settled, peak)
+        if own is not None and own < kind.at_least:
+            return unfit(below_noise(f"{own:.4g} {unit}", f"{kind.at_least:g} {unit}"), own)
         alike = measure(found, exact, peak)
     except ValueError as error:
         return unfit(str(error))
     held = alike >= kind.at_least
-    return Outcome(
-        held, unit, alike, kind.at_least, "" if held else place(found, exact), lower=True
-    )
+    detail = "" if held else place(found, exact)
+    return Outcome(held, unit, alike, kind.at_least, detail, lower=True, noise=own)

@@ -8,6 +8,9 @@ from porter.verify.points import Point
 from porter.verify.run import Failure, Job
 from porter.verify.trees import Trees
 
+_SHAKEN_PATIENCE = 5
+"""A shaken run's kernels are slow ones."""
+
 
 def job_of(planned: Planned, point: Point, facts: RunFacts, trees: Trees) -> Job | Failure:
     """Return what a run needs to start; a failure when the tree lacks a source root."""
@@ -26,6 +29,6 @@ def job_of(planned: Planned, point: Point, facts: RunFacts, trees: Trees) -> Job
         tree=tree,
         source_roots=tuple(roots),
         companions=companions,
-        seconds=recipe.limits.seconds,
+        seconds=recipe.limits.seconds * (_SHAKEN_PATIENCE if point.shaken else 1),
         memory_bytes=int(recipe.limits.memory_gib * 2**30),
     )

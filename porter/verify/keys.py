@@ -24,6 +24,7 @@ from porter.verify.probe_files import probe_files
 from porter.verify.recipe import LoadedRecipe
 from porter.verify.sealed import inherited
 from porter.verify.selection import is_simulated
+from porter.verify.shaken import VARIABLES
 
 _NAMES = {"port", "recipe", "recipe_sha256", "level", "level_name"}
 _HERE = Path(__file__).parent
@@ -65,11 +66,18 @@ def known_runs(
             environment=environment.identity,
             engine=engine_hash(is_simulated(point.device)),
             variant=dict(point.variant),
-            environ=loaded.recipe.environ_on(point.device),
+            environ=environ_of(loaded, point),
+            shaken=point.shaken,
         )
         reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
         known[point] = Known(facts, _hash(reaching | surroundings))
     return known
+
+
+def environ_of(loaded: LoadedRecipe, point: Point) -> dict[str, str]:
+    """Return the variables that a run sets: the recipe's, before those of a shaken run."""
+    own = loaded.recipe.environ_on(point.device)
+    return VARIABLES | own if point.shaken else own
 
 
 def verdict_key(planned: Planned, runs: Mapping[Point, Known]) -> str:

@@ -87,7 +87,11 @@ def make_logs(recipes: Iterable[Planned], devices: Sequence[str], runs: Runs) ->
     levels: dict[tuple[str, int], tuple[str, str]] = {}
     for planned in recipes:
         loaded = planned.loaded
-        wanted = [p for p in points(planned) if p.device in devices and p.level in planned.chosen]
+        wanted = [
+            point
+            for point in points(planned)
+            if point.device in devices and point.level in planned.chosen and not point.shaken
+        ]
         for point, folder in _folders(planned, wanted, runs).items():
             level = planned.levels[point.level]
             levels[loaded.port, level.number] = level.name, level.tree

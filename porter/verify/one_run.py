@@ -54,6 +54,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         companions={name: Path(folder) for name, folder in job["companions"].items()},
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
+        shaken=facts.shaken,
     )
     met = LinesMet(Path(job["tree"]), job["lines"])
     if job["lines"]:

@@ -12,7 +12,8 @@ Measure = str
 class Outcome:
     """The measure that decides, its value, what is allowed (the most; with ``lower`` the least).
 
-    ``problem`` says that the claim cannot be judged at all; ``detail`` then says why.
+    ``noise`` is the output's own, in the same measure (None: not measured). ``problem`` says that
+    the claim cannot be judged at all; ``detail`` then says why.
     """
 
     held: bool
@@ -22,8 +23,9 @@ class Outcome:
     detail: str = ""
     problem: bool = False
     lower: bool = False
+    noise: float | None = None
 
 
-def unfit(detail: str) -> Outcome:
+def unfit(detail: str, noise: float | None = None) -> Outcome:
     """The outcome of a claim that cannot be judged."""
-    return Outcome(held=False, detail=detail, problem=True)
+    return Outcome(held=False, detail=detail, problem=True, noise=noise)

@@ -9,6 +9,7 @@ import torch
 
 from porter.verify.claims import Claim
 from porter.verify.compare import judge
+from porter.verify.noise import noise_between
 from porter.verify.planned import Planned
 from porter.verify.points import claims_on, held_to
 from porter.verify.ran import Ran
@@ -20,12 +21,14 @@ from porter.verify.tensor_words import dead_output, describe, mismatch
 class Held:
     """What a run is held to: reference and baseline (None: not needed, or did not run), and the
     run that each claim with ``against`` names (by the claim's place), or the verdict that it
-    failed."""
+    failed. ``noises`` are, by the claim's place, the run that tells its outputs' noise and its
+    shaken twin."""
 
     planned: Planned
     reference: Ran | None
     baseline: Ran | None
     targets: Mapping[int, Ran | Verdict]
+    noises: Mapping[int, tuple[Ran, Ran]]
 
 
 def judge_reference(reference: Ran, claims: Sequence[Claim], planned: Planned) -> Iterator[Verdict]:
@@ -154,7 +157,13 @@ def _judge_claim(
         if other.shape != found.shape or other.dtype != found.dtype:
             told = f"expected {describe(other)} as at {_place(target)}, found {describe(found)}"
             return run.verdict(name, claim.kind_name, "fail", told)
-    outcome = judge(claim.kind, found, exact, own, other)
+    noise = None
+    if twins := held.noises.get(held.planned.index(claim)):
+        settled, shaken = twins
+        noise = noise_between(settled.outputs.get(name), shaken.outputs.get(name))
+        if noise is not None and noise.settled.shape != found.shape:
+            noise = None
+    outcome = judge(claim.kind, found, exact, own, other, noise)
     itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
         held_to(held.planned, claim, run.point) == run.point
     )

@@ -7,6 +7,9 @@ errors side by side:
 - greatest:  max|x - r| <= factor * max|b - r| + ulps * eps * max|r|
 - root mean square:  rms(x - r) <= factor * rms(b - r) + ulps * eps * rms(r)
 
+Where :data:`~porter.verify.claims.NOISE_FACTOR` times the output's own noise
+(:mod:`porter.verify.noise`) is more, that is allowed instead, in either measure.
+
 The first sees one wrong element, the second a small error everywhere, which hides below the first
 as soon as one element is much larger than the rest. (The factor of two over the plain
 implementation's error in the same dtype is the rule of FlashAttention's tests.) With ``against``
@@ -29,7 +32,8 @@ import math
 
 import torch
 
-from porter.verify.claims import LossCurve, Parity, WithinUlps
+from porter.verify.claims import NOISE_FACTOR, LossCurve, Parity, WithinUlps
+from porter.verify.noise import Noise, below_noise
 from porter.verify.outcome import Outcome, unfit
 from porter.verify.tensor_words import constants, nonfinite, place, place_at
 
@@ -54,6 +58,7 @@ def parity(
     reference: torch.Tensor,
     baseline: torch.Tensor,
     against: torch.Tensor | None,
+    noise: Noise | None = None,
 ) -> Outcome:
     """Hold the greatest and the root mean square error of ``found`` to level 0's own."""
     exact = reference.double()
@@ -62,6 +67,9 @@ def parity(
     own = _errors(baseline, exact)
     scale = (float(held_to.abs().max()), rms(held_to))
     allowed = [kind.factor * e + kind.ulps * eps * s for e, s in zip(own, scale, strict=True)]
+    moved = None if noise is None else _sizes(noise.difference)
+    if moved is not None:
+        allowed = [max(a, NOISE_FACTOR * m) for a, m in zip(allowed, moved, strict=True)]
     if bad := nonfinite(found):
         return Outcome(False, "max", math.inf, allowed[0], bad)
     for stand_in, name in constants(held_to):
@@ -73,7 +81,9 @@ def parity(
     worst = 0 if shares[0] >= shares[1] else 1
     held = all(each <= 1 for each in shares)
     detail = "" if held else place(found, held_to)
-    return Outcome(held, ("max", "rms")[worst], errors[worst], allowed[worst], detail)
+    own_noise = None if moved is None else moved[worst]
+    measure = ("max", "rms")[worst]
+    return Outcome(held, measure, errors[worst], allowed[worst], detail, noise=own_noise)
 
 
 def loss_curve(
@@ -82,6 +92,7 @@ def loss_curve(
     reference: torch.Tensor,
     baseline: torch.Tensor,
     against: torch.Tensor | None,
+    noise: Noise | None = None,
 ) -> Outcome:
     """Hold every step of a series to what level 0 itself has lost up to that step."""
     if found.dim() != 1 or found.numel() < 2:
@@ -92,6 +103,10 @@ def loss_curve(
     own = torch.cummax((baseline.double() - exact).abs(), 0).values
     scale = torch.cummax(held_to.abs(), 0).values
     allowed = kind.factor * own + kind.ulps * eps * scale
+    moved = torch.zeros_like(allowed)
+    if noise is not None:
+        moved = torch.cummax(noise.difference.abs(), 0).values
+        allowed = torch.maximum(allowed, NOISE_FACTOR * moved)
     if bad := nonfinite(found):
         first = int((~torch.isfinite(found)).nonzero()[0])
         return Outcome(False, "loss", math.inf, float(allowed[first]), f"{bad}, first at {first}")
@@ -106,10 +121,15 @@ def loss_curve(
         first = int((errors > allowed).nonzero()[0])
         departs = place_at(first, found, held_to).removeprefix("greatest difference")
         detail = f"departs{departs} (allowed {float(allowed[first]):.2g})"
-    return Outcome(held, "loss", float(errors[worst]), float(allowed[worst]), detail)
+    own_noise = None if noise is None else float(moved[worst])
+    return Outcome(
+        held, "loss", float(errors[worst]), float(allowed[worst]), detail, noise=own_noise
+    )
 
 
-def within_ulps(kind: WithinUlps, found: torch.Tensor, reference: torch.Tensor) -> Outcome:
+def within_ulps(
+    kind: WithinUlps, found: torch.Tensor, reference: torch.Tensor, noise: Noise | None = None
+) -> Outcome:
     """Hold every element to a number of spacings of its dtype."""
     rounded = reference.to(found.dtype)
     if bad := nonfinite(rounded):
@@ -121,13 +141,21 @@ def within_ulps(kind: WithinUlps, found: torch.Tensor, reference: torch.Tensor) 
     for stand_in, name in constants(exact):
         if float(((stand_in - exact).abs() / spacing).max()) <= kind.ulps:
             return unfit(f"could not fail: {name} is within {kind.ulps:g} ulps too")
+    own = None if noise is None else float((noise.difference.abs() / spacing).max())
+    if own is not None and own > kind.ulps:
+        return unfit(below_noise(f"{own:.3g} ulps", f"{kind.ulps:g} ulps"), own)
     error = float(((found.double() - exact).abs() / spacing).max())
     held = error <= kind.ulps
-    return Outcome(held, "ulps", error, kind.ulps, "" if held else place(found, exact))
+    detail = "" if held else place(found, exact)
+    return Outcome(held, "ulps", error, kind.ulps, detail, noise=own)
 
 
 def _errors(x: torch.Tensor, exact: torch.Tensor) -> tuple[float, float]:
-    difference = x.double() - exact
+    return _sizes(x.double() - exact)
+
+
+def _sizes(difference: torch.Tensor) -> tuple[float, float]:
+    """Return the greatest and the root mean square of a difference."""
     return float(difference.abs().max()), rms(difference)
 
 

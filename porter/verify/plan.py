@@ -28,12 +28,14 @@ from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
 
 @dataclass(frozen=True)
 class Filters:
-    """What the user asked for; empty means everything."""
+    """What the user asked for; empty means everything. ``threads``: of every run (None: as its
+    recipe says)."""
 
     recipes: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
         if port not in known:
             raise BadInput(f"{port}: no recipes for it; {_suggestion(port, known)}")
     loaded = [r for port in ports or known for r in find_recipes(recipes_dir(root, port))]
-    chosen = _filtered(loaded, filters)
+    chosen = [recipe.with_threads(filters.threads) for recipe in _filtered(loaded, filters)]
     for path in {recipe.environment for recipe in chosen} - {None}:
         assert path is not None
         load_requirements(path, PINNED)  # wrong ones are told before anything runs

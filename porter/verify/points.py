@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a recipe. ``variant`` holds (name, value as JSON) in the recipe's order."""
+    """One run of a recipe. ``variant`` holds (name, value as JSON) in the recipe's order.
+
+    A ``shaken`` run tells how its outputs answer to rounding (:mod:`porter.verify.shaken`).
+    """
 
     level: int
     device: str
     dtype: str
     seed: int
     variant: Variant = ()
+    shaken: bool = False
 
     @property
     def values(self) -> dict[str, Any]:
@@ -41,14 +45,16 @@ class Point:
 def points(planned: Planned) -> tuple[Point, ...]:
     """Return every run needed, each once: references, then baselines, then what is judged."""
     judged = judged_points(planned)
-    references, baselines, others = [], [], []
+    references, baselines, others, shaken = [], [], [], []
     for point in judged:
         claims = claims_on(planned, point)
         if any(claim.needs_reference for claim in claims):
             references.append(reference_point(planned, point))
             baselines.append(baseline_point(planned, point))
         others += [target_point(planned, claim, point) for claim in claims if _compares(claim)]
-    return tuple(dict.fromkeys((*references, *baselines, *others, *judged)))
+        settled = [noise_point(planned, claim, point, claims) for claim in claims]
+        shaken += [replace(each, shaken=True) for each in settled if each is not None]
+    return tuple(dict.fromkeys((*references, *baselines, *others, *shaken, *judged)))
 
 
 def judged_points(planned: Planned) -> tuple[Point, ...]:
@@ -109,6 +115,21 @@ def reference_point(planned: Planned, point: Point) -> Point:
 def baseline_point(planned: Planned, point: Point) -> Point:
     """Return the run whose error is the allowance: level 0 in the point's own dtype."""
     return replace(point, level=0, device=planned.loaded.recipe.baseline_device)
+
+
+def noise_point(
+    planned: Planned, claim: Claim, point: Point, claims: Sequence[Claim]
+) -> Point | None:
+    """Return the run whose shaken twin tells the noise of what a claim holds, if that is needed.
+
+    It is level 0's in the point's dtype where one of the ``claims`` on the point has it run, else
+    the run that the claim compares with.
+    """
+    if not claim.has_tolerance:
+        return None
+    if any(other.needs_reference for other in claims):
+        return baseline_point(planned, point)
+    return target_point(planned, claim, point)
 
 
 def _compares(claim: Claim) -> bool:

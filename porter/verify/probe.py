@@ -64,6 +64,7 @@ from porter.verify.launch import launch
 from porter.verify.recording import ProbeError as ProbeError
 from porter.verify.recording import expect_name
 from porter.verify.script import ScriptRun, expect_code, expect_text, run_script
+from porter.verify.shaken import by_one_ulp
 
 if TYPE_CHECKING:
     from porter.device import Device
@@ -96,6 +97,7 @@ class Probe:
         folder: Path,
         scratch: Path,
         is_native: bool = False,
+        shaken: bool = False,
     ) -> None:
         self.dtype = dtype
         self.is_native = is_native
@@ -114,6 +116,7 @@ class Probe:
         self.warnings: list[str] = []
         self.recorder: Recorder | None = None
         self._device = device
+        self._shaken = shaken
         self._watch = Watch(self.warnings)
         self._bytes = 0
         self._steps: dict[str, int] = {}
@@ -260,12 +263,13 @@ class Probe:
         The same ``label`` and number of elements always give the same numbers.
         """
         drawn = self._draw(label, math.prod(shape)).reshape(shape)
-        return (drawn * scale).to(self.device, self.dtype)
+        return self._rounded(label, drawn * scale).to(self.device, self.dtype)
 
     def uniform(self, label: str, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
         """Return numbers of [low, high), drawn in float64, cast, moved to the device."""
         drawn = torch.rand(math.prod(shape), generator=self.generator(label), dtype=torch.float64)
-        return (low + (high - low) * drawn.reshape(shape)).to(self.device, self.dtype)
+        drawn = low + (high - low) * drawn.reshape(shape)
+        return self._rounded(label, drawn).to(self.device, self.dtype)
 
     def alive(self, module: M, label: str = "weights", gain: float = 1.0) -> M:
         """Give every parameter of ``module`` fresh numbers, cast it, move it, set it to eval mode.
@@ -284,7 +288,8 @@ class Probe:
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 if parameter.is_floating_point():
-                    parameter.copy_(self._weights(f"{label}:{name}", parameter, gain))
+                    drawn = self._weights(f"{label}:{name}", parameter, gain)
+                    parameter.copy_(self._rounded(f"{label}:{name}", drawn))
         self._watch.first_call(module)
         return module.to(self.device, self.dtype).eval()
 
@@ -293,6 +298,12 @@ class Probe:
         if like.dim() >= 2:
             return drawn * (gain / math.sqrt(max(1, math.prod(like.shape[1:]))))
         return 1.0 + 0.1 * drawn if label.endswith("weight") else 0.1 * drawn
+
+    def _rounded(self, label: str, drawn: torch.Tensor) -> torch.Tensor:
+        """Return what is drawn; in a shaken run rounded to the run's dtype and moved by an ulp."""
+        if not self._shaken:
+            return drawn
+        return by_one_ulp(drawn.to(self.dtype), self.generator("shaken", label))
 
     def _draw(self, label: str, number: int) -> torch.Tensor:
         return torch.randn(number, generator=self.generator(label), dtype=torch.float64)

@@ -64,4 +64,5 @@ class Ran:
             device=point.device,
             variant=point.variant,
             lower=outcome.lower,
+            noise=outcome.noise,
         )

@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -57,12 +57,14 @@ from porter.yamlfile import Document, load
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe with the file it came from. ``sha256`` is of that file's bytes."""
+    """A recipe with the file it came from. ``sha256`` is of that file's bytes; ``threads`` are
+    those that the user asked for in place of the recipe's (None: none)."""
 
     name: str
     port: str
     document: Document[Recipe]
     sha256: str
+    threads: int | None = None
 
     @property
     def path(self) -> Path:
@@ -83,6 +85,13 @@ class LoadedRecipe:
             return None
         # Only the text is tidied: a link in the path is followed by the system, as it should be.
         return Path(os.path.normpath(self.path.parent / self.recipe.environment))
+
+    def with_threads(self, threads: int | None) -> LoadedRecipe:
+        """Return the recipe with so many threads in every run (None: as it is)."""
+        if threads is None:
+            return self
+        changed = msgspec.structs.replace(self.recipe, threads=threads)
+        return replace(self, document=replace(self.document, value=changed), threads=threads)
 
     def inputs_sha256(self) -> str:
         """Return the hash of what of the recipe reaches the probe (claims and texts do not)."""

@@ -60,7 +60,8 @@ class RecordedRun:
 @dataclass(frozen=True)
 class Record:
     """One recipe's verification. ``key`` is the key of its verdicts, ``asked`` the devices that
-    were asked for by name, ``chosen`` the numbers of the levels that were judged."""
+    were asked for by name, ``chosen`` the numbers of the levels that were judged, ``threads`` those
+    that were asked for in place of the recipe's."""
 
     format: int
     key: str
@@ -73,6 +74,7 @@ class Record:
     asked: tuple[str, ...]
     runs: tuple[RecordedRun, ...]
     verdicts: tuple[Verdict, ...]
+    threads: int | None = None
 
 
 def is_recorded(places: Places, planned: Planned, key: str) -> bool:
@@ -111,6 +113,7 @@ def write_record(
             RecordedRun(point, one.key, failures.get(one.key)) for point, one in known.items()
         ),
         verdicts=result.verdicts,
+        threads=loaded.threads,
     )
     try:
         write_whole(path, json.dumps(dataclasses.asdict(record), indent=1).encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
+from porter.verify.keys import environ_of
 from porter.verify.planned import Planned
 from porter.verify.points import Point, judge
 from porter.verify.recipe import LoadedRecipe, load_recipe
@@ -63,7 +64,7 @@ def rejudge(path: Path, traces: set[str], recipes: Path | None) -> Rejudged:
     """
     began = time.monotonic()
     record = read_record(path)
-    loaded = _recipe(record, path, recipes)
+    loaded = _recipe(record, path, recipes).with_threads(record.threads)
     planned = plan_again(record, loaded)
     stored = _Stored(path.parent, record, loaded)
     wanted = {run.point for run in record.runs if run.trace in traces}
@@ -115,11 +116,11 @@ class _Stored(Mapping[Point, "Trace | Failure"]):
         if run.failure is not None:
             return run.failure
         if run.trace not in self._traces:
-            self._traces[run.trace] = self._load(run.trace, point.device)
+            self._traces[run.trace] = self._load(run.trace, point)
             self.read += 1
         return self._traces[run.trace]
 
-    def _load(self, key: str, device: str) -> Trace | Failure:
+    def _load(self, key: str, point: Point) -> Trace | Failure:
         from porter.verify.trace import BadTrace, read
 
         try:
@@ -128,7 +129,7 @@ class _Stored(Mapping[Point, "Trace | Failure"]):
             return Failure("trace", f"its trace is gone: {error}", "")
         if found.facts.inputs_sha256 != self._inputs:
             return Failure("trace", "was run with other parameters; porter verify runs it", "")
-        if found.facts.environ != self._loaded.recipe.environ_on(device):
+        if found.facts.environ != environ_of(self._loaded, point):
             return Failure("trace", "was run with another environ; porter verify runs it", "")
         return found
 

@@ -23,7 +23,9 @@ class Verdict:
     ``output`` is its name, ``subject`` what it is; ``variant`` the values of what the recipe varies
     (name, value as JSON). ``measure`` is what ``error`` and ``allowed`` count
     (:mod:`porter.verify.compare`); ``allowed`` is the most that may be, or with ``lower`` the
-    least. ``stderr`` is the end of a failed run's, ``narrow`` the command that goes on from here.
+    least; ``noise`` is what rounding alone moves, in the same measure (:mod:`porter.verify.noise`;
+    None: not measured). ``stderr`` is the end of a failed run's, ``narrow`` the command that goes
+    on from here.
     """
 
     level: int
@@ -43,6 +45,7 @@ class Verdict:
     subject: str = "outputs"
     lower: bool = False
     narrow: str = ""
+    noise: float | None = None
 
     @property
     def bad(self) -> bool:

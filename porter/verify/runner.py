@@ -30,7 +30,7 @@ from pathlib import Path
 MODULES = (
     *("activations", "alive", "counting", "events", "facts", "launch", "launched", "lines_met"),
     *("module_paths", "network", "one_run", "probe", "recording", "runner", "script", "seen"),
-    "trace",
+    *("shaken", "trace"),
 )
 """porter's modules around a probe: what they are is part of every trace's key."""
 

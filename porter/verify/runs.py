@@ -73,7 +73,8 @@ class Request:
         seed = f", seed {point.seed}" if len(loaded.recipe.seeds) > 1 else ""
         variant = "".join(f", {name}={text}" for name, text in point.variant)
         where = f"{level.number} {level.name}"
-        return f"{loaded.port}/{loaded.name}: {where}, {point.dtype}{device}{seed}{variant}"
+        shaken = ", shaken" if point.shaken else ""
+        return f"{loaded.port}/{loaded.name}: {where}, {point.dtype}{device}{seed}{variant}{shaken}"
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,7 @@ def plain(verdict: Verdict) -> dict[str, Any]:
         "measure": verdict.measure or None,
         "error": _finite(verdict.error),
         "allowed": _finite(verdict.allowed),
+        "noise": _finite(verdict.noise),
         "bound": "least" if verdict.lower else "most",
         "detail": verdict.detail or None,
         "stderr": verdict.stderr or None,

@@ -21,6 +21,7 @@ from porter.verify.points import (
     baseline_point,
     claims_on,
     judged_points,
+    noise_point,
     reference_point,
     target_point,
 )
@@ -67,6 +68,11 @@ class _Runs:
         word: Word = "skipped" if absent and not is_simulated(point.device) else "error"
         failed = Ran(point, name, {}, {}).verdict("", "", word, outcome.reason)
         return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
+
+    def was_made(self, point: Point) -> bool:
+        """Whether a run is there, or was tried and failed."""
+        outcome = self._outcomes.get(point, _NOT_RUN)
+        return isinstance(outcome, Trace) or outcome.kind != _NOT_RUN.kind
 
 
 def _judge_variant(runs: _Runs, judged: Sequence[Point]) -> Iterator[Verdict]:
@@ -124,13 +130,39 @@ def _judge_point(
         for claim in claims
         if claim.against or claim.less_than or claim.ratio
     }
-    yield from judge_outputs(run, Held(planned, reference, baseline, targets), claims)
+    noises, failed = _noises(runs, point, claims)
+    for shaken, verdict in failed.items():
+        if shaken not in told:
+            told.add(shaken)
+            yield verdict
+    yield from judge_outputs(run, Held(planned, reference, baseline, targets, noises), claims)
     for claim in claims:
         target = targets.get(planned.index(claim))
         if claim.subject == "counters" and claim.independent_of is None:
             yield from _judge_counters(run, claim, target)
         elif claim.subject == "throughput":
             yield from _judge_throughput(run, claim, target)
+
+
+def _noises(
+    runs: _Runs, point: Point, claims: Sequence[Claim]
+) -> tuple[dict[int, tuple[Ran, Ran]], dict[Point, Verdict]]:
+    """Return, by the claim's place, the runs that tell the noise of what it holds; and the shaken
+    runs that failed. A shaken run that was not made tells nothing: it is no part of older records.
+    """
+    noises: dict[int, tuple[Ran, Ran]] = {}
+    failed: dict[Point, Verdict] = {}
+    for claim in claims:
+        at = noise_point(runs.planned, claim, point, claims)
+        if at is None:
+            continue
+        twin = dataclasses.replace(at, shaken=True)
+        settled, shaken = runs.get(at), runs.get(twin)
+        if isinstance(shaken, Ran) and isinstance(settled, Ran):
+            noises[runs.planned.index(claim)] = settled, shaken
+        elif isinstance(shaken, Verdict) and runs.was_made(twin):
+            failed[twin] = dataclasses.replace(shaken, detail=f"shaken run: {shaken.detail}")
+    return noises, failed
 
 
 def _judge_counters(run: Ran, claim: Claim, target: Ran | Verdict | None) -> Iterator[Verdict]:

@@ -10,7 +10,7 @@ from porter.device import open_device
 from porter.verify.probe import Probe
 
 
-def probe_in(dtype: torch.dtype, seed: int = 0) -> Probe:
+def probe_in(dtype: torch.dtype, seed: int = 0, shaken: bool = False) -> Probe:
     return Probe(
         dtype=dtype,
         device=open_device("cpu"),
@@ -20,6 +20,7 @@ def probe_in(dtype: torch.dtype, seed: int = 0) -> Probe:
         companions={},
         folder=Path(),
         scratch=Path(),
+        shaken=shaken,
     )
 
 
