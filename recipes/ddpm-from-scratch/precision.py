@@ -79,7 +79,7 @@ def run(probe: Probe) -> None:
     for precision in probe.parameters["precisions"]:
         chosen = {"precision": precision} if has_precision else {}
         with cpu_noise(probe):
-            model = small_model(probe, BLOCKS, timesteps=3, scale=1.0, **chosen)
+            model = small_model(probe, BLOCKS, timesteps=6, step_size=2, scale=1.0, **chosen)
             torch.manual_seed(probe.seed)
             with watched(model) as types:
                 images = model.sample_imgs(1, 3, 1, corrected=True)
