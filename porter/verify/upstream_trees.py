@@ -10,6 +10,7 @@ from porter.errors import BadInput, SourceUnavailable
 from porter.git.objects import Oid
 from porter.levels.levels import Level, build_levels, find_level
 from porter.series.series import load_series
+from porter.upstream.failure import short_reason
 from porter.upstream.gitfetch import Progress
 from porter.upstream.pins import Pins, load_pins
 from porter.upstream.snapshot import cached_tree, wanted_inside
@@ -119,5 +120,5 @@ def open_trees(root: Path) -> Iterator[UpstreamTrees]:
 def _not_covered(level: LevelTree, coverage: Coverage) -> str:
     names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    why = "; ".join(coverage.reasons) or "the sources that answer hold other files"
+    why = short_reason(coverage.reasons) or "the sources that answer hold other files"
     return f"level {level.number}: not covered: {', '.join(names[:2])}{more} ({why})"
