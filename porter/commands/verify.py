@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_format, add_run_options, run_options
+from porter.commands.options import add_format, add_run_options, add_verbose, run_options
 from porter.errors import Exit
 
 
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show every output, not the worst of many"
     )
+    add_verbose(parser)
     add_run_options(parser)
     add_format(parser)
 
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
     write_files(args.output, rendered)
     if args.format == "text":
-        print_unreachable(console, plan.unreachable)
+        print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
         print(rendered(args.format))
