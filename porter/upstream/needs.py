@@ -13,9 +13,8 @@ same whether a source serves it here or not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 RULE = 1
 """Bump it when the same entries come to mean other files: it is part of the keys of traces."""
@@ -37,8 +36,9 @@ class Needs:
     """The entries of a recipe's ``needs``, in its order."""
 
     entries: tuple[str, ...] = ()
+    _known: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def named(self) -> tuple[str, ...]:
         """The entries that take in."""
         return tuple(entry for entry in self.entries if not entry.startswith("!"))
@@ -47,11 +47,16 @@ class Needs:
         """Whether the file is part of what is needed. Without entries that take in, all are asked
         about: whether the pin wants the file is the caller's to say.
         """
+        if path not in self._known:  # the levels of a port hold mostly the same paths
+            self._known[path] = self._takes(path)
+        return self._known[path]
+
+    def _takes(self, path: str) -> bool:
         if any(_matches(entry[1:], path) for entry in self.entries if entry.startswith("!")):
             return False
-        if not self.named:
-            return not _beside(path)
         beside = _beside(path)
+        if not self.named:
+            return not beside
         return any(
             _matches(entry, path) and (not beside or _names_it(entry, path)) for entry in self.named
         )
@@ -147,8 +152,3 @@ def _may_reach(entry: str, folder: str) -> bool:
             return False
     is_folder = entry.endswith("/") or not any(char in entry for char in "*?[")
     return len(parts) > len(wanted) or is_folder
-
-
-def as_needs(entries: Iterable[str]) -> Needs:
-    """Return entries as needs."""
-    return Needs(tuple(entries))

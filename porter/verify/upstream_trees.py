@@ -48,6 +48,8 @@ class UpstreamTrees:
         self._upstreams: dict[str, Upstream] = {}
         self._levels: dict[str, tuple[Level, ...]] = {}
         self._refused: dict[str, SourceUnavailable] = {}
+        self._needs: dict[tuple[str, ...], Needs] = {}
+        self._useful: set[tuple[str, tuple[str, ...]]] = set()
         self._folders: dict[tuple[str, str, tuple[str, ...]], Path] = {}
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class UpstreamTrees:
         if key not in self._folders:
             own = self.levels(port)[level.number]
             upstream = self._upstreams[port]
-            wanted = Needs(needs)
+            wanted = self._needs.setdefault(needs, Needs(needs))
             self._refuse_useless(upstream, wanted)
             submodules = self._submodules(upstream, own, wanted)
             gathered = gather_tree(upstream, own.tree, wanted, submodules)
@@ -105,6 +107,8 @@ class UpstreamTrees:
 
     def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
         """Raise UselessNeed for an entry that takes in nothing: a slip that no run would tell."""
+        if (upstream.pin.name, needs.entries) in self._useful:
+            return
         touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
         paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
         for entry in needs.named:
@@ -112,6 +116,7 @@ class UpstreamTrees:
             inside = any(alone.may_take_inside(where) for where in upstream.pin.submodules)
             if not inside and not any(map(alone.takes, paths)):
                 raise UselessNeed(entry)
+        self._useful.add((upstream.pin.name, needs.entries))
 
     def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
         """Open the submodules that stand in the level's tree and that ``needs`` wants."""
