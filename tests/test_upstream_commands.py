@@ -73,7 +73,7 @@ def test_an_upstream_without_a_source_does_not_stop_the_others(root: Path, remot
     shutil.rmtree(remote.path)
     done = porter(root, "fetch")
     assert done.returncode == 1
-    assert "model  not reachable" in done.stdout
+    assert "model  not reachable: there is no git repository at" in done.stdout
     assert "extra  1 of 1 wanted files" in done.stdout
     assert done.stderr == ""
 
@@ -133,7 +133,8 @@ def test_doctor_says_why_a_source_does_not_answer(root: Path, remote: Remote) ->
     rows = json.loads(porter(root, "doctor", "--json").stdout)["findings"]
     told = {row["subject"]: row for row in rows if row["topic"] == "sources"}
     assert told["model source"]["ok"] is None
-    assert "does not appear to be a git repository" in told["model source"]["text"]
+    assert told["model source"]["text"].split(": ")[-1].startswith("there is no git repository at")
+    assert "does not appear to be a git repository" in told["model source"]["detail"]
     assert told["extra source"]["text"].endswith("reachable")
 
 
