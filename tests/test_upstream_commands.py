@@ -179,3 +179,16 @@ def test_a_command_runs_from_below_the_project(root: Path) -> None:
         cwd=root / "patches/model", env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert "extra  1 of 1 wanted files" in done.stdout
+
+
+def test_an_error_is_short_and_verbose_tells_what_git_said(root: Path, remote: Remote) -> None:
+    shutil.rmtree(remote.path)
+    (root / "patches/model").mkdir(parents=True)
+    (root / "patches/model/series").write_text("")
+    short = porter(root, "apply", "model", str(root / "work"))
+    assert short.returncode == 1
+    assert short.stderr.startswith("porter: model: not reachable: there is no git repository at ")
+    assert short.stderr.endswith("; `porter doctor` says what would help\n")
+    full = porter(root, "--verbose", "apply", "model", str(root / "work"))
+    assert full.stderr.startswith(short.stderr)
+    assert "does not appear to be a git repository" in full.stderr

@@ -81,7 +81,8 @@ def _print_lines(results: dict[str, Coverage | SourceUnavailable], verbose: bool
     total = 0
     for name, result in results.items():
         if isinstance(result, SourceUnavailable):
-            print(f"{name:<{width}}  not reachable: {result.reason}")
+            word = "not reachable" if result.away else "no source could be used"
+            print(f"{name:<{width}}  {word}: {result.reason}")
             for line in result.detail.splitlines() if verbose else ():
                 print(f"    {line}")
             continue
@@ -93,7 +94,9 @@ def _print_lines(results: dict[str, Coverage | SourceUnavailable], verbose: bool
         print(f"{name:<{width}}  {count:<26}  {size_text(result.bytes_received):>8}  {sources}")
         if result.missing:
             why = short_reason(result.reasons)
-            print(f"    not covered: {_summary(result.missing)}{f' ({why})' if why else ''}")
+            print(f"    not covered: {_summary(result.missing)}")
+            if why:
+                print(f"    {why}")
             for failure in result.reasons if verbose else ():
                 print(f"    {failure}")
     print(f"{size_text(total)} received")
@@ -118,7 +121,8 @@ def _print_json(pins: Pins, results: dict[str, Coverage | SourceUnavailable]) ->
         pin = pins.pins[name]
         row: dict[str, Any] = {"name": name, "commit": pin.commit, "tree": pin.tree}
         if isinstance(result, SourceUnavailable):
-            row |= {"reachable": False, "reason": result.reason, "error": result.detail}
+            row |= {"reachable": False, "reason": result.reason}
+            row |= {"error": result.detail or str(result)}
         else:
             row |= {
                 "reachable": True,
