@@ -15,7 +15,7 @@ from types import ModuleType
 
 from porter import __version__
 from porter.commands import COMMANDS, Command
-from porter.errors import Exit, PorterError
+from porter.errors import VERBOSE, Exit, PorterError, verbose_asked
 
 _DESCRIPTION = "Patch-based porting of PyTorch models: pins, patch levels, verified parity."
 
@@ -30,7 +30,8 @@ def _overview() -> str:
     lines += [
         "",
         "`porter COMMAND --help` tells more. Options before the command: --version, --root DIR",
-        "(the folder that holds upstream_pins.yaml; else found upwards from here).",
+        "(the folder that holds upstream_pins.yaml; else found upwards from here), --verbose (what",
+        "git and pip said, in full).",
         "Exit codes: 0 fine, 1 a check or verification failed, 2 usage or bad input,",
         "3 a bug of porter's, 130 interrupted.",
     ]
@@ -61,11 +62,14 @@ def _find_command(name: str) -> Command:
 
 
 def _split_global_options(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return (the root given before the command or None, the rest)."""
+    """Return (the root given before the command or None, the rest); take --verbose out."""
     rest = list(argv)
     root: str | None = None
-    while rest and rest[0].startswith("--root"):
+    while rest and rest[0].startswith(("--root", "--verbose")):
         flag, _, value = rest.pop(0).partition("=")
+        if flag == "--verbose" and not value:
+            os.environ[VERBOSE] = "1"
+            continue
         if flag != "--root":
             raise PorterError(f"no option {flag!r}; `porter --help` lists them")
         if not value:
@@ -107,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv)
     except PorterError as error:
         print(f"porter: {error}", file=sys.stderr)
+        if verbose_asked():
+            for line in error.detail.splitlines():
+                print(f"  {line}", file=sys.stderr)
         return int(error.code)
     except KeyboardInterrupt:
         print("porter: interrupted", file=sys.stderr)

@@ -7,7 +7,16 @@ porter's (exit code 3, with a log).
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
+
+VERBOSE = "PORTER_VERBOSE"
+"""Set in the environment: say what stands behind an error, in full."""
+
+
+def verbose_asked() -> bool:
+    """True when ``porter --verbose``, or the environment, asks for what stands behind errors."""
+    return os.environ.get(VERBOSE, "") not in ("", "0")
 
 
 class Exit(IntEnum):
@@ -21,9 +30,13 @@ class Exit(IntEnum):
 
 
 class PorterError(Exception):
-    """An expected failure, told in one line. ``code`` is the exit code it ends the process with."""
+    """An expected failure, told in one line. ``code`` is the exit code it ends the process with.
+
+    ``detail`` is what stands behind it at length, for who asks (``porter --verbose``).
+    """
 
     code: Exit = Exit.USAGE
+    detail: str = ""
 
 
 class CheckFailed(PorterError):
@@ -37,9 +50,19 @@ class BadInput(PorterError):
 
 
 class SourceUnavailable(PorterError):
-    """No source of a pin could be reached, or none serves what was asked for."""
+    """No source of a pin could be reached, or none serves what was asked for.
+
+    ``reason`` says why in a few words, ``detail`` what git and pip said. ``away``: no source
+    answers, or none has it; when it is False, one answered with something else than the pin names.
+    """
 
     code = Exit.FAILED
+
+    def __init__(self, text: str, *, reason: str = "", detail: str = "", away: bool = True) -> None:
+        super().__init__(text)
+        self.reason = reason or text
+        self.detail = detail
+        self.away = away
 
 
 class CorruptSource(PorterError):

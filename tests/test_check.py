@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from porter.levels.levels import ApplyFailed, build_levels
 from porter.levels.lock import lock_path
 from porter.levels.memo import memo_dir
 from porter.levels.relock import lock_port
+from porter.places import cache_dir
 from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
 from tests.small_port import SmallPort, changed, make_small_port
@@ -196,3 +200,182 @@ def test_a_broken_lock_is_one_line_with_the_way_out(
     assert main(["check"]) == 2
     assert "a merge left both sides?" in capsys.readouterr().out
     assert "2 levels locked" in lock(port)
+
+
+def cut_off(port: SmallPort, *, listed: bool = True) -> None:
+    """Take the upstream away, and all that the cache holds; its listing is kept if ``listed``."""
+    if listed:
+        commit = port.pin.commit or ""
+        listing = git(port.upstream, "ls-tree", "-r", commit)[1]
+        (port.folder / "upstream.listing").write_bytes(listing)
+        body = git(port.upstream, "cat-file", "commit", commit)[1]
+        (port.folder / "upstream.commit").write_bytes(body)
+    port.upstream.rename(port.upstream.with_name("elsewhere"))
+    shutil.rmtree(cache_dir(), ignore_errors=True)
+
+
+def respell(port: SmallPort, patch: str, old: bytes, new: bytes) -> None:
+    """Change a patch file, and what the lock says of the file itself."""
+    path = next(port.folder.glob(f"*-{patch}.patch"))
+    before = path.read_bytes()
+    assert old in before
+    path.write_bytes(before.replace(old, new))
+    sha256 = {name: hashlib.sha256(body).hexdigest() for name, body in
+              (("old", before), ("new", path.read_bytes()))}  # fmt: skip
+    text = lock_path(port.root, port.name).read_text()
+    lock_path(port.root, port.name).write_text(text.replace(sha256["old"], sha256["new"]))
+
+
+def test_without_any_source_the_ids_are_held_to_the_lock_as_stated(port: SmallPort) -> None:
+    lock(port)
+    built = check(port)
+    cut_off(port)
+    report = check(port)
+    assert report.ok
+    assert report.stated
+    assert not report.complete
+    assert [(p.status, p.tree, p.commit) for p in report.patches] == [
+        ("stated", p.tree, p.commit) for p in built.patches
+    ]
+    assert not memo_dir().exists()
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--strict"], 1), (["small"], 1)])
+def test_what_no_source_serves_fails_only_when_asked_for(
+    port: SmallPort, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    lock(port)
+    cut_off(port)
+    assert main(["check", *arguments]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("small: not reachable: there is no git repository at ")
+    assert lines[1:] == ["  2 levels: ids as the patches state them, no content seen"]
+
+
+def test_what_git_said_is_told_when_asked_for(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_off(port)
+    main(["check", "--verbose"])
+    assert "does not appear to be a git repository" in capsys.readouterr().out
+
+
+def test_without_a_listing_not_even_the_ids_are_checked(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(port)
+    cut_off(port, listed=False)
+    assert main(["check"]) == 0
+    assert "not even its ids are checked: patches/small/upstream.listing" in capsys.readouterr().out
+
+
+def test_a_wrong_lock_is_found_without_any_content(port: SmallPort) -> None:
+    lock(port)
+    tree = check(port).patches[1].tree
+    cut_off(port)
+    path = lock_path(port.root, port.name)
+    path.write_text(path.read_text().replace(tree, "1" * 40))
+    report = check(port)
+    assert [patch.status for patch in report.patches] == ["stated", "differs"]
+    assert main(["check"]) == 1
+
+
+def test_a_wrong_new_id_of_an_index_line_is_found_without_any_content(port: SmallPort) -> None:
+    lock(port)
+    new = check(port).patches[0]
+    blob = json.loads(lock_path(port.root, port.name).read_text())["levels"][0]["files"]["a.py"]
+    cut_off(port)
+    respell(port, "first", f"..{blob}".encode(), b".." + b"1" * 40)
+    first, second = check(port).patches
+    assert (first.status, second.status) == ("differs", "differs")
+    assert f"tree is {first.tree}, locked {new.tree}" in first.differences
+
+
+def test_a_wrong_old_id_of_an_index_line_is_found_without_any_content(port: SmallPort) -> None:
+    lock(port)
+    old = git(port.upstream, "rev-parse", f"{port.pin.commit}:a.py")[1].strip()
+    cut_off(port)
+    respell(port, "first", b"index " + old, b"index " + b"1" * 40)
+    first, second = check(port).patches
+    assert (first.status, second.status) == ("fails", "unjudged")
+    assert "than the patch was made on (111111111111)" in first.failures[0].reason
+    assert main(["check"]) == 1
+
+
+def test_a_path_that_the_listing_does_not_hold_is_found_without_any_content(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(port)
+    cut_off(port)
+    respell(port, "first", b"a.py", b"absent.py")
+    assert main(["check"]) == 1
+    printed = capsys.readouterr().out
+    assert "absent.py\n      the file is not there" in printed
+
+
+def test_a_deleted_file_with_other_lines_is_found_without_any_content(port: SmallPort) -> None:
+    lock(port)
+    cut_off(port)
+    respell(port, "second", b"-gone\n", b"-gane\n")
+    failures = [f for patch in check(port).patches for f in patch.failures]
+    assert [(f.path, f.reason) for f in failures] == [
+        ("d/gone.py", "a deleted file with other lines than the patch has")
+    ]
+
+
+def test_what_only_git_decides_is_not_stated(port: SmallPort) -> None:
+    lock(port)
+    cut_off(port)
+    old = b"index " + next(line for line in port.series().patches[0].raw.splitlines()
+                           if line.startswith(b"index "))[6:46]  # fmt: skip
+    respell(port, "first", old, old[:13])
+    report = check(port)
+    assert report.not_reachable is not None
+    assert "0001-first.patch needs git" in report.unstated
+    assert (report.ok, report.patches) == (True, ())
+
+
+def test_a_source_that_serves_another_commit_is_no_matter_of_reach(port: SmallPort) -> None:
+    lock(port)
+    shutil.rmtree(cache_dir())
+    text = (port.root / "upstream_pins.yaml").read_text()
+    (port.root / "upstream_pins.yaml").write_text(text.replace(port.pin.commit or "", "b" * 40))
+    assert check(port).not_reachable is None
+    assert main(["check"]) == 1
+
+
+def test_every_form_tells_that_nothing_was_seen(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(port)
+    cut_off(port)
+    told = {}
+    for form in ("json", "junit", "sarif", "github"):
+        assert main(["check", "--format", form]) == 0
+        told[form] = capsys.readouterr().out
+    (row,) = json.loads(told["json"])["ports"]
+    assert (row["ok"], row["content"], row["error"]) == (True, "none", None)
+    assert "does not appear to be a git repository" in row["not_reachable"]["detail"]
+    skipped = [case.get("name") for case in ET.fromstring(told["junit"]).iter("testcase")
+               if case.find("skipped") is not None]  # fmt: skip
+    assert skipped == ["content", "1 first", "2 second"]
+    (result,) = json.loads(told["sarif"])["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("coverage", "note")
+    assert told["github"].startswith("::notice file=patches/small/series")
+
+
+def test_strict_makes_it_an_error_in_every_form(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(port)
+    cut_off(port)
+    told = {}
+    for form in ("json", "junit", "sarif", "github"):
+        assert main(["check", "--strict", "--format", form]) == 1
+        told[form] = capsys.readouterr().out
+    assert json.loads(told["json"])["ok"] is False
+    suites = ET.fromstring(told["junit"])
+    assert (suites.get("errors"), suites.get("failures")) == ("1", "0")
+    (result,) = json.loads(told["sarif"])["runs"][0]["results"]
+    assert result["level"] == "error"
+    assert told["github"].startswith("::error file=patches/small/series")

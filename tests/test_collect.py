@@ -12,8 +12,9 @@ import pytest
 from porter.git.objects import Entry, Oid, blob_id, encode_tree, hash_object
 from porter.git.odb import Odb
 from porter.upstream.audit import audit
+from porter.upstream.needs import Needs
 from porter.upstream.registry import projects, register_tree, trees
-from porter.upstream.snapshot import cached_tree
+from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import fetch, open_upstream, repository, store_dir
 from tests.remotes import FILES, Remote, git, make_project, make_remote, one_pin, pin_of, porter
 
@@ -158,8 +159,8 @@ def test_what_killed_processes_left_goes(root: Path) -> None:
 
 def test_snapshots_that_nobody_used_lately_go(root: Path, remote: Remote) -> None:
     with open_upstream(root, one_pin(root, remote)) as upstream:
-        old, _ = cached_tree(upstream, remote.tree, ["src/"])
-        new, _ = cached_tree(upstream, remote.tree, ["LICENSE"])
+        old = cached_tree(gather_tree(upstream, remote.tree, Needs(("src/",))))
+        new = cached_tree(gather_tree(upstream, remote.tree, Needs(("LICENSE",))))
     month_ago = time.time() - 30 * 86400
     os.utime(old, (month_ago, month_ago))
     porter(root, "gc")

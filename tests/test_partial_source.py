@@ -47,6 +47,27 @@ def test_a_wrong_old_id_of_an_uncovered_file_is_refused(tmp_path: Path) -> None:
         build_levels(upstream, Series("x", tmp_path, (read_patch(path),)))
 
 
+def test_a_wrong_old_id_of_an_uncovered_file_is_a_failure_where_ids_are_held_to_what_is_stated(
+    tmp_path: Path,
+) -> None:
+    upstream, series, _ = case(tmp_path, "--full-index")
+    path = series.patches[0].path
+    path.write_bytes(path.read_bytes().replace(blob_id(b"x\n").encode(), b"0" * 39 + b"1"))
+    with upstream.odb, Builder(upstream, "uncovered") as builder:
+        (step,) = builder.run([read_patch(path)])
+    assert [(f.path, f.reason.split(" (")[0]) for f in step.failures] == [("b", "other content")]
+    assert not step.sound
+
+
+def test_a_covered_file_is_judged_by_its_lines_beside_an_uncovered_one(tmp_path: Path) -> None:
+    upstream, series, _ = case(tmp_path, "--full-index")
+    path = series.patches[0].path
+    path.write_bytes(path.read_bytes().replace(b" 2\n", b" two\n"))
+    with upstream.odb, Builder(upstream, "uncovered") as builder:
+        (step,) = builder.run([read_patch(path)])
+    assert [(f.path, f.hunk is not None) for f in step.failures] == [("a", True)]
+
+
 def test_an_abbreviated_index_line_cannot_stand_for_an_uncovered_file(tmp_path: Path) -> None:
     upstream, series, _ = case(tmp_path)
     with upstream.odb, pytest.raises(SourceUnavailable, match="not full"):

@@ -11,7 +11,8 @@ import pytest
 
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import Oid
-from porter.upstream.snapshot import cached_tree
+from porter.upstream.needs import Needs
+from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import Upstream, export_tree, open_upstream
 from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
 
@@ -88,8 +89,9 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str) -> None:
 
 
 def test_the_cached_form_is_made_once_and_read_only(upstream: Upstream) -> None:
-    folder, _ = cached_tree(upstream, upstream.pin.tree, None)
-    again, _ = cached_tree(upstream, upstream.pin.tree, None)
+    needs = Needs(("src/", "run.sh", "LICENSE"))
+    folder = cached_tree(gather_tree(upstream, upstream.pin.tree, needs))
+    again = cached_tree(gather_tree(upstream, upstream.pin.tree, needs))
     assert folder == again
     assert (folder / "run.sh").stat().st_mode & 0o777 == 0o555
     assert (folder / "LICENSE").stat().st_mode & 0o777 == 0o444
@@ -98,14 +100,44 @@ def test_the_cached_form_is_made_once_and_read_only(upstream: Upstream) -> None:
 def test_an_incomplete_cached_form_is_not_taken_for_the_whole(
     upstream: Upstream, remote: Remote, tmp_path: Path
 ) -> None:
+    needs = Needs(("src/", "LICENSE"))
     upstream.blobs([upstream.listing()[b"LICENSE"].oid])
     remote.path.rename(tmp_path / "away")
-    partial, _ = cached_tree(upstream, upstream.pin.tree, None)
+    partial = cached_tree(gather_tree(upstream, upstream.pin.tree, needs))
     (tmp_path / "away").rename(remote.path)
-    whole, covered = cached_tree(upstream, upstream.pin.tree, None)
+    with open_upstream(upstream.root, upstream.pin) as again:
+        gathered = gather_tree(again, upstream.pin.tree, needs)
+        whole = cached_tree(gathered)
     assert list(files_below(partial)) == ["LICENSE"]
-    assert covered.missing == ()
-    assert len(files_below(whole)) == len(ALL) - 1
+    assert gathered.covered.missing == ()
+    assert set(files_below(whole)) == {"LICENSE", "src/model.py", "src/deep/layer.py"}
+
+
+def test_a_source_that_does_not_answer_is_asked_once(
+    upstream: Upstream, remote: Remote, tmp_path: Path
+) -> None:
+    remote.path.rename(tmp_path / "away")
+    first = gather_tree(upstream, upstream.pin.tree, Needs(("src/model.py",)))
+    (tmp_path / "away").rename(remote.path)
+    second = gather_tree(upstream, upstream.pin.tree, Needs(("src/deep/",)))
+    assert first.covered.missing == (b"src/model.py",)
+    assert second.covered.missing == (b"src/deep/layer.py",)
+    assert second.covered.reasons == first.covered.reasons
+
+
+def test_documentation_is_not_in_a_runs_tree_whether_a_source_serves_it_or_not(
+    upstream: Upstream, remote: Remote, tmp_path: Path
+) -> None:
+    upstream.blobs([upstream.listing()[b"README.md"].oid])
+    served = cached_tree(gather_tree(upstream, upstream.pin.tree, Needs()))
+    for name in ("README.md", "docs/long.txt", "LICENSE"):
+        assert not (served / name).exists()
+    named = gather_tree(upstream, upstream.pin.tree, Needs(("src/", "*.md")))
+    assert set(files_below(cached_tree(named))) == {"README.md", *files_below_src(served)}
+
+
+def files_below_src(folder: Path) -> set[str]:
+    return {name for name in files_below(folder) if name.startswith("src/")}
 
 
 def test_any_tree_in_the_store_can_be_written(

@@ -73,7 +73,7 @@ def test_an_upstream_without_a_source_does_not_stop_the_others(root: Path, remot
     shutil.rmtree(remote.path)
     done = porter(root, "fetch")
     assert done.returncode == 1
-    assert "model  not reachable" in done.stdout
+    assert "model  not reachable: there is no git repository at" in done.stdout
     assert "extra  1 of 1 wanted files" in done.stdout
     assert done.stderr == ""
 
@@ -133,7 +133,8 @@ def test_doctor_says_why_a_source_does_not_answer(root: Path, remote: Remote) ->
     rows = json.loads(porter(root, "doctor", "--json").stdout)["findings"]
     told = {row["subject"]: row for row in rows if row["topic"] == "sources"}
     assert told["model source"]["ok"] is None
-    assert "does not appear to be a git repository" in told["model source"]["text"]
+    assert told["model source"]["text"].split(": ")[-1].startswith("there is no git repository at")
+    assert "does not appear to be a git repository" in told["model source"]["detail"]
     assert told["extra source"]["text"].endswith("reachable")
 
 
@@ -178,3 +179,16 @@ def test_a_command_runs_from_below_the_project(root: Path) -> None:
         cwd=root / "patches/model", env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert "extra  1 of 1 wanted files" in done.stdout
+
+
+def test_an_error_is_short_and_verbose_tells_what_git_said(root: Path, remote: Remote) -> None:
+    shutil.rmtree(remote.path)
+    (root / "patches/model").mkdir(parents=True)
+    (root / "patches/model/series").write_text("")
+    short = porter(root, "apply", "model", str(root / "work"))
+    assert short.returncode == 1
+    assert short.stderr.startswith("porter: model: not reachable: there is no git repository at ")
+    assert short.stderr.endswith("; `porter doctor` says what would help\n")
+    full = porter(root, "--verbose", "apply", "model", str(root / "work"))
+    assert full.stderr.startswith(short.stderr)
+    assert "does not appear to be a git repository" in full.stderr

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from porter.commands.options import add_json, add_verbose
 from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 when a wanted file is not covered"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_verbose(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(pins, results)
     else:
-        _print_lines(results)
+        _print_lines(results, args.verbose)
     failed = any(
         isinstance(result, SourceUnavailable) or (result.wanted and not result.covered)
         for result in results.values()
@@ -71,15 +73,18 @@ def _chosen(pins: Pins, names: Iterable[str]) -> list[Pin]:
     return list(chosen.values())
 
 
-def _print_lines(results: dict[str, Coverage | SourceUnavailable]) -> None:
+def _print_lines(results: dict[str, Coverage | SourceUnavailable], verbose: bool) -> None:
     from porter.report.progress import size_text
+    from porter.upstream.failure import short_reason
 
     width = max(map(len, results))
     total = 0
     for name, result in results.items():
         if isinstance(result, SourceUnavailable):
-            print(f"{name:<{width}}  not reachable")
-            print(f"    {str(result).removeprefix(name + ': ')}")
+            word = "not reachable" if result.away else "no source could be used"
+            print(f"{name:<{width}}  {word}: {result.reason}")
+            for line in result.detail.splitlines() if verbose else ():
+                print(f"    {line}")
             continue
         total += result.bytes_received
         count = f"{result.covered} of {result.wanted} wanted files"
@@ -88,9 +93,12 @@ def _print_lines(results: dict[str, Coverage | SourceUnavailable]) -> None:
         )
         print(f"{name:<{width}}  {count:<26}  {size_text(result.bytes_received):>8}  {sources}")
         if result.missing:
+            why = short_reason(result.reasons)
             print(f"    not covered: {_summary(result.missing)}")
-            for reason in result.reasons:
-                print(f"    {reason}")
+            if why:
+                print(f"    {why}")
+            for failure in result.reasons if verbose else ():
+                print(f"    {failure}")
     print(f"{size_text(total)} received")
 
 
@@ -113,7 +121,8 @@ def _print_json(pins: Pins, results: dict[str, Coverage | SourceUnavailable]) ->
         pin = pins.pins[name]
         row: dict[str, Any] = {"name": name, "commit": pin.commit, "tree": pin.tree}
         if isinstance(result, SourceUnavailable):
-            row |= {"reachable": False, "error": str(result)}
+            row |= {"reachable": False, "reason": result.reason}
+            row |= {"error": result.detail or str(result)}
         else:
             row |= {
                 "reachable": True,
@@ -122,7 +131,7 @@ def _print_json(pins: Pins, results: dict[str, Coverage | SourceUnavailable]) ->
                 "sources": result.source.split(", "),
                 "bytes_received": result.bytes_received,
                 "missing": [os.fsdecode(path) for path in result.missing],
-                "reasons": list(result.reasons),
+                "reasons": [str(failure) for failure in result.reasons],
             }
         rows.append(row)
     total = sum(row.get("bytes_received", 0) for row in rows)

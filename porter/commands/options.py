@@ -40,6 +40,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """``--verbose``: what git and pip said of a source, in full."""
+    from porter.errors import verbose_asked
+
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        default=verbose_asked(),
+        help="say in full why something is not reachable",
+    )
+
+
 def add_format(parser: argparse.ArgumentParser) -> None:
     """``--format``, ``--json`` for the form that scripts ask for most, and ``--output``."""
     parser.add_argument(

@@ -93,9 +93,9 @@ def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> dict[st
             try:
                 supply.bring_commit()
                 wanted = {e.oid for e in odb.flat(pin.tree).values() if e.is_blob}
-                reasons += supply.bring_blobs(lost & wanted)
+                reasons += map(str, supply.bring_blobs(lost & wanted))
             except PorterError as error:
-                reasons.append(str(error))
+                reasons.append(error.detail or str(error))
         still = lost - odb.has(lost)
     return {"dropped": len(lost), "lost": len(still), "ids": sorted(still), "reasons": reasons}
 

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_format, add_run_options, positive, run_options
+from porter.commands.options import (
+    add_format,
+    add_run_options,
+    add_verbose,
+    positive,
+    run_options,
+)
 from porter.errors import Exit
 
 
@@ -57,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of every run (default: as its recipe says)",
     )
+    add_verbose(parser)
     add_run_options(parser)
     add_format(parser)
 
@@ -107,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
     write_files(args.output, rendered)
     if args.format == "text":
-        print_unreachable(console, plan.unreachable)
+        print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
         print(rendered(args.format))

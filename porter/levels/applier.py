@@ -37,6 +37,10 @@ class NotStrict(Exception):
         self.hunk = hunk
 
 
+class Contradicted(NotStrict):
+    """What the diff states of the tree is not so; no content is needed to see that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A path after the patch. ``entry`` None: gone. ``content`` None: gone, or claimed (see below).
@@ -98,6 +102,8 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
     old = b"" if base is None else read(base.oid)
     if old is None:
         assert base is not None
+        if file.kind == "delete" and not _holds_all(file, base):
+            raise Contradicted("a deleted file with other lines than the patch has", file.old_path)
         return changes + _claimed(file, base, mode)
     new = patched(file, old) if file.hunks else old
     if file.kind == "delete":
@@ -111,20 +117,22 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
 def _refuse_existing(path: bytes, tree: TreeEdit) -> None:
     there = tree.get(path)
     if there is not None and not there.is_tree:
-        raise NotStrict("a new file that exists already", path)
+        raise Contradicted("a new file that exists already", path)
 
 
 def _base(file: FilePatch, tree: TreeEdit) -> Entry:
     assert file.old_path is not None
     entry = tree.get(file.old_path)
     if entry is None:
-        raise NotStrict("the file is not there", file.old_path)
+        raise Contradicted("the file is not there", file.old_path)
     if entry.mode not in _REGULAR:
         raise NotStrict("not a regular file", file.old_path)
     if file.old_mode is not None and file.old_mode != entry.mode:
-        raise NotStrict(f"mode {entry.mode:o}, the patch expects {file.old_mode:o}", file.old_path)
+        told = f"mode {entry.mode:o}, the patch expects {file.old_mode:o}"
+        raise Contradicted(told, file.old_path)
     if file.old_id is not None and not entry.oid.startswith(file.old_id):
-        raise NotStrict("other content than the patch was made on", file.old_path)
+        told = f"other content ({entry.oid[:12]}) than the patch was made on ({file.old_id[:12]})"
+        raise Contradicted(told, file.old_path)
     return entry
 
 
@@ -133,6 +141,11 @@ def _new_mode(file: FilePatch, base: Entry | None) -> int:
     if file.kind != "delete" and mode not in _REGULAR:
         raise NotStrict("not a regular file", file.path)
     return mode
+
+
+def _holds_all(file: FilePatch, base: Entry) -> bool:
+    """Whether the deleted lines are the whole file: its id tells, no source need serve it."""
+    return blob_id(b"".join(hunk.old_text for hunk in file.hunks)) == base.oid
 
 
 def _claimed(file: FilePatch, base: Entry, mode: int) -> list[Change]:

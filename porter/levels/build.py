@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from porter.errors import SourceUnavailable
 from porter.git.objects import Oid
@@ -22,6 +22,7 @@ from porter.series.series import Patch
 if TYPE_CHECKING:
     from porter.levels.diagnose import Failure, Offset
     from porter.levels.gitapply import Scratch
+    from porter.series.diff import FilePatch
 
 
 class Objects(Protocol):
@@ -101,11 +102,21 @@ class Blobs:
         return self.read[oid]
 
 
-class Builder:
-    """Applies patches one on another, and goes on after a failure so that all can be told."""
+Stating = Literal["never", "uncovered", "always"]
+"""Which patches that the strict applier does not take are judged by what they state: none, those
+on files that no source covers, or all of them (there is no store for git to read)."""
 
-    def __init__(self, upstream: Upstream) -> None:
+
+class Builder:
+    """Applies patches one on another, and goes on after a failure so that all can be told.
+
+    ``stating`` says when a patch is held to the tree by what it states alone: where its contents
+    are not at hand, a contradiction is then a failure of the patch in place of SourceUnavailable.
+    """
+
+    def __init__(self, upstream: Upstream, stating: Stating = "never") -> None:
         self._upstream = upstream
+        self._stating = stating
         self._scratch: Scratch | None = None
         self.read_trees: dict[Oid, bytes] = {}
         self.tree = TreeEdit(upstream.pin.tree, self._read_tree)
@@ -157,7 +168,9 @@ class Builder:
         from porter.levels.diagnose import moved_hunks, salvage
         from porter.levels.gitapply import GitRefused, apply_with_git
 
-        self._refuse_uncovered(patch, reason)
+        uncovered = self._uncovered(patch)
+        if uncovered is not None or self._stating == "always":
+            return self._state(patch, parent, reason, uncovered)
         where = f"{show_path(reason.path)}: " if reason.path else ""
         try:
             changes = apply_with_git(self.scratch(), parent, patch.raw, patch.diff)
@@ -169,14 +182,31 @@ class Builder:
             changes, failures = salvage(patch.name, patch.diff, self.tree, self.blobs, str(refusal))
             return Step(patch, parent, parent, changes, "failed", where + str(reason), failures)
 
-    def _refuse_uncovered(self, patch: Patch, reason: NotStrict) -> None:
+    def _uncovered(self, patch: Patch) -> FilePatch | None:
+        """The first file that the patch changes and that no source covers."""
         for file in patch.diff.files:
             entry = self.tree.get(file.old_path) if file.old_path is not None else None
             if entry is not None and entry.is_blob and self.blobs(entry.oid) is None:
-                raise SourceUnavailable(
-                    f"{patch.path}:{file.line}: {show_path(file.path)}: the patch needs git "
-                    f"({reason}) and no source covers this file; fetch the upstream with git"
-                )
+                return file
+        return None
+
+    def _state(
+        self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: FilePatch | None
+    ) -> Step:
+        """Judge a patch by what it states. Raises SourceUnavailable when that does not decide."""
+        from porter.levels.diagnose import stated
+
+        if self._stating != "never":
+            changes, failures = stated(patch.name, patch.diff, self.tree, self.blobs)
+            if failures:
+                return Step(patch, parent, parent, changes, "failed", str(reason), failures)
+        file = uncovered or next(iter(patch.diff.files), None)
+        where = f":{file.line}: {show_path(file.path)}" if file else ""
+        raise SourceUnavailable(
+            f"{patch.path}{where}: the patch needs git ({reason}) and no source covers this file; "
+            f"fetch the upstream with git",
+            reason=f"{patch.name} needs git ({reason}) and a file that no source covers",
+        )
 
     def _read_tree(self, oid: Oid) -> bytes:
         body = self.read_trees.get(oid)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from porter.errors import PorterError
+from porter.errors import PorterError, SourceUnavailable
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.quoting import show_path
 from porter.levels.levels import Level, levels_of, recall_levels, remember_levels
@@ -19,11 +19,12 @@ from porter.series.series import Patch, Series, load_series
 from porter.upstream.pins import Pin, Pins
 
 if TYPE_CHECKING:
-    from porter.levels.build import Builder, Step
+    from porter.levels.build import Builder, Stating, Step
     from porter.levels.diagnose import Failure, Offset
+    from porter.upstream.listed import ListedUpstream
     from porter.upstream.store import Upstream
 
-Status = Literal["ok", "differs", "fails", "unjudged"]
+Status = Literal["ok", "stated", "differs", "fails", "unjudged"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PatchReport:
     """One patch: ``differs`` from the lock, ``fails`` to apply, or is ``unjudged``.
 
     Unjudged: it applies, but on what a failed patch below it left, so its ids mean nothing.
+    ``stated``: its ids are the lock's, as the patch states them; no content was seen.
     """
 
     number: int
@@ -48,7 +50,11 @@ class PatchReport:
 
 @dataclass(frozen=True)
 class PortReport:
-    """One port. ``problems`` belong to no patch; ``error`` kept it from being judged at all."""
+    """One port. ``problems`` belong to no patch; ``error`` kept it from being judged at all.
+
+    ``not_reachable`` says why no source serves it. Its ``patches`` are then judged by what they
+    state, ``stated``, unless ``unstated`` says why their ids do not follow from that.
+    """
 
     port: str
     upstream: str
@@ -56,13 +62,29 @@ class PortReport:
     problems: tuple[str, ...] = ()
     error: PorterError | None = field(default=None, compare=False)
     from_memo: bool = False
-    source: str = ""
+    not_reachable: SourceUnavailable | None = field(default=None, compare=False)
+    unstated: str = ""
 
     @property
     def ok(self) -> bool:
-        return (
-            self.error is None and not self.problems and all(p.status == "ok" for p in self.patches)
-        )
+        """False when something is wrong with the port; what was not looked at is not wrong."""
+        held = all(p.status in ("ok", "stated") for p in self.patches)
+        return self.error is None and not self.problems and held
+
+    @property
+    def stated(self) -> bool:
+        """Whether the ids were checked, and no content was seen."""
+        return self.not_reachable is not None and not self.unstated
+
+    @property
+    def not_covered(self) -> list[str]:
+        """The files that no source covers, though one answers: their ids are as stated."""
+        return sorted({path for patch in self.patches for path in patch.not_covered})
+
+    @property
+    def complete(self) -> bool:
+        """Whether the content of every file that the patches touch was seen."""
+        return self.error is None and self.not_reachable is None and not self.not_covered
 
 
 def ports_to_check(pins: Pins, names: Sequence[str]) -> list[Pin]:
@@ -109,22 +131,58 @@ def _rebuild(
     lock: Lock | None,
     memo: bool,
 ) -> PortReport:
-    from porter.levels.build import Builder
     from porter.upstream.store import open_upstream
 
-    upstream = open_upstream(root, pin)
     try:
-        with Builder(upstream) as builder:
-            steps = builder.run(series.patches)
-            levels = levels_of(pin.tree, upstream.commit, steps)
-            problems = submodule_problems(pins, pin, builder)
-            steps = [_with_hints(step, upstream) for step in steps]
+        upstream = open_upstream(root, pin)
+    except SourceUnavailable as error:
+        if not error.away:
+            raise
+        return _by_ids(replace(report, not_reachable=error), root, pins, pin, series, lock)
+    with upstream:
+        try:
+            report, steps = _judge(report, pins, pin, series, lock, upstream, "uncovered")
+        except SourceUnavailable as error:
+            return replace(report, not_reachable=error, unstated=error.reason)
         if memo:
             remember_levels(steps)
-        report = _compare(report, pins, pin, levels, lock, steps)
-        return replace(report, problems=(*report.problems, *problems))
-    finally:
-        upstream.close()
+        return report
+
+
+def _by_ids(
+    report: PortReport, root: Path, pins: Pins, pin: Pin, series: Series, lock: Lock | None
+) -> PortReport:
+    """Judge the levels' ids without any content: by the pin's listing and the index lines."""
+    from porter.upstream.listed import listed_upstream
+
+    upstream = listed_upstream(root, pin)
+    if upstream is None:
+        told = f"patches/{pin.name}/upstream.listing and upstream.commit are not there"
+        return replace(report, unstated=told)
+    try:
+        return _judge(report, pins, pin, series, lock, upstream, "always")[0]
+    except SourceUnavailable as error:
+        return replace(report, unstated=error.reason)
+
+
+def _judge(
+    report: PortReport,
+    pins: Pins,
+    pin: Pin,
+    series: Series,
+    lock: Lock | None,
+    upstream: Upstream | ListedUpstream,
+    stating: Stating,
+) -> tuple[PortReport, list[Step]]:
+    from porter.levels.build import Builder
+
+    with Builder(upstream, stating) as builder:
+        steps = builder.run(series.patches)
+        levels = levels_of(pin.tree, upstream.commit, steps)
+        problems = submodule_problems(pins, pin, builder)
+    steps = [_with_hints(step, upstream) for step in steps]
+    report = _compare(report, pins, pin, levels, lock, steps)
+    return replace(report, problems=(*report.problems, *problems)), steps
 
 
 def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
@@ -142,7 +200,7 @@ def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
     return problems
 
 
-def _with_hints(step: Step, upstream: Upstream) -> Step:
+def _with_hints(step: Step, upstream: Upstream | ListedUpstream) -> Step:
     """Say of a file that is not there where its content, or its name, is now."""
     if not any(failure.hunk is None and not failure.moved_to for failure in step.failures):
         return step
@@ -177,12 +235,13 @@ def _compare(
     problems = _pin_problems(pins, pin, levels, lock)
     rows = {row.name: row for row in lock.levels} if lock else {}
     patches: list[PatchReport] = []
+    held: Status = "ok" if report.not_reachable is None else "stated"
     for level in levels[1:]:
         assert level.patch is not None
         differences = _differences(level, level.patch, rows.get(level.name)) if lock else ()
         patches.append(
             PatchReport(
-                level.number, level.name, level.patch.name, "differs" if differences else "ok",
+                level.number, level.name, level.patch.name, "differs" if differences else held,
                 level.tree, level.commit, tuple(differences), files=len(level.files),
                 not_covered=tuple(show_path(path) for path in sorted(level.claimed)),
             )

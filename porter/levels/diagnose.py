@@ -15,6 +15,7 @@ from porter.git.quoting import show_path
 from porter.git.treeedit import PathConflict, TreeEdit
 from porter.levels.applier import (
     Change,
+    Contradicted,
     NotStrict,
     ReadBlob,
     change_of,
@@ -65,6 +66,52 @@ def salvage(
         said = "; ".join(line.removeprefix("error: ") for line in refusal.splitlines())
         failures.append(Failure(patch, "", f"git refuses it: {said}"))
     return changes, failures
+
+
+def stated(
+    patch: str, diff: Diff, tree: TreeEdit, read: ReadBlob
+) -> tuple[list[Change], list[Failure]]:
+    """Hold a patch to ``tree`` by what it states where ``read`` has no content; apply what holds.
+
+    Failures are contradictions: a path, a mode or an id that the tree has not, lines that a file at
+    hand has not. None found says nothing: git alone decides then, and it needs the contents.
+    """
+    changes: list[Change] = []
+    failures: list[Failure] = []
+    for file in diff.files:
+        try:
+            done, failed = change_of(file, tree, read), []
+        except Contradicted as why:
+            done = _as_claimed(file, tree)
+            failed = [Failure(patch, show_path(file.path), str(why), file.line)]
+        except NotStrict:
+            if file.old_path is not None and not _readable(file.old_path, tree, read):
+                continue
+            done, failed = _salvage_file(patch, file, tree, read)
+        try:
+            tree.change([(change.path, change.entry) for change in done])
+        except PathConflict as conflict:
+            reason = (
+                f"{show_path(conflict.args[0])} is in the way (a file and a folder of one name)"
+            )
+            failures.append(Failure(patch, show_path(file.path), reason, file.line))
+        else:
+            changes += done
+        failures += failed
+    return changes, failures
+
+
+def _readable(path: bytes, tree: TreeEdit, read: ReadBlob) -> bool:
+    entry = tree.get(path)
+    return entry is None or not entry.is_blob or read(entry.oid) is not None
+
+
+def _as_claimed(file: FilePatch, tree: TreeEdit) -> list[Change]:
+    """What the index line says comes of the file, so that the patches behind it are judged too."""
+    base = tree.get(file.path)
+    if file.new_path is None or file.full_new_id is None or base is None or not base.is_blob:
+        return []
+    return [Change(file.new_path, Entry(base.mode, file.full_new_id), None, claimed=True)]
 
 
 def _salvage_file(

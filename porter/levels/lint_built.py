@@ -121,5 +121,5 @@ def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding
         finally:
             upstream.close()
     except SourceUnavailable as error:
-        text = f"not applied on the pin: {error}"
+        text = f"not applied on the pin: {error.reason}"
         return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]

@@ -3,26 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from porter.finding import Finding
 from porter.report.findings import Case, as_form, as_json
-from porter.terminal import colour_wanted, counted, paint, plain
+from porter.terminal import colour_wanted, counted, listed, paint, plain
 
 if TYPE_CHECKING:
     from porter.levels.check import PatchReport, PortReport
     from porter.levels.diagnose import Failure
 
-_STYLES = {"ok": "green", "differs": "red", "fails": "red", "unjudged": "yellow"}
+_STYLES = {
+    "ok": "green", "stated": "yellow", "differs": "red", "fails": "red", "unjudged": "yellow",
+}  # fmt: skip
+AS_STATED = "ids as the patches state them, no content seen"
 
 
-def print_report(report: PortReport) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What fails a check beside what is wrong: a port that was named and is not reachable; with
+    ``strict`` every file whose content was not seen.
+    """
+
+    strict: bool = False
+    named: bool = False
+
+    def passes(self, report: PortReport) -> bool:
+        """Whether one port passes."""
+        return report.ok and not self.lacks(report)
+
+    def lacks(self, report: PortReport) -> bool:
+        """Whether it fails for what was not seen of it."""
+        if report.not_reachable is not None:
+            return self.strict or self.named
+        return self.strict and bool(report.not_covered)
+
+
+def print_report(report: PortReport, verbose: bool = False) -> None:
     """Write one port's report to stdout."""
-    for line in _lines(report, colour_wanted()):
+    for line in _lines(report, colour_wanted(), verbose):
         print(line)
 
 
-def _lines(report: PortReport, colour: bool) -> Iterator[str]:
+def print_summary(reports: Sequence[PortReport]) -> None:
+    """Write the last line, unless it would only repeat one port's own."""
+    if len(reports) > 1:
+        print(summary(reports))
+
+
+def summary(reports: Sequence[PortReport]) -> str:
+    """Return how many ports were checked, which failed, which no source serves here."""
+    failed = [report.port for report in reports if not report.ok]
+    away = [report for report in reports if report.not_reachable is not None]
+    in_part = [r.port for r in reports if r.not_reachable is None and r.not_covered]
+    checked = sum(report.not_reachable is None and report.error is None for report in reports)
+    parts = [f"{checked} of {counted(len(reports), 'port')} checked"]
+    if failed:
+        parts.append(f"{len(failed)} failed: {', '.join(failed)}")
+    if away:
+        parts.append(f"{len(away)} not reachable: {', '.join(report.port for report in away)}")
+    told = ", ".join(parts)
+    if stated := sum(report.stated for report in away):
+        told += f" ({AS_STATED})" if stated == len(away) else f" (of {stated} the {AS_STATED})"
+    return told + (f"; checked in part: {', '.join(in_part)}" if in_part else "")
+
+
+def _away_lines(report: PortReport, colour: bool, verbose: bool) -> Iterator[str]:
+    """A port that no source serves, and what of it was checked all the same."""
+    assert report.not_reachable is not None
+    word = paint("not reachable", "yellow", colour)
+    yield f"{paint(report.port, 'bold', colour)}: {word}: {plain(report.not_reachable.reason)}"
+    if verbose:
+        yield from (f"  {plain(line)}" for line in report.not_reachable.detail.splitlines())
+    if report.unstated:
+        if report.unstated != report.not_reachable.reason:
+            yield f"  not even its ids are checked: {plain(report.unstated)}"
+        return
+    yield f"  {counted(len(report.patches), 'level')}: {AS_STATED}"
+    wrong = [patch for patch in report.patches if patch.status != "stated"]
+    yield from _patch_lines(wrong, colour)
+    for problem in report.problems:
+        yield f"  {paint('differs', 'red', colour)}  {problem}"
+
+
+def _patch_lines(patches: Sequence[PatchReport], colour: bool) -> Iterator[str]:
+    width = max((len(p.level) for p in patches), default=0)
+    for patch in patches:
+        status = paint(f"{patch.status:<8}", _STYLES[patch.status], colour)
+        name = f"{plain(patch.level):<{width}}"
+        ids = f"  {patch.tree[:12]}  {counted(patch.files, 'file')}" if patch.tree else ""
+        yield f"  {status} {patch.number:>3} {name}{ids}"
+        yield from _details(patch, colour)
+
+
+def _lines(report: PortReport, colour: bool, verbose: bool = False) -> Iterator[str]:
+    if report.not_reachable is not None:
+        yield from _away_lines(report, colour, verbose)
+        return
     count = counted(len(report.patches), "patch")
     memo = ", from the memo" if report.from_memo and report.patches else ""
     title = paint(report.port, "bold", colour)
@@ -30,17 +108,10 @@ def _lines(report: PortReport, colour: bool) -> Iterator[str]:
         yield f"{title}: {paint('not checked', 'red', colour)}: {report.error}"
         return
     yield f"{title} at {report.upstream[:12]}: {count}{memo}"
-    width = max((len(p.level) for p in report.patches), default=0)
-    for patch in report.patches:
-        status = paint(f"{patch.status:<8}", _STYLES[patch.status], colour)
-        name = f"{plain(patch.level):<{width}}"
-        ids = f"  {patch.tree[:12]}  {counted(patch.files, 'file')}" if patch.tree else ""
-        yield f"  {status} {patch.number:>3} {name}{ids}"
-        yield from _details(patch, colour)
+    yield from _patch_lines(report.patches, colour)
     for problem in report.problems:
         yield f"  {paint('differs', 'red', colour)}  {problem}"
-    paths = sorted({path for patch in report.patches for path in patch.not_covered})
-    if paths:
+    if paths := report.not_covered:
         yield (
             f"  {paint('not covered', 'yellow', colour)} by any source, ids as the patches state "
             f"them: {counted(len(paths), 'file')}"
@@ -95,20 +166,34 @@ def _shown(line: bytes) -> str:
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text) + tail
 
 
-def render(reports: Sequence[PortReport], form: str, place: str = "") -> str:
+def render(
+    reports: Sequence[PortReport], form: str, place: str = "", asked: Asked = Asked()
+) -> str:
     """All reports as text, JSON, GitHub annotations, SARIF or JUnit."""
     if form == "text":
-        return "\n".join(line for report in reports for line in _lines(report, False))
+        lines = [line for report in reports for line in _lines(report, False)]
+        return "\n".join([*lines, summary(reports)])
     if form == "json":
-        return as_json({"ok": all(r.ok for r in reports), "ports": [_data(r) for r in reports]})
-    cases = [case for report in reports for case in _cases(report)]
+        away = [report.port for report in reports if report.not_reachable is not None]
+        data = {
+            "ok": all(asked.passes(report) for report in reports),
+            "summary": summary(reports),
+            "not_reachable": away,
+            "ports": [_data(report, asked) for report in reports],
+        }
+        return as_json(data)
+    cases = [case for report in reports for case in _cases(report, asked)]
     return as_form(form, "porter check", cases, place)
 
 
-def _data(report: PortReport) -> dict[str, Any]:
+def _data(report: PortReport, asked: Asked) -> dict[str, Any]:
+    away = report.not_reachable
     return {
         "port": report.port,
-        "ok": report.ok,
+        "ok": asked.passes(report),
+        "content": _content(report),
+        "not_reachable": away and {"reason": away.reason, "detail": away.detail or str(away)},
+        "ids_not_checked": report.unstated or None,
         "upstream": report.upstream,
         "from_memo": report.from_memo,
         "error": str(report.error) if report.error else None,
@@ -117,11 +202,23 @@ def _data(report: PortReport) -> dict[str, Any]:
     }
 
 
-def _cases(report: PortReport) -> Iterator[Case]:
+def _content(report: PortReport) -> str:
+    """How much content was seen: all that the patches touch, a part of it, or none."""
+    if report.error is not None or report.not_reachable is not None:
+        return "none"
+    return "part" if report.not_covered else "all"
+
+
+def _cases(report: PortReport, asked: Asked) -> Iterator[Case]:
     folder = f"patches/{report.port}"
     own = [*report.problems, *([str(report.error)] if report.error else [])]
     problems = [Finding(f"{folder}/levels.lock", 0, "lock", text) for text in own]
     yield Case(report.port, "levels.lock", problems, broken=report.error is not None)
+    if told := _not_seen(report):
+        lacks = asked.lacks(report)
+        severity: Literal["error", "note"] = "error" if lacks else "note"
+        unseen = Finding(f"{folder}/series", 0, "coverage", told, severity)
+        yield Case(report.port, "content", [unseen], broken=lacks, skipped="" if lacks else told)
     for patch in report.patches:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]
@@ -131,4 +228,18 @@ def _cases(report: PortReport) -> Iterator[Case]:
             )
             for f in patch.failures
         ]
-        yield Case(report.port, f"{patch.number} {patch.level}", found)
+        skipped = AS_STATED if patch.status == "stated" else ""
+        yield Case(report.port, f"{patch.number} {patch.level}", found, skipped=skipped)
+
+
+def _not_seen(report: PortReport) -> str:
+    """What was not seen of a port, and why."""
+    if report.not_reachable is not None:
+        why = report.unstated
+        if why == report.not_reachable.reason:
+            why = ""
+        told = AS_STATED if report.stated else f"not even its ids are checked{why and ': '}{why}"
+        return f"not reachable: {report.not_reachable.reason}; {told}"
+    if paths := report.not_covered:
+        return f"no source serves {listed(paths)}; their {AS_STATED}"
+    return ""

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,16 @@ from porter import __version__
 from porter.errors import PorterError
 from porter.git.odb import git_environment
 from porter.places import cache_dir
+from porter.upstream.failure import SourceFailure, source_failure
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist
+
+Source = GitSource | Sdist
+Answers = Mapping[str, Mapping[Source, SourceFailure | None]]
 
 GIT_NEEDED = (2, 30)  # fetch --stdin, --no-write-fetch-head
 DISK_NEEDED = 2 << 30  # a probe environment or two
 _SECONDS = 20.0
+_PIP_SECONDS = 60.0  # pip is slow to start on a busy machine
 _NODES = {
     "cuda": ("/dev", r"nvidia[0-9]+\Z"),
     "hpu": ("/dev/accel", r"accel[0-9]+\Z"),
@@ -47,12 +52,16 @@ for name, module in (("cuda", None), ("hpu", "habana_frameworks.torch.core"), ("
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact. ``ok`` False: porter cannot work; None: something cannot be done here."""
+    """One fact. ``ok`` False: porter cannot work; None: something cannot be done here.
+
+    ``detail`` is what a source's client said, in full.
+    """
 
     topic: str
     subject: str
     ok: bool | None
     text: str
+    detail: str = ""
 
     @property
     def main(self) -> bool:
@@ -60,8 +69,10 @@ class Finding:
         return not self.subject.endswith(" source")
 
 
-def examine(root: Path, pins: Pins, *, offline: bool, deep: bool) -> list[Finding]:
-    """Gather every finding. Asks each source whether it answers, unless ``offline``."""
+def examine(
+    root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bool
+) -> list[Finding]:
+    """Gather every finding; ``answers`` are :func:`ask_sources`' own."""
     findings = [
         Finding("porter", "porter", True, f"{__version__}, project {root}"),
         _python(),
@@ -71,7 +82,7 @@ def examine(root: Path, pins: Pins, *, offline: bool, deep: bool) -> list[Findin
         *_cache(),
         *_devices(deep),
     ]
-    return findings + _sources(root, pins, offline)
+    return findings + _sources(root, pins, answers, offline)
 
 
 def _python() -> Finding:
@@ -169,20 +180,36 @@ def _asked_of_torch() -> dict[str, str]:
     return {name: text for name, text in rows if name in _NODES}
 
 
-def _sources(root: Path, pins: Pins, offline: bool) -> list[Finding]:
+def ask_sources(pins: Pins, *, offline: bool) -> dict[str, dict[Source, SourceFailure | None]]:
+    """Ask each source of each pin whether it answers: None, or why it does not."""
     pairs = [(pin.name, source) for pin in pins.pins.values() for source in pin.sources]
+    if offline:
+        return {name: {} for name in pins.pins}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        why_not = dict(zip(pairs, pool.map(_ask, pairs), strict=True)) if not offline else {}
+        told = list(pool.map(lambda pair: _ask(pair[1]), pairs))
+    answers: dict[str, dict[Source, SourceFailure | None]] = {name: {} for name in pins.pins}
+    for (name, source), text in zip(pairs, told, strict=True):
+        answers[name][source] = source_failure(source, text) if text else None
+    return answers
+
+
+def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Finding]:
     findings = []
     for pin in pins.pins.values():
         held = _held(root, pin)
-        answers = {source: why_not.get((pin.name, source), "not asked") for source in pin.sources}
-        ok = True if held or not all(answers.values()) else None
+        mine = answers[pin.name]
+        answering = any(mine[source] is None for source in mine)
+        ok = True if held or answering else None
         findings.append(Finding("sources", pin.name, ok, held or "not in the store"))
-        for source, reason in answers.items():
-            text = f"{source}: {reason or 'reachable'}"
+        for source in pin.sources:
+            failure = mine.get(source)
+            text = "reachable" if failure is None else failure.reason
+            detail = "" if failure is None else failure.text
+            if source not in mine:
+                text = "not asked"
+            good = True if source in mine and failure is None else None
             findings.append(
-                Finding("sources", f"{pin.name} source", True if not reason else None, text)
+                Finding("sources", f"{pin.name} source", good, f"{source}: {text}", detail)
             )
     if findings and all(f.ok is None for f in findings) and not offline:
         text = "none is in the store, no source answers: check network, proxy and pip's index"
@@ -204,24 +231,25 @@ def _held(root: Path, pin: Pin) -> str:
         return ""
 
 
-def _ask(pair: tuple[str, GitSource | Sdist]) -> str:
+def _ask(source: Source) -> str:
     """Return why a source does not answer, or nothing when it does."""
-    source = pair[1]
     if isinstance(source, GitSource):
-        return _answer(["git", "ls-remote", "--exit-code", "--", source.url, "HEAD"], "HEAD")
+        command = ["git", "ls-remote", "--exit-code", "--", source.url, "HEAD"]
+        return _answer(command, "HEAD", _SECONDS)
     command = [sys.executable, "-m", "pip", "index", "versions", "--no-binary=:all:", source.name]
-    return _answer([*command, "--disable-pip-version-check", "--no-input"], source.version)
+    command += ["--disable-pip-version-check", "--no-input"]
+    return _answer(command, source.version, _PIP_SECONDS)
 
 
-def _answer(command: list[str], expected: str) -> str:
+def _answer(command: list[str], expected: str, seconds: float) -> str:
     env = git_environment(network=True) | {"PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "10"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=env, timeout=_SECONDS,
+            command, capture_output=True, text=True, errors="replace", env=env, timeout=seconds,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"no answer within {_SECONDS:.0f} s"
+        return f"no answer within {seconds:.0f} s"
     except FileNotFoundError:
         return f"no {command[0]} on PATH"
     if done.returncode == 0 and expected in re.split(r"[\s,()]+", done.stdout):

@@ -1,8 +1,8 @@
 """A level as plain files in a folder, for running it: no ``.git``, no filters, exact bytes.
 
 A folder appears whole (written beside, then renamed). The cached form is keyed by the tree id and
-by which files it holds, so it is shared by every run of that level, never changed once made, and an
-export that a partial source left incomplete is not taken for a complete one later.
+by which files it holds, so it is shared by every run of that level and never changed once made.
+Which files a run gets is decided in :mod:`porter.upstream.needs`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
 from porter.places import cache_dir
+from porter.upstream.needs import Needs
 from porter.upstream.sources import check_names
 
 if TYPE_CHECKING:
@@ -34,60 +36,84 @@ def export_tree(upstream: Upstream, tree: Oid, paths: Iterable[str] | None, dest
     """
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise BadInput(f"{dest}: expected no such folder or an empty one, found it in use")
-    entries, covered = _gather(upstream, tree, paths)
+    pin = upstream.pin if paths is None else replace(upstream.pin, wanted=tuple(paths))
+    entries, covered = _bring(upstream, tree, pin.wants)
     dest.parent.mkdir(parents=True, exist_ok=True)
     _write_beside(upstream, entries, dest)
     return covered
 
 
-def cached_tree(
-    upstream: Upstream,
-    tree: Oid,
-    paths: Iterable[str] | None,
-    submodules: Mapping[str, Upstream] | None = None,
-) -> tuple[Path, Coverage]:
-    """Return a read-only folder with the files of ``tree`` under ``paths``, made once.
+@dataclass(frozen=True)
+class Gathered:
+    """The files of a tree that a run needs and that are in the store now, submodules' too.
 
-    ``submodules`` (path -> upstream) are written at their paths, as far as ``paths`` wants them
-    (all that their pins want where it names them whole). What of them no source serves is among the
-    missing, by its path in the tree. The folder is shared: write nothing into it (its files are
-    read-only; byte code belongs elsewhere, see PYTHONPYCACHEPREFIX).
+    ``covered`` says which are missing: by their paths in the tree.
     """
-    entries, covered = _gather(upstream, tree, paths)
-    identity = [b"\0".join(sorted(entries))]
+
+    tree: Oid
+    upstream: Upstream
+    entries: dict[bytes, Entry]
+    submodules: tuple[tuple[str, Upstream, dict[bytes, Entry]], ...]
+    covered: Coverage
+
+
+def gather_tree(
+    upstream: Upstream, tree: Oid, needs: Needs, submodules: Mapping[str, Upstream] | None = None
+) -> Gathered:
+    """Bring the files of ``tree`` that ``needs`` takes into the store, as far as sources have them.
+
+    ``submodules`` (path -> upstream) stand at their paths; of one that an entry names whole, or
+    that lies in a folder so named, those files count that its pin wants.
+    """
+    wants = upstream.pin.wants if not needs.named else None
+    entries, covered = _bring(upstream, tree, lambda path: _taken(needs, path, path, wants))
     parts: list[tuple[str, Upstream, dict[bytes, Entry]]] = []
     for where, inner in sorted((submodules or {}).items()):
-        own, inner_covered = _gather(inner, inner.pin.tree, wanted_inside(where, paths))
+        before = where.encode() + b"/"
+        wants = inner.pin.wants if _named_whole(needs, where) else None
+        own, inner_covered = _bring(
+            inner,
+            inner.pin.tree,
+            lambda path, b=before, w=wants: _taken(needs, b + path, path, w),  # type: ignore[misc]
+        )
         parts.append((where, inner, own))
-        identity += [where.encode(), inner.pin.tree.encode(), b"\0".join(sorted(own))]
         covered = _together(covered, where, inner_covered)
+    return Gathered(tree, upstream, entries, tuple(parts), covered)
+
+
+def cached_tree(gathered: Gathered) -> Path:
+    """Return a read-only folder with exactly the gathered files, made once.
+
+    The folder is shared: write nothing into it (its files are read-only; byte code belongs
+    elsewhere, see PYTHONPYCACHEPREFIX).
+    """
+    identity = [b"\0".join(sorted(gathered.entries))]
+    for where, inner, own in gathered.submodules:
+        identity += [where.encode(), inner.pin.tree.encode(), b"\0".join(sorted(own))]
     names = b"\0\0".join(identity)
-    folder = cache_dir() / "trees" / f"{tree}-{hashlib.sha256(names).hexdigest()[:16]}"
+    name = f"{gathered.tree}-{hashlib.sha256(names).hexdigest()[:16]}"
+    folder = cache_dir() / "trees" / name
     if folder.is_dir():
         os.utime(folder)  # gc frees those that nobody used for long
-        return folder, covered
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _write_beside(upstream, entries, folder, parts, read_only=True)
-    return folder, covered
+    _write_beside(gathered.upstream, gathered.entries, folder, gathered.submodules, read_only=True)
+    return folder
 
 
-def wanted_inside(where: str, paths: Iterable[str] | None) -> list[str] | None:
-    """Return what ``paths`` want of the submodule at ``where``: None for all, [] for nothing."""
-    if paths is None:
-        return None
-    inside = []
-    for path in paths:
-        if f"{where}/".startswith(f"{path.rstrip('/')}/"):
-            return None
-        if path.startswith(f"{where}/"):
-            inside.append(path.removeprefix(f"{where}/"))
-    return inside
+def _taken(needs: Needs, path: bytes, inner: bytes, wants: Callable[[bytes], bool] | None) -> bool:
+    if wants is not None and not wants(inner):
+        return False
+    return needs.takes(os.fsdecode(path))
+
+
+def _named_whole(needs: Needs, where: str) -> bool:
+    folders = (entry.rstrip("/") + "/" for entry in needs.named)
+    return not needs.named or any(f"{where}/".startswith(folder) for folder in folders)
 
 
 def _together(covered: Coverage, where: str, inner: Coverage) -> Coverage:
-    import dataclasses
-
-    return dataclasses.replace(
+    return replace(
         covered,
         wanted=covered.wanted + inner.wanted,
         covered=covered.covered + inner.covered,
@@ -97,21 +123,17 @@ def _together(covered: Coverage, where: str, inner: Coverage) -> Coverage:
     )
 
 
-def _gather(
-    upstream: Upstream, tree: Oid, paths: Iterable[str] | None
+def _bring(
+    upstream: Upstream, tree: Oid, wanted: Callable[[bytes], bool]
 ) -> tuple[dict[bytes, Entry], Coverage]:
-    import dataclasses
-
     from porter.upstream.store import coverage
 
-    pin = upstream.pin
-    chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
     files = {
         path: entry
         for path, entry in upstream.odb.flat(tree).items()
-        if entry.is_blob and chosen.wants(path)
+        if entry.is_blob and wanted(path)
     }
-    check_names(pin, files)
+    check_names(upstream.pin, files)
     blobs = {path: entry.oid for path, entry in files.items()}
     reasons = upstream.bring(blobs.values())
     covered = coverage(upstream, blobs, reasons)

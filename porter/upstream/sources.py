@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from porter.errors import CorruptSource, SourceUnavailable
+from porter.errors import CorruptSource
 from porter.git.objects import Entry, Oid, Signature, encode_commit
 from porter.git.odb import Odb
 from porter.git.safepath import is_dot_git
+from porter.upstream.failure import SourceFailure, no_source, source_failure
 from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publish_packs, staging
 from porter.upstream.pins import GitSource, Pin, Sdist, read_commit, read_listing, tree_objects
 from porter.upstream.sdist import Release, bring_release
@@ -33,6 +34,8 @@ class Supply:
     git_dir: Path
     odb: Odb
     progress: Progress | None = None
+    silent: dict[GitSource | Sdist, SourceFailure] = field(default_factory=dict)
+    """Sources that do not answer: found so before, or known so beforehand. They are asked once."""
     received: int = 0
     served: list[str] = field(default_factory=list)
     _holdings: dict[GitSource, set[Oid]] = field(default_factory=dict)
@@ -43,8 +46,8 @@ class Supply:
         Raises SourceUnavailable with every source's reason, CorruptSource for a pin that
         contradicts itself or what its commit holds.
         """
-        reasons: list[str] = []
-        for source in self.pin.sources:
+        failures = [*self.not_asked()]
+        for source in self.asked():
             try:
                 if isinstance(source, Sdist):
                     self._commit_beside_release(source)
@@ -53,15 +56,15 @@ class Supply:
                 else:
                     self._commit_beside_git(source)
             except FetchFailed as error:
-                reasons.append(f"{source}: {error}")
+                failures.append(self._failed(source, error))
                 continue
             return
-        raise SourceUnavailable(f"{self.pin.name}: no source could be used: {'; '.join(reasons)}")
+        raise no_source(self.pin.name, failures)
 
-    def bring_blobs(self, wanted: set[Oid]) -> tuple[str, ...]:
+    def bring_blobs(self, wanted: set[Oid]) -> tuple[SourceFailure, ...]:
         """Store what is absent of ``wanted``, as far as sources have it; return what went wrong."""
-        reasons: list[str] = []
-        for source in self.pin.sources:
+        failures = [*self.not_asked()]
+        for source in self.asked():
             absent = wanted - self.odb.has(wanted)
             if not absent:
                 break
@@ -71,8 +74,22 @@ class Supply:
                 else:
                     self._fetch_blobs(source, absent)
             except FetchFailed as error:
-                reasons.append(f"{source}: {error}")
-        return tuple(reasons)
+                failures.append(self._failed(source, error))
+        return tuple(failures)
+
+    def _failed(self, source: GitSource | Sdist, error: FetchFailed) -> SourceFailure:
+        failure = source_failure(source, str(error))
+        if failure.away:
+            self.silent[source] = failure
+        return failure
+
+    def asked(self) -> tuple[GitSource | Sdist, ...]:
+        """Return the sources to ask: all but those that are known not to answer."""
+        return tuple(s for s in self.pin.sources if s not in self.silent)
+
+    def not_asked(self) -> tuple[SourceFailure, ...]:
+        """Return what is known of the others."""
+        return tuple(self.silent[s] for s in self.pin.sources if s in self.silent)
 
     def _fetch_commit(self, source: GitSource) -> None:
         name = self.pin.name

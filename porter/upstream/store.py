@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +36,9 @@ from porter.errors import SourceUnavailable
 from porter.git.objects import Entry, Oid, hash_object
 from porter.git.odb import Odb
 from porter.places import cache_dir
+from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source_failure
 from porter.upstream.gitfetch import Progress, create_repository
-from porter.upstream.pins import Pin, read_listing
+from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
 from porter.upstream.registry import register_project
 from porter.upstream.snapshot import export_tree as export_tree
 from porter.upstream.sources import Supply, expect_tree, release_commit
@@ -52,7 +53,7 @@ class Coverage:
     source: str
     missing: tuple[bytes, ...] = ()
     bytes_received: int = 0
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[SourceFailure, ...] = ()
 
 
 def store_dir() -> Path:
@@ -149,38 +150,51 @@ class Upstream:
             reasons = self.bring(absent)
             found.update(self.odb.read_many(absent))
             if lacking := [oid for oid in absent if oid not in found]:
-                raise SourceUnavailable(self.not_served(lacking, reasons))
+                raise self.not_served(lacking, reasons)
         return found
 
-    def bring(self, oids: Iterable[Oid]) -> tuple[str, ...]:
+    def bring(self, oids: Iterable[Oid]) -> tuple[SourceFailure, ...]:
         """Bring what the store lacks of ``oids`` from the sources; return what went wrong."""
         wanted = set(oids)
         if not wanted - self.present(wanted):
             return ()
         if self.offline:
-            return ("porter is offline",)
+            return (source_failure(None, OFFLINE),)
         with upstream_lock(self.pin.name, self.supply.progress):
             return self.supply.bring_blobs(wanted)
 
-    def not_served(self, oids: Iterable[Oid], reasons: Iterable[str]) -> str:
-        """Say in one line which files of this upstream are lacking, and why."""
-        lacking = set(oids)
+    def not_served(
+        self, oids: Iterable[Oid], failures: Iterable[SourceFailure]
+    ) -> SourceUnavailable:
+        """Return the error that names, in one line, the files that are lacking, and says why."""
+        lacking, failures = set(oids), tuple(failures)
         paths = [
             path.decode(errors="replace")
             for path, entry in self.listing().items()
             if entry.oid in lacking
         ] or sorted(lacking)
         more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
-        why = "; ".join(reasons) or "its sources hold other files"
-        return f"{self.pin.name}: no source serves {', '.join(paths[:4])}{more} ({why})"
+        why = short_reason(failures) or "its sources hold other files"
+        return SourceUnavailable(
+            f"{self.pin.name}: no source serves {', '.join(paths[:4])}{more} ({why})",
+            reason=why,
+            detail="\n".join(map(str, failures)),
+            away=all(failure.away for failure in failures),
+        )
 
 
 def open_upstream(
-    root: Path, pin: Pin, *, offline: bool = False, progress: Progress | None = None
+    root: Path,
+    pin: Pin,
+    *,
+    offline: bool = False,
+    progress: Progress | None = None,
+    silent: Mapping[GitSource | Sdist, SourceFailure] | None = None,
 ) -> Upstream:
     """Return ``pin`` as an upstream whose commit and trees are in the store.
 
-    Fetches them when they are not, from the pin's sources in order. Raises SourceUnavailable, with
+    Fetches them when they are not, from the pin's sources in order; those in ``silent`` are known
+    not to answer, and are not asked. Raises SourceUnavailable, with
     each source's reason, when none serves, and CorruptSource when what a source serves, or what the
     pin's own files say, is not what the pin names.
     """
@@ -192,7 +206,7 @@ def open_upstream(
         git_dir=git_dir,
         odb=odb,
         commit=pin.commit or hash_object("commit", release_commit(pin)),
-        supply=Supply(root, pin, git_dir, odb, progress),
+        supply=Supply(root, pin, git_dir, odb, progress, dict(silent or {})),
         offline=offline or offline_asked(),
     )
     if _ready(upstream):
@@ -201,7 +215,8 @@ def open_upstream(
     if upstream.offline:
         raise SourceUnavailable(
             f"{pin.name}: not in the store and porter is offline; "
-            f"`porter fetch {pin.name}` brings it when a source can be reached"
+            f"`porter fetch {pin.name}` brings it when a source can be reached",
+            reason=OFFLINE,
         )
     with upstream_lock(pin.name, progress):
         if not _ready(upstream):
@@ -241,7 +256,9 @@ def fetch(
         return coverage(upstream, entries, reasons)
 
 
-def coverage(upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[str, ...]) -> Coverage:
+def coverage(
+    upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[SourceFailure, ...]
+) -> Coverage:
     """Say which of ``entries`` (path -> blob id) the store holds now."""
     present = upstream.present(entries.values())
     missing = tuple(path for path, oid in entries.items() if oid not in present)

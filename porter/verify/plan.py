@@ -23,7 +23,7 @@ from porter.verify.points import held_to_itself, judged_points, points
 from porter.verify.recipe import LoadedRecipe, find_recipes
 from porter.verify.requirements import load_requirements
 from porter.verify.selection import PREVIOUS, LevelRange, LevelSelection, LevelText
-from porter.verify.trees import LAST, LevelTree, NotReachable, Trees
+from porter.verify.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class Filters:
 class Unreachable:
     """A recipe, or a whole port (``recipe`` empty), that cannot run here, and why.
 
-    ``fault`` is True when that is no matter of sources: a series that does not apply.
+    ``detail`` says it at length. ``fault`` is True when that is no matter of sources that do not
+    answer: a series that does not apply, a source that is not what is pinned.
     """
 
     port: str
     recipe: str
     reason: str
     fault: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
         try:
             levels = trees.levels(port)
         except NotReachable as error:
-            unreachable.append(Unreachable(port, "", str(error)))
+            unreachable.append(Unreachable(port, "", str(error), error.fault, error.detail))
             continue
         except CheckFailed as error:
             unreachable.append(Unreachable(port, "", str(error), fault=True))
@@ -102,7 +104,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             try:
                 one = plan_recipe(recipe, tuple(levels), asked, trees, filters.devices)
             except NotReachable as error:
-                unreachable.append(Unreachable(port, recipe.name, str(error)))
+                unreachable.append(
+                    Unreachable(port, recipe.name, str(error), error.fault, error.detail)
+                )
                 continue
             except CheckFailed as error:
                 unreachable.append(Unreachable(port, recipe.name, str(error), fault=True))
@@ -193,7 +197,12 @@ def plan_recipe(
     planned = dataclasses.replace(planned, devices=there, insisted=frozenset(devices))
     if chosen and there:
         for number in sorted({0} | {point.level for point in points(planned)}):
-            trees.folder(loaded.port, levels[number], recipe.needs)
+            try:
+                trees.folder(loaded.port, levels[number], recipe.needs)
+            except UselessNeed as useless:
+                at = ("needs", recipe.needs.index(useless.entry))
+                expected = f"what some level of {loaded.port} has"
+                raise loaded.document.error(at, expected, useless.entry) from None
     companions = tuple(
         (name, _companion(name, str(text), trees)) for name, text in recipe.companions.items()
     )
@@ -217,7 +226,8 @@ def _companion(name: str, text: str, trees: Trees) -> LevelTree:
         level = last_level(trees.levels(name)) if text == LAST else trees.find(name, text)
         trees.folder(name, level, ())
     except NotReachable as error:
-        raise NotReachable(f"companion {name}: {error}") from error
+        told = f"companion {name}: "
+        raise NotReachable(f"{told}{error}", told + error.detail, fault=error.fault) from error
     return level
 
 

@@ -10,8 +10,9 @@ every kind of claim with its formula::
     source_roots: [src]                     # folders of the tree on sys.path; default ["."]
     companions:                             # other ports' trees on sys.path, after this one's
       accelerate: upstream                  # which level: a name or number, or `last`
-    needs: [src/diffusers/]                 # what of the tree must be there; default: all of it.
-                                            # A partial source that lacks some: not reachable.
+    needs: [src/diffusers/]                 # which files the run's tree holds: folders, files,
+                                            # patterns, "!..." (porter.upstream.needs); default: all
+                                            # code. A source that lacks some: not reachable.
     parameters: {size: 64}                  # handed to the probe as they stand
     vary: {steps: [4, 8, 16]}               # parameters with several values; each combination
                                             # (a "variant") is a run of its own
@@ -50,6 +51,7 @@ from pathlib import Path
 
 import msgspec
 
+from porter.upstream.needs import Needs
 from porter.verify.recipe_check import check_recipe
 from porter.verify.recipe_model import Recipe
 from porter.yamlfile import Document, load
@@ -96,7 +98,8 @@ class LoadedRecipe:
     def inputs_sha256(self) -> str:
         """Return the hash of what of the recipe reaches the probe (claims and texts do not)."""
         recipe = self.recipe
-        reaching = [recipe.parameters, recipe.source_roots, recipe.threads]
+        needs = Needs(recipe.needs).key()
+        reaching = [recipe.parameters, recipe.source_roots, recipe.threads, needs]
         return hashlib.sha256(msgspec.json.encode(reaching, order="sorted")).hexdigest()
 
 

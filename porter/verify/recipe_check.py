@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from porter.upstream.needs import wrong_entry
 from porter.verify.claims import FACTOR, FLOOR_ULPS, KINDS_OF, SUBJECTS, Against, Claim, LessThan
 from porter.verify.recipe_model import Recipe, as_text
 from porter.verify.selection import NATIVE, DeviceName, LevelRange, LevelSelection
@@ -32,6 +33,10 @@ def check_recipe(document: Document[Recipe], probe: bool = True) -> None:
     for index, folder in enumerate(recipe.source_roots):
         if Path(folder).is_absolute() or ".." in Path(folder).parts:
             raise document.error(("source_roots", index), "a folder of the tree", folder)
+    for index, entry in enumerate(recipe.needs):
+        if wrong := wrong_entry(entry):
+            expected = "a folder ('src/'), a file or a pattern ('src/**/*.py') of the tree"
+            raise document.error(("needs", index), expected, f"{wrong}: {entry!r}", words=True)
     there = not probe or (document.path.parent / recipe.probe).is_file()
     if Path(recipe.probe).name != recipe.probe or not there:
         raise document.error(("probe",), "a file beside the recipe", recipe.probe)

@@ -22,6 +22,15 @@ from porter.verify.selection import (
 UPSTREAM = "upstream"
 
 FileText = Annotated[str, Meta(min_length=1, description="a file name beside the recipe")]
+NeedText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="a folder ('src/'), a file or a shell pattern ('src/**/*.py') of the tree;"
+        " with '!' before it, it takes out. Documentation, media and tests beside code count only"
+        " where an entry names the file, its suffix or its folder",
+    ),
+]
 Variant = tuple[tuple[str, str], ...]
 """The values of what a recipe varies: (name, value as JSON), in the recipe's order."""
 
@@ -56,7 +65,7 @@ class Recipe(Model, frozen=True):
     environment: FileText | None = None
     source_roots: tuple[str, ...] = (".",)
     companions: dict[str, LevelText] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
+    needs: tuple[NeedText, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     vary: dict[str, Values] = field(default_factory=dict)
     seeds: tuple[

@@ -28,6 +28,7 @@ _STYLES = {
 _STDERR_LINES = 12
 _MOST_ROWS = 4
 _MOST_WARNINGS = 4
+_COLUMNS = 80
 
 
 def print_result(
@@ -82,12 +83,42 @@ def _cached(result: RecipeResult) -> str:
     return f", {'all' if result.cached == result.runs else result.cached} from the cache"
 
 
-def print_unreachable(console: Console, unreachable: Sequence[Unreachable]) -> None:
-    """Print what could not run here and why."""
+def print_unreachable(
+    console: Console, unreachable: Sequence[Unreachable], verbose: bool = False
+) -> None:
+    """Print what could not run here and why: a line each that fits 80 columns, or all of it."""
+    away = [one for one in unreachable if not one.fault]
     for one in unreachable:
-        name = f"{one.port}/{one.recipe}" if one.recipe else one.port
-        word = Text("failed", "bold red") if one.fault else Text("not reachable", "yellow")
-        console.print(Text(f"{name}: ", "bold") + word + Text(f": {one.reason}"), soft_wrap=True)
+        if one.fault:
+            line = Text(f"{_name(one)}: ", "bold") + Text("failed", "bold red")
+            console.print(line + Text(f": {one.reason}"), soft_wrap=True)
+            if verbose and one.detail not in ("", one.reason):
+                _print_detail(console, one.detail)
+    if not away:
+        return
+    more = "" if verbose else " (`porter verify --verbose` says more)"
+    console.print(Text("not reachable", "yellow") + Text(f"{more}:"), soft_wrap=True)
+    for one in away:
+        head = f"  {_name(one)}: "
+        reason = one.reason if verbose else _cut(one.reason, _COLUMNS - len(head))
+        console.print(Text(head, "bold") + Text(reason), soft_wrap=True)
+        if verbose and one.detail not in ("", one.reason):
+            _print_detail(console, one.detail)
+
+
+def _name(one: Unreachable) -> str:
+    return f"{one.port}/{one.recipe}" if one.recipe else one.port
+
+
+def _cut(text: str, room: int) -> str:
+    """A text in its first words that fit."""
+    text = " ".join(text.split())
+    return text if len(text) <= room else text[: max(room - 3, 0)].rstrip(" ,;:(") + "..."
+
+
+def _print_detail(console: Console, detail: str) -> None:
+    for line in detail.splitlines():
+        console.print(Text(f"      {line}", "dim"), soft_wrap=True)
 
 
 def print_summary(
@@ -271,7 +302,13 @@ def as_json(
             for result in results
         ],
         "not_reachable": [
-            {"port": u.port, "recipe": u.recipe or None, "reason": u.reason, "failed": u.fault}
+            {
+                "port": u.port,
+                "recipe": u.recipe or None,
+                "short": u.reason,
+                "reason": u.detail or u.reason,
+                "failed": u.fault,
+            }
             for u in unreachable
         ],
     }

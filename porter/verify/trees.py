@@ -28,7 +28,23 @@ class LevelTree(Protocol):
 
 
 class NotReachable(Exception):
-    """No source that answers here covers what is needed; the text says which and why."""
+    """No source that answers here covers what is needed; the text says which and why, in short.
+
+    ``detail`` says it at length. ``fault``: a source answered with something else than is pinned.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, fault: bool = False) -> None:
+        super().__init__(reason)
+        self.detail = detail or reason
+        self.fault = fault
+
+
+class UselessNeed(Exception):
+    """An entry of ``needs`` that takes in no file of any level."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(entry)
+        self.entry = entry
 
 
 class Trees(Protocol):
@@ -48,6 +64,6 @@ class Trees(Protocol):
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """Return a folder that holds the level's files under ``needs`` (none: all of them).
 
-        Raises NotReachable, naming what is not covered.
+        Raises NotReachable, naming what is not covered, and UselessNeed.
         """
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,23 +11,45 @@ from porter.errors import BadInput, SourceUnavailable
 from porter.git.objects import Oid
 from porter.levels.levels import Level, build_levels, find_level
 from porter.series.series import load_series
+from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
-from porter.upstream.pins import Pins, load_pins
-from porter.upstream.snapshot import cached_tree, wanted_inside
+from porter.upstream.needs import Needs
+from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
+from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import Coverage, Upstream, open_upstream
-from porter.verify.trees import LevelTree, NotReachable
+from porter.verify.trees import LevelTree, NotReachable, UselessNeed
+
+Silent = Mapping[str, Mapping[GitSource | Sdist, SourceFailure]]
+"""Pin -> those of its sources that are known not to answer, and why."""
 
 
 class UpstreamTrees:
-    """Every port's levels, built once; folders come from the cache's shared read-only trees."""
+    """Every port's levels, built once; folders come from the cache's shared read-only trees.
 
-    def __init__(self, root: Path, pins: Pins) -> None:
+    With ``planning`` no folder is written: it is only seen whether it could be. ``silent`` sources
+    are not asked, none is when ``offline``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pins: Pins,
+        *,
+        planning: bool = False,
+        silent: Silent | None = None,
+        offline: bool = False,
+    ) -> None:
         self.progress: Progress | None = None
+        self.planning = planning
+        self._silent = silent or {}
+        self._offline = offline
         self._root = root
         self._pins = pins
         self._upstreams: dict[str, Upstream] = {}
         self._levels: dict[str, tuple[Level, ...]] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, SourceUnavailable] = {}
+        self._needs: dict[tuple[str, ...], Needs] = {}
+        self._useful: set[tuple[str, tuple[str, ...]]] = set()
         self._folders: dict[tuple[str, str, tuple[str, ...]], Path] = {}
 
     def close(self) -> None:
@@ -37,17 +60,23 @@ class UpstreamTrees:
     def levels(self, port: str) -> tuple[Level, ...]:
         """See :class:`porter.verify.trees.Trees`."""
         if port in self._refused:
-            raise NotReachable(self._refused[port])
+            raise _refused(self._refused[port])
         if port not in self._levels:
             try:
-                upstream = open_upstream(self._root, self._pins.port(port), progress=self.progress)
+                upstream = self._open(self._pins.port(port))
                 self._upstreams[port] = upstream
                 series = load_series(self._root, port)
                 self._levels[port] = build_levels(upstream, series, write=True)
             except SourceUnavailable as error:
-                self._refused[port] = str(error).removeprefix(f"{port}: ")
-                raise NotReachable(self._refused[port]) from error
+                self._refused[port] = error
+                raise _refused(error) from error
         return self._levels[port]
+
+    def _open(self, pin: Pin) -> Upstream:
+        silent = self._silent.get(pin.name)
+        return open_upstream(
+            self._root, pin, progress=self.progress, silent=silent, offline=self._offline
+        )
 
     def find(self, port: str, text: str) -> Level:
         """See :class:`porter.verify.trees.Trees`."""
@@ -67,21 +96,34 @@ class UpstreamTrees:
         if key not in self._folders:
             own = self.levels(port)[level.number]
             upstream = self._upstreams[port]
-            submodules = self._submodules(upstream, own, needs)
-            folder, coverage = cached_tree(upstream, own.tree, needs or None, submodules)
-            if coverage.missing:
-                raise NotReachable(_not_covered(level, coverage))
-            self._folders[key] = folder
+            wanted = self._needs.setdefault(needs, Needs(needs))
+            self._refuse_useless(upstream, wanted)
+            submodules = self._submodules(upstream, own, wanted)
+            gathered = gather_tree(upstream, own.tree, wanted, submodules)
+            if gathered.covered.missing:
+                raise _not_covered(level, gathered.covered)
+            self._folders[key] = Path() if self.planning else cached_tree(gathered)
         return self._folders[key]
 
-    def _submodules(
-        self, upstream: Upstream, level: Level, needs: tuple[str, ...]
-    ) -> dict[str, Upstream]:
+    def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
+        """Raise UselessNeed for an entry that takes in nothing: a slip that no run would tell."""
+        if (upstream.pin.name, needs.entries) in self._useful:
+            return
+        touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
+        paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
+        for entry in needs.named:
+            alone = Needs((entry,))
+            inside = any(alone.may_take_inside(where) for where in upstream.pin.submodules)
+            if not inside and not any(map(alone.takes, paths)):
+                raise UselessNeed(entry)
+        self._useful.add((upstream.pin.name, needs.entries))
+
+    def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
         """Open the submodules that stand in the level's tree and that ``needs`` wants."""
         wanted = {
             path: name
             for path, name in upstream.pin.submodules.items()
-            if wanted_inside(path, needs or None) != []
+            if needs.may_take_inside(path)
         }
         if not wanted:
             return {}
@@ -94,9 +136,9 @@ class UpstreamTrees:
             if name not in self._upstreams:
                 pin = self._pins.port(name)
                 try:
-                    opened = open_upstream(self._root, pin, progress=self.progress)
+                    opened = self._open(pin)
                 except SourceUnavailable as error:
-                    raise NotReachable(f"submodule {path}: {error}") from error
+                    raise _refused(error, f"submodule {path}: ") from error
                 self._upstreams[name] = opened
             found[path] = self._upstreams[name]
             if entry.oid != found[path].commit:
@@ -116,8 +158,17 @@ def open_trees(root: Path) -> Iterator[UpstreamTrees]:
         trees.close()
 
 
-def _not_covered(level: LevelTree, coverage: Coverage) -> str:
+def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:
+    detail = before + (error.detail or str(error))
+    return NotReachable(before + error.reason, detail, fault=not error.away)
+
+
+def _not_covered(level: LevelTree, coverage: Coverage) -> NotReachable:
     names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    why = "; ".join(coverage.reasons) or "the sources that answer hold other files"
-    return f"level {level.number}: not covered: {', '.join(names[:2])}{more} ({why})"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    why = short_reason(coverage.reasons) or "the sources that answer hold other files"
+    told = "; ".join(map(str, coverage.reasons)) or why
+    return NotReachable(
+        f"no {names[0]}{more}: {why}",
+        f"level {level.number}: no source serves {', '.join(names)} ({told})",
+    )

@@ -69,6 +69,11 @@ CLAIM = 'claims: [{outputs: "*", parity: {}}]\n'
         (CLAIM + "dtypes: [float8]\n", "one.yaml:5: dtypes[0]: expected"),
         (CLAIM + "limits: {seconds: 0}\n", "one.yaml:5: limits.seconds: expected a number above 0"),
         (CLAIM + "source_roots: [../x]\n", "one.yaml:5: source_roots[0]: expected a folder of"),
+        (CLAIM + "needs: [../x]\n", "one.yaml:5: needs[0]: expected a folder ('src/'), a file or"),
+        (
+            CLAIM + "needs: [src/**x]\n",
+            "found `**` that is not a whole part of the path",
+        ),
         (CLAIM + "levels: {}\n", "one.yaml:5: levels: expected `from`, `to` or both"),
         (CLAIM + "threads: many\n", "one.yaml:5: threads: expected a whole number"),
         ('claims: [{outputs: "*"}]\n', "one.yaml:4: claims[0]: expected exactly one of"),

@@ -7,8 +7,9 @@ from io import StringIO
 
 from rich.console import Console
 
+from porter.verify.plan import Unreachable
 from porter.verify.result import RecipeResult, Verdict
-from porter.verify.table import as_json, print_result, print_summary
+from porter.verify.table import as_json, print_result, print_summary, print_unreachable
 
 ONE = Verdict(2, "norm", "float32", 0, "image", "parity", "pass", "max", 1e-6, 2e-6)
 STEPS = (("steps", "8"),)
@@ -120,3 +121,45 @@ def test_json_says_all_that_a_report_needs() -> None:
             "narrow": "porter compare",
         }.items()
     )
+
+
+LONG = Unreachable(
+    "v-diffusion", "cfg-modify-image-everywhere",
+    "no cfg_modify_image.py and 4 more: git.example.org does not answer", False, "git said\nmuch",
+)  # fmt: skip
+
+
+def unreachable_lines(*several: Unreachable, verbose: bool = False) -> list[str]:
+    told = StringIO()
+    print_unreachable(Console(file=told, width=80), several, verbose)
+    return told.getvalue().splitlines()
+
+
+def test_what_is_not_reachable_is_a_line_of_80_columns_each() -> None:
+    port = Unreachable("far", "", "git.example.org does not answer")
+
+    lines = unreachable_lines(LONG, port)
+
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("  v-diffusion/cfg-modify-image-everywhere: no cfg_modify_image.py")
+    assert lines[2] == "  far: git.example.org does not answer"
+
+
+def test_the_rest_of_it_is_told_when_asked_for() -> None:
+    lines = unreachable_lines(LONG, verbose=True)
+
+    assert lines[1].endswith("git.example.org does not answer")
+    assert lines[2:] == ["      git said", "      much"]
+
+
+def test_a_fault_is_told_whole_and_as_failed() -> None:
+    (line,) = unreachable_lines(Unreachable("bad", "one", "the series does not apply " * 5, True))
+
+    assert line.startswith("bad/one: failed: the series does not apply the series")
+
+
+def test_json_keeps_the_whole_reason() -> None:
+    (row,) = as_json([], [LONG], False)["not_reachable"]
+
+    assert (row["short"], row["reason"]) == (LONG.reason, LONG.detail)

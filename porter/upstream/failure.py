@@ -1,0 +1,125 @@
+"""Why a source did not serve, in a few words that name its host.
+
+git and pip tell it in long lines that repeat the URL. People get the short reason, once; the whole
+text stays beside it (``porter --verbose``, JSON).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from porter.errors import SourceUnavailable
+from porter.upstream.pins import GitSource, Sdist
+
+OFFLINE = "porter is offline"
+INDEX = "pip's index"
+_LONGEST = 100
+_HOSTS = (
+    r"resolve (?:host|proxy): ([\w.-]+)",
+    r"[Ff]ailed to connect to ([\w.-]+)",
+    r"resolve hostname ([\w.-]+)",
+    r"connect to (?:host )?([\w.-]+) port",
+    r"look up ([\w.-]+)",
+    r"host='([^']+)'",
+    r"(?:https?|ssh|git)://(?:[^/@\s']*@)?([\w.-]+)",
+    r"^([\w.-]+@[\w.-]+): Permission denied",
+)
+_KINDS: tuple[tuple[str, str], ...] = (
+    (r"^porter is offline", OFFLINE),
+    (r"could not read (Username|Password)|Authentication failed|Permission denied \(|error: 401",
+     "{host} asks for a login"),
+    (r"from proxy|CONNECT tunnel|error: 407", "the proxy does not let {host} through"),
+    (r"SSL certificate|certificate verif|self.signed certificate|CERTIFICATE_VERIFY",
+     "the certificate of {host} is not trusted"),
+    (r"error: 403|403 Client|HTTP error 403", "{host} refuses access"),
+    (r"error: 404|404 Client|HTTP error 404|[Rr]epository.* not found|does not appear to be a git"
+     r"|does not exist", "{host} has no such repository"),
+    (r"error: (429|5\d\d)|HTTP error (429|5\d\d)", "{host} cannot answer now"),
+    (r"No matching distribution|Could not find a version|does not offer",
+     "{host} has no such release"),
+    (r"could not reach its index|no answer (for|within)|resolve (host|proxy)|[Cc]onnection (refused"
+     r"|reset|timed out|broken)|[Ff]ailed to connect|timed out|[Rr]ead ?[Tt]imeout|unreachable"
+     r"|No route to host|look up|unable to connect|unable to access|hung up|early EOF|disconnect"
+     r"|Could not read from remote|name resolution|name or service not known",
+     "{host} does not answer"),
+    (r"^no pip in this Python", "pip is not installed"),
+)  # fmt: skip
+"""What git and pip say of a source that does not serve here; the first that matches. Whatever else
+they say speaks against the pin or the source, and is told as it stands."""
+
+
+@dataclass(frozen=True)
+class SourceFailure:
+    """A source that did not serve. ``reason`` is short; ``text`` is what git or pip said.
+
+    ``away`` is True when it does not answer here, or keeps its files from this machine: nothing
+    speaks against the pin. Otherwise it answered, with something else than the pin names.
+    """
+
+    source: str
+    text: str
+    reason: str
+    away: bool
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}" if self.source else self.text
+
+
+def source_failure(source: GitSource | Sdist | None, text: str) -> SourceFailure:
+    """Return what became of a source, by what git or pip said of it."""
+    named = str(source) if source is not None else ""
+    for pattern, words in _KINDS:
+        if re.search(pattern, text):
+            host = _host(source, text)
+            if host.startswith("/") and "no such repository" in words:
+                words = "there is no git repository at {host}"
+            if isinstance(source, Sdist) and "no such release" in words:
+                words = f"{{host}} has no {source.name} {source.version}"
+            return SourceFailure(named, text, words.format(host=host), away=True)
+    return SourceFailure(named, text, _shortened(text), away=False)
+
+
+def _host(source: GitSource | Sdist | None, text: str) -> str:
+    """The machine that was asked; git and pip name another than the pin does behind a mirror."""
+    for pattern in _HOSTS:
+        if match := re.search(pattern, text):
+            return match[1]
+    if isinstance(source, GitSource):
+        quoted = re.search(r"'(/[^']*)'", text)
+        parts = urlsplit(source.url)
+        return parts.hostname or _short_path(quoted[1] if quoted else parts.path)
+    return INDEX
+
+
+def _short_path(path: str) -> str:
+    parts = path.rstrip("/").split("/")
+    return path if len(path) <= 50 else "/".join(["/...", *parts[-2:]])
+
+
+def _shortened(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
+
+
+def short_reason(failures: Iterable[SourceFailure]) -> str:
+    """Return the reasons of several sources in one line, each once."""
+    return "; ".join(dict.fromkeys(failure.reason for failure in failures))
+
+
+def no_source(name: str, failures: Iterable[SourceFailure]) -> SourceUnavailable:
+    """Return the error for an upstream that none of its sources serves.
+
+    Where one answered with something else than the pin names, its words are told in full.
+    """
+    failures = tuple(failures)
+    detail = "\n".join(map(str, failures))
+    reason = short_reason(failures)
+    if all(failure.away for failure in failures):
+        text = f"{name}: not reachable: {reason}; `porter doctor` says what would help"
+        return SourceUnavailable(text, reason=reason, detail=detail)
+    told = "; ".join(dict.fromkeys(f.reason if f.away else str(f) for f in failures))
+    text = f"{name}: no source could be used: {told}"
+    return SourceUnavailable(text, reason=reason, detail=detail, away=False)
