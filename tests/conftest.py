@@ -2,7 +2,7 @@
 
 A test marked ``upstream`` keeps the machine's own git and pip configuration, because it is about
 reaching real upstreams with it; its store is kept between runs in pytest's cache folder (or in
-``PORTER_TEST_CACHE``).
+``PORTER_TEST_CACHE``; where neither can be written, it lasts for the run).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from porter.upstream.store import Upstream
+    from tests.served import Served
 
 # The same examples in every run; ``--hypothesis-profile default`` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -62,7 +62,7 @@ def sealed(
         monkeypatch.delenv(name, raising=False)
     settings = {**_IDENTITY, "TZ": "UTC", "LC_ALL": "C.UTF-8", "COLUMNS": "80", "TERM": "dumb"}
     if reaches_out:
-        settings["PORTER_CACHE"] = str(_lasting_cache(request.config))
+        settings["PORTER_CACHE"] = str(lasting_cache(request.config, tmp_path_factory))
     else:
         home = tmp_path_factory.mktemp("sealed")
         settings |= {
@@ -83,34 +83,32 @@ def sealed(
         monkeypatch.setenv(name, value)
 
 
-def _lasting_cache(config: pytest.Config) -> Path:
+def lasting_cache(config: pytest.Config, made_here: pytest.TempPathFactory) -> Path:
+    """Return a folder that is kept between runs, else (nowhere to keep it) one of this run."""
     if _LASTING_CACHE:
         return Path(_LASTING_CACHE)
-    cache = config.cache
-    assert cache is not None
-    return cache.mkdir("upstreams")
+    cache: pytest.Cache | None = getattr(config, "cache", None)  # absent: -p no:cacheprovider
+    try:
+        kept = cache.mkdir("upstreams") if cache is not None else None
+    except OSError:  # a checkout that one may only read
+        kept = None
+    if kept is not None and os.access(kept, os.W_OK):
+        return kept
+    run = made_here.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # a worker's own folder is inside the run's
+    return run / "upstreams"
 
 
 @pytest.fixture
-def upstream(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Upstream]]:
-    """Open a pinned upstream by name; skip, with the reason, when no source serves it.
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """The real upstreams' files; the test, marked ``upstream``, skips where it needs more.
 
-    The test carries ``@pytest.mark.upstream``.
+    Only through this does a test ask for them (``tests/test_served.py`` holds the tests to it).
     """
-    from porter.errors import SourceUnavailable
-    from porter.upstream.pins import load_pins
-    from porter.upstream.store import open_upstream
+    from tests.served import Served
 
     assert request.node.get_closest_marker("upstream"), "mark the test with pytest.mark.upstream"
-    opened: list[Upstream] = []
-
-    def open_by_name(name: str) -> Upstream:
-        try:
-            opened.append(open_upstream(PROJECT, load_pins(PROJECT).port(name)))
-        except SourceUnavailable as error:
-            pytest.skip(str(error))
-        return opened[-1]
-
-    yield open_by_name
-    for each in opened:
-        each.close()
+    opened = Served(PROJECT)
+    yield opened
+    opened.close()

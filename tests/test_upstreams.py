@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from porter.git.odb import Odb
 from porter.upstream.gitfetch import FetchFailed, create_repository, fetch_objects
 from porter.upstream.pins import GitSource, Sdist, load_pins, read_commit, read_listing
 from porter.upstream.sdist import bring_release
-from porter.upstream.store import Upstream, fetch
+from porter.upstream.store import fetch
 from tests.conftest import PROJECT
+from tests.served import Served
 
 PINS = load_pins(PROJECT).pins
 GIT_SOURCES = [
@@ -44,6 +44,12 @@ def test_git_serves_the_pinned_commit_with_its_tree(
             assert odb.flat(pin.tree) == read_listing(PROJECT, pin)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that releases alone fill."""
+    return tmp_path_factory.mktemp("alone")
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "suffix"),
     [
@@ -55,9 +61,9 @@ def test_git_serves_the_pinned_commit_with_its_tree(
     ],
 )
 def test_a_release_alone_covers_the_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: bytes, suffix: bytes
+    alone: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: bytes, suffix: bytes
 ) -> None:
-    monkeypatch.setenv("PORTER_CACHE", str(tmp_path))
+    monkeypatch.setenv("PORTER_CACHE", str(alone))
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "none")
     pin = PINS[name]
     try:
@@ -88,8 +94,8 @@ def test_the_licence_file_is_among_the_wanted_ones(name: str) -> None:
     assert all(pin.wants(path) for path in paths)
 
 
-def test_wanted_paths_of_an_upstream_can_be_read(upstream: Callable[[str], Upstream]) -> None:
-    opened = upstream("v-diffusion")
+def test_wanted_paths_of_an_upstream_can_be_read(served: Served) -> None:
+    opened = served.upstream("v-diffusion", "diffusion/utils.py")
     entry = opened.listing()[b"diffusion/utils.py"]
     assert b"def " in opened.blobs([entry.oid])[entry.oid]
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -121,8 +123,11 @@ CLOSE: dict[str, str] = {
 """Ops whose values are compared to a tolerance, with the reason."""
 
 
-def _patched() -> dict[Any, Any]:
-    """The functions that the simulation replaced, by what they replace (the database has those)."""
+Replaced = Mapping[Any, Any]
+"""The functions that the simulation replaced, by what they replace (the database has those)."""
+
+
+def _replaced() -> Replaced:
     return {
         each.__wrapped__: each
         for module in (torch, torch.linalg, torch.nn.functional, torch._C._nn)
@@ -133,10 +138,10 @@ def _patched() -> dict[Any, Any]:
     }
 
 
-def _run(op: Any, sample: Any) -> tuple[Any, list[torch.Tensor | None] | None]:
+def _run(op: Any, sample: Any, replaced: Replaced) -> tuple[Any, list[torch.Tensor | None] | None]:
     """Run a sample; return (output, gradients of its inputs or None)."""
     torch.manual_seed(0)
-    function = _patched().get(op.op, op)
+    function = replaced.get(op.op, op)
     out = function(sample.input, *sample.args, **sample.kwargs)
     wanted = [t for t in _tensors((sample.input, sample.args, sample.kwargs)) if t.requires_grad]
     if sample.output_process_fn_grad is not None:
@@ -166,14 +171,17 @@ def _difference(
     return None
 
 
-def compare_sample(op: Any, sample: Any, cls: type[DeviceTensor]) -> tuple[str | None, bool]:
+def compare_sample(
+    op: Any, sample: Any, cls: type[DeviceTensor], replaced: Replaced
+) -> tuple[str | None, bool]:
     """Return (what differs or None, whether gradients were compared)."""
     plain = sample.transform(_clone)
     try:
-        expected, expected_grads = _run(op, plain)
+        expected, expected_grads = _run(op, plain, replaced)
     except Exception as error:
         raise NotOnTheCpu(str(error)) from error
-    got, grads = _run(op, _sample_on(sample, cls, makes_tensors=bool(_tensors(expected))))
+    ours = _sample_on(sample, cls, makes_tensors=bool(_tensors(expected)))
+    got, grads = _run(op, ours, replaced)
     drawn = op.name in OUT or sample.kwargs.get("dropout_p")
     values = "none" if drawn else "close" if op.name in CLOSE else "bits"
     found = _difference("output", got, expected, cls, values)
@@ -182,7 +190,9 @@ def compare_sample(op: Any, sample: Any, cls: type[DeviceTensor]) -> tuple[str |
     return found, expected_grads is not None
 
 
-def compare_op(op: Any, dtype: torch.dtype, cls: type[DeviceTensor], most: int) -> Result:
+def compare_op(
+    op: Any, dtype: torch.dtype, cls: type[DeviceTensor], most: int, replaced: Replaced
+) -> Result:
     """Compare up to ``most`` samples of an op in one dtype."""
     result = Result(op_key(op), str(dtype).removeprefix("torch."))
     if dtype not in op.supported_dtypes("cpu"):
@@ -194,7 +204,7 @@ def compare_op(op: Any, dtype: torch.dtype, cls: type[DeviceTensor], most: int) 
         if number == most:
             break
         try:
-            found, with_grad = compare_sample(op, sample, cls)
+            found, with_grad = compare_sample(op, sample, cls, replaced)
         except NotOnTheCpu:
             refused += 1
             continue
@@ -209,6 +219,24 @@ def compare_op(op: Any, dtype: torch.dtype, cls: type[DeviceTensor], most: int) 
     return result
 
 
+@contextmanager
+def _no_stack_read() -> Iterator[None]:
+    """Keep torch from reading the whole stack's source, deep as it is under pytest.
+
+    Each sample looks through it for a TestCase, and none is there. Each seeding keeps its text for
+    every accelerator that is absent.
+    """
+    from torch.testing._internal import common_utils
+    from torch.testing._internal.opinfo import core
+
+    with (
+        patch.object(common_utils, "extract_test_fn", lambda: None),
+        patch.object(core, "extract_test_fn", lambda: None),
+        patch.object(traceback, "format_stack", list),
+    ):
+        yield
+
+
 def compare_all(
     device: str,
     dtypes: tuple[torch.dtype, ...],
@@ -219,16 +247,14 @@ def compare_all(
 ) -> Iterator[Result]:
     """Compare every op of the database: of this shard, whose name contains ``match``."""
     from torch.testing._internal.common_methods_invocations import op_db
-    from torch.testing._internal.opinfo import core
 
-    # For every sample torch reads the source of the whole stack, to find a TestCase; none is there.
-    no_test_case = patch.object(core, "extract_test_fn", lambda: None)
-    with no_test_case, simulated(device) as machine:
+    with _no_stack_read(), simulated(device) as machine:
+        replaced = _replaced()
         for number, op in enumerate(op_db):
             if number % shard[1] != shard[0] or match not in op_key(op):
                 continue
             for dtype in dtypes:
-                yield compare_op(op, dtype, machine.classes[0], most)
+                yield compare_op(op, dtype, machine.classes[0], most, replaced)
 
 
 def main() -> int:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from porter.series.series import load_series
 from porter.upstream.pins import load_pins
-from porter.verify.trees import NotReachable
-from porter.verify.upstream_trees import UpstreamTrees, open_trees
 from tests.conftest import PROJECT
+from tests.served import Served
 
 _SITE = re.compile(r"^(\S+):(\d+)$")
 
@@ -23,22 +20,16 @@ def level_names(port: str) -> list[str]:
     return ["upstream", *(patch.header.level for patch in load_series(PROJECT, port).patches)]
 
 
-def reachable_trees(port: str) -> Iterator[UpstreamTrees]:
-    """The body of a fixture: open trees, or a skip with the reason."""
-    with open_trees(PROJECT) as opened:
-        try:
-            opened.levels(port)
-        except NotReachable as error:
-            pytest.skip(str(error))
-        yield opened
+def folder_of(served: Served, port: str, level: int) -> Path:
+    """A folder with all that the port has, at a level."""
+    return served.folder(port, level, *everything(port))
 
 
-def folder_of(trees: UpstreamTrees, port: str, level: int) -> Path:
-    """A folder with all that the pin wants and the series touches, at a level."""
+def everything(port: str) -> list[str]:
+    """All that the pin wants and the series touches."""
     patches = load_series(PROJECT, port).patches
-    touched = {path.decode() for p in patches for file in p.files for path in file.paths}
-    needs = (*load_pins(PROJECT).port(port).wanted, *sorted(touched))
-    return trees.folder(port, trees.levels(port)[level], needs)
+    touched = {os.fsdecode(p) for patch in patches for f in patch.files for p in f.paths}
+    return [*load_pins(PROJECT).port(port).wanted, *sorted(touched)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -46,13 +37,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def check_git_apply_makes_the_levels(trees: UpstreamTrees, port: str, work: Path) -> None:
-    """Apply the patch files by hand, in order, in ``work``; compare every level with porter's."""
-    shutil.copytree(folder_of(trees, port, 0), work)
+def check_git_apply_makes_the_levels(served: Served, port: str, work: Path, *needs: str) -> None:
+    """Apply the patch files by hand, in order, in ``work``; compare every level with porter's.
+
+    Of the upstream are there the files at and under ``needs`` alone, and those are compared.
+    """
+    shutil.copytree(served.folder(port, 0, *needs), work)
     subprocess.run(["chmod", "-R", "u+w", work], check=True)
+    only = [f"--include={need}{'*' * need.endswith('/')}" for need in needs]
     for number, patch in enumerate(load_series(PROJECT, port).patches, 1):
-        subprocess.run(["git", "apply", patch.path], cwd=work, check=True)
-        assert contents(work) == contents(folder_of(trees, port, number)), patch.name
+        subprocess.run(["git", "apply", *only, patch.path], cwd=work, check=True)
+        assert contents(work) == contents(served.folder(port, number, *needs)), patch.name
 
 
 def logged_sites(port: str, level: int, device: str) -> set[tuple[str, int]]:

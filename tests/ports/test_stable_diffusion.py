@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from porter.verify.upstream_trees import UpstreamTrees
 from tests.ports.cuda_calls import CudaCall, cuda_calls, imported
 from tests.ports.port_trees import (
     check_git_apply_makes_the_levels,
+    everything,
     folder_of,
     level_names,
     logged_sites,
-    reachable_trees,
 )
+from tests.served import Served
 
 PORT = "stable-diffusion"
 SCRIPT = "scripts/txt2img.py"
@@ -37,13 +36,8 @@ LEVELS = level_names(PORT)
 pytestmark = pytest.mark.upstream
 
 
-@pytest.fixture
-def trees() -> Iterator[UpstreamTrees]:
-    yield from reachable_trees(PORT)
-
-
-def test_git_apply_by_hand_makes_the_same_levels(trees: UpstreamTrees, tmp_path: Path) -> None:
-    check_git_apply_makes_the_levels(trees, PORT, tmp_path / "work")
+def test_git_apply_by_hand_makes_the_same_levels(served: Served, tmp_path: Path) -> None:
+    check_git_apply_makes_the_levels(served, PORT, tmp_path / "work", *everything(PORT))
 
 
 def calls_of(folder: Path) -> list[CudaCall]:
@@ -54,10 +48,8 @@ def calls_of(folder: Path) -> list[CudaCall]:
 
 @pytest.mark.parametrize("device", ["sim-hpu", "sim-npu"])
 @pytest.mark.parametrize("level", range(len(LEVELS)), ids=LEVELS)
-def test_every_reachable_cuda_call_is_in_the_log(
-    trees: UpstreamTrees, level: int, device: str
-) -> None:
-    folder = folder_of(trees, PORT, level)
+def test_every_reachable_cuda_call_is_in_the_log(served: Served, level: int, device: str) -> None:
+    folder = folder_of(served, PORT, level)
     calls = calls_of(folder)
     assert len(calls) >= 10
     missing = missing_from(logged_sites(PORT, level, device), calls, folder)
@@ -71,8 +63,8 @@ def missing_from(
     return [c for c in unexcused if not c.is_in(there)]
 
 
-def test_a_line_that_leaves_the_log_is_missed(trees: UpstreamTrees) -> None:
-    folder, there = folder_of(trees, PORT, 0), logged_sites(PORT, 0, "sim-hpu")
+def test_a_line_that_leaves_the_log_is_missed(served: Served) -> None:
+    folder, there = folder_of(served, PORT, 0), logged_sites(PORT, 0, "sim-hpu")
     calls = calls_of(folder)
     needed = [s for s in sorted(there) if missing_from(there - {s}, calls, folder)]
     assert len(needed) >= 8
@@ -80,8 +72,8 @@ def test_a_line_that_leaves_the_log_is_missed(trees: UpstreamTrees) -> None:
     assert ("ldm/models/diffusion/plms.py", 22) in needed
 
 
-def test_the_calls_of_the_pinned_tree_are_those_that_are_known(trees: UpstreamTrees) -> None:
-    found = {(c.file, c.line) for c in calls_of(folder_of(trees, PORT, 0))}
+def test_the_calls_of_the_pinned_tree_are_those_that_are_known(served: Served) -> None:
+    found = {(c.file, c.line) for c in calls_of(folder_of(served, PORT, 0))}
     modules, diffusion = "ldm/modules/encoders/modules.py", "ldm/models/diffusion"
     assert found == {
         (SCRIPT, 40), (SCRIPT, 196), (SCRIPT, 231),
@@ -101,8 +93,8 @@ PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "taming": "taming-transformers"}
 """Import name -> its distribution's, where they differ."""
 
 
-def test_requirements_name_what_inference_imports_and_no_more(trees: UpstreamTrees) -> None:
-    folder = folder_of(trees, PORT, LEVELS.index("requirements"))
+def test_requirements_name_what_inference_imports_and_no_more(served: Served) -> None:
+    folder = folder_of(served, PORT, LEVELS.index("requirements"))
     scripts = ("txt2img", "img2img", "inpaint", "sample_diffusion")
     files = {f for s in scripts for f in imported(folder, f"scripts/{s}.py", CONFIGURED)}
     files |= set(imported(folder, "ldm/modules/losses/contperceptual.py"))

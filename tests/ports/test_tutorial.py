@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from porter.upstream.pins import load_pins
 from tests.conftest import PROJECT
+from tests.served import Served
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.upstream
-def test_the_tutorials_commands_end_in_the_ports_trees(upstream, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    upstream("stable-diffusion")  # skips where no source serves it
+def test_the_tutorials_commands_end_in_the_ports_trees(served: Served, tmp_path: Path) -> None:
+    served.upstream("stable-diffusion", *load_pins(PROJECT).port("stable-diffusion").wanted)
     page = (PROJECT / "docs" / "tutorial-new-port.md").read_text(encoding="utf-8")
     blocks = _BLOCK.findall(page)
     assert len(blocks) == 8

@@ -1,20 +1,26 @@
-"""One probe environment (torch alone) for all tests of verification, and a way to run recipes."""
+"""What all tests of verification share: a probe environment (torch alone), and warm nurseries."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from porter.verify import run, runs
 from porter.verify.cache import Places
 from porter.verify.execute import execute
 from porter.verify.plan import Filters, make_plan
+from porter.verify.process import Process, Start
 from porter.verify.result import RecipeResult
+from porter.verify.run import Launcher
 from porter.verify.session import Options, Session
 from porter.verify.trees import Trees
+from porter.verify.warm import Nurseries
 from tests.verify.folder_trees import FolderTrees
 
 
@@ -43,10 +49,55 @@ class Heard:
         self.ends.append(how)
 
 
+class Lent(Nurseries):
+    """One verification's nurseries, which are those of all tests: torch is imported once."""
+
+    def __init__(self, folder: Path, lender: Nurseries) -> None:
+        super().__init__(folder, enabled=False)
+        self._lender = lender
+
+    def start(self, start: Start, device: str) -> Process:
+        return self._lender.start(replace(start, shared=_lasting(start.shared)), device)
+
+    def torch_in(self, python: Path, shared: Mapping[str, str]) -> str:
+        return self._lender.torch_in(python, _lasting(shared))
+
+
+def _lasting(shared: Mapping[str, str]) -> dict[str, str]:
+    """Those of a run's variables that do not name a folder of one test."""
+    return {
+        k: v for k, v in shared.items() if not k.startswith(("GIT_", "HOME", "PORTER_", "XDG_"))
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lend every verification of this session the same nurseries.
+
+    Tests of the nurseries themselves imported the real ``launcher`` before this.
+    """
+    real = run.launcher
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        real(tmp_path_factory.mktemp("nurseries")) as lender,
+    ):
+
+        @contextmanager
+        def lending(folder: Path, warm: bool | None = None) -> Iterator[Launcher]:
+            with real(folder, False) as own:
+                nurseries = own.warm if warm is False else Lent(own.warm.folder, lender.warm)
+                yield Launcher(nurseries, own.stop)
+
+        patch.setattr(run, "launcher", lending)
+        patch.setattr(runs, "launcher", lending)
+        yield
+
+
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of probe environments, shared by the tests of one session."""
-    return tmp_path_factory.mktemp("environments")
+    """The folder of probe environments, shared by all tests of a run, its workers' too."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "environments"
 
 
 @pytest.fixture

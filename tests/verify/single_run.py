@@ -11,8 +11,8 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from porter.verify import trace
-from porter.verify.run import Failure, Launcher, launcher, run_folder, run_probe
+from porter.verify import run, trace
+from porter.verify.run import Failure, Launcher, run_folder, run_probe
 from porter.verify.trace import Trace
 from tests.verify.test_run import job_for
 
@@ -78,5 +78,5 @@ class SingleRun:
 @contextmanager
 def single_runs(base: Path, python: Path) -> Iterator[SingleRun]:
     """Give a place to make single runs; they start warm where that is possible."""
-    with launcher(base / "runs") as start:
+    with run.launcher(base / "runs") as start:
         yield SingleRun(base, python, start)
