@@ -120,7 +120,7 @@ def test_without_a_reference_the_run_that_is_compared_with_is_shaken(tmp_path: P
     assert found == {Point(1, "cpu", "float32", 0, shaken=True)}
 
 
-def test_a_shaken_run_sets_the_oldest_kernels_and_the_recipes_variables_win(
+def test_a_shaken_run_sets_other_kernels_and_the_recipes_variables_win(
     tmp_path: Path,
 ) -> None:
     plan = planned(tmp_path, PARITY + "environ: {MKL_CBWR: AVX2, OTHER: x}\n")
