@@ -9,14 +9,20 @@ hand in recipes/PORT/mutants/equivalent.yaml, with a reason.
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from rich.console import Console
+    from rich.status import Status
+
+    from porter.mutation.hunt import Hunt
     from porter.mutation.mutants import Mutant
     from porter.mutation.score import Outcome
     from porter.verify.planned import Planned
@@ -49,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", type=int, metavar="N", help="only N of the mutants, the same ones every time"
     )
+    parser.add_argument(
+        "--by-claim",
+        action="store_true",
+        help="try every mutant on all of each recipe, and say for every claim with a stated bound "
+        "which mutants it measured, caught and passed; fail when it passes one that no other "
+        "claim of its recipe catches",
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants as diffs, try none")
     parser.add_argument("--jobs", type=int, metavar="N", help="mutants tried at once")
     parser.add_argument(
@@ -73,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"--sample {args.sample}: expected 1 or more")
     if args.jobs is not None and args.jobs < 1:
         raise BadInput(f"--jobs {args.jobs}: expected 1 or more")
+    if args.by_claim and args.list:
+        raise BadInput("--list tries no mutant: expected it without --by-claim")
     root = project_root()
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
@@ -92,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
         for mutant in everything:
             files.setdefault(mutant.level, set()).add(mutant.path)
         watched = {level: sorted(paths) for level, paths in files.items()}
+        if args.by_claim:
+            wanted = [mutant for mutant in mutants if mutant.key not in listed]
+            return _by_claim(args, trees, plan.recipes, wanted, watched, len(chosen))
         outcomes = _hunt(args, trees, plan.recipes, mutants, listed, watched)
     return _told(args, outcomes, len(chosen))
 
@@ -138,14 +156,90 @@ def _hunt(
     listed: dict[str, str],
     watched: dict[int, list[str]],
 ) -> list[Outcome]:
+    from porter.mutation.score import Outcome
+    from porter.mutation.table import headline
+
+    found = {
+        m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed
+    }
+    wanted = [mutant for mutant in mutants if mutant.key not in listed]
+    with _hunting(args, trees, watched) as (hunt, progress):
+        for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
+            found[outcome.mutant.key] = outcome
+            missed = sum(each.missed for each in found.values())
+            if outcome.missed:
+                progress.tell(headline(outcome))
+            progress.at(number, f"{number} of {len(wanted)} mutants tried, {missed} not caught")
+    return [found[mutant.key] for mutant in mutants]
+
+
+def _by_claim(
+    args: argparse.Namespace,
+    trees: UpstreamTrees,
+    recipes: Sequence[Planned],
+    mutants: Sequence[Mutant],
+    watched: dict[int, list[str]],
+    possible: int,
+) -> int:
+    from rich.console import Console
+
+    from porter.mutation.loose import recipe_rows, rows_as_json
+    from porter.mutation.loose_table import print_recipes
+    from porter.mutation.margins import measure
+
+    tried = []
+    with (
+        _hunting(args, trees, watched) as (hunt, progress),
+        hunt.opened(recipes, mutants) as (runs, grounds),
+    ):
+        for number, several in enumerate(measure(hunt, runs, grounds, mutants), 1):
+            tried += several
+            progress.at(number, f"{number} of {len(mutants)} mutants tried")
+    rows = recipe_rows(grounds, tried)
+    if args.json:
+        import json
+
+        print(json.dumps(rows_as_json(args.port, rows, possible), indent=2))
+    else:
+        print_recipes(Console(highlight=False), args.port, rows, len(mutants), possible)
+    loose = any(row.is_loose for recipe in rows for row in recipe.claims)
+    return Exit.FAILED if loose else Exit.OK
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How a hunt goes on: a line that changes on a terminal, now and then a line in a log."""
+
+    port: str
+    console: Console
+    status: Status | None
+
+    def tell(self, line: str) -> None:
+        """Print a line that stays."""
+        self.console.print(f"porter: {line}", markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Say what is being done; in a log at once, for it may take minutes."""
+        if self.status is not None:
+            self.status.update(line)
+        else:
+            self.tell(line)
+
+    def at(self, number: int, line: str) -> None:
+        """Say how many mutants were tried."""
+        if self.status is not None or number % _TOLD_EVERY == 0:
+            self.say(f"{self.port}: {line}")
+
+
+@contextmanager
+def _hunting(
+    args: argparse.Namespace, trees: UpstreamTrees, watched: dict[int, list[str]]
+) -> Iterator[tuple[Hunt, _Progress]]:
     import os
-    from contextlib import ExitStack
 
     from rich.console import Console
 
     from porter.mutation.hunt import Hunt, Quiet
-    from porter.mutation.score import Outcome
-    from porter.mutation.table import headline
     from porter.places import cache_dir
     from porter.verify.cache import Places
     from porter.verify.session import Options, Session
@@ -153,32 +247,10 @@ def _hunt(
     jobs = args.jobs or len(os.sched_getaffinity(0))
     console = Console(stderr=True, highlight=False)
     session = Session(trees, Places.under(cache_dir()), Quiet(), Options(jobs=jobs))
-    found = {
-        m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed
-    }
-    wanted = [mutant for mutant in mutants if mutant.key not in listed]
     with ExitStack() as stack:
         status = stack.enter_context(console.status("")) if console.is_terminal else None
-
-        def tell(line: str) -> None:
-            console.print(f"porter: {line}", markup=False, soft_wrap=True)
-
-        def say(line: str) -> None:
-            if status is not None:
-                status.update(line)
-            else:  # a log: the runs before the first mutant may take minutes
-                tell(line)
-
-        hunt = Hunt(session, _kept(args.port), watched, jobs, say)
-        for number, (outcome, _) in enumerate(hunt.run(recipes, wanted), 1):
-            found[outcome.mutant.key] = outcome
-            missed = sum(each.missed for each in found.values())
-            line = f"{args.port}: {number} of {len(wanted)} mutants tried, {missed} not caught"
-            if outcome.missed:
-                tell(headline(outcome))
-            if status is not None or number % _TOLD_EVERY == 0:
-                say(line)
-    return [found[mutant.key] for mutant in mutants]
+        progress = _Progress(args.port, console, status)
+        yield Hunt(session, _kept(args.port), watched, jobs, progress.say), progress
 
 
 def _kept(port: str) -> Path:

@@ -13,9 +13,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -52,6 +53,7 @@ class Ground:
     level: int
     known: Mapping[Point, Known]
     outcomes: Mapping[Point, Trace | Failure]
+    verdicts: Sequence[Verdict] = ()
     reach: dict[Point, Reach] = field(default_factory=dict)
     watching: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,6 +84,10 @@ class Quiet:
 
 
 Told = Callable[[str], None]
+T = TypeVar("T")
+Attempt = Callable[[Runs, MutantTrees, Sequence[Ground], Mutant], T]
+"""What is to become of one mutant, in a thread of its own; the grounds are those of its level, in
+the order in which to try them."""
 
 
 @dataclass
@@ -105,10 +111,19 @@ class Hunt:
 
         Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
         """
+        with self.opened(recipes, mutants) as (runs, grounds):
+            yield from self.each(runs, grounds, mutants, self._attempt)
+
+    @contextmanager
+    def opened(
+        self, recipes: Sequence[Planned], mutants: Sequence[Mutant]
+    ) -> Iterator[tuple[Runs, list[Ground]]]:
+        """Give what makes runs, and the recipes at the mutants' levels, each without a mutant.
+
+        Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
+        """
         with open_runs(self.session) as runs:
-            grounds = self._grounds(runs, recipes, mutants)
-            with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
-                yield from self._try_all(runs, grounds, mutants, Path(scratch))
+            yield runs, self._grounds(runs, recipes, mutants)
 
     def _grounds(
         self, runs: Runs, recipes: Sequence[Planned], mutants: Sequence[Mutant]
@@ -127,8 +142,9 @@ class Hunt:
         self.say(f"{name}: without a mutant")
         environment = self.session.environment(loaded.environment, runs.start.warm)
         known = known_runs(planned, points(planned), environment)
-        ground = Ground(planned, level, known, runs.outcomes(planned, points(planned)))
-        bad = [verdict for verdict in judge(planned, ground.outcomes) if verdict.bad]
+        outcomes = runs.outcomes(planned, points(planned))
+        ground = Ground(planned, level, known, outcomes, judge(planned, outcomes))
+        bad = [verdict for verdict in ground.verdicts if verdict.bad]
         if bad:
             raise CheckFailed(
                 f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
@@ -136,7 +152,7 @@ class Hunt:
             )
         return ground
 
-    def _watch(self, runs: Runs, ground: Ground) -> None:
+    def watch(self, runs: Runs, ground: Ground) -> None:
         """Find out what the runs of a ground execute, if nobody has yet."""
         planned = ground.planned
         with ground.watching:
@@ -162,29 +178,46 @@ class Hunt:
                     self.kept / "lines",
                 )
 
+    def each(
+        self,
+        runs: Runs,
+        grounds: Sequence[Ground],
+        mutants: Sequence[Mutant],
+        attempt: Attempt[T],
+    ) -> Iterator[T]:
+        """Yield what ``attempt`` makes of each mutant, as it is there."""
+        with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
+            yield from self._try_all(runs, grounds, mutants, attempt, Path(scratch))
+
     def _try_all(
-        self, runs: Runs, grounds: Sequence[Ground], mutants: Sequence[Mutant], scratch: Path
-    ) -> Iterator[tuple[Outcome, bool]]:
+        self,
+        runs: Runs,
+        grounds: Sequence[Ground],
+        mutants: Sequence[Mutant],
+        attempt: Attempt[T],
+        scratch: Path,
+    ) -> Iterator[T]:
         trees = MutantTrees(self.session.trees, scratch / "trees")
         places = replace(self.session.places, traces=scratch / "traces")
         options = replace(self.session.options, jobs=1)
         local = threading.local()
 
-        def attempt(mutant: Mutant) -> tuple[Outcome, bool]:
+        def tried(mutant: Mutant) -> T:
             if not hasattr(local, "runs"):
                 # The environments are shared: they were found or built for the grounds.
                 session = replace(
                     self.session, trees=trees, places=places, observer=Quiet(), options=options
                 )
                 local.runs = Runs(session, runs.start)
-            return self._attempt(local.runs, trees, grounds, mutant)
+            own = [ground for ground in grounds if ground.level == mutant.level]
+            return attempt(local.runs, trees, own, mutant)
 
         pool = ThreadPoolExecutor(self.jobs, "mutant")
-        waiting: set[Future[tuple[Outcome, bool]]] = set()
+        waiting: set[Future[T]] = set()
         try:
             coming = iter(mutants)
             for mutant in coming:
-                waiting.add(pool.submit(attempt, mutant))
+                waiting.add(pool.submit(tried, mutant))
                 if len(waiting) >= 2 * self.jobs:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -200,27 +233,26 @@ class Hunt:
     def _attempt(
         self, runs: Runs, trees: MutantTrees, grounds: Sequence[Ground], mutant: Mutant
     ) -> tuple[Outcome, bool]:
-        """Try one mutant; ``grounds`` come in the order in which to try them."""
-        own = [ground for ground in grounds if ground.level == mutant.level]
-        places = [self.kept / "fates" / f"{_key(mutant, ground)}.json" for ground in own]
+        """Try one mutant until a recipe catches it."""
+        places = [self.kept / "fates" / f"{_key(mutant, ground)}.json" for ground in grounds]
         earlier = [recall(place) for place in places]
-        for ground, words in zip(own, earlier, strict=True):
+        for ground, words in zip(grounds, earlier, strict=True):
             if words:
                 return Outcome(mutant, "caught", ground.planned.loaded.name, words), True
         fate: Fate = "not run"
         known, made = True, None
         try:
-            for ground, place, word in zip(own, places, earlier, strict=True):
-                self._watch(runs, ground)
+            for ground, place, word in zip(grounds, places, earlier, strict=True):
+                self.watch(runs, ground)
                 if not (touched := ground.touched(mutant)):
                     continue
                 fate = "survived"
                 if word == PASSED:
                     continue
                 known = False
-                made = made or trees.add(_level(ground), mutant)
-                bad = _first_bad(runs, ground, _with_level(ground, made), touched)
-                words = PASSED if bad is None else _words(bad)
+                made = made or trees.add(level_of(ground), mutant)
+                bad = _first_bad(runs, ground, with_level(ground, made), touched)
+                words = PASSED if bad is None else words_of(bad)
                 remember(place, words)
                 if words != PASSED:
                     return Outcome(mutant, "caught", ground.planned.loaded.name, words), False
@@ -230,7 +262,7 @@ class Hunt:
         return Outcome(mutant, fate), known
 
 
-def _with_level(ground: Ground, made: LevelTree) -> Planned:
+def with_level(ground: Ground, made: LevelTree) -> Planned:
     """The recipe with the mutant's level, and little patience: a mutant may never end."""
     planned = ground.planned
     levels = list(planned.levels)
@@ -269,7 +301,7 @@ def _first_bad(
     return found[0] if found else None
 
 
-def _words(verdict: Verdict) -> str:
+def words_of(verdict: Verdict) -> str:
     where = verdict.output or "the run"
     numbers = ""
     if verdict.error is not None and verdict.allowed is not None:
@@ -283,12 +315,13 @@ def _key(mutant: Mutant, ground: Ground) -> str:
     loaded = ground.planned.loaded
     facts = {
         "judge": judge_hash(),
-        "mutant": [mutant_level(_level(ground), mutant).tree, mutant.after],
+        "mutant": [mutant_level(level_of(ground), mutant).tree, mutant.after],
         "recipe": [loaded.name, loaded.sha256],
         "runs": {str(astuple(point)): known.key for point, known in ground.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _level(ground: Ground) -> LevelTree:
+def level_of(ground: Ground) -> LevelTree:
+    """The level itself, without any mutant."""
     return ground.planned.levels[ground.level]

@@ -1,0 +1,190 @@
+"""Each claim with a stated bound beside the mutants it measured: is it weaker than one of them?
+
+A claim is **loose** when it passes a mutant that it measured, and no other claim of its recipe
+catches that mutant: what it measures came out worse than it should, and the recipe says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.mutation.margins import Margin, Tried, worst_without
+from porter.mutation.mutants import Mutant
+from porter.mutation.stated import bound, is_stated
+
+if TYPE_CHECKING:
+    from porter.mutation.hunt import Ground
+    from porter.verify.claims import Claim
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a claim measured on a mutant; ``elsewhere``: another claim of the recipe catches it."""
+
+    mutant: Mutant
+    margin: Margin
+    elsewhere: bool
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the whole recipe passes a mutant that this claim measured."""
+        return self.margin.held and not self.elsewhere
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One claim: where it stands, its bound, the worst without a mutant, and every mutant it
+    measured, the weakest (the one nearest to what is right) first."""
+
+    line: int
+    subject: str
+    bound: str
+    correct: Margin | None
+    measured: tuple[Measured, ...]
+
+    @property
+    def weakest(self) -> Measured | None:
+        """The mutant that comes nearest to what is right."""
+        return self.measured[0] if self.measured else None
+
+    @property
+    def passed(self) -> list[Measured]:
+        """The mutants that the claim measured and passes."""
+        return [one for one in self.measured if one.margin.held]
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it passes a mutant that no other claim of the recipe catches."""
+        return any(one.is_missed for one in self.measured)
+
+
+@dataclass(frozen=True)
+class RecipeRows:
+    """A recipe, how many mutants its runs execute, and its claims with a stated bound."""
+
+    name: str
+    path: Path
+    over: int
+    caught: int
+    failed: int
+    unmeasured: int
+    claims: tuple[ClaimRow, ...]
+
+    @property
+    def missed(self) -> int:
+        """How many mutants some claim measured and every claim passes."""
+        return self.over - self.caught - self.unmeasured
+
+
+def recipe_rows(grounds: Sequence[Ground], tried: Iterable[Tried]) -> list[RecipeRows]:
+    """Gather what was tried, recipe by recipe in the order of their names."""
+    found: dict[str, list[Tried]] = {}
+    for one in tried:
+        found.setdefault(one.recipe, []).append(one)
+    own: dict[str, list[Ground]] = {}
+    for ground in grounds:
+        own.setdefault(ground.planned.loaded.name, []).append(ground)
+    return [_recipe(own[name], found.get(name, [])) for name in sorted(own)]
+
+
+def _recipe(grounds: Sequence[Ground], tried: Sequence[Tried]) -> RecipeRows:
+    loaded = grounds[0].planned.loaded
+    without: dict[int, list[Margin]] = {}
+    for ground in grounds:
+        for index, margin in worst_without(ground).items():
+            without.setdefault(index, []).append(margin)
+    rows = []
+    for index, claim in enumerate(loaded.recipe.claims):
+        if not is_stated(claim):
+            continue
+        correct = max(without.get(index, []), key=lambda one: one.badness, default=None)
+        line = loaded.document.line(("claims", index))
+        rows.append(ClaimRow(line, _subject(claim), bound(claim), correct, _measured(index, tried)))
+    return RecipeRows(
+        loaded.name,
+        loaded.path,
+        over=len(tried),
+        caught=sum(one.is_caught for one in tried),
+        failed=sum(bool(one.failed) for one in tried),
+        unmeasured=sum(not one.is_caught and not one.margins for one in tried),
+        claims=tuple(rows),
+    )
+
+
+def _measured(index: int, tried: Sequence[Tried]) -> tuple[Measured, ...]:
+    found = []
+    for one in tried:
+        mine = [margin for margin in one.margins if margin.claim == index]
+        others = [margin for margin in one.margins if margin.claim != index]
+        elsewhere = bool(one.other) or any(not margin.held for margin in others)
+        found += [Measured(one.mutant, margin, elsewhere) for margin in mine]
+    return tuple(sorted(found, key=lambda each: (each.margin.badness, each.mutant.key)))
+
+
+def _subject(claim: Claim) -> str:
+    words = [f"{claim.subject} {claim.pattern}"]
+    if claim.devices is not None:
+        words.append(f"on {', '.join(claim.devices)}")
+    if claim.dtypes is not None:
+        words.append(f"in {', '.join(claim.dtypes)}")
+    return " ".join(words)
+
+
+def rows_as_json(port: str, recipes: Sequence[RecipeRows], possible: int) -> dict[str, Any]:
+    """Everything as plain data; ``possible`` is the number of mutants before sampling."""
+    return {
+        "port": port,
+        "possible": possible,
+        "recipes": [
+            {
+                "recipe": one.name,
+                "file": str(one.path),
+                "run_over": one.over,
+                "caught": one.caught,
+                "failed": one.failed,
+                "missed": one.missed,
+                "unmeasured": one.unmeasured,
+                "claims": [_claim_json(row) for row in one.claims],
+            }
+            for one in recipes
+        ],
+    }
+
+
+def _claim_json(row: ClaimRow) -> dict[str, Any]:
+    return {
+        "line": row.line,
+        "claim": row.subject,
+        "bound": row.bound,
+        "loose": row.is_loose,
+        "correct": None if row.correct is None else _margin_json(row.correct),
+        "mutants": [
+            {
+                "key": one.mutant.key,
+                "level": one.mutant.level_name,
+                "file": one.mutant.path,
+                "line": one.mutant.line,
+                "kind": one.mutant.kind,
+                "caught": not one.margin.held,
+                "caught_elsewhere": one.elsewhere,
+            }
+            | _margin_json(one.margin)
+            for one in row.measured
+        ],
+    }
+
+
+def _margin_json(margin: Margin) -> dict[str, Any]:
+    """A value that is not finite is told as text: JSON has no number for it."""
+    numbers = {"value": margin.value, "allowed": margin.allowed}
+    told = {name: _plain(number) for name, number in numbers.items()}
+    return {**told, "measure": margin.measure, "where": margin.where}
+
+
+def _plain(number: float | None) -> float | str | None:
+    if number is None or abs(number) < float("inf"):
+        return number
+    return str(number)

@@ -1,0 +1,124 @@
+"""Claims with a bound of their own, and what they measure.
+
+A bound is **stated** where a figure in the recipe decides and no reference run does: psnr, ssim,
+allclose, within_ulps, same_distribution, at_most, at_least, less_than, and parity or loss_curve
+with another factor or other ulps than the usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from porter.verify.claims import FACTOR, FLOOR_ULPS, Claim
+from porter.verify.points import Point, claims_on
+
+if TYPE_CHECKING:
+    from porter.verify.planned import Planned
+    from porter.verify.result import Verdict
+
+SINGLE: Final = {
+    "psnr": "at_least",
+    "ssim": "at_least",
+    "within_ulps": "ulps",
+    "same_distribution": "p",
+    "at_most": None,
+    "at_least": None,
+}
+"""Kinds that hold one measured value to one figure (the key it stands under; None: the claim's
+own), so that what they measure does not depend on it."""
+_FIGURES: Final = ("allclose", "less_than")
+_OWN_FIGURES: Final = ("parity", "loss_curve")
+
+Held = tuple[Point, str]
+"""What one claim is held on: a run, and the name of an output or counter."""
+
+
+def is_stated(claim: Claim) -> bool:
+    """Whether the claim's bound is its own."""
+    kind = getattr(claim, claim.kind_name)
+    if claim.kind_name in _OWN_FIGURES:
+        return (kind.factor, kind.ulps) != (FACTOR, FLOOR_ULPS)
+    return claim.kind_name in SINGLE or claim.kind_name in _FIGURES
+
+
+def figure(claim: Claim) -> float | None:
+    """The one figure that decides; None where there is none or it is not the only one."""
+    if claim.kind_name not in SINGLE:
+        return None
+    key = SINGLE[claim.kind_name]
+    kind = getattr(claim, claim.kind_name)
+    return float(kind if key is None else getattr(kind, key))
+
+
+def bound(claim: Claim) -> str:
+    """The claim's kind and figures, as they stand in the recipe."""
+    kind: Any = getattr(claim, claim.kind_name)
+    if isinstance(kind, float | int):
+        return f"{claim.kind_name} {kind:g}"
+    told: dict[str, Any] = msgspec.to_builtins(kind)
+    words = [
+        f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"
+        for name, value in told.items()
+        if name not in ("reason", "where", "peak") and value not in (None, 0)
+    ]
+    return " ".join([claim.kind_name, *words])
+
+
+def form(claim: Claim) -> dict[str, Any]:
+    """The claim as data, without what does not change what it measures: reasons, single figures."""
+    told: dict[str, Any] = msgspec.to_builtins(claim)
+    kind = told[claim.kind_name]
+    if not isinstance(kind, dict):
+        if claim.kind_name in SINGLE:
+            told[claim.kind_name] = True
+        return told
+    kind.pop("reason", None)
+    if key := SINGLE.get(claim.kind_name):
+        kind.pop(key)
+    return told
+
+
+def by_claim(planned: Planned, verdicts: Sequence[Verdict]) -> dict[int, dict[Held, Verdict]]:
+    """Return the verdicts of each claim, by its place in the recipe.
+
+    A verdict on a whole output (it is missing, or of another shape) is that of every claim on it.
+    Failed runs, and claims that look across runs, are left out.
+    """
+    groups: dict[tuple[Point, str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(_subject(verdict), []).append(verdict)
+    found: dict[int, dict[Held, Verdict]] = {}
+    for (point, name, _, _), several in groups.items():
+        for index, verdict in _claims_of(planned, point, several):
+            found.setdefault(index, {})[(point, name)] = verdict
+    return found
+
+
+def _subject(verdict: Verdict) -> tuple[Point, str, str, str]:
+    point = Point(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
+    kind = verdict.claim if verdict.subject == "counters" else ""  # these come claim by claim
+    return point, verdict.output, verdict.subject, kind
+
+
+def _claims_of(
+    planned: Planned, point: Point, verdicts: Sequence[Verdict]
+) -> Iterator[tuple[int, Verdict]]:
+    """Pair the verdicts on one output or counter with its claims, which come in the same order."""
+    first = verdicts[0]
+    counted = first.subject == "counters"
+    claims = [
+        claim
+        for claim in claims_on(planned, point)
+        if claim.subject == first.subject
+        and claim.independent_of is None
+        and (not counted or claim.kind_name == first.claim)
+        and (claim.names(first.output) or claim.pattern == first.output)
+    ]
+    if len(verdicts) != len(claims):  # it is missing, or of another shape: told once or twice
+        worst = next((verdict for verdict in verdicts if verdict.bad), first)
+        verdicts = [worst] * len(claims)
+    for claim, verdict in zip(claims, verdicts, strict=True):
+        yield planned.index(claim), verdict
