@@ -25,7 +25,8 @@ from porter.mutation.mutants import Mutant
 from porter.mutation.stated import Held, by_claim, figure, form
 from porter.verify.keys import judge_hash
 from porter.verify.points import Point, judge
-from porter.verify.run import Failure, Stopped
+from porter.verify.process import Stopped
+from porter.verify.run import Failure
 from porter.verify.runs import Runs
 
 if TYPE_CHECKING:

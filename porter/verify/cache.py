@@ -29,6 +29,7 @@ from porter.verify.facts import FORMAT, HEAD, TENSORS, RunFacts
 from porter.verify.result import RecipeResult
 
 _VERDICTS_FORMAT = 1
+_LAST_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,17 @@ def has_trace(places: Places, facts: RunFacts, key: str) -> bool:
     folder = _trace_folder(places, facts, key)
     touch(folder)
     return (folder / HEAD).is_file()
+
+
+def usual_seconds(places: Places, port: str, recipe: str) -> float | None:
+    """Return how long a run of the recipe took the last few times; None when it was never run."""
+    heads = [*(places.traces / port / recipe).glob(f"*/{HEAD}")]
+    found = []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        heads.sort(key=lambda head: head.stat().st_mtime, reverse=True)
+        for head in heads[:_LAST_FEW]:
+            found.append(float(json.loads(head.read_text(encoding="utf-8"))["seconds"]))
+    return sum(found) / len(found) if found else None
 
 
 def keep_trace(places: Places, facts: RunFacts, key: str, out: Path) -> Path:

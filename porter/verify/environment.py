@@ -27,31 +27,51 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import venv
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from porter.errors import CheckFailed
 from porter.verify.layer import Layer, write_layer
+from porter.verify.pip_process import POLL_SECONDS, Output, complaint, run_pip
+from porter.verify.process import Stopped
 from porter.verify.requirements import Requirements, matching_release
 
 LAYER_FORMAT = 1
 MARKER = "current.json"
 
-Say = Callable[[str], None]
-"""Takes one line that says what goes on."""
+_TORCH_SECONDS = 120.0
+
+
+class Hearer(Protocol):
+    """Hears of environments, in the thread that builds them."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping."""
+        ...
+
+    def building(self, environment: str) -> None:
+        """It is being built from now on."""
+        ...
+
+    def progress(self, line: str) -> None:
+        """What pip does now."""
+        ...
+
+    def built(self, environment: str, how: str) -> None:
+        """It is built, or could not be; ``how`` says which in words."""
+        ...
 
 
 class EnvironmentFailed(CheckFailed):
@@ -107,9 +127,9 @@ def ensure_environment(
     requirements: Requirements,
     layer: Layer,
     environments: Path,
-    say: Say,
-    progress: Say,
+    hearer: Hearer,
     torch_of: Callable[[Path], str] | None = None,
+    stop: threading.Event | None = None,
 ) -> Environment:
     """Return the environment, built under a lock if it is not there or is broken.
 
@@ -117,10 +137,11 @@ def ensure_environment(
     in one step: a build that was killed, even one whose pip lives on, is never taken for a finished
     one.
 
-    ``say`` hears what is worth a line in a log, ``progress`` what pip does now; ``torch_of`` may
-    stand in for :func:`torch_in`. Raises EnvironmentFailed with pip's own words.
+    ``torch_of`` may stand in for :func:`torch_in`. Raises EnvironmentFailed with pip's own words,
+    and Stopped soon after ``stop`` is set: pip has ended then, and what it installed is gone.
     """
-    torch_of = torch_of or torch_in
+    stop = stop or threading.Event()
+    torch_of = torch_of or (lambda python: torch_in(python, stop))
     key = environment_key(requirements, layer)
     home = environments / f"{requirements.name}-{key[:16]}"
     ready, why = _load(home, key, layer, torch_of)
@@ -131,17 +152,28 @@ def ensure_environment(
     try:
         lock.acquire(timeout=0.5)
     except Timeout:
-        say(f"waiting for another porter that builds the environment {requirements.name}")
-        lock.acquire()
+        hearer.say(f"waiting for another porter that builds the environment {requirements.name}")
+        _wait_for(lock, stop)
     try:
         ready, why = _load(home, key, layer, torch_of)
         if ready:
             return ready
         if why:
-            say(f"environment {requirements.name}: {why}; building it again")
-        return _build(requirements, layer, home, key, say, progress)
+            hearer.say(f"environment {requirements.name}: {why}; building it again")
+        return _build(requirements, layer, home, key, hearer, torch_of, stop)
     finally:
         lock.release()
+
+
+def _wait_for(lock: FileLock, stop: threading.Event) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=POLL_SECONDS)
+        except Timeout:
+            if stop.is_set():
+                raise Stopped from None
+        else:
+            return
 
 
 def _load(
@@ -172,13 +204,20 @@ def _load(
 
 
 def _build(
-    requirements: Requirements, layer: Layer, home: Path, key: str, say: Say, progress: Say
+    requirements: Requirements,
+    layer: Layer,
+    home: Path,
+    key: str,
+    hearer: Hearer,
+    torch_of: Callable[[Path], str],
+    stop: threading.Event,
 ) -> Environment:
     for old in home.glob("build-*"):
         shutil.rmtree(old, ignore_errors=True)  # nobody's: a finished one would have been used
-    say(f"building the environment {requirements.name} (once)")
+    hearer.building(requirements.name)
     if layer.whole:
-        say(f"{layer.why_whole}: {requirements.name} sees all packages of {layer.whole[0]}")
+        hearer.say(f"{layer.why_whole}: {requirements.name} sees all packages of {layer.whole[0]}")
+    how = "is not built"
     build = Path(tempfile.mkdtemp(prefix="build-", dir=home))
     try:
         venv.EnvBuilder(symlinks=True, with_pip=False).create(build / "venv")
@@ -186,9 +225,9 @@ def _build(
         folders = write_layer(layer, build / "layer")
         lines = [*(str(folder) for folder in folders), *map(_stub_line, requirements.stubs)]
         (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        pip_check = _install(requirements, layer, build, progress)
+        pip_check = _install(requirements, layer, build, hearer.progress, stop)
         python = build / "venv" / "bin" / "python"
-        if told := _wrong_torch(python, layer, torch_in):
+        if told := _wrong_torch(python, layer, torch_of):
             raise EnvironmentFailed(f"environment {requirements.name}: {told}")
         packages = _installed(site_packages)
         marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
@@ -198,14 +237,22 @@ def _build(
             file.flush()
             os.fsync(file.fileno())
         beside.replace(home / MARKER)
+        how = f"is ready: {len(packages)} packages"
     except BaseException:
         shutil.rmtree(build, ignore_errors=True)
         raise
-    say(f"environment {requirements.name} is ready: {len(packages)} packages")
+    finally:
+        hearer.built(requirements.name, how)
     return Environment(requirements.name, key, python, packages, pip_check)
 
 
-def _install(requirements: Requirements, layer: Layer, build: Path, progress: Say) -> str:
+def _install(
+    requirements: Requirements,
+    layer: Layer,
+    build: Path,
+    progress: Callable[[str], None],
+    stop: threading.Event,
+) -> str:
     """Install what is required; return what `pip check` complains of ("" when it is clean)."""
     if not requirements.lines and not requirements.no_deps:
         return ""
@@ -215,81 +262,27 @@ def _install(requirements: Requirements, layer: Layer, build: Path, progress: Sa
     constraints.write_text("".join(f"{n}=={v}\n" for n, v in layer.pinned.items()))
     wanted = build / "requirements.txt"
     wanted.write_text("\n".join(requirements.lines) + "\n")
+
+    def pip(*arguments: str) -> None:
+        name, python = requirements.name, build / "venv" / "bin" / "python"
+        code, told = run_pip(python, build, arguments, lambda now: progress(f"{name}: {now}"), stop)
+        if code != 0:
+            log = build.parent / f"pip-{arguments[0]}.log"
+            log.write_text("\n".join(told) + "\n", encoding="utf-8")
+            why = complaint(told) or code
+            raise EnvironmentFailed(
+                f"environment {name}: pip {arguments[0]} failed: {why}; all of it: {log}"
+            )
+
     if requirements.lines:
-        _pip(
-            build, requirements.name, progress, "install", "-r", str(wanted), "-c", str(constraints)
-        )
+        pip("install", "-r", str(wanted), "-c", str(constraints))
     if requirements.no_deps:
         lines = [matching_release(line, layer.torch_version) for line in requirements.no_deps]
-        _pip(build, requirements.name, progress, "install", "--no-deps", *lines)
+        pip("install", "--no-deps", *lines)
     try:
-        _pip(build, requirements.name, lambda _: None, "check")
+        pip("check")
     except EnvironmentFailed as error:
         return str(error)  # told, not fatal: what --no-deps skipped is missing on purpose
-    return ""
-
-
-def _pip(build: Path, name: str, progress: Say, verb: str, *arguments: str) -> None:
-    """Run the running interpreter's pip on the environment, in a process group of its own."""
-    command = [sys.executable, "-m", "pip", "--python", str(build / "venv" / "bin" / "python")]
-    command += ["--no-input", "--disable-pip-version-check", verb, *arguments]
-    if verb == "install":
-        command += ["--no-warn-script-location", "--progress-bar", "off"]
-    unwanted = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
-    variables = {k: v for k, v in os.environ.items() if k not in unwanted}
-    process = subprocess.Popen(
-        command,
-        cwd=build,
-        env=variables | {"PYTHONNOUSERSITE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    told: list[str] = []
-    with process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                told.append(line.strip())
-                if shown := _shown(line):
-                    progress(f"{name}: {shown}")
-            code = process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if code != 0:
-        log = build.parent / f"pip-{verb}.log"
-        log.write_text("\n".join(told) + "\n", encoding="utf-8")
-        raise EnvironmentFailed(
-            f"environment {name}: pip {verb} failed: {_complaint(told) or code}; all of it: {log}"
-        )
-
-
-def _complaint(told: list[str]) -> str:
-    """Return what of pip's output says why it failed."""
-    cause = "The conflict is caused by:"
-    if cause in told:
-        after = told[told.index(cause) + 1 :]
-        return "; ".join(after[: after.index("") if "" in after else 3])
-    errors = [line.removeprefix("ERROR:").strip() for line in told if line.startswith("ERROR:")]
-    return "; ".join(errors[:3] or told[-1:])
-
-
-def _shown(line: str) -> str:
-    """Return what of a line of pip's is worth showing, or nothing."""
-    words = line.split()
-    if words[:1] == ["Collecting"] and len(words) > 1:
-        name = re.split(r"[<>=!~;(\[ ]", words[1])[0]
-        return f"looking for {name}"
-    if words[:1] == ["Downloading"] and len(words) > 1:
-        size = line[line.rfind("(") :].strip() if "(" in line else ""
-        return f"downloading {words[1].rpartition('/')[2]} {size}".rstrip()
-    if line.startswith("Installing collected packages"):
-        return f"installing {line.count(',') + 1} packages"
     return ""
 
 
@@ -317,26 +310,18 @@ class NoTorch(Exception):
     """The interpreter does not run, or cannot import torch; the text says which."""
 
 
-def torch_in(python: Path) -> str:
-    """Return the version of the torch that an interpreter imports. Raises NoTorch."""
+def torch_in(python: Path, stop: threading.Event | None = None) -> str:
+    """Return the version of the torch that an interpreter imports. Raises NoTorch, and Stopped."""
     program = "import safetensors, torch; print(torch.__version__)"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     try:
-        done = subprocess.run(
-            [str(python), "-c", program],
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        output = Output([str(python), "-c", program], python.parent, variables)
+        told = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
+    except OSError as error:
         raise NoTorch(f"its interpreter does not run: {error}") from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise NoTorch(f"torch cannot be imported: {last}")
-    return " ".join(done.stdout.split()[-1:])
+    if output.code != 0:
+        raise NoTorch(f"torch cannot be imported: {(told or ['no word'])[-1]}")
+    return " ".join(told[-1:])
 
 
 def _wrong_torch(python: Path, layer: Layer, torch_of: Callable[[Path], str]) -> str:

@@ -1,12 +1,14 @@
 """From a plan to results: verdicts that were given before, else runs, and what they come to.
 
-Runs of all recipes go on side by side; results come recipe by recipe in the plan's order, each as
-soon as its own runs are there. An unchanged recipe costs a look at its keys: neither its runs nor
-the import of torch.
+Runs of all recipes go on side by side, and environments are built beside them; results come recipe
+by recipe, those first whose environments are there first (:func:`porter.verify.builds.in_order`),
+each as soon as its own runs and those before it are there. An unchanged recipe costs a look at its
+keys: neither its runs nor the import of torch.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -14,7 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from porter.verify.cache import NotKept, find_verdicts, has_trace, keep_verdicts
+from porter.verify.builds import Build, Schedule, in_order
+from porter.verify.cache import (
+    NotKept,
+    find_verdicts,
+    has_trace,
+    keep_verdicts,
+    usual_seconds,
+)
 from porter.verify.environment import EnvironmentFailed
 from porter.verify.keys import Known, known_runs, verdict_key
 from porter.verify.plan import Plan
@@ -31,9 +40,13 @@ if TYPE_CHECKING:
 
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
-    """Verify every planned recipe; yield the results in the plan's order."""
-    parts = [_begin(planned, session) for planned in plan.recipes]
-    session.observer.expect(sum(len(part.open) for part in parts if part.result is None))
+    """Verify every planned recipe; yield the results in the order of :func:`in_order`."""
+    parts = [_begin(planned, session) for planned in in_order(plan.recipes, session)]
+    for part in parts:
+        if part.result is None:
+            loaded = part.planned.loaded
+            seconds = usual_seconds(session.places, loaded.port, loaded.name)
+            session.observer.expect(part.planned.name, len(part.open), seconds)
     waiting = deque(parts)
     yield from _ready(waiting)
     if not waiting:
@@ -57,8 +70,11 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
     by_planned = {id(part.planned): part for part in parts}
     failed: list[_Part] = []
 
-    def requests() -> Iterator[Request]:
-        for part in parts:
+    def requests() -> Iterator[Request | Build | None]:
+        for part in Schedule(parts, runs.session):
+            if part is None or isinstance(part, Build):
+                yield part
+                continue
             try:
                 yield from part.requests(runs)
             except EnvironmentFailed as error:
@@ -109,7 +125,7 @@ class _Part:
 
     def requests(self, runs: Runs) -> Iterator[Request]:
         """Yield the requests for all runs. Raises EnvironmentFailed."""
-        self.began = time.monotonic()
+        self.began = time.monotonic()  # its environment is there: that was no time of its own
         path = self.planned.loaded.environment
         environment = self.session.environment(path, runs.start.warm)
         self.known = known_runs(self.planned, points(self.planned), environment)
@@ -134,7 +150,7 @@ class _Part:
             try:
                 keep_verdicts(self.session.places, self.result, key)
             except NotKept as why:
-                self.session.observer.say(f"verdicts of {self._name()} are not kept: {why}")
+                self.session.observer.say(f"verdicts of {self.planned.name} are not kept: {why}")
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
 
     def record(self, failures: Mapping[str, Failure], key: str) -> None:
@@ -145,7 +161,7 @@ class _Part:
         try:
             write_record(places, self.planned, self.known, failures, self.result, key)
         except NotKept as why:
-            self.session.observer.say(f"the record of {self._name()} is not kept: {why}")
+            self.session.observer.say(f"the record of {self.planned.name} is not kept: {why}")
 
     def fail(self, detail: str) -> None:
         """Conclude that nothing of the recipe can run."""
@@ -153,9 +169,6 @@ class _Part:
         self.result = self._result(
             [Verdict(0, upstream, "", 0, "", "", "error", detail=detail)], 0, 0
         )
-
-    def _name(self) -> str:
-        return f"{self.planned.loaded.port}/{self.planned.loaded.name}"
 
     def _result(
         self, verdicts: list[Verdict], runs: int, cached: int, told: tuple[str, ...] = ()
@@ -174,15 +187,23 @@ class _Part:
 
 
 def warnings_of(outcomes: Mapping[Point, Trace | Failure]) -> tuple[str, ...]:
-    """Return what runs warn of, each warning once, with the first run that gave it."""
-    runs: dict[str, list[Point]] = {}
+    """Return what runs warn of, with the first run that gave it; each kind of warning once.
+
+    Warnings are of one kind that begin and end alike (up to the first colon, from the last one on),
+    whatever stands between, and whatever numbers: those about the same module, for one.
+    """
+    kinds: dict[tuple[str, str], dict[str, dict[Point, None]]] = {}
     for point, outcome in outcomes.items():
         for told in () if isinstance(outcome, Failure) else outcome.warnings:
-            runs.setdefault(told, []).append(point)
+            plain = re.sub(r"\d[\d.,]*", "0", told)
+            kind = plain.partition(":")[0], plain.rpartition(":")[2]
+            kinds.setdefault(kind, {}).setdefault(told, {})[point] = None
     found = []
-    for told, points_told in runs.items():
+    for texts in kinds.values():
+        points_told = list(dict.fromkeys(point for told in texts.values() for point in told))
         first = points_told[0]
         more = f" and {len(points_told) - 1} more" if len(points_told) > 1 else ""
+        alike = f" (and {len(texts) - 1} more like this)" if len(texts) > 1 else ""
         where = f"level {first.level}, {first.device}, {first.dtype}{more}"
-        found.append(f"{where}: {told}")
+        found.append(f"{where}: {next(iter(texts))}{alike}")
     return tuple(found)

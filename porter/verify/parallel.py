@@ -28,9 +28,9 @@ class Later(Exception):
 class Parallel(Generic[T, R]):
     """Does ``work`` on tasks, as many at once as ``capacity`` carries.
 
-    ``weight`` says what a task takes of the capacity (at least 1), ``wanted`` whether a task whose
-    turn has come is still to be done, ``started`` hears of each that is. ``stop`` is set when the
-    results are not wanted any more; ``work`` has to end soon then.
+    ``weight`` says what a task takes of the capacity (0: it goes on beside all others), ``wanted``
+    whether a task whose turn has come is still to be done, ``started`` hears of each that is.
+    ``stop`` is set when the results are not wanted any more; ``work`` has to end soon then.
     """
 
     work: Callable[[T], R]
@@ -44,11 +44,12 @@ class Parallel(Generic[T, R]):
     _done: SimpleQueue[tuple[int, R | BaseException]] = field(default_factory=SimpleQueue)
     _number: int = 0
 
-    def results(self, tasks: Iterable[T]) -> Generator[tuple[T, R | None], None, None]:
+    def results(self, tasks: Iterable[T | None]) -> Generator[tuple[T, R | None], None, None]:
         """Yield each task with its result, or with None when it was not wanted any more.
 
-        Tasks are taken from ``tasks`` as there is room for them. However the caller leaves, no
-        thread is left.
+        Tasks are taken from ``tasks`` as there is room for them. None among them says that there is
+        none just now: ``tasks`` is asked again when something has ended, and something must be
+        under way then. However the caller leaves, no thread is left.
         """
         self._free = self.capacity
         coming = iter(tasks)
@@ -80,10 +81,13 @@ class Parallel(Generic[T, R]):
             for _, thread in self._running.values():
                 thread.join()
 
-    def _taken(self, coming: Iterator[T], put_off: deque[tuple[float, T]]) -> list[T]:
+    def _taken(self, coming: Iterator[T | None], put_off: deque[tuple[float, T]]) -> list[T]:
         """Return the next task: a new one, else one that was put off long enough ago."""
         for task in coming:
-            return [task]
+            if task is not None:
+                return [task]
+            assert self._running or put_off, "nothing is under way that could bring a task"
+            break
         if put_off and put_off[0][0] <= time.monotonic():
             return [put_off.popleft()[1]]
         return []
@@ -92,7 +96,7 @@ class Parallel(Generic[T, R]):
         return not self._running or self._weight(task) <= self._free
 
     def _weight(self, task: T) -> int:
-        return max(1, min(self.weight(task), self.capacity))
+        return min(self.weight(task), self.capacity)
 
     def _start(self, task: T) -> None:
         self._number += 1

@@ -30,6 +30,11 @@ class Planned:
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """The recipe's name with its port: ``port/recipe``."""
+        return f"{self.loaded.port}/{self.loaded.name}"
+
     def index(self, claim: Claim) -> int:
         """Return the claim's place in the recipe."""
         return self.loaded.recipe.claims.index(claim)

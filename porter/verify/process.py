@@ -21,6 +21,10 @@ from porter.verify import runner
 _KEPT_BYTES = 16 * 1024
 
 
+class Stopped(Exception):
+    """Ended before its time: nobody wants it any more."""
+
+
 @dataclass(frozen=True)
 class Start:
     """How a run's process is to start: the interpreter, the job's file, the run's folder.

@@ -19,7 +19,7 @@ from typing import Any
 
 from porter.verify import runner
 from porter.verify.facts import HEAD, PRINTED, RunFacts
-from porter.verify.process import Process, Start, Tail, group_memory, plain
+from porter.verify.process import Process, Start, Stopped, Tail, group_memory, plain
 from porter.verify.sealed import own_variables, shared_variables
 from porter.verify.warm import Nurseries
 
@@ -49,10 +49,6 @@ class Failure:
     kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
     reason: str
     stderr: str
-
-
-class Stopped(Exception):
-    """The run was ended because nobody wants it any more."""
 
 
 @dataclass(frozen=True)

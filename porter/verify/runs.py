@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.verify.builds import Build
 from porter.verify.cache import (
     NotKept,
     find_trace,
@@ -25,18 +26,18 @@ from porter.verify.cache import (
     making,
     share_trace,
 )
-from porter.verify.environment import Environment
+from porter.verify.environment import Environment, EnvironmentFailed
 from porter.verify.jobs import job_of
 from porter.verify.keys import Known, known_runs
 from porter.verify.parallel import Later, Parallel
 from porter.verify.planned import Planned
 from porter.verify.points import Point, claims_on, reference_point
+from porter.verify.process import Stopped
 from porter.verify.room import FULL, Room, make_room
 from porter.verify.run import (
     Failure,
     Job,
     Launcher,
-    Stopped,
     launcher,
     run_folder,
     run_probe,
@@ -74,7 +75,7 @@ class Request:
         variant = "".join(f", {name}={text}" for name, text in point.variant)
         where = f"{level.number} {level.name}"
         shaken = ", shaken" if point.shaken else ""
-        return f"{loaded.port}/{loaded.name}: {where}, {point.dtype}{device}{seed}{variant}{shaken}"
+        return f"{self.planned.name}: {where}, {point.dtype}{device}{seed}{variant}{shaken}"
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,12 @@ class Runs:
             job = job_of(planned, point, known.facts, self.session.trees)
             yield Request(planned, point, job, known.key, leans_on, environment)
 
-    def settle(self, requests: Iterable[Request]) -> Generator[Request, None, None]:
+    def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
         """Find or make what is requested; yield each request when :attr:`found` knows its key.
 
-        One whose reference failed is yielded unknown. Leaving ends what is under way.
+        One whose reference failed is yielded unknown. A build among the requests goes on beside
+        them, and the session knows its end; None says that there are no requests before that.
+        Leaving ends what is under way.
         """
         stop = threading.Event()
         observer = self.session.observer
@@ -122,9 +125,11 @@ class Runs:
         asked: dict[str, list[Request]] = {}
         settled: list[Request] = []
 
-        def unknown() -> Iterator[Request]:
+        def unknown() -> Iterator[Request | Build | None]:
             for request in requests:
-                if request.key in asked and request.key not in self.found:
+                if request is None or isinstance(request, Build):
+                    yield request
+                elif request.key in asked and request.key not in self.found:
                     asked[request.key].append(request)
                 elif request.key in self.found or self._look(request):
                     self._share(request)
@@ -134,17 +139,32 @@ class Runs:
                     asked[request.key] = [request]
                     yield request
 
-        options = self.session.options
-        parallel: Parallel[Request, Made | Failure] = Parallel(
-            work=lambda request: self._make(request, stop),
-            capacity=options.capacity(),
-            weight=lambda request: options.weight(request.planned.loaded.recipe.threads),
-            wanted=lambda one: not isinstance(self.found.get(one.leans_on), Failure),
-            started=lambda request: observer.started(request.title),
-            stop=stop,
-        )
+        def work(task: Request | Build) -> Made | Failure | None:
+            if isinstance(task, Request):
+                return self._make(task, stop)
+            with suppress(EnvironmentFailed):  # whoever asks the session for it is told
+                self.session.environment(task.requirements, self.start.warm, stop)
+            return None
+
+        def weight(task: Request | Build) -> int:
+            if isinstance(task, Build):
+                return 0
+            return self.session.options.weight(task.planned.loaded.recipe.threads)
+
+        def is_wanted(task: Request | Build) -> bool:
+            return isinstance(task, Build) or not isinstance(self.found.get(task.leans_on), Failure)
+
+        def started(task: Request | Build) -> None:
+            if isinstance(task, Request):
+                observer.started(task.title)
+
+        parallel = Parallel(work, self.session.options.capacity(), weight, is_wanted, started, stop)
         with closing(parallel.results(unknown())) as results:
             for request, outcome in results:
+                if isinstance(request, Build):
+                    yield from settled
+                    settled.clear()
+                    continue
                 how = "dropped"
                 if outcome is not None:
                     self.found[request.key] = outcome
@@ -194,7 +214,7 @@ class Runs:
         if environment is None or not self._all_known(planned, points, environment):
             environment = self.session.environment(path, self.start.warm)
         runs = known_runs(planned, points, environment)
-        self.session.observer.expect(len(runs))
+        self.session.observer.expect(planned.name, len(runs))
         return self.settle(self.requests(planned, runs, environment))
 
     def _all_known(

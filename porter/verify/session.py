@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from porter.verify.cache import Places
 from porter.verify.environment import (
     Environment,
     EnvironmentFailed,
+    Hearer,
     ensure_environment,
     find_environment,
     torch_in,
@@ -22,23 +24,23 @@ from porter.verify.trees import Trees
 from porter.verify.warm import Nurseries, NurseryGone
 
 
-class Observer(Protocol):
-    """Hears what goes on, always in the thread that verifies."""
+class Observer(Hearer, Protocol):
+    """Hears what goes on: of environments in any thread, for they are built beside the runs, of all
+    else in the thread that verifies.
+    """
 
-    def say(self, line: str) -> None:
-        """A line worth keeping: an environment is being built, a trace could not be kept."""
-        ...
+    def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
+        """So many runs more of a recipe (``port/name``) are to be made or found.
 
-    def progress(self, line: str) -> None:
-        """What pip does now."""
-        ...
-
-    def expect(self, runs: int) -> None:
-        """So many runs more are to be made or found."""
+        ``seconds`` is how long one took in an earlier verification.
+        """
         ...
 
     def started(self, run: str) -> None:
-        """A run starts; ``run`` is its title, the same one that :meth:`ended` will name."""
+        """A run starts; ``run`` is its title, the same one that :meth:`ended` will name.
+
+        It begins with the recipe and a colon.
+        """
         ...
 
     def ended(self, run: str, how: str) -> None:
@@ -62,7 +64,7 @@ class Options:
 
     def weight(self, threads: int) -> int:
         """What a run of so many threads takes of the capacity."""
-        return 1 if self.jobs else min(threads, self.capacity())
+        return 1 if self.jobs else max(1, min(threads, self.capacity()))
 
 
 @dataclass
@@ -84,32 +86,42 @@ class Session:
             self._seen[requirements] = find_environment(asked, self._found_layer(), place)
         return self._seen[requirements]
 
-    def environment(self, requirements: Path | None, warm: Nurseries) -> Environment:
+    def is_known(self, requirements: Path | None) -> bool:
+        """Whether :meth:`environment` answers at once, with an environment or an error."""
+        return requirements in self._environments
+
+    def environment(
+        self, requirements: Path | None, warm: Nurseries, stop: threading.Event | None = None
+    ) -> Environment:
         """Return the environment for a requirements file, built when needed, its torch imported.
 
-        Raises EnvironmentFailed, at once for one that failed already.
+        Any thread may ask. Raises EnvironmentFailed, at once for one that failed already, and
+        Stopped soon after ``stop`` is set.
         """
         if requirements not in self._environments:
             try:
-                self._environments[requirements] = self._ensure(requirements, warm)
+                made: Environment | EnvironmentFailed = self._ensure(requirements, warm, stop)
             except EnvironmentFailed as error:
-                self._environments[requirements] = error
+                made = error
+            self._environments[requirements] = made
         found = self._environments[requirements]
         if isinstance(found, EnvironmentFailed):
             raise found
         return found
 
-    def _ensure(self, path: Path | None, warm: Nurseries) -> Environment:
+    def _ensure(
+        self, path: Path | None, warm: Nurseries, stop: threading.Event | None
+    ) -> Environment:
         def torch_of(python: Path) -> str:
             """The nursery that the runs will want tells it for nothing."""
             try:
                 return warm.torch_in(python, shared_variables(1, {}))
             except NurseryGone:
-                return torch_in(python)
+                return torch_in(python, stop)
 
-        place, hear = self.places.environments, self.observer
+        place = self.places.environments
         return ensure_environment(
-            _asked(path), self._found_layer(), place, hear.say, hear.progress, torch_of
+            _asked(path), self._found_layer(), place, self.observer, torch_of, stop
         )
 
     def _found_layer(self) -> Layer:

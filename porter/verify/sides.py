@@ -164,7 +164,7 @@ class SideRuns:
             return job
         job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
         title = f"level {point.level} {facts.level_name}, {point.device}, {point.dtype}"
-        session.observer.expect(1)
+        session.observer.expect(title, 1)
         session.observer.started(title)
         with run_folder(session.places.runs) as folder:
             out = run_probe(job, environment.python, folder, self.start)

@@ -20,6 +20,11 @@ class Norms(TorchDispatchMode):
         super().__init__()
         self.one_group = self.more_groups = self.layer = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; torch need not import its compiler, two seconds, to be told."""
+        return False
+
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = op.overloadpacket.__name__
         if name in ("native_group_norm", "native_group_norm_backward"):

@@ -16,6 +16,11 @@ class AtenCalls(TorchDispatchMode):
         super().__init__()
         self.calls: Counter[str] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; torch need not import its compiler, two seconds, to be told."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -28,6 +29,7 @@ class WeightsOnMeta(TorchFunctionMode):
 
 def run(probe: Probe) -> None:
     """Record every model's state dict as text: names and shapes, in their order."""
+    stand_in()
     from diffusion.models.models import get_model, get_models
 
     for name in get_models():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from aten_calls import AtenCalls
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -21,6 +22,7 @@ def inputs(probe: Probe, model: str, batch: int, height: int, width: int) -> lis
 
 def run(probe: Probe) -> None:
     """Record ``image/...`` for every size, and under autocast."""
+    stand_in()
     name = probe.parameters["model"]
     model = probe.alive(narrow(name, probe.parameters["factor"]))
     with torch.no_grad():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from forward import inputs
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:
     """Record one forward pass at 256x256."""
+    stand_in()
     from diffusion import get_model
 
     model = probe.alive(get_model("cc12m_1")())

@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -48,6 +49,7 @@ def run(probe: Probe) -> None:
     """Count a first batch as ``METHOD/...``, and as ``METHOD-again/...`` a second one, by when
     everything is compiled and captured. With ``images``, record those of the second.
     """
+    stand_in()
     from diffusion import sampling, utils
 
     steps = probe.parameters["steps"]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from fixed_noise import fixed_noise
 from samplers import backward, forward, guided, schedule
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -24,6 +25,7 @@ def coarse(x: torch.Tensor, t: torch.Tensor, shift: torch.Tensor) -> torch.Tenso
 
 def run(probe: Probe) -> None:
     """Record ``METHOD/images``, and count what callbacks got in half precision."""
+    stand_in()
     x = probe.normal("noise", 2, 3, 4, 6)
     ways: dict[str, Any] = {"guided": guided}
     ways |= {name: partial(forward, name) for name in probe.parameters["methods"]}

@@ -12,12 +12,14 @@ from functools import partial
 import torch
 from graphs import end_graph
 from samplers import backward, formula, forward, guided, schedule
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:
     """Count ``METHOD/graphs`` and so on, forward, reversed and guided; record the images."""
+    stand_in()
     steps = probe.parameters["steps"]
     shift = probe.normal("shift", 1, 3, 1, 1)
     x = probe.normal("x", 2, 3, 4, 6)

@@ -7,6 +7,7 @@ import inspect
 import torch
 from forward import inputs
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -18,6 +19,7 @@ def run(probe: Probe) -> None:
     dtype. A level that has mixed precision keeps its weights in float32 and calls the model as its
     scripts do with --bf16 or --fp16.
     """
+    stand_in()
     from diffusion import sampling
 
     dtype = probe.dtype

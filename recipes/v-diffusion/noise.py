@@ -7,6 +7,7 @@ it: the images differ if and only if the noise does.
 from __future__ import annotations
 
 import torch
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -16,15 +17,22 @@ def model(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def run(probe: Probe) -> None:
-    """Record the images of ddpm, ddim with eta 0.5, and cond_sample with eta 1."""
+    """Record the images of ddpm, ddim with eta 0.5, and cond_sample with eta 1.
+
+    With ``shape`` they are of another one, and nothing else is recorded.
+    """
+    stand_in()
     from diffusion import sampling, utils
 
     t = torch.linspace(1, 0, probe.parameters["steps"] + 1)[:-1]
     t = utils.get_spliced_ddpm_cosine_schedule(t).to(probe.device)
-    x = probe.normal("x", 2, 3, 4, 6)
+    shape = probe.parameters.get("shape", [2, 3, 4, 6])
+    x = probe.normal("x", *shape)
     probe.seed_everything()
     probe.record("ddpm", sampling.sample(model, x, t, 1.0, {}))
     probe.record("half", sampling.sample(model, x, t, 0.5, {}))
     guided = sampling.cond_sample(model, x, t, 1.0, {}, lambda x, *_: torch.zeros_like(x))
     probe.record("guided", guided.detach())
+    if "shape" in probe.parameters:
+        return
     probe.record("next", torch.randn(4))  # as many numbers were drawn on the CPU as at level 0

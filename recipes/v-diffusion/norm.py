@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -23,6 +24,7 @@ def norms(name: str, factor: int) -> dict[str, tuple[torch.nn.Module, int]]:
 
 def run(probe: Probe) -> None:
     """Record each norm's output for inputs far smaller than eps, ordinary, and off centre."""
+    stand_in()
     for model in probe.parameters["models"]:
         for kind, (norm, channels) in norms(model, probe.parameters["factor"]).items():
             norm = probe.alive(norm, f"{model} {kind}")

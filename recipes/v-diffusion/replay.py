@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -14,6 +15,7 @@ def run(probe: Probe) -> None:
     At levels that have no graphs, and on devices that cannot capture any, the model is called as it
     is.
     """
+    stand_in()
     model = probe.alive(narrow("cc12m_1", probe.parameters["factor"])).requires_grad_(False)
     call = model
     try:

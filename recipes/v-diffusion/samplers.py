@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from fixed_noise import fixed_noise
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -106,6 +107,7 @@ class Followed:
 
 def run(probe: Probe) -> None:
     """Record ``METHOD/...``, ``METHOD-reverse/...`` and ``guided/...``."""
+    stand_in()
     noise = probe.normal("noise", 2, 3, 4, 6)
     image = probe.normal("image", 2, 3, 4, 6, scale=0.5)
     ways: list[tuple[str, Callable[..., torch.Tensor], torch.Tensor]] = [("guided", guided, noise)]

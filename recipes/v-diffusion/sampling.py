@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from narrow import narrow
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -28,6 +29,7 @@ def guided(
 
 def run(probe: Probe) -> None:
     """Record the timesteps and, for every sampler, the images it ends with."""
+    stand_in()
     from diffusion import sampling, utils
 
     # A gain below 1 keeps the model's velocities near those of a trained one, so that the

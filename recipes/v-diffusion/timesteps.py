@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from aten_calls import AtenCalls
+from torch_alone import stand_in
 
 from porter.verify.probe import Probe
 
@@ -23,6 +24,7 @@ def pairs(points: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def run(probe: Probe) -> None:
     """Record ``schedule/...`` over t, ``pairs/...`` over exact operands, ``ends``."""
+    stand_in()
     from diffusion import utils
 
     def cast(x: torch.Tensor) -> torch.Tensor:

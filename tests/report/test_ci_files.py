@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from porter.cli import main
 from porter.commands import COMMANDS
 
 PROJECT = Path(__file__).resolve().parents[2]
+README = (PROJECT / "README.md").read_text()
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 RUN_HALF = {"Jinja", "numpy", "pip", "safetensors", "torch"}
 """What porter depends on only to run probes and to report on them (pip is always there)."""
@@ -77,3 +81,45 @@ def test_the_python_versions_tested_are_those_that_porter_takes() -> None:
 
     assert tested == [f"3.{minor}" for minor in range(low, high)]
     assert sys.version_info[1] in range(low, high)
+
+
+def test_the_readme_has_exactly_the_two_command_lines_that_ci_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, PROJECT / ".ci" / "readme_lines.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    first, second = done.stdout.splitlines()
+    start = "python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e "
+    assert first == f"{start}. && porter check && porter verify --tag smoke"
+    assert second == f"{start}'.[dev]' && pytest -n 2"
+    assert {first, second} <= {line.strip() for line in README.splitlines()}
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text * 2, lambda text: text.replace("-m venv", "")]
+)
+def test_another_number_of_command_lines_in_the_readme_stops_ci(
+    tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    script = shutil.copy(PROJECT / ".ci" / "readme_lines.py", tmp_path / ".ci")
+    (tmp_path / "README.md").write_text(change(README))
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("README.md: expected two lines `python3 -m venv ...`, found ")
+
+
+def test_ci_runs_both_lines_with_and_without_git_hosts() -> None:
+    text = (PROJECT / ".ci" / "run").read_text()
+
+    assert "mapfile -t readme < <(python3 .ci/readme_lines.py)" in text
+    assert re.findall(r"for line in 0 1; do\n.*\n +(?:GIT_\S+ )*readme_line (\S+)", text) == [
+        "cut-off",
+        "own",
+    ]
+    assert subprocess.run(["bash", "-n", PROJECT / ".ci" / "run"]).returncode == 0

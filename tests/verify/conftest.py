@@ -36,10 +36,16 @@ class Heard:
     def say(self, line: str) -> None:
         self.lines.append(line)
 
+    def building(self, environment: str) -> None:
+        self.lines.append(f"building the environment {environment}")
+
     def progress(self, line: str) -> None:
         self.lines.append(line)
 
-    def expect(self, runs: int) -> None:
+    def built(self, environment: str, how: str) -> None:
+        self.lines.append(f"environment {environment} {how}")
+
+    def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
         self.expected += runs
 
     def started(self, run: str) -> None:

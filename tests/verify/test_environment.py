@@ -16,6 +16,7 @@ from porter.verify import environment as environments
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.layer import Layer, find_layer
 from porter.verify.requirements import load_requirements
+from tests.verify.conftest import Heard
 from tests.verify.wheels import wheel
 
 TORCH = importlib.metadata.version("torch")
@@ -25,9 +26,8 @@ def build(tmp_path: Path, *lines: str, said: list[str] | None = None) -> Environ
     """Build (or find) the environment of a file with these lines."""
     path = tmp_path / "old.txt"
     path.write_text("\n".join(lines) + "\n")
-    hear = (said if said is not None else []).append
-    requirements = load_requirements(path)
-    return ensure_environment(requirements, find_layer(), tmp_path / "cache", hear, hear)
+    heard = Heard(said if said is not None else [])
+    return ensure_environment(load_requirements(path), find_layer(), tmp_path / "cache", heard)
 
 
 def python(environment: Environment, program: str) -> str:

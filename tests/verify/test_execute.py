@@ -10,9 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from porter.verify.execute import warnings_of
+from porter.verify.points import Point
 from porter.verify.result import RecipeResult
 from porter.verify.session import Options
 from tests.verify.conftest import Heard
@@ -167,3 +171,26 @@ def test_an_unchanged_verification_does_not_import_torch(tmp_path: Path, start: 
     assert first[1].splitlines()[-1] == "torch"
     assert second[1].splitlines()[-1] == "no torch"
     assert "passed  (3 runs, all from the cache" in second[0]
+
+
+def test_warnings_of_one_kind_are_told_once_whatever_their_numbers_and_parts() -> None:
+    zeros = "Net: only zeros from {}: errors before them cannot be seen"
+    told = {
+        0: (zeros.format("a"), "printed 2,000,001 bytes to stdout"),
+        1: (zeros.format("a, b and 2 more"), zeros.format("a").replace("Net", "Other")),
+        2: (zeros.format("a"), "printed 9 bytes to stdout", "printed 2,000,001 bytes to stderr"),
+    }
+    outcomes: dict[Point, Any] = {
+        Point(level, "cpu", "float32", 0): SimpleNamespace(warnings=warnings)
+        for level, warnings in told.items()
+    }
+
+    found = warnings_of(outcomes)
+
+    assert found == (
+        f"level 0, cpu, float32 and 2 more: {zeros.format('a')} (and 1 more like this)",
+        "level 0, cpu, float32 and 1 more: printed 2,000,001 bytes to stdout"
+        " (and 1 more like this)",
+        f"level 1, cpu, float32: {zeros.format('a').replace('Net', 'Other')}",
+        "level 2, cpu, float32: printed 2,000,001 bytes to stderr",
+    )

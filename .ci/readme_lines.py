@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""Print the README's two command lines, those that set everything up, each on a line of its own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+
+def command_lines(text: str) -> list[str]:
+    """Return the lines of a Markdown text's code blocks that make an environment and go on."""
+    return re.findall(r"^(?: {4}|\t)(python3 -m venv .*\S)$", text, re.M)
+
+
+if __name__ == "__main__":
+    found = command_lines((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"))
+    if len(found) != 2:
+        sys.exit(f"README.md: expected two lines `python3 -m venv ...`, found {len(found)}")
+    print("\n".join(found))
