@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -85,6 +85,34 @@ def test_what_someone_else_does_just_now_comes_last() -> None:
     results = list(parallel(work, capacity=1).results(range(3)))
 
     assert [number for number, _ in results] == [1, 2, 0]
+
+
+def test_tasks_that_come_when_another_has_ended_are_waited_for() -> None:
+    ended: list[int] = []
+
+    def coming() -> Iterator[int | None]:
+        yield 0
+        while not ended:
+            yield None
+        yield 1
+
+    for number, _ in (work := parallel(lambda number: number).results(coming())):
+        ended.append(number)
+
+    assert ended == [0, 1]
+    work.close()
+
+
+def test_a_task_that_weighs_nothing_goes_on_beside_a_full_house() -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def work(number: int) -> int:
+        both.wait()
+        return number
+
+    done = parallel(work, capacity=1, weight=lambda number: number).results([0, 1])
+
+    assert sorted(number for number, _ in done) == [0, 1]
 
 
 def test_an_error_in_the_work_is_raised_where_the_results_are_taken() -> None:
