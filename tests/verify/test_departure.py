@@ -65,21 +65,36 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SingleRun]:
         yield runs
 
 
-def compare(single: SingleRun, old: str, new: str, *, device: str = "cpu") -> Found:
+class Timelines:
+    """Runs of NET and of its variants, each made once for all tests."""
+
+    def __init__(self, single: SingleRun) -> None:
+        self.single = single
+        self.made: dict[tuple[str, str, str, str], Timeline] = {}
+
+    def of(self, text: str, device: str, dtype: str, activations: str) -> Timeline:
+        key = (text, device, dtype, activations)
+        if key not in self.made:
+            files = {"net.py": text}
+            self.single.trace(PROBE, files, device=device, dtype=dtype, activations=activations)
+            self.made[key] = read_timeline(self.single.left)
+        return self.made[key]
+
+
+@pytest.fixture(scope="module")
+def timelines(single: SingleRun) -> Timelines:
+    return Timelines(single)
+
+
+def compare(timelines: Timelines, old: str, new: str, *, device: str = "cpu") -> Found:
     """Search for where NET with ``new`` for ``old`` departs from NET."""
     assert old in NET
 
     def make(side: str, activations: str) -> Timeline:
+        if side == "exact":
+            return timelines.of(NET, "cpu", "float64", activations)
         text = NET.replace(old, new) if side == "second" else NET
-        exact = side == "exact"
-        single.trace(
-            PROBE,
-            {"net.py": text},
-            device="cpu" if exact else device,
-            dtype="float64" if exact else "float32",
-            activations=activations,
-        )
-        return read_timeline(single.left)
+        return timelines.of(text, device, "float32", activations)
 
     return search(make, Allowance(), exact=True)
 
@@ -91,8 +106,8 @@ def departure(found: Found) -> tuple[Departure, OpDeparture]:
 
 
 @pytest.mark.parametrize("device", ["cpu", "sim:hpu"])
-def test_a_wrong_axis_is_named_with_its_line(single: SingleRun, device: str) -> None:
-    module, op = departure(compare(single, "dim=1", "dim=2", device=device))
+def test_a_wrong_axis_is_named_with_its_line(timelines: Timelines, device: str) -> None:
+    module, op = departure(compare(timelines, "dim=1", "dim=2", device=device))
 
     assert module.inside is not None
     assert (module.inside.path, module.inside.call) == ("Net.blocks.0", 0)
@@ -101,8 +116,8 @@ def test_a_wrong_axis_is_named_with_its_line(single: SingleRun, device: str) -> 
     assert op.operands_agree
 
 
-def test_a_detour_through_half_precision_is_named(single: SingleRun) -> None:
-    module, op = departure(compare(single, "self.norm(x))", "self.norm(x).half().float())"))
+def test_a_detour_through_half_precision_is_named(timelines: Timelines) -> None:
+    module, op = departure(compare(timelines, "self.norm(x))", "self.norm(x).half().float())"))
 
     assert module.inside is not None
     assert module.inside.path == "Net.blocks.0"
@@ -110,8 +125,8 @@ def test_a_detour_through_half_precision_is_named(single: SingleRun) -> None:
     assert op.only_second[0].arguments == "(%0, dtype=float16)"
 
 
-def test_operands_swapped_outside_any_module_are_named(single: SingleRun) -> None:
-    module, op = departure(compare(single, "(b - a)", "(a - b)"))
+def test_operands_swapped_outside_any_module_are_named(timelines: Timelines) -> None:
+    module, op = departure(compare(timelines, "(b - a)", "(a - b)"))
 
     assert (module.moment.kind, module.moment.path) == ("record", "guided")
     assert module.inside is None
@@ -122,18 +137,18 @@ def test_operands_swapped_outside_any_module_are_named(single: SingleRun) -> Non
     ]
 
 
-def test_a_wrong_operand_is_named_with_what_it_is(single: SingleRun) -> None:
-    _, op = departure(compare(single, "h * gate", "x * gate"))
+def test_a_wrong_operand_is_named_with_what_it_is(timelines: Timelines) -> None:
+    _, op = departure(compare(timelines, "h * gate", "x * gate"))
 
     assert (op.op.name, op.op.site) == ("aten.mul.Tensor", "net.py:15")
     assert op.operands[0].told == "another value than the counterpart's: an input of Net"
 
 
-def test_weights_that_differ_are_traced_back_to_where_they_were_made(single: SingleRun) -> None:
-    found = compare(single, "Net(nn.Module)", "Net(nn.Module)")  # the same level
+def test_weights_that_differ_are_traced_back_to_where_they_were_made(timelines: Timelines) -> None:
+    found = compare(timelines, "Net(nn.Module)", "Net(nn.Module)")  # the same level
     assert found.moments.departure is None
 
-    found = compare(single, "self.out", "self.head")  # alive() draws by name
+    found = compare(timelines, "self.out", "self.head")  # alive() draws by name
     module, op = departure(found)
 
     assert module.moment.path == "Net.head"
@@ -142,26 +157,26 @@ def test_weights_that_differ_are_traced_back_to_where_they_were_made(single: Sin
     assert (op.op.name, op.op.site) == ("aten.randn.generator", "probe/probe_file.py:6")
 
 
-def test_another_form_of_the_same_layer_is_no_departure(single: SingleRun) -> None:
+def test_another_form_of_the_same_layer_is_no_departure(timelines: Timelines) -> None:
     form = "torch.nn.functional.layer_norm(x, x.shape[1:])"
     old = "self.norm(x)"
     weighted = (
         f"torch.addcmul(self.norm.bias[:, None, None], {form}, self.norm.weight[:, None, None])"
     )
 
-    found = compare(single, old, weighted)
+    found = compare(timelines, old, weighted)
 
     assert found.moments.departure is None
     assert found.runs.alignment.only_first == ("Net.blocks.0.norm", "Net.blocks.1.norm")
     assert found.moments.compared > 10
 
 
-def test_a_layer_of_another_class_in_the_same_place_is_compared(single: SingleRun) -> None:
+def test_a_layer_of_another_class_in_the_same_place_is_compared(timelines: Timelines) -> None:
     old = "nn.GroupNorm(1, width)"
-    module, op = departure(compare(single, old, "nn.GroupNorm(2, width)"))
+    module, op = departure(compare(timelines, old, "nn.GroupNorm(2, width)"))
     assert module.moment.path == "Net.blocks.0.norm"
 
-    module, op = departure(compare(single, old, "nn.LayerNorm([width, 6, 4], bias=False)"))
+    module, op = departure(compare(timelines, old, "nn.LayerNorm([width, 6, 4], bias=False)"))
 
     assert module.moment.class_name == "LayerNorm"
     assert module.counterpart.class_name == "GroupNorm"
