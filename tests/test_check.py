@@ -6,17 +6,20 @@ import hashlib
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from porter.cli import main
-from porter.levels.check import PortReport, check_port
+from porter.errors import SourceUnavailable
+from porter.levels.check import PatchReport, PortReport, check_port
 from porter.levels.levels import ApplyFailed, build_levels
 from porter.levels.lock import lock_path
 from porter.levels.memo import memo_dir
 from porter.levels.relock import lock_port
 from porter.places import cache_dir
+from porter.report.check import Asked, summary
 from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
 from tests.small_port import SmallPort, changed, make_small_port
@@ -379,3 +382,24 @@ def test_strict_makes_it_an_error_in_every_form(
     (result,) = json.loads(told["sarif"])["runs"][0]["results"]
     assert result["level"] == "error"
     assert told["github"].startswith("::error file=patches/small/series")
+
+
+def test_the_summary_says_how_many_ports_were_checked_and_which_were_not() -> None:
+    away = SourceUnavailable("far: not reachable", reason="git.example does not answer")
+    seen = PatchReport(1, "first", "0001-first.patch", "ok")
+    part = replace(seen, not_covered=("a.py",))
+    reports = [
+        PortReport("near", "1" * 40, (seen,)),
+        PortReport("half", "1" * 40, (part,)),
+        PortReport("far", "1" * 40, (replace(part, status="stated"),), not_reachable=away),
+        PortReport("bad", "1" * 40, (replace(seen, status="differs"),)),
+    ]
+    told = summary(reports, Asked())
+    assert told == (
+        "3 of 4 ports checked, 1 failed: bad, 1 not reachable: far (ids as the patches state them,"
+        " no content seen); checked in part: half"
+    )
+    assert summary(reports, Asked(strict=True)) == f"{told}; that fails with --strict"
+    assert [Asked(strict=True).passes(report) for report in reports] == [True, False, False, False]
+    assert [Asked(named=True).passes(report) for report in reports] == [True, True, False, False]
+    assert [Asked().passes(report) for report in reports] == [True, True, True, False]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     place = place_in_repository(root)
     write_files(args.output, lambda form: render(reports, form, place, asked))
     if args.format == "text":
-        print_summary(reports)
+        print_summary(reports, asked)
     else:
         print(render(reports, args.format, place, asked))
     codes = [report.error.code for report in reports if report.error is not None]

@@ -46,13 +46,13 @@ def print_report(report: PortReport, verbose: bool = False) -> None:
         print(line)
 
 
-def print_summary(reports: Sequence[PortReport]) -> None:
+def print_summary(reports: Sequence[PortReport], asked: Asked) -> None:
     """Write the last line, unless it would only repeat one port's own."""
     if len(reports) > 1:
-        print(summary(reports))
+        print(summary(reports, asked))
 
 
-def summary(reports: Sequence[PortReport]) -> str:
+def summary(reports: Sequence[PortReport], asked: Asked) -> str:
     """Return how many ports were checked, which failed, which no source serves here."""
     failed = [report.port for report in reports if not report.ok]
     away = [report for report in reports if report.not_reachable is not None]
@@ -66,7 +66,11 @@ def summary(reports: Sequence[PortReport]) -> str:
     told = ", ".join(parts)
     if stated := sum(report.stated for report in away):
         told += f" ({AS_STATED})" if stated == len(away) else f" (of {stated} the {AS_STATED})"
-    return told + (f"; checked in part: {', '.join(in_part)}" if in_part else "")
+    if in_part:
+        told += f"; checked in part: {', '.join(in_part)}"
+    if any(asked.lacks(report) for report in reports):
+        told += f"; that fails {'with --strict' if asked.strict else 'where ports are named'}"
+    return told
 
 
 def _away_lines(report: PortReport, colour: bool, verbose: bool) -> Iterator[str]:
@@ -172,12 +176,12 @@ def render(
     """All reports as text, JSON, GitHub annotations, SARIF or JUnit."""
     if form == "text":
         lines = [line for report in reports for line in _lines(report, False)]
-        return "\n".join([*lines, summary(reports)])
+        return "\n".join([*lines, summary(reports, asked)])
     if form == "json":
         away = [report.port for report in reports if report.not_reachable is not None]
         data = {
             "ok": all(asked.passes(report) for report in reports),
-            "summary": summary(reports),
+            "summary": summary(reports, asked),
             "not_reachable": away,
             "ports": [_data(report, asked) for report in reports],
         }
