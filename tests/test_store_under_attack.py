@@ -15,6 +15,7 @@ from porter.errors import SourceUnavailable
 from porter.git.odb import Odb
 from porter.upstream.audit import audit
 from porter.upstream.store import fetch, open_upstream, repository
+from tests.processes import PATIENCE, wait_for_pid
 from tests.remotes import (
     FILES,
     Remote,
@@ -161,7 +162,7 @@ def test_ctrl_c_ends_git_and_leaves_nothing_behind(
     root: Path, remote: Remote, tmp_path: Path
 ) -> None:
     server, started = tmp_path / "silent", tmp_path / "started"
-    server.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n")
+    server.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 600\n")
     server.chmod(0o755)
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(
         f'[remote "{remote.url}"]\n\turl = {remote.url}\n\tuploadpack = {server}\n'
@@ -169,12 +170,9 @@ def test_ctrl_c_ends_git_and_leaves_nothing_behind(
     running = subprocess.Popen(
         porter_command("fetch"), env=porter_environment(root), stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
-    while not started.exists() or not started.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_pid(started)
     running.send_signal(signal.SIGINT)
-    assert running.communicate(timeout=20)[1] == "porter: interrupted\n"
+    assert running.communicate(timeout=PATIENCE)[1] == "porter: interrupted\n"
     assert running.returncode == 130
     assert list((repository("model").parent.parent / "staging").iterdir()) == []
 

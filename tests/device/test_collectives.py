@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.processes import own_environment
+from tests.processes import PATIENCE, own_environment
 
 torch = pytest.importorskip("torch")
 
@@ -42,6 +42,6 @@ def test_two_ranks_reduce_and_train_together(kind, tmp_path):
         )
         for rank in range(2)
     ]
-    found = [process.communicate(timeout=120) for process in ranks]
+    found = [process.communicate(timeout=PATIENCE) for process in ranks]
     for out, error in found:
         assert out.strip() == f"hccl {kind}:0 [3.0, 3.0] [[0.5, 0.5]]", error[-2000:]

@@ -16,7 +16,7 @@ from porter.device.sim import vendor  # noqa: E402
 from porter.device.sim.accounting import open_books  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 from porter.migrate import migration  # noqa: E402
-from tests.processes import own_environment  # noqa: E402
+from tests.processes import PATIENCE, own_environment  # noqa: E402
 
 IMPORTS = {
     "hpu": "habana_frameworks.torch.gpu_migration",
@@ -190,7 +190,7 @@ def test_a_distributed_program_finds_its_one_rank(device, backend, tmp_path):
     # A process group has threads of its own, in a process of its own: nothing they do stays here.
     command = [sys.executable, "-c", ONE_RANK, device, str(tmp_path)]
     done = subprocess.run(
-        command, env=own_environment(), capture_output=True, text=True, timeout=120
+        command, env=own_environment(), capture_output=True, text=True, timeout=PATIENCE
     )
 
     assert done.returncode == 0, done.stderr[-2000:]

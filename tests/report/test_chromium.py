@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.processes import PATIENCE
+
 if TYPE_CHECKING:
     from tests.report.stored_project import StoredProject
 
@@ -69,7 +71,7 @@ def browse(
         f"--user-data-dir={folder / 'profile'}", f"--window-size={width},844",
         "--virtual-time-budget=2000", *arguments, page.as_uri(),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
 
 
 def probed(page: Path, folder: Path, width: int) -> dict[str, Any]:

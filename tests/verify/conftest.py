@@ -20,7 +20,7 @@ from porter.verify.result import RecipeResult
 from porter.verify.run import Launcher
 from porter.verify.session import Options, Session
 from porter.verify.trees import Trees
-from porter.verify.warm import Nurseries
+from porter.verify.warm import Nurseries, WarmProcess
 from tests.verify.folder_trees import FolderTrees
 
 
@@ -61,9 +61,15 @@ class Lent(Nurseries):
     def __init__(self, folder: Path, lender: Nurseries) -> None:
         super().__init__(folder, enabled=False)
         self._lender = lender
+        self._cold = 0
 
     def start(self, start: Start, device: str) -> Process:
-        return self._lender.start(replace(start, shared=_lasting(start.shared)), device)
+        process = self._lender.start(replace(start, shared=_lasting(start.shared)), device)
+        self._cold += not isinstance(process, WarmProcess)
+        return process
+
+    def refusals(self) -> list[str]:
+        return self._lender.refusals() if self._cold else []
 
     def torch_in(self, python: Path, shared: Mapping[str, str]) -> str:
         return self._lender.torch_in(python, _lasting(shared))

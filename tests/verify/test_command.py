@@ -16,8 +16,8 @@ import pytest
 import porter.verify.upstream_trees as real
 from porter.cli import main
 from porter.verify.cache import Places
+from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 from tests.verify.folder_trees import FolderTrees, write_recipe
-from tests.verify.test_run import is_gone, wait_for_pid
 
 PROBE = """
     from upstream_code import f
@@ -165,9 +165,9 @@ def test_ctrl_c_ends_the_children_and_exits_130(tmp_path: Path, environments: Pa
     child = wait_for_pid(tmp_path / "pid")
 
     porter.send_signal(signal.SIGINT)
-    _, told = porter.communicate(timeout=60)
+    _, told = porter.communicate(timeout=PATIENCE)
 
     assert porter.returncode == 130
     assert told.splitlines()[-1] == "porter: interrupted"
-    assert is_gone(child)
+    wait_for_end(child)
     assert list((tmp_path / "runs").iterdir()) == []

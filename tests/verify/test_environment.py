@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from porter.verify import environment as environments
 from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.layer import Layer, find_layer
 from porter.verify.requirements import load_requirements
+from tests.processes import PATIENCE, wait_until
 from tests.verify.conftest import Heard
 from tests.verify.wheels import wheel
 
@@ -173,7 +173,7 @@ def test_two_at_once_build_it_once(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")
 
     both = [start(tmp_path, line) for _ in range(2)]
-    told = [process.communicate(timeout=280)[0].split() for process in both]
+    told = [process.communicate(timeout=PATIENCE)[0].split() for process in both]
 
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(built for built, _ in told) == ["0", "1"]
@@ -183,9 +183,9 @@ def test_two_at_once_build_it_once(tmp_path: Path) -> None:
 def test_a_build_that_is_killed_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")
     killed = start(tmp_path, line)
-    while not list((tmp_path / "cache").glob("*/build-*/layer")):
-        assert killed.poll() is None
-        time.sleep(0.01)
+    cache = tmp_path / "cache"
+    wait_until(lambda: any(cache.glob("*/build-*/layer")), "the build to begin")
+    assert killed.poll() is None
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     said: list[str] = []

@@ -19,9 +19,9 @@ from porter.verify.execute import warnings_of
 from porter.verify.points import Point
 from porter.verify.result import RecipeResult
 from porter.verify.session import Options
+from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
-from tests.verify.test_run import is_gone, wait_for_pid
 
 Verify = Callable[..., list[RecipeResult]]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -126,14 +126,14 @@ def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start:
     run = wait_for_pid(pid)
 
     porter.send_signal(signal.SIGINT)
-    _, told = porter.communicate(timeout=60)
+    _, told = porter.communicate(timeout=PATIENCE)
 
     assert porter.returncode == 130
     assert "porter: interrupted" in told
-    assert is_gone(run)
+    wait_for_end(run)
     assert list((tmp_path / "runs").iterdir()) == []
     again.touch()
-    out, _ = start("--json").communicate(timeout=300)
+    out, _ = start("--json").communicate(timeout=PATIENCE)
     (recipe,) = json.loads(out)["recipes"]
     assert recipe["passed"]
     assert (recipe["runs"], recipe["cached"]) == (3, 2)
@@ -150,12 +150,12 @@ def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
             probe.record("y", torch.arange(9.0, dtype=probe.dtype))
         """
     write_recipe(tmp_path, "port", "one", PARITY, probe)
-    start().communicate(timeout=300)  # builds the environment
+    start().communicate(timeout=PATIENCE)  # builds the environment
     shutil.rmtree(tmp_path / "traces")
     (tmp_path / "made").unlink()
 
     porters = [start("--json"), start("--json")]
-    told = [json.loads(porter.communicate(timeout=300)[0]) for porter in porters]
+    told = [json.loads(porter.communicate(timeout=PATIENCE)[0]) for porter in porters]
 
     assert [one["passed"] for one in told] == [True, True]
     assert len((tmp_path / "made").read_text().splitlines()) == 3
@@ -166,7 +166,7 @@ def test_an_unchanged_verification_does_not_import_torch(tmp_path: Path, start: 
     probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
     write_recipe(tmp_path, "port", "one", PARITY, "import upstream_code\n" + probe)
 
-    first, second = (start().communicate(timeout=300) for _ in range(2))
+    first, second = (start().communicate(timeout=PATIENCE) for _ in range(2))
 
     assert first[1].splitlines()[-1] == "torch"
     assert second[1].splitlines()[-1] == "no torch"

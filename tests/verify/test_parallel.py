@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from porter.verify.parallel import Later, Parallel
+from tests.processes import PATIENCE
 
 
 def parallel(
@@ -22,24 +23,27 @@ def parallel(
 
 
 class Gauge:
-    """How much of the capacity is in use, at most."""
+    """How much of the capacity is in use, at most; ``together`` must be under way at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int) -> None:
         self.now = self.most = 0
         self.lock = threading.Lock()
+        self.all_here = threading.Barrier(together, timeout=PATIENCE)
 
     def use(self, amount: int) -> None:
         with self.lock:
             self.now += amount
             self.most = max(self.most, self.now)
-        time.sleep(0.01)
+        self.all_here.wait()
+        time.sleep(0.01)  # lets one too many come in
         with self.lock:
             self.now -= amount
 
 
 @pytest.mark.parametrize(("capacity", "weight"), [(1, 1), (3, 1), (4, 2), (2, 9)])
 def test_no_more_is_under_way_than_the_capacity_carries(capacity: int, weight: int) -> None:
-    gauge = Gauge()
+    together = capacity // min(weight, capacity)
+    gauge = Gauge(together)
 
     def work(number: int) -> int:
         gauge.use(min(weight, capacity))
@@ -48,11 +52,11 @@ def test_no_more_is_under_way_than_the_capacity_carries(capacity: int, weight: i
     done = dict(parallel(work, capacity, lambda _: weight).results(range(12)))
 
     assert done == {number: number * number for number in range(12)}
-    assert gauge.most == capacity // min(weight, capacity) * min(weight, capacity)
+    assert gauge.most == together * min(weight, capacity)
 
 
 def test_two_really_go_on_at_once() -> None:
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def work(_: int) -> int:
         return both.wait()
@@ -130,7 +134,7 @@ def test_leaving_early_stops_what_is_under_way_and_leaves_no_thread() -> None:
 
     def wait(number: int) -> int:
         if number:
-            work.stop.wait(30)
+            work.stop.wait(PATIENCE)
             stopped.append(number)
         return number
 

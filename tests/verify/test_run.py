@@ -6,21 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from porter.verify import run as run_module
 from porter.verify import trace
 from porter.verify.facts import RunFacts
-from porter.verify.run import Failure, Job, launcher, run_folder, run_probe
+from porter.verify.run import Failure, Job, Launcher, launcher, run_folder, run_probe
+from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 
 Run = Callable[..., Path | Failure]
 
 
-def job_for(folder: Path, code: str, seconds: float = 60, memory_mib: int = 2048) -> Job:
+def job_for(folder: Path, code: str, seconds: float = PATIENCE, memory_mib: int = 2048) -> Job:
     folder.mkdir(exist_ok=True)
     (folder / "probe_file.py").write_text(dedent(code))
     (folder / "tree").mkdir(exist_ok=True)
@@ -53,18 +54,32 @@ def job_for(folder: Path, code: str, seconds: float = 60, memory_mib: int = 2048
     )
 
 
-@pytest.fixture(params=["cold", "warm"])
-def run(tmp_path: Path, python: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
-    runs = tmp_path / "runs"
-    with launcher(runs, warm=request.param == "warm") as start, run_folder(runs) as folder:
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Launcher]]:
+    """The two ways to start a run."""
+    runs = tmp_path_factory.mktemp("runs")
+    with run_module.launcher(runs) as warm, launcher(runs, warm=False) as cold:
+        yield {"warm": warm, "cold": cold}
 
-        def go(code: str, **limits: float) -> Path | Failure:
-            job = job_for(tmp_path / "job", code, **limits)  # type: ignore[arg-type]
-            outcome = run_probe(job, python, folder, start)
-            assert start.warm.refusals() == []
-            return outcome
 
-        yield go
+@pytest.fixture(params=["warm", pytest.param("cold", marks=pytest.mark.slow)])
+def run(
+    tmp_path: Path, python: Path, starts: dict[str, Launcher], request: pytest.FixtureRequest
+) -> Run:
+    """Run a probe's code. What may depend on how a run starts says BOTH."""
+
+    def go(code: str, **limits: float) -> Path | Failure:
+        job = job_for(tmp_path / "job", code, **limits)  # type: ignore[arg-type]
+        with run_folder(tmp_path / "runs") as folder:
+            outcome = run_probe(job, python, folder, starts[request.param])
+            if request.param == "warm":
+                assert starts["warm"].warm.refusals() == []
+            return outcome if isinstance(outcome, Failure) else outcome.replace(tmp_path / "left")
+
+    return go
+
+
+BOTH = pytest.mark.parametrize("run", ["warm", "cold"], indirect=True)
 
 
 def failure(outcome: Path | Failure) -> Failure:
@@ -72,6 +87,7 @@ def failure(outcome: Path | Failure) -> Failure:
     return outcome
 
 
+@BOTH
 def test_outputs_counters_and_environment_are_in_the_trace(run: Run) -> None:
     out = run("""
         import os, torch
@@ -99,6 +115,7 @@ def test_a_crash_is_a_failure_with_the_end_of_its_stderr(run: Run) -> None:
     assert "Traceback" in told.stderr
 
 
+@BOTH
 def test_a_segmentation_fault_is_told_by_its_name(run: Run) -> None:
     told = failure(run("import os\ndef run(probe):\n    os.kill(os.getpid(), 11)\n"))
 
@@ -112,41 +129,35 @@ def test_a_probe_that_ends_the_process_itself_is_a_failure(run: Run, call: str) 
     assert told.kind == "exit"
 
 
+@BOTH
 def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
     run: Run, tmp_path: Path
 ) -> None:
-    told = failure(
-        run(
-            f"""
-            import subprocess, sys, time
-            def run(probe):
-                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-                open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
-                stuck_here()
-            def stuck_here():
-                time.sleep(300)
-            """,
-            seconds=15,
-        )
-    )
+    code = f"""
+        import subprocess, sys, time
+        def run(probe):
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+            stuck_here()
+        def stuck_here():
+            time.sleep(600)
+        """
+
+    told, seconds = ended_late(lambda seconds: failure(run(code, seconds=seconds)), "stuck_here")
 
     assert told.kind == "time"
-    assert told.reason == "ran past its limit of 15 s (limits.seconds); killed"
+    assert told.reason == f"ran past its limit of {seconds} s (limits.seconds); killed"
     assert "stuck_here" in told.stderr
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    wait_for_end(int((tmp_path / "pid").read_text()))
 
 
-def is_gone(pid: int) -> bool:
-    """Whether the process ended: absent, or dead and not yet reaped by whoever inherited it."""
-    for _ in range(50):
-        try:
-            os.kill(pid, 0)
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.1)
-    return False
+def ended_late(run: Callable[[int], Failure], place: str) -> tuple[Failure, int]:
+    """Give a run more seconds until it has come to ``place`` before they are over; return both."""
+    for seconds in (5, 20, 60, 180):
+        told = run(seconds)
+        if place in told.stderr:
+            break
+    return told, seconds
 
 
 @pytest.mark.parametrize(
@@ -168,7 +179,7 @@ def test_memory_of_children_counts_too(run: Run) -> None:
     code = """
         import subprocess, sys
         def run(probe):
-            take = "x = b'x' * (700 * 2**20); import time; time.sleep(60)"
+            take = "x = b'x' * (700 * 2**20); import time; time.sleep(600)"
             children = [subprocess.Popen([sys.executable, "-c", take]) for _ in range(2)]
             children[0].wait()
         """
@@ -249,7 +260,7 @@ def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -
         import os, time
         def run(probe):
             open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
-            time.sleep(300)
+            time.sleep(600)
         """
     program = f"""
 import sys
@@ -268,15 +279,7 @@ with launcher(runs, {warm}) as start, run_folder(runs) as folder:
     os.kill(porter.pid, signal.SIGKILL)
     porter.wait()
 
-    assert is_gone(pid)
+    wait_for_end(pid)
     assert list((tmp_path / "runs").iterdir())
     with run_folder(tmp_path / "runs") as folder:
         assert list((tmp_path / "runs").iterdir()) == [folder]  # the dead one's is cleaned up
-
-
-def wait_for_pid(path: Path) -> int:
-    for _ in range(600):
-        if path.exists() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.1)
-    raise AssertionError("the probe never started")

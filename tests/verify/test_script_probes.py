@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import wait_for_end
 from tests.verify.single_run import SingleRun, single_runs
-from tests.verify.test_run import is_gone
+from tests.verify.test_run import ended_late
 
 
 @pytest.fixture(scope="module")
@@ -213,22 +214,23 @@ def test_torchrun_trains_two_ranks_on_a_simulated_device(single: SingleRun, kind
 def test_processes_in_sessions_of_their_own_end_with_the_run(
     single: SingleRun, tmp_path: Path
 ) -> None:
-    failure = single.failure(
-        f"""
+    code = f"""
         import subprocess, sys, time
         def run(probe):
-            code = "import os, time; print(os.getpid(), flush=True); time.sleep(300)"
+            code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
             child = subprocess.Popen(
                 [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
             )
             open({str(tmp_path / "pid")!r}, "wb").write(child.stdout.readline())
-            time.sleep(300)
-        """,
-        seconds=20,
-    )
+            stuck_here()
+        def stuck_here():
+            time.sleep(600)
+        """
 
-    assert failure.kind == "time"
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    told, _ = ended_late(lambda seconds: single.failure(code, seconds=seconds), "stuck_here")
+
+    assert told.kind == "time"
+    wait_for_end(int((tmp_path / "pid").read_text()))
 
 
 def test_a_memory_limit_counts_processes_in_sessions_of_their_own() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from porter.verify import trace, warm
-from porter.verify.process import ColdProcess
-from porter.verify.run import Failure, launcher, run_folder, run_probe
-from tests.verify.test_run import is_gone, job_for
+from porter.verify.run import Failure, Stopped, launcher, run_folder, run_probe
+from tests.processes import is_gone, wait_for_pid
+from tests.verify.test_run import job_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking needs Linux's /proc")
 
@@ -97,7 +99,8 @@ def test_a_process_with_more_than_one_thread_is_not_forked(
 ) -> None:
     threaded = tmp_path / "threaded.py"
     text = Path(warm.nursery.__file__).read_text()
-    grown = "import threading, time; threading.Thread(target=time.sleep, args=(9,)).start()"
+    thread = "threading.Thread(target=time.sleep, args=(600,), daemon=True)"
+    grown = f"import threading, time; {thread}.start()"
     threaded.write_text(text.replace("    gc.collect()\n", f"    {grown}\n    gc.collect()\n"))
     monkeypatch.setattr(warm.nursery, "__file__", str(threaded))
     runs = tmp_path / "runs"
@@ -117,7 +120,7 @@ def test_a_nursery_that_is_killed_takes_its_run_along_and_the_next_is_cold(tmp_p
         def run(probe):
             print(os.getpid(), flush=True)
             os.kill(os.getppid(), signal.SIGKILL)
-            time.sleep(60)
+            time.sleep(600)
         """
     runs = tmp_path / "runs"
     with launcher(runs, warm=True) as start:
@@ -138,14 +141,27 @@ def test_closing_ends_the_nursery_with_its_runs(tmp_path: Path) -> None:
     code = f"""
         import os, time
         def run(probe):
-            open({str(tmp_path / "pids")!r}, "w").write(f"[{{os.getpid()}}, {{os.getppid()}}]")
-            time.sleep(300)
+            open({str(tmp_path / "its")!r}, "w").write(str(os.getpid()))
+            open({str(tmp_path / "nursery")!r}, "w").write(str(os.getppid()))
+            time.sleep(600)
         """
-    job = job_for(tmp_path / "job", code, seconds=8)
-    with launcher(tmp_path / "runs", warm=True) as start, run_folder(tmp_path / "runs") as folder:
-        run_probe(job, Path(sys.executable), folder, start)
+    job, runs, ends = job_for(tmp_path / "job", code), tmp_path / "runs", []
 
-    assert all(is_gone(pid) for pid in json.loads((tmp_path / "pids").read_text()))
+    def run() -> None:
+        with run_folder(runs) as folder:
+            try:
+                ends.append(run_probe(job, Path(sys.executable), folder, start))
+            except Stopped as stopped:  # it saw the stop before the end of its process
+                ends.append(stopped)
+
+    under_way = threading.Thread(target=run)
+    with launcher(runs, warm=True) as start:
+        under_way.start()
+        pids = [wait_for_pid(tmp_path / name) for name in ("its", "nursery")]
+    under_way.join()
+
+    assert [type(end) for end in ends] in ([Stopped], [Failure])
+    assert all(is_gone(pid) for pid in pids)
 
 
 def test_the_users_variable_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,15 +171,20 @@ def test_the_users_variable_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not warm.warm_possible()
 
 
-@pytest.mark.parametrize("device", ["cuda", "hpu", "npu"])
-def test_real_accelerators_are_never_forked(
-    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-    monkeypatch.setattr(ColdProcess, "__init__", lambda _, start: made.append(start))
-    nurseries = warm.Nurseries(tmp_path, enabled=True)
+@pytest.mark.parametrize(
+    ("device", "tried"),
+    [("cpu", True), ("sim:hpu", True), ("cuda", False), ("hpu", False), ("npu", False)],
+)
+def test_real_accelerators_are_never_forked(tmp_path: Path, device: str, tried: bool) -> None:
+    job = job_for(tmp_path / "job", "")
+    job = replace(job, facts=replace(job.facts, device=device))
+    no_python = shutil.which("true")  # a nursery of it ends at once, and that is a refusal
+    assert no_python
 
-    nurseries.start(object(), device)  # type: ignore[arg-type]
+    with launcher(tmp_path / "runs", warm=True) as start, run_folder(tmp_path / "runs") as folder:
+        outcome = run_probe(job, Path(no_python), folder, start)
+        refusals = start.warm.refusals()
 
-    assert len(made) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "exit"
+    assert bool(refusals) == tried
