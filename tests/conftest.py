@@ -32,6 +32,9 @@ if (
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each worker has a core; torch, imported later, would take all of them for each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PROJECT = Path(__file__).resolve().parent.parent
 _LASTING_CACHE = os.environ.get("PORTER_TEST_CACHE")  # read before anything is sealed
 _IDENTITY = {

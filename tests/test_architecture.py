@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,20 +87,6 @@ def test_the_architecture_page_names_every_folder() -> None:
     folders = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
 
     assert [name for name in folders if f"`porter/{name}/`" not in page] == []
-
-
-def test_the_patch_half_never_imports_torch() -> None:
-    halves = ("git", "upstream", "series", "levels", "tree", "report", "commands", "cli")
-    names = [
-        ".".join(("porter", *path.relative_to(PACKAGE).with_suffix("").parts))
-        for owner, path in _modules()
-        if owner in halves and path.name != "__init__.py"
-    ]
-    code = f"import sys\nfor name in {names!r}: __import__(name)\nprint('torch' in sys.modules)"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "False"
 
 
 def test_devices_know_nothing_of_patches() -> None:

@@ -92,7 +92,10 @@ def test_a_fetch_killed_at_any_step_leaves_a_sound_store(root: Path, remote: Rem
     assert list((repository("model").parent.parent / "staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("step", range(1, 40, 3))
+@pytest.mark.parametrize(
+    "step",
+    [*range(1, 40, 9), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 40, 3))],
+)
 def test_a_cold_fetch_killed_once_is_completed_by_the_next(
     root: Path, remote: Remote, step: int
 ) -> None:

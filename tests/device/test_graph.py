@@ -12,6 +12,7 @@ import torch
 from porter.device.sim.graph import LazyGraphs
 from porter.device.sim.recipes import RecipeFolder, folder_from_environment
 from tests.device.op_recorder import OpRecorder
+from tests.processes import own_environment
 
 
 def small_net() -> torch.nn.Sequential:
@@ -150,27 +151,29 @@ def test_adamw_compiles_every_step_unless_fused(
 
 
 SCRIPT = """
-import sys, torch
+import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
-from tests.device.op_recorder import OpRecorder
-from porter.device.sim.graph import LazyGraphs
-from porter.device.sim.recipes import RecipeFolder
-graphs = LazyGraphs(RecipeFolder(Path({folder!r})))
-with OpRecorder(graphs):
-    torch.ones(3).exp().sum(0)
-    graphs.step()
-print(graphs.compilations, graphs.disk_hits)
+from tests.device.test_graph import compilations_with
+print(*compilations_with(Path(sys.argv[1])))
 """
 
 
+def compilations_with(folder: Path) -> tuple[int, int]:
+    """Compile a graph with a folder of recipes; return compilations and hits on disk."""
+    graphs = LazyGraphs(RecipeFolder(folder))
+    with OpRecorder(graphs):
+        torch.ones(3).exp().sum(0)
+        graphs.step()
+    return graphs.compilations, graphs.disk_hits
+
+
 def test_second_process_reads_the_recipe_from_disk(tmp_path: Path) -> None:
-    script = SCRIPT.format(here=str(Path(__file__).parents[2]), folder=str(tmp_path))
-    said = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert [each.stdout.strip() for each in said] == ["1 0", "0 1"]
+    assert compilations_with(tmp_path) == (1, 0)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    said = subprocess.run(
+        command, env=own_environment(), capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "0 1"
 
 
 def test_recipe_folder_is_read_from_the_vendors_variable(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from porter.cli import main
 from porter.device import open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput
@@ -56,18 +57,23 @@ def test_a_script_runs_as_main_and_keeps_its_exit_code(tree: Path) -> None:
     assert counters["totals"]["h2d_bytes"] == 12
 
 
-def test_a_failing_script_shows_its_own_traceback_and_the_counters(tree: Path) -> None:
-    done = _porter("--device", "sim:cuda", "--", "scripts/fails.py", cwd=tree)
-    assert done.returncode == 1
-    assert "ValueError: no such luck" in done.stderr
-    assert "porter/commands/run.py" not in done.stderr
-    assert "simulated" in done.stderr
+def test_a_failing_script_shows_its_own_traceback_and_the_counters(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tree)
+    assert main(["run", "--device", "sim:cuda", "--", "scripts/fails.py"]) == 1
+    told = capfd.readouterr().err
+    assert "ValueError: no such luck" in told
+    assert "porter/commands/run.py" not in told
+    assert "simulated" in told
 
 
-def test_a_module_runs_and_quiet_prints_nothing_else(tree: Path) -> None:
-    done = _porter("--device", "sim:npu", "--quiet", "--", "-m", "scripts.fails", cwd=tree)
-    assert done.returncode == 1
-    assert done.stderr.endswith("ValueError: no such luck\n")
+def test_a_module_runs_and_quiet_prints_nothing_else(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tree)
+    assert main(["run", "--device", "sim:npu", "--quiet", "--", "-m", "scripts.fails"]) == 1
+    assert capfd.readouterr().err.endswith("ValueError: no such luck\n")
 
 
 @pytest.mark.parametrize("kind", ["hpu", "npu", "cuda"])

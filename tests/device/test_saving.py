@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from porter.device.sim.activate import simulated
+
 
 def _through_file(value: object, **options: object) -> object:
     file = io.BytesIO()
@@ -75,16 +77,25 @@ def test_a_whole_module_and_optimizer_state_survive(kind: str) -> None:
     assert fresh.state[again.weight]["exp_avg"].device.type == kind
 
 
-def test_plain_pytorch_reads_a_checkpoint_of_the_device(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    torch.save(nn.Linear(2, 2).to(kind).state_dict(), path)
-    script = (
-        f"import torch; s = torch.load({str(path)!r}, map_location='cpu'); print(s['bias'].shape)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "torch.Size([2])"
+READS = """
+import sys, torch
+assert "porter" not in sys.modules
+for path in sys.argv[1:]:
+    print(torch.load(path, map_location="cpu")["bias"].tolist())
+"""
+
+
+def test_plain_pytorch_reads_checkpoints_of_the_devices(tmp_path: Path) -> None:
+    paths, told = [], []
+    for kind in ("cuda", "hpu", "npu"):
+        with simulated(kind):
+            state = nn.Linear(2, 2).to(kind).state_dict()
+            paths.append(tmp_path / f"{kind}.pt")
+            torch.save(state, paths[-1])
+            told.append(f"{state['bias'].tolist()}\n")
+    command = [sys.executable, "-c", READS, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(told)
 
 
 def test_safetensors_writes_and_reads_the_device(kind: str, tmp_path: Path) -> None:

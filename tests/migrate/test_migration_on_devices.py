@@ -185,7 +185,13 @@ with simulated(device) as machine:
 """
 
 
-@pytest.mark.parametrize(("device", "backend"), [("hpu", "nccl"), ("npu", "hccl")])
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [
+        ("hpu", "nccl"),
+        pytest.param("npu", "hccl", marks=pytest.mark.slow),
+    ],
+)
 def test_a_distributed_program_finds_its_one_rank(device, backend, tmp_path):
     # A process group has threads of its own, in a process of its own: nothing they do stays here.
     command = [sys.executable, "-c", ONE_RANK, device, str(tmp_path)]

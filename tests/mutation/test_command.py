@@ -1,37 +1,73 @@
-"""What `porter mutate` tells where nobody watches: a log."""
+"""`porter mutate` as a user meets it, where nobody watches: a log."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from typing import Any
+import json
+import os
+from pathlib import Path
 
 import pytest
 
-from porter.commands import mutate
-from porter.mutation.mutants import Mutant
-from porter.mutation.score import Outcome
+from porter.cli import main
+from tests.small_port import SmallPort, make_small_port
+from tests.verify.folder_trees import write_recipe
 
-MUTANT = Mutant(1, "one", "code.py", 1, "dropped-term", "x - 1\n", "x\n", (1, 1))
+UPSTREAM = "def f(x):\n    return x + x - 1\n"
+PORTED = "def f(x):\n    y = x * 2 - 1\n    return y + 0\n"
+PROBE = """
+    from code_of import f
+    def run(probe):
+        probe.record("y", f(probe.normal("x", 200)))
+    """
+COMMAND = ["mutate", "small", "--kind", "dropped-term", "--jobs", "1"]
 
 
-class Silent:
-    """In place of a hunt: one recipe at one level, which passes every mutant."""
-
-    def __init__(self, session: Any, kept: Any, files: Any, jobs: int, say: Any) -> None:
-        self.say = say
-
-    def run(self, recipes: Any, mutants: Any) -> Iterator[Any]:
-        self.say("port/recipe at level one: without a mutant")
-        yield from ((Outcome(mutant, "survived"), False) for mutant in mutants)
+@pytest.fixture
+def port(tmp_path: Path, environments: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
+    """A port whose one level, ``ported``, adds a term of nothing: a mutant that no claim sees."""
+    port = make_small_port(tmp_path)
+    port.move_pin({"code_of.py": UPSTREAM})
+    port.add_patch("ported", {"code_of.py": PORTED})
+    pins = (port.root / "upstream_pins.yaml").read_text()
+    write_recipe(port.root, "small", "one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
+    (port.root / "upstream_pins.yaml").write_text(pins)
+    cache = Path(os.environ["PORTER_CACHE"])
+    cache.mkdir(parents=True, exist_ok=True)
+    environments.mkdir(exist_ok=True)
+    (cache / "environments").symlink_to(environments)
+    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+    return port
 
 
 def test_a_log_tells_each_recipe_and_each_mutant_that_it_missed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    port: SmallPort, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("porter.mutation.hunt.Hunt", Silent)
-    asked = argparse.Namespace(jobs=1, port="port")
-    mutate._hunt(asked, None, [], [MUTANT], {}, {})  # type: ignore[arg-type]
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "porter: port/recipe at level one: without a mutant"
-    assert second == f"porter: {MUTANT.key}  one  dropped-term  code.py:1  every recipe passes"
+    assert main(COMMAND) == 1
+
+    printed, told = capfd.readouterr()
+    first, *_, missed = told.splitlines()
+    assert first == "porter: small/one at level ported: without a mutant"
+    assert missed.endswith("ported  dropped-term  code_of.py:3  every recipe passes")
+    assert told.count("every recipe passes") == 1
+    assert "-    return y + 0\n" in printed
+    assert "+    return y\n" in printed
+
+
+def test_json_names_every_mutant_and_its_fate_and_a_low_bar_is_reached(
+    port: SmallPort, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*COMMAND, "--json", "--at-least", "10"]) == 0
+
+    told = json.loads(capfd.readouterr().out)
+    assert told["possible"] == 5
+    by_change = {(one["line"], one["after"]): one["fate"] for one in told["mutants"]}
+    assert by_change.pop((3, "return y")) == "survived"
+    assert set(by_change.values()) == {"caught"}
+
+
+def test_listing_tries_none(port: SmallPort, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--list", "--json"]) == 0
+
+    listed = json.loads(capfd.readouterr().out)
+    assert {(one["level_name"], one["line"]) for one in listed} == {("ported", 2), ("ported", 3)}
+    assert not (Path(os.environ["PORTER_CACHE"]) / "traces").exists()

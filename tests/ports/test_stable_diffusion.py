@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_git_apply_by_hand_makes_the_same_levels(served: Served, tmp_path: Path)
     check_git_apply_makes_the_levels(served, PORT, tmp_path / "work", *everything(PORT))
 
 
+@cache
 def calls_of(folder: Path) -> list[CudaCall]:
     files = imported(folder, SCRIPT, CONFIGURED)
     assert len(files) > 10, files

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import wait_until
 from tests.small_project import sealed_git, snapshot, write_files
 from tests.tree.conftest import Porter, head, porter_process
 
@@ -152,22 +153,30 @@ def wide(project: Path, porter: Porter, tmp_path: Path) -> Path:
     return folder
 
 
+def test_killed_at_any_moment_the_tree_is_at_one_level(wide: Path, porter: Porter) -> None:
+    kill_moves(wide, porter, keep=True, whom="git", rounds=4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("whom", ["porter", "git"])
-def test_killed_at_any_moment_the_tree_is_at_one_level(
+def test_killed_at_many_moments_the_tree_is_at_one_level(
     wide: Path, porter: Porter, keep: bool, whom: str
 ) -> None:
+    kill_moves(wide, porter, keep, whom, rounds=12)
+
+
+def kill_moves(wide: Path, porter: Porter, keep: bool, whom: str, rounds: int) -> None:
     dice = random.Random(f"{keep} {whom}")
     write_files(wide, {"mate.py": "mine\n"})
-    for _ in range(12):
+    for number in range(rounds):
         here = head(wide)
         levels = {"Wide one": "wide-two", "Wide two": "wide-one"}
         name = "w/3/3.txt"
         if keep:
             write_files(wide, {name: (wide / name).read_text() + "mine too\n"})
         process = porter_process("goto", levels[here], wide, *(["--keep"] if keep else []))
-        time.sleep(dice.uniform(0.05, 0.35))
+        _wait_a_while(process, wide, dice, for_the_move=bool(number % 2))
         _kill(process, whom)
         process.communicate()
         assert porter("status", wide).code == 0
@@ -176,6 +185,16 @@ def test_killed_at_any_moment_the_tree_is_at_one_level(
         if keep:
             assert (wide / name).read_text().endswith("mine too\n")
             sealed_git(wide, "checkout", "--quiet", "--", name)
+
+
+def _wait_a_while(
+    process: subprocess.Popen[bytes], tree: Path, dice: random.Random, for_the_move: bool
+) -> None:
+    """Wait for some time from the process's start or, however long that takes, the move's."""
+    if for_the_move:
+        journal = tree / ".git" / "porter" / "move.json"
+        wait_until(lambda: journal.exists() or process.poll() is not None, "a move to begin")
+    time.sleep(dice.uniform(0, 0.1) if for_the_move else dice.uniform(0.05, 0.35))
 
 
 def _kill(process: subprocess.Popen[bytes], whom: str) -> None:
@@ -199,12 +218,12 @@ def assert_at_one_level(tree: Path, edited: set[str]) -> None:
     assert {row[3:] for row in rows} <= edited, rows
 
 
-@pytest.mark.slow
-def test_interrupt_at_any_moment_leaves_one_level(wide: Path, porter: Porter) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(12, marks=pytest.mark.slow)])
+def test_interrupt_at_any_moment_leaves_one_level(wide: Path, porter: Porter, rounds: int) -> None:
     dice = random.Random(3)
-    for number in range(10):
+    for number in range(rounds):
         process = porter_process("goto", ("wide-one", "wide-two")[number % 2], wide)
-        time.sleep(dice.uniform(0.03, 0.3))
+        _wait_a_while(process, wide, dice, for_the_move=bool(number % 2))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
         # A shell sees 130 for both of the first two; 1 is Python interrupted while it started.

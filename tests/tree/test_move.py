@@ -79,11 +79,15 @@ def test_edit_in_the_way_is_refused_by_name_and_kept(toy: Path, porter: Porter) 
     assert (snapshot(toy), head(toy)) == (before, "Drop the old file")
 
 
-def test_deleted_file_is_an_edit_too(toy: Path, porter: Porter) -> None:
-    (toy / "pkg" / "a.py").unlink()
-    ran = porter("prev", toy)
-    assert ran.code == 0 or "pkg/a.py" in ran.err
-    assert head(toy) in ("Drop the old file", "Add a new file")
+def test_deleted_file_comes_back_where_the_level_changes_it_and_else_stays_away(
+    toy: Path, porter: Porter
+) -> None:
+    for name in ("pkg/a.py", "README.md"):
+        (toy / name).unlink()
+    assert porter("prev", toy).code == 0
+    assert head(toy) == "Add a new file"
+    assert (toy / "pkg" / "a.py").read_text() == sealed_git(toy, "show", "HEAD:pkg/a.py")
+    assert sealed_git(toy, "status", "--porcelain") == " D README.md\n"
 
 
 @pytest.mark.parametrize("name", ["pkg/old.py", "pkg/new.py"])

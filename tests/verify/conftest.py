@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import run, runs
+from porter.verify import run, runs, upstream_trees
 from porter.verify.cache import Places
 from porter.verify.execute import execute
 from porter.verify.plan import Filters, make_plan
@@ -137,6 +137,23 @@ def verify(tmp_path: Path, environments: Path, heard: Heard) -> Verify:
         return list(execute(plan, Session(trees, places, heard, options or Options())))
 
     return run
+
+
+@pytest.fixture
+def root(
+    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A project's root for porter's command line in process: it finds ``trees``, and no store."""
+
+    @contextmanager
+    def open_trees(_: Path) -> Iterator[FolderTrees]:
+        yield trees
+
+    monkeypatch.setattr(upstream_trees, "open_trees", open_trees)
+    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
+    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
+    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import porter.verify.upstream_trees as real
 from porter.cli import main
 from porter.verify.bisect import Border, find_border, spoken_of
-from porter.verify.cache import Places
 from porter.verify.result import Verdict
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.judging import planned
@@ -96,24 +92,13 @@ PROBE = """
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def project(root: Path, trees: FolderTrees) -> Path:
     """A port whose fourth patch, ``drifts``, breaks the parity of y for good."""
-
-    @contextmanager
-    def open_trees(_: Path) -> Iterator[FolderTrees]:
-        yield trees
-
-    monkeypatch.setattr(real, "open_trees", open_trees)
-    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
-    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
     code = {name: f"def f(x): return x + 1  # {name}" for name in ("upstream", "a", "b", "c")}
     later = {name: f"def f(x): return x + 1.01  # {name}" for name in ("drifts", "d", "e")}
     trees.add("port", **code, **later)
-    write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
-    patches = tmp_path / "patches" / "port"
+    write_recipe(root, "port", "one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
+    patches = root / "patches" / "port"
     patches.mkdir(parents=True)
     names = [*code, *later][1:]
     files = [f"{n:04}-{name}.patch" for n, name in enumerate(names, 1)]
@@ -122,7 +107,7 @@ def project(
         head = "From: a <a@b>\nDate: Sat, 21 Nov 2026 08:30:00 +0000\n"
         text = f"{head}Subject: [PATCH] What {name} does\n\nWhy.\n\nLevel: {name}\n---\n"
         (patches / file).write_text(text)
-    return tmp_path
+    return root
 
 
 def test_porter_bisect_names_level_patch_verdict_and_what_to_do_next(

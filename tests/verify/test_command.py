@@ -7,15 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import porter.verify.upstream_trees as real
 from porter.cli import main
-from porter.verify.cache import Places
 from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -29,25 +25,14 @@ PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def project(root: Path, trees: FolderTrees) -> Path:
     """A project whose port ``good`` keeps its results, ``bad`` does not, ``far`` has no source."""
-
-    @contextmanager
-    def open_trees(_: Path) -> Iterator[FolderTrees]:
-        yield trees
-
-    monkeypatch.setattr(real, "open_trees", open_trees)
-    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
-    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
     trees.add("good", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
     trees.add("bad", upstream="def f(x): return x + 1", wrong="def f(x): return 2 + x")
     trees.refused["far"] = "far: no source answers"
     for port in ("good", "bad", "far"):
-        write_recipe(tmp_path, port, "one", PARITY, PROBE)
-    return tmp_path
+        write_recipe(root, port, "one", PARITY, PROBE)
+    return root
 
 
 def test_a_table_fits_80_columns_and_has_no_colour_in_a_pipe(

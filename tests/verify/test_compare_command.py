@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import porter.verify.upstream_trees as real
 from porter.cli import main
-from porter.verify.cache import Places
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
 LAYER = """
@@ -33,26 +29,15 @@ RECIPE = """
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def project(root: Path, trees: FolderTrees) -> Path:
     """A project with one port, whose level ``wrong`` departs."""
-
-    @contextmanager
-    def open_trees(_: Path) -> Iterator[FolderTrees]:
-        yield trees
-
-    monkeypatch.setattr(real, "open_trees", open_trees)
-    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
-    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
     layers = {"upstream": "x", "same": "(x + 0)", "wrong": "x.half().float()"}
     trees.add("p", **{name: LAYER.format(code) for name, code in layers.items()})
     trees.add("broken", upstream=LAYER.format("x"), gone="")
     for port in ("p", "broken"):
-        write_recipe(tmp_path, port, "one", RECIPE, PROBE)
-    write_recipe(tmp_path, "p", "two", RECIPE, PROBE)
-    return tmp_path
+        write_recipe(root, port, "one", RECIPE, PROBE)
+    write_recipe(root, "p", "two", RECIPE, PROBE)
+    return root
 
 
 def test_the_place_is_told_in_words(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,38 +40,62 @@ def python(environment: Environment, program: str) -> str:
     return done.stdout.strip()
 
 
-def test_torch_is_the_running_one_and_other_packages_are_not_visible(tmp_path: Path) -> None:
-    made = build(tmp_path, wheel(tmp_path / "wheels", "old", "1.0", "value = 1"))
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for environments that tests only look at."""
+    return tmp_path_factory.mktemp("shared")
 
+
+@pytest.fixture(scope="module")
+def sound(shared: Path) -> Iterator[Environment]:
+    """A package, one that needs torch, one that the layer has too, and a stub."""
+    wheels = shared / "wheels"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        yield build(
+            shared,
+            wheel(wheels, "old", "1.0", "value = 1"),
+            wheel(wheels, "needy", "1.0", "", "torch>=2"),
+            wheel(wheels, "filelock", "99.0", "value = 'ours'"),
+            "# porter: stub old._broken",
+        )
+
+
+def test_torch_is_the_running_one_and_other_packages_are_not_visible(sound: Environment) -> None:
     program = "import torch, old, os; print(torch.__version__, os.path.realpath(torch.__file__))"
-    version, place = python(made, program).split()
+    version, place = python(sound, program).split()
     assert version == TORCH
     assert place == str(importlib.metadata.distribution("torch").locate_file("torch/__init__.py"))
-    seen = python(made, "import importlib.util as u; print(u.find_spec('pytest'))")
+    seen = python(sound, "import importlib.util as u; print(u.find_spec('pytest'))")
     assert seen == "None"
-    assert made.packages == {"old": "1.0"}
 
 
-def test_pip_counts_torch_as_installed_and_is_content(tmp_path: Path) -> None:
-    needy = wheel(tmp_path / "wheels", "needy", "1.0", "", "torch>=2")
-
-    made = build(tmp_path, needy)
-
-    assert made.pip_check == ""
-    assert made.packages == {"needy": "1.0"}
+def test_pip_counts_torch_as_installed_and_is_content(sound: Environment) -> None:
+    assert sound.pip_check == ""
+    assert sound.packages == {"filelock": "99.0", "needy": "1.0", "old": "1.0"}
 
 
-def test_a_package_of_the_file_wins_over_the_layers_which_stays_as_it_is(tmp_path: Path) -> None:
-    before = importlib.metadata.version("filelock")
-    other = wheel(tmp_path / "wheels", "filelock", "99.0", "value = 'ours'")
-
-    made = build(tmp_path, other)
-
-    assert python(made, "import filelock; print(filelock.value)") == "ours"
+def test_a_package_of_the_file_wins_over_the_layers_which_stays_as_it_is(
+    sound: Environment,
+) -> None:
+    assert python(sound, "import filelock; print(filelock.value)") == "ours"
     program = "import importlib.metadata as m; print(m.version('filelock'))"
-    assert python(made, program) == "99.0"
+    assert python(sound, program) == "99.0"
     importlib.invalidate_caches()
-    assert importlib.metadata.version("filelock") == before
+    assert importlib.metadata.version("filelock") != "99.0"
+
+
+def test_a_stub_stands_in_for_a_module_that_cannot_be_imported(sound: Environment) -> None:
+    assert python(sound, "from old import _broken; print(_broken.__name__)") == "old._broken"
+
+
+def test_it_is_built_once(sound: Environment, shared: Path) -> None:
+    said: list[str] = []
+    lines = (shared / "old.txt").read_text().splitlines()
+
+    assert build(shared, *lines, said=said) == sound
+    assert said == []
 
 
 def test_a_requirement_that_wants_another_torch_is_refused_in_pips_words(tmp_path: Path) -> None:
@@ -90,69 +116,69 @@ def test_without_dependencies_it_goes_in_all_the_same(tmp_path: Path) -> None:
     assert "needy" in made.pip_check
 
 
-def test_a_stub_stands_in_for_a_module_that_cannot_be_imported(tmp_path: Path) -> None:
-    made = build(
-        tmp_path, wheel(tmp_path / "wheels", "old", "1.0", ""), "# porter: stub old._broken"
-    )
-
-    assert python(made, "from old import _broken; print(_broken.__name__)") == "old._broken"
-
-
-def test_it_is_built_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    line = wheel(tmp_path / "wheels", "old", "1.0", "")
-
-    first = build(tmp_path, line)
-    second = build(tmp_path, line, said=said)
-
-    assert first == second
-    assert said == []
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One environment for all of TestBroken: each test finds what the one before it rebuilt."""
-    return tmp_path_factory.mktemp("broken")
+class Begun(Exception):
+    """An environment is about to be built again."""
 
 
 class TestBroken:
     """An environment that is not as it was built is built again, and says why."""
 
     @pytest.fixture
-    def made(self, place: Path) -> Environment:
-        return build(place, wheel(place / "wheels", "old", "1.0", ""))
+    def place(self, sound: Environment, shared: Path, tmp_path: Path) -> Path:
+        """A copy of an environment, with the file that it is built from."""
+        copy = tmp_path / "copy"
+        shutil.copytree(shared, copy, symlinks=True)
+        layer = next(copy.glob("cache/*/build-*/venv/lib/*/site-packages/porter-layer.pth"))
+        layer.write_text(layer.read_text().replace(str(shared), str(copy)))
+        return copy
 
-    def rebuilt(self, place: Path, made: Environment) -> list[str]:
+    def rebuilt(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        """Return why it is built again; the build itself is another test's."""
+
+        def begin(*_: object) -> None:
+            raise Begun
+
+        monkeypatch.setattr(environments, "_install", begin)
         said: list[str] = []
-        again = build(place, f"old @ {(place / 'wheels').as_uri()}/{WHEEL}", said=said)
-        assert again.key == made.key
-        assert again.python.exists()
-        assert len(list((place / "cache").glob("*/build-*"))) == 1
-        return said
+        with pytest.raises(Begun):
+            build(place, *(place / "old.txt").read_text().splitlines(), said=said)
+        return said[0]
 
-    def test_its_interpreter_has_moved(self, place: Path, made: Environment) -> None:
-        made.python.unlink()
-        made.python.symlink_to("/nowhere/python")
-        assert "its interpreter is gone or has moved; building" in self.rebuilt(place, made)[0]
+    def test_its_interpreter_has_moved(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        interpreter = next(place.glob("cache/*/build-*/venv/bin/python"))
+        interpreter.unlink()
+        interpreter.symlink_to("/nowhere/python")
+        told = self.rebuilt(place, monkeypatch)
+        assert "its interpreter is gone or has moved; building" in told
 
-    def test_a_package_is_gone(self, place: Path, made: Environment) -> None:
-        next(made.python.parents[1].glob("lib/*/site-packages/old-1.0.dist-info/METADATA")).unlink()
-        assert "its packages are not those" in self.rebuilt(place, made)[0]
+    def test_a_package_is_gone(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        packages = next(place.glob("cache/*/build-*/venv/lib/*/site-packages"))
+        (packages / "old-1.0.dist-info" / "METADATA").unlink()
+        assert "its packages are not those" in self.rebuilt(place, monkeypatch)
 
-    def test_torch_cannot_be_imported(self, place: Path, made: Environment) -> None:
-        (made.python.parents[2] / "layer" / "torch").unlink()
-        assert "torch cannot be imported" in self.rebuilt(place, made)[0]
+    def test_torch_cannot_be_imported(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(place.glob("cache/*/build-*/layer/torch")).unlink()
+        assert "torch cannot be imported" in self.rebuilt(place, monkeypatch)
 
-    def test_the_marker_is_damaged(self, place: Path, made: Environment) -> None:
-        next((place / "cache").glob("*/current.json")).write_text("{")
-        assert "current.json is damaged" in self.rebuilt(place, made)[0]
+    def test_the_marker_is_damaged(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(place.glob("cache/*/current.json")).write_text("{")
+        assert "current.json is damaged" in self.rebuilt(place, monkeypatch)
 
-    def test_the_marker_is_missing(self, place: Path, made: Environment) -> None:
-        next((place / "cache").glob("*/current.json")).unlink()
-        assert self.rebuilt(place, made)[0].startswith("building the environment old")
+    def test_the_marker_is_missing(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(place.glob("cache/*/current.json")).unlink()
+        assert self.rebuilt(place, monkeypatch).startswith("building the environment old")
+
+    @pytest.mark.slow
+    def test_it_is_built_anew_and_the_broken_one_goes(
+        self, place: Path, sound: Environment
+    ) -> None:
+        next(place.glob("cache/*/build-*/layer/torch")).unlink()
+        again = build(place, *(place / "old.txt").read_text().splitlines())
+        assert again.key == sound.key
+        assert python(again, "import torch; print(1)") == "1"
+        assert len(list(place.glob("cache/*/build-*"))) == 1
 
 
-WHEEL = "old-1.0-py3-none-any.whl"
 PROGRAM = """
 import sys
 from pathlib import Path

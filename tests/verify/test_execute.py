@@ -139,6 +139,7 @@ def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start:
     assert (recipe["runs"], recipe["cached"]) == (3, 2)
 
 
+@pytest.mark.slow
 def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
     probe = f"""
         import os, time, torch

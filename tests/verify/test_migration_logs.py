@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import porter.verify.upstream_trees as real
 from porter.cli import main
-from porter.verify.cache import Places
 from porter.verify.migration_logs import merged
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -39,23 +35,12 @@ RECIPE = """\
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, trees: FolderTrees, environments: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def project(root: Path, trees: FolderTrees) -> Path:
     """A project whose port calls CUDA at level 0 and not at level 1."""
-
-    @contextmanager
-    def open_trees(_: Path) -> Iterator[FolderTrees]:
-        yield trees
-
-    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-    monkeypatch.setattr(real, "open_trees", open_trees)
-    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
-    monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
     ported = CODE.replace(".cuda()", ".to('hpu')")
     trees.add("port", upstream=CODE, device_argument=ported)
-    write_recipe(tmp_path, "port", "one", RECIPE, PROBE)
-    return tmp_path
+    write_recipe(root, "port", "one", RECIPE, PROBE)
+    return root
 
 
 def test_logs_are_written_checked_and_found_changed(

@@ -189,7 +189,7 @@ TRAIN = """
     """
 
 
-@pytest.mark.parametrize("kind", ["hpu", "npu"])
+@pytest.mark.parametrize("kind", ["hpu", pytest.param("npu", marks=pytest.mark.slow)])
 def test_torchrun_trains_two_ranks_on_a_simulated_device(single: SingleRun, kind: str) -> None:
     found = single.trace(
         """
