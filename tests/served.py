@@ -60,7 +60,7 @@ class Served:
         present = opened.present(oids.values())
         found = {path for path, oid in oids.items() if oid in present}
         if len(found) < min(least, len(oids)):
-            pytest.skip(opened.not_served(set(oids.values()) - present, reasons))
+            pytest.skip(str(opened.not_served(set(oids.values()) - present, reasons)))
         return found
 
     def levels(self, port: str) -> tuple[Level, ...]:

@@ -52,9 +52,9 @@ def test_what_a_partial_source_covers_is_there(served: Served) -> None:
 
 
 def test_what_a_partial_source_lacks_skips_with_the_reason(served: Served) -> None:
-    with pytest.raises(SKIPPED, match=r"model: no source serves README.md \(git file:"):
+    with pytest.raises(SKIPPED, match=r"model: no source serves README.md \(there is no git"):
         served.upstream("model", "src/", "README.md")
-    with pytest.raises(SKIPPED, match=r"model: level 0: not covered: README.md \(git file:"):
+    with pytest.raises(SKIPPED, match=r"model: no README.md: there is no git"):
         served.folder("model", 0, "src/", "README.md")
     with pytest.raises(SKIPPED, match=r"model: no source serves README\.md"):
         served.covered("model", [b"README.md"])
@@ -68,9 +68,9 @@ def test_content_that_was_not_asked_for_is_no_skip(served: Served) -> None:
 
 def test_no_source_at_all_skips_with_the_reason(served: Served, tmp_path: Path) -> None:
     (tmp_path / "index").rename(tmp_path / "gone-too")
-    with pytest.raises(SKIPPED, match="model: no source could be used: git file:"):
+    with pytest.raises(SKIPPED, match="model: not reachable: there is no git"):
         served.upstream("model", "src/")
-    with pytest.raises(SKIPPED, match="model: no source could be used: git file:"):
+    with pytest.raises(SKIPPED, match="model: there is no git"):
         served.folder("model", 0, "src/")
 
 

@@ -106,8 +106,9 @@ class Runs:
         for point, known in runs.items():
             leans_on = ""
             claims = claims_on(planned, point)
-            reference = reference_point(planned, point)
-            if claims and all(claim.needs_reference for claim in claims) and reference in runs:
+            reference = replace(reference_point(planned, point), shaken=False)
+            leans = point.shaken or (claims and all(claim.needs_reference for claim in claims))
+            if leans and reference in runs:
                 leans_on = runs[reference].key
             job = job_of(planned, point, known.facts, self.session.trees)
             yield Request(planned, point, job, known.key, leans_on, environment)

@@ -16,7 +16,7 @@ from porter.report.series_trees import SeriesTrees
 from porter.report.told import Told
 from porter.verify import trace
 from porter.verify.facts import RunFacts
-from porter.verify.keys import probe_hash
+from porter.verify.keys import environ_of, probe_hash
 from porter.verify.plan import Filters, make_plan
 from porter.verify.planned import Planned
 from porter.verify.points import Point, points
@@ -72,7 +72,7 @@ class StoredProject:
             level=point.level, level_name=planned.levels[point.level].name,
             tree=planned.levels[point.level].tree, companions={}, dtype=point.dtype,
             device=point.device, seed=point.seed, threads=1, environment="e", engine="f",
-            variant=dict(point.variant), environ={},
+            variant=dict(point.variant), environ=environ_of(loaded, point), shaken=point.shaken,
         )  # fmt: skip
         outputs = given.get("outputs") or {"image": picture(point.dtype)}
         counters = {"compilations": 2, "kernels": 40 - point.level} if simulated else {}

@@ -21,9 +21,9 @@ from porter.verify.process import Stopped
 from porter.verify.requirements import TORCH_ALONE, Requirements
 from porter.verify.result import RecipeResult
 from porter.verify.session import Options
+from tests.processes import wait_for_end
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.test_execute import PARITY, Start, start
-from tests.verify.test_run import is_gone
 
 Verify = Callable[..., list[RecipeResult]]
 PROBE = """
@@ -177,7 +177,7 @@ def test_a_command_that_is_not_wanted_any_more_ends_with_all_it_started(tmp_path
     with pytest.raises(Stopped):
         list(output.lines(stop))
 
-    assert is_gone(int(ready.read_text()))
+    wait_for_end(int(ready.read_text()))
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ def test_an_unchanged_recipe_runs_nothing_and_says_the_same(
     (first,) = verify(trees)
     (second,) = verify(trees)
 
-    assert (first.runs, first.cached) == (3, 0)
-    assert (second.runs, second.cached) == (3, 3)
+    assert (first.runs, first.cached) == (4, 0)
+    assert (second.runs, second.cached) == (4, 4)
     assert second.verdicts == first.verdicts
-    assert len(heard.runs) == heard.expected == 3
+    assert len(heard.runs) == heard.expected == 4
 
 
 def test_another_claim_is_judged_on_the_same_runs(
@@ -56,19 +56,19 @@ def test_another_claim_is_judged_on_the_same_runs(
     (second,) = verify(trees)
 
     assert {v.claim for v in second.verdicts} == {"within_ulps"}
-    assert second.cached == len(heard.runs) == 3
+    assert second.cached == len(heard.runs) == 4
 
 
 @pytest.mark.parametrize(
     ("what", "made"),
     [
         ("level", 1),
-        ("probe", 3),
-        ("neighbour", 3),
+        ("probe", 4),
+        ("neighbour", 4),
         ("stranger", 0),
-        ("parameters", 3),
-        ("environ", 3),
-        ("fresh", 3),
+        ("parameters", 4),
+        ("environ", 4),
+        ("fresh", 4),
     ],
 )
 def test_what_changed_is_run_again(
@@ -91,7 +91,7 @@ def test_what_changed_is_run_again(
 
     (second,) = verify(trees, options=Options(fresh=what == "fresh"))
 
-    assert second.runs - second.cached == made == len(heard.runs) - 3
+    assert second.runs - second.cached == made == len(heard.runs) - 4
 
 
 def test_a_variable_that_libraries_read_is_part_of_the_key(
@@ -143,7 +143,7 @@ def test_a_recipe_that_fails_to_run_is_run_again_where_it_failed(
     (second,) = verify(trees)
 
     assert [v.word for v in second.verdicts] == ["baseline", "error"]
-    assert (second.runs, second.cached) == (3, 2)
+    assert (second.runs, second.cached) == (4, 3)
 
 
 def test_a_trace_cut_short_is_made_again(
@@ -154,7 +154,7 @@ def test_a_trace_cut_short_is_made_again(
     tensors = next((tmp_path / "traces" / "port" / "one").glob("*/tensors.safetensors"))
     os.truncate(tensors, tensors.stat().st_size - 1)
 
-    assert verify(trees)[0].cached == 2
+    assert verify(trees)[0].cached == 3
 
 
 def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
@@ -189,12 +189,12 @@ def test_recipes_share_equal_runs_and_each_has_its_trace(
 
     one, two = verify(trees)
 
-    assert len(heard.runs) == 3
+    assert len(heard.runs) == 4
     assert one.verdicts == two.verdicts
     folders = [(tmp_path / "traces" / "port" / recipe) for recipe in ("one", "two")]
     names = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in folders]
     assert names[0] == names[1]
-    assert len(names[0]) == 3
+    assert len(names[0]) == 4
 
 
 def test_two_porters_do_not_make_the_same_run(tmp_path: Path) -> None:

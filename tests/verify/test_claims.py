@@ -329,6 +329,7 @@ def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:
     assert found == [
         (0, "cpu", "float64", 4),
         (0, "cpu", "float32", 4),
+        (0, "cpu", "float32", 4),  # shaken
         (1, "cpu", "float32", 4),
         (2, "cpu", "float32", 4),
         (1, "sim:hpu", "float32", 4),

@@ -88,8 +88,8 @@ def test_results_come_in_the_same_order_however_many_run_at_once(
 
     assert [result.recipe for result in together] == ["one", "two"]
     assert [r.verdicts for r in together] == [r.verdicts for r in alone]
-    assert all(result.passed and result.runs == 4 for result in together)
-    assert len(heard.runs) == 16
+    assert all(result.passed and result.runs == 5 for result in together)
+    assert len(heard.runs) == 20
 
 
 def test_what_cannot_be_judged_without_a_failed_reference_is_not_run(
@@ -103,7 +103,7 @@ def test_what_cannot_be_judged_without_a_failed_reference_is_not_run(
 
     assert not result.passed
     assert len(heard.runs) == 1
-    assert heard.ends == ["failed", "dropped", "dropped", "dropped"]
+    assert heard.ends == ["failed", "dropped", "dropped", "dropped", "dropped"]
 
 
 HANGS_ONCE = """
@@ -136,7 +136,7 @@ def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start:
     out, _ = start("--json").communicate(timeout=PATIENCE)
     (recipe,) = json.loads(out)["recipes"]
     assert recipe["passed"]
-    assert (recipe["runs"], recipe["cached"]) == (3, 2)
+    assert (recipe["runs"], recipe["cached"]) == (4, 3)
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
     told = [json.loads(porter.communicate(timeout=PATIENCE)[0]) for porter in porters]
 
     assert [one["passed"] for one in told] == [True, True]
-    assert len((tmp_path / "made").read_text().splitlines()) == 3
+    assert len((tmp_path / "made").read_text().splitlines()) == 4
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -171,7 +171,7 @@ def test_an_unchanged_verification_does_not_import_torch(tmp_path: Path, start: 
 
     assert first[1].splitlines()[-1] == "torch"
     assert second[1].splitlines()[-1] == "no torch"
-    assert "passed  (3 runs, all from the cache" in second[0]
+    assert "passed  (4 runs, all from the cache" in second[0]
 
 
 def test_warnings_of_one_kind_are_told_once_whatever_their_numbers_and_parts() -> None:
