@@ -216,7 +216,7 @@ def test_a_remote_that_falls_silent_is_given_up(
 ) -> None:
     script = tmp_path / "bin/git-upload-pack"
     script.parent.mkdir()
-    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.write_text("#!/bin/sh\nexec cat >/dev/null\n")  # silent, and ends with git
     script.chmod(0o755)
     monkeypatch.setenv("PORTER_STALL_SECONDS", "1")
     config = Path(os.environ["GIT_CONFIG_GLOBAL"])

@@ -15,7 +15,7 @@ from porter.errors import SourceUnavailable
 from porter.git.odb import Odb
 from porter.upstream.audit import audit
 from porter.upstream.store import fetch, open_upstream, repository
-from tests.processes import PATIENCE, wait_for_pid
+from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 from tests.remotes import (
     FILES,
     Remote,
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_git_and_leaves_nothing_behind(
     root: Path, remote: Remote, tmp_path: Path
 ) -> None:
     server, started = tmp_path / "silent", tmp_path / "started"
-    server.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 600\n")
+    server.write_text(f"#!/bin/sh\necho $$ > {started}\nexec cat >/dev/null\n")
     server.chmod(0o755)
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(
         f'[remote "{remote.url}"]\n\turl = {remote.url}\n\tuploadpack = {server}\n'
@@ -173,9 +173,10 @@ def test_ctrl_c_ends_git_and_leaves_nothing_behind(
     running = subprocess.Popen(
         porter_command("fetch"), env=porter_environment(root), stderr=subprocess.PIPE, text=True
     )
-    wait_for_pid(started)
+    serving = wait_for_pid(started)
     running.send_signal(signal.SIGINT)
     assert running.communicate(timeout=PATIENCE)[1] == "porter: interrupted\n"
+    wait_for_end(serving)
     assert running.returncode == 130
     assert list((repository("model").parent.parent / "staging").iterdir()) == []
 

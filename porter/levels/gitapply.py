@@ -75,9 +75,11 @@ class Scratch:
             if name in self._put:
                 continue
             path = self.folder / "objects" / name[:2] / name[2:]
+            self._put.add(name)
+            if path.exists():  # git made it, and made it read-only
+                continue
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
-            self._put.add(name)
 
     def forget_index(self) -> None:
         """Start from no index: git crashes on some broken patches and leaves a lock behind."""

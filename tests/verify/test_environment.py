@@ -66,7 +66,8 @@ def test_torch_is_the_running_one_and_other_packages_are_not_visible(sound: Envi
     program = "import torch, old, os; print(torch.__version__, os.path.realpath(torch.__file__))"
     version, place = python(sound, program).split()
     assert version == TORCH
-    assert place == str(importlib.metadata.distribution("torch").locate_file("torch/__init__.py"))
+    running = importlib.metadata.distribution("torch").locate_file("torch/__init__.py")
+    assert place == os.path.realpath(str(running))
     seen = python(sound, "import importlib.util as u; print(u.find_spec('pytest'))")
     assert seen == "None"
 

@@ -153,7 +153,7 @@ def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
 
 def ended_late(run: Callable[[int], Failure], place: str) -> tuple[Failure, int]:
     """Give a run more seconds until it has come to ``place`` before they are over; return both."""
-    for seconds in (5, 20, 60, 180):
+    for seconds in (6, 15, 50, 180):
         told = run(seconds)
         if place in told.stderr:
             break
