@@ -24,10 +24,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.device.sim.accounting import Books
+from porter.device.sim.accounting.ledger import DeviceAccounting
 from porter.device.sim.activate import simulated
-from porter.device.sim.graph import LazyGraphs
-from porter.device.sim.machine import Machine
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.graphs.lazy import LazyGraphs
 
 Step = Callable[[], None]
 FEATURES = ("tensors only", "graph signatures", "everything")
@@ -156,7 +156,7 @@ def configure(machine: Machine, feature: str) -> Step:
         machine.observe(graphs)
         return lambda: graphs.step("mark_step") and None
     if feature == "everything":
-        return Books(machine, lazy=True).mark_step  # type: ignore[return-value]
+        return DeviceAccounting(machine, lazy=True).mark_step  # type: ignore[return-value]
     return lambda: None
 
 

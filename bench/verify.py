@@ -28,10 +28,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from porter.verify.cache import Places
-from porter.verify.facts import RunFacts
-from porter.verify.run import Job, Launcher, launcher, run_folder, run_probe
-from porter.verify.trees import LevelTree
+from porter.verify.cache.store import Places
+from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.plan.job import Job
+from porter.verify.plan.trees import LevelTree
 
 PROBE = """
 import torch
@@ -93,7 +94,7 @@ def write_recipes(root: Path, number: int) -> None:
 
 def verify(root: Path, levels: int, arguments: list[str]) -> int:
     """Be ``porter verify`` on the project in ``root``; what this file's ``--verify`` runs."""
-    import porter.verify.upstream_trees as real
+    import porter.verify.plan.port_trees as real
     from porter.cli import main as porter
 
     @contextmanager

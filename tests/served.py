@@ -17,8 +17,8 @@ from porter.errors import SourceUnavailable
 from porter.levels.levels import Level
 from porter.upstream.pins import load_pins
 from porter.upstream.store import Upstream, open_upstream
-from porter.verify.trees import NotReachable
-from porter.verify.upstream_trees import UpstreamTrees
+from porter.verify.plan.port_trees import UpstreamTrees
+from porter.verify.plan.trees import NotReachable
 
 
 class Served:

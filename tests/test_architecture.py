@@ -24,8 +24,12 @@ FLOW = (
     "commands",
     "cli",
 )
-ASIDE = ("errors", "finding", "kept", "places", "terminal", "yamlfile", "crash")
-DEVICES = ("device", "migrate")  # real and simulated devices: they know nothing of patches
+ASIDE = ("errors", "finding", "atomic", "places", "terminal", "yamlfile", "crash", "process")
+DEVICES = (
+    "interception",
+    "migrate",
+    "device",
+)  # real and simulated devices: they know nothing of patches
 
 
 def _modules() -> Iterator[tuple[str, Path]]:

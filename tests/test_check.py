@@ -19,7 +19,7 @@ from porter.levels.lock import lock_path
 from porter.levels.memo import memo_dir
 from porter.levels.relock import lock_port
 from porter.places import cache_dir
-from porter.report.check import Asked, summary
+from porter.report.terminal.check import Asked, summary
 from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
 from tests.small_port import SmallPort, changed, make_small_port

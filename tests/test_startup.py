@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-RUN_HALF = ("device", "migrate", "mutation", "verify")
+RUN_HALF = ("device", "interception", "migrate", "mutation", "verify")
 """Packages that may import torch."""
 
 
@@ -42,7 +42,8 @@ def test_patch_half_never_imports_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["porter.cli", "porter.tree.hold", "porter.tree.move", "porter.report.moved"]
+    "module",
+    ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.moved"],
 )
 def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
     loaded = imported_by([module])
@@ -58,5 +59,5 @@ def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
 
 
 def test_an_ordinary_move_imports_next_to_nothing() -> None:
-    loaded = imported_by(["porter.tree.swift", "porter.terminal"])
+    loaded = imported_by(["porter.tree.fast_checkout", "porter.terminal"])
     assert not loaded & {"subprocess", "pathlib", "typing", "dataclasses", "signal", "yaml"}

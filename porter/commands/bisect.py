@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from porter.verify.bisect import Border
-    from porter.verify.planned import Planned
-    from porter.verify.result import Verdict
+    from porter.verify.judge.result import Verdict
+    from porter.verify.plan.matrix import RecipePlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from porter.places import cache_dir, project_root
-    from porter.report.running import RunningDisplay
+    from porter.report.terminal.progress import RunningDisplay
     from porter.verify.bisect import bad_on, find_border, judge_level, spoken_of
-    from porter.verify.cache import Places
-    from porter.verify.plan import Filters, make_plan
-    from porter.verify.runs import open_runs
-    from porter.verify.session import Session
-    from porter.verify.upstream_trees import open_trees
+    from porter.verify.cache.store import Places
+    from porter.verify.execution.scheduler import open_runs
+    from porter.verify.execution.session import Session
+    from porter.verify.plan.port_trees import open_trees
+    from porter.verify.plan.select import Filters, make_plan
 
     root = project_root()
     filters = Filters((args.recipe,), devices=(args.device,) if args.device else ())
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return Exit.FAILED
 
 
-def _start(planned: Planned, asked: int | None) -> int:
+def _start(planned: RecipePlan, asked: int | None) -> int:
     start = max(planned.chosen) if asked is None else asked
     if start not in planned.chosen:
         name = planned.levels[start].name
@@ -98,8 +98,10 @@ def _start(planned: Planned, asked: int | None) -> int:
     return start
 
 
-def _nothing_bad(planned: Planned, start: int, verdicts: Sequence[Verdict], as_json: bool) -> int:
-    from porter.verify.table import where_words
+def _nothing_bad(
+    planned: RecipePlan, start: int, verdicts: Sequence[Verdict], as_json: bool
+) -> int:
+    from porter.report.terminal.verify import where_words
 
     for verdict in verdicts:
         if verdict.bad and verdict.level != start:  # the reference, or the recipe itself
@@ -113,7 +115,7 @@ def _nothing_bad(planned: Planned, start: int, verdicts: Sequence[Verdict], as_j
     return Exit.OK
 
 
-def _patch(planned: Planned, level: int, root: Path) -> tuple[str, str]:
+def _patch(planned: RecipePlan, level: int, root: Path) -> tuple[str, str]:
     """The patch that leads to a level, relative to the project, and its subject."""
     from porter.series.series import load_series
 
@@ -124,7 +126,7 @@ def _patch(planned: Planned, level: int, root: Path) -> tuple[str, str]:
     return str(patch.path.relative_to(root)), patch.header.subject
 
 
-def _compare(planned: Planned, border: Border) -> str:
+def _compare(planned: RecipePlan, border: Border) -> str:
     """The command that finds where in the model the border's level departs."""
     if border.last_good is None or not any(
         v.word == "fail" and v.subject == "outputs" for v in border.verdicts
@@ -135,10 +137,10 @@ def _compare(planned: Planned, border: Border) -> str:
     return f"porter compare {loaded.port} {good} {bad} --recipe {loaded.name} --device {device}"
 
 
-def _print(console: Console, planned: Planned, border: Border, root: Path) -> None:
+def _print(console: Console, planned: RecipePlan, border: Border, root: Path) -> None:
     from rich.text import Text
 
-    from porter.verify.table import fault
+    from porter.report.terminal.verify import fault
 
     first, good = planned.levels[border.first_bad], border.last_good
     console.print()
@@ -156,8 +158,8 @@ def _print(console: Console, planned: Planned, border: Border, root: Path) -> No
         console.print(Text(f"    narrow it down: {command}", "dim"), soft_wrap=True)
 
 
-def _plain(planned: Planned, border: Border, root: Path) -> dict[str, Any]:
-    from porter.verify.table import plain
+def _plain(planned: RecipePlan, border: Border, root: Path) -> dict[str, Any]:
+    from porter.report.terminal.verify import plain
 
     path, subject = _patch(planned, border.first_bad, root)
     return {

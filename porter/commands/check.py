@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.check import check_port, ports_to_check
     from porter.places import project_root
-    from porter.report.check import Asked, print_report, print_summary, render
-    from porter.report.findings import place_in_repository, write_files
+    from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.terminal.check import Asked, print_report, print_summary, render
     from porter.upstream.pins import load_pins
 
     root = project_root()

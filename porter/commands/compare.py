@@ -50,15 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; exit code 1 when something departs."""
     from porter.places import cache_dir, project_root
-    from porter.report.departure import as_json, lines
-    from porter.report.progress import transfer_bar
-    from porter.verify.sides import Asked, SideRuns, choose
-    from porter.verify.upstream_trees import open_trees
+    from porter.report.terminal.divergence import as_json, lines
+    from porter.report.terminal.transfers import transfer_bar
+    from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
+    from porter.verify.plan.port_trees import open_trees
 
     where = dict(_pair(text) for text in args.where)
     if args.factor < 1 or args.ulps < 0 or args.sample < 0:
         raise BadInput("expected --factor of at least 1, --ulps and --sample of at least 0")
-    asked = Asked(
+    asked = CompareRequest(
         port=args.port,
         first=args.first,
         second=args.second,
@@ -74,17 +74,17 @@ def run(args: argparse.Namespace) -> int:
             sides = choose(root, asked, trees)
         from rich.console import Console
 
-        from porter.report.running import RunningDisplay
-        from porter.verify.cache import Places
-        from porter.verify.rounding import Allowance
-        from porter.verify.run import launcher
-        from porter.verify.search import search
-        from porter.verify.session import Session
+        from porter.report.terminal.progress import RunningDisplay
+        from porter.verify.cache.store import Places
+        from porter.verify.divergence.search import search
+        from porter.verify.divergence.tolerance import Allowance
+        from porter.verify.execution.run_probe import launcher
+        from porter.verify.execution.session import Session
 
         with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
             session = Session(trees, Places.under(cache_dir()), observer)
             with launcher(session.places.runs) as start:
-                runs = SideRuns(sides, session, start)
+                runs = ComparisonRunner(sides, session, start)
                 found = search(
                     runs,
                     Allowance(args.factor, args.ulps),

@@ -13,7 +13,7 @@ from porter.errors import Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from porter.verify.reach import PortReach
+    from porter.verify.plan.reachable import PortReach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.upstream.doctor import ask_sources, examine
     from porter.upstream.pins import load_pins
     from porter.upstream.store import offline_asked
-    from porter.verify.reach import reach_of_ports, what_would_help
+    from porter.verify.plan.reachable import reach_of_ports, what_would_help
 
     root = project_root()
     pins = load_pins(root)

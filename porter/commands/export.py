@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.report.moved import report_notes
+    from porter.report.terminal.moved import report_notes
     from porter.terminal import colour_wanted, counted, emit, emit_json, table
     from porter.tree.export import anchor, export_series
-    from porter.tree.hold import hold_tree
+    from porter.tree.locked import hold_tree
     from porter.tree.populate import refresh
     from porter.tree.tree import edits, shown
 

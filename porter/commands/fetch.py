@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch; exit 1 when an upstream gets no file at all (or, --strict, not every wanted one)."""
     from porter.places import project_root
-    from porter.report.progress import transfer_bar
+    from porter.report.terminal.transfers import transfer_bar
     from porter.upstream.pins import load_pins
     from porter.upstream.store import fetch
 
@@ -74,7 +74,7 @@ def _chosen(pins: Pins, names: Iterable[str]) -> list[Pin]:
 
 
 def _print_lines(results: dict[str, Coverage | SourceUnavailable], verbose: bool) -> None:
-    from porter.report.progress import size_text
+    from porter.report.terminal.transfers import size_text
     from porter.upstream.failure import short_reason
 
     width = max(map(len, results))

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect, and say what went."""
     from porter.places import project_root
-    from porter.report.progress import size_text
+    from porter.report.terminal.transfers import size_text
     from porter.upstream.collect import collect
 
     freed = list(collect(project_root(), dry_run=args.dry_run, now=args.now))

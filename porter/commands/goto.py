@@ -15,13 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.tree.swift import by_name, swift_move
+    from porter.tree.fast_checkout import by_name, fast_checkout
 
     what = f"goto {args.level}"
-    if swift_move(args.dir, by_name(args.level), what):
+    if fast_checkout(args.dir, by_name(args.level), what):
         return 0
-    from porter.report.moved import report_move
-    from porter.tree.hold import hold_tree
+    from porter.report.terminal.moved import report_move
+    from porter.tree.locked import hold_tree
     from porter.tree.move import move
     from porter.tree.tree import pick_level
 

@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
 
     from porter.places import cache_dir, project_root, recipes_dir
-    from porter.report.findings import place_in_repository, write_files
-    from porter.report.verdicts import render
-    from porter.verify.cache import Places
-    from porter.verify.plan import Plan
+    from porter.report.ci.verify import render
+    from porter.report.ci.write import place_in_repository, write_files
+    from porter.verify.cache.store import Places
+    from porter.verify.plan.select import Plan
     from porter.verify.rejudge import find_records, rejudge
 
     stored = Places.under(cache_dir()).traces
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "text":
         from rich.console import Console
 
-        from porter.verify.table import print_result, print_summary
+        from porter.report.terminal.verify import print_result, print_summary
 
         console = Console(highlight=False)
         for one in judged:
@@ -86,7 +86,7 @@ def _folder(text: str, stored: Path) -> Path:
 def _print_changes(console: Console, changes: tuple[Change, ...]) -> None:
     from rich.text import Text
 
-    from porter.verify.table import where_words
+    from porter.report.terminal.verify import where_words
 
     if not changes:
         console.print(Text("  no verdict changed", "dim"))

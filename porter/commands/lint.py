@@ -21,8 +21,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.lint_built import lint_port
     from porter.places import project_root
-    from porter.report.findings import place_in_repository, write_files
-    from porter.report.lint import render
+    from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.terminal.lint import render
     from porter.upstream.pins import load_pins
 
     root = project_root()

@@ -52,8 +52,8 @@ def _labels(text: str) -> tuple[str, tuple[str, ...]]:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.matrix import as_matrix, github_output, jobs, table_rows
     from porter.terminal import colour_wanted, emit, emit_json, table
+    from porter.verify.plan.ci_matrix import as_matrix, github_output, jobs, table_rows
 
     found = jobs(project_root(), args.ports, args.tag, args.device)
     runners = dict(args.runs_on)

@@ -34,15 +34,15 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from porter.places import cache_dir, project_root
-    from porter.report.progress import transfer_bar
-    from porter.report.running import RunningDisplay
+    from porter.report.terminal.progress import RunningDisplay
+    from porter.report.terminal.transfers import transfer_bar
     from porter.terminal import counted
     from porter.verify import migration_logs
-    from porter.verify.cache import Places
-    from porter.verify.plan import Filters, make_plan
-    from porter.verify.runs import open_runs
-    from porter.verify.session import Session
-    from porter.verify.upstream_trees import open_trees
+    from porter.verify.cache.store import Places
+    from porter.verify.execution.scheduler import open_runs
+    from porter.verify.execution.session import Session
+    from porter.verify.plan.port_trees import open_trees
+    from porter.verify.plan.select import Filters, make_plan
 
     root = project_root()
     devices = args.device or list(migration_logs.LOGGED)

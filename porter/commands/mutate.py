@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from porter.mutation.hunt import Hunt
     from porter.mutation.mutants import Mutant
+    from porter.mutation.mutation_run import MutationRun
     from porter.mutation.score import Outcome
-    from porter.verify.planned import Planned
-    from porter.verify.upstream_trees import UpstreamTrees
+    from porter.verify.plan.matrix import RecipePlan
+    from porter.verify.plan.port_trees import UpstreamTrees
 
 AT_LEAST = 95.0
 _TOLD_EVERY = 25
@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
     from porter.mutation.equivalents import load_equivalents
     from porter.mutation.mutants import sample
     from porter.places import project_root, recipes_dir
-    from porter.report.progress import transfer_bar
-    from porter.verify.plan import Filters, make_plan
-    from porter.verify.upstream_trees import open_trees
+    from porter.report.terminal.transfers import transfer_bar
+    from porter.verify.plan.port_trees import open_trees
+    from porter.verify.plan.select import Filters, make_plan
 
     if args.sample is not None and args.sample < 1:
         raise BadInput(f"--sample {args.sample}: expected 1 or more")
@@ -151,13 +151,13 @@ def _show(mutants: Sequence[Mutant], *, as_json: bool) -> int:
 def _hunt(
     args: argparse.Namespace,
     trees: UpstreamTrees,
-    recipes: Sequence[Planned],
+    recipes: Sequence[RecipePlan],
     mutants: Sequence[Mutant],
     listed: dict[str, str],
     watched: dict[int, list[str]],
 ) -> list[Outcome]:
     from porter.mutation.score import Outcome
-    from porter.mutation.table import headline
+    from porter.report.terminal.mutation import headline
 
     found = {
         m.key: Outcome(m, "equivalent", detail=listed[m.key]) for m in mutants if m.key in listed
@@ -176,7 +176,7 @@ def _hunt(
 def _by_claim(
     args: argparse.Namespace,
     trees: UpstreamTrees,
-    recipes: Sequence[Planned],
+    recipes: Sequence[RecipePlan],
     mutants: Sequence[Mutant],
     watched: dict[int, list[str]],
     possible: int,
@@ -184,8 +184,8 @@ def _by_claim(
     from rich.console import Console
 
     from porter.mutation.loose import recipe_rows, rows_as_json
-    from porter.mutation.loose_table import print_recipes
     from porter.mutation.margins import measure
+    from porter.report.terminal.loose_claims import print_recipes
 
     tried = []
     with (
@@ -234,15 +234,15 @@ class _Progress:
 @contextmanager
 def _hunting(
     args: argparse.Namespace, trees: UpstreamTrees, watched: dict[int, list[str]]
-) -> Iterator[tuple[Hunt, _Progress]]:
+) -> Iterator[tuple[MutationRun, _Progress]]:
     import os
 
     from rich.console import Console
 
-    from porter.mutation.hunt import Hunt, Quiet
+    from porter.mutation.mutation_run import MutationRun, Quiet
     from porter.places import cache_dir
-    from porter.verify.cache import Places
-    from porter.verify.session import Options, Session
+    from porter.verify.cache.store import Places
+    from porter.verify.execution.session import Options, Session
 
     jobs = args.jobs or len(os.sched_getaffinity(0))
     console = Console(stderr=True, highlight=False)
@@ -250,7 +250,7 @@ def _hunting(
     with ExitStack() as stack:
         status = stack.enter_context(console.status("")) if console.is_terminal else None
         progress = _Progress(args.port, console, status)
-        yield Hunt(session, _kept(args.port), watched, jobs, progress.say), progress
+        yield MutationRun(session, _kept(args.port), watched, jobs, progress.say), progress
 
 
 def _kept(port: str) -> Path:
@@ -269,7 +269,7 @@ def _told(args: argparse.Namespace, outcomes: Sequence[Outcome], possible: int) 
     else:
         from rich.console import Console
 
-        from porter.mutation.table import print_score, print_survivors
+        from porter.report.terminal.mutation import print_score, print_survivors
 
         console = Console(highlight=False)
         print_survivors(console, outcomes)

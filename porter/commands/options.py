@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from porter.verify.session import Options
+    from porter.verify.execution.session import Options
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 def _result_file(text: str) -> Path:
     from pathlib import Path
 
-    from porter.report.findings import SUFFIXES
+    from porter.report.ci.write import SUFFIXES
 
     path = Path(text)
     if path.suffix not in SUFFIXES:
@@ -119,7 +119,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_options(args: argparse.Namespace) -> Options:
     """Return what :func:`add_run_options` asked for."""
-    from porter.verify.session import Options
+    from porter.verify.execution.session import Options
 
     return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
 

@@ -50,26 +50,26 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from porter.places import cache_dir, project_root
-    from porter.report.findings import write_text
-    from porter.report.results import gather
-    from porter.report.told import read_told
+    from porter.report.ci.write import write_text
+    from porter.report.html_report.gather import gather
+    from porter.report.html_report.imported import read_imported
     from porter.terminal import emit
-    from porter.verify.plan import Filters
+    from porter.verify.plan.select import Filters
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
-    told = read_told(Path(name) for name in args.verdicts)
+    told = read_imported(Path(name) for name in args.verdicts)
     results = gather(project_root(), cache_dir(), args.ports, filters, told)
     if args.format == "html":
-        from porter.report.page import as_html
+        from porter.report.html_report.page import as_html
 
         text = as_html(results)
     elif args.format == "markdown":
-        from porter.report.markdown import as_markdown
+        from porter.report.html_report.as_markdown import as_markdown
 
         text = as_markdown(results)
     else:
-        from porter.report.findings import as_json
-        from porter.report.plain import as_plain
+        from porter.report.ci.write import as_json
+        from porter.report.html_report.as_json import as_plain
 
         text = as_json(as_plain(results))
     if args.output is None and args.format != "html":

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.report.moved import report_notes
+    from porter.report.terminal.moved import report_notes
     from porter.terminal import emit, emit_json
-    from porter.tree.hold import settle_if_idle
+    from porter.tree.locked import settle_if_idle
     from porter.tree.tree import edits, find_tree, position, series_changed
 
     tree = find_tree(args.dir)
@@ -55,8 +55,8 @@ def _value(tree: Any, here: Any, edited: Any, changed: bool) -> dict[str, Any]:
 
 
 def _lines(tree: Any, here: Any, edited: Any, changed: bool) -> list[str]:
-    from porter.report.applied import not_covered
-    from porter.report.moved import level_line
+    from porter.report.terminal.moved import level_line
+    from porter.report.terminal.tree import not_covered
     from porter.terminal import colour_wanted, counted, flow, listed, paint, readable, table
     from porter.tree.tree import shown
 

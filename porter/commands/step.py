@@ -13,13 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.tree.swift import by_step, swift_move
+    from porter.tree.fast_checkout import by_step, fast_checkout
 
     by = 1 if args.command == "next" else -1
-    if swift_move(args.dir, by_step(by), args.command):
+    if fast_checkout(args.dir, by_step(by), args.command):
         return 0
-    from porter.report.moved import report_move
-    from porter.tree.hold import hold_tree
+    from porter.report.terminal.moved import report_move
+    from porter.tree.locked import hold_tree
     from porter.tree.move import level_beside, move
 
     with hold_tree(args.dir, args.command) as held:

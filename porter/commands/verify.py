@@ -70,9 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import cache_dir, project_root
-    from porter.report.progress import transfer_bar
-    from porter.verify.plan import Filters, make_plan
-    from porter.verify.upstream_trees import open_trees
+    from porter.report.terminal.transfers import transfer_bar
+    from porter.verify.plan.port_trees import open_trees
+    from porter.verify.plan.select import Filters, make_plan
 
     root = project_root()
     filters = Filters(
@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
         brief = not (args.ports or args.recipe or args.all)
         from rich.console import Console
 
-        from porter.report.running import RunningDisplay
-        from porter.verify.cache import Places
+        from porter.report.terminal.progress import RunningDisplay
+        from porter.report.terminal.verify import print_result, print_summary, print_unreachable
+        from porter.verify.cache.store import Places
         from porter.verify.execute import execute
-        from porter.verify.session import Session
-        from porter.verify.table import print_result, print_summary, print_unreachable
+        from porter.verify.execution.session import Session
 
         console = Console(highlight=False)
         with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
@@ -106,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
                     print_result(console, result, args.all, brief)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
-    from porter.report.findings import place_in_repository, write_files
-    from porter.report.verdicts import render
+    from porter.report.ci.verify import render
+    from porter.report.ci.write import place_in_repository, write_files
 
     def rendered(form: str) -> str:
         return render(plan, results, form, passed, strict, place_in_repository(root))

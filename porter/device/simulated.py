@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from porter.device.sim.accounting import Books
+    from porter.device.sim.accounting.ledger import DeviceAccounting
 
 
 class SimulatedDevice:
@@ -19,10 +19,10 @@ class SimulatedDevice:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.name = f"sim:{kind}"
-        self._books: Books | None = None
+        self._books: DeviceAccounting | None = None
 
     @property
-    def books(self) -> Books:
+    def books(self) -> DeviceAccounting:
         """The accounting of the simulation; :meth:`prepare` opens it."""
         if self._books is None:
             raise RuntimeError(f"{self.name}: prepare() it first")
@@ -30,13 +30,13 @@ class SimulatedDevice:
 
     def prepare(self) -> None:
         """Start the simulation in this process."""
-        from porter.device.sim.accounting import books_of, open_books
+        from porter.device.sim.accounting.ledger import accounting_of, open_accounting
         from porter.device.sim.activate import activate
         from porter.migrate.migration import activate_from_environment
 
         if self._books is None:
             machine = activate(self.kind)
-            self._books = books_of(self.kind) or open_books(machine)
+            self._books = accounting_of(self.kind) or open_accounting(machine)
             activate_from_environment(self.kind)
 
     def title(self) -> str:

@@ -3,7 +3,8 @@
 A command of porter's may itself be run by a git hook, where ``GIT_DIR`` and ``GIT_INDEX_FILE``
 point at another repository: every git started here would then write into that one. So the variables
 that choose a repository, an index or a diff are taken out, messages are in the C locale, and no
-transport is open. Light on imports: every move of a tree needs this (:mod:`porter.tree.swift`).
+transport is open. Light on imports: every move of a tree needs this
+(:mod:`porter.tree.fast_checkout`).
 """
 
 from __future__ import annotations

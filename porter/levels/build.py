@@ -165,7 +165,7 @@ class Builder:
         return step
 
     def _ask_git(self, patch: Patch, parent: Oid, reason: NotStrict) -> Step:
-        from porter.levels.diagnose import moved_hunks, salvage
+        from porter.levels.diagnose import moved_hunks, partial_apply
         from porter.levels.gitapply import GitRefused, apply_with_git
 
         uncovered = self._uncovered(patch)
@@ -179,7 +179,9 @@ class Builder:
             why = where + str(reason)
             return Step(patch, parent, parent, changes, "git", why, offsets=offsets)
         except (GitRefused, PathConflict) as refusal:
-            changes, failures = salvage(patch.name, patch.diff, self.tree, self.blobs, str(refusal))
+            changes, failures = partial_apply(
+                patch.name, patch.diff, self.tree, self.blobs, str(refusal)
+            )
             return Step(patch, parent, parent, changes, "failed", where + str(reason), failures)
 
     def _uncovered(self, patch: Patch) -> FilePatch | None:

@@ -1,6 +1,7 @@
 """``porter check``: rebuild every level of a port and hold it against the lock.
 
-A report is data; :mod:`porter.report.check` shows it. One port's trouble never hides another's.
+A report is data; :mod:`porter.report.terminal.check` shows it. One port's trouble never hides
+another's.
 """
 
 from __future__ import annotations

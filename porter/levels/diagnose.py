@@ -45,7 +45,7 @@ class Failure:
     moved_to: str | None = None
 
 
-def salvage(
+def partial_apply(
     patch: str, diff: Diff, tree: TreeEdit, read: ReadBlob, refusal: str
 ) -> tuple[list[Change], list[Failure]]:
     """Apply what applies of a refused patch to ``tree``; return that and every failure."""
@@ -174,24 +174,24 @@ def _place_hunks(
 ) -> tuple[list[tuple[Hunk, int]], list[tuple[Hunk, int]]]:
     """((hunk, its place from 0), (hunk that fits nowhere, where it should))."""
     placed: list[tuple[Hunk, int]] = []
-    homeless: list[tuple[Hunk, int]] = []
+    unplaced: list[tuple[Hunk, int]] = []
     done = drift = shift = 0
     for hunk in hunks:
         start = _find(hunk, lines, done, first_try(hunk) - drift, shift)
         drift += hunk.new_count - hunk.old_count
         if start is None:
-            homeless.append((hunk, max(hunk.old_start - 1 + shift, 0)))
+            unplaced.append((hunk, max(hunk.old_start - 1 + shift, 0)))
             continue
         shift = start - max(hunk.old_start - 1, 0)
         placed.append((hunk, start))
         done = start + len(hunk.old)
-    return placed, homeless
+    return placed, unplaced
 
 
 def merge_hunks(patch: str, file: FilePatch, content: bytes) -> tuple[bytes, list[Failure]]:
     """Apply the hunks that fit, where they stand or where their lines moved to; tell the others."""
     lines = split_lines(content)
-    placed, homeless = _place_hunks(file.hunks, lines)
+    placed, unplaced = _place_hunks(file.hunks, lines)
     result: list[bytes] = []
     done = 0
     for hunk, start in placed:
@@ -199,7 +199,7 @@ def merge_hunks(patch: str, file: FilePatch, content: bytes) -> tuple[bytes, lis
         result += hunk.new
         done = start + len(hunk.old)
     result += lines[done:]
-    failures = [_failure(patch, file, hunk, lines, at) for hunk, at in homeless]
+    failures = [_failure(patch, file, hunk, lines, at) for hunk, at in unplaced]
     return b"".join(result), failures
 
 

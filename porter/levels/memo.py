@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.git.objects import Oid, oid
 from porter.git.quoting import read_path, show_path
-from porter.kept import write_whole
 from porter.places import cache_dir
 
 APPLIER_VERSION = 1
@@ -64,7 +64,7 @@ def remember(key: str, result: Remembered) -> None:
     ).encode()
     checksum = hashlib.sha256(key.encode() + body).hexdigest().encode()
     with suppress(OSError):
-        write_whole(_path(key), checksum + b"\n" + body)
+        write_atomic(_path(key), checksum + b"\n" + body)
 
 
 def _path(key: str) -> Path:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.patching import Patches
 from porter.errors import PorterError
+from porter.interception.patching import Patches
 from porter.migrate.devices import retarget, show_call
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Rule, Table

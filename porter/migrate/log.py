@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from porter.device.sim.sites import Site, user_site
+from porter.interception.source_lines import Site, user_site
 from porter.migrate.entries import Entry, as_paragraph, count_kinds, summary
 from porter.migrate.table import Kind
 

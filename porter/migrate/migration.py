@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.patching import Patches
+from porter.interception.patching import Patches
 from porter.migrate.calls import CudaCalls, ServedType
 from porter.migrate.devices import retarget, show_call, with_target
 from porter.migrate.log import MigrationLog

@@ -16,8 +16,8 @@ from porter.mutation.mutants import Mutant
 from porter.mutation.stated import bound, is_stated
 
 if TYPE_CHECKING:
-    from porter.mutation.hunt import Ground
-    from porter.verify.claims import Claim
+    from porter.mutation.mutation_run import Baseline
+    from porter.verify.recipe.claims import Claim
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,18 @@ class RecipeRows:
         return self.over - self.caught - self.unmeasured
 
 
-def recipe_rows(grounds: Sequence[Ground], tried: Iterable[Tried]) -> list[RecipeRows]:
+def recipe_rows(grounds: Sequence[Baseline], tried: Iterable[Tried]) -> list[RecipeRows]:
     """Gather what was tried, recipe by recipe in the order of their names."""
     found: dict[str, list[Tried]] = {}
     for one in tried:
         found.setdefault(one.recipe, []).append(one)
-    own: dict[str, list[Ground]] = {}
+    own: dict[str, list[Baseline]] = {}
     for ground in grounds:
         own.setdefault(ground.planned.loaded.name, []).append(ground)
     return [_recipe(own[name], found.get(name, [])) for name in sorted(own)]
 
 
-def _recipe(grounds: Sequence[Ground], tried: Sequence[Tried]) -> RecipeRows:
+def _recipe(grounds: Sequence[Baseline], tried: Sequence[Tried]) -> RecipeRows:
     loaded = grounds[0].planned.loaded
     without: dict[int, list[Margin]] = {}
     for ground in grounds:

@@ -18,22 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from porter.kept import keep
-from porter.mutation.hunt import Ground, Hunt, level_of, with_level, words_of
+from porter.atomic import write_json
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
-from porter.mutation.stated import Held, by_claim, figure, form
-from porter.verify.keys import judge_hash
-from porter.verify.points import Point, judge
-from porter.verify.process import Stopped
-from porter.verify.run import Failure
-from porter.verify.runs import Runs
+from porter.mutation.mutation_run import Baseline, MutationRun, level_of, with_level, words_of
+from porter.mutation.stated import JudgeContext, by_claim, figure, form
+from porter.process import Stopped
+from porter.verify.cache.keys import judge_hash
+from porter.verify.execution.scheduler import Runs
+from porter.verify.judge import judge
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RunSpec
 
 if TYPE_CHECKING:
-    from porter.verify.claims import Claim
-    from porter.verify.planned import Planned
-    from porter.verify.result import Verdict
-    from porter.verify.trace import Trace
+    from porter.verify.harness.trace import Trace
+    from porter.verify.judge.result import Verdict
+    from porter.verify.plan.matrix import RecipePlan
+    from porter.verify.recipe.claims import Claim
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,12 @@ class Tried:
 
 
 def measure(
-    hunt: Hunt, runs: Runs, grounds: Sequence[Ground], mutants: Sequence[Mutant]
+    hunt: MutationRun, runs: Runs, grounds: Sequence[Baseline], mutants: Sequence[Mutant]
 ) -> Iterator[list[Tried]]:
     """Yield what every recipe that runs over a mutant makes of it, mutant by mutant."""
 
     def attempt(
-        runs: Runs, trees: MutantTrees, grounds: Sequence[Ground], mutant: Mutant
+        runs: Runs, trees: MutantTrees, grounds: Sequence[Baseline], mutant: Mutant
     ) -> list[Tried]:
         tried, made = [], None
         try:
@@ -101,7 +102,7 @@ def measure(
                 if found is None:
                     made = made or trees.add(level_of(ground), mutant)
                     found = _try(runs, ground, with_level(ground, made), touched, mutant)
-                    keep(place, _kept(found))
+                    write_json(place, _kept(found))
                 tried.append(found)
         finally:
             if made is not None:
@@ -111,19 +112,19 @@ def measure(
     return hunt.each(runs, grounds, mutants, attempt)
 
 
-def worst_without(ground: Ground) -> dict[int, Margin]:
+def worst_without(ground: Baseline) -> dict[int, Margin]:
     """Return the worst that each claim measures without any mutant."""
     found = by_claim(ground.planned, ground.verdicts)
     return {index: _worst(index, several) for index, several in found.items()}
 
 
 def _try(
-    runs: Runs, ground: Ground, planned: Planned, touched: Sequence[Point], mutant: Mutant
+    runs: Runs, ground: Baseline, planned: RecipePlan, touched: Sequence[RunSpec], mutant: Mutant
 ) -> Tried:
     name = ground.planned.loaded.name
     failed: list[Failure] = []
 
-    def has_failed(_: Point, outcome: Trace | Failure) -> bool:
+    def has_failed(_: RunSpec, outcome: Trace | Failure) -> bool:
         if isinstance(outcome, Failure):
             if outcome.kind == "stopped":
                 raise Stopped
@@ -152,7 +153,7 @@ def _is_worse(verdict: Verdict, before: Verdict | None) -> bool:
     return _verdict_badness(verdict) > _verdict_badness(before)
 
 
-def _worst(index: int, verdicts: Mapping[Held, Verdict]) -> Margin:
+def _worst(index: int, verdicts: Mapping[JudgeContext, Verdict]) -> Margin:
     (point, name), verdict = max(verdicts.items(), key=lambda item: _verdict_badness(item[1]))
     values = [f"{key} {text}" for key, text in point.variant]
     where = ", ".join([name, f"{point.dtype} on {point.device}", *values])
@@ -179,7 +180,7 @@ def _badness(value: float | None, allowed: float | None, lower: bool) -> float:
     return value / allowed if allowed else value
 
 
-def _key(mutant: Mutant, ground: Ground) -> str:
+def _key(mutant: Mutant, ground: Baseline) -> str:
     """The hash of everything that decides what the claims measure."""
     recipe = ground.planned.loaded.recipe
     facts = {
@@ -197,7 +198,7 @@ def _kept(tried: Tried) -> dict[str, Any]:
     return {"failed": tried.failed, "other": tried.other, "margins": margins}
 
 
-def _recall(place: Path, mutant: Mutant, ground: Ground) -> Tried | None:
+def _recall(place: Path, mutant: Mutant, ground: Baseline) -> Tried | None:
     """What was kept, its figures held to the recipe's claims as they stand now."""
     loaded = ground.planned.loaded
     try:

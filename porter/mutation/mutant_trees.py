@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.mutation.mutants import Mutant
-from porter.verify.trees import LevelTree, Trees
+from porter.verify.plan.trees import LevelTree, Trees
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
 class MutantTrees:
     """The trees of a port, and of its mutants while they are hunted. Thread-safe.
 
-    Implements :class:`porter.verify.trees.Trees`.
+    Implements :class:`porter.verify.plan.trees.Trees`.
     """
 
     def __init__(self, trees: Trees, scratch: Path) -> None:
@@ -57,15 +57,15 @@ class MutantTrees:
         shutil.rmtree(self._scratch / made.tree, ignore_errors=True)
 
     def levels(self, port: str) -> Sequence[LevelTree]:
-        """See :class:`porter.verify.trees.Trees`."""
+        """See :class:`porter.verify.plan.trees.Trees`."""
         return self._trees.levels(port)
 
     def find(self, port: str, text: str) -> LevelTree:
-        """See :class:`porter.verify.trees.Trees`."""
+        """See :class:`porter.verify.plan.trees.Trees`."""
         return self._trees.find(port, text)
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
-        """See :class:`porter.verify.trees.Trees`."""
+        """See :class:`porter.verify.plan.trees.Trees`."""
         with self._lock:
             hunted = self._hunted.get(level.tree)
             whole = self._trees.folder(port, hunted[0] if hunted else level, needs)

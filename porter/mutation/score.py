@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from porter.mutation.mutants import Mutant
 
-Fate = Literal["caught", "survived", "not run", "equivalent"]
+MutantStatus = Literal["caught", "survived", "not run", "equivalent"]
 """``caught``: a verdict turned bad. ``survived``: every recipe that runs the changed line passed.
 ``not run``: no recipe runs that line. ``equivalent``: listed by hand as no mistake."""
 
@@ -18,7 +18,7 @@ class Outcome:
     """One mutant's fate. ``by`` names the recipe that caught it, ``detail`` the verdict."""
 
     mutant: Mutant
-    fate: Fate
+    fate: MutantStatus
     by: str = ""
     detail: str = ""
 

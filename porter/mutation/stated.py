@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from porter.verify.claims import FACTOR, FLOOR_ULPS, Claim
-from porter.verify.points import Point, claims_on
+from porter.verify.plan.matrix import RunSpec, claims_on
+from porter.verify.recipe.claims import FACTOR, FLOOR_ULPS, Claim
 
 if TYPE_CHECKING:
-    from porter.verify.planned import Planned
-    from porter.verify.result import Verdict
+    from porter.verify.judge.result import Verdict
+    from porter.verify.plan.matrix import RecipePlan
 
 SINGLE: Final = {
     "psnr": "at_least",
@@ -32,7 +32,7 @@ own), so that what they measure does not depend on it."""
 _FIGURES: Final = ("allclose", "less_than")
 _OWN_FIGURES: Final = ("parity", "loss_curve")
 
-Held = tuple[Point, str]
+JudgeContext = tuple[RunSpec, str]
 """What one claim is held on: a run, and the name of an output or counter."""
 
 
@@ -81,30 +81,32 @@ def form(claim: Claim) -> dict[str, Any]:
     return told
 
 
-def by_claim(planned: Planned, verdicts: Sequence[Verdict]) -> dict[int, dict[Held, Verdict]]:
+def by_claim(
+    planned: RecipePlan, verdicts: Sequence[Verdict]
+) -> dict[int, dict[JudgeContext, Verdict]]:
     """Return the verdicts of each claim, by its place in the recipe.
 
     A verdict on a whole output (it is missing, or of another shape) is that of every claim on it.
     Failed runs, and claims that look across runs, are left out.
     """
-    groups: dict[tuple[Point, str, str, str], list[Verdict]] = {}
+    groups: dict[tuple[RunSpec, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(_subject(verdict), []).append(verdict)
-    found: dict[int, dict[Held, Verdict]] = {}
+    found: dict[int, dict[JudgeContext, Verdict]] = {}
     for (point, name, _, _), several in groups.items():
         for index, verdict in _claims_of(planned, point, several):
             found.setdefault(index, {})[(point, name)] = verdict
     return found
 
 
-def _subject(verdict: Verdict) -> tuple[Point, str, str, str]:
-    point = Point(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
+def _subject(verdict: Verdict) -> tuple[RunSpec, str, str, str]:
+    point = RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
     kind = verdict.claim if verdict.subject == "counters" else ""  # these come claim by claim
     return point, verdict.output, verdict.subject, kind
 
 
 def _claims_of(
-    planned: Planned, point: Point, verdicts: Sequence[Verdict]
+    planned: RecipePlan, point: RunSpec, verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[int, Verdict]]:
     """Pair the verdicts on one output or counter with its claims, which come in the same order."""
     first = verdicts[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 SCHEMAS: dict[str, tuple[str, str, str]] = {
     "pins": ("porter.upstream.pins", "PinsFile", "upstream_pins.schema.json"),
-    "recipe": ("porter.verify.recipe_model", "Recipe", "recipe.schema.json"),
+    "recipe": ("porter.verify.recipe.schema", "Recipe", "recipe.schema.json"),
 }
 """name -> module and type that reads the file, and the schema's file name."""
 

@@ -1,9 +1,9 @@
 """Git diffs as values: sections, hunks, and what is odd about them.
 
 :mod:`porter.series.diffreader` makes them. What ``git diff`` would not have written is an
-:class:`Oddity`, and that is what makes applying in process safe: ``porter.levels.applier`` takes
-only diffs without, whose meaning is beyond doubt, and leaves the rest to git itself. Nothing is
-decoded: file names and lines are bytes, lines end at LF only and keep a CR before it.
+:class:`NonCanonical`, and that is what makes applying in process safe: ``porter.levels.applier``
+takes only diffs without, whose meaning is beyond doubt, and leaves the rest to git itself. Nothing
+is decoded: file names and lines are bytes, lines end at LF only and keep a CR before it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class BinaryPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
+class NonCanonical:
     """Something ``git diff`` would not have written, and where. ``ignored``: git skips over it."""
 
     line: int
@@ -137,12 +137,12 @@ class Diff:
     """All sections of a patch file, and all that is odd in it."""
 
     files: tuple[FilePatch, ...]
-    oddities: tuple[Oddity, ...]
+    oddities: tuple[NonCanonical, ...]
     first_line: int
     """Line number of the first ``diff --git`` (one past the last line when there is none)."""
     first_byte: int
 
     @property
-    def doubtful(self) -> tuple[Oddity, ...]:
+    def doubtful(self) -> tuple[NonCanonical, ...]:
         """The oddities that git may read otherwise than we do."""
         return tuple(o for o in self.oddities if not o.ignored)

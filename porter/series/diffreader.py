@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from porter.git.quoting import unquote
-from porter.series.diff import MODES, BinaryPart, Diff, FilePatch, Hunk, Kind, Oddity
+from porter.series.diff import MODES, BinaryPart, Diff, FilePatch, Hunk, Kind, NonCanonical
 
 _OF_OLD, _OF_NEW = b" -", b" +"
 _BLANK, _MINUS, _PLUS, _LF = b" -+\n"
@@ -69,14 +69,14 @@ def parse_diff(raw: bytes) -> Diff:
 class _Parser:
     def __init__(self, raw: bytes) -> None:
         self.lines = raw.split(b"\n")
-        self.oddities: list[Oddity] = []
+        self.oddities: list[NonCanonical] = []
         self.cut_short = bool(self.lines.pop())  # the last line has no newline
         if self.cut_short:
             self.lines.append(raw[raw.rfind(b"\n") + 1 :])
         self.marks = bytes([line[0] if line else _LF for line in self.lines])
 
     def odd(self, at: int, text: str, *, ignored: bool = False) -> None:
-        self.oddities.append(Oddity(at + 1, text, ignored))
+        self.oddities.append(NonCanonical(at + 1, text, ignored))
 
     def parse(self) -> Diff:
         files: list[FilePatch] = []

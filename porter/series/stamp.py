@@ -1,6 +1,6 @@
 """Whether a port's series is still the one that a tree's levels were built from.
 
-Light on imports: every move of a tree asks (:mod:`porter.tree.swift`).
+Light on imports: every move of a tree asks (:mod:`porter.tree.fast_checkout`).
 """
 
 from __future__ import annotations

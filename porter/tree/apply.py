@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
 from porter.levels.level_name import find_level, last_level
-from porter.tree.hold import hold_tree
+from porter.tree.locked import hold_tree
 from porter.tree.move import Moved, move
 from porter.tree.populate import Built, build, make_tree
 from porter.tree.site import default_folder, tree_at

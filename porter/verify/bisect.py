@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from porter.verify.planned import Planned
-from porter.verify.points import Point, claims_on, judge, points
-from porter.verify.result import Verdict
-from porter.verify.runs import Runs
+from porter.verify.execution.scheduler import Runs
+from porter.verify.judge import judge
+from porter.verify.judge.result import Verdict
+from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, points
 
 Followed = tuple[str, str, str, str, str, int, tuple[tuple[str, str], ...]]
 """What a verdict is on, whatever its level: subject, output, claim, device, dtype, seed, variant.
@@ -36,7 +36,7 @@ class Border:
     verdicts: tuple[Verdict, ...]
 
 
-def judge_level(planned: Planned, runs: Runs) -> Judge:
+def judge_level(planned: RecipePlan, runs: Runs) -> Judge:
     """Return what judges one level of a recipe, running what was not run before."""
 
     def judged(level: int) -> list[Verdict]:
@@ -61,12 +61,12 @@ def followed(verdict: Verdict) -> Followed:
     return v.subject, v.output, v.claim, v.device, v.dtype, v.seed, v.variant
 
 
-def spoken_of(planned: Planned, bad: Sequence[Verdict]) -> list[int]:
+def spoken_of(planned: RecipePlan, bad: Sequence[Verdict]) -> list[int]:
     """Return the levels, lowest first, on which the claims behind some bad verdicts are judged."""
     return sorted(level for level in planned.chosen if any(_speaks(planned, level, v) for v in bad))
 
 
-def _speaks(planned: Planned, level: int, verdict: Verdict) -> bool:
+def _speaks(planned: RecipePlan, level: int, verdict: Verdict) -> bool:
     """Whether the claim behind a verdict (any claim, behind a failed run's) is judged on a level.
 
     A claim across variants has a verdict that lacks what it varies.
@@ -81,7 +81,7 @@ def _speaks(planned: Planned, level: int, verdict: Verdict) -> bool:
         for variant in variants
         if set(verdict.variant) <= set(variant)
         for claim in claims_on(
-            planned, Point(level, verdict.device, verdict.dtype, verdict.seed, variant)
+            planned, RunSpec(level, verdict.device, verdict.dtype, verdict.seed, variant)
         )
     )
 

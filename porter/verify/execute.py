@@ -1,9 +1,10 @@
 """From a plan to results: verdicts that were given before, else runs, and what they come to.
 
 Runs of all recipes go on side by side, and environments are built beside them; results come recipe
-by recipe, those first whose environments are there first (:func:`porter.verify.builds.in_order`),
-each as soon as its own runs and those before it are there. An unchanged recipe costs a look at its
-keys: neither its runs nor the import of torch.
+by recipe, those first whose environments are there first
+(:func:`porter.verify.execution.environments.in_order`), each as soon as its own runs and those
+before it are there. An unchanged recipe costs a look at its keys: neither its runs nor the import
+of torch.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from porter.verify.builds import Build, Schedule, in_order
-from porter.verify.cache import (
-    NotKept,
+from porter.verify.cache.keys import RunKey, known_runs, verdict_key
+from porter.verify.cache.record import is_recorded, write_record
+from porter.verify.cache.store import (
+    CacheWriteError,
     find_verdicts,
     has_trace,
     keep_verdicts,
     usual_seconds,
 )
-from porter.verify.environment import EnvironmentFailed
-from porter.verify.keys import Known, known_runs, verdict_key
-from porter.verify.plan import Plan
-from porter.verify.planned import Planned
-from porter.verify.points import Point, judge, points
-from porter.verify.record import is_recorded, write_record
-from porter.verify.result import RecipeResult, Verdict
-from porter.verify.run import Failure
-from porter.verify.runs import Made, Request, Runs, open_runs
-from porter.verify.session import Session
+from porter.verify.environment.venv import EnvironmentFailed
+from porter.verify.execution.environments import Build, Schedule, in_order
+from porter.verify.execution.scheduler import CachedRun, Request, Runs, open_runs
+from porter.verify.execution.session import Session
+from porter.verify.judge import judge
+from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.select import Plan
 
 if TYPE_CHECKING:
-    from porter.verify.trace import Trace
+    from porter.verify.harness.trace import Trace
 
 
 def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
@@ -92,7 +93,7 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
     yield from failed
 
 
-def _begin(planned: Planned, session: Session) -> _Part:
+def _begin(planned: RecipePlan, session: Session) -> _Part:
     """Look whether a recipe's verdicts are known: then nothing else is to be done."""
     chosen = points(planned)
     part = _Part(planned, session, open=set(chosen))
@@ -116,11 +117,11 @@ def _begin(planned: Planned, session: Session) -> _Part:
 class _Part:
     """One recipe of a verification, from its keys to its result; ``open`` are runs not there."""
 
-    planned: Planned
+    planned: RecipePlan
     session: Session
-    open: set[Point]
+    open: set[RunSpec]
     result: RecipeResult | None = None
-    known: dict[Point, Known] = field(default_factory=dict)
+    known: dict[RunSpec, RunKey] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     def requests(self, runs: Runs) -> Iterator[Request]:
@@ -142,14 +143,14 @@ class _Part:
             if (outcome := loaded[one.key]) is not None
         }
         made = [runs.found[key] for key in loaded if key in runs.found]
-        cached = sum(isinstance(one, Made) and one.cached for one in made)
+        cached = sum(isinstance(one, CachedRun) and one.cached for one in made)
         told = warnings_of(outcomes)
         self.result = self._result(judge(self.planned, outcomes), len(made), cached, told)
         key = verdict_key(self.planned, self.known)
-        if all(isinstance(one, Made) for one in made) and len(made) == len(loaded):
+        if all(isinstance(one, CachedRun) for one in made) and len(made) == len(loaded):
             try:
                 keep_verdicts(self.session.places, self.result, key)
-            except NotKept as why:
+            except CacheWriteError as why:
                 self.session.observer.say(f"verdicts of {self.planned.name} are not kept: {why}")
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
 
@@ -160,7 +161,7 @@ class _Part:
             return
         try:
             write_record(places, self.planned, self.known, failures, self.result, key)
-        except NotKept as why:
+        except CacheWriteError as why:
             self.session.observer.say(f"the record of {self.planned.name} is not kept: {why}")
 
     def fail(self, detail: str) -> None:
@@ -186,13 +187,13 @@ class _Part:
         )
 
 
-def warnings_of(outcomes: Mapping[Point, Trace | Failure]) -> tuple[str, ...]:
+def warnings_of(outcomes: Mapping[RunSpec, Trace | Failure]) -> tuple[str, ...]:
     """Return what runs warn of, with the first run that gave it; each kind of warning once.
 
     Warnings are of one kind that begin and end alike (up to the first colon, from the last one on),
     whatever stands between, and whatever numbers: those about the same module, for one.
     """
-    kinds: dict[tuple[str, str], dict[str, dict[Point, None]]] = {}
+    kinds: dict[tuple[str, str], dict[str, dict[RunSpec, None]]] = {}
     for point, outcome in outcomes.items():
         for told in () if isinstance(outcome, Failure) else outcome.warnings:
             plain = re.sub(r"\d[\d.,]*", "0", told)

@@ -1,8 +1,8 @@
 """Migration logs of a port, from the traces of its runs: a file per level and simulated device.
 
 Recipes with ``migration_log: true`` give the runs; what their traces tell
-(:data:`porter.verify.events.MIGRATION`) is put together per level and device, each call at each
-site once, sorted by file and line. Only the port's own tree and its companions count: lines of
+(:data:`porter.verify.harness.events.MIGRATION`) is put together per level and device, each call at
+each site once, sorted by file and line. Only the port's own tree and its companions count: lines of
 installed libraries move with their versions, and probes are no part of the port. No torch here.
 """
 
@@ -16,12 +16,11 @@ from pathlib import Path
 from porter.errors import BadInput, CheckFailed
 from porter.migrate.entries import Entry, as_paragraph, summary
 from porter.places import migration_logs_dir
-from porter.verify.events import MIGRATION, read_lines
-from porter.verify.plan import Plan
-from porter.verify.planned import Planned
-from porter.verify.points import Point, points
-from porter.verify.run import Failure
-from porter.verify.runs import Runs
+from porter.verify.execution.scheduler import Runs
+from porter.verify.harness.events import MIGRATION, read_lines
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.select import Plan
 
 LOGGED = ("sim:hpu", "sim:npu")
 """Devices that serve CUDA calls, and whose serving porter sees."""
@@ -60,7 +59,7 @@ class Log:
         return "\n".join([*head, *(as_paragraph(target, entry) for entry in self.entries)])
 
 
-def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[Planned]:
+def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[RecipePlan]:
     """Return the recipes of a plan that give logs on any of ``devices``.
 
     Raises BadInput when there is none.
@@ -78,7 +77,7 @@ def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[Planned]:
     return found
 
 
-def make_logs(recipes: Iterable[Planned], devices: Sequence[str], runs: Runs) -> list[Log]:
+def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs) -> list[Log]:
     """Run what is not known yet, and put the logs together, by port, level and device.
 
     Raises CheckFailed when a run fails: its log would lack what it did not reach.
@@ -111,7 +110,7 @@ def make_logs(recipes: Iterable[Planned], devices: Sequence[str], runs: Runs) ->
     ]
 
 
-def _folders(planned: Planned, wanted: list[Point], runs: Runs) -> dict[Point, Path]:
+def _folders(planned: RecipePlan, wanted: list[RunSpec], runs: Runs) -> dict[RunSpec, Path]:
     found = runs.folders(planned, wanted)
     for point in wanted:
         outcome = found.get(point, Failure("", "was not run: its reference failed", ""))

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
-from porter.verify.keys import environ_of
-from porter.verify.planned import Planned
-from porter.verify.points import Point, judge
-from porter.verify.recipe import LoadedRecipe, load_recipe
-from porter.verify.record import RECORD, Record, plan_again, read_record, recorded_recipe
-from porter.verify.result import RecipeResult, Verdict, Word
-from porter.verify.run import Failure
+from porter.verify.cache.keys import environ_of
+from porter.verify.cache.record import RECORD, Record, plan_again, read_record, recorded_recipe
+from porter.verify.judge import judge
+from porter.verify.judge.result import RecipeResult, Verdict, Word
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.recipe.load import LoadedRecipe, load_recipe
 
 if TYPE_CHECKING:
-    from porter.verify.trace import Trace
+    from porter.verify.harness.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Change:
 class Rejudged:
     """What stored traces come to: the result, and what differs from the record."""
 
-    planned: Planned
+    planned: RecipePlan
     result: RecipeResult
     changes: tuple[Change, ...]
 
@@ -94,7 +94,7 @@ def _recipe(record: Record, path: Path, recipes: Path | None) -> LoadedRecipe:
     return load_recipe(current)
 
 
-class _Stored(Mapping[Point, "Trace | Failure"]):
+class _Stored(Mapping[RunSpec, "Trace | Failure"]):
     """The outcomes of a record's runs, read when they are asked for; ``read`` counts them."""
 
     def __init__(self, folder: Path, record: Record, loaded: LoadedRecipe) -> None:
@@ -108,10 +108,10 @@ class _Stored(Mapping[Point, "Trace | Failure"]):
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[Point]:
+    def __iter__(self) -> Iterator[RunSpec]:
         return iter(self._runs)
 
-    def __getitem__(self, point: Point) -> Trace | Failure:
+    def __getitem__(self, point: RunSpec) -> Trace | Failure:
         run = self._runs[point]
         if run.failure is not None:
             return run.failure
@@ -120,8 +120,8 @@ class _Stored(Mapping[Point, "Trace | Failure"]):
             self.read += 1
         return self._traces[run.trace]
 
-    def _load(self, key: str, point: Point) -> Trace | Failure:
-        from porter.verify.trace import BadTrace, read
+    def _load(self, key: str, point: RunSpec) -> Trace | Failure:
+        from porter.verify.harness.trace import BadTrace, read
 
         try:
             found = read(self._folder / key)
@@ -134,8 +134,8 @@ class _Stored(Mapping[Point, "Trace | Failure"]):
         return found
 
 
-def _point(verdict: Verdict) -> Point:
-    return Point(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
+def _point(verdict: Verdict) -> RunSpec:
+    return RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
 
 
 def _changes(before: list[Verdict], now: list[Verdict]) -> Iterator[Change]:

@@ -25,8 +25,8 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from porter.device.sim.activate import simulated
-from porter.device.sim.tensor import DeviceTensor
-from porter.device.sim.transfer import copy_across, host_alias
+from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.transfer import copy_across, host_alias
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

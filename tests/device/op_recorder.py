@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.device.sim import spots
 from porter.device.sim.activate import activate
-from porter.device.sim.dispatch import Observer
-from porter.device.sim.facts import facts_of
-from porter.device.sim.machine import Machine
+from porter.device.sim.core.dispatch import Observer
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_schema import facts_of
+from porter.interception import source_marks as spots
 
 
 class OpRecorder(TorchDispatchMode):

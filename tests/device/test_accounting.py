@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.device.sim.accounting import Books, books_of, open_books
+from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of, open_accounting
 from porter.device.sim.activate import activate, deactivate
-from porter.device.sim.replay import CaptureRefused
+from porter.device.sim.graphs.capture import CaptureRefused
 
 
-def opened(kind: str, **options: bool) -> Books:
-    return open_books(activate(kind), **options)
+def opened(kind: str, **options: bool) -> DeviceAccounting:
+    return open_accounting(activate(kind), **options)
 
 
 def test_ops_and_kernels_are_counted_by_op() -> None:
@@ -92,12 +92,12 @@ def test_dtype_that_gaudi_lacks_is_counted_with_its_line() -> None:
 
 def test_books_end_with_their_simulation() -> None:
     opened("npu")
-    assert books_of("npu") is not None
+    assert accounting_of("npu") is not None
     deactivate("npu")
-    assert books_of("npu") is None
+    assert accounting_of("npu") is None
 
 
-def capture_copy(books: Books, source: torch.Tensor, non_blocking: bool) -> torch.Tensor:
+def capture_copy(books: DeviceAccounting, source: torch.Tensor, non_blocking: bool) -> torch.Tensor:
     into = torch.zeros(4, device=books.machine.device())
     graph = books.new_graph()
     graph.capture_begin()

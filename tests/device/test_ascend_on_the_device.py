@@ -6,14 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim.accounting import open_books  # noqa: E402
+from porter.device.sim.accounting.ledger import open_accounting  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture
 def books():
     with simulated("npu") as machine:
-        yield open_books(machine)
+        yield open_accounting(machine)
 
 
 def layers():

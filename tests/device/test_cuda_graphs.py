@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from porter.device.sim.accounting import Books, open_books
+from porter.device.sim.accounting.ledger import DeviceAccounting, open_accounting
 from porter.device.sim.activate import activate
 
 
 @pytest.fixture
-def books() -> Books:
-    return open_books(activate("cuda"))
+def books() -> DeviceAccounting:
+    return open_accounting(activate("cuda"))
 
 
-def test_whole_network_capture_as_in_pytorchs_notes(books: Books) -> None:
+def test_whole_network_capture_as_in_pytorchs_notes(books: DeviceAccounting) -> None:
     net = torch.nn.Linear(4, 2).cuda()
     static = torch.zeros(3, 4, device="cuda")
     g = torch.cuda.CUDAGraph()
@@ -27,7 +27,7 @@ def test_whole_network_capture_as_in_pytorchs_notes(books: Books) -> None:
     assert books.counters.totals["replays"] == 1
 
 
-def test_forgotten_input_copy_gives_the_old_answer(books: Books) -> None:
+def test_forgotten_input_copy_gives_the_old_answer(books: DeviceAccounting) -> None:
     x = torch.zeros(3, device="cuda")
     g = torch.cuda.CUDAGraph()
     with torch.cuda.graph(g):
@@ -38,7 +38,7 @@ def test_forgotten_input_copy_gives_the_old_answer(books: Books) -> None:
     assert books.counters.totals["captures"] == 1
 
 
-def test_random_numbers_continue_at_each_replay_as_eager_would(books: Books) -> None:
+def test_random_numbers_continue_at_each_replay_as_eager_would(books: DeviceAccounting) -> None:
     def draw() -> torch.Tensor:
         return torch.randn(4, device="cuda")
 
@@ -56,7 +56,7 @@ def test_random_numbers_continue_at_each_replay_as_eager_would(books: Books) -> 
     assert books.counters.totals["host_ops_saved"] > 0
 
 
-def test_registered_generator_is_not_advanced_by_the_capture(books: Books) -> None:
+def test_registered_generator_is_not_advanced_by_the_capture(books: DeviceAccounting) -> None:
     generator = torch.Generator("cuda").manual_seed(1)
     g = torch.cuda.CUDAGraph()
     g.register_generator_state(generator)
@@ -67,7 +67,7 @@ def test_registered_generator_is_not_advanced_by_the_capture(books: Books) -> No
     assert books.counters.totals["captures"] == 1
 
 
-def test_optimizer_that_is_not_capturable_is_refused_in_a_capture(books: Books) -> None:
+def test_optimizer_that_is_not_capturable_is_refused_in_a_capture(books: DeviceAccounting) -> None:
     weight = torch.ones(3, device="cuda", requires_grad=True)
     optimizer = torch.optim.AdamW([weight])
     weight.sum().backward()
@@ -77,7 +77,7 @@ def test_optimizer_that_is_not_capturable_is_refused_in_a_capture(books: Books) 
     assert not books.machine.is_capturing
 
 
-def test_make_graphed_callables_trains_as_without(books: Books) -> None:
+def test_make_graphed_callables_trains_as_without(books: DeviceAccounting) -> None:
     def trained(graphed: bool) -> list[float]:
         torch.manual_seed(0)
         net = torch.nn.Linear(4, 2).cuda()
@@ -95,7 +95,7 @@ def test_make_graphed_callables_trains_as_without(books: Books) -> None:
     assert books.counters.totals["replays"] > 0
 
 
-def test_synchronize_inside_a_capture_is_refused(books: Books) -> None:
+def test_synchronize_inside_a_capture_is_refused(books: DeviceAccounting) -> None:
     g = torch.cuda.CUDAGraph()
     with pytest.raises(RuntimeError, match="makes the host wait"), torch.cuda.graph(g):
         torch.cuda.synchronize()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from porter.device.sim.difference import Token, differences
-from porter.device.sim.sites import Site
+from porter.device.sim.graphs.signature_diff import Token, differences
+from porter.interception.source_lines import Site
 
 INPUT = ("%0", ((2, 3), (3, 1), "torch.float32"))
 

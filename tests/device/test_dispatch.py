@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from porter.device.sim.activate import simulated
-from porter.device.sim.counters import Counters
-from porter.device.sim.dispatch import Watch, unseen
-from porter.device.sim.facts import OpFacts, facts_of
-from porter.device.sim.machine import Machine
-from porter.device.sim.profile import AutocastLists, Profile
-from porter.device.sim.sites import user_site
+from porter.device.sim.core.counters import Counters
+from porter.device.sim.core.dispatch import Watch, unseen
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_schema import OpFacts, facts_of
+from porter.device.sim.core.profile import AutocastLists, Profile
+from porter.interception.source_lines import user_site
 
 
 class Notebook:

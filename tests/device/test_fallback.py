@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.device.sim.accounting import Books
-from porter.device.sim.facts import facts_of
-from porter.device.sim.fallback import OpTable, op_table
-from porter.device.sim.optables import hpu_table, npu_table
+from porter.device.sim.accounting.cpu_fallback import OpTable, op_table
+from porter.device.sim.accounting.ledger import DeviceAccounting
+from porter.device.sim.accounting.op_tables import hpu_table, npu_table
+from porter.device.sim.core.op_schema import facts_of
 from porter.errors import BadInput
 from tests.device.op_recorder import bare_machine, on_device
 
@@ -72,7 +72,7 @@ def test_cuda_runs_everything() -> None:
 
 
 def test_fallback_is_counted_with_the_users_line_and_bytes() -> None:
-    account = Books(bare_machine("npu"))
+    account = DeviceAccounting(bare_machine("npu"))
     x = on_device(account.machine, torch.ones(3))
     for _ in range(2):
         x.lgamma()
@@ -82,7 +82,7 @@ def test_fallback_is_counted_with_the_users_line_and_bytes() -> None:
 
 
 def test_backward_fallback_is_charged_to_its_forward_line() -> None:
-    account = Books(bare_machine("npu"))
+    account = DeviceAccounting(bare_machine("npu"))
     x = on_device(account.machine, torch.ones(3)).requires_grad_()
 
     def forward() -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_backward_fallback_is_charged_to_its_forward_line() -> None:
 
 
 def test_fallback_ends_the_lazy_graph_and_is_in_none() -> None:
-    account = Books(bare_machine("hpu"), lazy=True)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
     x = on_device(account.machine, torch.ones(3))
     x.exp().digamma().sin()
     account.mark_step()

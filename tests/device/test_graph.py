@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.device.sim.graph import LazyGraphs
-from porter.device.sim.recipes import RecipeFolder, folder_from_environment
+from porter.device.sim.graphs.disk_cache import RecipeFolder, folder_from_environment
+from porter.device.sim.graphs.lazy import LazyGraphs
 from tests.device.op_recorder import OpRecorder
 from tests.processes import own_environment
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from porter.device.sim.machine import Machine
+from porter.device.sim.core.machine import Machine
 
 
 def test_factories_put_tensors_on_the_device(kind: str) -> None:

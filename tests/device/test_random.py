@@ -8,8 +8,8 @@ import pickle
 import pytest
 import torch
 
-from porter.device.sim import philox
 from porter.device.sim.activate import simulated
+from porter.device.sim.rng import philox
 
 # torch.manual_seed(0); torch.rand(..., device="cuda") on NVIDIA GPUs, first and second call, as
 # printed in several public repositories (four decimals).

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from porter.device.sim.accounting import Books
-from porter.device.sim.dispatch import unseen
-from porter.device.sim.replay import CaptureRefused, DeviceGraph
+from porter.device.sim.accounting.ledger import DeviceAccounting
+from porter.device.sim.core.dispatch import unseen
+from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
 from tests.device.op_recorder import bare_machine, on_device
 
 
@@ -26,12 +26,12 @@ def set_values(tensor: torch.Tensor, values: torch.Tensor) -> None:
         tensor.copy_(values)
 
 
-def books(name: str = "cuda") -> Books:
-    return Books(bare_machine(name), lazy=name == "hpu")
+def books(name: str = "cuda") -> DeviceAccounting:
+    return DeviceAccounting(bare_machine(name), lazy=name == "hpu")
 
 
 def captured(
-    account: Books, program: Callable[[], torch.Tensor]
+    account: DeviceAccounting, program: Callable[[], torch.Tensor]
 ) -> tuple[DeviceGraph, torch.Tensor]:
     graph = account.new_graph()
     graph.capture_begin()
@@ -196,7 +196,7 @@ def test_moved_input_is_refused_at_replay() -> None:
 
 
 def test_hpu_graphs_need_lazy_mode() -> None:
-    account = Books(bare_machine("hpu"), lazy=False)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=False)
     with pytest.raises(CaptureRefused, match="PT_HPU_LAZY_MODE=1"):
         account.new_graph().capture_begin()
 

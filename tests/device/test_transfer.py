@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from porter.device.sim.machine import Machine
-from porter.device.sim.transfer import Transfer
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.transfer import Transfer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from porter.device.sim import vendor
+from porter.device.sim.vendors import stub_module as vendor
 from porter.errors import PorterError
 
 PACKAGE = vendor.Package(

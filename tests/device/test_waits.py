@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from porter.device.sim.accounting import Books, lazy_by_environment
+from porter.device.sim.accounting.ledger import DeviceAccounting, lazy_by_environment
 from tests.device.op_recorder import bare_machine, on_device
 
 DYNAMIC = [
@@ -23,7 +23,7 @@ DYNAMIC = [
 def test_shape_from_data_is_counted_with_its_line(
     act: Callable[[torch.Tensor], object], op: str
 ) -> None:
-    account = Books(bare_machine("cuda"))
+    account = DeviceAccounting(bare_machine("cuda"))
     act(on_device(account.machine, torch.ones(3)))
     (event,) = account.counters.of_kind("dynamic_shape")
     assert (event.what, event.site.file) == (op, __file__)
@@ -38,7 +38,7 @@ STATIC = [
 
 @pytest.mark.parametrize("act", STATIC)
 def test_known_shape_is_not_counted(act: Callable[[torch.Tensor], object]) -> None:
-    account = Books(bare_machine("cuda"))
+    account = DeviceAccounting(bare_machine("cuda"))
     x = on_device(account.machine, torch.ones(3))
     if act is STATIC[1]:
         index = on_device(account.machine, torch.tensor([0, 1]))
@@ -49,7 +49,7 @@ def test_known_shape_is_not_counted(act: Callable[[torch.Tensor], object]) -> No
 
 
 def test_item_is_a_host_sync_at_the_users_line() -> None:
-    account = Books(bare_machine("cuda"))
+    account = DeviceAccounting(bare_machine("cuda"))
     x = on_device(account.machine, torch.ones(3))
     x.sum().item()
     (event,) = account.counters.of_kind("host_sync")
@@ -57,7 +57,7 @@ def test_item_is_a_host_sync_at_the_users_line() -> None:
 
 
 def test_item_ends_the_lazy_graph() -> None:
-    account = Books(bare_machine("hpu"), lazy=True)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
     x = on_device(account.machine, torch.ones(3))
     x.sum().item()
     assert account.graphs is not None
@@ -65,7 +65,7 @@ def test_item_ends_the_lazy_graph() -> None:
 
 
 def test_nonzero_is_the_last_op_of_its_graph() -> None:
-    account = Books(bare_machine("hpu"), lazy=True)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
     x = on_device(account.machine, torch.ones(3))
     x.exp().nonzero()
     assert account.graphs is not None
@@ -73,7 +73,7 @@ def test_nonzero_is_the_last_op_of_its_graph() -> None:
 
 
 def test_data_dependent_shape_compiles_again_for_another_size() -> None:
-    account = Books(bare_machine("hpu"), lazy=True)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
     for values in ([1.0, 0.0], [1.0, 1.0]):
         on_device(account.machine, torch.tensor(values)).nonzero()
     assert account.graphs is not None
@@ -82,7 +82,7 @@ def test_data_dependent_shape_compiles_again_for_another_size() -> None:
 
 
 def test_synchronize_waits_and_ends_the_graph() -> None:
-    account = Books(bare_machine("hpu"), lazy=True)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
     on_device(account.machine, torch.ones(3)).exp()
     account.synchronize("torch.hpu.synchronize")
     assert account.graphs is not None
@@ -91,7 +91,7 @@ def test_synchronize_waits_and_ends_the_graph() -> None:
 
 
 def test_mark_step_does_nothing_in_eager_mode() -> None:
-    account = Books(bare_machine("hpu"), lazy=False)
+    account = DeviceAccounting(bare_machine("hpu"), lazy=False)
     on_device(account.machine, torch.ones(3)).exp()
     account.mark_step()
     assert account.graphs is None

@@ -12,9 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim import vendor  # noqa: E402
-from porter.device.sim.accounting import open_books  # noqa: E402
+from porter.device.sim.accounting.ledger import open_accounting  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
+from porter.device.sim.vendors import stub_module as vendor  # noqa: E402
 from porter.migrate import migration  # noqa: E402
 from tests.processes import PATIENCE, own_environment  # noqa: E402
 
@@ -48,7 +48,7 @@ def main():
 @pytest.fixture(params=["hpu", "npu"])
 def device(request):
     with simulated(request.param) as machine:
-        open_books(machine)
+        open_accounting(machine)
         yield request.param
         migration.deactivate()
 
@@ -162,7 +162,7 @@ ONE_RANK = """\
 import sys
 from pathlib import Path
 import torch
-from porter.device.sim.accounting import open_books
+from porter.device.sim.accounting.ledger import open_books
 from porter.device.sim.activate import simulated
 from porter.migrate import migration
 
@@ -214,7 +214,7 @@ def test_saved_tensors_load_to_the_device(device, tmp_path):
 
 def test_cuda_graphs_are_the_devices_own(tmp_path):
     with simulated("npu") as machine:
-        open_books(machine)
+        open_accounting(machine)
         with migration.logging_to(None, target="npu", root=tmp_path, switch_on=True) as log:
             x = torch.ones(2, device="cuda")
             graph = torch.cuda.CUDAGraph()

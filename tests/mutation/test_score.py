@@ -8,7 +8,7 @@ from rich.console import Console
 
 from porter.mutation.mutants import Mutant
 from porter.mutation.score import Outcome, as_json, rows
-from porter.mutation.table import print_score, print_survivors
+from porter.report.terminal.mutation import print_score, print_survivors
 
 
 def outcome(level: str, fate: str) -> Outcome:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from porter.mutation.stated import bound, by_claim, figure, form, is_stated
-from porter.verify.claims import Claim
-from porter.verify.points import judge, points
+from porter.verify.judge import judge
+from porter.verify.plan.matrix import points
+from porter.verify.recipe.claims import Claim
 from tests.verify.judging import planned, trace_of
 
 RECIPE = """\

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from porter.places import recipes_dir
-from porter.verify.plan import ports_with_recipes
-from porter.verify.recipe import LoadedRecipe, find_recipes
+from porter.verify.plan.select import ports_with_recipes
+from porter.verify.recipe.load import LoadedRecipe, find_recipes
 from tests.conftest import PROJECT
 
 ALL = [

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 
 from porter.cli import main
-from porter.report.results import Results, gather
-from porter.report.series_trees import SeriesTrees
-from porter.report.told import Told
-from porter.verify import trace
-from porter.verify.facts import RunFacts
-from porter.verify.keys import environ_of, probe_hash
-from porter.verify.plan import Filters, make_plan
-from porter.verify.planned import Planned
-from porter.verify.points import Point, points
+from porter.report.html_report.gather import Results, gather
+from porter.report.html_report.imported import ImportedVerdicts
+from porter.verify.cache.keys import environ_of, probe_hash
+from porter.verify.harness import trace
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.plan.locked_trees import SeriesTrees
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.select import Filters, make_plan
 from tests.small_port import SmallPort, changed, make_small_port
 from tests.verify.folder_trees import write_recipe
 
@@ -45,7 +44,7 @@ class StoredProject:
     runs: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     skipped: set[tuple[int, str]] = field(default_factory=set)
 
-    def plan(self) -> Planned:
+    def plan(self) -> RecipePlan:
         trees = SeriesTrees.locked(self.port.root)
         (planned,) = make_plan(self.port.root, [], trees, Filters()).recipes
         return planned
@@ -62,7 +61,7 @@ class StoredProject:
             if (point.level, point.device) not in self.skipped:
                 self._store(planned, point)
 
-    def _store(self, planned: Planned, point: Point) -> None:
+    def _store(self, planned: RecipePlan, point: RunSpec) -> None:
         given = self.runs.get((point.level, point.device), {})
         simulated = point.device.startswith("sim:")
         loaded = planned.loaded
@@ -96,7 +95,7 @@ class StoredProject:
             if lines:
                 (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
-    def gather(self, told: Told | None = None) -> Results:
+    def gather(self, told: ImportedVerdicts | None = None) -> Results:
         return gather(self.port.root, self.cache, told=told)
 
 

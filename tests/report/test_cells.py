@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from porter.report.cells import cell_of, rows_of, share
-from porter.report.page import bar, number, percent, span
-from porter.verify.result import Verdict
+from porter.report.html_report.cells import cell_of, rows_of, share
+from porter.report.html_report.page import bar, number, percent, span
+from porter.verify.judge.result import Verdict
 
 
 def verdict(word: str = "pass", output: str = "y", **more: object) -> Verdict:

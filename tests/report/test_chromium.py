@@ -51,7 +51,7 @@ addEventListener("load", () => {
 
 @pytest.fixture
 def page(stored: StoredProject, tmp_path: Path) -> Path:
-    from porter.report.page import as_html
+    from porter.report.html_report.page import as_html
     from tests.report.stored_project import picture
 
     stored.runs[2, "cpu"] = {"outputs": {"image": picture("float32", 0.1)}}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
-from porter.report import matrix
+from porter.verify.plan import ci_matrix as matrix
 from tests.small_port import SmallPort, changed, make_small_port
 from tests.verify.folder_trees import write_recipe
 

@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 
 def page_of(project: StoredProject) -> Page:
-    from porter.report.page import as_html
+    from porter.report.html_report.page import as_html
 
     project.store()
     return Page(as_html(project.gather()))
@@ -106,7 +106,7 @@ def test_simulated_is_said_wherever_a_simulated_result_is_shown(stored: StoredPr
 
 
 def test_nothing_is_asked_of_anybody(stored: StoredProject) -> None:
-    from porter.report.page import as_html
+    from porter.report.html_report.page import as_html
 
     stored.store()
     html = as_html(stored.gather())
@@ -230,9 +230,9 @@ def test_json_holds_every_claim(stored: StoredProject, capsys: pytest.CaptureFix
 def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
     stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from porter.report.told import read_told
-    from porter.verify.result import RecipeResult, Verdict
-    from porter.verify.table import as_json
+    from porter.report.html_report.imported import read_imported
+    from porter.report.terminal.verify import as_json
+    from porter.verify.judge.result import RecipeResult, Verdict
 
     stored.skipped.add((2, "sim:hpu"))
     stored.store()
@@ -242,7 +242,7 @@ def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
     result = RecipeResult("small", "one", "t", (died, here), 1, 1.0)
     file.write_text(json.dumps(as_json([result], [], False)))
 
-    (recipe,) = stored.gather(read_told([file])).ports[0].recipes
+    (recipe,) = stored.gather(read_imported([file])).ports[0].recipes
 
     assert recipe.cells[2, "sim:hpu"].word == "error"
     assert recipe.cells[1, "cpu"].word == "pass"

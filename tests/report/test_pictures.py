@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from porter.report.charts import chart, exact, short
-from porter.report.level_counters import Series
-from porter.report.png import encode_png
+from porter.report.html_report.charts import chart, exact, short
+from porter.report.html_report.counters import Series
+from porter.report.html_report.png import encode_png
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

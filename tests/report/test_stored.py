@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from porter.report.stored import StoredRun
+    from porter.report.html_report.stored import StoredRun
     from tests.report.stored_project import StoredProject
 
 
 def found(project: StoredProject) -> dict[tuple[int, str], StoredRun]:
-    from porter.report.stored import stored_runs
+    from porter.report.html_report.stored import stored_runs
 
     runs = stored_runs(project.cache / "traces", project.plan())
     return {(p.level, p.device): run for p, run in runs.items() if p.dtype == "float32"}
@@ -39,19 +39,19 @@ def test_a_run_cut_short_is_as_if_it_were_not_there(stored: StoredProject) -> No
 def test_kept_verdicts_on_these_very_runs_are_taken_as_they_stand(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report import judged
-    from porter.report.stored import stored_runs
-    from porter.verify.cache import Places, keep_verdicts
-    from porter.verify.facts import RunFacts
-    from porter.verify.keys import Known, verdict_key
-    from porter.verify.points import points
-    from porter.verify.result import RecipeResult, Verdict
+    from porter.report.html_report import judged
+    from porter.report.html_report.stored import stored_runs
+    from porter.verify.cache.keys import RunKey, verdict_key
+    from porter.verify.cache.store import Places, keep_verdicts
+    from porter.verify.harness.run_info import RunFacts
+    from porter.verify.judge.result import RecipeResult, Verdict
+    from porter.verify.plan.matrix import points
 
     stored.store()
     planned, places = stored.plan(), Places.under(stored.cache)
     runs = stored_runs(places.traces, planned)
     known = {
-        p: Known(RunFacts(**runs[p].head["facts"]), runs[p].folder.name) for p in points(planned)
+        p: RunKey(RunFacts(**runs[p].head["facts"]), runs[p].folder.name) for p in points(planned)
     }
     kept = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
     result = RecipeResult("small", "one", "t", kept, 7, 1.0)
@@ -62,7 +62,7 @@ def test_kept_verdicts_on_these_very_runs_are_taken_as_they_stand(
 
 
 def test_equal_causes_of_compilations_are_told_once(stored: StoredProject) -> None:
-    from porter.report.happenings import happenings
+    from porter.report.html_report.events import happenings
 
     event = {
         "kind": "compilation",
@@ -95,7 +95,7 @@ def test_equal_causes_of_compilations_are_told_once(stored: StoredProject) -> No
 
 
 def test_events_cut_short_lose_nothing_else(stored: StoredProject) -> None:
-    from porter.report.happenings import happenings
+    from porter.report.html_report.events import happenings
 
     stored.runs[1, "sim:hpu"] = {"events": [{"kind": "warning", "what": "odd"}]}
     stored.store()
@@ -119,7 +119,8 @@ def test_a_call_that_moves_is_one_call_with_the_levels_that_meet_it(stored: Stor
 def test_what_shows_a_report_imports_no_torch() -> None:
     import subprocess
 
-    code = "import sys, porter.report.results, porter.report.page; print('torch' in sys.modules)"
+    imports = "sys, porter.report.html_report.gather, porter.report.html_report.page"
+    code = f"import {imports}; print('torch' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -129,7 +130,7 @@ def test_what_shows_a_report_imports_no_torch() -> None:
 def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report import level_diffs
+    from porter.report.html_report import patches as level_diffs
 
     monkeypatch.setattr(level_diffs, "MOST_LINES", 5)
 

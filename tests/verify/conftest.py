@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import run, runs, upstream_trees
-from porter.verify.cache import Places
+from porter.verify.cache.store import Places
 from porter.verify.execute import execute
-from porter.verify.plan import Filters, make_plan
-from porter.verify.process import Process, Start
-from porter.verify.result import RecipeResult
-from porter.verify.run import Launcher
-from porter.verify.session import Options, Session
-from porter.verify.trees import Trees
-from porter.verify.warm import Nurseries, WarmProcess
+from porter.verify.execution import run_probe as run
+from porter.verify.execution import scheduler as runs
+from porter.verify.execution.forkserver import ForkServerPool, WarmProcess
+from porter.verify.execution.process import Process, Start
+from porter.verify.execution.run_probe import Launcher
+from porter.verify.execution.session import Options, Session
+from porter.verify.judge.result import RecipeResult
+from porter.verify.plan import port_trees as upstream_trees
+from porter.verify.plan.select import Filters, make_plan
+from porter.verify.plan.trees import Trees
 from tests.verify.folder_trees import FolderTrees
 
 
@@ -55,10 +57,10 @@ class Heard:
         self.ends.append(how)
 
 
-class Lent(Nurseries):
+class Lent(ForkServerPool):
     """One verification's nurseries, which are those of all tests: torch is imported once."""
 
-    def __init__(self, folder: Path, lender: Nurseries) -> None:
+    def __init__(self, folder: Path, lender: ForkServerPool) -> None:
         super().__init__(folder, enabled=False)
         self._lender = lender
         self._cold = 0

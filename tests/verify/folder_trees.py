@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from porter.errors import BadInput
-from porter.verify.trees import LevelTree, NotReachable
+from porter.verify.plan.trees import LevelTree, NotReachable
 
 
 @dataclass(frozen=True)

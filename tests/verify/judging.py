@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from porter.verify.facts import RunFacts
-from porter.verify.plan import Filters, make_plan
-from porter.verify.planned import Planned
-from porter.verify.points import Point, judge, points
-from porter.verify.result import Verdict
-from porter.verify.run import Failure
-from porter.verify.trace import Trace
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.harness.trace import Trace
+from porter.verify.judge import judge
+from porter.verify.judge.result import Verdict
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.select import Filters, make_plan
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
 Given = Mapping[str, Any] | Failure
@@ -23,7 +23,7 @@ Given = Mapping[str, Any] | Failure
 FACTS = RunFacts("port", "one", "", "", "", 0, "", "", {}, "", "", 0, 1, "", "")
 
 
-def planned(tmp_path: Path, recipe: str, levels: int = 3, **filters: str) -> Planned:
+def planned(tmp_path: Path, recipe: str, levels: int = 3, **filters: str) -> RecipePlan:
     """Plan a recipe on a port whose levels are upstream, one, two, ..."""
     trees = FolderTrees(tmp_path / "trees")
     names = ("upstream", "one", "two", "three", "four", "five", "six", "seven")
@@ -40,11 +40,11 @@ def trace_of(given: Mapping[str, Any]) -> Trace:
 
 
 def judged(
-    tmp_path: Path, recipe: str, gives: Callable[[Point], Given], levels: int = 3, **filters: str
+    tmp_path: Path, recipe: str, gives: Callable[[RunSpec], Given], levels: int = 3, **filters: str
 ) -> list[Verdict]:
     """Judge a recipe whose run at each point gives what ``gives`` says."""
     plan = planned(tmp_path, recipe, levels, **filters)
-    outcomes: dict[Point, Trace | Failure] = {}
+    outcomes: dict[RunSpec, Trace | Failure] = {}
     for point in points(plan):
         given = gives(point)
         outcomes[point] = given if isinstance(given, Failure) else trace_of(given)

@@ -11,9 +11,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from porter.verify import run, trace
-from porter.verify.run import Failure, Launcher, run_folder, run_probe
-from porter.verify.trace import Trace
+from porter.verify.execution import run_probe as run
+from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
+from porter.verify.harness import trace
+from porter.verify.harness.trace import Trace
+from porter.verify.plan.job import Failure
 from tests.verify.test_run import job_for
 
 

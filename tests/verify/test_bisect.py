@@ -10,7 +10,7 @@ import pytest
 
 from porter.cli import main
 from porter.verify.bisect import Border, find_border, spoken_of
-from porter.verify.result import Verdict
+from porter.verify.judge.result import Verdict
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.judging import planned
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import session as sessions
-from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
-from porter.verify.pip_process import Output
-from porter.verify.process import Stopped
-from porter.verify.requirements import TORCH_ALONE, Requirements
-from porter.verify.result import RecipeResult
-from porter.verify.session import Options
+from porter.process import Stopped
+from porter.verify.environment.pip_process import Output
+from porter.verify.environment.requirements import TORCH_ALONE, Requirements
+from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.execution import session as sessions
+from porter.verify.execution.session import Options
+from porter.verify.judge.result import RecipeResult
 from tests.processes import wait_for_end
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.test_execute import PARITY, Start, start

@@ -12,7 +12,7 @@ import pytest
 
 from porter.cli import main
 from porter.mutation import margins
-from porter.verify.cache import Places
+from porter.verify.cache.store import Places
 from tests.small_port import make_small_port
 from tests.verify.folder_trees import write_recipe
 

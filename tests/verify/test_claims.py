@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.verify.claims import Allclose, Finite, LossCurve, Parity
-from porter.verify.compare import judge
-from porter.verify.points import Point
-from porter.verify.result import Verdict
-from porter.verify.run import Failure
+from porter.verify.judge.compare import judge
+from porter.verify.judge.result import Verdict
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RunSpec
+from porter.verify.recipe.claims import Allclose, Finite, LossCurve, Parity
 from tests.verify.judging import Given, judged, planned, told
 
 
@@ -21,10 +21,10 @@ def draws(label: int = 0, number: int = 50) -> torch.Tensor:
     return torch.randn(number, generator=generator, dtype=torch.float64)
 
 
-def gives(**by_level: torch.Tensor) -> Callable[[Point], Given]:
+def gives(**by_level: torch.Tensor) -> Callable[[RunSpec], Given]:
     """Level N gives ``levelN`` as the output y, in float32; other levels what level 0 gives."""
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         exact = by_level.get(f"level{point.level}", by_level["level0"])
         return {"y": exact if point.dtype == "float64" else exact.float()}
 
@@ -180,7 +180,7 @@ def test_against_another_device_the_same_level_runs_on_both(tmp_path: Path) -> N
           - {outputs: y, devices: ["sim:hpu"], against: {device: cpu}, equal: {}}
         """
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         off = 1e-3 if point.device == "sim:hpu" and point.level == 2 else 0
         return {"y": draws().to(getattr(torch, point.dtype)) + off}
 
@@ -199,7 +199,7 @@ def test_against_another_device_the_same_level_runs_on_both(tmp_path: Path) -> N
 def test_what_another_run_lacks_or_gives_otherwise_is_told(tmp_path: Path) -> None:
     recipe = "claims: [{outputs: '*', against: {level: one}, equal: {}}]\nlevels: {from: two}\n"
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         if point.level == 1:
             return {"y": draws(), "z": draws(), "only": draws()}
         return {"y": draws().float(), "z": draws()[:9], "new": draws()}
@@ -229,7 +229,7 @@ def test_a_run_to_compare_with_that_failed_is_told(tmp_path: Path) -> None:
 def test_each_variant_has_a_reference_of_its_own(tmp_path: Path) -> None:
     recipe = on_y("parity: {}") + "vary: {steps: [4, 8]}\nlevels: [one]\n"
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         return {"y": draws(point.values["steps"]).to(getattr(torch, point.dtype))}
 
     verdicts = judged(tmp_path, recipe, given)
@@ -254,7 +254,7 @@ def test_a_failed_reference_ends_only_what_needs_it(tmp_path: Path) -> None:
         levels: [one]
         """
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         if point.dtype == "float64":
             return Failure("exit", "ended", "")
         return {"y": draws().float(), "z": draws().float()}
@@ -268,7 +268,7 @@ def test_a_failed_reference_ends_only_what_needs_it(tmp_path: Path) -> None:
 def test_a_bad_verdict_comes_with_the_command_that_narrows_it(tmp_path: Path) -> None:
     recipe = on_y("parity: {}") + "devices: ['sim:hpu']\nlevels: [one, two]\n"
 
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         if point.level == 1:
             return Failure("exit", "ended", "")
         return {"y": (draws() + point.level).to(getattr(torch, point.dtype))}
@@ -312,7 +312,7 @@ def test_an_accelerator_that_is_not_there_is_skipped_unless_it_was_asked_for(
 
 
 def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:
-    from porter.verify.points import points
+    from porter.verify.plan.matrix import points
 
     recipe = """\
         devices: [cpu, "sim:hpu"]

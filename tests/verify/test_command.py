@@ -115,9 +115,9 @@ PROGRAM = """
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-import porter.verify.upstream_trees as real
+import porter.verify.plan.port_trees as real
 from porter.cli import main
-from porter.verify.cache import Places
+from porter.verify.cache.store import Places
 from tests.verify.folder_trees import FolderTrees
 base, environments = Path(sys.argv[1]), Path(sys.argv[2])
 trees = FolderTrees(base / "trees")

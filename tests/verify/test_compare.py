@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from porter.verify.claims import Equal, Nonfinite, Parity, WithinUlps
-from porter.verify.compare import judge
-from porter.verify.tensor_words import dead_output
+from porter.verify.judge.compare import judge
+from porter.verify.judge.tensors import dead_output
+from porter.verify.recipe.claims import Equal, Nonfinite, Parity, WithinUlps
 
 REFERENCE = torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)
 EPS = torch.finfo(torch.float32).eps

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify.points import Point
-from porter.verify.run import Failure
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RunSpec
 from tests.verify.judging import Given, judged, planned, told
 
 SIMULATED = 'devices: ["sim:hpu"]\n'
@@ -112,7 +112,7 @@ INDEPENDENT = counts(
 def test_a_counter_must_not_grow_with_what_it_is_independent_of(
     tmp_path: Path, growth: int, word: str
 ) -> None:
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         return {"compilations": 3 + point.values["size"] + growth * point.values["steps"]}
 
     verdicts = judged(tmp_path, INDEPENDENT, given)
@@ -126,7 +126,7 @@ def test_a_counter_must_not_grow_with_what_it_is_independent_of(
 
 
 def test_independence_of_runs_that_failed_is_an_error(tmp_path: Path) -> None:
-    def given(point: Point) -> Given:
+    def given(point: RunSpec) -> Given:
         if point.values["steps"] == 8:
             return Failure("exit", "ended", "")
         return {"compilations": 3}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.counting import flat, per_step
+from porter.verify.harness.counters import flat, per_step
 from tests.verify.single_run import SingleRun, single_runs
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.departure import Departure, OpDeparture
-from porter.verify.rounding import Allowance
-from porter.verify.search import Found, search
-from porter.verify.timeline import Timeline, read_timeline
+from porter.verify.divergence.first import Divergence, OpDeparture
+from porter.verify.divergence.search import Found, search
+from porter.verify.divergence.timeline import Timeline, read_timeline
+from porter.verify.divergence.tolerance import Allowance
 from tests.verify.single_run import SingleRun, single_runs
 
 NET = """
@@ -99,7 +99,7 @@ def compare(timelines: Timelines, old: str, new: str, *, device: str = "cpu") ->
     return search(make, Allowance(), exact=True)
 
 
-def departure(found: Found) -> tuple[Departure, OpDeparture]:
+def departure(found: Found) -> tuple[Divergence, OpDeparture]:
     assert found.moments.departure is not None
     assert found.op is not None
     return found.moments.departure, found.op

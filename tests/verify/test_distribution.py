@@ -10,10 +10,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-import porter.verify.distribution as module
-from porter.verify.claims import SameDistribution
-from porter.verify.compare import judge
-from porter.verify.distribution import distance, p_value
+import porter.verify.judge.distribution as module
+from porter.verify.judge.compare import judge
+from porter.verify.judge.distribution import distance, p_value
+from porter.verify.recipe.claims import SameDistribution
 
 
 def gap_by_definition(x: list[float], y: list[float]) -> Fraction:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify import environment as environments
-from porter.verify.environment import Environment, EnvironmentFailed, ensure_environment
-from porter.verify.layer import Layer, find_layer
-from porter.verify.requirements import load_requirements
+from porter.verify.environment import venv as environments
+from porter.verify.environment.requirements import load_requirements
+from porter.verify.environment.torch_layer import Layer, find_layer
+from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
 from tests.processes import PATIENCE, wait_until
 from tests.verify.conftest import Heard
 from tests.verify.wheels import wheel

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from porter.verify.execute import warnings_of
-from porter.verify.points import Point
-from porter.verify.result import RecipeResult
-from porter.verify.session import Options
+from porter.verify.execution.session import Options
+from porter.verify.judge.result import RecipeResult
+from porter.verify.plan.matrix import RunSpec
 from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
@@ -39,9 +39,9 @@ PROGRAM = """
 import os, sys
 from contextlib import contextmanager
 from pathlib import Path
-import porter.verify.upstream_trees as real
+import porter.verify.plan.port_trees as real
 from porter.cli import main
-from porter.verify.cache import Places
+from porter.verify.cache.store import Places
 from tests.verify.folder_trees import FolderTrees
 base, environments = Path(sys.argv[1]), Path(sys.argv[2])
 trees = FolderTrees(base / f"trees-{os.getpid()}")
@@ -181,8 +181,8 @@ def test_warnings_of_one_kind_are_told_once_whatever_their_numbers_and_parts() -
         1: (zeros.format("a, b and 2 more"), zeros.format("a").replace("Net", "Other")),
         2: (zeros.format("a"), "printed 9 bytes to stdout", "printed 2,000,001 bytes to stderr"),
     }
-    outcomes: dict[Point, Any] = {
-        Point(level, "cpu", "float32", 0): SimpleNamespace(warnings=warnings)
+    outcomes: dict[RunSpec, Any] = {
+        RunSpec(level, "cpu", "float32", 0): SimpleNamespace(warnings=warnings)
         for level, warnings in told.items()
     }
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from porter.errors import CheckFailed
-from porter.mutation.hunt import Hunt
 from porter.mutation.mutants import Mutant
+from porter.mutation.mutation_run import MutationRun
 from porter.mutation.score import Outcome
-from porter.verify.cache import Places
-from porter.verify.plan import Filters, make_plan
-from porter.verify.session import Options, Session
+from porter.verify.cache.store import Places
+from porter.verify.execution.session import Options, Session
+from porter.verify.plan.select import Filters, make_plan
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -58,7 +58,7 @@ def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard
         plan = make_plan(tmp_path, ["port"], trees, Filters())
         places = Places(environments, tmp_path / "traces", tmp_path / "runs")
         session = Session(trees, places, heard, Options(jobs=1))
-        hunt = Hunt(session, tmp_path / "kept", {1: ["upstream_code.py"]}, 2, heard.say)
+        hunt = MutationRun(session, tmp_path / "atomic", {1: ["upstream_code.py"]}, 2, heard.say)
         return {
             outcome.mutant.key: (outcome, known)
             for outcome, known in hunt.run(plan.recipes, [mutant(fate) for fate in fates])

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from porter.verify.claims import Psnr, Ssim
-from porter.verify.compare import judge
-from porter.verify.images import psnr, ssim
+from porter.verify.judge.compare import judge
+from porter.verify.judge.images import psnr, ssim
+from porter.verify.recipe.claims import Psnr, Ssim
 
 
 def picture(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,9 +11,9 @@ import pytest
 
 from porter.cli import main
 from porter.errors import BadInput
-from porter.verify.record import RECORD
+from porter.verify.cache.record import RECORD
+from porter.verify.judge.result import RecipeResult
 from porter.verify.rejudge import find_records, rejudge
-from porter.verify.result import RecipeResult
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify import layer as layers
-from porter.verify.layer import find_layer, write_layer
+from porter.verify.environment import torch_layer as layers
+from porter.verify.environment.torch_layer import find_layer, write_layer
 
 
 def install(folder: Path, name: str, *requires: str) -> None:

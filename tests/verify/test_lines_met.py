@@ -10,7 +10,7 @@ from pathlib import Path
 CODE = """
 import json, sys, threading
 from pathlib import Path
-from porter.verify.lines_met import LinesMet
+from porter.verify.harness.line_coverage import LinesMet
 root = Path(sys.argv[1])
 met = LinesMet(root, ["m.py"])
 sys.path.insert(0, str(root))

@@ -12,14 +12,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.verify.claims import Allclose, LossCurve, OutputKind, Parity, Psnr, Ssim, WithinUlps
-from porter.verify.compare import judge
-from porter.verify.keys import environ_of
-from porter.verify.noise import Noise, drowned, noise_between
-from porter.verify.points import Point, points
-from porter.verify.result import RecipeResult
-from porter.verify.run import Failure
-from porter.verify.shaken import VARIABLES, by_one_ulp
+from porter.verify.cache.keys import environ_of
+from porter.verify.harness.shaken import VARIABLES, by_one_ulp
+from porter.verify.judge.compare import judge
+from porter.verify.judge.noise import Noise, drowned, noise_between
+from porter.verify.judge.result import RecipeResult
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RunSpec, points
+from porter.verify.recipe.claims import (
+    Allclose,
+    LossCurve,
+    OutputKind,
+    Parity,
+    Psnr,
+    Ssim,
+    WithinUlps,
+)
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.judging import Given, judged, planned, told
 from tests.verify.test_probe import probe_in
@@ -95,14 +103,14 @@ def test_a_probe_is_shaken_in_the_same_way_every_time() -> None:
 # Which runs are shaken
 
 
-def shaken_runs(tmp_path: Path, recipe: str) -> set[Point]:
+def shaken_runs(tmp_path: Path, recipe: str) -> set[RunSpec]:
     return {point for point in points(planned(tmp_path, recipe)) if point.shaken}
 
 
 def test_level_0_is_shaken_once_a_dtype_where_a_claim_has_a_tolerance(tmp_path: Path) -> None:
     found = shaken_runs(tmp_path, PARITY + "dtypes: [float32, float16]\n")
 
-    assert found == {Point(0, "cpu", dtype, 0, shaken=True) for dtype in ("float32", "float16")}
+    assert found == {RunSpec(0, "cpu", dtype, 0, shaken=True) for dtype in ("float32", "float16")}
 
 
 @pytest.mark.parametrize("kind", ["equal: {}", "finite: {}", "nonfinite: {reason: r}"])
@@ -117,14 +125,14 @@ def test_without_a_reference_the_run_that_is_compared_with_is_shaken(tmp_path: P
         "allclose: {atol: 1, reason: r}}]\n",
     )
 
-    assert found == {Point(1, "cpu", "float32", 0, shaken=True)}
+    assert found == {RunSpec(1, "cpu", "float32", 0, shaken=True)}
 
 
 def test_a_shaken_run_sets_other_kernels_and_the_recipes_variables_win(
     tmp_path: Path,
 ) -> None:
     plan = planned(tmp_path, PARITY + "environ: {MKL_CBWR: AVX2, OTHER: x}\n")
-    settled = Point(0, "cpu", "float32", 0)
+    settled = RunSpec(0, "cpu", "float32", 0)
 
     assert environ_of(plan.loaded, settled) == {"MKL_CBWR": "AVX2", "OTHER": "x"}
     assert environ_of(plan.loaded, replace(settled, shaken=True)) == {
@@ -253,7 +261,7 @@ def test_noise_is_not_told_where_level_0_overflows_or_shapes_differ() -> None:
 # From runs to verdicts
 
 
-def giving(shaken: Given) -> Callable[[Point], Given]:
+def giving(shaken: Given) -> Callable[[RunSpec], Given]:
     """Every run gives the reference, the shaken one ``shaken``."""
     return lambda point: shaken if point.shaken else {"y": BASELINE}
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from porter.verify.parallel import Later, Parallel
+from porter.verify.execution.pool import Retry, WorkerPool
 from tests.processes import PATIENCE
 
 
@@ -18,8 +18,8 @@ def parallel(
     capacity: int = 2,
     weight: Callable[[int], int] = lambda _: 1,
     wanted: Callable[[int], bool] = lambda _: True,
-) -> Parallel[int, int]:
-    return Parallel(work, capacity, weight, wanted, lambda _: None, threading.Event())
+) -> WorkerPool[int, int]:
+    return WorkerPool(work, capacity, weight, wanted, lambda _: None, threading.Event())
 
 
 class Gauge:
@@ -83,7 +83,7 @@ def test_what_someone_else_does_just_now_comes_last() -> None:
     def work(number: int) -> int:
         asked.append(number)
         if number == 0 and asked.count(0) == 1:
-            raise Later
+            raise Retry
         return number
 
     results = list(parallel(work, capacity=1).results(range(3)))
@@ -130,7 +130,7 @@ def test_an_error_in_the_work_is_raised_where_the_results_are_taken() -> None:
 def test_leaving_early_stops_what_is_under_way_and_leaves_no_thread() -> None:
     before = threading.active_count()
     stopped = []
-    work: Parallel[int, int]
+    work: WorkerPool[int, int]
 
     def wait(number: int) -> int:
         if number:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from porter.device import open_device
-from porter.verify.probe import Probe
+from porter.verify.harness.api import Probe
 
 
 def probe_in(dtype: torch.dtype, seed: int = 0, shaken: bool = False) -> Probe:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.probe_files import probe_files
-from porter.verify.recipe import load_recipe
+from porter.verify.recipe.load import load_recipe
+from porter.verify.recipe.probe_files import probe_files
 from tests.verify.folder_trees import write_recipe
 
 CLAIMS = 'claims: [{outputs: "*", parity: {}}]\n'
@@ -87,7 +87,7 @@ def test_names_are_kept_and_a_damaged_note_is_as_good_as_none(
     recipe = write_recipe(tmp_path, "port", "the", CLAIMS, "import one_more")
     (recipe.parent / "one_more.py").touch()
     monkeypatch.setenv("PORTER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("porter.verify.probe_files._known", {})
+    monkeypatch.setattr("porter.verify.recipe.probe_files._known", {})
     first = names(recipe)
     notes = list((tmp_path / "cache" / "probe-names").iterdir())
     parsed = []
@@ -100,7 +100,7 @@ def test_names_are_kept_and_a_damaged_note_is_as_good_as_none(
     monkeypatch.setattr(ast, "parse", parse)
     for note in notes:
         note.write_bytes(note.read_bytes() if damage is None else damage)
-    monkeypatch.setattr("porter.verify.probe_files._known", {})
+    monkeypatch.setattr("porter.verify.recipe.probe_files._known", {})
 
     assert names(recipe) == first == ["one_more.py", "the_probe.py"]
     assert len(parsed) == (0 if damage is None else 2)

@@ -13,7 +13,7 @@ from porter.places import cache_dir
 from porter.upstream.doctor import ask_sources
 from porter.upstream.failure import SourceFailure
 from porter.upstream.pins import load_pins
-from porter.verify.reach import PortReach, reach_of_ports, what_would_help
+from porter.verify.plan.reachable import PortReach, reach_of_ports, what_would_help
 from tests.small_project import Upstreams, make_project, make_upstreams
 from tests.verify.folder_trees import write_recipe
 

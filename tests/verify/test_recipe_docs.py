@@ -9,8 +9,8 @@ from textwrap import dedent
 import msgspec
 import pytest
 
-from porter.verify.claims import COUNTER_KINDS, OUTPUT_KINDS, Claim
-from porter.verify.recipe_model import Recipe
+from porter.verify.recipe.claims import COUNTER_KINDS, OUTPUT_KINDS, Claim
+from porter.verify.recipe.schema import Recipe
 from porter.yamlfile import loads
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")

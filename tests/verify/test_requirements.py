@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify.requirements import load_requirements, matching_release
+from porter.verify.environment.requirements import load_requirements, matching_release
 
 TEXT = """\
 # what the probes of an old port need

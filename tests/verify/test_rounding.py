@@ -8,25 +8,27 @@ from typing import Any
 import pytest
 import torch
 
-from porter.verify.align import align
-from porter.verify.rounding import Allowance, Difference, difference, differences
-from porter.verify.seen import Values, fingerprint, look_at, tensors_in
-from porter.verify.timeline import Moment, Seen
+from porter.verify.divergence.align import align
+from porter.verify.divergence.timeline import Activation, TensorSample
+from porter.verify.divergence.tolerance import Allowance, Difference, difference, differences
+from porter.verify.harness.tensor_digest import Values, fingerprint, sample_tensor, tensors_in
 
 RULE = Allowance(factor=2, ulps=8, loose_ulps=64)
 EXACT = torch.linspace(-1, 2, 40, dtype=torch.float64).sin()
 
 
-def seen(tensor: torch.Tensor, name: str = "0", sample: int = 1000, room: int = 10**9) -> Seen:
+def seen(
+    tensor: torch.Tensor, name: str = "0", sample: int = 1000, room: int = 10**9
+) -> TensorSample:
     values = Values(room)
-    row = look_at(name, tensor, values, sample)
+    row = sample_tensor(name, tensor, values, sample)
     assert row is not None
     place = row["at"]
     joined = b"".join(values.parts)
     kept = torch.frombuffer(bytearray(joined), dtype=torch.float64) if joined else torch.zeros(0)
     kept = kept[place[0] : place[0] + place[1]] if place else None
     shape = tuple(row["shape"])
-    return Seen(name, shape, row["dtype"], row["digest"], row["step"], kept)
+    return TensorSample(name, shape, row["dtype"], row["digest"], row["step"], kept)
 
 
 def held(
@@ -108,7 +110,7 @@ def test_tensors_kept_at_different_densities_are_compared_where_both_were() -> N
 
 def test_a_full_store_thins_out_instead_of_stopping() -> None:
     values = Values(1000 * 8)
-    steps = [look_at("x", torch.arange(90.0), values, 1000) for _ in range(60)]
+    steps = [sample_tensor("x", torch.arange(90.0), values, 1000) for _ in range(60)]
 
     found = [row["step"] for row in steps if row is not None]
     assert found[0] == 1
@@ -145,9 +147,9 @@ def test_outputs_are_compared_by_name_and_else_by_place() -> None:
     assert not any(each.departs for each in differences(first, second, None, RULE))
 
 
-def moment(number: int, path: str, kind: str = "out", **known: Any) -> Moment:
+def moment(number: int, path: str, kind: str = "out", **known: Any) -> Activation:
     rest = {"class_name": "Linear", "call": 0, "depth": 0, "site": "", "source": ""}
-    return Moment(number, kind, path, tensors=known.pop("tensors", ()), **(rest | known))
+    return Activation(number, kind, path, tensors=known.pop("tensors", ()), **(rest | known))
 
 
 def test_renamed_modules_are_recognised_by_class_shape_and_order() -> None:

@@ -12,10 +12,11 @@ from textwrap import dedent
 
 import pytest
 
-from porter.verify import run as run_module
-from porter.verify import trace
-from porter.verify.facts import RunFacts
-from porter.verify.run import Failure, Job, Launcher, launcher, run_folder, run_probe
+from porter.verify.execution import run_probe as run_module
+from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
+from porter.verify.harness import trace
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.plan.job import Failure, Job
 from tests.processes import PATIENCE, wait_for_end, wait_for_pid
 
 Run = Callable[..., Path | Failure]
@@ -266,7 +267,7 @@ def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -
 import sys
 from pathlib import Path
 from tests.verify.test_run import job_for
-from porter.verify.run import launcher, run_folder, run_probe
+from porter.verify.execution.run_probe import launcher, run_folder, run_probe
 runs = Path({str(tmp_path / "runs")!r})
 with launcher(runs, {warm}) as start, run_folder(runs) as folder:
     job = job_for(Path({str(tmp_path / "job")!r}), {code!r})

@@ -234,6 +234,6 @@ def test_processes_in_sessions_of_their_own_end_with_the_run(
 
 
 def test_a_memory_limit_counts_processes_in_sessions_of_their_own() -> None:
-    from porter.verify.process import group_memory
+    from porter.process import group_memory
 
     assert group_memory(os.getpgid(0)) > 2**20

@@ -11,8 +11,8 @@ import pytest
 
 from porter.places import cache_dir
 from porter.upstream.pins import load_pins
-from porter.verify.trees import NotReachable, UselessNeed
-from porter.verify.upstream_trees import UpstreamTrees, open_trees
+from porter.verify.plan.port_trees import UpstreamTrees, open_trees
+from porter.verify.plan.trees import NotReachable, UselessNeed
 from tests.small_project import Upstreams, make_project, make_upstreams
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from porter.verify.plan import Unreachable
-from porter.verify.result import RecipeResult
-from porter.verify.table import print_summary
+from porter.report.terminal.verify import print_summary
+from porter.verify.judge.result import RecipeResult
+from porter.verify.plan.select import Unreachable
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
 Verify = Callable[..., list[RecipeResult]]

@@ -7,9 +7,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from porter.verify.plan import Unreachable
-from porter.verify.result import RecipeResult, Verdict
-from porter.verify.table import as_json, print_result, print_summary, print_unreachable
+from porter.report.terminal.verify import as_json, print_result, print_summary, print_unreachable
+from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.plan.select import Unreachable
 
 ONE = Verdict(2, "norm", "float32", 0, "image", "parity", "pass", "max", 1e-6, 2e-6)
 STEPS = (("steps", "8"),)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from porter.verify.claims import Ratio
-from porter.verify.throughput import judge_ratio, ratio_interval, student_quantile
+from porter.verify.judge.throughput import judge_ratio, ratio_interval, student_quantile
+from porter.verify.recipe.claims import Ratio
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from porter.verify.facts import RunFacts
-from porter.verify.trace import BadTrace, Trace, read, write
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.harness.trace import BadTrace, Trace, read, write
 
 FACTS = RunFacts(
     port="port",

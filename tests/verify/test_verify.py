@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from porter.errors import BadInput
-from porter.verify import trace
-from porter.verify.plan import Filters, make_plan
-from porter.verify.points import Point
-from porter.verify.result import RecipeResult
+from porter.verify.harness import trace
+from porter.verify.judge.result import RecipeResult
+from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.select import Filters, make_plan
 from tests.verify.conftest import Heard
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.judging import judged
@@ -197,7 +197,7 @@ def test_an_output_of_one_dtype_is_missing_in_another_only_where_a_claim_names_t
         claims: [{{outputs: "*", parity: {{}}{dtypes}}}]
         """
 
-    def gives(point: Point) -> dict[str, torch.Tensor]:
+    def gives(point: RunSpec) -> dict[str, torch.Tensor]:
         names = ("y",) if point.dtype == "float16" else ("y", "autocast")
         return {name: torch.arange(3, dtype=getattr(torch, point.dtype)) for name in names}
 

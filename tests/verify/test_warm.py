@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.verify import trace, warm
-from porter.verify.run import Failure, Stopped, launcher, run_folder, run_probe
+from porter.verify.execution import forkserver as warm
+from porter.verify.execution.run_probe import Stopped, launcher, run_folder, run_probe
+from porter.verify.harness import trace
+from porter.verify.plan.job import Failure
 from tests.processes import is_gone, wait_for_pid
 from tests.verify.test_run import job_for
 

@@ -23,10 +23,10 @@ put together), ``graph``, ``tape``, ``difference``, ``recipes`` (lazy graphs), `
 The seam
 --------
 
-*See ops*: write an :class:`~porter.device.sim.dispatch.Observer` and ``machine.observe(it)``. Its
-``watch(facts)`` is asked once per op; what it returns is called around every run of that op with
-the very ``args``/``kwargs`` and, after, the result. An op that ``watch`` answers with None costs
-nothing. Keep per-op work in the closure that ``watch`` returns; never walk arguments with
+*See ops*: write an :class:`~porter.device.sim.core.dispatch.Observer` and ``machine.observe(it)``.
+Its ``watch(facts)`` is asked once per op; what it returns is called around every run of that op
+with the very ``args``/``kwargs`` and, after, the result. An op that ``watch`` answers with None
+costs nothing. Keep per-op work in the closure that ``watch`` returns; never walk arguments with
 ``tree_map``.
 
 *Count*: ``machine.counters.event(kind, what, detail)`` finds the user's line itself;
@@ -34,7 +34,7 @@ nothing. Keep per-op work in the closure that ``watch`` returns; never walk argu
 ``<kind>_bytes``.
 
 *Follow copies between devices*: ``machine.on_transfer``, called once per copy with a
-:class:`~porter.device.sim.transfer.Transfer`, before the data moves.
+:class:`~porter.device.sim.core.transfer.Transfer`, before the data moves.
 
 *Replace an op's kernel*: ``machine.overrides["aten.normal_"] = make`` with ``make(op, machine,
 cls)`` returning ``run(args, kwargs)``; it runs natively on CPU storage and its fresh results are
@@ -42,5 +42,5 @@ wrapped.
 
 *Work unseen*: ``with unseen():``; fresh tensors inside are CPU tensors.
 
-*Describe a device*: a :class:`~porter.device.sim.profile.Profile`.
+*Describe a device*: a :class:`~porter.device.sim.core.profile.Profile`.
 """

@@ -14,25 +14,25 @@ from typing import Any
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
-from porter.device.sim.autocast import install_autocast
-from porter.device.sim.compile import install_compile
-from porter.device.sim.composites import install_composites
-from porter.device.sim.construct import install_constructors
-from porter.device.sim.cuda_graphs import install_cuda_graphs
-from porter.device.sim.factories import install_factories
-from porter.device.sim.generator import Generator
-from porter.device.sim.grouping import install_grouping
-from porter.device.sim.machine import Machine, machines
-from porter.device.sim.mixed_matmul import install_mixed_matmul
-from porter.device.sim.packages import install_package
-from porter.device.sim.parameters import install_parameters
-from porter.device.sim.patching import Patches
-from porter.device.sim.pinning import install_pinning
-from porter.device.sim.profile import Profile
-from porter.device.sim.profiles import PROFILES
-from porter.device.sim.saving import install_saving
-from porter.device.sim.surface import install_accelerator, install_surface
-from porter.device.sim.transfer import cpu, mover, to, type_as
+from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.profile import Profile
+from porter.device.sim.core.profiles import PROFILES
+from porter.device.sim.core.transfer import cpu, mover, to, type_as
+from porter.device.sim.rng.generator import Generator
+from porter.device.sim.torch_patches.autocast import install_autocast
+from porter.device.sim.torch_patches.composites import install_composites
+from porter.device.sim.torch_patches.constructors import install_constructors
+from porter.device.sim.torch_patches.device_module import install_accelerator, install_surface
+from porter.device.sim.torch_patches.factories import install_factories
+from porter.device.sim.torch_patches.foreach import install_grouping
+from porter.device.sim.torch_patches.mixed_matmul import install_mixed_matmul
+from porter.device.sim.torch_patches.parameters import install_parameters
+from porter.device.sim.torch_patches.pin_memory import install_pinning
+from porter.device.sim.torch_patches.serialization import install_saving
+from porter.device.sim.torch_patches.torch_compile import install_compile
+from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
+from porter.device.sim.vendors.registry import install_package
+from porter.interception.patching import Patches
 
 _ABSENT_MODULE = {
     "is_available": lambda: False,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from porter.device.sim.ascend.kernels import wide
-from porter.device.sim.fused import fused
+from porter.device.sim.vendors.fused_ops import fused
 from porter.errors import BadInput
 
 

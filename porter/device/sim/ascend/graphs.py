@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.accounting import Books, books_of
-from porter.device.sim.graphed import graphed_callables
-from porter.device.sim.replay import DeviceGraph
+from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of
+from porter.device.sim.graphs.capture import DeviceGraph
+from porter.device.sim.graphs.graphed_callables import graphed_callables
 
 _pools = iter(range(1, 1 << 62))
 
 
-def _books() -> Books:
-    books = books_of("npu")
+def _books() -> DeviceAccounting:
+    books = accounting_of("npu")
     if books is None:
         raise RuntimeError("NPU graphs: sim:npu is not active in this process")
     return books

@@ -1,8 +1,8 @@
 """The fused kernels of ``torch_npu`` that diffusion and transformer ports call.
 
-Each is one operator (see :mod:`porter.device.sim.fused`). Half-precision inputs are computed in
-float32 and rounded once, as the documents of these kernels state, except where torch itself has the
-same operator: then that operator is called.
+Each is one operator (see :mod:`porter.device.sim.vendors.fused_ops`). Half-precision inputs are
+computed in float32 and rounded once, as the documents of these kernels state, except where torch
+itself has the same operator: then that operator is called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.fused import fused
+from porter.device.sim.vendors.fused_ops import fused
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from porter.device.sim.ascend.graphs import *  # noqa: F403
 from porter.device.sim.ascend.graphs import __all__ as _graphs
 from porter.device.sim.ascend.settings import *  # noqa: F403
 from porter.device.sim.ascend.settings import __all__ as _settings
-from porter.device.sim.streams import Stream
-from porter.device.sim.streams import StreamContext as _StreamContext
-from porter.device.sim.surface import TOTAL_MEMORY
+from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
+from porter.device.sim.torch_patches.streams import Stream
+from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
 
 DEVICE_NAME = "Ascend910B2"
 """The card that is simulated, as the vendor's own call spells it."""

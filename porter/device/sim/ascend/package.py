@@ -7,7 +7,7 @@ from types import ModuleType
 
 import torch
 
-from porter.device.sim.vendor import Package, answer_for
+from porter.device.sim.vendors.stub_module import Package, answer_for
 
 _HERE = "porter.device.sim.ascend"
 _RANDOM = (

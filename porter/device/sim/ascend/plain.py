@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.fused import fused
+from porter.device.sim.vendors.fused_ops import fused
 
 
 class Format(enum.IntEnum):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.accounting import books_of
+from porter.device.sim.accounting.ledger import accounting_of
 
 
 def mark_step(device_str: str = "", sync: bool = False) -> None:
@@ -15,7 +15,7 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
     In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only.
     """
-    books = books_of("hpu")
+    books = accounting_of("hpu")
     if books is not None:
         books.mark_step(device_str, sync)
 

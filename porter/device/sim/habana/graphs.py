@@ -14,13 +14,18 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.accounting import Books, books_of
-from porter.device.sim.graphed import TrainingUnit, copy_to, graphed_callables, own_copy
-from porter.device.sim.replay import DeviceGraph
+from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of
+from porter.device.sim.graphs.capture import DeviceGraph
+from porter.device.sim.graphs.graphed_callables import (
+    TrainingUnit,
+    copy_to,
+    graphed_callables,
+    own_copy,
+)
 
 
-def _books() -> Books:
-    books = books_of("hpu")
+def _books() -> DeviceAccounting:
+    books = accounting_of("hpu")
     if books is None:
         raise RuntimeError("HPU graphs: sim:hpu is not active in this process")
     return books

@@ -1,7 +1,7 @@
 """``habana_frameworks.torch.hpu`` beyond what every device module has: autocast, SDPA, memory.
 
-At installation the common part (:mod:`porter.device.sim.surface`) is added to these names, and
-these names to ``torch.hpu``.
+At installation the common part (:mod:`porter.device.sim.torch_patches.device_module`) is added to
+these names, and these names to ``torch.hpu``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from porter.device.sim.habana.graphs import (
     wrap_in_hpu_graph,
     wrap_in_hpu_graph_func,
 )
-from porter.device.sim.surface import TOTAL_MEMORY
+from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 
 DEVICE_NAME = "GAUDI2"
 """The card that is simulated, as the vendor's own call spells it."""

@@ -1,7 +1,7 @@
 """``habana_frameworks.torch.hpex.kernels``: FusedSDPA, rotary embeddings, CTC loss.
 
-Each kernel is one operator (see :mod:`porter.device.sim.fused`); half-precision inputs are computed
-in float32 and rounded once.
+Each kernel is one operator (see :mod:`porter.device.sim.vendors.fused_ops`); half-precision inputs
+are computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.fused import fused
+from porter.device.sim.vendors.fused_ops import fused
 
 
 def _wide(tensor: Tensor) -> Tensor:

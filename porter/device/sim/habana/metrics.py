@@ -8,35 +8,35 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from porter.device.sim.accounting import Books, books_of
+from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of
 
 Value = int | float | str
 Stats = list[tuple[str, Value]]
 
 
-def _graph_compilation(books: Books) -> dict[str, Value]:
+def _graph_compilation(books: DeviceAccounting) -> dict[str, Value]:
     number = books.graphs.compilations if books.graphs is not None else 0
     return {"TotalNumber": number, "TotalTime": 0, "AvgTime": 0.0}
 
 
-def _cpu_fallback(books: Books) -> dict[str, Value]:
+def _cpu_fallback(books: DeviceAccounting) -> dict[str, Value]:
     events = books.counters.of_kind("cpu_fallback")
     ops = sorted({event.what for event in events})
     return {"TotalNumber": sum(events.values()), "FallbackOps": ",".join(ops)}
 
 
-def _recipe_cache(books: Books) -> dict[str, Value]:
+def _recipe_cache(books: DeviceAccounting) -> dict[str, Value]:
     graphs = books.graphs
     hits, misses = (0, 0) if graphs is None else (graphs.cache_hits, graphs.compilations)
     return {"TotalHit": hits, "TotalMiss": misses}
 
 
-def _memory_defragmentation(books: Books) -> dict[str, Value]:
+def _memory_defragmentation(books: DeviceAccounting) -> dict[str, Value]:
     del books
     return {"TotalNumber": 0, "TotalSuccessful": 0, "TotalTime": 0, "AvgTime": 0.0, "MaxTime": 0}
 
 
-_METRICS: dict[str, Callable[[Books], dict[str, Value]]] = {
+_METRICS: dict[str, Callable[[DeviceAccounting], dict[str, Value]]] = {
     "graph_compilation": _graph_compilation,
     "cpu_fallback": _cpu_fallback,
     "recipe_cache": _recipe_cache,
@@ -47,7 +47,7 @@ _METRICS: dict[str, Callable[[Books], dict[str, Value]]] = {
 def _read(name: str) -> dict[str, Value]:
     if name not in _METRICS:
         raise KeyError(f"no metric {name!r}: expected one of {', '.join(_METRICS)}")
-    books = books_of("hpu")
+    books = accounting_of("hpu")
     if books is None:
         raise RuntimeError("metrics: sim:hpu is not active in this process")
     return _METRICS[name](books)

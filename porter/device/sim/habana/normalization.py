@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from porter.device.sim.fused import fused
+from porter.device.sim.vendors.fused_ops import fused
 
 
 @fused("hpu", "rms_norm")

@@ -1,0 +1,186 @@
+"""All accounting of one simulated machine, put together: what ``porter run`` reports.
+
+For the vendor modules::
+
+    books = open_books(machine, lazy=True)  # once, when the simulation starts; books_of("hpu")
+    later books.mark_step()                       # habana_frameworks.torch.core.mark_step
+    books.synchronize("torch.hpu.synchronize")
+    graph = books.new_graph()               # a DeviceGraph: capture_begin, capture_end, replay,
+    reset books.graphs.compilations               # None in eager mode: habana metrics
+    "graph_compilation" books.counters.of_kind("cpu_fallback")  # habana metrics "cpu_fallback"
+
+What ends a lazy graph besides ``mark_step`` (Gaudi documents reads on the host; the published
+bridge 1.19.0 names the rest in its own debug messages): a copy to the host, ``.item()``,
+``nonzero``, ``unique``, ``nms`` and boolean masks, a CPU fallback, ``synchronize``, stream and
+event waits, the begin, end and replay of a graph capture, and a copy from the host into a tensor
+that accumulated ops produce. An optimizer step ends it only in the vendor's own fused optimizers,
+which call ``mark_step`` themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
+from porter.device.sim.accounting.host_sync import Waits
+from porter.device.sim.accounting.op_counts import OpCounts
+from porter.device.sim.core.counters import Counters
+from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.op_schema import OpFacts
+from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
+from porter.device.sim.graphs.capture_limits import DEVICE_TO_HOST, HOST_TO_DEVICE, SYNCHRONIZE
+from porter.device.sim.graphs.disk_cache import folder_from_environment
+from porter.device.sim.graphs.lazy import Compilation, LazyGraphs
+from porter.interception.source_marks import ForwardSpots, site_of
+
+
+def lazy_by_environment(environ: dict[str, str] | None = None) -> bool:
+    """Whether ``PT_HPU_LAZY_MODE`` asks for lazy graphs: 1. Unset is 0, today's default."""
+    return (os.environ if environ is None else environ).get("PT_HPU_LAZY_MODE", "0").strip() in (
+        "1",
+        "0x1",
+    )
+
+
+def _runs_all(_op: OpFacts) -> bool:
+    return True
+
+
+class DeviceAccounting:
+    """The observers of one machine and what they counted."""
+
+    def __init__(self, machine: Machine, *, lazy: bool = False, op_support: bool = True) -> None:
+        self.machine = machine
+        self.counters: Counters = machine.counters
+        self.forward = ForwardSpots()
+        self.graphs: LazyGraphs | None = None
+        table = op_table(machine.profile.name) if op_support else None
+        self.fallbacks: Fallbacks | None = None
+        self.op_counts = OpCounts()
+        machine.observe(self.op_counts)
+        if table is not None:  # only fallbacks and graphs are charged to forward lines
+            machine.observe(ForwardLines(self.forward))
+        if lazy:
+            folder = folder_from_environment(dict(os.environ))
+            runs = table.runs if table is not None else _runs_all
+            self.graphs = LazyGraphs(folder, forward=self.forward, holds=runs)
+            machine.observe(self.graphs)
+        machine.observe(Waits(self.counters, self.forward, self.end_graph))
+        if table is not None:
+            self.fallbacks = Fallbacks(table, self.counters, self.forward, self.end_graph)
+            machine.observe(self.fallbacks)
+        machine.on_transfer = self._transfer
+        machine.on_dtype = self._dtype
+        machine.on_synchronize = self.synchronize
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether ops accumulate into graphs."""
+        return self.graphs is not None
+
+    def as_json(self, root: Path | None = None) -> dict[str, Any]:
+        """Everything counted, sites relative to ``root``; says that it is simulated."""
+        found: dict[str, Any] = {
+            "device": self.machine.profile.label,
+            **self.counters.as_json(root),
+            "dispatched": self.op_counts.as_json(),
+            "op_support": self.fallbacks.table.title if self.fallbacks else "all ops",
+        }
+        if self.machine.profile.name == "hpu":
+            found["mode"] = "lazy" if self.is_lazy else "eager"
+        if self.graphs is not None:
+            found["graphs"] = self.graphs.as_json(root)
+        return found
+
+    def reset(self) -> None:
+        """Count from zero. Graphs seen so far stay compiled, as on the device."""
+        self.counters.reset()
+        self.op_counts.reset()
+        if self.graphs is not None:
+            self.graphs.reset_counts()
+
+    def end_graph(self, why: str) -> Compilation | None:
+        """End the accumulated graph, if ops accumulate at all."""
+        if self.graphs is None:
+            return None
+        return self.graphs.step(why)
+
+    def mark_step(self, device_str: str = "", sync: bool = False) -> None:  # noqa: ARG002
+        """Gaudi's ``mark_step``; without effect in eager mode. ``sync`` waits for the host side
+        only.
+        """
+        self.end_graph("mark_step")
+
+    def synchronize(self, what: str = "synchronize") -> None:
+        """The host waits until the device has done everything."""
+        self._refuse(SYNCHRONIZE, what)
+        site = site_of(self.forward.here(2))
+        self.end_graph(what)
+        self.counters.event("host_sync", what, site=site)
+
+    def new_graph(self) -> DeviceGraph:
+        """Return a graph to capture into."""
+        return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
+
+    def _boundary(self, why: str) -> None:
+        if self.machine.profile.name == "hpu" and not self.is_lazy:
+            raise CaptureRefused(
+                f"{why} at {site_of(self.forward.here(2))}: HPU Graphs are supported in "
+                "lazy mode only: set PT_HPU_LAZY_MODE=1"
+            )
+        self.end_graph(why)
+
+    def _refuse(self, kind: str, what: str) -> None:
+        graph = DeviceGraph.current
+        if graph is not None:
+            graph.refuse(kind, what)
+
+    def _transfer(self, move: Any) -> None:
+        """Count a copy between devices (:class:`~porter.device.sim.core.transfer.Transfer`)."""
+        what = move.what
+        if move.direction == "d2h":
+            self._refuse(DEVICE_TO_HOST, what)
+        elif move.direction == "h2d" and not self._pinned(move):
+            self._refuse(HOST_TO_DEVICE, what)
+        site = site_of(self.forward.here(2))
+        self.counters.event(move.direction, what, site=site)
+        self.counters.add(f"{move.direction}_bytes", move.nbytes)
+        if move.direction == "d2h":
+            self.end_graph(f"copy to the host by {what}")
+        if move.direction != "d2d" and not move.non_blocking:
+            self.counters.event("host_sync", what, site=site)  # a blocking copy, either way
+
+    def _pinned(self, move: Any) -> bool:
+        graph = DeviceGraph.current
+        allowed = graph is not None and graph.limits.pinned_copies
+        return bool(allowed and move.non_blocking and move.source.is_pinned())
+
+    def _dtype(self, dtype: torch.dtype, what: str) -> None:
+        site = site_of(self.forward.here(2))
+        self.counters.event("dtype", what, str(dtype).removeprefix("torch."), site=site)
+
+
+_books: dict[str, DeviceAccounting] = {}
+
+
+def open_accounting(
+    machine: Machine, *, lazy: bool | None = None, op_support: bool = True
+) -> DeviceAccounting:
+    """Start accounting for a machine. ``lazy`` None: hpu by ``PT_HPU_LAZY_MODE``, others never."""
+    if lazy is None:
+        lazy = machine.profile.name == "hpu" and lazy_by_environment()
+    books = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
+    _books[machine.profile.name] = books
+    return books
+
+
+def accounting_of(device_type: str) -> DeviceAccounting | None:
+    """Return the books of a simulated device type, or None when it is not simulated."""
+    books = _books.get(device_type)
+    if books is None or machines.get(device_type) is not books.machine:
+        return None  # that simulation is over
+    return books

@@ -1,0 +1,127 @@
+"""What happens when an op meets operands from different devices: a real backend's refusal.
+
+0-dim CPU tensors are accepted beside device tensors, as PyTorch accepts them on every backend, and
+so are the ops that cross devices by design: ``copy_``, and CPU indices into a device tensor.
+
+C++ believes these tensors to be on the CPU, so helpers that it makes "where the operand is" are
+plain CPU tensors. Two kinds are told apart from a user's mistake: helpers of backward formulas (no
+Python object but the call's own refers to them) and of the composites named in
+:mod:`porter.device.sim.torch_patches.composites`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from porter.device.sim.core.op_schema import OpFacts, TensorArg
+
+if TYPE_CHECKING:
+    from porter.device.sim.core.tensor import DeviceTensor
+
+_COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
+_INDEXED = frozenset(
+    {
+        "aten.index",
+        "aten._unsafe_index",
+        "aten.index_put",
+        "aten.index_put_",
+        "aten._index_put_impl_",
+        "aten._unsafe_index_put",
+    }
+)
+_CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
+_ALONE_IN_LIST = 3
+_ALONE = 4
+"""Reference counts, as seen below, of a tensor that only C++ and the call's arguments refer to."""
+
+
+class Foreign(NamedTuple):
+    """An operand that is not on the op's device."""
+
+    arg: TensorArg
+    tensor: torch.Tensor
+    is_fresh: bool
+
+
+class MixedDevices(RuntimeError):
+    """Operands on different devices."""
+
+
+def _foreign(
+    cls: type[DeviceTensor], facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Foreign]:
+    for arg in facts.tensor_args:
+        if arg.position is None:
+            holder: Any = [kwargs[arg.name]] if kwargs and arg.name in kwargs else ()
+        else:
+            holder = args[arg.position : arg.position + 1]
+        if arg.is_list:
+            holder = holder[0] if holder and holder[0] is not None else ()
+        for index in range(len(holder)):
+            kind = type(holder[index])
+            if kind is not cls and issubclass(kind, torch.Tensor):
+                alone = _ALONE_IN_LIST if arg.is_list else _ALONE
+                fresh = kind is torch.Tensor and sys.getrefcount(holder[index]) <= alone
+                yield Foreign(arg, holder[index], fresh)
+
+
+def settle(
+    cls: type[DeviceTensor], facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the operands as the op may have them, or raise the error of a real backend.
+
+    Raises MixedDevices.
+    """
+    for arg, tensor, is_fresh in list(_foreign(cls, facts, args, kwargs)):
+        on_host = tensor.device.type == "cpu"
+        if on_host and tensor.dim() == 0 and not arg.is_written:
+            continue
+        if facts.packet in _COPIES:
+            _tell_copy(args)
+            continue
+        if on_host and facts.packet in _INDEXED and arg.name == "indices":
+            args = _move_indices(cls, args, arg)
+            continue
+        if on_host and is_fresh and torch._C._current_autograd_node() is not None:
+            continue
+        raise MixedDevices(_message(cls, facts, arg, tensor))
+    return args, kwargs
+
+
+def _tell_copy(args: tuple[Any, ...]) -> None:
+    from porter.device.sim.core.transfer import home_of, report_transfer
+
+    target, source = args[0], args[1]
+    nbytes = target.numel() * target.element_size()
+    report_transfer(
+        source, home_of(target), "copy_", nbytes, bool(args[2]) if len(args) > 2 else False
+    )
+
+
+def _move_indices(
+    cls: type[DeviceTensor], args: tuple[Any, ...], arg: TensorArg
+) -> tuple[Any, ...]:
+    from porter.device.sim.core.transfer import copy_across, home_of
+
+    at = arg.position
+    assert at is not None
+    moved = [
+        copy_across(index, cls, what="index") if index is not None and not home_of(index) else index
+        for index in args[at]
+    ]
+    return (*args[:at], moved, *args[at + 1 :])
+
+
+def _message(cls: type[DeviceTensor], facts: OpFacts, arg: TensorArg, tensor: torch.Tensor) -> str:
+    if facts.packet in _CONVOLUTIONS:
+        ours, theirs = f"torch.{cls.device.type}.FloatTensor", str(tensor.type())
+        first, second = (theirs, ours) if arg.name == "input" else (ours, theirs)
+        return f"Input type ({first}) and weight type ({second}) should be the same"
+    return (
+        "Expected all tensors to be on the same device, but found at least two devices, "
+        f"{cls.device} and {tensor.device}! (when checking argument {arg.name} in {facts.name})"
+    )

@@ -1,0 +1,120 @@
+"""The simulated devices, described. Each fact names its source and the date it was read."""
+
+from __future__ import annotations
+
+from porter.device.sim.core.profile import AutocastLists, OpNames, Profile
+
+
+def _names(text: str) -> OpNames:
+    return frozenset(text.split())
+
+
+_GPU_LOW = _names(
+    """
+    _convolution conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d
+    convolution prelu addmm addmv addr matmul einsum mm mv linear addbmm baddbmm bmm chain_matmul
+    linalg_multi_dot _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm_cell gru_cell rnn_tanh_cell
+    rnn_relu_cell _scaled_dot_product_flash_attention scaled_dot_product_attention
+    """
+)
+_GPU_FLOAT32 = _names(
+    """
+    acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus
+    layer_norm native_layer_norm group_norm frobenius_norm.dim nuclear_norm cosine_similarity
+    poisson_nll_loss cosine_embedding_loss nll_loss nll_loss2d hinge_embedding_loss kl_div l1_loss
+    smooth_l1_loss huber_loss mse_loss margin_ranking_loss multilabel_margin_loss soft_margin_loss
+    triplet_margin_loss multi_margin_loss binary_cross_entropy_with_logits dist pdist cdist renorm
+    logsumexp prod softmax.int log_softmax.int cumprod cumsum linalg_vector_norm linalg_matrix_norm
+    sum norm.Scalar norm.ScalarOpt_dim
+    """
+)
+_GPU_WIDEST = _names(
+    """
+    addcdiv addcmul atan2 bilinear cross dot grid_sampler index_put tensordot scatter_add
+    """
+)
+_REFUSED = _names("binary_cross_entropy")
+
+CUDA = Profile(
+    name="cuda",
+    title="NVIDIA GPU",
+    dispatch_key="CUDA",
+    autocast_key="AutocastCUDA",
+    autocast_dtypes=("float16", "bfloat16"),
+    autocast=AutocastLists(
+        source="PyTorch 2.13, ATen/autocast_mode.h (AT_FORALL_* lists)",
+        low=_GPU_LOW | {"linalg_vecdot"},
+        float32=_GPU_FLOAT32
+        | _names(
+            """
+            rms_norm upsample_nearest1d _upsample_nearest_exact1d upsample_nearest2d
+            _upsample_nearest_exact2d upsample_nearest3d _upsample_nearest_exact3d
+            upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d
+            upsample_bicubic2d _upsample_bicubic2d_aa
+            """
+        ),
+        widest=_GPU_WIDEST | {"vdot"},
+        refused=_REFUSED,
+    ),
+)
+
+HPU = Profile(
+    name="hpu",
+    title="Intel Gaudi",
+    dispatch_key="HPU",
+    autocast_key="AutocastHPU",
+    autocast_dtypes=("bfloat16", "float16"),
+    autocast=AutocastLists(
+        source=(
+            "docs.habana.ai, PyTorch Mixed Precision, registered operators (read November 2026); "
+            "norms cast their first argument only and casts are not cached, as the plugin does"
+        ),
+        low=_names(
+            """
+            addmm addbmm baddbmm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d
+            conv_transpose3d dot dropout feature_dropout leaky_relu linear matmul mean mm mul mv
+            softmax log_softmax scaled_dot_product_attention
+            """
+        ),
+        low_first=_names("batch_norm group_norm instance_norm layer_norm"),
+        float32=_names(
+            """
+            acos addcdiv asin atan2 bilinear binary_cross_entropy binary_cross_entropy_with_logits
+            cdist cosh cosine_embedding_loss cosine_similarity cross_entropy_loss dist div divide
+            embedding embedding_bag erfinv exp expm1 hinge_embedding_loss huber_loss kl_div l1_loss
+            log log10 log1p log2 logsumexp margin_ranking_loss mse_loss multi_margin_loss
+            multilabel_margin_loss nll_loss pdist poisson_nll_loss pow reciprocal renorm rsqrt sinh
+            smooth_l1_loss soft_margin_loss softplus tan topk triplet_margin_loss true_divide
+            """
+        ),
+        widest=_names("add addcmul cat sub stack"),
+        caches_weights=False,
+    ),
+    # docs.habana.ai, PyTorch Support Matrix, data types (read November 2026): Float64, Complex32
+    # and Complex64 "No". The published bridge (1.19.0) computes doubles as floats without saying
+    # so.
+    unsupported_dtypes=dict.fromkeys(
+        ("float64", "complex32", "complex64", "complex128"), "counted"
+    ),
+    seed_salt=0x48_50_55,
+)
+
+NPU = Profile(
+    name="npu",
+    title="Huawei Ascend",
+    dispatch_key="PrivateUse1",
+    autocast_key="AutocastPrivateUse1",
+    autocast_dtypes=("float16", "bfloat16"),
+    autocast=AutocastLists(
+        source="Ascend/pytorch, torch_npu/csrc/aten/AutoCastOps.cpp (read November 2026)",
+        low=_GPU_LOW,
+        float32=_GPU_FLOAT32,
+        widest=_GPU_WIDEST,
+        refused=_REFUSED,
+    ),
+    # hiascend.com, NPU Tensor API table (read November 2026): DoubleTensor is supported.
+    seed_salt=0x4E_50_55,
+)
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (CUDA, HPU, NPU)}
+"""The devices that can be simulated, by device type."""

@@ -1,0 +1,158 @@
+"""Tensors on a simulated device: a subclass over CPU storage that tells where it lives.
+
+C++ still sees a CPU tensor with the Python dispatch key, so kernels, autograd, in-place metadata
+changes and storage sharing are the real ones. Everything Python code asks about placement is
+answered by the class. One class per device index: placement needs no per-tensor state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import torch
+
+if TYPE_CHECKING:
+    from porter.device.sim.core.machine import Machine
+
+_TYPE_NAMES = {
+    torch.float64: "Double",
+    torch.float32: "Float",
+    torch.float16: "Half",
+    torch.bfloat16: "BFloat16",
+    torch.int64: "Long",
+    torch.int32: "Int",
+    torch.int16: "Short",
+    torch.int8: "Char",
+    torch.uint8: "Byte",
+    torch.bool: "Bool",
+    torch.complex64: "ComplexFloat",
+    torch.complex128: "ComplexDouble",
+}
+
+
+class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]
+    """Makes ``type(x) == torch.Tensor`` hold, as programs ask it of a tensor on a real device.
+
+    The hash stays the class's own, so dictionaries and sets tell the classes apart as before.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is torch.Tensor
+
+    __hash__ = type.__hash__
+
+
+class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
+    """Base of all tensors on simulated devices."""
+
+    machine: ClassVar[Machine]
+    device: ClassVar[torch.device]  # type: ignore[misc]
+    is_cpu: ClassVar[bool] = False  # type: ignore[misc]
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    def get_device(self) -> int:
+        """The index of the device."""
+        index: int = self.device.index
+        return index
+
+    def _no_host_access(self) -> TypeError:
+        return TypeError(
+            f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy "
+            "the tensor to host memory first."
+        )
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """As on a real device: refused, unless ``force`` copies to the host first."""
+        if not force:
+            raise self._no_host_access()
+        return self.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self._no_host_access()
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise BufferError(f"{self.device}: DLPack export of a simulated tensor is not modelled")
+
+    def tolist(self) -> Any:
+        """The values as Python numbers: a transfer to the host."""
+        return self.detach().cpu().tolist()
+
+    def type(self, dtype: Any = None, *_: Any, **__: Any) -> Any:
+        """The type's name, or the tensor converted to a dtype or to a named tensor type."""
+        if dtype is None:
+            return f"torch.{self.device.type}.{_TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
+        if isinstance(dtype, torch.dtype):
+            return self.to(dtype)
+        name = dtype if isinstance(dtype, str) else f"{dtype.__module__}.{dtype.__name__}"
+        words = name.removesuffix("Tensor").split(".")
+        wanted = next(d for d, word in _TYPE_NAMES.items() if word == words[-1])
+        return self.to(words[1] if len(words) == 3 else "cpu", wanted)
+
+    def new(  # type: ignore[override]
+        self, *args: Any, device: Any = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """The legacy constructor: a tensor of this dtype on this device."""
+        where = self.device if device is None else device
+        if (
+            len(args) == 1
+            and isinstance(args[0], (list, tuple))
+            and not isinstance(args[0], torch.Size)
+        ):
+            return torch.tensor(args[0], dtype=self.dtype, device=where)
+        if len(args) == 1 and isinstance(args[0], torch.Tensor):
+            return args[0].to(where, self.dtype)
+        size = args[0] if args and isinstance(args[0], torch.Size) else args
+        return torch.empty(size or (0,), dtype=self.dtype, device=where, **kwargs)
+
+    def pin_memory(self, device: Any = None) -> NoReturn:  # noqa: ARG002
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+
+    def is_pinned(self, device: Any = None) -> bool:  # noqa: ARG002
+        """Always False: only host memory is pinned."""
+        return False
+
+    def __format__(self, spec: str) -> str:
+        if self.dim() == 0 and not self.is_meta:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        from porter.device.sim.torch_patches.printing import describe
+
+        return describe(self)
+
+    def __reduce_ex__(self, proto: Any) -> Any:
+        from porter.device.sim.torch_patches.serialization import reduce_tensor
+
+        return reduce_tensor(self, proto)
+
+
+def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
+    """Make the tensor class of one device."""
+    kind = machine.profile.name
+    attribute = f"_porter_{kind}_{index}"
+    names: dict[str, Any] = {"machine": machine, "attribute": attribute}
+    names["names"] = names
+    exec(
+        "def dispatch(op, types, args=(), kwargs=None):\n"
+        "    try:\n"
+        f"        run = op.{attribute}\n"
+        "    except AttributeError:\n"
+        "        run = machine.compile(op, names['cls'], attribute)\n"
+        "    return run(args, kwargs)\n",
+        names,
+    )
+    cls: type[DeviceTensor] = type(
+        f"{kind.capitalize()}Tensor",
+        (DeviceTensor,),
+        {
+            "__module__": __name__,
+            "__torch_dispatch__": staticmethod(names["dispatch"]),
+            "machine": machine,
+            "device": torch.device(kind, index),
+            f"is_{kind}": True,
+        },
+    )
+    names["cls"] = cls
+    return cls

@@ -1,0 +1,254 @@
+"""Moving tensors between the host and simulated devices.
+
+A transfer copies the data natively and gives the copy the class of its destination. With gradients
+it is an ``autograd.Function``: the native ``ToCopyBackward`` would see a CPU tensor on both sides
+and leave the gradient where it is.
+
+Whoever accounts for transfers sets ``machine.on_transfer``; it is called once per transfer, before
+the data moves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
+from porter.device.sim.core.machine import machines
+from porter.device.sim.core.tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    Destination = type[DeviceTensor] | None
+"""A device's tensor class, or None for the host."""
+
+native_to = torch._C.TensorBase.to
+
+
+class Transfer(NamedTuple):
+    """One copy between devices: ``direction`` is "h2d", "d2h" or "d2d"; ``what`` the call's
+    name.
+    """
+
+    direction: str
+    what: str
+    source: torch.Tensor
+    destination: Destination
+    nbytes: int
+    non_blocking: bool
+
+
+class MoveRequest(NamedTuple):
+    """What ``Tensor.to`` was asked for. ``device`` None means: stay."""
+
+    device: torch.device | None
+    dtype: torch.dtype | None
+    non_blocking: bool
+    copy: bool
+    memory_format: torch.memory_format
+
+
+def home_of(tensor: torch.Tensor) -> Destination:
+    """The class of the device a tensor lives on, or None for the host."""
+    cls = type(tensor)
+    return cls if issubclass(cls, DeviceTensor) else None
+
+
+def destination_of(device: torch.device) -> Destination:
+    """The class of a simulated device; None for any other device."""
+    machine = machines.get(device.type)
+    return None if machine is None else machine.class_of(device)
+
+
+def host_alias(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a plain CPU tensor on the same storage, outside autograd and unseen by observers."""
+    was = is_excluded(PYTHON_KEY)
+    set_excluded(PYTHON_KEY, True)
+    try:
+        plain = torch._C.TensorBase.detach(tensor)
+    finally:
+        set_excluded(PYTHON_KEY, was)
+    return plain
+
+
+def place(tensor: torch.Tensor, destination: Destination) -> torch.Tensor:
+    """Return a plain CPU tensor as one of ``destination``, sharing storage, outside autograd."""
+    if destination is None:
+        return tensor
+    return make_subclass(destination, tensor)
+
+
+_telling = True
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Move tensors without reporting it: for trying what a function would do."""
+    global _telling
+    before, _telling = _telling, False
+    try:
+        yield
+    finally:
+        _telling = before
+
+
+def report_transfer(
+    source: torch.Tensor, destination: Destination, what: str, nbytes: int, non_blocking: bool
+) -> None:
+    """Report a transfer to whoever accounts for them."""
+    home = home_of(source)
+    device_class = destination or home
+    if device_class is None or device_class.machine.on_transfer is None or not _telling:
+        return
+    direction = "h2d" if home is None else "d2h" if destination is None else "d2d"
+    device_class.machine.on_transfer(
+        Transfer(direction, what, source, destination, nbytes, non_blocking)
+    )
+
+
+def copy_across(
+    source: torch.Tensor,
+    destination: Destination,
+    dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format = torch.preserve_format,
+    non_blocking: bool = False,
+    what: str = "to",
+) -> torch.Tensor:
+    """Copy a tensor to another device, without gradients."""
+    dtype = dtype or source.dtype
+    if destination is not None:
+        dtype = destination.machine.check_dtype(dtype, what)
+    nbytes = source.numel() * dtype.itemsize if source.layout == torch.strided else 0
+    report_transfer(source, destination, what, nbytes, non_blocking)
+    plain = host_alias(source)
+    moved = native_to(plain, dtype=dtype, copy=True, memory_format=memory_format)
+    return place(moved, destination)
+
+
+class _Move(torch.autograd.Function):
+    """A transfer with gradients: backward moves the gradient home, in the source's dtype."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(source: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return copy_across(source, *rest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        source = inputs[0]
+        ctx.home, ctx.dtype = home_of(source), source.dtype
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        (grad,) = grads
+        return (move(grad, ctx.home, ctx.dtype, what="backward of to"), *[None] * 5)
+
+
+def move(
+    source: torch.Tensor,
+    destination: Destination,
+    dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format = torch.preserve_format,
+    non_blocking: bool = False,
+    what: str = "to",
+) -> torch.Tensor:
+    """Return ``source`` on ``destination`` (itself when it is there in that dtype already)."""
+    if home_of(source) is destination:
+        if dtype is None or dtype == source.dtype:
+            return source
+        return native_to(source, dtype, memory_format=memory_format)
+    rest = (destination, dtype, memory_format, non_blocking, what)
+    if source.requires_grad and torch.is_grad_enabled():
+        moved: torch.Tensor = _Move.apply(source, *rest)  # type: ignore[no-untyped-call]
+        return moved
+    return copy_across(source, *rest)
+
+
+def as_device(value: Any) -> torch.device:
+    """Read a device argument; a bare index means the simulated accelerator's."""
+    if isinstance(value, torch.device):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and len(machines) == 1:
+        (machine,) = machines.values()
+        return machine.device(value)
+    return torch.device(value)
+
+
+def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequest:
+    """Read the arguments of ``Tensor.to`` in each of its three forms."""
+    names = ["device", "dtype", "non_blocking", "copy"]
+    device, dtype = kwargs.get("device"), kwargs.get("dtype")
+    other = kwargs.get("other")
+    if args:
+        first = args[0]
+        if isinstance(first, torch.dtype):
+            names = ["dtype", "non_blocking", "copy"]
+        elif isinstance(first, torch.Tensor):
+            names = ["other", "non_blocking", "copy"]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    device, dtype, other = given.get("device"), given.get("dtype"), given.get("other")
+    if isinstance(other, torch.Tensor):
+        device, dtype = other.device, other.dtype
+    return MoveRequest(
+        None if device is None else as_device(device),
+        dtype,
+        bool(given.get("non_blocking", False)),
+        bool(given.get("copy", False)),
+        given.get("memory_format") or torch.preserve_format,
+    )
+
+
+def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """``Tensor.to`` that knows simulated devices."""
+    home = home_of(self)
+    request = read_to_arguments(args, kwargs)
+    destination = home if request.device is None else destination_of(request.device)
+    if destination is None and home is None:
+        return native_to(self, *args, **kwargs)
+    if destination is None and request.device is not None and request.device.type != "cpu":
+        return native_to(move(self, None), *args, **kwargs)  # meta, or a device that is not there
+    if home is destination:
+        dtype = request.dtype or self.dtype
+        if home is not None:
+            dtype = home.machine.check_dtype(dtype, "to")
+        return native_to(self, dtype, copy=request.copy, memory_format=request.memory_format)
+    return move(
+        self, destination, request.dtype, request.memory_format, request.non_blocking, what="to"
+    )
+
+
+def cpu(
+    self: torch.Tensor, memory_format: torch.memory_format = torch.preserve_format
+) -> torch.Tensor:
+    """``Tensor.cpu``."""
+    return move(self, None, memory_format=memory_format, what="cpu")
+
+
+def mover(kind: str) -> Any:
+    """Return the ``Tensor.cuda``-like method of one device type."""
+
+    def method(
+        self: torch.Tensor,
+        device: Any = None,
+        non_blocking: bool = False,
+        memory_format: torch.memory_format = torch.preserve_format,
+    ) -> torch.Tensor:
+        machine = machines[kind]
+        target = machine.device() if device is None else as_device(device)
+        if isinstance(device, int):
+            target = machine.device(device)
+        if target.type != kind:
+            raise RuntimeError(f"Invalid device, must be {kind} device")
+        return move(self, machine.class_of(target), None, memory_format, non_blocking, what=kind)
+
+    method.__name__ = kind
+    method.__doc__ = f"``Tensor.{kind}``: a copy on the simulated {kind} device."
+    return method
+
+
+def type_as(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """``Tensor.type_as``: the other's dtype and device."""
+    return to(self, device=other.device, dtype=other.dtype)

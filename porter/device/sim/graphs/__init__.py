@@ -1,0 +1,1 @@
+"""Lazy graphs with their signatures, and captured graphs."""

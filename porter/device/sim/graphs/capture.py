@@ -1,0 +1,362 @@
+"""Graph capture and replay: the recorded ops run again on the captured buffers.
+
+:class:`DeviceGraph` is what ``HPUGraph``, ``NPUGraph`` and ``CUDAGraph`` are made of. While a
+capture is on, an observer records every op with its very operands and results. A replay runs them
+again in order with dispatch off and writes each result into the tensor that the capture made: so
+whatever was taken as a Python value at capture (a scalar, a branch, a shape) stays as it was, and a
+program that does not copy its new inputs into the captured ones gets the old answer, as on the
+card.
+
+On devices where capturing does not run the ops (CUDA, NPU) what the capture wrote to older tensors
+is put back at its end and everything it made is filled with NaN (the largest number for integers),
+so that reading a result before the first replay shows. What vendors document as not capturable is
+refused with the user's line (:mod:`porter.device.sim.graphs.capture_limits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from porter.device.sim.core.dispatch import Run, Watch, unseen
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_bindings import direct_binding
+from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts, TensorArg
+from porter.device.sim.graphs import capture_limits as limit
+from porter.device.sim.graphs.capture_limits import LIMITS, Limits
+from porter.device.sim.rng.generator import DeviceGenerator
+from porter.interception.source_lines import Site
+from porter.interception.source_marks import ForwardSpots, site_of
+
+_COPIES = ("aten.copy_", "aten._to_copy")
+_SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
+_UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
+             "aten.new_empty_strided")  # fmt: skip
+_SILENT_WRITES = {"aten.native_batch_norm": (3, 4), "aten._thnn_fused_lstm_cell": ()}
+"""Arguments that an op writes though its schema does not say so."""
+
+
+class CaptureRefused(RuntimeError):
+    """The program did something during a capture that the vendor documents as not capturable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One captured op: what to call, its operands, and its results (the static buffers)."""
+
+    facts: OpFacts
+    call: Run
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _operands(facts: OpFacts, args: Any, kwargs: Any) -> Iterator[tuple[TensorArg, torch.Tensor]]:
+    for arg in facts.tensor_args:
+        if arg.position is not None and arg.position < len(args):
+            value = args[arg.position]
+        else:
+            value = kwargs.get(arg.name)
+        for tensor in _tensors(value):
+            yield arg, tensor
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class _Capture:
+    """The observer of one capture."""
+
+    def __init__(self, machine: Machine, limits: Limits, forward: ForwardSpots, runs: bool) -> None:
+        self.machine = machine
+        self.limits = limits
+        self.records: list[_Record] = []
+        self.inputs: dict[int, torch.Tensor] = {}
+        """Tensors from before the capture, by the address of their storage."""
+        self.made: dict[int, torch.Tensor] = {}
+        """One tensor per storage that the capture allocated."""
+        self.refusal: str | None = None
+        self._runs = runs
+        self._forward = forward
+        self._views: set[int] = set()
+        self._saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def refuse(self, kind: str, what: str) -> None:
+        """Raise :class:`CaptureRefused` if the vendor does not let ``kind`` be captured."""
+        why = self.limits.refused.get(kind)
+        if why is None:
+            return
+        site = site_of(self._forward.here(2))
+        self.refusal = f"{self.limits.title} capture: {what} at {site}: {why}"
+        raise CaptureRefused(self.refusal)
+
+    def watch(self, op: OpFacts) -> Watch:
+        """Record every op; check first those that may not be captured."""
+        kind = self._kind_refused(op)
+        is_copy = op.packet in _COPIES
+        writes = op.mutates or op.packet in _SILENT_WRITES
+        checks_views = op.mutates and limit.VIEW_UPDATE in self.limits.refused
+
+        def before(args: Any, kwargs: Any) -> None:
+            if kind is not None:
+                self.refuse(kind, op.name)
+            if is_copy:
+                self._check_copy(op, args, kwargs)
+            for arg, tensor in _operands(op, args, kwargs):
+                address = _address(tensor)
+                if address and address not in self.made:
+                    self.inputs.setdefault(address, tensor)
+                if checks_views and arg.is_written and id(tensor) in self._views:
+                    self.refuse(limit.VIEW_UPDATE, op.name)
+            if writes and not self._runs:
+                self._save(op, args, kwargs)
+
+        def after(args: Any, kwargs: Any, out: Any) -> None:
+            self._made(op, out)
+            call = self._call(op, args, kwargs)
+            self.records.append(_Record(op, call, _held(args), dict(kwargs or {}), out))
+
+        return Watch(before, after)
+
+    def _call(self, op: OpFacts, args: Any, kwargs: Any) -> Run:
+        """What a replay calls: the device's own kernel (random ops have one), or the native one."""
+        classes = self.machine.classes
+        if op.is_random or self.machine.overrides:
+            operand_types = {type(tensor) for _, tensor in _operands(op, args, kwargs)}
+            on = next(each for each in classes if each in operand_types)
+            override = self.machine.override(op.op, on)
+            if override is not None:
+                return override
+        native = direct_binding(op) or op.op._op
+        return lambda args, kwargs: native(*args, **kwargs)
+
+    def _kind_refused(self, op: OpFacts) -> str | None:
+        if op.reads_host:
+            return limit.HOST_READ
+        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # masks are the Waits' to refuse
+            return limit.DYNAMIC_SHAPE
+        return None
+
+    def _check_copy(self, op: OpFacts, args: Any, kwargs: Any) -> None:
+        if op.packet != "aten.copy_":
+            return
+        to_device = type(args[0]) in self.machine.classes
+        from_device = type(args[1]) in self.machine.classes
+        if to_device == from_device:
+            return
+        if not to_device:
+            self.refuse(limit.DEVICE_TO_HOST, "a copy to the host")
+            return
+        later = bool(args[2]) if len(args) > 2 else bool((kwargs or {}).get("non_blocking"))
+        if not (self.limits.pinned_copies and later and args[1].is_pinned()):
+            self.refuse(limit.HOST_TO_DEVICE, "a copy from the host")
+
+    def _save(self, op: OpFacts, args: Any, kwargs: Any) -> None:
+        """Keep a copy of older tensors that an op is about to write."""
+        silent = _SILENT_WRITES.get(op.packet, ())
+        for arg, tensor in _operands(op, args, kwargs):
+            if not (arg.is_written or arg.position in silent):
+                continue
+            address = _address(tensor)
+            if address in self.made or address in self._saved or not address:
+                continue
+            with unseen():
+                whole = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+                self._saved[address] = (whole, whole.clone())
+
+    def _made(self, op: OpFacts, out: Any) -> None:
+        if op.is_view:
+            if op.packet not in _SAME_TENSOR:
+                self._views.update(id(tensor) for tensor in _tensors(out))
+            return
+        for tensor in _tensors(out):
+            address = _address(tensor)
+            if address and address not in self.inputs:
+                self.made.setdefault(address, tensor)
+
+    def undo(self) -> None:
+        """Put back what was written and poison what was made, as if nothing had run.
+
+        Below the version counters: a backward that is captured next reads what this made.
+        """
+        with unseen(), torch.no_grad(), torch._C._AutoDispatchBelowADInplaceOrView():
+            for whole, saved in self._saved.values():
+                whole.copy_(saved)
+            for record in self.records:
+                if not record.facts.is_view:
+                    for tensor in _tensors(record.out):
+                        if _address(tensor) in self.made:
+                            _poison(tensor)
+
+
+def _held(args: Any) -> tuple[Any, ...]:
+    """Operands as a replay must see them: a 0-dim CPU tensor's value is baked in."""
+    return tuple(
+        arg.clone() if type(arg) is torch.Tensor and not arg.dim() else arg for arg in args
+    )
+
+
+def _poison(tensor: torch.Tensor) -> None:
+    if tensor.is_floating_point() or tensor.is_complex():
+        tensor.detach().fill_(float("nan"))
+    elif tensor.dtype is not torch.bool:
+        tensor.fill_(torch.iinfo(tensor.dtype).max)
+
+
+def _write_back(out: Any, new: Any) -> None:
+    if isinstance(out, torch.Tensor):
+        out.copy_(new)
+    elif isinstance(out, (tuple, list)):
+        for old, fresh in zip(out, new, strict=True):
+            _write_back(old, fresh)
+
+
+class DeviceGraph:
+    """A captured graph of a simulated device; the base of the vendors' graph classes.
+
+    ``on_boundary(why)`` is called where the vendor ends the accumulated lazy graph (begin and end
+    of a capture, replay).
+    """
+
+    current: DeviceGraph | None = None
+    """The graph being captured in this process; one at a time, as vendors have it."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        forward: ForwardSpots | None = None,
+        on_boundary: Callable[[str], None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.limits = LIMITS[machine.profile.name]
+        self._forward = forward or ForwardSpots()
+        self._on_boundary = on_boundary or (lambda _why: None)
+        self._random: list[tuple[DeviceGenerator, torch.Tensor]] = []
+        self._registered: list[DeviceGenerator] = []
+        self._capture: _Capture | None = None
+        self._steps: list[Callable[[], None]] | None = None
+        self._ops = 0
+        self._inputs: list[tuple[torch.Tensor, int]] = []
+        self._captured_at = Site("<unknown>", 0)
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether ops are being recorded into this graph now."""
+        return self._capture is not None
+
+    def register_generator(self, generator: DeviceGenerator) -> None:
+        """Treat a generator as the device's default ones: what capturing draws is given back."""
+        self._registered.append(generator)
+
+    def refuse(self, kind: str, what: str) -> None:
+        """Refuse an act the observers cannot see (``synchronize()``, a CPU fallback) if
+        capturing.
+        """
+        if self._capture is not None:
+            self._capture.refuse(kind, what)
+
+    def capture_begin(self, *, dry_run: bool = False) -> None:
+        """Start recording. ``dry_run`` (HPU): do not run the ops, as CUDA and NPU never do."""
+        if DeviceGraph.current is not None:
+            raise CaptureRefused(f"{self.limits.title}: another capture is in progress")
+        self._on_boundary(f"{self.limits.title} capture_begin")
+        self.reset()
+        runs = self.limits.runs_while_capturing and not dry_run
+        if not runs:  # nothing is drawn until a replay
+            drawn_from = (*self.machine.generators, *self._registered)
+            self._random = [(each, each.get_state()) for each in drawn_from]
+        self._capture = _Capture(self.machine, self.limits, self._forward, runs)
+        self._captured_at = site_of(self._forward.here(2))
+        self.machine.observe(self._capture)
+        self.machine.is_capturing = True
+        DeviceGraph.current = self
+        self.machine.counters.add("captures")
+
+    def capture_end(self) -> None:
+        """Stop recording; raises :class:`CaptureRefused` again if something was refused
+        meanwhile.
+        """
+        capture = self._capture
+        if capture is None:
+            raise CaptureRefused(f"{self.limits.title}: capture_end without capture_begin")
+        self.machine.unobserve(capture)
+        self.machine.is_capturing = False
+        self._capture = None
+        DeviceGraph.current = None
+        self._on_boundary(f"{self.limits.title} capture_end")
+        if not capture._runs or capture.refusal is not None:
+            capture.undo()
+        for generator, state in self._random:
+            generator.set_state(state)
+        self._random = []
+        if capture.refusal is not None:
+            raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
+        self._ops = len(capture.records)
+        with unseen():  # making the steps is not the program's work
+            self._steps = [s for record in capture.records if (s := _step(record)) is not None]
+        self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
+        self.machine.counters.add("captured_ops", self._ops)
+
+    def replay(self) -> None:
+        """Run the recorded ops again on the captured buffers."""
+        if self._capture is not None:
+            raise CaptureRefused(f"{self.limits.title}: replay while its capture is in progress")
+        if self._steps is None:
+            raise CaptureRefused(f"{self.limits.title}: replay before capture_end")
+        self._on_boundary(f"{self.limits.title} replay")
+        for tensor, address in self._inputs:
+            if _address(tensor) != address:
+                raise CaptureRefused(
+                    f"{self.limits.title} replay at {site_of(self._forward.here(1))}: a tensor of "
+                    f"shape {tuple(tensor.shape)} that the capture at {self._captured_at} reads or "
+                    "writes has other memory now; addresses must stay: copy into it instead"
+                )
+        with unseen(), torch._C._AutoDispatchBelowADInplaceOrView():
+            for step in self._steps:
+                step()
+        self.machine.counters.add("replays")
+        self.machine.counters.add("host_ops_saved", self._ops)
+
+    def reset(self) -> None:
+        """Free the captured buffers."""
+        self._steps = None
+        self._inputs = []
+        self._ops = 0
+
+
+def _step(record: _Record) -> Callable[[], None] | None:
+    """Return what a replay does for one op, or None for nothing (views share their base's
+    memory).
+    """
+    facts, call, args, kwargs, out = (
+        record.facts, record.call, record.args, record.kwargs, record.out,
+    )  # fmt: skip
+    if facts.is_view or facts.packet in _UNFILLED:
+        return None
+    if all(kind in ("written", "value") for kind in facts.returns_tensors):
+        return lambda: call(args, kwargs)
+    if isinstance(out, torch.Tensor):
+        into = torch.Tensor.detach(out)
+
+        def run_one() -> None:
+            into.copy_(call(args, kwargs))
+
+        return run_one
+
+    def run_several() -> None:
+        _write_back(out, call(args, kwargs))
+
+    return run_several

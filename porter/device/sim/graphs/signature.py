@@ -1,0 +1,234 @@
+"""Ops as tokens: what a graph's signature is made of, one small tuple per op.
+
+A token is the op's name and its arguments in order: a tensor as the name of the value it is in this
+graph (``%3``); on first sight, if it comes from outside, as that name with shape, strides and
+dtype; other arguments as they are, keywords as (name, value). Tokens are compared by equality, so
+equal must mean same. Python calls ``1``, ``1.0`` and ``True`` equal; the schema fixes the type of
+most arguments, and where it does not (``Scalar``, or a number in a tensor's place) floats and bools
+are marked.
+
+The token of an op is built by code generated from its schema when the op is first met: no loop over
+arguments, no table of types. It also compares the token with the one expected at this place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from porter.device.sim.core.op_schema import OpFacts
+
+Token = tuple[Any, ...]
+After = Callable[[Any, Any, Any], None]
+
+_names = [f"%{number}" for number in range(4096)]
+
+_PLAIN_TYPES = ("int", "bool", "str", "SymInt", "float")
+_NOT_TENSORS = frozenset({int, float, bool, complex, type(None)})
+_PLAIN_LISTS = ("List[int]", "List[bool]", "List[float]", "List[SymInt]")
+
+
+def name_of(number: int) -> str:
+    """The name of a graph's n-th value, shared between graphs so that comparing is by identity."""
+    try:
+        return _names[number]
+    except IndexError:
+        _names.extend(f"%{more}" for more in range(len(_names), number + 4096))
+        return _names[number]
+
+
+def describe(tensor: torch.Tensor) -> Token:
+    """Return what a compiled graph fixes about an input: shape, strides (or layout) and dtype."""
+    if tensor.layout is torch.strided:
+        return (tuple(tensor.shape), tensor.stride(), str(tensor.dtype))
+    return (tuple(tensor.shape), str(tensor.layout), str(tensor.dtype))
+
+
+class Tape:
+    """The graph that is accumulating, as far as its ops must know it.
+
+    Tensors are marked with an attribute, ``_porter_value``: (the graph, the value's name in it)
+    and, for inputs, their element of the token, kept so that a parameter is described once.
+
+    ``unexpected(place, token)`` is called for every op that is not what ``expected`` holds at its
+    place, and for all after the first such.
+    """
+
+    def __init__(self, unexpected: Callable[[int, Token], None]) -> None:
+        self.unexpected = unexpected
+        self.start([])
+
+    def start(self, expected: list[Token]) -> None:
+        """Begin an empty graph that is expected to hold these tokens."""
+        self.graph = object()
+        self.count = 0
+        self.values = 0
+        self.expected = expected
+        self.on_track = True
+
+    def input(self, tensor: Any, value: Any) -> Any:
+        """Name a tensor that this graph has not seen; its description is part of the token.
+
+        ``value`` is the tensor's mark from another graph, if it has one. An input that keeps its
+        number from graph to graph keeps the very same element of the token, too.
+        """
+        number = self.values
+        self.values = number + 1
+        name = name_of(number)
+        if value is not None and len(value) == 3:
+            element = value[2]
+            if element[0] is not name:
+                element = (name, element[1])
+        else:
+            element = (name, describe(tensor))
+        tensor._porter_value = (self.graph, name, element)
+        return element
+
+    def encode(self, arg: Any) -> Any:
+        """Encode an argument whose type the schema leaves open."""
+        if type(arg) is float:
+            return ("float", arg)
+        if isinstance(arg, torch.Tensor):
+            value = getattr(arg, "_porter_value", None)
+            if value is not None and value[0] is self.graph:
+                return value[1]
+            return self.input(arg, value)
+        if arg is None or type(arg) is int or type(arg) is str:
+            return arg
+        if isinstance(arg, float):
+            return ("float", arg)
+        if isinstance(arg, bool):
+            return "#true" if arg else "#false"
+        if isinstance(arg, (list, tuple)):
+            return tuple([self.encode(each) for each in arg])
+        if isinstance(arg, torch.Generator):
+            return ""  # the seed is an input of the compiled graph, not part of it
+        return str(arg)  # dtypes, layouts, memory formats, devices, complex numbers
+
+    def encode_keywords(self, kwargs: dict[str, Any]) -> Token:
+        """Encode keyword arguments as (name, value) pairs."""
+        return tuple([(name, self.encode(value)) for name, value in kwargs.items()])
+
+    def outputs(self, facts: OpFacts, out: Any) -> None:
+        """Name what an op returned, except arguments that it wrote to and handed back."""
+        if isinstance(out, (tuple, list)):
+            kinds = facts.returns_tensors
+            for place, each in enumerate(out):
+                if not (facts.mutates and place < len(kinds) and kinds[place] == "written"):
+                    self.name_results(each)
+        elif torch.Tag.inplace_view in facts.op.tags:
+            self.name_results(out)
+
+    def name_results(self, out: Any) -> None:
+        """Name fresh tensors in order."""
+        if isinstance(out, torch.Tensor):
+            out._porter_value = (self.graph, name_of(self.values))  # type: ignore[attr-defined]
+            self.values += 1
+        elif isinstance(out, (tuple, list)):
+            for each in out:
+                self.name_results(each)
+
+
+def result_shapes(out: Any) -> Token:
+    """Shapes of results whose size the data decided: the next ops are compiled for them."""
+    several = out if isinstance(out, (tuple, list)) else (out,)
+    return ("->", *[tuple(each.shape) for each in several if isinstance(each, torch.Tensor)])
+
+
+def _argument_lines(place: int, of: str) -> list[str]:
+    """Source that sets ``e<place>`` to the encoding of ``args[place]``."""
+    arg, into = f"args[{place}]", f"e{place}"
+    is_optional = of.startswith("Optional[")
+    of = of.removeprefix("Optional[").removesuffix("]") if is_optional else of
+    if of == "Tensor":
+        look = [
+            "try:",
+            "    v = a._porter_value",
+            f"    {into} = v[1] if v[0] is graph else tape.input(a, v)",
+            "except AttributeError:",
+            f"    {into} = tape.input(a, None)",
+        ]
+        if place == 0:
+            return [f"a = {arg}", *look]
+        # Numbers stand in tensors' places: x * 0.5 is mul.Tensor(x, 0.5).
+        otherwise = [f"    {line}" for line in look]
+        return [f"a = {arg}", "if type(a) in not_tensors:", f"    {into} = tape.encode(a)",
+                "else:", *otherwise]  # fmt: skip
+    if of in _PLAIN_TYPES:
+        return [f"{into} = {arg}"]
+    if of in _PLAIN_LISTS:
+        # Lists are the caller's own, made for this call: kept as they are.
+        return [f"a = {arg}", f"{into} = a if type(a) is list or a is None else list(a)"]
+    if of == "number":
+        return [f"a = {arg}", f"{into} = a if type(a) is int else tape.encode(a)"]
+    return [f"{into} = tape.encode({arg})"]
+
+
+def _result_lines(facts: OpFacts) -> list[str]:
+    if facts.returns_tensors in (("fresh",), ("view",)) and not facts.mutates:
+        return [
+            "n = tape.values",
+            "tape.values = n + 1",
+            "try:",
+            "    out._porter_value = (graph, names[n])",
+            "except IndexError:",
+            "    out._porter_value = (graph, name_of(n))",
+        ]
+    only_written = all(kind in ("written", "value") for kind in facts.returns_tensors)
+    if only_written and torch.Tag.inplace_view not in facts.op.tags:
+        return []  # the arguments come back, and have their names
+    return ["tape.outputs(facts, out)"]
+
+
+def generate(tape: Tape, facts: OpFacts) -> After:
+    """Generate what adds a run of an op to the tape. Hot: every op of a program passes here."""
+    positional = [arg for arg in facts.op._schema.arguments if not arg.kwarg_only]
+    lines = ["graph = tape.graph", "count = len(args)"]
+    required = 0
+    for place, arg in enumerate(positional):
+        block = _argument_lines(place, str(arg.real_type))
+        if not arg.has_default_value():
+            required = place + 1
+            lines += block
+        else:
+            lines += [f"if count > {place}:", *(f"    {line}" for line in block)]
+    for count in range(len(positional), required - 1, -1):
+        elements = "".join(f"e{place}, " for place in range(count))
+        test = "if" if count == len(positional) else "elif"
+        if count == required:
+            head = [] if count == len(positional) else ["else:"]
+        else:
+            head = [f"{test} count == {count}:"]
+        indent = "    " if head else ""
+        lines += [*head, f"{indent}token = (name, {elements})"]
+    if facts.has_keywords:
+        lines += ["if kwargs:", "    token += tape.encode_keywords(kwargs)"]
+    lines += _result_lines(facts)
+    if facts.is_dynamic_shape:
+        lines.append("token += (result_shapes(out),)")
+    lines += [
+        "place = tape.count",
+        "tape.count = place + 1",
+        "if tape.on_track:",
+        "    try:",
+        "        if tape.expected[place] == token:",
+        "            return",
+        "    except IndexError:",
+        "        pass",
+        "tape.unexpected(place, token)",
+    ]
+    source = "def after(args, kwargs, out):\n" + "".join(f"    {line}\n" for line in lines)
+    names: dict[str, Any] = {
+        "tape": tape,
+        "name": facts.name,
+        "facts": facts,
+        "names": _names,
+        "not_tensors": _NOT_TENSORS,
+        "name_of": name_of,
+        "result_shapes": result_shapes,
+    }
+    exec(compile(source, f"<porter signature of {facts.name}>", "exec"), names)
+    after: After = names["after"]
+    return after

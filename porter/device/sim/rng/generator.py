@@ -1,0 +1,173 @@
+"""Random generators of simulated devices.
+
+A device generator's state is what CUDA's is: a seed and a Philox offset (16 bytes). ``rand`` and
+``randn`` draw from Philox directly (:mod:`porter.device.sim.rng.philox`); every other random op
+draws from a CPU generator seeded from (seed, offset), and moves the offset on.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+
+from porter.device.sim.rng.philox import salted_seed
+
+if TYPE_CHECKING:
+    from porter.device.sim.core.machine import Machine
+
+DEFAULT_SEED = 67280421310721
+"""What PyTorch's generators start from (c10::detail::default_rng_seed_val)."""
+
+NativeGenerator = torch._C.Generator
+_by_cdata: WeakValueDictionary[int, DeviceGenerator] = WeakValueDictionary()
+
+
+class DeviceGenerator(NativeGenerator):
+    """A generator on a simulated device."""
+
+    machine: Machine
+    index: int
+    _seed: int
+    _offset: int
+    _cdata: int
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where its numbers are drawn."""
+        return torch.device(self.machine.profile.name, self.index)
+
+    @property
+    def key(self) -> int:
+        """The Philox key: the seed, salted with the device type."""
+        return salted_seed(self._seed, self.machine.profile.seed_salt)
+
+    @property
+    def offset(self) -> int:
+        """The Philox offset: how many numbers a thread has drawn, always a multiple of four."""
+        return self._offset
+
+    def take(self, step: int) -> int:
+        """Return the offset and move it on by ``step``."""
+        at = self._offset
+        self._offset += step
+        return at
+
+    def spawn(self) -> NativeGenerator:
+        """Return a CPU generator for one op's draws, and move on."""
+        child = NativeGenerator()
+        at = self.take(4)
+        child.manual_seed(salted_seed(self.key ^ (at * 0x9E3779B97F4A7C15), 1))
+        return child
+
+    def manual_seed(self, seed: int) -> DeviceGenerator:
+        """Seed it and start the stream anew."""
+        self._seed, self._offset = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
+        return self
+
+    def seed(self) -> int:
+        """Seed it with a non-deterministic number, which is returned."""
+        value = NativeGenerator().seed()
+        self.manual_seed(value)
+        return value
+
+    def initial_seed(self) -> int:
+        """The seed last set."""
+        return self._seed
+
+    def get_state(self) -> torch.Tensor:
+        """Seed and offset as 16 bytes on the CPU, CUDA's format."""
+        return torch.tensor(
+            list(struct.pack("<QQ", self._seed, self._offset)), dtype=torch.uint8, device="cpu"
+        )
+
+    def set_state(self, state: torch.Tensor) -> DeviceGenerator:
+        """Continue from a state that :meth:`get_state` returned."""
+        if state.device.type != "cpu" or state.dtype != torch.uint8:
+            raise TypeError("expected a torch.ByteTensor, but got " + str(state.type()))
+        raw = bytes(state.tolist())
+        if len(raw) != 16:
+            raise RuntimeError("RNG state is wrong size")
+        self._seed, self._offset = struct.unpack("<QQ", raw)
+        return self
+
+    def get_offset(self) -> int:
+        """The Philox offset."""
+        return self._offset
+
+    def set_offset(self, offset: int) -> DeviceGenerator:
+        """Continue from this Philox offset."""
+        if offset % 4:
+            raise RuntimeError("offset must be a multiple of 4")
+        self._offset = offset
+        return self
+
+    def clone_state(self) -> DeviceGenerator:
+        """Return a new generator in the same state."""
+        twin = make_generator(self.machine, self.index)
+        twin._seed, twin._offset = self._seed, self._offset
+        return twin
+
+    graphsafe_get_state = clone_state
+
+    def graphsafe_set_state(self, other: Any) -> DeviceGenerator:
+        """Take over another generator's state."""
+        self._seed, self._offset = other._seed, other._offset
+        return self
+
+    def __reduce__(self) -> Any:
+        return _restore, (str(self.device), self.get_state())
+
+    def __deepcopy__(self, memo: Any) -> DeviceGenerator:
+        return self.clone_state()
+
+
+def _restore(device: str, state: torch.Tensor) -> Any:
+    generator = torch.Generator(device=device)
+    generator.set_state(state)
+    return generator
+
+
+def make_generator(machine: Machine, index: int) -> DeviceGenerator:
+    """Return a new generator on a simulated device, in its default state."""
+    generator = NativeGenerator.__new__(DeviceGenerator)
+    generator.machine, generator.index = machine, index
+    generator.manual_seed(DEFAULT_SEED)
+    _by_cdata[generator._cdata] = generator
+    return generator
+
+
+def device_generator(given: Any) -> DeviceGenerator | None:
+    """Return the device generator behind what C++ handed back, or None for a CPU generator."""
+    if isinstance(given, DeviceGenerator):
+        return given
+    return _by_cdata.get(given._cdata)
+
+
+class _GeneratorType(type):
+    """Makes ``isinstance(g, torch.Generator)`` hold for native generators too."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, NativeGenerator)
+
+    def __subclasscheck__(cls, sub: type) -> bool:
+        return issubclass(sub, NativeGenerator)
+
+
+class Generator(metaclass=_GeneratorType):
+    """Stands in for ``torch.Generator``: makes generators for simulated devices too."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        from porter.device.sim.core.machine import machines
+        from porter.device.sim.core.transfer import as_device
+
+        where = as_device(device)
+        machine = machines.get(where.type)
+        if machine is None:
+            return NativeGenerator(device)
+        machine.class_of(where)
+        return make_generator(
+            machine, machine.current_index if where.index is None else where.index
+        )

@@ -1,0 +1,178 @@
+"""Constructors that C++ would finish with a native ``.to(device)``, and other leaks to the CPU.
+
+``torch.tensor(data, device="hpu")`` builds on the CPU and converts in C++, where a simulated device
+is unknown; ``new_tensor`` and ``new`` ask C++ where the tensor lives and hear "cpu". These are
+rewritten in terms of CPU construction and a counted transfer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.utils._device
+from torch.overrides import handle_torch_function
+
+from porter.device.sim.core.machine import machines
+from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.transfer import as_device, destination_of, home_of, host_alias, move
+from porter.interception.patching import Patches
+
+_LIKE = (
+    "empty_like",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+)
+_FROM_HOST = (
+    "sparse_coo_tensor",
+    "sparse_csr_tensor",
+    "sparse_csc_tensor",
+    "sparse_bsr_tensor",
+    "sparse_bsc_tensor",
+    "sparse_compressed_tensor",
+)
+
+
+def _simulated(device: Any) -> torch.device | None:
+    """The device, if it is given and simulated."""
+    if device is None or (isinstance(device, str) and device == "cpu"):
+        return None
+    device = as_device(device)
+    return device if device.type in machines else None
+
+
+def _tensor(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def tensor(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Any:
+        target = _simulated(device)
+        on_device = isinstance(data, DeviceTensor)
+        if target is None and not on_device:
+            return original(data, dtype=dtype, device=device, **options)
+        if isinstance(data, torch.Tensor):
+            place = data.device if device is None else as_device(device)
+            out = data.detach().to(place, dtype or data.dtype, copy=True)
+            return out.requires_grad_(options.get("requires_grad", False))
+        grad = options.pop("requires_grad", False)
+        options.pop("pin_memory", None)
+        assert target is not None
+        plain = original(data, dtype=dtype, device="cpu", **options)
+        return move(plain, destination_of(target), what="torch.tensor").requires_grad_(grad)
+
+    return tensor
+
+
+def _as_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``as_tensor`` and ``asarray``: no copy when the data is there already."""
+
+    @functools.wraps(original)
+    def as_tensor(data: Any, *args: Any, **options: Any) -> Any:
+        if args:
+            options.update(zip(("dtype", "device"), args, strict=False))
+        target = _simulated(options.get("device"))
+        if target is None and not isinstance(data, DeviceTensor):
+            return original(data, **options)
+        grad = options.pop("requires_grad", None)
+        copy = bool(options.pop("copy", None))
+        device, dtype = options.pop("device", None), options.pop("dtype", None)
+        if isinstance(data, torch.Tensor):
+            where = data.device if device is None else as_device(device)
+            out = data.to(where, dtype or data.dtype, copy=copy)
+        else:
+            assert target is not None
+            plain = original(data, dtype=dtype, device="cpu")
+            out = move(plain, destination_of(target), what=f"torch.{original.__name__}")
+        return out if grad is None else out.requires_grad_(grad)
+
+    return as_tensor
+
+
+def _from_host(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Constructors that are built on the CPU and moved when the device is simulated."""
+
+    @functools.wraps(original)
+    def construct(*args: Any, **options: Any) -> Any:
+        target = _simulated(options.get("device"))
+        parts = [a for a in args if isinstance(a, DeviceTensor)]
+        if target is None and not parts:
+            return original(*args, **options)
+        if target is None:
+            destination = type(parts[0])
+        else:
+            found = destination_of(target)
+            assert found is not None
+            destination = found
+        options.pop("device", None)
+        grad = options.pop("requires_grad", False)
+        plain = [host_alias(a) if isinstance(a, torch.Tensor) else a for a in args]
+        out = original(*plain, device="cpu", **options)
+        return move(out, destination, what=f"torch.{original.__name__}").requires_grad_(grad)
+
+    return construct
+
+
+def _like(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``zeros_like`` and friends: an explicit foreign device is honoured (C++ cannot see it)."""
+
+    @functools.wraps(original)
+    def like(self: Any, *args: Any, **options: Any) -> Any:
+        device = options.get("device")
+        if device is None or not isinstance(self, DeviceTensor):
+            return original(self, *args, **options)
+        device = as_device(device)
+        if device.type not in machines:
+            return original(host_alias(self), *args, **options)
+        if destination_of(device) is home_of(self):
+            options.pop("device")
+            return original(self, *args, **options)
+        return original(host_alias(self), *args, **{**options, "device": device})
+
+    return like
+
+
+def _new_tensor(self: torch.Tensor, data: Any, **options: Any) -> torch.Tensor:
+    options["dtype"] = options.get("dtype") or self.dtype
+    device = options.pop("device", None)
+    options["device"] = self.device if device is None else device
+    out: torch.Tensor = torch.tensor(data, **options)
+    return out
+
+
+def _through_modes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let function modes (``with torch.device(...)``) see a call of ``function``."""
+
+    @functools.wraps(function)
+    def outer(*args: Any, **kwargs: Any) -> Any:
+        if torch._C._is_torch_function_mode_enabled():
+            return handle_torch_function(outer, (), *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return outer
+
+
+def install_constructors(patches: Patches) -> None:
+    """Patch the constructors. Call once per process, whatever devices are simulated."""
+    constructors = torch.utils._device._device_constructors()
+
+    def patch(name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(torch, name)
+        wrapper = make(original)
+        if original in constructors:
+            wrapper = _through_modes(wrapper)
+            constructors.add(wrapper)
+            patches.later(lambda: constructors.discard(wrapper))
+        patches.replace(torch, name, wrapper)
+
+    patch("tensor", _tensor)
+    patch("as_tensor", _as_tensor)
+    patch("asarray", _as_tensor)
+    for name in _LIKE:
+        patch(name, _like)
+    for name in _FROM_HOST:
+        patch(name, _from_host)
+    patches.replace(torch.Tensor, "new_tensor", _new_tensor)

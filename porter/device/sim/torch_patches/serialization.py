@@ -1,0 +1,92 @@
+"""Saving and loading: checkpoints as a real device writes and reads them.
+
+A tensor is pickled through ``_rebuild_tensor_v2`` with its storage tagged "hpu:0", so views and
+tied weights keep sharing, and the file loads in plain PyTorch with ``map_location="cpu"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import serialization
+
+from porter.device.sim.core.machine import machines
+from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.transfer import destination_of, host_alias, place, report_transfer
+from porter.interception.patching import Patches
+
+_TAG = "_porter_device"
+
+
+def reduce_tensor(tensor: DeviceTensor, proto: int) -> Any:
+    """``__reduce_ex__``: as a plain tensor whose storage says where it lives."""
+    host = host_alias(tensor)
+    report_transfer(tensor, None, "save", host.numel() * host.element_size(), False)
+    storage = host.untyped_storage()
+    setattr(storage, _TAG, str(tensor.device))
+    rebuild, args = host._reduce_ex_internal(proto)
+    if rebuild is torch._utils._rebuild_tensor_v2:
+        args = (*args[:4], tensor.requires_grad, *args[5:])
+    if isinstance(tensor, torch.nn.Parameter):
+        hooks = args[5]
+        return torch._utils._rebuild_parameter, (
+            _Rebuilt(rebuild, args),
+            tensor.requires_grad,
+            hooks,
+        )
+    return rebuild, args
+
+
+class _Rebuilt:
+    """Pickles as the tensor itself: a parameter's data, without the parameter around it."""
+
+    def __init__(self, rebuild: Any, args: Any) -> None:
+        self._reduced = (rebuild, (*args[:4], False, *args[5:]))
+
+    def __reduce__(self) -> Any:
+        return self._reduced
+
+
+def _tag(storage: Any) -> str | None:
+    found: str | None = getattr(storage, _TAG, None)
+    return found
+
+
+def _untag(storage: Any, location: str) -> Any:
+    if location.partition(":")[0] not in machines:
+        return None
+    device = torch.device(location)
+    machine = machines[device.type]
+    machine.class_of(device)  # an index out of range is an error here, as on the device
+    index = machine.current_index if device.index is None else device.index
+    setattr(storage, _TAG, f"{device.type}:{index}")
+    return storage
+
+
+def install_saving(patches: Patches) -> None:
+    """Teach ``torch.save`` and ``torch.load`` the simulated locations."""
+    entry = (0, _tag, _untag)
+    serialization._package_registry.insert(0, entry)
+    patches.later(lambda: serialization._package_registry.remove(entry))
+    native_rebuild: Any = torch._utils._rebuild_tensor
+    native_v3: Any = torch._utils._rebuild_tensor_v3
+
+    def home(storage: Any) -> Any:
+        untyped = getattr(storage, "_untyped_storage", storage)
+        location = getattr(untyped, _TAG, None)
+        if location is None or location.partition(":")[0] not in machines:
+            return None
+        return destination_of(torch.device(location))
+
+    def rebuild(storage: Any, *rest: Any) -> torch.Tensor:
+        return place(native_rebuild(storage, *rest), home(storage))
+
+    def rebuild_v3(storage: Any, *rest: Any) -> torch.Tensor:
+        tensor = native_v3(storage, *rest)
+        return place(tensor.detach(), home(storage)).requires_grad_(tensor.requires_grad)
+
+    # Pickles name the function they are rebuilt by: it must be found where plain PyTorch has it.
+    rebuild_v3.__module__, rebuild_v3.__qualname__ = "torch._utils", "_rebuild_tensor_v3"
+    patches.replace(torch._utils, "_rebuild_tensor", rebuild)
+    patches.replace(torch._utils, "_rebuild_tensor_v3", rebuild_v3)

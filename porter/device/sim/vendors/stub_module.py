@@ -1,0 +1,206 @@
+"""How a vendor's package comes to be importable in a process that simulates its device.
+
+A :class:`Package` says which dotted names exist and which module of porter's holds the contents of
+each. :func:`install` puts an import finder for it first on ``sys.meta_path``; from then on ``import
+habana_frameworks.torch.core as htcore`` gives a :class:`SimulatedModule`. A name that porter does
+not compute raises an error that says so and whether the vendor has it, and is remembered: programs
+catch ImportError to choose another path, and a report must show that they did.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType, ModuleType
+from typing import Any
+
+from porter.device.sim.contract import known_to_vendor
+from porter.device.sim.core.machine import machines
+from porter.errors import PorterError
+
+missing: Counter[str] = Counter()
+"""Dotted names that were asked for and are not simulated, with how often."""
+
+
+class NotSimulated(PorterError, AttributeError):
+    """A name of a vendor's module that porter's simulated module does not have."""
+
+
+class NotSimulatedImport(PorterError, ImportError):
+    """The same, met by an ``import`` statement."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A vendor's package: its root name, and where the contents of each of its modules are.
+
+    ``contents`` maps a vendor's dotted module name to a porter module (its ``__all__`` is what is
+    visible) or None for a package with submodules only. ``acting`` modules do something when they
+    are imported (their contents' ``on_import``); they are not imported with the root. ``publish``
+    runs once all are in place.
+    """
+
+    root: str
+    contents: Mapping[str, str | None]
+    acting: frozenset[str] = frozenset()
+    publish: Callable[[Mapping[str, ModuleType]], None] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Attributes that are a module under another name: ``"x.core.hpu": "x.hpu"``."""
+
+    def is_package(self, name: str) -> bool:
+        return any(other.startswith(f"{name}.") for other in self.contents)
+
+
+class SimulatedModule(ModuleType):
+    """A module of a vendor's package, simulated. Its repr and its errors say so."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise absent(self.__name__, name, sys._getframe(1))
+
+    def __repr__(self) -> str:
+        return f"<module {self.__name__!r} (simulated by porter)>"
+
+
+def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportError:
+    """The error for ``module.name`` as the code in ``frame`` must see it.
+
+    ``from module import name`` gets an ImportError. Names with an underscore that no vendor's wheel
+    is known to have are Python's and PyTorch's own probing, and are not remembered.
+    """
+    dotted = f"{module}.{name}"
+    if _is_module(dotted):  # "from package import module" asks before it imports
+        return AttributeError(f"module {dotted!r} (simulated by porter) is not imported yet")
+    if name.startswith("_") and known_to_vendor(dotted) is None:
+        return AttributeError(f"module {module!r} (simulated by porter) has no attribute {name!r}")
+    text = not_simulated(dotted)
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM":
+        return NotSimulatedImport(text, name=dotted)
+    return NotSimulated(text)
+
+
+def _is_module(dotted: str) -> bool:
+    finders = (finder for finder in sys.meta_path if isinstance(finder, _Finder))
+    return any(dotted in finder.package.contents for finder in finders)
+
+
+def not_simulated(dotted: str) -> str:
+    """Remember that ``dotted`` was asked for; returns the error's text."""
+    missing[dotted] += 1
+    machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
+    if machine is not None:
+        machine.counters.event("not_simulated", dotted)
+    known = known_to_vendor(dotted)
+    whose = f"{known} knows it" if known else "no published wheel porter has read knows it either"
+    return (
+        f"{dotted} is not in porter's simulated module ({whose}); "
+        "guard the use, or run on the real device"
+    )
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds and builds the simulated modules of one package."""
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname.split(".")[0] != self.package.root:
+            return None
+        if fullname not in self.package.contents:
+            _refuse_unless_probing(fullname)
+            return None
+        return importlib.machinery.ModuleSpec(
+            fullname,
+            self,
+            origin="porter's simulated module",
+            is_package=self.package.is_package(fullname),
+        )
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return SimulatedModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        source = self.package.contents[name]
+        if source is not None:
+            contents = importlib.import_module(source)
+            fill(module, contents)
+            if name in self.package.acting:
+                contents.on_import()
+        if name == self.package.root:
+            self._import_all()
+
+    def _import_all(self) -> None:
+        loaded = {
+            name: importlib.import_module(name)
+            for name in sorted(self.package.contents)
+            if name not in self.package.acting
+        }
+        for dotted, target in self.package.aliases.items():
+            parent, _, attribute = dotted.rpartition(".")
+            setattr(loaded[parent], attribute, loaded[target])
+        if self.package.publish is not None:
+            self.package.publish(loaded)
+
+
+def _refuse_unless_probing(fullname: str) -> None:
+    """An ``import`` of a missing submodule is an error; ``hasattr`` and ``find_spec`` may ask."""
+    frame = sys._getframe(1)
+    while frame is not None and (
+        frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals is globals()
+    ):
+        if frame.f_code.co_name == "_handle_fromlist":
+            return  # "from x import y": the attribute look-up that follows tells
+        if frame.f_globals.get("__name__") == "importlib.util":
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+    raise NotSimulatedImport(not_simulated(fullname), name=fullname)
+
+
+def answer_for(module: ModuleType, title: str) -> None:
+    """Let ``module`` (``torch.hpu``) answer for names it lacks as the vendor's module ``title``."""
+
+    def look_up(name: str) -> Any:
+        raise absent(title, name, sys._getframe(1))
+
+    module.__getattr__ = look_up  # type: ignore[method-assign]
+
+
+def fill(module: ModuleType, source: ModuleType) -> None:
+    """Give a simulated module the public names of the porter module that holds its contents."""
+    module.__doc__ = source.__doc__
+    for name in source.__all__:
+        setattr(module, name, getattr(source, name))
+
+
+def install(package: Package) -> None:
+    """Make a package importable in this process; a no-op when it already is."""
+    for finder in sys.meta_path:
+        if isinstance(finder, _Finder) and finder.package.root == package.root:
+            return
+    found = sys.modules.get(package.root)
+    if found is not None and not isinstance(found, SimulatedModule):
+        raise PorterError(
+            f"{package.root} is already imported from {getattr(found, '__file__', 'elsewhere')}; "
+            "simulate its device before it is imported"
+        )
+    sys.meta_path.insert(0, _Finder(package))
+
+
+def uninstall(root: str) -> None:
+    """Undo :func:`install` (for tests)."""
+    sys.meta_path[:] = [
+        f for f in sys.meta_path if not (isinstance(f, _Finder) and f.package.root == root)
+    ]
+    for name in [n for n in sys.modules if n.split(".")[0] == root]:
+        del sys.modules[name]

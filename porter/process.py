@@ -1,0 +1,86 @@
+"""Process groups: how much memory they hold, how they end, and the last of what they print."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+_KEPT_BYTES = 16 * 1024
+
+
+class Stopped(Exception):
+    """Ended before its time: nobody wants it any more."""
+
+
+def kill_group(group: int) -> None:
+    """Kill every process of a group; fine when there is none any more."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def group_memory(group: int) -> int:
+    """Return the resident bytes of a process group's members and of all that they started.
+
+    0 where the system does not say. A launcher's workers lead groups of their own.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    try:
+        members = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return 0
+    for member in members:
+        with suppress(OSError, ValueError, IndexError):
+            # The name, in brackets, may hold anything; the fields after it do not.
+            fields = (member / "stat").read_text().rpartition(")")[2].split()
+            process = int(member.name)
+            resident[process] = int(fields[21]) * page
+            parents[process] = group if int(fields[2]) == group else int(fields[1])
+
+    def is_ours(process: int) -> bool:
+        while process != group and parents.get(process, 0) not in (0, process):
+            process = parents[process]
+        return process == group
+
+    return sum(size for process, size in resident.items() if is_ours(process))
+
+
+class Tail:
+    """Drains a pipe in a thread, keeps the end of what came, and counts it all."""
+
+    def __init__(self, pipe: IO[bytes], kept: int = _KEPT_BYTES) -> None:
+        self._pipe = pipe
+        self._kept = kept
+        self._end = bytearray()
+        self.total = 0
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        with self._pipe, suppress(OSError, ValueError):
+            while chunk := os.read(self._pipe.fileno(), 65536):
+                self.total += len(chunk)
+                self._end += chunk
+                del self._end[: -self._kept]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return how much came, how much of it was left out, and the end of it."""
+        left_out = self.total - len(self._end)
+        return {"bytes": self.total, "left_out": left_out, "end": self.text()}
+
+    def text(self) -> str:
+        """Return the end of the output; say how much was left out."""
+        self._thread.join(timeout=2)
+        shown = plain(bytes(self._end).decode("utf-8", "replace").replace("\r", "\n"))
+        left_out = self.total - len(self._end)
+        return f"[{left_out} bytes before this left out]\n{shown}" if left_out else shown
+
+
+def plain(text: str) -> str:
+    """Leave out control characters, which would let a probe paint over porter's own output."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

@@ -1,0 +1,1 @@
+"""Machine-readable results: JSON, JUnit, SARIF, GitHub annotations."""

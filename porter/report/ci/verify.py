@@ -1,0 +1,114 @@
+"""How ``porter verify`` tells its results to CI: a case per run, a finding per claim not held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from porter.finding import Finding
+from porter.report.ci.write import Case, as_form, as_json
+
+if TYPE_CHECKING:
+    from porter.verify.judge.result import RecipeResult, Verdict
+    from porter.verify.plan.select import Plan, RecipePlan, Unreachable
+
+_STDERR_LINES = 12
+
+
+def render(
+    plan: Plan,
+    results: Sequence[RecipeResult],
+    form: str,
+    passed: bool,
+    strict: bool,
+    place: str = "",
+) -> str:
+    """All results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
+
+    ``place`` is the project's folder in its repository.
+    """
+    from porter.report.terminal import verify as table
+
+    if form == "json":
+        return as_json(table.as_json(results, plan.unreachable, passed))
+    if form == "text":
+        return table.as_text(results, plan.unreachable)
+    return as_form(form, "porter verify", cases(plan, results, strict=strict), place)
+
+
+def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:
+    """Return a case for every run of every recipe, and one for everything not reachable.
+
+    What is not reachable is skipped; with ``strict`` it fails, as it fails the verification.
+    """
+    planned = {(one.loaded.port, one.loaded.name): one for one in plan.recipes}
+    found = [
+        case for result in results for case in _runs(planned[result.port, result.recipe], result)
+    ]
+    return found + [_unreachable(one, strict) for one in plan.unreachable]
+
+
+def _runs(planned: RecipePlan, result: RecipeResult) -> Iterator[Case]:
+    group = f"{result.port}/{result.recipe}"
+    by_run: dict[str, list[Verdict]] = {}
+    for verdict in result.verdicts:
+        by_run.setdefault(run_name(verdict), []).append(verdict)
+    for name, verdicts in by_run.items():
+        bad = [verdict for verdict in verdicts if verdict.bad]
+        findings = [finding(planned, verdict) for verdict in bad]
+        yield Case(group, name, findings, broken=any(v.word == "error" for v in bad))
+
+
+def run_name(verdict: Verdict) -> str:
+    """Return which run a verdict is on: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
+    parts = [f"level {verdict.level} {verdict.level_name}"]
+    parts.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
+    parts += [verdict.dtype] if verdict.dtype else []
+    parts += [f"{name}={value}" for name, value in verdict.variant]
+    return ", ".join([*parts, f"seed {verdict.seed}"])
+
+
+def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
+    """Return a bad verdict as a finding at the recipe's line that states the claim."""
+    loaded = planned.loaded
+    output = f", {verdict.output}" if verdict.output else ""
+    text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
+    lines = verdict.stderr.rstrip().splitlines()[-_STDERR_LINES:]
+    text = "\n".join([text, *(f"  | {line}" for line in lines)])
+    if verdict.narrow:
+        text += f"\nnarrow it down: {verdict.narrow}"
+    rule = "counters" if verdict.subject == "counters" else verdict.claim
+    rule = "throughput" if verdict.subject == "throughput" else rule or "run"
+    file = f"recipes/{loaded.port}/{loaded.path.name}"
+    return Finding(file, _claim_line(planned, verdict), rule, text)
+
+
+def _numbers(verdict: Verdict) -> str:
+    limit = "at least" if verdict.lower else "allowed"
+    return f"{verdict.measure} {verdict.error}, {limit} {verdict.allowed}"
+
+
+def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
+    """Return the line of the claim that a verdict judges; of the claims when it judges none."""
+    from porter.verify.plan.matrix import RunSpec, claims_on
+
+    document = planned.loaded.document
+    point = RunSpec(
+        verdict.level, verdict.device, verdict.dtype, verdict.seed, tuple(verdict.variant)
+    )
+    claims = document.value.claims
+    # A claim across variants is judged on a point that lacks what it varies: it speaks of no run.
+    for claim in (*claims_on(planned, point), *claims):
+        named = claim.names(verdict.output) or claim.pattern == verdict.output
+        if claim.subject == verdict.subject and claim.kind_name == verdict.claim and named:
+            return document.line(("claims", planned.index(claim)))
+    return document.line(("claims",))
+
+
+def _unreachable(one: Unreachable, strict: bool) -> Case:
+    group = f"{one.port}/{one.recipe}" if one.recipe else one.port
+    if not (one.fault or strict):
+        return Case(group, "not reachable", skipped=one.reason)
+    file = f"recipes/{one.port}/{one.recipe}.yaml" if one.recipe else f"patches/{one.port}/series"
+    found = Finding(file, 0, "run", f"{group}: not reachable: {one.reason}")
+    return Case(group, "not reachable", [found], broken=True)

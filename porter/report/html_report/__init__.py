@@ -1,0 +1,1 @@
+"""One HTML file (or JSON, Markdown) with the results of stored verifications."""

@@ -1,0 +1,111 @@
+"""Counters of a recipe across levels: what is drawn, and the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from porter.verify.plan.matrix import RunSpec, judged_points
+
+if TYPE_CHECKING:
+    from porter.report.html_report.judged import JudgedRecipe
+
+MAIN = (
+    "compilations", "graph_cache_hits", "graphs", "ops", "kernels", "cpu_fallback", "host_sync",
+    "h2d", "d2h", "captures", "replays", "replayed_ops", "migrated_calls", "dynamic_shape",
+    "missing_dtype",
+)  # fmt: skip
+"""What is looked at first, in this order."""
+MOST_DRAWN = 8
+
+
+@dataclass(frozen=True)
+class Series:
+    """One counter across levels: for every variant (a label) the value at each level; None where
+    no run is stored or the run does not count it."""
+
+    name: str
+    levels: tuple[int, ...]
+    values: Mapping[str, tuple[float | None, ...]]
+    is_claimed: bool
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing was ever counted."""
+        return not any(value for values in self.values.values() for value in values)
+
+
+@dataclass(frozen=True)
+class LevelCounters:
+    """All counters of a recipe on one device. ``drawn`` are those worth a chart."""
+
+    device: str
+    device_title: str
+    dtype: str
+    level_names: tuple[str, ...]
+    drawn: tuple[Series, ...]
+    table: tuple[Series, ...]
+    zero: tuple[str, ...]
+
+
+def level_counters(judged: JudgedRecipe) -> list[LevelCounters]:
+    """Return the counters of every device that counted something, of the first seed and dtype."""
+    planned = judged.planned
+    recipe = planned.loaded.recipe
+    found = []
+    for device in planned.devices:
+        points = [
+            point
+            for point in judged_points(planned)
+            if (point.device, point.seed) == (device, recipe.seeds[0])
+            and point.dtype == recipe.dtypes[0]
+            and point in judged.runs
+        ]
+        names = {name for point in points for name in judged.runs[point].counters}
+        if names:
+            found.append(_on_device(judged, device, points, names))
+    return [counters for counters in found if counters.table]
+
+
+def _on_device(
+    judged: JudgedRecipe, device: str, points: list[RunSpec], names: Iterable[str]
+) -> LevelCounters:
+    claims = [c for c in judged.planned.loaded.recipe.claims if c.subject == "counters"]
+    levels = tuple(sorted({point.level for point in points}))
+    labels = list(dict.fromkeys(_label(point) for point in points))
+    at = {(point.level, _label(point)): judged.runs[point].counters for point in points}
+
+    def series(name: str) -> Series:
+        values = {
+            label: tuple(at.get((level, label), {}).get(name) for level in levels)
+            for label in labels
+        }
+        return Series(name, levels, values, any(claim.names(name) for claim in claims))
+
+    everything = sorted((series(name) for name in names), key=_rank)
+    shown = tuple(one for one in everything if one.is_claimed or not one.is_zero)
+    drawn = [one for one in shown if one.is_claimed or _is_main(one.name)]
+    return LevelCounters(
+        device=device,
+        device_title=judged.runs[points[0]].device_title,
+        dtype=points[0].dtype,
+        level_names=tuple(judged.planned.levels[level].name for level in levels),
+        drawn=tuple(drawn[:MOST_DRAWN]),
+        table=shown,
+        zero=tuple(one.name for one in everything if one.is_zero and not one.is_claimed),
+    )
+
+
+def _label(point: RunSpec) -> str:
+    return ", ".join(f"{name}={value}" for name, value in point.variant)
+
+
+def _is_main(name: str) -> bool:
+    return name in MAIN or ("/" not in name and not name.endswith("_bytes"))
+
+
+def _rank(series: Series) -> tuple[object, ...]:
+    """Claimed ones first, then the whole run's main ones, then the rest by name."""
+    order = MAIN.index(series.name) if series.name in MAIN else len(MAIN)
+    return (not series.is_claimed, "/" in series.name, order, series.name)

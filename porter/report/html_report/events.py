@@ -1,0 +1,142 @@
+"""What happened in stored runs, from their event and migration files: why graphs were compiled,
+what fell back to the host or waited for it, and which CUDA calls the device served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
+
+if TYPE_CHECKING:
+    from porter.report.html_report.judged import JudgedRecipe
+    from porter.report.html_report.stored import StoredRun
+    from porter.verify.plan.matrix import RunSpec
+
+COSTLY = ("cpu_fallback", "host_sync", "h2d", "d2h", "dynamic_shape", "missing_dtype")
+MOST = 12
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Graphs compiled for one and the same cause. ``number`` is the first of them, ``largest`` the
+    most ops in one; ``nearest`` the earlier graph it is most like, ``differs`` how."""
+
+    number: int
+    times: int
+    largest: int
+    why: str
+    site: str
+    nearest: int | None
+    differs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CostSite:
+    """One line of code that cost something, and how often."""
+
+    kind: str
+    what: str
+    site: str
+    source: str
+    times: int
+
+
+@dataclass(frozen=True)
+class RunEvents:
+    """One run's. ``more_causes`` and ``more_places`` were left out."""
+
+    compilations: tuple[Compilation, ...]
+    more_causes: int
+    places: tuple[CostSite, ...]
+    more_places: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ServedCall:
+    """A CUDA call that a device served, and the levels at which it is met."""
+
+    device: str
+    site: str
+    source: str
+    kind: str
+    asked: str
+    served: str
+    levels: tuple[int, ...]
+
+
+def happenings(run: StoredRun) -> RunEvents:
+    """Return what happened in a run, the dearest first."""
+    events = _lines(run, EVENTS)
+    causes = _compilations(event for event in events if event.get("kind") == "compilation")
+    places = [
+        CostSite(
+            kind=event["kind"],
+            what=str(event.get("what", "")),
+            site=str(event.get("site", "")),
+            source=str(event.get("source", "")).strip(),
+            times=int(event.get("count", 1)),
+        )
+        for event in events
+        if event.get("kind") in COSTLY
+    ]
+    places.sort(key=lambda place: (COSTLY.index(place.kind), -place.times))
+    told = [str(event.get("what", "")) for event in events if event.get("kind") == "warning"]
+    return RunEvents(
+        compilations=tuple(causes[:MOST]),
+        more_causes=max(len(causes) - MOST, 0),
+        places=tuple(places[:MOST]),
+        more_places=max(len(places) - MOST, 0),
+        warnings=(*(str(text) for text in run.head.get("warnings", ())), *told),
+    )
+
+
+def _compilations(events: Iterable[Mapping[str, Any]]) -> list[Compilation]:
+    found: dict[tuple[object, ...], Compilation] = {}
+    for event in events:
+        differs = tuple(str(words) for words in event.get("differs", ()))
+        key = (event.get("why"), event.get("site"), differs)
+        number, ops = int(event.get("number", 0)), int(event.get("ops", 0))
+        known = found.get(key)
+        found[key] = Compilation(
+            number=known.number if known else number,
+            times=known.times + 1 if known else 1,
+            largest=max(ops, known.largest) if known else ops,
+            why=str(event.get("why", "")),
+            site=str(event.get("site", "")),
+            nearest=known.nearest if known else event.get("nearest"),
+            differs=differs,
+        )
+    return list(found.values())
+
+
+def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
+    """Return every CUDA call that stored runs of a port met, with the levels that meet it.
+
+    A call's line moves from level to level, so calls are told apart by file and source line.
+    """
+    found: dict[tuple[str, ...], tuple[str, set[int]]] = {}
+    for judged in recipes:
+        for point, run in judged.runs.items():
+            for row in _lines(run, MIGRATION):
+                key = _call(point, row)
+                site = f"{row.get('file', '')}:{row.get('line', '')}"
+                found.setdefault(key, (site, set()))[1].add(point.level)
+    return [
+        ServedCall(device, site, source, kind, asked, served, tuple(sorted(levels)))
+        for (device, _, source, kind, asked, served), (site, levels) in sorted(found.items())
+    ]
+
+
+def _call(point: RunSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
+    words = ("file", "source", "kind", "asked", "served")
+    return (point.device, *(str(row.get(word, "")).strip() for word in words))
+
+
+def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:
+    try:
+        return read_lines(run.folder / name)
+    except (OSError, ValueError):
+        return []  # cut short: the rest of the run is shown all the same

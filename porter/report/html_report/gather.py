@@ -1,0 +1,209 @@
+"""Everything a report shows, gathered from a project and its cache. Nothing is run."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter import __version__
+from porter.report.html_report.cells import Cell, cell_of
+from porter.report.html_report.counters import LevelCounters, level_counters
+from porter.report.html_report.events import RunEvents, ServedCall, happenings, served_calls
+from porter.report.html_report.images import SampleRow, sample_rows
+from porter.report.html_report.imported import ImportedVerdicts
+from porter.report.html_report.judged import JudgedRecipe, judge_stored
+from porter.report.html_report.patches import LevelDiff, level_diffs
+from porter.upstream.pins import Pin, load_pins
+from porter.verify.cache.store import Places
+from porter.verify.plan.locked_trees import SeriesTrees
+from porter.verify.plan.matrix import judged_points
+from porter.verify.plan.select import Filters, make_plan
+
+if TYPE_CHECKING:
+    from porter.report.html_report.stored import StoredRun
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """One stored run, as the report tells it."""
+
+    level: int
+    device: str
+    label: str
+    device_title: str
+    seconds: float
+    peak_mib: float
+    torch: str
+    time: str
+    key: str
+    happenings: RunEvents
+
+
+@dataclass(frozen=True)
+class RecipeReport:
+    """One recipe: its cells by (level, device), its counters, images and runs."""
+
+    name: str
+    title: str
+    path: str
+    tags: tuple[str, ...]
+    devices: tuple[str, ...]
+    cells: dict[tuple[int, str], Cell]
+    counters: tuple[LevelCounters, ...]
+    samples: tuple[SampleRow, ...]
+    runs: tuple[RunNote, ...]
+    stored: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class PortReport:
+    """One port: where it comes from, its levels and its recipes."""
+
+    name: str
+    url: str
+    pinned: str
+    licence: str
+    levels: tuple[LevelDiff, ...]
+    recipes: tuple[RecipeReport, ...]
+    calls: tuple[ServedCall, ...]
+
+    @property
+    def words(self) -> Counter[str]:
+        """How many cells of each word."""
+        return Counter(cell.word for recipe in self.recipes for cell in recipe.cells.values())
+
+    @property
+    def is_bad(self) -> bool:
+        return bool(self.words["fail"] or self.words["error"])
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole report. ``made`` is when, in UTC."""
+
+    project: str
+    version: str
+    made: str
+    machine: str
+    ports: tuple[PortReport, ...]
+    unreachable: tuple[str, ...]
+
+    @property
+    def words(self) -> Counter[str]:
+        return sum((port.words for port in self.ports), Counter[str]())
+
+    @property
+    def claims(self) -> Counter[str]:
+        """How many claims of each word, the worst seed of each."""
+        return Counter(row.verdict.word for cell in self.cells() for row in cell.rows)
+
+    @property
+    def has_simulated(self) -> bool:
+        return any(cell.is_simulated for cell in self.cells())
+
+    def cells(self) -> Iterator[Cell]:
+        for port in self.ports:
+            for recipe in port.recipes:
+                yield from recipe.cells.values()
+
+
+def gather(
+    root: Path,
+    cache: Path,
+    ports: Sequence[str] = (),
+    filters: Filters | None = None,
+    told: ImportedVerdicts | None = None,
+) -> Results:
+    """Judge what is stored of the ports' recipes (none named: of all).
+
+    ``told`` are verdicts of other verifications, for cells whose runs are not all stored. Imports
+    torch where verdicts are to be made or images are there. Raises BadInput as a verification does.
+    """
+    pins = load_pins(root)
+    plan = make_plan(root, ports, SeriesTrees(root, pins), filters or Filters())
+    by_port: dict[str, list[JudgedRecipe]] = {}
+    for planned in plan.recipes:
+        judged = judge_stored(Places.under(cache), planned)
+        by_port.setdefault(planned.loaded.port, []).append(judged)
+    return Results(
+        project=root.name,
+        version=__version__,
+        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=platform.platform(),
+        ports=tuple(
+            _port(root, pins.port(name), recipes, told or {}) for name, recipes in by_port.items()
+        ),
+        unreachable=tuple(f"{one.port}/{one.recipe}: {one.reason}" for one in plan.unreachable),
+    )
+
+
+def _port(
+    root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], told: ImportedVerdicts
+) -> PortReport:
+    return PortReport(
+        name=pin.name,
+        url=pin.url or "",
+        pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
+        licence=pin.license_shown,
+        levels=tuple(level_diffs(root, pin.name)),
+        recipes=tuple(_recipe(root, judged, told) for judged in recipes),
+        calls=tuple(served_calls(recipes)),
+    )
+
+
+def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeReport:
+    planned, loaded = judged.planned, judged.planned.loaded
+    elsewhere = told.get((loaded.port, loaded.name), [])
+    cells = {}
+    for level, device in sorted({(p.level, p.device) for p in judged_points(planned)}):
+        verdicts = [v for v in judged.verdicts if (v.level, v.device) == (level, device)]
+        if not verdicts or any((p.level, p.device) == (level, device) for p in judged.missing):
+            other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
+            verdicts = other or verdicts
+        cells[level, device] = cell_of(level, planned.levels[level].name, device, verdicts)
+    return RecipeReport(
+        name=loaded.name,
+        title=loaded.recipe.title,
+        path=loaded.path.relative_to(root).as_posix(),
+        tags=loaded.recipe.tags,
+        devices=tuple(dict.fromkeys(d for d in planned.devices if d in {k[1] for k in cells})),
+        cells=cells,
+        counters=tuple(level_counters(judged)),
+        samples=tuple(sample_rows(judged)),
+        runs=tuple(_runs(judged)),
+        stored=len(judged.runs),
+        wanted=len(judged.runs) + len(judged.missing),
+    )
+
+
+def _runs(judged: JudgedRecipe) -> Iterator[RunNote]:
+    for point in judged_points(judged.planned):
+        run = judged.runs.get(point)
+        if run is None:
+            continue
+        label = ", ".join(
+            [point.dtype, *(f"{n}={v}" for n, v in point.variant), f"seed {point.seed}"]
+        )
+        yield _note(point.level, point.device, label, run)
+
+
+def _note(level: int, device: str, label: str, run: StoredRun) -> RunNote:
+    written = datetime.fromtimestamp(run.time, timezone.utc)
+    return RunNote(
+        level=level,
+        device=device,
+        label=label,
+        device_title=run.device_title,
+        seconds=float(run.head["seconds"]),
+        peak_mib=float(run.head["peak_bytes"]) / 2**20,
+        torch=str(run.head["versions"].get("torch", "")),
+        time=written.strftime("%Y-%m-%d %H:%M UTC"),
+        key=run.folder.name,
+        happenings=happenings(run),
+    )

@@ -1,0 +1,207 @@
+"""Sample images of a recipe: the reference, every level's, and where they differ.
+
+Images are outputs recorded as such (uint8, H x W x C), and float outputs of one or three channels
+whose name says "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from porter.report.html_report.png import data_uri, encode_png
+from porter.verify.plan.matrix import judged_points, reference_point
+
+if TYPE_CHECKING:
+    import torch
+
+    from porter.report.html_report.judged import JudgedRecipe
+    from porter.report.html_report.stored import StoredRun
+    from porter.verify.plan.matrix import RunSpec
+
+LARGEST = 128
+"""Pixels of the longer side; larger images are averaged down."""
+MOST_OUTPUTS = 2
+_SMALLEST = 8
+_FAR_FROM_ONE = 4.0
+_RAMP = ((11, 16, 32), (30, 64, 120), (194, 65, 12), (255, 247, 237))
+"""Colours of a difference map, from none to the greatest of the map."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One level's image beside the reference. ``picture`` and ``difference`` are data addresses;
+    both are empty where the image is the reference's: pixel for pixel, or for a float output to one
+    step of 255. ``greatest`` is the greatest difference in the output's own units."""
+
+    level: int
+    level_name: str
+    device: str
+    picture: str
+    difference: str
+    greatest: float
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One output's images: the reference first, then a sample per level and device."""
+
+    output: str
+    variant: str
+    width: int
+    height: int
+    shown_as: str
+    reference: str
+    samples: tuple[Sample, ...]
+
+
+def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
+    """Return the images of a recipe's first seed: of the last variant, two outputs at most."""
+    planned = judged.planned
+    recipe = planned.loaded.recipe
+    points = [
+        point
+        for point in judged_points(planned)
+        if point.seed == recipe.seeds[0]
+        and point.variant == recipe.variants[-1]
+        and point.dtype == recipe.dtypes[0]
+        and point in judged.runs
+    ]
+    exact = judged.runs.get(reference_point(planned, points[0])) if points else None
+    rows: list[SampleRow] = []
+    for name in _names(exact) if exact else ():
+        assert exact is not None
+        reference = exact.tensor(name)
+        scale = _scale(exact.outputs[name]["kind"], reference)
+        if scale is not None and len(rows) < MOST_OUTPUTS:
+            rows.append(_row(judged, name, reference, scale, points))
+    return rows
+
+
+def _names(run: StoredRun) -> Iterator[str]:
+    """Yield the outputs that may be images, by name and shape alone; files first."""
+    files = [name for name, told in run.outputs.items() if told.get("kind") == "image"]
+    yield from files
+    for name, told in run.outputs.items():
+        shape = tuple(told["shape"][-3:])
+        if name in files or not str(told["dtype"]).endswith(("float64", "float32", "float16")):
+            continue
+        if len(told["shape"]) not in (3, 4) or shape[0] not in (1, 3) or min(shape[1:]) < _SMALLEST:
+            continue
+        if "image" in name.lower() or "sample" in name.lower():
+            yield name
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How an output becomes pixels: ``(x - low) / (high - low)``, cut off at both ends."""
+
+    low: float
+    high: float
+    is_file: bool
+
+    @property
+    def words(self) -> str:
+        return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], cut off beyond"
+
+
+def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
+    if kind == "image":
+        return _Scale(0.0, 255.0, True)
+    low, high = float(x.min()), float(x.max())
+    if low >= 0 and high <= 1:
+        return _Scale(0.0, 1.0, False)
+    return _Scale(-1.0, 1.0, False) if max(-low, high) <= _FAR_FROM_ONE else None
+
+
+def _row(
+    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, points: list[RunSpec]
+) -> SampleRow:
+    pixels = _pixels(exact, scale)
+    shown = _reduced(pixels)
+    first = points[0]
+    return SampleRow(
+        output=name,
+        variant=", ".join(f"{key}={value}" for key, value in first.variant),
+        width=int(pixels.shape[1]),
+        height=int(pixels.shape[0]),
+        shown_as=scale.words,
+        reference=_picture(shown),
+        samples=tuple(_samples(judged, name, exact, scale, points)),
+    )
+
+
+def _samples(
+    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, points: list[RunSpec]
+) -> Iterator[Sample]:
+    base = _pixels(exact, scale)
+    for point in points:
+        run = judged.runs[point]
+        if run.outputs.get(name, {}).get("shape") != list(exact.shape):
+            continue
+        found = run.tensor(name)
+        level = judged.planned.levels[point.level].name
+        gap = (_first(found).double() - _first(exact).double()).abs()
+        pixels = _pixels(found, scale)
+        # A float that ends between two of 256 steps may round either way.
+        same = bool(((pixels - base).abs() <= (0 if scale.is_file else 1)).all())
+        yield Sample(
+            level=point.level,
+            level_name=level,
+            device=point.device,
+            picture="" if same else _picture(_reduced(pixels)),
+            difference="" if same else _heat(gap if scale.is_file else gap.permute(1, 2, 0)),
+            greatest=float(gap.max()),
+        )
+
+
+def _first(x: torch.Tensor) -> torch.Tensor:
+    return x[0] if x.dim() == 4 else x
+
+
+def _pixels(x: torch.Tensor, scale: _Scale) -> torch.Tensor:
+    """Return H x W x C in 0..255, as doubles of whole numbers."""
+    x = _first(x).double()
+    if not scale.is_file:
+        x = ((x - scale.low) / (scale.high - scale.low) * 255).nan_to_num().permute(1, 2, 0)
+    return x.clamp(0, 255).round()
+
+
+def _reduced(pixels: torch.Tensor) -> torch.Tensor:
+    """Average down to LARGEST pixels on the longer side."""
+    import torch
+
+    height, width = pixels.shape[:2]
+    by = -(-max(height, width) // LARGEST)
+    if by == 1:
+        return pixels
+    planes = pixels.permute(2, 0, 1).unsqueeze(0)
+    smaller = torch.nn.functional.avg_pool2d(planes, by, ceil_mode=True)[0]
+    return smaller.permute(1, 2, 0).round()
+
+
+def _picture(pixels: torch.Tensor) -> str:
+    import torch
+
+    height, width, channels = pixels.shape
+    raw = bytes(pixels.to(torch.uint8).flatten().tolist())
+    return data_uri(encode_png(raw, width, height, channels))
+
+
+def _heat(gap: torch.Tensor) -> str:
+    """Return a map of the greatest difference of any channel, its own maximum the last colour."""
+    import torch
+
+    plane = gap.nan_to_num(posinf=0.0).amax(dim=2)
+    by = -(-max(plane.shape) // LARGEST)
+    if by > 1:
+        pooled = torch.nn.functional.max_pool2d(plane[None, None], by, ceil_mode=True)
+        plane = pooled[0, 0]
+    greatest = float(plane.max())
+    at = (plane / greatest if greatest > 0 else plane) * (len(_RAMP) - 1)
+    at = (at * 8).round() / 8  # few colours compress well
+    ramp = torch.tensor(_RAMP, dtype=torch.float64)
+    low = at.floor().clamp(max=len(_RAMP) - 2).long()
+    part = (at - low).unsqueeze(-1)
+    return _picture((ramp[low] * (1 - part) + ramp[low + 1] * part).round())

@@ -1,0 +1,69 @@
+"""Verdicts on stored runs: what a verification would say now, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from porter.report.html_report.stored import StoredRun, stored_runs
+from porter.verify.cache.keys import RunKey, verdict_key
+from porter.verify.cache.store import Places, find_verdicts
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.judge import judge
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+
+if TYPE_CHECKING:
+    from porter.verify.harness.trace import Trace
+    from porter.verify.judge.result import Verdict
+    from porter.verify.plan.job import Failure
+
+NOT_STORED = "no run of it is stored"
+
+
+@dataclass(frozen=True)
+class JudgedRecipe:
+    """A recipe, its stored runs, the points that have none, and the verdicts."""
+
+    planned: RecipePlan
+    runs: Mapping[RunSpec, StoredRun]
+    missing: frozenset[RunSpec]
+    verdicts: tuple[Verdict, ...]
+
+
+def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
+    """Judge what is stored of a recipe's runs.
+
+    The verdicts that a verification kept on these very runs are taken as they stand; only without
+    them torch is imported and the tensors are compared again.
+    """
+    wanted = points(planned)
+    runs = stored_runs(places.traces, planned)
+    verdicts: Iterable[Verdict] = ()
+    if len(runs) == len(wanted):
+        known = {
+            at: RunKey(RunFacts(**runs[at].head["facts"]), runs[at].folder.name) for at in wanted
+        }
+        loaded = planned.loaded
+        kept = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, known))
+        if kept is not None:
+            return JudgedRecipe(planned, runs, frozenset(), kept.verdicts)
+    if runs:
+        verdicts = _judge_again(planned, runs)
+    return JudgedRecipe(planned, runs, frozenset(wanted) - runs.keys(), tuple(verdicts))
+
+
+def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list[Verdict]:
+    """Compare the tensors. What hangs on a run that is not there gets no verdict."""
+    from porter.verify.harness.trace import BadTrace, read
+    from porter.verify.plan.job import Failure
+
+    outcomes: dict[RunSpec, Trace | Failure] = {}
+    for point in points(planned):
+        outcomes[point] = Failure("missing", NOT_STORED, "")
+        if point in runs:
+            try:
+                outcomes[point] = read(runs[point].folder)
+            except BadTrace:
+                continue
+    return [v for v in judge(planned, outcomes) if NOT_STORED not in v.detail]

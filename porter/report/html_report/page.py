@@ -1,0 +1,178 @@
+"""The report as one HTML file that needs nothing else: no script, font or image from anywhere.
+
+Templates, style and script stand in ``porter/report/html_report/templates``. Autoescaping is on for
+all of it, a Content-Security-Policy forbids every request, and the page says the same without its
+script.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.report.html_report.cells import Cell, Row
+from porter.report.html_report.charts import chart, exact
+from porter.report.html_report.gather import Results
+from porter.terminal import counted
+from porter.verify.recipe.types import is_simulated
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent / "templates"
+MOST_ROWS = 40
+"""Rows that a cell opens; those that hold beyond are counted in words."""
+MOST_FAILURES = 12
+GLYPHS = {
+    "pass": "✓", "baseline": "○", "fail": "✕", "error": "!", "skipped": "~", "missing": "·",
+}  # fmt: skip
+WORDS = {
+    "pass": "holds",
+    "baseline": "level 0, held to itself",
+    "fail": "does not hold",
+    "error": "could not be judged",
+    "skipped": "not judged here",
+    "missing": "no run stored",
+}
+
+
+def as_html(results: Results) -> str:
+    """Return the whole page."""
+    environment = _environment()
+    page = environment.get_template("page.html")
+    return page.render(
+        results=results,
+        style=_file("style.css"),
+        script=_file("page.js"),
+        failures=_failures(results),
+        devices=sorted({cell.device for cell in results.cells()}),
+        ids=_ids(results),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "exact": exact,
+        "percent": percent,
+        "counted": counted,
+        "chart": chart,
+        "span": span,
+    }
+    environment.tests["simulated"] = is_simulated
+    environment.globals |= {
+        "GLYPHS": GLYPHS,
+        "WORDS": WORDS,
+        "MOST_ROWS": MOST_ROWS,
+        "MOST_FAILURES": MOST_FAILURES,
+        "bar": bar,
+    }
+    return environment
+
+
+def _file(name: str) -> Any:
+    """Return one of our own files, to be put into the page as it stands."""
+    from markupsafe import Markup
+
+    return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
+    """Return an id for every cell, by port, recipe, level and device."""
+    found: dict[tuple[str, str, int, str], str] = {}
+    for port in results.ports:
+        for recipe in port.recipes:
+            for level, device in recipe.cells:
+                found[port.name, recipe.name, level, device] = f"cell-{len(found) + 1}"
+    return found
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One claim that does not hold on a device, at one level or several: ``cells`` are these,
+    ``worst`` the row that is furthest off."""
+
+    port: str
+    recipe: str
+    device: str
+    worst: Row
+    cells: tuple[Cell, ...]
+
+
+def _failures(results: Results) -> list[Broken]:
+    """Return what does not hold, a claim on a device once."""
+    found: dict[tuple[str, ...], list[tuple[Cell, Row]]] = {}
+    for port in results.ports:
+        for recipe in port.recipes:
+            for cell in recipe.cells.values():
+                for row in (row for row in cell.rows if row.verdict.bad):
+                    v = row.verdict
+                    key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
+                    found.setdefault(key, []).append((cell, row))
+    return [
+        Broken(
+            port=key[0],
+            recipe=key[1],
+            device=key[2],
+            worst=max((row for _, row in rows), key=lambda row: row.share or 0.0),
+            cells=tuple({cell.level: cell for cell, _ in rows}.values()),
+        )
+        for key, rows in found.items()
+    ]
+
+
+def number(value: float | None, measure: str = "") -> str:
+    """Return an error or a limit for people: "2.9e-05", "8 ulps", "3,250"."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        shown = {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
+    elif value == int(value) and abs(value) < 1e7:
+        shown = f"{value:,.0f}"
+    elif 0.01 <= abs(value) < 10_000:
+        shown = f"{value:,.4g}"
+    else:
+        shown = f"{value:.1e}"
+    words = {"elements": "elements", "ulps": "ulps", "dB": "dB"}
+    return f"{shown} {words[measure]}" if measure in words else shown
+
+
+def percent(share: float | None) -> str:
+    """Return a part of an allowance: "0 %", "42 %", "13x"."""
+    if share is None:
+        return ""
+    if not math.isfinite(share):
+        return "∞"
+    if share >= 10:
+        return f"{share:,.0f}x" if share < 1e6 else "over 1,000,000x"
+    return f"{share * 100:.0f} %" if share == 0 or share >= 0.005 else "<1 %"
+
+
+def bar(share: float | None) -> int:
+    """Return a bar's length in percent of the whole; the whole is the limit."""
+    if share is None:
+        return 0
+    return 100 if not share < 1 else round(share * 100)
+
+
+def span(levels: tuple[int, ...]) -> str:
+    """Return level numbers in short: "0-2, 5"."""
+    parts: list[list[int]] = []
+    for level in levels:
+        if parts and level == parts[-1][-1] + 1:
+            parts[-1].append(level)
+        else:
+            parts.append([level])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)

@@ -1,0 +1,100 @@
+"""The runs that earlier verifications left in the cache, for the points of a recipe.
+
+A stored run serves a point when it ran the level's own tree with the recipe's and the probe's
+present text, on the point's device, dtype, seed and variant. Environment, machine and porter's own
+version may differ: they are shown, not asked for. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.verify.cache.keys import environ_of, probe_hash
+from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS
+from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+
+if TYPE_CHECKING:
+    import torch
+
+_ASKED = (
+    "tree", "device", "dtype", "seed", "variant", "environ", "shaken", "inputs_sha256",
+    "probe_sha256", "companions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One trace folder; ``head`` is its ``trace.json``, ``time`` when that was written."""
+
+    folder: Path
+    head: Mapping[str, Any]
+    time: float
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        counters: Mapping[str, float] = self.head["counters"]
+        return counters
+
+    @property
+    def outputs(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was recorded: by name the ``shape``, ``dtype`` and ``kind``."""
+        outputs: Mapping[str, Mapping[str, Any]] = self.head["outputs"]
+        return outputs
+
+    def tensor(self, output: str) -> torch.Tensor:
+        """Read one output. Imports torch; raises OSError or safetensors' own for a damaged file."""
+        from safetensors import safe_open
+
+        with safe_open(str(self.folder / TENSORS), "pt") as file:
+            found: torch.Tensor = file.get_tensor(output)
+        return found
+
+    @property
+    def device_title(self) -> str:
+        """The hardware's name, with "simulated" where it is that."""
+        return str(self.head.get("device_title") or self.head["facts"]["device"])
+
+
+def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
+    """Return the newest stored run for every point of a recipe that has one."""
+    loaded = planned.loaded
+    companions = {name: level.tree for name, level in planned.companions}
+    wanted: dict[str, list[RunSpec]] = {}
+    for point in points(planned):
+        facts = {
+            "tree": planned.levels[point.level].tree,
+            "device": point.device,
+            "dtype": point.dtype,
+            "seed": point.seed,
+            "variant": dict(point.variant),
+            "environ": environ_of(loaded, point),
+            "shaken": point.shaken,
+            "inputs_sha256": loaded.inputs_sha256(),
+            "probe_sha256": probe_hash(loaded),
+            "companions": companions,
+        }
+        assert tuple(facts) == _ASKED
+        wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(point)
+    found: dict[RunSpec, StoredRun] = {}
+    for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
+        own = {name: run.head["facts"].get(name) for name in _ASKED}
+        own["shaken"] = bool(own["shaken"])  # older runs know no other kind
+        for point in wanted.get(json.dumps(own, sort_keys=True), ()):
+            found[point] = run
+    return found
+
+
+def _runs_under(folder: Path) -> list[StoredRun]:
+    runs = []
+    for path in sorted(folder.glob(f"*/{HEAD}")):
+        try:
+            head = json.loads(path.read_text(encoding="utf-8"))
+            if head["format"] == FORMAT:
+                runs.append(StoredRun(path.parent, head, path.stat().st_mtime))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a run that was cut short, or is being written just now
+    return runs

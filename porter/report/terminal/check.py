@@ -1,0 +1,249 @@
+"""How ``porter check`` shows what it found: one line per patch, then every failing hunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from porter.finding import Finding
+from porter.report.ci.write import Case, as_form, as_json
+from porter.terminal import colour_wanted, counted, listed, paint, plain
+
+if TYPE_CHECKING:
+    from porter.levels.check import PatchReport, PortReport
+    from porter.levels.diagnose import Failure
+
+_STYLES = {
+    "ok": "green", "stated": "yellow", "differs": "red", "fails": "red", "unjudged": "yellow",
+}  # fmt: skip
+AS_STATED = "ids as the patches state them, no content seen"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What fails a check beside what is wrong: a port that was named and is not reachable; with
+    ``strict`` every file whose content was not seen.
+    """
+
+    strict: bool = False
+    named: bool = False
+
+    def passes(self, report: PortReport) -> bool:
+        """Whether one port passes."""
+        return report.ok and not self.lacks(report)
+
+    def lacks(self, report: PortReport) -> bool:
+        """Whether it fails for what was not seen of it."""
+        if report.not_reachable is not None:
+            return self.strict or self.named
+        return self.strict and bool(report.not_covered)
+
+
+def print_report(report: PortReport, verbose: bool = False) -> None:
+    """Write one port's report to stdout."""
+    for line in _lines(report, colour_wanted(), verbose):
+        print(line)
+
+
+def print_summary(reports: Sequence[PortReport], asked: Asked) -> None:
+    """Write the last line, unless it would only repeat one port's own."""
+    if len(reports) > 1:
+        print(summary(reports, asked))
+
+
+def summary(reports: Sequence[PortReport], asked: Asked) -> str:
+    """Return how many ports were checked, which failed, which no source serves here."""
+    failed = [report.port for report in reports if not report.ok]
+    away = [report for report in reports if report.not_reachable is not None]
+    in_part = [r.port for r in reports if r.not_reachable is None and r.not_covered]
+    checked = sum(report.not_reachable is None and report.error is None for report in reports)
+    parts = [f"{checked} of {counted(len(reports), 'port')} checked"]
+    if failed:
+        parts.append(f"{len(failed)} failed: {', '.join(failed)}")
+    if away:
+        parts.append(f"{len(away)} not reachable: {', '.join(report.port for report in away)}")
+    told = ", ".join(parts)
+    if stated := sum(report.stated for report in away):
+        told += f" ({AS_STATED})" if stated == len(away) else f" (of {stated} the {AS_STATED})"
+    if in_part:
+        told += f"; checked in part: {', '.join(in_part)}"
+    if any(asked.lacks(report) for report in reports):
+        told += f"; that fails {'with --strict' if asked.strict else 'where ports are named'}"
+    return told
+
+
+def _away_lines(report: PortReport, colour: bool, verbose: bool) -> Iterator[str]:
+    """A port that no source serves, and what of it was checked all the same."""
+    assert report.not_reachable is not None
+    word = paint("not reachable", "yellow", colour)
+    yield f"{paint(report.port, 'bold', colour)}: {word}: {plain(report.not_reachable.reason)}"
+    if verbose:
+        yield from (f"  {plain(line)}" for line in report.not_reachable.detail.splitlines())
+    if report.unstated:
+        if report.unstated != report.not_reachable.reason:
+            yield f"  not even its ids are checked: {plain(report.unstated)}"
+        return
+    yield f"  {counted(len(report.patches), 'level')}: {AS_STATED}"
+    wrong = [patch for patch in report.patches if patch.status != "stated"]
+    yield from _patch_lines(wrong, colour)
+    for problem in report.problems:
+        yield f"  {paint('differs', 'red', colour)}  {problem}"
+
+
+def _patch_lines(patches: Sequence[PatchReport], colour: bool) -> Iterator[str]:
+    width = max((len(p.level) for p in patches), default=0)
+    for patch in patches:
+        status = paint(f"{patch.status:<8}", _STYLES[patch.status], colour)
+        name = f"{plain(patch.level):<{width}}"
+        ids = f"  {patch.tree[:12]}  {counted(patch.files, 'file')}" if patch.tree else ""
+        yield f"  {status} {patch.number:>3} {name}{ids}"
+        yield from _details(patch, colour)
+
+
+def _lines(report: PortReport, colour: bool, verbose: bool = False) -> Iterator[str]:
+    if report.not_reachable is not None:
+        yield from _away_lines(report, colour, verbose)
+        return
+    count = counted(len(report.patches), "patch")
+    memo = ", from the memo" if report.from_memo and report.patches else ""
+    title = paint(report.port, "bold", colour)
+    if report.error is not None:
+        yield f"{title}: {paint('not checked', 'red', colour)}: {report.error}"
+        return
+    yield f"{title} at {report.upstream[:12]}: {count}{memo}"
+    yield from _patch_lines(report.patches, colour)
+    for problem in report.problems:
+        yield f"  {paint('differs', 'red', colour)}  {problem}"
+    if paths := report.not_covered:
+        yield (
+            f"  {paint('not covered', 'yellow', colour)} by any source, ids as the patches state "
+            f"them: {counted(len(paths), 'file')}"
+        )
+        yield from (f"    {plain(path)}" for path in paths)
+
+
+def _details(patch: PatchReport, colour: bool) -> Iterator[str]:
+    for difference in patch.differences:
+        yield f"               {plain(difference)}"
+    for offset in patch.offsets:
+        yield (
+            f"               {plain(offset.path)} {offset.hunk} stands {abs(offset.lines)} "
+            f"lines {'below' if offset.lines > 0 else 'above'}; `porter export` writes it anew"
+        )
+    for failure in patch.failures:
+        yield from _failure(failure, colour)
+
+
+def _failure(failure: Failure, colour: bool) -> Iterator[str]:
+    hunk = f" {failure.hunk}" if failure.hunk else ""
+    where = f"{failure.patch}:{failure.line}" if failure.line else failure.patch
+    moved = f"; it is now {failure.moved_to}" if failure.moved_to else ""
+    yield f"    {paint(where, 'bold', colour)}: {plain(failure.path)}{hunk}"
+    yield f"      {plain(failure.reason + moved)}"
+    if not failure.hunk:
+        return
+    yield paint(f"      at line {failure.at} (-: expected, +: stands there)", "dim", colour)
+    if not failure.found:
+        yield "      (the file ends before)"
+    for mark, line in _side_by_side(failure.expected, failure.found):
+        text = f"      {mark} {_shown(line)}"
+        yield paint(text, {"-": "red", "+": "green"}.get(mark), colour)
+
+
+def _side_by_side(expected: Sequence[bytes], found: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    from difflib import SequenceMatcher
+
+    for tag, a, b, c, d in SequenceMatcher(None, expected, found, autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield from ((" ", line) for line in expected[a:b])
+        else:
+            yield from (("-", line) for line in expected[a:b])
+            yield from (("+", line) for line in found[c:d])
+
+
+def _shown(line: bytes) -> str:
+    text = line.removesuffix(b"\n").decode("utf-8", "backslashreplace")
+    tail = "" if line.endswith(b"\n") else " (no newline)"
+    if text.endswith("\r"):
+        text, tail = text[:-1], " (CR)" + tail
+    return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text) + tail
+
+
+def render(
+    reports: Sequence[PortReport], form: str, place: str = "", asked: Asked = Asked()
+) -> str:
+    """All reports as text, JSON, GitHub annotations, SARIF or JUnit."""
+    if form == "text":
+        lines = [line for report in reports for line in _lines(report, False)]
+        return "\n".join([*lines, summary(reports, asked)])
+    if form == "json":
+        away = [report.port for report in reports if report.not_reachable is not None]
+        data = {
+            "ok": all(asked.passes(report) for report in reports),
+            "summary": summary(reports, asked),
+            "not_reachable": away,
+            "ports": [_data(report, asked) for report in reports],
+        }
+        return as_json(data)
+    cases = [case for report in reports for case in _cases(report, asked)]
+    return as_form(form, "porter check", cases, place)
+
+
+def _data(report: PortReport, asked: Asked) -> dict[str, Any]:
+    away = report.not_reachable
+    return {
+        "port": report.port,
+        "ok": asked.passes(report),
+        "content": _content(report),
+        "not_reachable": away and {"reason": away.reason, "detail": away.detail or str(away)},
+        "ids_not_checked": report.unstated or None,
+        "upstream": report.upstream,
+        "from_memo": report.from_memo,
+        "error": str(report.error) if report.error else None,
+        "problems": report.problems,
+        "patches": report.patches,
+    }
+
+
+def _content(report: PortReport) -> str:
+    """How much content was seen: all that the patches touch, a part of it, or none."""
+    if report.error is not None or report.not_reachable is not None:
+        return "none"
+    return "part" if report.not_covered else "all"
+
+
+def _cases(report: PortReport, asked: Asked) -> Iterator[Case]:
+    folder = f"patches/{report.port}"
+    own = [*report.problems, *([str(report.error)] if report.error else [])]
+    problems = [Finding(f"{folder}/levels.lock", 0, "lock", text) for text in own]
+    yield Case(report.port, "levels.lock", problems, broken=report.error is not None)
+    if told := _not_seen(report):
+        lacks = asked.lacks(report)
+        severity: Literal["error", "note"] = "error" if lacks else "note"
+        unseen = Finding(f"{folder}/series", 0, "coverage", told, severity)
+        yield Case(report.port, "content", [unseen], broken=lacks, skipped="" if lacks else told)
+    for patch in report.patches:
+        file = f"{folder}/{patch.patch}"
+        found = [Finding(file, 0, "differs", text) for text in patch.differences]
+        found += [
+            Finding(
+                file, f.line, "apply", f"{f.path} {f.hunk or ''}: {f.reason}".replace(" :", ":")
+            )
+            for f in patch.failures
+        ]
+        skipped = AS_STATED if patch.status == "stated" else ""
+        yield Case(report.port, f"{patch.number} {patch.level}", found, skipped=skipped)
+
+
+def _not_seen(report: PortReport) -> str:
+    """What was not seen of a port, and why."""
+    if report.not_reachable is not None:
+        why = report.unstated
+        if why == report.not_reachable.reason:
+            why = ""
+        told = AS_STATED if report.stated else f"not even its ids are checked{why and ': '}{why}"
+        return f"not reachable: {report.not_reachable.reason}; {told}"
+    if paths := report.not_covered:
+        return f"no source serves {listed(paths)}; their {AS_STATED}"
+    return ""

@@ -1,0 +1,270 @@
+"""Where two levels depart, as text and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from porter.verify.divergence.first import Divergence, OpDeparture
+    from porter.verify.divergence.runs import Comparison
+    from porter.verify.divergence.search import Found
+    from porter.verify.divergence.timeline import Activation, Op
+    from porter.verify.divergence.tolerance import Difference
+
+_MOST = 5
+
+
+def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
+    """Return everything that a search found."""
+    departure, alignment = found.moments.departure, found.runs.alignment
+    return {
+        "port": sides.planned.loaded.port,
+        "recipe": sides.planned.loaded.name,
+        "first": _side(sides, "first"),
+        "second": _side(sides, "second"),
+        "exact": None if lacking or sides.exact is None else _side(sides, "exact"),
+        "without_exact": lacking,
+        "dtype": sides.second.dtype,
+        "seed": sides.second.seed,
+        "variant": sides.second.values,
+        "moments": found.moments.compared,
+        "unseen": found.moments.unseen,
+        "shapes": found.moments.shapes,
+        "renamed": alignment.renamed,
+        "only_first": list(alignment.only_first),
+        "only_second": list(alignment.only_second),
+        "uneven": [list(row) for row in alignment.uneven],
+        "departs": departure is not None,
+        "module": None if departure is None else _module(departure),
+        "op": None if found.op is None else _op_departure(found.op, found),
+    }
+
+
+def _side(sides: Comparison, side: str) -> dict[str, Any]:
+    point = getattr(sides, side)
+    level = sides.level(point)
+    return {"level": level.number, "name": level.name, "tree": level.tree, "device": point.device}
+
+
+def _module(departure: Divergence) -> dict[str, Any]:
+    moment, inside = departure.moment, departure.inside
+    return {
+        "path": moment.path,
+        "class": moment.class_name,
+        "call": moment.call,
+        "what": {"in": "input", "out": "output", "record": "recorded output"}[moment.kind],
+        "site": moment.site,
+        "source": moment.source,
+        "first_path": departure.counterpart.path,
+        "first_class": departure.counterpart.class_name,
+        "fault_in": None if inside is None else inside.path,
+        "fault_in_class": None if inside is None else inside.class_name,
+        "differences": [_difference(each) for each in departure.differences],
+        "jump": None
+        if departure.jump is None
+        else {"path": departure.jump[0].path, "times_allowed": _number(departure.jump[1])},
+    }
+
+
+def _difference(each: Difference) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "first": each.first,
+        "second": each.second,
+        "measure": each.measure,
+        "error": _number(each.error),
+        "allowed": _number(each.allowed),
+        "first_error": None if each.own_error is None else _number(each.own_error),
+    }
+
+
+def _op_departure(found: OpDeparture, whole: Found) -> dict[str, Any]:
+    return {
+        **_op(found.op),
+        "of": whole.ops,
+        "from_the_beginning": whole.wide,
+        "first": None if found.counterpart is None else _op(found.counterpart),
+        "differences": [_difference(each) for each in found.differences],
+        "operands": [
+            {
+                "name": each.name,
+                "agrees": each.agrees,
+                "told": each.told,
+                "error": _number(each.error),
+                "allowed": _number(each.allowed),
+            }
+            for each in found.operands
+        ],
+        "operands_agree": found.operands_agree,
+        "only_first": [_op(op) for op in found.only_first],
+        "only_second": [_op(op) for op in found.only_second],
+    }
+
+
+def _op(op: Op) -> dict[str, Any]:
+    return {
+        "name": op.name,
+        "number": op.number,
+        "arguments": op.arguments,
+        "site": op.site,
+        "source": op.source,
+        "path": op.path,
+    }
+
+
+def _number(value: float) -> float | str:
+    """A number as JSON can hold it."""
+    return value if math.isfinite(value) else str(value)
+
+
+def lines(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
+    """Yield the text of a comparison."""
+    first, second = (_named(sides, side) for side in ("first", "second"))
+    loaded = sides.planned.loaded
+    variant = "".join(f", {name} {value}" for name, value in sides.second.values.items())
+    on = f" on {sides.second.device}" if sides.first.device == sides.second.device else ""
+    yield (
+        f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {sides.second.dtype}, "
+        f"seed {sides.second.seed}{variant}"
+    )
+    yield from _held_to(sides, found, lacking)
+    yield from _structure(found)
+    departure = found.moments.departure
+    if departure is None:
+        yield from _nothing(found)
+        return
+    yield ""
+    yield from _departure_lines(departure, sides.level(sides.first).name)
+    yield ""
+    if found.op is None:
+        yield f"no single op departs among the {found.ops} recorded there"
+        return
+    yield from _op_lines(found.op, found, sides.level(sides.first).name)
+
+
+def _named(sides: Comparison, side: str) -> str:
+    point = getattr(sides, side)
+    name = sides.level(point).name
+    return name if sides.first.device == sides.second.device else f"{name} on {point.device}"
+
+
+def _held_to(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
+    moments = f"{found.moments.compared:,} inputs and outputs of modules compared"
+    if sides.exact is not None and not lacking:
+        name = sides.level(sides.exact).name
+        yield f"{moments}, held to {name} in float64 on {sides.exact.device}"
+    else:
+        yield f"{moments}, held to each other: no float64 run to tell rounding by"
+    if lacking:
+        yield f"  ({lacking})"
+    warnings = dict.fromkeys((*found.runs.first.warnings, *found.runs.second.warnings))
+    yield from (f"  {warning}" for warning in warnings)
+
+
+def _structure(found: Found) -> Iterator[str]:
+    alignment = found.runs.alignment
+    for new, old in list(alignment.renamed.items())[:_MOST]:
+        yield f"  {new} is taken for what was {old}"
+    for label, paths in (
+        ("only in the first", alignment.only_first),
+        ("only in the second", alignment.only_second),
+    ):
+        if paths:
+            more = f" and {len(paths) - _MOST} more" if len(paths) > _MOST else ""
+            yield f"  {label}, not compared: {', '.join(paths[:_MOST])}{more}"
+    for path, own, other in alignment.uneven[:_MOST]:
+        yield f"  {path}: called {own} and {other} times; the first calls are compared"
+    if found.moments.shapes:
+        yield f"  {found.moments.shapes} tensors have other shapes and are not compared"
+
+
+def _nothing(found: Found) -> Iterator[str]:
+    yield ""
+    yield "no departure: rounding explains every difference in what was compared"
+    if found.moments.unseen:
+        yield (
+            f"  {found.moments.unseen} tensors differ, but in none of the elements that were kept; "
+            "--sample 0 keeps all"
+        )
+
+
+def _departure_lines(departure: Divergence, first: str) -> Iterator[str]:
+    moment = departure.moment
+    what = {"in": "input of", "out": "output of", "record": "recorded output"}[moment.kind]
+    yield f"first departure: {what} {_call(moment)}"
+    for each in departure.differences[:_MOST]:
+        yield f"  {_shown(each, first)}"
+    if departure.counterpart.class_name != moment.class_name:
+        yield f"  {first} has {departure.counterpart.class_name} there"
+    word = "recorded" if moment.kind == "record" else "called"
+    yield f"  {word} at {moment.site}: {moment.source}"
+    if departure.inside is None:
+        yield "  everything before agrees: the fault is in code outside any module"
+    else:
+        inside = departure.inside
+        at = "" if inside.path == moment.path else f", called at {inside.site}"
+        yield f"  everything before agrees: the fault is in the own code of {_call(inside)}{at}"
+    if departure.jump is not None:
+        later, share = departure.jump
+        yield f"  the error grows to {_times(share)} what is allowed at {later.path}"
+
+
+def _call(moment: Activation) -> str:
+    if moment.kind == "record":
+        return moment.path
+    named = moment.path == moment.class_name
+    return f"{moment.path}{'' if named else f' ({moment.class_name})'}, call {moment.call}"
+
+
+def _shown(each: Difference, first: str) -> str:
+    types = each.second if each.first == each.second else f"{each.second}, {first}: {each.first}"
+    if each.measure == "shape":
+        return f"{each.name}: {types}"
+    if each.measure == "elements":
+        return f"{each.name}: {types}, {each.error:g} of the kept elements differ"
+    own = "" if each.own_error is None else f", {first}'s own {each.own_error:.2g}"
+    return (
+        f"{each.name}: {types}, error {each.error:.2g} ({each.measure}), "
+        f"{_times(each.share)} the allowed {each.allowed:.2g}{own}"
+    )
+
+
+def _times(share: float) -> str:
+    if not math.isfinite(share):
+        return "beyond"
+    return f"{share:,.0f} times" if share >= 10 else f"{share:.1f} times"
+
+
+def _op_lines(found: OpDeparture, whole: Found, first: str) -> Iterator[str]:
+    where = "from the beginning of the run" if whole.wide else "recorded there"
+    if found.only_second:
+        yield f"ops that {first} does not run, just before ({whole.ops} {where}):"
+        for op in found.only_second[:_MOST]:
+            yield from _op_line(op)
+        if found.only_first:
+            yield f"where {first} runs:"
+            for op in found.only_first[:_MOST]:
+                yield from _op_line(op)
+        if not found.differences:
+            return
+    yield f"first op that departs, number {found.op.number} of {whole.ops} {where}:"
+    yield from _op_line(found.op)
+    for each in found.differences[:_MOST]:
+        yield f"    result {_shown(each, first)}"
+    if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
+        yield f"    {first}: {found.counterpart.name}{found.counterpart.arguments}"
+    for operand in () if found.only_second else found.operands:
+        told = operand.told
+        if not operand.agrees:
+            told += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
+        yield f"    {operand.name} {told}"
+    if not found.operands_agree:
+        yield "    what departs already was made before anything that was recorded"
+
+
+def _op_line(op: Op) -> Iterator[str]:
+    yield f"  {op.name}{op.arguments} at {op.site}"
+    if op.source:
+        yield f"      {op.source}"

@@ -1,0 +1,220 @@
+"""What runs now, what is done and what is left: a live display on a terminal, lines elsewhere.
+
+On a terminal: a bar over all runs, and a line for each that is under way. Elsewhere, in a log, at
+most one line in :data:`LINE_SECONDS`, and only when a run has ended since the last; where none has,
+the next line waits twice as long as the one before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from porter.report.terminal.remaining import Remaining
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+LINE_SECONDS = 30.0
+_MOST_LINES = 8
+_BAR_WIDTH = 24
+_GRAIN = 10
+
+
+class RunningDisplay:
+    """Hears of runs (:class:`porter.verify.execution.session.Observer`) and shows them on
+    ``console``."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._began = clock()
+        self._told, self._told_done, self._wait = self._began, 0, LINE_SECONDS
+        self._expected = 0
+        self._ended = {"made": 0, "cached": 0, "failed": 0, "dropped": 0}
+        self._remaining = Remaining(clock)
+        self._building: dict[str, float] = {}
+        self._passing = ""
+        self._live: Live | None = None
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+
+    def __enter__(self) -> RunningDisplay:
+        if not self._console.is_terminal:
+            threading.Thread(target=self._tick, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.clear()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        with self._lock:
+            self._passing = ""
+            self._console.print(f"porter: {line}", markup=False, soft_wrap=True)
+
+    def building(self, environment: str) -> None:
+        """An environment is being built, beside the runs."""
+        with self._lock:
+            self._building[environment] = self._clock()
+            self.say(f"building the environment {environment} (once)")
+
+    def progress(self, line: str) -> None:
+        """Show a line until the next thing happens to it."""
+        with self._lock:
+            self._passing = line
+            self._show()
+
+    def built(self, environment: str, how: str) -> None:
+        """An environment is built, or could not be."""
+        with self._lock:
+            since = self._building.pop(environment, self._clock())
+            self.say(f"environment {environment} {how} ({duration(self._clock() - since)})")
+
+    def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
+        """So many runs more are to be made or found; ``seconds`` is what one took earlier."""
+        self._expected += runs
+        self._remaining.expect(recipe, runs, seconds)
+
+    def started(self, run: str) -> None:
+        """A run is under way."""
+        with self._lock:
+            self._remaining.started(run)
+            self._show()
+
+    def ended(self, run: str, how: str) -> None:
+        """A run is there, or is not wanted any more."""
+        with self._lock:
+            self._remaining.ended(run, how in ("made", "failed"))
+            self._ended[how] += 1
+            if how != "cached" or self._live is not None:
+                self._show()
+
+    def clear(self) -> None:
+        """Take the moving part away, until the next thing happens."""
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def line(self) -> str:
+        """What is done, what is left and what runs, in one line."""
+        parts = [f"{self._done()} of {self._expected} runs done{self._notes()}", self._times()]
+        line = ", ".join(parts)
+        if runs := self._remaining.under_way():
+            more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+            line += f"; running {runs[0][0]} ({duration(runs[0][1])}){more}"
+        for name, since in self._building.items():
+            line += f"; building the environment {name} ({duration(self._clock() - since)})"
+        return line
+
+    def _done(self) -> int:
+        return sum(self._ended.values())
+
+    def _times(self) -> str:
+        """What was spent, and what is left as far as anything tells."""
+        spent = duration(self._clock() - self._began)
+        if self._done() >= self._expected:
+            return spent
+        seconds = self._remaining.seconds()
+        if seconds is None:
+            return f"{spent}, no estimate yet"
+        return f"{spent}, {about(seconds)} left"
+
+    def _notes(self) -> str:
+        cached, failed = self._ended["cached"], self._ended["failed"]
+        notes = [f"{cached} from the cache"] if cached else []
+        notes += [f"{failed} failed"] if failed else []
+        return f" ({', '.join(notes)})" if notes else ""
+
+    def _show(self) -> None:
+        if not self._console.is_terminal:
+            self._log()
+        elif self._live is None:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self.shown,
+                console=self._console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._live.start()
+
+    def _log(self) -> None:
+        """Print a line when there is something to say."""
+        now, done = self._clock(), self._done()
+        is_new = done > self._told_done
+        if now - self._told < (LINE_SECONDS if is_new else self._wait) or not self._expected:
+            return
+        self._wait = LINE_SECONDS * 2 if is_new else self._wait * 2
+        self._told, self._told_done = now, done
+        self._console.print(f"porter: {self.line()}", markup=False, soft_wrap=True)
+
+    def _tick(self) -> None:
+        """Where nothing happens for long, say that too."""
+        while not self._over.wait(LINE_SECONDS):
+            with self._lock:
+                self._log()
+
+    def shown(self) -> RenderableType:
+        """What a terminal shows now."""
+        from rich.console import Group
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        with self._lock:
+            whole = Progress(
+                TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+                BarColumn(_BAR_WIDTH, table_column=Column(min_width=_BAR_WIDTH)),
+                TextColumn(
+                    "{task.fields[note]}",
+                    style="dim",
+                    markup=False,
+                    table_column=Column(no_wrap=True, overflow="ellipsis"),
+                ),
+                console=self._console,
+            )
+            note = self._times() + self._notes()
+            whole.add_task("", total=max(self._expected, 1), completed=self._done(), note=note)
+            each = Progress(
+                TextColumn(
+                    "  {task.description}",
+                    markup=False,
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
+                TextColumn("{task.fields[spent]}", style="dim", table_column=Column(no_wrap=True)),
+                console=self._console,
+                expand=True,
+            )
+            runs = self._remaining.under_way()
+            for run, spent in runs[:_MOST_LINES]:
+                each.add_task(run, total=None, spent=duration(spent))
+            for name, since in self._building.items():
+                passing = self._passing.removeprefix(f"{name}: ")
+                told = f"environment {name}: {passing or 'being built'}"
+                each.add_task(told, total=None, spent=duration(self._clock() - since))
+            shown: list[RenderableType] = [whole, each] if each.tasks else [whole]
+            if len(runs) > _MOST_LINES:
+                shown.append(Text(f"  and {len(runs) - _MOST_LINES} more", style="dim"))
+            return Group(*shown)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people read it: ``9 s``, ``1:05``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes else f"{rest} s"
+
+
+def about(seconds: float) -> str:
+    """Return a duration that is no more than a guess: in steps of ten seconds, then of minutes."""
+    if seconds < _GRAIN:
+        return "a few seconds"
+    if seconds < 600:
+        return f"about {duration(round(seconds / _GRAIN) * _GRAIN)}"
+    return f"about {round(seconds / 60)} min"

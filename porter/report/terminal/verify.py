@@ -1,0 +1,346 @@
+"""Results of a verification for people (a rich table, at home in 80 columns) and for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from porter.terminal import counted
+from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.plan.select import Unreachable
+
+_STYLES = {
+    "pass": "green",
+    "baseline": "dim",
+    "skipped": "yellow",
+    "fail": "bold red",
+    "error": "bold red",
+}
+_STDERR_LINES = 12
+_MOST_ROWS = 4
+_MOST_WARNINGS = 4
+_COLUMNS = 80
+
+
+def print_result(
+    console: Console, result: RecipeResult, every: bool = False, brief: bool = False
+) -> None:
+    """Print one recipe's table, then what is wrong in words.
+
+    Unless ``every`` output is wanted, a level with many shows the bad ones and the worst good one.
+    Of a recipe without a bad, skipped or warning word there is a line alone if ``brief``.
+    """
+    is_plain = result.passed and result.judged and not result.warnings
+    if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
+        name = Text(f"{result.port}/{result.recipe}  ", style="bold")
+        console.print(name + _ending(result), soft_wrap=True)
+        return
+    console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
+    rows = worst_of_seeds(result.verdicts)
+    judged = [verdict for verdict in rows if verdict.measure]
+    if judged:
+        console.print(_table(judged, every))
+    for verdict in rows:
+        if verdict.bad:
+            console.print(Text("  ") + fault(verdict), soft_wrap=True)
+            _print_stderr(console, verdict.stderr)
+            if verdict.narrow:
+                console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
+    for told in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
+        console.print(Text("  ") + Text("skipped: ", "yellow") + Text(told), soft_wrap=True)
+    for warning in result.warnings[:_MOST_WARNINGS]:
+        console.print(Text("  ") + Text("warning: ", "yellow") + Text(warning), soft_wrap=True)
+    if len(result.warnings) > _MOST_WARNINGS:
+        console.print(Text(f"  and {len(result.warnings) - _MOST_WARNINGS} warnings more"))
+    console.print(Text("  ") + _ending(result))
+    console.print()
+
+
+def _ending(result: RecipeResult) -> Text:
+    """How a recipe went, of how many runs, and how long that took."""
+    seeds = len({verdict.seed for verdict in result.verdicts})
+    shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
+    bad = sum(verdict.bad for verdict in result.verdicts)
+    word = Text("passed", "green") if result.judged else Text("skipped", "yellow")
+    if bad:
+        word = Text(f"{bad} failed", "bold red")
+    runs = f"{result.runs} runs{_cached(result)}"
+    return word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)")
+
+
+def _cached(result: RecipeResult) -> str:
+    if not result.cached:
+        return ""
+    return f", {'all' if result.cached == result.runs else result.cached} from the cache"
+
+
+def print_unreachable(
+    console: Console, unreachable: Sequence[Unreachable], verbose: bool = False
+) -> None:
+    """Print what could not run here and why: a line each that fits 80 columns, or all of it."""
+    away = [one for one in unreachable if not one.fault]
+    for one in unreachable:
+        if one.fault:
+            line = Text(f"{_name(one)}: ", "bold") + Text("failed", "bold red")
+            console.print(line + Text(f": {one.reason}"), soft_wrap=True)
+            if verbose and one.detail not in ("", one.reason):
+                _print_detail(console, one.detail)
+    if not away:
+        return
+    more = "" if verbose else " (`porter verify --verbose` says more)"
+    console.print(Text("not reachable", "yellow") + Text(f"{more}:"), soft_wrap=True)
+    for one in away:
+        head = f"  {_name(one)}: "
+        reason = one.reason if verbose else _cut(one.reason, _COLUMNS - len(head))
+        console.print(Text(head, "bold") + Text(reason), soft_wrap=True)
+        if verbose and one.detail not in ("", one.reason):
+            _print_detail(console, one.detail)
+
+
+def _name(one: Unreachable) -> str:
+    return f"{one.port}/{one.recipe}" if one.recipe else one.port
+
+
+def _cut(text: str, room: int) -> str:
+    """A text in its first words that fit."""
+    text = " ".join(text.split())
+    return text if len(text) <= room else text[: max(room - 3, 0)].rstrip(" ,;:(") + "..."
+
+
+def _print_detail(console: Console, detail: str) -> None:
+    for line in detail.splitlines():
+        console.print(Text(f"      {line}", "dim"), soft_wrap=True)
+
+
+def print_summary(
+    console: Console, results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]
+) -> None:
+    """Print the one line that says how it all went: recipes passed, failed, not reachable."""
+    failed = [f"{result.port}/{result.recipe}" for result in results if not result.passed]
+    failed += [one.recipe or one.port for one in unreachable if one.fault]
+    beyond = sum(not one.fault for one in unreachable)
+    good = sum(result.passed and result.judged for result in results)
+    skipped = sum(result.passed and not result.judged for result in results)
+    parts = [f"{counted(good, 'recipe')} passed"]
+    if failed:
+        parts.append(f"{len(failed)} failed: {', '.join(failed)}")
+    if skipped:
+        parts.append(f"{skipped} skipped")
+    if beyond:
+        parts.append(f"{beyond} not reachable")
+    console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
+
+
+def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return one verdict per run (but for its seed), output and claim: the worst of its seeds."""
+    worst: dict[tuple[object, ...], Verdict] = {}
+    for verdict in verdicts:
+        key = (*_run_of(verdict), verdict.subject, verdict.output, verdict.claim)
+        if key not in worst or _badness(verdict) > _badness(worst[key]):
+            worst[key] = verdict
+    return list(worst.values())
+
+
+def _badness(verdict: Verdict) -> tuple[int, float]:
+    word = ("skipped", "baseline", "pass", "fail", "error").index(verdict.word)
+    if verdict.error is None:
+        return word, 0.0
+    if verdict.lower:
+        return word, (verdict.allowed or 0.0) / verdict.error if verdict.error > 0 else math.inf
+    return word, verdict.error / (verdict.allowed or 1.0)
+
+
+def _run_of(verdict: Verdict) -> tuple[object, ...]:
+    return verdict.level, verdict.device, verdict.dtype, verdict.variant
+
+
+def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
+    """One heading row per run, one row per output or counter below it.
+
+    Devices are named unless all is on the cpu, and simulated ones called so.
+    """
+    devices = {verdict.device for verdict in verdicts} != {"cpu"}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column(
+        f"level,{' device,' if devices else ''} dtype / output", overflow="fold", min_width=24
+    )
+    table.add_column("error", justify="right", no_wrap=True)
+    table.add_column("allowed", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(_run_of(verdict), []).append(verdict)
+    for group in groups.values():
+        first = group[0]
+        head = Text(f"{first.level} {first.level_name}, {run_words(first, devices)}", "bold")
+        table.add_row(head, "", "", "")
+        for verdict, note in _shown(group, every):
+            least = "≥ " if verdict.lower else ""
+            table.add_row(
+                Padding(Text(verdict.output) + Text(note, "dim"), (0, 0, 0, 2)),
+                _number(verdict.error, verdict.measure),
+                least + _number(verdict.allowed, ""),
+                Text(verdict.word, _STYLES[verdict.word]),
+            )
+    return table
+
+
+def run_words(verdict: Verdict, device: bool = True) -> str:
+    """Return device (when wanted), dtype and varied values: "sim:hpu (simulated), float32"."""
+    words = []
+    if device or verdict.simulated:
+        words.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
+    words += [verdict.dtype] if verdict.dtype else []
+    words += [f"{name} {text}" for name, text in verdict.variant]
+    return ", ".join(words)
+
+
+def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
+    """Return the rows to show of one run, and what to say beside the output.
+
+    Of many good outputs only the worst is shown, and so of many good counters.
+    """
+    shown: list[tuple[Verdict, str]] = []
+    for subject in dict.fromkeys(verdict.subject for verdict in group):
+        mine = [verdict for verdict in group if verdict.subject == subject]
+        good = [verdict for verdict in mine if not verdict.bad]
+        if every or len(good) <= _MOST_ROWS:
+            shown += [(verdict, "") for verdict in mine]
+            continue
+        shown += [(verdict, "") for verdict in mine if verdict.bad]
+        shown.append((max(good, key=_badness), f" (worst of {len(good)})"))
+    return shown
+
+
+def _number(value: float | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return f"{value} {measure}".rstrip()
+    if measure == "elements":
+        return f"{value:.0f} el."
+    if measure in ("count", "spread"):
+        return f"{value:g}"
+    if measure in ("dB", "SSIM", "p", "x"):
+        return f"{value:.4g} {measure}"
+    shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
+    return f"{shown} {measure}".rstrip()
+
+
+def fault(verdict: Verdict) -> Text:
+    """Return one line that says what is wrong where."""
+    return Text(f"{verdict.word}: ", "bold red") + Text(
+        f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
+    )
+
+
+def where_words(verdict: Verdict) -> str:
+    """Return what a verdict is on: level, run, output and claim."""
+    run = run_words(verdict, device=verdict.device != "cpu")
+    level = f"level {verdict.level} {verdict.level_name}"
+    return ", ".join(part for part in (level, run, verdict.output, verdict.claim) if part)
+
+
+def _numbers(verdict: Verdict) -> str:
+    limit = "at least" if verdict.lower else "allowed"
+    found = _number(verdict.error, verdict.measure)
+    return f"found {found}, {limit} {_number(verdict.allowed, '')}"
+
+
+def _skipped(verdict: Verdict) -> str:
+    """What is said of a verdict that was not given, once for all levels."""
+    return f"{verdict.output}: {verdict.detail}" if verdict.output else verdict.detail
+
+
+def _print_stderr(console: Console, stderr: str) -> None:
+    lines = stderr.rstrip().splitlines()
+    if len(lines) > _STDERR_LINES:
+        lines = [f"[{len(lines) - _STDERR_LINES} lines before]", *lines[-_STDERR_LINES:]]
+    for line in lines:
+        console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
+
+
+def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
+    """Return what the terminal shows, every output of it, without colour."""
+    console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+    with console.capture() as written:
+        for result in results:
+            print_result(console, result, every=True)
+        print_unreachable(console, unreachable)
+        print_summary(console, results, unreachable)
+    return written.get()
+
+
+def as_json(
+    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
+) -> dict[str, Any]:
+    """Return everything the tables say, and every seed, in plain values."""
+    return {
+        "version": 1,
+        "passed": passed,
+        "recipes": [
+            {
+                "port": result.port,
+                "recipe": result.recipe,
+                "title": result.title,
+                "passed": result.passed,
+                "runs": result.runs,
+                "cached": result.cached,
+                "seconds": round(result.seconds, 3),
+                "warnings": list(result.warnings),
+                "verdicts": [plain(verdict) for verdict in result.verdicts],
+            }
+            for result in results
+        ],
+        "not_reachable": [
+            {
+                "port": u.port,
+                "recipe": u.recipe or None,
+                "short": u.reason,
+                "reason": u.detail or u.reason,
+                "failed": u.fault,
+            }
+            for u in unreachable
+        ],
+    }
+
+
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict in plain values, as JSON shows it."""
+    return {
+        "level": verdict.level,
+        "level_name": verdict.level_name,
+        "device": verdict.device,
+        "simulated": verdict.simulated,
+        "dtype": verdict.dtype or None,
+        "seed": verdict.seed,
+        "variant": {name: json.loads(text) for name, text in verdict.variant},
+        "subject": verdict.subject,
+        "output": verdict.output or None,
+        "claim": verdict.claim or None,
+        "verdict": verdict.word,
+        "measure": verdict.measure or None,
+        "error": _finite(verdict.error),
+        "allowed": _finite(verdict.allowed),
+        "noise": _finite(verdict.noise),
+        "bound": "least" if verdict.lower else "most",
+        "detail": verdict.detail or None,
+        "stderr": verdict.stderr or None,
+        "narrow": verdict.narrow or None,
+    }
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no infinity."""
+    if value is None or math.isfinite(value):
+        return value
+    return str(value)

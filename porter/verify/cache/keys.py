@@ -1,0 +1,164 @@
+"""Keys of what is kept: a run's trace, a recipe's verdicts.
+
+A key is the hash of everything the thing depends on, and of nothing else: names, titles and claims
+are no part of a trace's. None of this needs torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from porter.verify.environment.variables import inherited
+from porter.verify.environment.venv import Environment
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.harness.shaken import VARIABLES
+from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.recipe.load import LoadedRecipe
+from porter.verify.recipe.probe_files import probe_files
+from porter.verify.recipe.types import is_simulated
+
+_NAMES = {"port", "recipe", "recipe_sha256", "level", "level_name"}
+_PORTER = Path(__file__).parents[2]
+_VERIFY = _PORTER / "verify"
+_SIMULATOR = (_PORTER / "device", _PORTER / "migrate", _PORTER / "interception")
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """A run as it is known beforehand: its facts and its trace's key."""
+
+    facts: RunFacts
+    key: str
+
+
+def known_runs(
+    planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
+) -> dict[RunSpec, RunKey]:
+    """Return what is known of some runs of a recipe beforehand."""
+    loaded = planned.loaded
+    inputs, probe = loaded.inputs_sha256(), probe_hash(loaded)
+    surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
+    known = {}
+    for point in points:
+        level = planned.levels[point.level]
+        facts = RunFacts(
+            port=loaded.port,
+            recipe=loaded.name,
+            recipe_sha256=loaded.sha256,
+            inputs_sha256=inputs,
+            probe_sha256=probe,
+            level=level.number,
+            level_name=level.name,
+            tree=level.tree,
+            companions={name: other.tree for name, other in planned.companions},
+            dtype=point.dtype,
+            device=point.device,
+            seed=point.seed,
+            threads=loaded.recipe.threads,
+            environment=environment.identity,
+            engine=engine_hash(is_simulated(point.device)),
+            variant=dict(point.variant),
+            environ=environ_of(loaded, point),
+            shaken=point.shaken,
+        )
+        reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
+        known[point] = RunKey(facts, _hash(reaching | surroundings))
+    return known
+
+
+def environ_of(loaded: LoadedRecipe, point: RunSpec) -> dict[str, str]:
+    """Return the variables that a run sets: the recipe's, before those of a shaken run."""
+    own = loaded.recipe.environ_on(point.device)
+    return VARIABLES | own if point.shaken else own
+
+
+def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:
+    """Return the hash of everything that a recipe's verdicts depend on.
+
+    The keys of its ``runs``, the recipe's bytes, the levels and the code that judges decide every
+    word of a verdict.
+    """
+    companions = [(name, level.number, level.tree) for name, level in planned.companions]
+    return _hash(
+        {
+            "judge": judge_hash(),
+            "recipe": [planned.loaded.port, planned.loaded.name, planned.loaded.sha256],
+            "levels": [(level.number, level.name, level.tree) for level in planned.levels],
+            "chosen": sorted(planned.chosen),
+            "devices": planned.devices,
+            "claims": [sorted(levels) for levels in planned.claim_levels],
+            "targets": planned.claim_targets,
+            "companions": companions,
+            "runs": [(dataclasses.astuple(p), known.key) for p, known in runs.items()],
+        }
+    )
+
+
+def probe_hash(loaded: LoadedRecipe) -> str:
+    """Return the hash of a recipe's probe and of the files beside it that belong to it."""
+    probe = loaded.probe
+    return _files_hash(probe.parent, probe_files(loaded), probe.name)
+
+
+@cache
+def engine_hash(is_simulated: bool) -> str:
+    """Return the hash of porter's own code around a probe, with the simulator's where it counts."""
+    return _files_hash(_PORTER, engine_files(is_simulated))
+
+
+@cache
+def judge_hash() -> str:
+    """Return the hash of the code that plans, runs and judges."""
+    return _files_hash(_PORTER, judge_files())
+
+
+def engine_files(is_simulated: bool) -> list[Path]:
+    """Return the files whose code can change a trace: all that runs in a probe's process."""
+    files = [*(_VERIFY / "harness").glob("*.py"), _VERIFY / "execution" / "forkserver_main.py"]
+    files += [_PORTER / "errors.py", *(_PORTER / "device").glob("*.py")]
+    for package in _SIMULATOR if is_simulated else ():
+        files += [path for path in package.rglob("*") if path.suffix in (".py", ".json")]
+    return files
+
+
+def judge_files() -> list[Path]:
+    """Return the files whose code can change a verdict."""
+    return [*_VERIFY.rglob("*.py"), _PORTER / "yamlfile.py"]
+
+
+@cache
+def machine() -> str:
+    """Return what of this machine decides results: system, C library, the processor's features.
+
+    Kernels choose their code by the processor's features, so bits differ between machines that may
+    well share a cache.
+    """
+    features = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.partition(":")[0].strip() in ("flags", "Features", "model name"):
+                features += line
+            elif not line and features:
+                break  # the first processor speaks for all
+    except OSError:
+        features = platform.processor()
+    return f"{platform.platform()} {hashlib.sha256(features.encode()).hexdigest()[:16]}"
+
+
+def _files_hash(base: Path, files: Iterable[Path], *words: str) -> str:
+    digest = hashlib.sha256("\0".join(words).encode())
+    for file in sorted(set(files)):
+        digest.update(f"\0{file.relative_to(base)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _hash(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

@@ -1,0 +1,182 @@
+"""What a verification judged, kept beside its traces: enough to judge them again without running.
+
+    traces/<port>/<recipe>/judged.json
+
+holds the recipe's text (the claims and thresholds of that time), the levels, which trace each run
+left or why it left none, and the verdicts. A folder of traces can be copied elsewhere and judged
+there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from porter.atomic import write_atomic
+from porter.errors import BadInput
+from porter.verify.cache.keys import RunKey
+from porter.verify.cache.store import CacheWriteError, Places
+from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.select import plan_recipe
+from porter.verify.plan.trees import LevelTree, NotReachable
+from porter.verify.recipe.load import LoadedRecipe
+from porter.verify.recipe.schema import Recipe
+from porter.verify.recipe.validate import check_recipe
+from porter.yamlfile import loads
+
+FORMAT = 1
+RECORD = "judged.json"
+_HEAD_BYTES = 200
+
+
+@dataclass(frozen=True)
+class RecordedLevel:
+    """A level as it was when it was verified."""
+
+    number: int
+    name: str
+    tree: str
+    off: bool = False
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run: the folder of its trace beside the record, or why it left none."""
+
+    point: RunSpec
+    trace: str
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recipe's verification. ``key`` is the key of its verdicts, ``asked`` the devices that
+    were asked for by name, ``chosen`` the numbers of the levels that were judged, ``threads`` those
+    that were asked for in place of the recipe's."""
+
+    format: int
+    key: str
+    port: str
+    recipe: str
+    text: str
+    levels: tuple[RecordedLevel, ...]
+    companions: tuple[tuple[str, RecordedLevel], ...]
+    chosen: tuple[int, ...]
+    asked: tuple[str, ...]
+    runs: tuple[RecordedRun, ...]
+    verdicts: tuple[Verdict, ...]
+    threads: int | None = None
+
+
+def is_recorded(places: Places, planned: RecipePlan, key: str) -> bool:
+    """Whether the record beside the traces is of these verdicts, at a glance."""
+    try:
+        with _path(places, planned).open("rb") as file:
+            return f'"key": "{key}"'.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def write_record(
+    places: Places,
+    planned: RecipePlan,
+    known: Mapping[RunSpec, RunKey],
+    failures: Mapping[str, Failure],
+    result: RecipeResult,
+    key: str,
+) -> None:
+    """Keep what a recipe's verification judged; ``failures`` are by the run's key.
+
+    Raises NotKept.
+    """
+    loaded, path = planned.loaded, _path(places, planned)
+    record = Record(
+        format=FORMAT,
+        key=key,
+        port=loaded.port,
+        recipe=loaded.name,
+        text=loaded.path.read_text(encoding="utf-8"),
+        levels=tuple(_recorded(level) for level in planned.levels),
+        companions=tuple((name, _recorded(level)) for name, level in planned.companions),
+        chosen=tuple(sorted(planned.chosen)),
+        asked=tuple(sorted(planned.insisted)),
+        runs=tuple(
+            RecordedRun(point, one.key, failures.get(one.key)) for point, one in known.items()
+        ),
+        verdicts=result.verdicts,
+        threads=loaded.threads,
+    )
+    try:
+        write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1).encode())
+    except OSError as error:
+        raise CacheWriteError(f"{path}: {error.strerror}") from error
+
+
+def _recorded(level: LevelTree) -> RecordedLevel:
+    return RecordedLevel(level.number, level.name, str(level.tree), level.off)
+
+
+def _path(places: Places, planned: RecipePlan) -> Path:
+    return places.traces / planned.loaded.port / planned.loaded.name / RECORD
+
+
+def read_record(path: Path) -> Record:
+    """Return a record. Raises BadInput when it is none, or of another format."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("format") != FORMAT:
+            raise BadInput(f"{path}: expected format {FORMAT}, found {found.get('format')}")
+        return msgspec.convert(found, Record)
+    except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
+        raise BadInput(f"{path}: expected a record of a verification: {error}") from error
+
+
+def recorded_recipe(record: Record, path: Path) -> LoadedRecipe:
+    """Return the recipe as it was; ``path`` is only named in errors. Raises BadInput."""
+    data = record.text.encode()
+    document = loads(data, path, Recipe)
+    check_recipe(document, probe=False)
+    return LoadedRecipe(record.recipe, record.port, document, hashlib.sha256(data).hexdigest())
+
+
+def plan_again(record: Record, loaded: LoadedRecipe) -> RecipePlan:
+    """Plan a recipe on the record's levels. Raises BadInput for claims that speak of nothing."""
+    chosen = frozenset(record.chosen)
+    return plan_recipe(loaded, record.levels, chosen, RecordedTrees(record), record.asked)
+
+
+class RecordedTrees:
+    """The levels of a record, whose files nobody needs."""
+
+    def __init__(self, record: Record) -> None:
+        self._levels: dict[str, tuple[RecordedLevel, ...]] = {
+            **{name: (level,) for name, level in record.companions},
+            record.port: record.levels,
+        }
+
+    def levels(self, port: str) -> Sequence[RecordedLevel]:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        if port not in self._levels:
+            raise NotReachable(f"{port}: no companion when the traces were made")
+        return self._levels[port]
+
+    def find(self, port: str, text: str) -> RecordedLevel:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        levels = self.levels(port)
+        exact = [level for level in levels if text in (level.name, str(level.number))]
+        near = exact or [level for level in levels if level.name.startswith(text)]
+        if len(near) != 1:
+            raise BadInput(f"no level {text!r} when the traces were made")
+        return near[0]
+
+    def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
+        """See :class:`porter.verify.plan.trees.Trees`; nothing runs on it."""
+        return Path()

@@ -1,0 +1,1 @@
+"""Find the first tensor at which two runs diverge."""

@@ -1,0 +1,127 @@
+"""Which moment of one run belongs to which of another, when a level has changed its modules.
+
+Calls of the same path and number belong together, whatever their classes: a GroupNorm that became a
+LayerNorm stands where it stood. Paths that only one run has are matched in order, by class, number
+of calls and shapes: a renamed part. What is left is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from porter.verify.divergence.timeline import Activation, Op
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """``pairs`` is moment of the second run -> moment of the first; ``renamed`` path -> path.
+
+    ``only_first`` and ``only_second`` are paths without counterpart; ``uneven`` those that were
+    called more often in one run, with both numbers.
+    """
+
+    pairs: dict[int, int]
+    renamed: dict[str, str] = field(default_factory=dict)
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+    uneven: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass
+class _Calls:
+    """What is known of a path: enough to recognise it under another name."""
+
+    class_name: str
+    shapes: tuple[tuple[int, ...], ...] = ()
+    number: int = 0
+
+    @property
+    def key(self) -> Hashable:
+        return self.class_name, self.number, self.shapes
+
+
+def align(first: Sequence[Activation], second: Sequence[Activation]) -> Alignment:
+    """Match the moments of two runs."""
+    calls_first, calls_second = _calls(first), _calls(second)
+    alone_first = [path for path in calls_first if path not in calls_second]
+    alone_second = [path for path in calls_second if path not in calls_first]
+    renamed = {
+        alone_second[in_second]: alone_first[in_first]
+        for in_first, in_second in _matching(
+            [calls_first[path].key for path in alone_first],
+            [calls_second[path].key for path in alone_second],
+        )
+    }
+    places = {(moment.kind, moment.path, moment.call): moment.number for moment in first}
+    pairs = {}
+    for moment in second:
+        key = (moment.kind, renamed.get(moment.path, moment.path), moment.call)
+        if key in places:
+            pairs[moment.number] = places[key]
+    uneven = tuple(
+        (path, calls_first[renamed.get(path, path)].number, calls.number)
+        for path, calls in calls_second.items()
+        if (own := calls_first.get(renamed.get(path, path))) and own.number != calls.number
+    )
+    return Alignment(
+        pairs=pairs,
+        renamed=renamed,
+        only_first=tuple(path for path in alone_first if path not in renamed.values()),
+        only_second=tuple(path for path in alone_second if path not in renamed),
+        uneven=uneven,
+    )
+
+
+def _calls(moments: Sequence[Activation]) -> dict[str, _Calls]:
+    found: dict[str, _Calls] = {}
+    for moment in moments:
+        if moment.kind != "out":
+            continue
+        calls = found.setdefault(moment.path, _Calls(moment.class_name))
+        if not calls.number:
+            calls.shapes = tuple(seen.shape for seen in moment.tensors)
+        calls.number += 1
+    return found
+
+
+def _matching(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Return (place in first, place in second) of the longest common subsequence's elements."""
+    blocks = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
+    return [(block.a + place, block.b + place) for block in blocks for place in range(block.size)]
+
+
+def align_ops(first: Sequence[Op], second: Sequence[Op], alignment: Alignment) -> dict[int, int]:
+    """Return op of the second run -> op of the first.
+
+    Ops are matched by name and results' shapes between the same two aligned moments.
+    """
+    back = {of_first: of_second for of_second, of_first in alignment.pairs.items()}
+    grouped_first = _grouped(first, {number: back[number] for number in back})
+    grouped_second = _grouped(second, {number: number for number in alignment.pairs})
+    pairs = {}
+    for anchor, ops in grouped_second.items():
+        others = grouped_first.get(anchor, [])
+        for in_first, in_second in _matching(
+            [_op_key(op) for op in others], [_op_key(op) for op in ops]
+        ):
+            pairs[ops[in_second].number] = others[in_first].number
+    return pairs
+
+
+def _op_key(op: Op) -> Hashable:
+    return op.name, tuple(seen.shape for seen in op.outputs)
+
+
+def _grouped(ops: Sequence[Op], anchors: dict[int, int]) -> dict[int, list[Op]]:
+    """Group ops by the last aligned moment before them (-1: none), in the second run's numbers."""
+    known = sorted(anchors)
+    groups: dict[int, list[Op]] = {}
+    at, last = 0, -1
+    for op in ops:
+        while at < len(known) and known[at] <= op.moment:
+            last = anchors[known[at]]
+            at += 1
+        groups.setdefault(last, []).append(op)
+    return groups

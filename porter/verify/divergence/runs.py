@@ -1,0 +1,175 @@
+"""The two sides of a comparison: levels on devices, run by a recipe's probe as it stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from porter.device import DEVICES
+from porter.errors import BadInput, CheckFailed
+from porter.places import recipes_dir
+from porter.verify.cache.keys import known_runs
+from porter.verify.divergence.timeline import Timeline, read_timeline
+from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
+from porter.verify.execution.session import Session
+from porter.verify.harness.run_info import HEAD
+from porter.verify.plan.job import Failure, job_of
+from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.select import RecipePlan, plan_recipe
+from porter.verify.plan.trees import LevelTree, NotReachable, Trees
+from porter.verify.recipe.load import LoadedRecipe, find_recipes
+from porter.verify.recipe.schema import Variant, as_text
+from porter.verify.recipe.types import NATIVE
+
+_LONGER = 4
+"""Recording takes its time: the limit of a run is so many times the recipe's."""
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What the user asked to compare; None: the recipe's first."""
+
+    port: str
+    first: str
+    second: str
+    recipe: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    seed: int | None = None
+    where: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: a recipe, a point for each side, and the exact one, if there is one."""
+
+    planned: RecipePlan
+    first: RunSpec
+    second: RunSpec
+    exact: RunSpec | None
+
+    def level(self, point: RunSpec) -> LevelTree:
+        return self.planned.levels[point.level]
+
+
+def choose(root: Path, asked: CompareRequest, trees: Trees) -> Comparison:
+    """Resolve what was asked. Raises BadInput for what is not there, CheckFailed for what no source
+    covers."""
+    loaded = _recipe(root, asked)
+    recipe = loaded.recipe
+    try:
+        levels = tuple(trees.levels(asked.port))
+        everything = frozenset(level.number for level in levels)
+        planned = plan_recipe(loaded, levels, everything, trees)
+        dtype = _one_of("--dtype", asked.dtype, recipe.dtypes, recipe.dtypes[0])
+        seed = recipe.seeds[0] if asked.seed is None else asked.seed
+        variant = _variant(loaded, asked.where or {})
+        device = _one_of("--device", asked.device, DEVICES, recipe.devices[0])
+
+        def point(text: str, *, is_first: bool) -> RunSpec:
+            name, _, on = text.partition("@")
+            number = trees.find(asked.port, name).number
+            # Upstream is held to where the recipe holds it: it need not run on the device.
+            usual = recipe.baseline_device if is_first and number == 0 else device
+            where = _one_of(text, on, DEVICES, usual) if on else usual
+            return RunSpec(number, where, dtype, seed, variant)
+
+        first, second = point(asked.first, is_first=True), point(asked.second, is_first=False)
+    except NotReachable as error:
+        raise CheckFailed(f"{asked.port}: not reachable: {error}") from error
+    if first == second:
+        raise BadInput(f"{asked.first} and {asked.second} are the same run; name two")
+    exact: RunSpec | None = RunSpec(first.level, recipe.reference.device, "float64", seed, variant)
+    if dtype in (NATIVE, "float64"):
+        exact = None
+    return Comparison(planned, first, second, exact)
+
+
+def _recipe(root: Path, asked: CompareRequest) -> LoadedRecipe:
+    there = {recipe.name: recipe for recipe in find_recipes(recipes_dir(root, asked.port))}
+    if not there:
+        raise BadInput(f"{asked.port}: no recipes for it in {recipes_dir(root, asked.port)}")
+    if asked.recipe is None and len(there) == 1:
+        return next(iter(there.values()))
+    if asked.recipe is None:
+        raise BadInput(f"{asked.port}: which recipe? --recipe {' | '.join(there)}")
+    name = asked.recipe.removeprefix(f"{asked.port}/")
+    if name not in there:
+        raise BadInput(f"--recipe {asked.recipe}: expected one of {', '.join(there)}")
+    return there[name]
+
+
+def _one_of(option: str, given: str | None, there: tuple[str, ...], usual: str) -> str:
+    if given is None:
+        return usual
+    if given not in there:
+        raise BadInput(f"{option} {given}: expected one of {', '.join(there)}")
+    return given
+
+
+def _variant(loaded: LoadedRecipe, where: Mapping[str, str]) -> Variant:
+    vary = loaded.recipe.vary
+    for name in where:
+        if name not in vary:
+            there = ", ".join(vary) or "nothing"
+            raise BadInput(f"--where {name}: the recipe {loaded.name} varies {there}")
+    chosen = []
+    for name, values in vary.items():
+        texts = [as_text(value) for value in values]
+        given = where.get(name)
+        if given is not None and given not in (*texts, *map(str, values)):
+            raise BadInput(f"--where {name}={given}: expected one of {', '.join(texts)}")
+        shown = list(map(str, values))
+        at = 0 if given is None else (texts.index(given) if given in texts else shown.index(given))
+        chosen.append((name, texts[at]))
+    return tuple(chosen)
+
+
+@dataclass
+class ComparisonRunner:
+    """Makes the runs of a comparison. ``lacking`` says why there is no exact run."""
+
+    sides: Comparison
+    session: Session
+    start: Launcher
+    lacking: str = ""
+
+    def __call__(self, side: str, activations: str) -> Timeline | None:
+        """Run a side; see :data:`porter.verify.divergence.search.MakeRun`.
+
+        Raises CheckFailed, with the end of its stderr, when a level does not run.
+        """
+        points = {"first": self.sides.first, "second": self.sides.second, "exact": self.sides.exact}
+        point = points[side]
+        if point is None or (side == "exact" and self.lacking):
+            return None
+        found = self._run(point, activations)
+        if isinstance(found, Timeline):
+            return found
+        if side == "exact":
+            self.lacking = found.reason
+            return None
+        name = f"level {point.level} {self.sides.level(point).name} on {point.device}"
+        stderr = f"\n{found.stderr.strip()}" if found.stderr.strip() else ""
+        raise CheckFailed(f"{name} does not run: {found.reason}{stderr}")
+
+    def _run(self, point: RunSpec, activations: str) -> Timeline | Failure:
+        planned, session = self.sides.planned, self.session
+        environment = session.environment(planned.loaded.environment, self.start.warm)
+        facts = known_runs(planned, [point], environment)[point].facts
+        job = job_of(planned, point, facts, session.trees)
+        if isinstance(job, Failure):
+            return job
+        job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
+        title = f"level {point.level} {facts.level_name}, {point.device}, {point.dtype}"
+        session.observer.expect(title, 1)
+        session.observer.started(title)
+        with run_folder(session.places.runs) as folder:
+            out = run_probe(job, environment.python, folder, self.start)
+            session.observer.ended(title, "failed" if isinstance(out, Failure) else "made")
+            if isinstance(out, Failure):
+                return out
+            told = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
+            return read_timeline(out, tuple(told))

@@ -1,0 +1,124 @@
+"""Recorded activations, read back: the moments of a run, and the ops of a part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.verify.harness.activations import MOMENTS, OPS
+from porter.verify.harness.events import read_lines
+from porter.verify.harness.tensor_digest import VALUES, read_values
+
+
+@dataclass(frozen=True)
+class TensorSample:
+    """A tensor at a moment: ``values`` are every ``step``-th element (float64), or None."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    digest: str
+    step: int
+    values: torch.Tensor | None
+
+    @property
+    def shown(self) -> str:
+        """Shape and dtype in the usual short form, as ``float32[2, 3]``."""
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A call's begin ("in") or end ("out"), or a recorded output; see
+    :mod:`porter.verify.harness.activations`."""
+
+    number: int
+    kind: str
+    path: str
+    class_name: str
+    call: int
+    depth: int
+    site: str
+    source: str
+    tensors: tuple[TensorSample, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One ATen op; ``moment`` is the last one before it."""
+
+    number: int
+    moment: int
+    name: str
+    path: str
+    site: str
+    source: str
+    arguments: str
+    inputs: tuple[TensorSample, ...]
+    outputs: tuple[TensorSample, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Everything recorded of a run."""
+
+    moments: tuple[Activation, ...]
+    ops: tuple[Op, ...]
+    warnings: tuple[str, ...] = ()
+
+    def around(self, number: int) -> Activation | None:
+        """Return the beginning of the call that a moment happens in; None outside any module."""
+        moment = self.moments[number]
+        for other in reversed(self.moments[:number]):
+            if other.kind == "in" and other.depth == moment.depth - 1:
+                return other
+        return None
+
+
+def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
+    """Return what a run with ``activations`` left in its trace's folder."""
+    values = read_values(folder / VALUES)
+
+    def seen(row: dict[str, Any]) -> TensorSample:
+        kept = None
+        if row["at"] is not None:
+            offset, number = row["at"]
+            kept = values[offset : offset + number]
+        shape = tuple(row["shape"])
+        return TensorSample(row["name"], shape, row["dtype"], row["digest"], row["step"], kept)
+
+    def several(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
+        return tuple(map(seen, rows))
+
+    moments = tuple(
+        Activation(
+            number=row["moment"],
+            kind=row["kind"],
+            path=row["path"],
+            class_name=row["class"],
+            call=row["call"],
+            depth=row["depth"],
+            site=row["site"],
+            source=row["source"],
+            tensors=several(row["tensors"]),
+        )
+        for row in read_lines(folder / MOMENTS)
+    )
+    ops = tuple(
+        Op(
+            number=row["op"],
+            moment=row["moment"],
+            name=row["name"],
+            path=row["path"],
+            site=row["site"],
+            source=row["source"],
+            arguments=row["arguments"],
+            inputs=several(row["inputs"]),
+            outputs=several(row["outputs"]),
+        )
+        for row in read_lines(folder / OPS)
+    )
+    return Timeline(moments, ops, warnings)

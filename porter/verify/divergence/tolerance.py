@@ -1,0 +1,141 @@
+"""Whether rounding explains that two runs differ at a tensor.
+
+``x`` is what the second run had, ``b`` the first in the same dtype, ``r`` the first in float64. By
+the rule of parity (:mod:`porter.verify.judge.compare`) rounding explains ``x`` when
+
+    max|x - r| <= factor * max|b - r| + ulps * eps * max|r|,    and so for the root mean square
+
+with ``eps`` of the dtype that the first run computes in. Without ``r`` the two runs are held to
+each other: ``max|x - b| <= loose_ulps * eps * max|b|``. Integers and booleans have no rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from porter.verify.divergence.timeline import TensorSample
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How much counts as rounding."""
+
+    factor: float = 2.0
+    ulps: float = 8.0
+    loose_ulps: float = 64.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a tensor is from its counterpart, and how far rounding may take it.
+
+    ``measure`` is "max", "rms", "elements" (that differ, of integers), "shape" or "dtype";
+    ``own_error`` is the first run's. ``unseen``: something differs, but no element that was kept.
+    """
+
+    name: str
+    first: str
+    second: str
+    measure: str = ""
+    error: float = 0.0
+    allowed: float = 0.0
+    own_error: float | None = None
+    unseen: bool = False
+
+    @property
+    def departs(self) -> bool:
+        return self.error > self.allowed
+
+    @property
+    def share(self) -> float:
+        """The error in units of what is allowed."""
+        if self.error == 0:
+            return 0.0
+        return self.error / self.allowed if self.allowed > 0 else math.inf
+
+
+def differences(
+    first: Sequence[TensorSample],
+    second: Sequence[TensorSample],
+    exact: Sequence[TensorSample] | None,
+    rule: Allowance,
+) -> list[Difference]:
+    """Compare the tensors of two moments, or of two ops, by name where names are the same."""
+    by_name = {seen.name: seen for seen in first}
+    found = []
+    for place, seen in enumerate(second):
+        other = by_name.get(seen.name) if len(by_name) == len(first) else None
+        other = other or (first[place] if place < len(first) else None)
+        if other is None:
+            continue
+        reference = next((r for r in exact or () if r.name == other.name), None)
+        found.append(difference(other, seen, reference, rule))
+    return found
+
+
+def difference(
+    first: TensorSample, second: TensorSample, exact: TensorSample | None, rule: Allowance
+) -> Difference:
+    """Compare one tensor of two runs."""
+    told = Difference(second.name, first.shown, second.shown)
+    if first.digest == second.digest:
+        return told
+    if first.shape != second.shape:
+        return _with(told, "shape", math.inf, 0.0)
+    kept = [first, second, *([exact] if exact is not None and exact.shape == first.shape else [])]
+    x, b, r = _in_common(second, kept), _in_common(first, kept), _in_common(exact, kept)
+    if x is None or b is None:
+        return told
+    if torch.equal(x, b):
+        return Difference(told.name, told.first, told.second, unseen=first.dtype == second.dtype)
+    dtype = getattr(torch, first.dtype)
+    if not dtype.is_floating_point and not dtype.is_complex:
+        return _with(told, "elements", float((x != b).sum()), 0.0)
+    if not bool(torch.isfinite(b).all()):
+        return told  # the first run overflows: nothing to compare with
+    if not bool(torch.isfinite(x).all()):
+        return _with(told, "max", math.inf, 0.0)
+    eps = torch.finfo(dtype).eps
+    if r is None or not bool(torch.isfinite(r).all()):
+        allowed = rule.loose_ulps * eps * _greatest(b)
+        return _with(told, "max", _greatest(x - b), allowed)
+    worst = told
+    for measure, norm in (("max", _greatest), ("rms", _rms)):
+        own = norm(b - r)
+        allowed = rule.factor * own + rule.ulps * eps * norm(r)
+        one = _with(told, measure, norm(x - r), allowed, own)
+        worst = one if one.share > worst.share or not worst.measure else worst
+    return worst
+
+
+def _in_common(seen: TensorSample | None, kept: Sequence[TensorSample]) -> torch.Tensor | None:
+    """Return those of a tensor's elements that were kept of all (steps are multiples)."""
+    if seen is None or not any(seen is each for each in kept):
+        return None
+    if any(each.values is None for each in kept):
+        return None
+    step = math.lcm(*(each.step for each in kept))
+    assert seen.values is not None
+    return seen.values[:: step // seen.step]
+
+
+def _with(
+    told: Difference, measure: str, error: float, allowed: float, own: float | None = None
+) -> Difference:
+    return Difference(told.name, told.first, told.second, measure, error, allowed, own)
+
+
+def _greatest(x: torch.Tensor) -> float:
+    return float(x.abs().max()) if x.numel() else 0.0
+
+
+def _rms(x: torch.Tensor) -> float:
+    """Root mean square, scaled so that squares neither overflow nor vanish."""
+    greatest = _greatest(x)
+    if greatest == 0 or not math.isfinite(greatest):
+        return greatest
+    return greatest * math.sqrt(float((x / greatest).square().mean()))

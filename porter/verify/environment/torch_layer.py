@@ -1,0 +1,171 @@
+"""What a probe environment sees of the interpreter that runs porter: torch, and what torch needs.
+
+A virtual environment made inside another does not see the other's packages, and seeing all of them
+would let the user's transformers or numpy decide a probe's result. So the layer is a folder of
+links, one per module or package of torch, safetensors, an installed device plugin and their
+dependencies (by each distribution's RECORD), with copies of their metadata, so that pip inside the
+environment counts them as installed. The copies have no RECORD: pip could not uninstall through the
+links even if it tried, and it does not try, since the layer stands outside the environment's own
+folder.
+
+Where a distribution cannot be taken apart (an editable torch, no RECORD) the layer is the whole of
+the interpreter's site-packages.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from porter.errors import BadInput
+from porter.verify.environment.requirements import canonical
+
+ROOTS = ("torch", "safetensors")
+PLUGINS = ("habana-torch-plugin", "torch-npu")
+PINNED = frozenset({"torch", *PLUGINS})
+"""What the layer alone provides: no requirement may list or change it."""
+
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The distributions to expose, and the folders to expose whole where links are not possible."""
+
+    distributions: tuple[Distribution, ...]
+    whole: tuple[Path, ...]
+    why_whole: str
+
+    @property
+    def torch_version(self) -> str:
+        return next(d.version for d in self.distributions if _name(d) == "torch")
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """Versions of torch and the plugins: what no requirement may change."""
+        return {_name(d): d.version for d in self.distributions if _name(d) in PINNED}
+
+    def identity(self) -> list[str]:
+        """What of the layer decides an environment's content: names, versions, places."""
+        rows = []
+        for distribution in self.distributions:
+            told = distribution.metadata  # parsed anew at every look
+            name, place = canonical(told["Name"]), distribution.locate_file("")
+            rows.append(f"{name}=={told['Version']} {place}")
+        return [*sorted(rows), *(str(folder) for folder in self.whole)]
+
+
+def find_layer() -> Layer:
+    """Return the layer of the running interpreter.
+
+    Raises BadInput when torch or safetensors is not installed in it.
+    """
+    found: dict[str, Distribution] = {}
+    for root in ROOTS:
+        if not _collect(root, found):
+            raise BadInput(
+                f"{sys.executable}: {root} is not installed here, and probes run on it; "
+                f"install it with `{sys.executable} -m pip install {root}`"
+            )
+    for plugin in PLUGINS:
+        _collect(plugin, found)
+    distributions = tuple(found.values())
+    for distribution in distributions:
+        if not _tops(distribution):
+            name = _name(distribution)
+            why = f"{name} is an editable install or has no RECORD"
+            return Layer(distributions, _whole_folders(distributions), why)
+    return Layer(distributions, (), "")
+
+
+def write_layer(layer: Layer, folder: Path) -> tuple[Path, ...]:
+    """Write the links into ``folder``; return the folders that belong on the environment's path."""
+    if layer.whole:
+        return layer.whole
+    folder.mkdir(parents=True)
+    for distribution in layer.distributions:
+        for top, target in _tops(distribution).items():
+            link = folder / top
+            if not os.path.lexists(link):  # namespace packages have more than one owner
+                link.symlink_to(target)
+        _copy_metadata(distribution, folder)
+    return (folder,)
+
+
+def _name(distribution: Distribution) -> str:
+    return canonical(distribution.metadata["Name"])
+
+
+def _collect(name: str, found: dict[str, Distribution]) -> bool:
+    """Add the distribution and what it needs to ``found``; False when it is not installed.
+
+    Markers are not evaluated: what a marker excludes here is not installed, or does no harm.
+    """
+    if canonical(name) in found:
+        return True
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    found[canonical(name)] = distribution
+    for line in distribution.requires or ():
+        requirement, _, marker = line.partition(";")
+        matched = _REQUIREMENT.match(requirement)
+        if matched and "extra" not in marker:
+            _collect(matched.group(1), found)
+    return True
+
+
+def _tops(distribution: Distribution) -> dict[str, Path]:
+    """Return the modules and packages of a distribution: name in site-packages -> its place."""
+    tops: dict[str, Path] = {}
+    for top in _first_parts(distribution):
+        skipped = top in ("..", "__pycache__") or top.endswith((".dist-info", ".egg-info", ".pth"))
+        if not skipped and not top.startswith("__editable__"):
+            tops[top] = Path(str(distribution.locate_file(top)))
+    return {top: target for top, target in tops.items() if target.exists()}
+
+
+def _first_parts(distribution: Distribution) -> Iterable[str]:
+    """Return the first part of the path of each of its files, each once.
+
+    Read from RECORD itself where there is one: `Distribution.files` makes a path object of every
+    line, which takes a second for torch.
+    """
+    record = distribution.read_text("RECORD")
+    if record is None:
+        return dict.fromkeys(file.parts[0] for file in distribution.files or ())
+    rows = csv.reader(record.splitlines())
+    return dict.fromkeys(row[0].partition("/")[0] for row in rows if row)
+
+
+def _copy_metadata(distribution: Distribution, folder: Path) -> None:
+    spelt = distribution.metadata["Name"].replace("-", "_")
+    info = folder / f"{spelt}-{distribution.version}.dist-info"
+    if info.exists():
+        return
+    info.mkdir()
+    for name in ("METADATA", "entry_points.txt", "top_level.txt", "WHEEL"):
+        text = distribution.read_text(name)
+        if text is None and name == "METADATA":
+            text = distribution.read_text("PKG-INFO")
+        if text is not None:
+            (info / name).write_text(text, encoding="utf-8")
+    (info / "INSTALLER").write_text("porter\n")
+
+
+def _whole_folders(distributions: tuple[Distribution, ...]) -> tuple[Path, ...]:
+    folders = [Path(str(d.locate_file(""))).absolute() for d in distributions]
+    for root in ROOTS:
+        spec = importlib.util.find_spec(root)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            folders.append(Path(place).absolute().parent)
+    return tuple(dict.fromkeys(folders))

@@ -1,0 +1,335 @@
+"""Probe environments: one venv per requirements file, layered over the running torch.
+
+Requirements files, ``recipes/environments/<name>.txt``, are ordinary pip requirements files (each
+line a requirement; ``#`` comments; no ``-r``, ``-c``, ``-e`` or index options), so they can be used
+by hand too. torch and the device's plugin are never listed: the layer brings the ones
+of the interpreter that runs porter, with what they need, and pip sees them as installed. Packages
+of the file win over the layer's (``numpy<2`` is what the probe gets whatever torch stands beside).
+
+Two comments speak to porter::
+
+    torchvision  # porter: no-deps
+    # porter: stub torchvision._meta_registrations
+
+``# porter: no-deps`` after a requirement installs it after the others and without its dependencies:
+for packages that pin a torch build (torchvision, torchaudio), which would otherwise bring a second
+torch. ``torchvision`` and ``torchaudio`` without a version get the release that belongs to the
+running torch (torch 2.N: torchvision 0.(N+15), torchaudio 2.N; pytorch.org's table of versions).
+
+``# porter: stub MODULE`` on a line of its own puts an empty module under that name before any
+import, in that environment only. torchvision from the package index beside a CPU torch cannot
+register its compiled operators and fails in ``torchvision._meta_registrations``; its transforms
+need none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+import threading
+import venv
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from porter.errors import CheckFailed
+from porter.process import Stopped
+from porter.verify.environment.pip_process import POLL_SECONDS, Output, complaint, run_pip
+from porter.verify.environment.requirements import Requirements, matching_release
+from porter.verify.environment.torch_layer import Layer, write_layer
+
+LAYER_FORMAT = 1
+MARKER = "current.json"
+
+_TORCH_SECONDS = 120.0
+
+
+class Hearer(Protocol):
+    """Hears of environments, in the thread that builds them."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping."""
+        ...
+
+    def building(self, environment: str) -> None:
+        """It is being built from now on."""
+        ...
+
+    def progress(self, line: str) -> None:
+        """What pip does now."""
+        ...
+
+    def built(self, environment: str, how: str) -> None:
+        """It is built, or could not be; ``how`` says which in words."""
+        ...
+
+
+class EnvironmentFailed(CheckFailed):
+    """A probe environment could not be built."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A built environment: its key (what decides its content) and its interpreter."""
+
+    name: str
+    key: str
+    python: Path
+    packages: dict[str, str]
+    pip_check: str
+
+    @property
+    def identity(self) -> str:
+        """The hash of what it was asked to hold and of what it got: a part of every trace's key.
+
+        A file without exact versions gives other packages when it is built on another day.
+        """
+        text = json.dumps([self.key, sorted(self.packages.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment_key(requirements: Requirements, layer: Layer) -> str:
+    """Return the hash of everything that decides an environment's content."""
+    facts = [
+        LAYER_FORMAT,
+        requirements.sha256,
+        sys.version,
+        os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+        sysconfig.get_platform(),
+        layer.identity(),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def find_environment(
+    requirements: Requirements, layer: Layer, environments: Path
+) -> Environment | None:
+    """Return the environment if it is built and none of its packages is gone.
+
+    Nothing is run in it: whether torch can be imported there shows when it is used.
+    """
+    key = environment_key(requirements, layer)
+    found, _ = _load(environments / f"{requirements.name}-{key[:16]}", key, None, torch_in)
+    return found
+
+
+def ensure_environment(
+    requirements: Requirements,
+    layer: Layer,
+    environments: Path,
+    hearer: Hearer,
+    torch_of: Callable[[Path], str] | None = None,
+    stop: threading.Event | None = None,
+) -> Environment:
+    """Return the environment, built under a lock if it is not there or is broken.
+
+    Builds stand in a folder of their own each, and a marker that names the finished one is replaced
+    in one step: a build that was killed, even one whose pip lives on, is never taken for a finished
+    one.
+
+    ``torch_of`` may stand in for :func:`torch_in`. Raises EnvironmentFailed with pip's own words,
+    and Stopped soon after ``stop`` is set: pip has ended then, and what it installed is gone.
+    """
+    stop = stop or threading.Event()
+    torch_of = torch_of or (lambda python: torch_in(python, stop))
+    key = environment_key(requirements, layer)
+    home = environments / f"{requirements.name}-{key[:16]}"
+    ready, why = _load(home, key, layer, torch_of)
+    if ready:
+        return ready
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(environments / f"{home.name}.lock"))
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        hearer.say(f"waiting for another porter that builds the environment {requirements.name}")
+        _wait_for(lock, stop)
+    try:
+        ready, why = _load(home, key, layer, torch_of)
+        if ready:
+            return ready
+        if why:
+            hearer.say(f"environment {requirements.name}: {why}; building it again")
+        return _build(requirements, layer, home, key, hearer, torch_of, stop)
+    finally:
+        lock.release()
+
+
+def _wait_for(lock: FileLock, stop: threading.Event) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=POLL_SECONDS)
+        except Timeout:
+            if stop.is_set():
+                raise Stopped from None
+        else:
+            return
+
+
+def _load(
+    home: Path, key: str, layer: Layer | None, torch_of: Callable[[Path], str]
+) -> tuple[Environment | None, str]:
+    """Return (the environment, "") or (None, what is broken; "" when there was none).
+
+    Where a layer is given, its torch is imported there.
+    """
+    try:
+        marker = json.loads((home / MARKER).read_text(encoding="utf-8"))
+        build = home / marker["build"]
+        packages, pip_check = dict(marker["packages"]), str(marker["pip_check"])
+    except FileNotFoundError:
+        return None, ""
+    except (ValueError, KeyError, TypeError):
+        return None, f"{MARKER} is damaged"
+    python = build / "venv" / "bin" / "python"
+    if not python.exists():
+        return None, "its interpreter is gone or has moved"
+    if _installed(_site_packages(build)) != packages:
+        return None, "its packages are not those that were installed"
+    if layer is not None and (told := _wrong_torch(python, layer, torch_of)):
+        return None, told
+    with suppress(OSError):
+        os.utime(home / MARKER)  # when it was last used: what a clean-up goes by
+    return Environment(home.name.rpartition("-")[0], key, python, packages, pip_check), ""
+
+
+def _build(
+    requirements: Requirements,
+    layer: Layer,
+    home: Path,
+    key: str,
+    hearer: Hearer,
+    torch_of: Callable[[Path], str],
+    stop: threading.Event,
+) -> Environment:
+    for old in home.glob("build-*"):
+        shutil.rmtree(old, ignore_errors=True)  # nobody's: a finished one would have been used
+    hearer.building(requirements.name)
+    if layer.whole:
+        hearer.say(f"{layer.why_whole}: {requirements.name} sees all packages of {layer.whole[0]}")
+    how = "is not built"
+    build = Path(tempfile.mkdtemp(prefix="build-", dir=home))
+    try:
+        venv.EnvBuilder(symlinks=True, with_pip=False).create(build / "venv")
+        site_packages = _site_packages(build)
+        folders = write_layer(layer, build / "layer")
+        lines = [*(str(folder) for folder in folders), *map(_stub_line, requirements.stubs)]
+        (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pip_check = _install(requirements, layer, build, hearer.progress, stop)
+        python = build / "venv" / "bin" / "python"
+        if told := _wrong_torch(python, layer, torch_of):
+            raise EnvironmentFailed(f"environment {requirements.name}: {told}")
+        packages = _installed(site_packages)
+        marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
+        beside = home / f"{MARKER}.{os.getpid()}"
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(marker, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(home / MARKER)
+        how = f"is ready: {len(packages)} packages"
+    except BaseException:
+        shutil.rmtree(build, ignore_errors=True)
+        raise
+    finally:
+        hearer.built(requirements.name, how)
+    return Environment(requirements.name, key, python, packages, pip_check)
+
+
+def _install(
+    requirements: Requirements,
+    layer: Layer,
+    build: Path,
+    progress: Callable[[str], None],
+    stop: threading.Event,
+) -> str:
+    """Install what is required; return what `pip check` complains of ("" when it is clean)."""
+    if not requirements.lines and not requirements.no_deps:
+        return ""
+    if find_spec("pip") is None:
+        raise EnvironmentFailed(f"{sys.executable}: no pip here; `python -m ensurepip` brings it")
+    constraints = build / "constraints.txt"
+    constraints.write_text("".join(f"{n}=={v}\n" for n, v in layer.pinned.items()))
+    wanted = build / "requirements.txt"
+    wanted.write_text("\n".join(requirements.lines) + "\n")
+
+    def pip(*arguments: str) -> None:
+        name, python = requirements.name, build / "venv" / "bin" / "python"
+        code, told = run_pip(python, build, arguments, lambda now: progress(f"{name}: {now}"), stop)
+        if code != 0:
+            log = build.parent / f"pip-{arguments[0]}.log"
+            log.write_text("\n".join(told) + "\n", encoding="utf-8")
+            why = complaint(told) or code
+            raise EnvironmentFailed(
+                f"environment {name}: pip {arguments[0]} failed: {why}; all of it: {log}"
+            )
+
+    if requirements.lines:
+        pip("install", "-r", str(wanted), "-c", str(constraints))
+    if requirements.no_deps:
+        lines = [matching_release(line, layer.torch_version) for line in requirements.no_deps]
+        pip("install", "--no-deps", *lines)
+    try:
+        pip("check")
+    except EnvironmentFailed as error:
+        return str(error)  # told, not fatal: what --no-deps skipped is missing on purpose
+    return ""
+
+
+def _stub_line(module: str) -> str:
+    return f'import sys, types; sys.modules.setdefault("{module}", types.ModuleType("{module}"))'
+
+
+def _site_packages(build: Path) -> Path:
+    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
+    base = str(build / "venv")
+    return Path(sysconfig.get_path("purelib", scheme, {"base": base, "platbase": base}))
+
+
+def _installed(site_packages: Path) -> dict[str, str]:
+    """Return name -> version of what stands in a site-packages folder, by its dist-info folders."""
+    found = {}
+    for info in site_packages.glob("*.dist-info"):
+        if (info / "METADATA").is_file():
+            name, _, version = info.name.removesuffix(".dist-info").partition("-")
+            found[name] = version
+    return dict(sorted(found.items()))
+
+
+class NoTorch(Exception):
+    """The interpreter does not run, or cannot import torch; the text says which."""
+
+
+def torch_in(python: Path, stop: threading.Event | None = None) -> str:
+    """Return the version of the torch that an interpreter imports. Raises NoTorch, and Stopped."""
+    program = "import safetensors, torch; print(torch.__version__)"
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    try:
+        output = Output([str(python), "-c", program], python.parent, variables)
+        told = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
+    except OSError as error:
+        raise NoTorch(f"its interpreter does not run: {error}") from error
+    if output.code != 0:
+        raise NoTorch(f"torch cannot be imported: {(told or ['no word'])[-1]}")
+    return " ".join(told[-1:])
+
+
+def _wrong_torch(python: Path, layer: Layer, torch_of: Callable[[Path], str]) -> str:
+    """Return "" when the interpreter imports the layer's torch, else what went wrong."""
+    try:
+        imported = torch_of(python)
+    except NoTorch as error:
+        return str(error)
+    if imported != layer.torch_version:
+        return f"expected torch {layer.torch_version}, found {imported}"
+    return ""

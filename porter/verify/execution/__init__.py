@@ -1,0 +1,1 @@
+"""Run probes: processes, fork servers, the schedule, working folders."""

@@ -1,0 +1,189 @@
+"""A process that has imported torch once and forks a child for every run: the warm start.
+
+``python forkserver_main.py CONTROL`` is started by :mod:`porter.verify.execution.forkserver` with
+the interpreter, the variables and the threads of the runs it will make. It imports torch, says so
+on the socket CONTROL, and then waits for requests there. Each comes with four open files: a socket
+of its own (on which the child's process id, later its exit status, are told), the run's lifeline,
+and where its stdout and stderr go. The child sets itself up as a fresh process would be (session,
+variables, working folder, arguments) and executes the runner's file as ``__main__``: the same code
+as in a cold run, in the same order, behind the same ``import torch``.
+
+A fork is only sound from a process of one thread, so threads are counted before each one; a nursery
+that has grown threads refuses, and the run is made cold. Nothing but torch is imported here: other
+libraries look at the home folder, at ``sys.path`` and at torch's default dtype when they are
+imported, which differ from run to run.
+
+The end of the control socket (however porter ended) ends every child with all it started, and then
+the nursery. Linux only; standard library and torch only.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # The script's own folder would let `import trace` find ours instead of the standard library's.
+    del sys.path[0]
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import tempfile
+import traceback
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+IMPORT_SECONDS = 300
+MOST_BYTES = 128 * 1024
+FILES = 4
+
+
+@dataclass
+class Child:
+    """A run under way. ``handle`` is its pidfd, readable when it has ended; ``teller`` the socket
+    that porter hears of it on, and ends it through."""
+
+    pid: int
+    handle: int
+    teller: socket.socket
+
+    def kill(self) -> None:
+        """End the child and everything in its group. It is not reaped yet, so the id is its own."""
+        os.kill(self.pid, signal.SIGKILL)  # it may not have made its group yet
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Tell how it ended, after ending what it left behind."""
+        self.kill()
+        _, status = os.waitpid(self.pid, 0)
+        tell(self.teller, {"status": os.waitstatus_to_exitcode(status)})
+        os.close(self.handle)
+        self.teller.close()
+
+
+def tell(teller: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message; whoever does not listen any more need not hear it."""
+    with contextlib.suppress(OSError):
+        teller.sendall(json.dumps(message).encode() + b"\n")
+
+
+def threads_here() -> int:
+    """How many threads this process has, native ones included."""
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+class ForkServer:
+    """The loop: requests in, children out, ends told."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.children: list[Child] = []
+
+    def serve(self) -> None:
+        """Serve until porter closes the control socket; then end all children."""
+        try:
+            while True:
+                watched: list[Any] = [self.control, *(c.handle for c in self.children)]
+                watched += [c.teller for c in self.children]
+                ready, _, _ = select.select(watched, [], [])
+                for child in list(self.children):
+                    if child.handle in ready:
+                        self.children.remove(child)
+                        child.reap()
+                    elif child.teller in ready:  # its other end was closed: porter wants it gone
+                        child.kill()
+                        select.select([child.handle], [], [])
+                        self.children.remove(child)
+                        child.reap()
+                if self.control in ready and not self.receive():
+                    return
+        finally:
+            for child in self.children:
+                child.kill()
+
+    def receive(self) -> bool:
+        """Take one request and fork for it; False when there will be no more."""
+        data, files, _, _ = socket.recv_fds(self.control, MOST_BYTES, FILES)
+        if not data:
+            return False
+        teller = socket.socket(fileno=files[0])
+        request = json.loads(data)
+        count = threads_here()
+        if count != 1:
+            tell(teller, {"refused": f"{count} threads run in it"})
+            teller.close()
+            for file in files[1:]:
+                os.close(file)
+            return True
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.close_all(teller)
+                become(request, *files[1:])
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        for file in files[1:]:
+            os.close(file)
+        self.children.append(Child(pid, os.pidfd_open(pid), teller))
+        tell(teller, {"pid": pid})
+        return True
+
+    def close_all(self, own: socket.socket) -> None:
+        """Close, in a new child, what is the nursery's."""
+        own.close()
+        self.control.close()
+        for child in self.children:
+            child.teller.close()
+            os.close(child.handle)
+
+
+def become(request: dict[str, Any], lifeline: int, out: int, err: int) -> NoReturn:
+    """Turn a fresh fork into the process that ``python RUNNER JOB LIFELINE`` would be."""
+    os.setsid()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    os.environ.update(request["variables"])
+    os.chdir(request["folder"])
+    tempfile.tempdir = None  # looked up again, in the variables of this run
+    runner = request["runner"]
+    sys.argv = [runner, request["job"], str(lifeline)]
+    sys.path.insert(0, str(Path(runner).parent))
+    main = types.ModuleType("__main__")
+    main.__file__ = runner
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    exec(compile(Path(runner).read_bytes(), runner, "exec"), main.__dict__)
+    os._exit(0)
+
+
+def main(argv: list[str]) -> int:
+    """Import torch, say hello, serve."""
+    control = socket.socket(fileno=int(argv[1]))
+    signal.alarm(IMPORT_SECONDS)  # an import that hangs must not outlive porter for ever
+    try:
+        import torch
+    except Exception as error:
+        tell(control, {"broken": f"torch cannot be imported: {error}"})
+        return 1
+    signal.alarm(0)
+    os.close(os.pidfd_open(os.getpid()))  # raises where the system has none: no warm start there
+    gc.collect()
+    gc.freeze()  # children share these pages as long as no collection writes to them
+    tell(control, {"torch": torch.__version__, "threads": threads_here()})
+    ForkServer(control).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

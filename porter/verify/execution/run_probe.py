@@ -1,0 +1,202 @@
+"""Running one probe from outside: its files, its limits, what became of it in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from porter.process import Stopped, Tail, group_memory, plain
+from porter.verify.environment.variables import own_variables, shared_variables
+from porter.verify.execution.forkserver import ForkServerPool
+from porter.verify.execution.process import Process, Start
+from porter.verify.harness import main as harness
+from porter.verify.harness.run_info import HEAD, PRINTED
+from porter.verify.plan.job import Failure, Job
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts runs, ``warm`` where that is sound, until ``stop`` is set. Thread-safe."""
+
+    warm: ForkServerPool
+    stop: threading.Event
+
+
+@contextmanager
+def launcher(runs: Path, warm: bool | None = None) -> Iterator[Launcher]:
+    """Give a launcher whose processes all end with the block.
+
+    ``warm``: None leaves the choice to the system and the user's variables.
+    """
+    with run_folder(runs) as folder:
+        _make_folders(folder)
+        nurseries = ForkServerPool(folder) if warm is None else ForkServerPool(folder, warm)
+        try:
+            yield Launcher(nurseries, nurseries.stop)
+        finally:
+            nurseries.close()
+
+
+@contextmanager
+def run_folder(runs: Path) -> Iterator[Path]:
+    """Make a folder for one run under ``runs``; remove it afterwards, and those of dead porters.
+
+    Its name says whose it is: process and host, since a cache may be shared between hosts.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    here = platform.node() or "localhost"
+    for old in runs.iterdir():
+        owner, _, rest = old.name.partition("@")
+        if rest.rpartition("-")[0] == here and owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}@{here}-", dir=runs))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | Failure:
+    """Run ``job`` with the interpreter ``python`` inside ``folder``; return the trace's folder.
+
+    Whatever ends it (a KeyboardInterrupt, ``start.stop``) ends the probe's whole process group
+    first. Raises Stopped when ``start.stop`` was set.
+    """
+    out = folder / "out"
+    out.mkdir()
+    _make_folders(folder)
+    description = {
+        "facts": asdict(job.facts),
+        "probe": str(job.probe),
+        "parameters": dict(job.parameters),
+        "tree": str(job.tree),
+        "source_roots": [str(root) for root in job.source_roots],
+        "companions": {name: str(tree) for name, tree in job.companions.items()},
+        "seconds": job.seconds,
+        "memory_bytes": job.memory_bytes,
+        "activations": job.activations,
+        "lines": list(job.lines),
+        "out": str(out),
+    }
+    (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
+    with _pipes() as (lifeline, printed, complained, files):
+        process = start.warm.start(
+            Start(
+                python=python,
+                job=folder / "job.json",
+                folder=folder,
+                shared=shared_variables(job.facts.threads, job.facts.environ),
+                own=own_variables(folder),
+                lifeline=lifeline,
+                out=files[0],
+                err=files[1],
+            ),
+            job.facts.device,
+        )
+        for file in files:
+            os.close(file)
+        files.clear()
+        try:
+            killed = _watch(process, job, start.stop)
+        finally:
+            code = process.end()
+        end = complained.text()
+        told = {"stdout": printed.as_json(), "stderr": complained.as_json()}
+    if failure := _failure(code, killed, out, job, end):
+        return failure
+    (out / PRINTED).write_text(json.dumps(told), encoding="utf-8")
+    return out
+
+
+def _make_folders(folder: Path) -> None:
+    for name in ("scratch", "home", "tmp"):
+        (folder / name).mkdir()
+
+
+@contextmanager
+def _pipes() -> Iterator[tuple[int, Tail, Tail, list[int]]]:
+    """Give a lifeline's reading end, the ends of stdout and stderr, and the files to write them.
+
+    The lifeline's other end stays open, here and nowhere else, as long as the block runs.
+    """
+    lifeline, held = os.pipe()
+    printed, out = os.pipe()
+    complained, err = os.pipe()
+    files = [out, err]
+    try:
+        yield lifeline, Tail(os.fdopen(printed, "rb")), Tail(os.fdopen(complained, "rb")), files
+    finally:
+        for file in (lifeline, held, *files):
+            os.close(file)
+
+
+def _watch(process: Process, job: Job, stop: threading.Event) -> str | None:
+    """Wait for the end; return "time" or "memory" when a limit was passed first."""
+    deadline = time.monotonic() + job.seconds
+    while process.wait(_POLL_SECONDS) is None:
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() >= deadline:
+            return "time"
+        if group_memory(process.pid) > job.memory_bytes:
+            return "memory"
+    return None
+
+
+def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) -> Failure | None:
+    gib = job.memory_bytes / 2**30
+    over_memory = f"needs more than its limit of {gib:g} GiB (limits.memory_gib); killed"
+    if killed == "time":
+        limit = f"ran past its limit of {job.seconds:g} s (limits.seconds); killed"
+        return Failure("time", limit, stderr)
+    if killed == "memory":
+        return Failure("memory", over_memory, stderr)
+    if (out / harness.FAILURE).is_file():
+        told = json.loads((out / harness.FAILURE).read_text())
+        if told["kind"] == "memory":
+            return Failure("memory", over_memory.removesuffix("; killed"), stderr)
+        words = plain(told["message"])
+        if told["kind"] == "exit":
+            words = f"ended the process itself ({words}), without a trace"
+        return Failure(told["kind"], words, stderr)
+    if code == 0 and (out / HEAD).is_file():
+        return None
+    if code < 0:
+        if "bad_alloc" in stderr:
+            return Failure("memory", over_memory.removesuffix("; killed"), stderr)
+        return Failure("signal", _signal_words(-code), stderr)
+    return Failure("exit", f"ended the process itself, exit code {code}, without a trace", stderr)
+
+
+def _signal_words(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = "unknown"
+    words = f"killed by signal {number} ({name})"
+    if number == signal.SIGKILL and sys.platform == "linux":
+        words += "; the system does that when its memory runs out"
+    return words

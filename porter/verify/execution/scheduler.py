@@ -1,0 +1,309 @@
+"""The runs of recipes: taken from the cache where they are known, else made, many at a time.
+
+:meth:`Runs.outcomes` is for whoever wants some points of one recipe, on trees of their own making
+too (``dataclasses.replace(planned, levels=...)`` and a session whose ``trees`` know them)::
+
+    with open_runs(session) as runs:
+        outcomes = runs.outcomes(planned, points(planned), until=lambda p, o: no_use_to_go_on)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.process import Stopped
+from porter.verify.cache.keys import RunKey, known_runs
+from porter.verify.cache.store import (
+    CacheWriteError,
+    find_trace,
+    forget_trace,
+    has_trace,
+    keep_trace,
+    making,
+    share_trace,
+)
+from porter.verify.environment.venv import Environment, EnvironmentFailed
+from porter.verify.execution.environments import Build
+from porter.verify.execution.pool import Retry, WorkerPool
+from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
+from porter.verify.execution.session import Session
+from porter.verify.execution.workspace import FULL, Workspace, make_room
+from porter.verify.plan.job import Failure, Job, job_of
+from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, reference_point
+
+if TYPE_CHECKING:
+    from porter.verify.harness.trace import Trace
+
+Until = Callable[[RunSpec, "Trace | Failure"], bool]
+"""Hears of each outcome as it is there; True ends it all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that is wanted: a point of a recipe, and the key that it is known by.
+
+    ``leans_on`` is the key of its reference when no claim on it can be judged without that.
+    """
+
+    planned: RecipePlan
+    point: RunSpec
+    job: Job | Failure
+    key: str
+    leans_on: str
+    environment: Environment
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, unlike any other of a verification."""
+        loaded, point = self.planned.loaded, self.point
+        level = self.planned.levels[point.level]
+        device = "" if point.device == "cpu" else f", {point.device}"
+        seed = f", seed {point.seed}" if len(loaded.recipe.seeds) > 1 else ""
+        variant = "".join(f", {name}={text}" for name, text in point.variant)
+        where = f"{level.number} {level.name}"
+        shaken = ", shaken" if point.shaken else ""
+        return f"{self.planned.name}: {where}, {point.dtype}{device}{seed}{variant}{shaken}"
+
+
+@dataclass(frozen=True)
+class CachedRun:
+    """A run's trace. ``cached``: it stood there before; ``told``: what is to be said of it."""
+
+    folder: Path
+    cached: bool = False
+    told: str = ""
+
+
+@dataclass
+class Runs:
+    """Makes runs for one session; each key once, however many ask for it."""
+
+    session: Session
+    start: Launcher
+    room: Workspace | None = None
+    found: dict[str, CachedRun | Failure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._room = self.room or Workspace(self.session.places.runs)
+
+    def requests(
+        self, planned: RecipePlan, runs: Mapping[RunSpec, RunKey], environment: Environment
+    ) -> Iterator[Request]:
+        """Yield a request for each of a recipe's runs; its tree is written where it is not yet."""
+        for point, known in runs.items():
+            leans_on = ""
+            claims = claims_on(planned, point)
+            reference = replace(reference_point(planned, point), shaken=False)
+            leans = point.shaken or (claims and all(claim.needs_reference for claim in claims))
+            if leans and reference in runs:
+                leans_on = runs[reference].key
+            job = job_of(planned, point, known.facts, self.session.trees)
+            yield Request(planned, point, job, known.key, leans_on, environment)
+
+    def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
+        """Find or make what is requested; yield each request when :attr:`found` knows its key.
+
+        One whose reference failed is yielded unknown. A build among the requests goes on beside
+        them, and the session knows its end; None says that there are no requests before that.
+        Leaving ends what is under way.
+        """
+        stop = threading.Event()
+        observer = self.session.observer
+        told = False
+        asked: dict[str, list[Request]] = {}
+        settled: list[Request] = []
+
+        def unknown() -> Iterator[Request | Build | None]:
+            for request in requests:
+                if request is None or isinstance(request, Build):
+                    yield request
+                elif request.key in asked and request.key not in self.found:
+                    asked[request.key].append(request)
+                elif request.key in self.found or self._look(request):
+                    self._share(request)
+                    observer.ended(request.title, "cached")
+                    settled.append(request)
+                else:
+                    asked[request.key] = [request]
+                    yield request
+
+        def work(task: Request | Build) -> CachedRun | Failure | None:
+            if isinstance(task, Request):
+                return self._make(task, stop)
+            with suppress(EnvironmentFailed):  # whoever asks the session for it is told
+                self.session.environment(task.requirements, self.start.warm, stop)
+            return None
+
+        def weight(task: Request | Build) -> int:
+            if isinstance(task, Build):
+                return 0
+            return self.session.options.weight(task.planned.loaded.recipe.threads)
+
+        def is_wanted(task: Request | Build) -> bool:
+            return isinstance(task, Build) or not isinstance(self.found.get(task.leans_on), Failure)
+
+        def started(task: Request | Build) -> None:
+            if isinstance(task, Request):
+                observer.started(task.title)
+
+        parallel = WorkerPool(
+            work, self.session.options.capacity(), weight, is_wanted, started, stop
+        )
+        with closing(parallel.results(unknown())) as results:
+            for request, outcome in results:
+                if isinstance(request, Build):
+                    yield from settled
+                    settled.clear()
+                    continue
+                how = "dropped"
+                if outcome is not None:
+                    self.found[request.key] = outcome
+                    how = "failed" if isinstance(outcome, Failure) else "made"
+                    if isinstance(outcome, CachedRun) and outcome.told and not told:
+                        told = True
+                        observer.say(f"traces are not kept: {outcome.told}")
+                for other in asked.pop(request.key):
+                    self._share(other)
+                    observer.ended(other.title, how)
+                    settled.append(other)
+                yield from settled
+                settled.clear()
+        yield from settled
+
+    def outcomes(
+        self, planned: RecipePlan, points: Iterable[RunSpec], until: Until | None = None
+    ) -> dict[RunSpec, Trace | Failure]:
+        """Return the outcomes of some points of a recipe, of fewer when ``until`` ended it.
+
+        Raises EnvironmentFailed.
+        """
+        outcomes: dict[RunSpec, Trace | Failure] = {}
+        with closing(self._settled(planned, points)) as settled:
+            for request in settled:
+                outcome = self.load(request.key)
+                if outcome is not None:
+                    outcomes[request.point] = outcome
+                    if until is not None and until(request.point, outcome):
+                        break
+        return outcomes
+
+    def folders(
+        self, planned: RecipePlan, points: Iterable[RunSpec]
+    ) -> dict[RunSpec, Path | Failure]:
+        """Return the trace folders of some points of a recipe, or why there is none.
+
+        One that was not made because its reference failed is left out. Raises EnvironmentFailed.
+        """
+        folders: dict[RunSpec, Path | Failure] = {}
+        for request in self._settled(planned, points):
+            if (made := self.found.get(request.key)) is not None:
+                folders[request.point] = made.folder if isinstance(made, CachedRun) else made
+        return folders
+
+    def _settled(
+        self, planned: RecipePlan, points: Iterable[RunSpec]
+    ) -> Generator[Request, None, None]:
+        path = planned.loaded.environment
+        environment = self.session.find_environment(path)
+        if environment is None or not self._all_known(planned, points, environment):
+            environment = self.session.environment(path, self.start.warm)
+        runs = known_runs(planned, points, environment)
+        self.session.observer.expect(planned.name, len(runs))
+        return self.settle(self.requests(planned, runs, environment))
+
+    def _all_known(
+        self, planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
+    ) -> bool:
+        """Whether nothing is to be run, so that nobody need look whether torch can be imported."""
+        runs = known_runs(planned, points, environment)
+        if self.session.options.fresh:
+            return False
+        return all(has_trace(self.session.places, one.facts, one.key) for one in runs.values())
+
+    def load(self, key: str) -> Trace | Failure | None:
+        """Return what a run left, or why it left nothing; None when it was not made."""
+        made = self.found.get(key)
+        if not isinstance(made, CachedRun):
+            return made
+        from porter.verify.harness.trace import BadTrace, read
+
+        try:
+            return read(made.folder)
+        except BadTrace as error:
+            forget_trace(made.folder)
+            return Failure("trace", f"left a damaged trace: {error}", "")
+
+    def _look(self, request: Request) -> bool:
+        """Look for a run in the cache; True when it is known now."""
+        if isinstance(request.job, Failure):
+            self.found[request.key] = request.job
+            return True
+        if self.session.options.fresh:
+            return False
+        folder = find_trace(self.session.places, request.job.facts, request.key)
+        if folder is not None:
+            self.found[request.key] = CachedRun(folder, cached=True)
+        return folder is not None
+
+    def _share(self, request: Request) -> None:
+        """Give the run to its recipe too, when another recipe's equal run was the first."""
+        made = self.found.get(request.key)
+        if isinstance(made, CachedRun) and isinstance(request.job, Job):
+            share_trace(self.session.places, request.job.facts, request.key, made.folder)
+
+    def _make(self, request: Request, stop: threading.Event) -> CachedRun | Failure:
+        """Make a run, in a thread of its own. Raises Later when another porter is at it."""
+        places, key, job = self.session.places, request.key, request.job
+        assert isinstance(job, Job)
+        with making(places, key) as mine:
+            if not mine:
+                raise Retry
+            if not self.session.options.fresh:
+                folder = find_trace(places, job.facts, key)  # another porter's, just now
+                if folder is not None:
+                    return CachedRun(folder, cached=True)
+            outcome = self._run(request, self._room.folder, stop)
+            if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
+                outcome = self._run(request, self._room.fall_back(FULL), stop)
+                if isinstance(outcome, CachedRun):
+                    return replace(outcome, told=f"{places.runs}: {FULL}")
+            return outcome
+
+    def _run(self, request: Request, runs: Path, stop: threading.Event) -> CachedRun | Failure:
+        """Make a run in a folder under ``runs``; keep its trace."""
+        job, python = request.job, request.environment.python
+        assert isinstance(job, Job)
+        with run_folder(runs) as folder:
+            try:
+                out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
+            except Stopped:
+                return Failure("stopped", "ended: nobody wants it any more", "")
+            if isinstance(out, Failure):
+                return out
+            if self._room.why:
+                aside = self._room.folder / request.key
+                out.replace(aside)
+                return CachedRun(aside)
+            try:
+                return CachedRun(keep_trace(self.session.places, job.facts, request.key, out))
+            except CacheWriteError as why:
+                aside = self.start.warm.folder / request.key
+                out.replace(aside)  # deleted when porter ends
+                return CachedRun(aside, told=str(why))
+
+
+@contextmanager
+def open_runs(session: Session) -> Iterator[Runs]:
+    """Give what makes runs; every process it started ends with the block."""
+    with (
+        make_room(session.places.runs) as room,
+        launcher(room.folder, session.options.warm) as start,
+    ):
+        if room.why:
+            session.observer.say(f"{room.why}: runs are made in {room.folder}, no trace is kept")
+        yield Runs(session, start, room)

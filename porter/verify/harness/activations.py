@@ -1,0 +1,211 @@
+"""Activations: what went into and came out of every module call of a run, in order.
+
+On demand (a job's ``activations``), as ``activations.jsonl`` beside the trace, one **moment** a
+line::
+
+    {"moment": 17, "kind": "in" | "out" | "record", "path": "Model.net.3", "class": "GroupNorm",
+     "call": 0, "depth": 2, "site": "model.py:46", "source": "x = self.norm(x)", "tensors": [...]}
+
+A call has two moments, its inputs when it begins and its outputs when it ends; ``call`` counts the
+calls of one path; recorded outputs are moments too. What a module computes between two moments of
+its parts is its own code, so the first moment that departs says whose code to look at. ``tensors``
+is described by :func:`porter.verify.harness.tensor_digest.sample_tensor`; elements are in
+``activations.bin``.
+
+With ``{"kind": "ops", "after": I, "until": J}`` also every ATen op that ran between these moments,
+as ``ops.jsonl``::
+
+    {"op": 5, "moment": 17, "name": "aten.mul.Tensor", "path": "Model.net.3", "site": "model.py:48",
+     "source": "...", "arguments": "(%0, 0.5)", "inputs": [...], "outputs": [...]}
+
+``moment`` is the last one before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
+ends when it has come to UNTIL. Class probes and
+script probes alike; calls of the main thread only, and not those of launched processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from porter.interception.source_lines import Site, user_site
+from porter.verify.harness.events import PROBE, shown_site, write_lines
+from porter.verify.harness.module_names import ModulePaths
+from porter.verify.harness.recording import Enough as Enough
+from porter.verify.harness.tensor_digest import SAMPLE, VALUES, Values, sample_tensor, tensors_in
+
+MOMENTS = "activations.jsonl"
+OPS = "ops.jsonl"
+MOST_BYTES = 256 * 2**20
+MOST_OPS = 20_000
+_TEXT = 120
+
+
+class Recorder:
+    """Records from :meth:`start` to :meth:`stop`; ``asked`` is the job's ``activations``."""
+
+    def __init__(self, asked: str, roots: Mapping[Path, str]) -> None:
+        self._asked: dict[str, Any] = json.loads(asked) if asked.startswith("{") else {}
+        self._sample = int(self._asked.get("sample", SAMPLE))
+        self._roots = roots
+        self._trees = tuple(
+            f"{root.as_posix().rstrip('/')}/" for root, shown in roots.items() if shown != PROBE
+        )
+        self._values = Values(MOST_BYTES)
+        self._moments: list[dict[str, Any]] = []
+        self._ops: list[dict[str, Any]] = []
+        self._stack: list[str] = []
+        self._calls: Counter[str] = Counter()
+        self._paths = ModulePaths()
+        self._here = os.getpid(), threading.get_ident()
+        self._native: Callable[..., Any] = torch.nn.Module.__call__
+        self._mode = _OpMode(self) if self._asked.get("kind") == "ops" else None
+
+    def start(self) -> None:
+        """Record from now on. To be called before the probe builds anything."""
+        native, recorder = self._native, self
+
+        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if recorder._here != (os.getpid(), threading.get_ident()):
+                return native(module, *args, **kwargs)
+            return recorder.call(module, args, kwargs)
+
+        torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+        if self._mode is not None:
+            self._mode.__enter__()  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """Record no more."""
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        torch.nn.Module.__call__ = self._native  # type: ignore[method-assign]
+        self._paths.close()
+
+    def call(self, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+        """Call a module and record both moments."""
+        path = self._paths.name(module, self._stack[-1] if self._stack else "")
+        number = self._calls[path]
+        self._calls[path] += 1
+        told = {"path": path, "class": type(module).__name__, "call": number}
+        told |= self._where()
+        named = {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+        self._moment("in", told, named)
+        self._stack.append(path)
+        try:
+            output = self._native(module, *args, **kwargs)
+        finally:
+            self._stack.pop()
+        self._moment("out", told, output)
+        return output
+
+    def recorded(self, name: str, value: torch.Tensor) -> None:
+        """Record an output of the probe as a moment."""
+        told = {"path": name, "class": "", "call": 0, **self._where()}
+        self._moment("record", told, value)
+
+    def _where(self) -> dict[str, str]:
+        """Return the running line of the level's code, or else of the probe's."""
+        site = _innermost_below(self._trees) or user_site(2)
+        return {"site": shown_site(str(site), self._roots), "source": site.source}
+
+    def _moment(self, kind: str, told: dict[str, Any], value: Any) -> None:
+        number = len(self._moments)
+        row = {"moment": number, "kind": kind, "depth": len(self._stack), **told}
+        row["tensors"] = [] if self._skips(number) else self._look(value)
+        self._moments.append(row)
+        if self._mode is not None and number == int(self._asked["until"]):
+            raise Enough
+
+    def _skips(self, number: int) -> bool:
+        """Whether values at this moment are of no use: only ops are wanted, and others."""
+        return self._mode is not None and number < int(self._asked["after"])
+
+    def _look(self, value: Any) -> list[dict[str, Any]]:
+        with torch._C._DisableTorchDispatch():  # looking is not an op of the program's
+            found = [
+                sample_tensor(name, tensor, self._values, self._sample)
+                for name, tensor in tensors_in(value)
+            ]
+        return [each for each in found if each is not None]
+
+    def is_wanted(self) -> bool:
+        """Whether ops are recorded at this moment."""
+        last = len(self._moments) - 1
+        inside = int(self._asked["after"]) <= last < int(self._asked["until"])
+        return inside and len(self._ops) < MOST_OPS
+
+    def op(self, run: Callable[[], Any], name: str, args: Any, kwargs: Any) -> Any:
+        """Run an op and record it."""
+        inputs: list[dict[str, Any]] = []
+
+        def shown(value: Any) -> str:
+            if isinstance(value, torch.Tensor):
+                found = self._look(value)
+                inputs.extend(found)
+                return f"%{len(inputs) - 1}" if found else "tensor"
+            if isinstance(value, list | tuple):
+                return f"[{', '.join(map(shown, value))}]"
+            return str(value).removeprefix("torch.")
+
+        words = [shown(value) for value in args]
+        words += [f"{key}={shown(value)}" for key, value in kwargs.items() if value is not None]
+        row = {
+            "op": len(self._ops),
+            "moment": len(self._moments) - 1,
+            "name": name,
+            "path": self._stack[-1] if self._stack else "",
+            **self._where(),
+            "arguments": f"({', '.join(words)})"[:_TEXT],
+            "inputs": inputs,
+        }
+        output = run()
+        row["outputs"] = self._look(output)
+        self._ops.append(row)
+        return output
+
+    def write(self, folder: Path) -> list[str]:
+        """Write everything; return warnings."""
+        self._values.write(folder / VALUES)
+        write_lines(folder / MOMENTS, map(json.dumps, self._moments))
+        write_lines(folder / OPS, map(json.dumps, self._ops))
+        warnings = []
+        if self._values.thinning != 1:
+            told = f"activations fill {self._values.size * 8 >> 20} MiB"
+            warnings.append(f"{told}: of later tensors fewer elements are kept, or none")
+        if len(self._ops) >= MOST_OPS:
+            warnings.append(f"activations: {MOST_OPS} ops kept; later ones left out")
+        return warnings
+
+
+def _innermost_below(folders: tuple[str, ...]) -> Site | None:
+    """Return the innermost running line in a file below one of the folders."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(folders):
+            return Site(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+class _OpMode(TorchDispatchMode):
+    """Hands every op to the recorder, below whatever modes the program itself uses."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not self._recorder.is_wanted():
+            return func(*args, **kwargs)
+        return self._recorder.op(lambda: func(*args, **kwargs), str(func), args, kwargs)

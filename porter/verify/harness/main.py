@@ -1,0 +1,134 @@
+"""One run of a probe: the program that the probe's own interpreter executes.
+
+``python main.py JOB.json LIFELINE``: the job says what to run and where to leave the trace.
+Whatever the probe does (crash, hang, take all memory, print megabytes, end the process) stays in
+this process; :mod:`porter.verify.execution.run_probe` watches it from outside. An exception is
+written to ``failure.json`` beside the trace; an end without either file speaks for itself.
+
+Nothing here may need more than torch, safetensors and the standard library, and nothing of the
+interpreter that runs porter is visible but the package porter itself.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # The script's own folder would let `import trace` find ours instead of the standard library's.
+    del sys.path[0]
+
+import faulthandler
+import importlib.util
+import json
+import os
+import resource
+import signal
+import threading
+import traceback
+from pathlib import Path
+
+FAILURE = "failure.json"
+
+
+def end_with_parent(lifeline: int) -> None:
+    """Kill this process's whole group when the other end of ``lifeline`` closes.
+
+    porter holds that end: however porter ends, kill -9 included, no probe goes on computing.
+    """
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def limit_memory(most: int) -> None:
+    """Make allocations beyond ``most`` bytes fail, where the system can (Linux: RLIMIT_DATA).
+
+    RLIMIT_AS would count address space too, of which device drivers reserve terabytes.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def import_porter() -> None:
+    """Make ``import porter.…`` work without opening the folder that porter was imported from."""
+    folder = Path(__file__).resolve().parents[2]
+    spec = importlib.util.spec_from_file_location(
+        "porter", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {folder}")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["porter"] = package
+    spec.loader.exec_module(package)
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether the exception is one of the many ways of saying "out of memory"."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    signs = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
+    return isinstance(error, (RuntimeError, OSError)) and (
+        any(sign in text for sign in signs) or "out of memory" in text
+    )
+
+
+def kind_of(error: BaseException) -> str:
+    """Return what kind of failure an exception is: memory, exit, device or exception."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_memory_error(cause):
+            return "memory"
+        cause = cause.__cause__
+    if isinstance(error, SystemExit):
+        return "exit"
+    if type(error).__module__ == "porter.errors":  # of the device: nothing else here raises them
+        return "device"
+    return "exception"
+
+
+def write_failure(out: Path, kind: str, error: BaseException) -> None:
+    """Say in ``failure.json`` what ended the run: kind and one line."""
+    told = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
+    beside = out / f"{FAILURE}.new"
+    beside.write_text(json.dumps({"kind": kind, "message": " ".join(told)[:500]}))
+    beside.replace(out / FAILURE)
+
+
+def main(argv: list[str]) -> int:
+    """Run the job named on the command line; 0 when its trace is written."""
+    job = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    out = Path(job["out"])
+    end_with_parent(int(argv[2]))
+    limit_memory(job["memory_bytes"])
+    # Shows in the end of stderr where a probe hung, just before porter kills it.
+    faulthandler.dump_traceback_later(max(0.1, job["seconds"] * 0.98 - 0.5))
+    try:
+        import torch  # noqa: F401
+
+        import_porter()
+        from porter.verify.harness.run import run
+    except Exception as error:
+        traceback.print_exc()
+        write_failure(out, "environment", error)
+        return 1
+    try:
+        run(job, out)
+    except BaseException as error:
+        traceback.print_exc()
+        kind = kind_of(error)
+        write_failure(out, kind, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Worker threads and exit hooks of old libraries may hang or crash; the outcome is on disk.
+    os._exit(code)

@@ -1,0 +1,170 @@
+"""What one run does, once its process is set up: the device, the probe, the trace.
+
+Called by :mod:`porter.verify.harness.main` in the probe's own process.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import resource
+import sys
+import time
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.device import Device, open_device
+from porter.verify.harness import events, network, trace
+from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.harness.line_coverage import LINES, LinesMet
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.harness.subprocesses import Launches
+
+NATIVE = "native"
+"""The dtype of a recipe whose probe or script chooses for itself."""
+
+
+def run(job: dict[str, Any], out: Path) -> None:
+    """Run the job's probe and write its trace."""
+    facts = RunFacts(**job["facts"])
+    is_native = facts.dtype == NATIVE
+    dtype = torch.float32 if is_native else getattr(torch, facts.dtype)
+    torch.set_num_threads(facts.threads)
+    network.forbid()
+    sys.path[:0] = job["source_roots"]
+    if dtype == torch.float64:
+        torch.set_default_dtype(torch.float64)
+    roots = site_roots(job)
+    launches = Launches(out.parent / "launch", facts.device, roots)
+    launches.install(job["source_roots"])
+    device = open_probe_device(facts.device, Path(job["tree"]))
+    probe = Probe(
+        dtype=dtype,
+        is_native=is_native,
+        device=device,
+        seed=facts.seed,
+        parameters=job["parameters"],
+        tree=Path(job["tree"]),
+        companions={name: Path(folder) for name, folder in job["companions"].items()},
+        folder=Path(job["probe"]).parent,
+        scratch=Path.cwd(),
+        shaken=facts.shaken,
+    )
+    met = LinesMet(Path(job["tree"]), job["lines"])
+    if job["lines"]:
+        met.start()
+    began = time.monotonic()
+    if job["activations"]:
+        run_recorded(job, probe, roots, out)
+    else:
+        run_probe(job, probe)
+    seconds = time.monotonic() - began
+    if job["lines"]:
+        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
+    probe.finish()
+    write_trace(out, facts, probe, device, seconds, launches, roots)
+
+
+def run_probe(job: dict[str, Any], probe: Probe) -> None:
+    """Import the probe file and call its ``run``."""
+    module = load_probe(Path(job["probe"]))
+    if not callable(getattr(module, "run", None)):
+        raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
+    probe.seed_everything()
+    module.run(probe)
+    if not probe.outputs and not probe.counters:
+        raise ProbeError("recorded nothing; call probe.record(name, tensor)")
+
+
+def run_recorded(job: dict[str, Any], probe: Probe, roots: Mapping[Path, str], out: Path) -> None:
+    """Run the probe with its activations recorded, as far as they are asked for."""
+    from porter.verify.harness.activations import Enough, Recorder
+
+    probe.recorder = Recorder(job["activations"], roots)
+    probe.recorder.start()
+    try:
+        run_probe(job, probe)
+    except Enough:
+        pass
+    finally:
+        probe.recorder.stop()
+    probe.warnings += probe.recorder.write(out)
+
+
+def write_trace(
+    out: Path,
+    facts: RunFacts,
+    probe: Probe,
+    device: Device,
+    seconds: float,
+    launches: Launches,
+    roots: Mapping[Path, str],
+) -> None:
+    """Write everything that the run leaves; ``trace.json`` last."""
+    counters, launched_events, launched_migration = launches.collect()
+    events.write_events(out, [*probe.events, *events.of_device(device, roots), *launched_events])
+    migration = [*events.migration_lines(roots), *launched_migration]
+    events.write_lines(out / events.MIGRATION, migration)
+    # Linux counts kibibytes, macOS bytes.
+    unit = 1024 if sys.platform == "linux" else 1
+    trace.write(
+        out,
+        trace.Trace(
+            facts=facts,
+            versions=versions(),
+            device_title=device.title(),
+            counters=probe.counters | counters,
+            seconds=seconds,
+            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            outputs=probe.outputs,
+            kinds=probe.kinds,
+            warnings=tuple(probe.warnings),
+        ),
+    )
+
+
+def load_probe(path: Path) -> types.ModuleType:
+    """Import the probe file; its neighbours can be imported by it, after everything else."""
+    sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(f"porter_probe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def versions() -> dict[str, str]:
+    """What the trace says of its environment: interpreter, platform, every distribution."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for distribution in importlib.metadata.distributions():
+        # The first one on sys.path is the one that an import finds. A damaged one has no name.
+        if name := distribution.metadata["Name"]:
+            found.setdefault(name, distribution.version)
+    return found
+
+
+def open_probe_device(name: str, tree: Path) -> Device:
+    """Return the run's device, ready: its plugin imported, or its simulation started.
+
+    CUDA calls that a migration serves are logged from here on. Raises BadInput.
+    """
+    device = open_device(name)
+    if device.is_simulated and device.kind in events.MIGRATING:
+        events.keep_migration_log(device.kind, tree)
+    device.prepare()
+    return device
+
+
+def site_roots(job: dict[str, Any]) -> dict[Path, str]:
+    """Return how files are shown: those of the tree by their path, others with a word before."""
+    roots = {Path(job["tree"]): ""}
+    roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
+    return roots | {Path(job["probe"]).parent: events.PROBE}

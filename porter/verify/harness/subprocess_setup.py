@@ -1,0 +1,137 @@
+"""What a Python process that a run started does first: see
+:mod:`porter.verify.harness.subprocesses`.
+
+Imports no torch: processes that need none (``multiprocessing``'s resource tracker) stay small.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from porter.device import Device
+from porter.verify.harness import network
+from porter.verify.harness.counters import counts_of
+from porter.verify.harness.events import MIGRATING, keep_migration_log, migration_lines, of_device
+
+
+def begin(setup: dict[str, Any]) -> None:
+    """Set this process up as ``setup`` says: ``runner`` (its process id), ``device``, ``out``
+    (where counters are left), ``roots`` (folder -> how it is shown)."""
+    end_with(int(setup["runner"]))
+    network.forbid()
+    if setup["device"].startswith("sim:"):
+        sys.meta_path.insert(0, _OnTorch(setup))
+
+
+def end_with(process: int) -> None:
+    """Kill this process when ``process`` is gone."""
+
+    def watch() -> None:
+        if hasattr(os, "pidfd_open"):
+            import select
+
+            try:
+                waiting = select.poll()
+                waiting.register(os.pidfd_open(process), select.POLLIN)
+                waiting.poll()
+            except OSError:  # gone already
+                pass
+        else:
+            while _is_there(process):
+                time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class _OnTorch(importlib.abc.MetaPathFinder):
+    """Prepares the device as soon as torch has been imported."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.setup = setup
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find torch as others would, with a loader that prepares the device afterwards."""
+        if name != "torch":
+            return None
+        # Not the last time: libraries look for torch before they import it.
+        for finder in [other for other in sys.meta_path if other is not self]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Preparing(spec.loader, self)
+                return spec
+        return None
+
+
+class _Preparing(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader, finder: _OnTorch) -> None:
+        self._loader = loader
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+        self._loader.exec_module(module)
+        _prepare(self._finder.setup)
+
+
+def _prepare(setup: dict[str, Any]) -> None:
+    from porter.device import open_device
+
+    device = open_device(setup["device"])
+    roots = {Path(folder): shown for folder, shown in setup["roots"].items()}
+    if device.kind in MIGRATING:
+        keep_migration_log(device.kind, next(iter(roots)))
+    device.prepare()
+    mine = os.getpid()
+
+    def leave() -> None:
+        if os.getpid() == mine:  # not in a forked worker, which has counted its parent's too
+            _write(Path(setup["out"]), device, roots)
+
+    atexit.register(leave)
+
+
+def _write(out: Path, device: Device, roots: Mapping[Path, str]) -> None:
+    told = {
+        "counters": counts_of(device),
+        "events": of_device(device, roots),
+        "migration": migration_lines(roots),
+        "rank": os.environ.get("RANK", ""),
+    }
+    beside = out / f".{os.getpid()}"
+    beside.write_text(json.dumps(told), encoding="utf-8")
+    beside.replace(out / f"{os.getpid()}-{time.monotonic_ns()}.json")

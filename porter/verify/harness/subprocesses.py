@@ -1,0 +1,155 @@
+"""Python processes that a run starts: the device is there too, and what it counts comes back.
+
+``PYTHONPATH`` of a run names a folder with a ``sitecustomize.py`` that Python imports as it starts.
+In an interpreter of the run's own environment it calls
+:func:`porter.verify.harness.subprocess_setup.begin`, which
+
+- ends the process when the run's own process is gone (``torchrun`` starts workers in sessions of
+  their own, where killing the run's process group does not reach them),
+- keeps it off the network,
+- prepares the simulated device when torch is imported, and leaves in a file what was counted.
+
+This holds for whatever starts a process: :meth:`porter.verify.harness.api.Probe.launch`, a script's
+own ``subprocess`` or ``torch.multiprocessing.spawn``. Forked workers are as their parent is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import porter
+from porter.verify.harness.counters import NOT_SUMS
+from porter.verify.harness.script import KEPT_CHARACTERS, ScriptRun
+
+_VARIABLE = "PORTER_LAUNCH"
+_SITE = f'''\
+"""Brings a probe's device into this process; written by porter for one run."""
+import importlib.util, json, os, sys
+
+with open(os.path.join(os.environ["{_VARIABLE}"], "setup.json")) as _file:
+    _setup = json.load(_file)
+if os.path.realpath(sys.prefix) == _setup["prefix"]:
+    try:
+        _spec = importlib.util.spec_from_file_location(
+            "porter",
+            os.path.join(_setup["porter"], "__init__.py"),
+            submodule_search_locations=[_setup["porter"]],
+        )
+        sys.modules["porter"] = importlib.util.module_from_spec(_spec)
+        _spec.loader.exec_module(sys.modules["porter"])
+        from porter.verify.harness.subprocess_setup import begin
+
+        begin(_setup)
+    except BaseException as _error:
+        print(f"porter: a launched process could not be set up: {{_error!r}}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(70)
+_here = os.path.realpath(os.path.dirname(__file__))
+for _folder in sys.path:
+    _next = os.path.join(_folder, "sitecustomize.py")
+    if _folder and os.path.realpath(_folder) != _here and os.path.isfile(_next):
+        with open(_next, "rb") as _file:
+            exec(compile(_file.read(), _next, "exec"))
+        break
+'''
+
+
+class Launches:
+    """The set-up of every process that this run starts, and what they left.
+
+    ``roots`` is folder -> how sites below it are shown
+    (:func:`porter.verify.harness.events.shown_site`).
+    """
+
+    def __init__(self, folder: Path, device: str, roots: Mapping[Path, str]) -> None:
+        self._folder = folder
+        self._out = folder / "counted"
+        self._out.mkdir(parents=True)
+        setup = {
+            "runner": os.getpid(),
+            "device": device,
+            "out": str(self._out),
+            "porter": str(Path(porter.__file__).resolve().parent),
+            "prefix": os.path.realpath(sys.prefix),
+            "roots": {str(root): shown for root, shown in roots.items()},
+        }
+        (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
+        site = folder / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
+
+    def install(self, source_roots: Sequence[str]) -> None:
+        """Set this process's variables so that what it starts is set up too."""
+        os.environ[_VARIABLE] = str(self._folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(self._folder / "site"), *source_roots])
+        programs = str(Path(sys.executable).parent)
+        os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+
+    def collect(self) -> tuple[dict[str, int], list[dict[str, Any]], list[str]]:
+        """Return what launched processes left: summed counters (``launched/NAME``), their events,
+        each with its ``process`` (1, 2, ...; by rank where there is one), and migration lines."""
+        told = [json.loads(path.read_text()) for path in sorted(self._out.glob("[0-9]*.json"))]
+        told.sort(key=lambda each: (not each["rank"], each["rank"]))
+        sums: Counter[str] = Counter()
+        events, migration = [], []
+        for number, each in enumerate(told, 1):
+            sums.update({k: v for k, v in each["counters"].items() if k not in NOT_SUMS})
+            of_process = {"process": number}
+            if each["rank"]:
+                of_process["rank"] = int(each["rank"])
+            events += [event | of_process for event in each["events"]]
+            migration += each["migration"]
+        counters = {f"launched/{name}": number for name, number in sums.items()}
+        if told:
+            counters["launched/processes"] = len(told)
+        return counters, events, migration
+
+
+def launch(arguments: Sequence[str], folder: Path) -> ScriptRun:
+    """Run ``python ARGUMENTS`` in ``folder``; what it prints is kept (bounded) and printed too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out = _Drain(process.stdout, sys.stdout)
+        err = _Drain(process.stderr, sys.stderr)
+        code = process.wait()
+    return ScriptRun(code, out.text(), err.text(), folder)
+
+
+class _Drain:
+    """Reads a pipe in a thread, passes it on, and keeps the beginning."""
+
+    def __init__(self, pipe: IO[bytes], onto: Any) -> None:
+        self._pipe = pipe
+        self._onto = onto
+        self._kept = bytearray()
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while chunk := os.read(self._pipe.fileno(), 65536):
+            self._kept += chunk[: max(0, KEPT_CHARACTERS - len(self._kept))]
+            self._onto.write(chunk.decode("utf-8", "replace"))
+
+    def text(self) -> str:
+        """What came, once the pipe is closed."""
+        self._thread.join()
+        return self._kept.decode("utf-8", "replace")

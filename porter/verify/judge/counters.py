@@ -1,0 +1,89 @@
+"""Claims on counters: whole numbers that are the same on every machine, so their bounds are exact.
+
+A claim names counters by a pattern and holds each that matches. ``c`` is the counter's value in the
+judged run, ``o`` in the run that ``less_than`` names:
+
+- ``at_most`` N: c <= N;  ``at_least`` N: c >= N;  ``equal`` N: c == N
+- ``less_than`` with factor F: c < o and F * c <= o
+- ``independent_of`` X: c is the same in every variant that differs in X alone
+
+Nothing is compiled, launched as a kernel or run on the host instead more often than ops were run,
+dispatched or replayed from a graph; a bound that is not below that number could not fail, and says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from porter.verify.judge.result import Outcome, vacuous
+from porter.verify.recipe.claims import Claim
+from porter.verify.recipe.types import is_simulated
+
+MEASURE = "count"
+_BELOW_OPS = ("compilations", "kernels", "cpu_fallback")
+
+Counters = Mapping[str, float]
+
+
+def matching(claim: Claim, counters: Counters) -> list[str]:
+    """Return the names of the counters that a claim speaks of, sorted."""
+    return sorted(name for name in counters if claim.names(name))
+
+
+def nothing_matches(counters: Counters, device: str) -> str:
+    """Say that a claim matches no counter of a run, and which ones there are."""
+    there = ", ".join(sorted(counters)) or "none"
+    told = f"no counter of this name; counted: {there}"
+    if not counters and not is_simulated(device):
+        told += f" ({device} counts nothing by itself: a simulated device does, or the probe)"
+    return told
+
+
+def judge_counter(claim: Claim, name: str, counters: Counters, other: Counters | None) -> Outcome:
+    """Hold one counter to a claim; ``other`` are the counters of the run it is compared with."""
+    value = counters[name]
+    if claim.at_most is not None:
+        ops = _ops_of(name, counters)
+        if ops is not None and claim.at_most >= ops:
+            return vacuous(f"could not fail: {ops:g} ops were run in all")
+        return Outcome(value <= claim.at_most, MEASURE, value, claim.at_most)
+    if claim.at_least is not None:
+        return Outcome(value >= claim.at_least, MEASURE, value, claim.at_least, lower=True)
+    if claim.less_than is not None:
+        return _less_than(claim.less_than.factor, name, value, other)
+    assert isinstance(claim.equal, float | int)
+    return Outcome(value == claim.equal, MEASURE, value, claim.equal)
+
+
+def _less_than(factor: float, name: str, value: float, other: Counters | None) -> Outcome:
+    if other is None:
+        return vacuous("the run to compare with failed")
+    if name not in other:
+        return vacuous("the run to compare with does not count it")
+    there = other[name]
+    if there == 0:
+        return vacuous("could not hold: the run to compare with counts 0")
+    held = value < there and factor * value <= there
+    detail = "" if held else f"expected less than {there:g}"
+    if not held and factor > 1:
+        detail = f"expected {factor:g} times less than {there:g}"
+    return Outcome(held, MEASURE, value, there / factor, detail)
+
+
+def _ops_of(name: str, counters: Counters) -> float | None:
+    """Return how many ops the region of a counter ran, where that bounds the counter."""
+    region, _, last = name.rpartition("/")
+    prefix = f"{region}/" if region else ""
+    if last not in _BELOW_OPS or f"{prefix}ops" not in counters:
+        return None
+    return counters[f"{prefix}ops"] + counters.get(f"{prefix}replayed_ops", 0)
+
+
+def judge_independence(name: str, values: Sequence[tuple[str, float]], varied: str) -> Outcome:
+    """Hold a counter to be the same for every value (as text) of what is varied."""
+    numbers = [number for _, number in values]
+    spread = max(numbers) - min(numbers)
+    told = ", ".join(f"{text}: {number:g}" for text, number in values)
+    detail = "" if spread == 0 else f"{name} by {varied}: {told}"
+    return Outcome(spread == 0, "spread", spread, 0.0, detail)

@@ -1,0 +1,268 @@
+"""Verdicts: what the outcomes of a recipe's runs come to, claim by claim. Nothing is run here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from porter.verify.harness.trace import Trace
+from porter.verify.judge.counters import (
+    judge_counter,
+    judge_independence,
+    matching,
+    nothing_matches,
+)
+from porter.verify.judge.outputs import JudgeContext, judge_outputs, judge_reference
+from porter.verify.judge.result import Verdict, Word
+from porter.verify.judge.run_view import RunView
+from porter.verify.judge.throughput import judge_ratio, not_judged_on
+from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import (
+    RecipePlan,
+    RunSpec,
+    baseline_point,
+    claims_on,
+    judged_points,
+    noise_point,
+    reference_point,
+    target_point,
+)
+from porter.verify.recipe.claims import NEED_ALLOWANCE, Claim
+from porter.verify.recipe.schema import UPSTREAM
+from porter.verify.recipe.types import is_simulated
+
+Outcomes = Mapping[RunSpec, Trace | Failure]
+_NOT_RUN = Failure("missing", "was not run", "")
+
+
+def judge_outcomes(planned: RecipePlan, outcomes: Outcomes) -> list[Verdict]:
+    """See :func:`porter.verify.judge.judge`."""
+    runs = _Runs(planned, outcomes)
+    verdicts: list[Verdict] = []
+    judged = judged_points(planned)
+    for _, group in groupby(judged, key=lambda point: (point.seed, point.variant)):
+        verdicts += _judge_variant(runs, list(group))
+    verdicts += _judge_independence(runs, judged)
+    port, recipe = planned.loaded.port, planned.loaded.name
+    return [
+        dataclasses.replace(verdict, narrow=next_command(port, recipe, verdict))
+        for verdict in verdicts
+    ]
+
+
+class _Runs:
+    """The outcomes of a recipe's runs, as what verdicts need of them."""
+
+    def __init__(self, planned: RecipePlan, outcomes: Outcomes) -> None:
+        self.planned = planned
+        self._outcomes = outcomes
+
+    def get(self, point: RunSpec) -> RunView | Verdict:
+        """Return what ran at a point, or the verdict that it failed."""
+        outcome = self._outcomes.get(point, _NOT_RUN)
+        name = self.planned.levels[point.level].name
+        if isinstance(outcome, Trace):
+            return RunView(point, name, outcome.outputs, outcome.counters)
+        absent = outcome.kind == "device" and point.device not in self.planned.insisted
+        word: Word = "skipped" if absent and not is_simulated(point.device) else "error"
+        failed = RunView(point, name, {}, {}).verdict("", "", word, outcome.reason)
+        return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
+
+    def was_made(self, point: RunSpec) -> bool:
+        """Whether a run is there, or was tried and failed."""
+        outcome = self._outcomes.get(point, _NOT_RUN)
+        return isinstance(outcome, Trace) or outcome.kind != _NOT_RUN.kind
+
+
+def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
+    """Judge every run of one seed and variant, in the light of its reference."""
+    planned = runs.planned
+    claims = {point: claims_on(planned, point) for point in judged}
+    reference: RunView | Verdict | None = None
+    if any(claim.needs_reference for several in claims.values() for claim in several):
+        reference = runs.get(reference_point(planned, judged[0]))
+    if isinstance(reference, Verdict):
+        where = "level 0" if reference.device == "cpu" else f"level 0, {reference.device}"
+        told = f"reference run ({where}, {reference.dtype}): {reference.detail}"
+        yield dataclasses.replace(reference, detail=told)
+        claims = {
+            point: [claim for claim in several if not claim.needs_reference]
+            for point, several in claims.items()
+        }
+    elif reference is not None:
+        asked = [
+            claim
+            for claim in planned.loaded.recipe.claims
+            if claim.needs_reference and any(claim in several for several in claims.values())
+        ]
+        yield from judge_reference(reference, asked, planned)
+    told_points: set[RunSpec] = set()
+    for point, several in claims.items():
+        if not several and isinstance(reference, Verdict):
+            continue
+        known = reference if isinstance(reference, RunView) else None
+        yield from _judge_point(runs, point, several, known, told_points)
+
+
+def _judge_point(
+    runs: _Runs, point: RunSpec, claims: list[Claim], reference: RunView | None, told: set[RunSpec]
+) -> Iterator[Verdict]:
+    """Judge one run. ``told`` holds the points whose failure was told already."""
+    planned = runs.planned
+    own = baseline_point(planned, point)
+    baseline: RunView | None = None
+    if reference is not None:
+        found = runs.get(own)
+        if isinstance(found, RunView):
+            baseline = found
+        elif own not in told and any(c.kind_name in (*NEED_ALLOWANCE, "equal") for c in claims):
+            told.add(own)
+            yield found
+    run = runs.get(point)
+    if isinstance(run, Verdict):
+        if point not in told:
+            told.add(point)
+            yield run
+        return
+    targets = {
+        planned.index(claim): runs.get(target_point(planned, claim, point))
+        for claim in claims
+        if claim.against or claim.less_than or claim.ratio
+    }
+    noises, failed = _noises(runs, point, claims)
+    for shaken, verdict in failed.items():
+        if shaken not in told:
+            told.add(shaken)
+            yield verdict
+    yield from judge_outputs(
+        run, JudgeContext(planned, reference, baseline, targets, noises), claims
+    )
+    for claim in claims:
+        target = targets.get(planned.index(claim))
+        if claim.subject == "counters" and claim.independent_of is None:
+            yield from _judge_counters(run, claim, target)
+        elif claim.subject == "throughput":
+            yield from _judge_throughput(run, claim, target)
+
+
+def _noises(
+    runs: _Runs, point: RunSpec, claims: Sequence[Claim]
+) -> tuple[dict[int, tuple[RunView, RunView]], dict[RunSpec, Verdict]]:
+    """Return, by the claim's place, the runs that tell the noise of what it holds; and the shaken
+    runs that failed. A shaken run that was not made tells nothing: it is no part of older records.
+    """
+    noises: dict[int, tuple[RunView, RunView]] = {}
+    failed: dict[RunSpec, Verdict] = {}
+    for claim in claims:
+        at = noise_point(runs.planned, claim, point, claims)
+        if at is None:
+            continue
+        twin = dataclasses.replace(at, shaken=True)
+        settled, shaken = runs.get(at), runs.get(twin)
+        if isinstance(shaken, RunView) and isinstance(settled, RunView):
+            noises[runs.planned.index(claim)] = settled, shaken
+        elif isinstance(shaken, Verdict) and runs.was_made(twin):
+            failed[twin] = dataclasses.replace(shaken, detail=f"shaken run: {shaken.detail}")
+    return noises, failed
+
+
+def _judge_counters(
+    run: RunView, claim: Claim, target: RunView | Verdict | None
+) -> Iterator[Verdict]:
+    names = matching(claim, run.counters)
+    if not names:
+        told = nothing_matches(run.counters, run.point.device)
+        yield _counter(run.verdict(claim.pattern, claim.kind_name, "error", told))
+    other = target.counters if isinstance(target, RunView) else None
+    for name in names:
+        outcome = judge_counter(claim, name, run.counters, other)
+        yield _counter(run.judged(name, claim.kind_name, outcome))
+
+
+def _judge_throughput(
+    run: RunView, claim: Claim, target: RunView | Verdict | None
+) -> Iterator[Verdict]:
+    assert claim.ratio is not None
+    other = target.outputs if isinstance(target, RunView) else {}
+    names = [name for name in run.outputs if claim.names(name)]
+    for name in names or [claim.pattern]:
+        if told := not_judged_on(run.point.device):
+            verdict = run.verdict(name, claim.kind_name, "skipped", told)
+        elif not names or name not in other:
+            told = "expected rates of this name in both runs, found none"
+            verdict = run.verdict(name, claim.kind_name, "error", told)
+        else:
+            outcome = judge_ratio(claim.ratio, run.outputs[name], other[name])
+            verdict = run.judged(name, claim.kind_name, outcome)
+        yield dataclasses.replace(verdict, subject="throughput")
+
+
+def _counter(verdict: Verdict) -> Verdict:
+    return dataclasses.replace(verdict, subject="counters")
+
+
+def _judge_independence(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
+    """Judge the claims that look across variants: one verdict for all values of what is varied."""
+    for claim in runs.planned.loaded.recipe.claims:
+        if claim.independent_of is None:
+            continue
+        varied = claim.independent_of
+        groups: dict[RunSpec, list[RunSpec]] = {}
+        for point in judged:
+            if claim in claims_on(runs.planned, point):
+                rest = tuple(pair for pair in point.variant if pair[0] != varied)
+                groups.setdefault(dataclasses.replace(point, variant=rest), []).append(point)
+        for rest_point, several in groups.items():
+            yield from _judge_group(runs, claim, varied, rest_point, several)
+
+
+def _judge_group(
+    runs: _Runs, claim: Claim, varied: str, rest: RunSpec, several: Sequence[RunSpec]
+) -> Iterator[Verdict]:
+    ran = [(dict(point.variant)[varied], runs.get(point)) for point in several]
+    there = [(text, run) for text, run in ran if isinstance(run, RunView)]
+    if not there:
+        return  # each failure is told with its run
+    head = RunView(rest, there[0][1].level_name, {}, {})
+    if len(there) < len(ran) or len(there) < 2:
+        told = f"{len(there)} of {len(ran)} runs came to an end: nothing to compare"
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+        return
+    names = sorted({name for _, run in there for name in matching(claim, run.counters)})
+    if not names:
+        told = nothing_matches(there[0][1].counters, rest.device)
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+    for name in names:
+        lacking = [text for text, run in there if name not in run.counters]
+        if lacking:
+            told = f"not counted where {varied} is {', '.join(lacking)}"
+            yield _counter(head.verdict(name, claim.kind_name, "error", told))
+            continue
+        values = [(text, run.counters[name]) for text, run in there]
+        outcome = judge_independence(name, values, varied)
+        yield _counter(head.judged(name, claim.kind_name, outcome))
+
+
+def next_command(port: str, recipe: str, verdict: Verdict) -> str:
+    """Return the command that narrows a bad verdict down; "" where there is none.
+
+    An output of a level above 0 that fails is compared module by module with upstream's; a counter
+    or a run that fails is looked for in the series. A recipe that proves nothing, and level 0
+    itself, have nothing to compare with.
+    """
+    if not verdict.bad or verdict.level == 0:
+        return ""
+    where = f"--recipe {recipe} --device {verdict.device}"
+    if verdict.word == "fail" and verdict.subject == "outputs":
+        exactly = f"--dtype {verdict.dtype}"
+        if verdict.seed:
+            exactly += f" --seed {verdict.seed}"
+        exactly += "".join(
+            f" --where {shlex.quote(f'{name}={text}')}" for name, text in verdict.variant
+        )
+        return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where} {exactly}"
+    if verdict.word == "fail" or not verdict.output:
+        return f"porter bisect {port} {where} --level {verdict.level_name}"
+    return ""

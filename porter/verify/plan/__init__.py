@@ -1,0 +1,1 @@
+"""Decide which runs a recipe needs, on which trees."""

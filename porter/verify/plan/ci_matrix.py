@@ -1,0 +1,115 @@
+"""What there is to verify, as the job matrix of a CI system: port x level x device.
+
+Read from recipes and series alone, so that the job that makes the matrix needs no torch, no store
+and no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from porter.errors import BadInput
+from porter.verify.plan.locked_trees import SeriesTrees
+from porter.verify.plan.matrix import judged_points
+from porter.verify.plan.select import Filters, RecipePlan, make_plan
+from porter.verify.recipe.types import is_simulated
+
+MOST_JOBS = 256
+"""What GitHub takes from one matrix."""
+
+HOSTED = "ubuntu-latest"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: the recipes of a port that run at a level on a device."""
+
+    port: str
+    level: int
+    level_name: str
+    device: str
+    recipes: tuple[str, ...]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the device is a simulated one."""
+        return is_simulated(self.device)
+
+
+def jobs(
+    root: Path, ports: Sequence[str], tags: Sequence[str], devices: Sequence[str]
+) -> list[Job]:
+    """Return the jobs of ``ports`` (none: every port with recipes), ports and levels in order.
+
+    ``tags`` and ``devices`` are patterns of which one must match; none of a kind: everything.
+    Level 0 has jobs where a recipe judges it. Raises BadInput for whatever matches nothing.
+    """
+    plan = make_plan(root, ports, SeriesTrees(root), Filters(tags=tuple(tags)))
+    for one in plan.unreachable:
+        raise BadInput(f"{one.port}: {one.reason}")
+    found: dict[tuple[str, int, str], list[RecipePlan]] = {}
+    for planned in plan.recipes:
+        runs = {(point.level, point.device) for point in judged_points(planned)}
+        for level, device in runs:
+            found.setdefault((planned.loaded.port, level, device), []).append(planned)
+    for pattern in devices:
+        if not any(fnmatchcase(device, pattern) for _, _, device in found):
+            there = ", ".join(sorted({device for _, _, device in found}))
+            raise BadInput(f"--device {pattern}: matches nothing; there are {there}")
+    return [
+        Job(
+            port=port,
+            level=number,
+            level_name=recipes[0].levels[number].name,
+            device=device,
+            recipes=tuple(one.loaded.name for one in recipes),
+        )
+        for (port, number, device), recipes in sorted(found.items())
+        if not devices or any(fnmatchcase(device, pattern) for pattern in devices)
+    ]
+
+
+def as_matrix(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return GitHub's (and Forgejo's) ``include`` form; all values are plain texts and numbers.
+
+    ``runners`` are labels by device. Without: GitHub's own machine for ``cpu`` and simulated
+    devices, ``self-hosted`` and the device's name for real ones.
+    """
+    return {"include": [_entry(job, runners) for job in found]}
+
+
+def _entry(job: Job, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    own = [HOSTED] if job.simulated or job.device == "cpu" else ["self-hosted", job.device]
+    simulated = ", simulated" if job.simulated else ""
+    return {
+        "name": f"{job.port} {job.level} {job.level_name} ({job.device}{simulated})",
+        "port": job.port,
+        "level": job.level,
+        "level_name": job.level_name,
+        "device": job.device,
+        "simulated": job.simulated,
+        "recipes": " ".join(job.recipes),
+        "runs_on": list(runners.get(job.device, own)),
+    }
+
+
+def github_output(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> str:
+    """Return the line for ``$GITHUB_OUTPUT``. Raises BadInput when GitHub takes no such matrix."""
+    if len(found) > MOST_JOBS:
+        raise BadInput(
+            f"{len(found)} jobs, but GitHub takes at most {MOST_JOBS} in a matrix; "
+            "name ports, or narrow with --tag or --device"
+        )
+    return f"matrix={json.dumps(as_matrix(found, runners), separators=(',', ':'))}"
+
+
+def table_rows(found: Sequence[Job]) -> Iterator[tuple[str, ...]]:
+    """Yield a row per job for people: port, level, device, recipes."""
+    for job in found:
+        level = f"{job.level} {job.level_name}"
+        yield job.port, level, job.device, " ".join(job.recipes)

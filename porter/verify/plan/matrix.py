@@ -1,0 +1,196 @@
+"""The runs that a recipe needs: level, device, dtype, seed and variant of each.
+
+:func:`points` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. The runs can
+be made in any order and in parallel. Free of torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from porter.verify.plan.trees import LevelTree
+from porter.verify.recipe.claims import Claim
+from porter.verify.recipe.load import LoadedRecipe
+from porter.verify.recipe.schema import Variant, as_text
+
+Target = int | Literal["previous"] | None
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """One recipe to run: every level of its port, those to judge, and where each claim applies.
+
+    ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
+    for the judged level itself); ``devices`` those of the recipe that were asked
+    for, ``insisted`` those asked for by name: a real one that is not there is then no excuse.
+    """
+
+    loaded: LoadedRecipe
+    levels: tuple[LevelTree, ...]
+    chosen: frozenset[int]
+    claim_levels: tuple[frozenset[int], ...]
+    companions: tuple[tuple[str, LevelTree], ...]
+    claim_targets: tuple[Target, ...]
+    devices: tuple[str, ...]
+    insisted: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The recipe's name with its port: ``port/recipe``."""
+        return f"{self.loaded.port}/{self.loaded.name}"
+
+    def index(self, claim: Claim) -> int:
+        """Return the claim's place in the recipe."""
+        return self.loaded.recipe.claims.index(claim)
+
+    def target_level(self, claim: Claim, level: int) -> int:
+        """Return the level that a claim on ``level`` compares with."""
+        target = self.claim_targets[self.index(claim)]
+        if isinstance(target, int):
+            return target
+        return level if target is None else level - 1
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a recipe. ``variant`` holds (name, value as JSON) in the recipe's order.
+
+    A ``shaken`` run tells how its outputs answer to rounding (:mod:`porter.verify.harness.shaken`).
+    """
+
+    level: int
+    device: str
+    dtype: str
+    seed: int
+    variant: Variant = ()
+    shaken: bool = False
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The variant's values, as the probe gets them."""
+        return {name: json.loads(text) for name, text in self.variant}
+
+
+def points(planned: RecipePlan) -> tuple[RunSpec, ...]:
+    """Return every run needed, each once: references, then baselines, then what is judged."""
+    judged = judged_points(planned)
+    references, baselines, others, shaken = [], [], [], []
+    for point in judged:
+        claims = claims_on(planned, point)
+        if any(claim.needs_reference for claim in claims):
+            references.append(reference_point(planned, point))
+            baselines.append(baseline_point(planned, point))
+        others += [target_point(planned, claim, point) for claim in claims if _compares(claim)]
+        settled = [noise_point(planned, claim, point, claims) for claim in claims]
+        shaken += [replace(each, shaken=True) for each in settled if each is not None]
+    return tuple(dict.fromkeys((*references, *baselines, *others, *shaken, *judged)))
+
+
+def judged_points(planned: RecipePlan) -> tuple[RunSpec, ...]:
+    """Return the runs that verdicts are given on, in the order of the verdicts.
+
+    Where a level is claimed on some devices or variants only, it is not run on the others. A level
+    that nobody claims anywhere stays in, so that the verdict says so.
+    """
+    recipe = planned.loaded.recipe
+    found = []
+    for seed, variant in itertools.product(recipe.seeds, recipe.variants):
+        for device, dtype in itertools.product(planned.devices, recipe.dtypes):
+            for level in planned.levels:
+                point = RunSpec(level.number, device, dtype, seed, variant)
+                if level.number in planned.chosen and (
+                    claims_on(planned, point) or not _claimed_elsewhere(planned, point)
+                ):
+                    found.append(point)
+    return tuple(found)
+
+
+def _claimed_elsewhere(planned: RecipePlan, point: RunSpec) -> bool:
+    recipe = planned.loaded.recipe
+    return any(
+        claims_on(planned, replace(point, device=device, variant=variant))
+        for device, variant in itertools.product(recipe.devices, recipe.variants)
+    )
+
+
+def claims_on(planned: RecipePlan, point: RunSpec) -> list[Claim]:
+    """Return the claims that speak of a run."""
+    return list(_speaking(planned, point))
+
+
+def _speaking(planned: RecipePlan, point: RunSpec) -> Iterator[Claim]:
+    values = dict(point.variant)
+    claims = planned.loaded.recipe.claims
+    for claim, levels in zip(claims, planned.claim_levels, strict=True):
+        if (
+            point.level in levels
+            and (claim.devices is None or point.device in claim.devices)
+            and (claim.dtypes is None or point.dtype in claim.dtypes)
+            and all(
+                values.get(name) in [as_text(value) for value in several]
+                for name, several in claim.where.items()
+            )
+            and not (claim.less_than and target_point(planned, claim, point) == point)
+        ):
+            yield claim
+
+
+def reference_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
+    """Return the reference run of a point: level 0, where and in what the recipe says."""
+    recipe = planned.loaded.recipe
+    return replace(point, level=0, device=recipe.reference.device, dtype=recipe.reference_dtype)
+
+
+def baseline_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
+    """Return the run whose error is the allowance: level 0 in the point's own dtype."""
+    return replace(point, level=0, device=planned.loaded.recipe.baseline_device)
+
+
+def noise_point(
+    planned: RecipePlan, claim: Claim, point: RunSpec, claims: Sequence[Claim]
+) -> RunSpec | None:
+    """Return the run whose shaken twin tells the noise of what a claim holds, if that is needed.
+
+    It is level 0's in the point's dtype where one of the ``claims`` on the point has it run, else
+    the run that the claim compares with.
+    """
+    if not claim.has_tolerance:
+        return None
+    if any(other.needs_reference for other in claims):
+        return baseline_point(planned, point)
+    return target_point(planned, claim, point)
+
+
+def _compares(claim: Claim) -> bool:
+    return bool(claim.against or claim.less_than or claim.ratio)
+
+
+def target_point(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec:
+    """Return the run that a claim with ``against``, ``less_than`` or ``ratio`` compares with."""
+    level = planned.target_level(claim, point.level)
+    other = claim.against or claim.less_than
+    if other is None:
+        return replace(point, level=level)
+    values = {name: as_text(value) for name, value in other.where.items()}
+    variant = tuple((name, values.get(name, text)) for name, text in point.variant)
+    return replace(point, level=level, device=other.device or point.device, variant=variant)
+
+
+def held_to(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec | None:
+    """Return the run that a claim holds a point to; None for a claim that needs no other run."""
+    if _compares(claim):
+        return target_point(planned, claim, point)
+    if claim.subject != "outputs" or claim.kind_name == "finite":
+        return None
+    if claim.kind_name in ("parity", "loss_curve", "equal"):
+        return baseline_point(planned, point)
+    return reference_point(planned, point)
+
+
+def held_to_itself(planned: RecipePlan, point: RunSpec) -> bool:
+    """Whether every claim on a point compares it with itself, so that none could fail."""
+    return all(held_to(planned, claim, point) == point for claim in claims_on(planned, point))

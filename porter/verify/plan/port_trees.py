@@ -1,0 +1,175 @@
+"""The trees of real ports: pins, store, series and levels, as verification needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from porter.errors import BadInput, SourceUnavailable
+from porter.git.objects import Oid
+from porter.levels.levels import Level, build_levels, find_level
+from porter.series.series import load_series
+from porter.upstream.failure import SourceFailure, short_reason
+from porter.upstream.gitfetch import Progress
+from porter.upstream.needs import Needs
+from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
+from porter.upstream.snapshot import cached_tree, gather_tree
+from porter.upstream.store import Coverage, Upstream, open_upstream
+from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
+
+Silent = Mapping[str, Mapping[GitSource | Sdist, SourceFailure]]
+"""Pin -> those of its sources that are known not to answer, and why."""
+
+
+class UpstreamTrees:
+    """Every port's levels, built once; folders come from the cache's shared read-only trees.
+
+    With ``planning`` no folder is written: it is only seen whether it could be. ``silent`` sources
+    are not asked, none is when ``offline``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pins: Pins,
+        *,
+        planning: bool = False,
+        silent: Silent | None = None,
+        offline: bool = False,
+    ) -> None:
+        self.progress: Progress | None = None
+        self.planning = planning
+        self._silent = silent or {}
+        self._offline = offline
+        self._root = root
+        self._pins = pins
+        self._upstreams: dict[str, Upstream] = {}
+        self._levels: dict[str, tuple[Level, ...]] = {}
+        self._refused: dict[str, SourceUnavailable] = {}
+        self._needs: dict[tuple[str, ...], Needs] = {}
+        self._useful: set[tuple[str, tuple[str, ...]]] = set()
+        self._folders: dict[tuple[str, str, tuple[str, ...]], Path] = {}
+
+    def close(self) -> None:
+        """End the reading processes of every opened upstream."""
+        for upstream in self._upstreams.values():
+            upstream.close()
+
+    def levels(self, port: str) -> tuple[Level, ...]:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        if port in self._refused:
+            raise _refused(self._refused[port])
+        if port not in self._levels:
+            try:
+                upstream = self._open(self._pins.port(port))
+                self._upstreams[port] = upstream
+                series = load_series(self._root, port)
+                self._levels[port] = build_levels(upstream, series, write=True)
+            except SourceUnavailable as error:
+                self._refused[port] = error
+                raise _refused(error) from error
+        return self._levels[port]
+
+    def _open(self, pin: Pin) -> Upstream:
+        silent = self._silent.get(pin.name)
+        return open_upstream(
+            self._root, pin, progress=self.progress, silent=silent, offline=self._offline
+        )
+
+    def find(self, port: str, text: str) -> Level:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        return find_level(self.levels(port), text)
+
+    def blob(self, port: str, oid: Oid) -> bytes:
+        """Return the content of a file of one of a port's levels.
+
+        Raises SourceUnavailable for one that no source serves.
+        """
+        self.levels(port)
+        return self._upstreams[port].blobs([oid])[oid]
+
+    def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
+        """See :class:`porter.verify.plan.trees.Trees`. Submodules that ``needs`` wants are in
+        it."""
+        key = (port, level.tree, needs)
+        if key not in self._folders:
+            own = self.levels(port)[level.number]
+            upstream = self._upstreams[port]
+            wanted = self._needs.setdefault(needs, Needs(needs))
+            self._refuse_useless(upstream, wanted)
+            submodules = self._submodules(upstream, own, wanted)
+            gathered = gather_tree(upstream, own.tree, wanted, submodules)
+            if gathered.covered.missing:
+                raise _not_covered(level, gathered.covered)
+            self._folders[key] = Path() if self.planning else cached_tree(gathered)
+        return self._folders[key]
+
+    def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
+        """Raise UselessNeed for an entry that takes in nothing: a slip that no run would tell."""
+        if (upstream.pin.name, needs.entries) in self._useful:
+            return
+        touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
+        paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
+        for entry in needs.named:
+            alone = Needs((entry,))
+            inside = any(alone.may_take_inside(where) for where in upstream.pin.submodules)
+            if not inside and not any(map(alone.takes, paths)):
+                raise UselessNeed(entry)
+        self._useful.add((upstream.pin.name, needs.entries))
+
+    def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
+        """Open the submodules that stand in the level's tree and that ``needs`` wants."""
+        wanted = {
+            path: name
+            for path, name in upstream.pin.submodules.items()
+            if needs.may_take_inside(path)
+        }
+        if not wanted:
+            return {}
+        entries = upstream.odb.flat(level.tree)
+        found = {}
+        for path, name in wanted.items():
+            entry = entries.get(path.encode())
+            if entry is None or entry.is_blob:
+                continue  # the level took it out
+            if name not in self._upstreams:
+                pin = self._pins.port(name)
+                try:
+                    opened = self._open(pin)
+                except SourceUnavailable as error:
+                    raise _refused(error, f"submodule {path}: ") from error
+                self._upstreams[name] = opened
+            found[path] = self._upstreams[name]
+            if entry.oid != found[path].commit:
+                expected = f"commit {entry.oid}, as level {level.number} names it"
+                told = f"submodule {path}: expected {expected}, found {found[path].commit}"
+                raise BadInput(f"{told} in the pin {name}")
+        return found
+
+
+@contextmanager
+def open_trees(root: Path) -> Iterator[UpstreamTrees]:
+    """Open the project's trees; close what they opened at the end."""
+    trees = UpstreamTrees(root, load_pins(root))
+    try:
+        yield trees
+    finally:
+        trees.close()
+
+
+def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:
+    detail = before + (error.detail or str(error))
+    return NotReachable(before + error.reason, detail, fault=not error.away)
+
+
+def _not_covered(level: LevelTree, coverage: Coverage) -> NotReachable:
+    names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    why = short_reason(coverage.reasons) or "the sources that answer hold other files"
+    told = "; ".join(map(str, coverage.reasons)) or why
+    return NotReachable(
+        f"no {names[0]}{more}: {why}",
+        f"level {level.number}: no source serves {', '.join(names)} ({told})",
+    )

@@ -1,0 +1,1 @@
+"""Recipe files: schema, loading, checks."""

@@ -1,0 +1,275 @@
+"""The kinds of claim a recipe can make. ``docs/recipes.md`` says when to use which.
+
+One claim names outputs, counters or a throughput, and holds them to exactly one kind. The measures
+behind the kinds are defined in :mod:`porter.verify.judge.compare` (outputs),
+:mod:`porter.verify.judge.counters` (counters) and :mod:`porter.verify.judge.throughput`.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from porter.verify.recipe.types import (
+    DeviceName,
+    DtypeName,
+    LevelName,
+    LevelSelection,
+    Model,
+    Values,
+)
+
+OutputClaimName = Literal[
+    "parity",
+    "within_ulps",
+    "nonfinite",
+    "equal",
+    "finite",
+    "allclose",
+    "psnr",
+    "ssim",
+    "same_distribution",
+    "loss_curve",
+]
+CounterClaimName = Literal["at_most", "at_least", "equal", "less_than", "independent_of"]
+ClaimName = OutputClaimName | CounterClaimName | Literal["ratio"]
+Subject = Literal["outputs", "counters", "throughput"]
+
+FACTOR = 2.0
+FLOOR_ULPS = 4.0
+NOISE_FACTOR = 4.0
+"""How many times an output's own noise parity and loss_curve allow, where that is more."""
+NOISE_SHARE = 0.01
+"""The share of an output's range that its noise may have: beyond it no bound proves anything."""
+
+Positive = Annotated[float, Meta(gt=0, description="a number above 0")]
+NotNegative = Annotated[float, Meta(ge=0, description="a number of at least 0")]
+AtLeastOne = Annotated[float, Meta(ge=1, description="a number of at least 1")]
+Fraction = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
+Reason = Annotated[str, Meta(min_length=1, description="a sentence that says why")]
+Pattern = Annotated[str, Meta(min_length=1, description="a shell-style pattern of names")]
+
+
+class Parity(Model, frozen=True):
+    """At most ``factor`` times level 0's error in the same dtype, plus ``ulps`` ulps."""
+
+    factor: AtLeastOne = FACTOR
+    ulps: NotNegative = FLOOR_ULPS
+    reason: str = ""
+
+
+class WithinUlps(Model, frozen=True):
+    """Every element within ``ulps`` ulps of the rounded reference."""
+
+    ulps: Positive
+    reason: Reason
+
+
+class Nonfinite(Model, frozen=True):
+    """The output overflows here, though the reference does not."""
+
+    reason: Reason
+
+
+class Equal(Model, frozen=True):
+    """Bit for bit what level 0 gives in the same dtype."""
+
+    reason: str = ""
+
+
+class Finite(Model, frozen=True):
+    """No infinity and no NaN."""
+
+    reason: str = ""
+
+
+class Allclose(Model, frozen=True):
+    """Every element within ``atol + rtol * |reference|``."""
+
+    reason: Reason
+    rtol: NotNegative = 0.0
+    atol: NotNegative = 0.0
+
+
+class Psnr(Model, frozen=True):
+    """Peak signal-to-noise ratio of at least ``at_least`` dB; ``peak`` is 255 for uint8."""
+
+    at_least: Positive
+    reason: Reason
+    peak: Positive | None = None
+
+
+class Ssim(Model, frozen=True):
+    """Mean structural similarity of at least ``at_least``; ``peak`` is 255 for uint8."""
+
+    at_least: Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
+    reason: Reason
+    peak: Positive | None = None
+
+
+class SameDistribution(Model, frozen=True):
+    """Two-sample Kolmogorov-Smirnov test: the p-value is at least ``p``."""
+
+    p: Fraction
+    reason: Reason
+
+
+class LossCurve(Model, frozen=True):
+    """A series over training steps, held to parity step by step."""
+
+    factor: AtLeastOne = FACTOR
+    ulps: NotNegative = FLOOR_ULPS
+    reason: str = ""
+
+
+class Against(Model, frozen=True):
+    """The run to compare with: this one, with another level, device or varied values."""
+
+    level: LevelName | None = None
+    device: DeviceName | None = None
+    where: dict[str, Any] = field(default_factory=dict)
+
+
+class LessThan(Model, frozen=True):
+    """Fewer than at another level, on another device or with other values: ``factor`` times."""
+
+    level: LevelName | None = None
+    device: DeviceName | None = None
+    where: dict[str, Any] = field(default_factory=dict)
+    factor: AtLeastOne = 1.0
+
+
+class Ratio(Model, frozen=True):
+    """Rate here over the rate at another level, at least ``at_least`` with ``confidence``."""
+
+    level: LevelName
+    at_least: Positive = 1.0
+    confidence: Fraction = 0.95
+
+
+OutputKind = (
+    Parity
+    | WithinUlps
+    | Nonfinite
+    | Equal
+    | Finite
+    | Allclose
+    | Psnr
+    | Ssim
+    | SameDistribution
+    | LossCurve
+)
+
+OUTPUT_KINDS: tuple[OutputClaimName, ...] = (
+    "parity",
+    "within_ulps",
+    "nonfinite",
+    "equal",
+    "finite",
+    "allclose",
+    "psnr",
+    "ssim",
+    "same_distribution",
+    "loss_curve",
+)
+COUNTER_KINDS: tuple[CounterClaimName, ...] = (
+    "at_most",
+    "at_least",
+    "equal",
+    "less_than",
+    "independent_of",
+)
+KINDS: tuple[ClaimName, ...] = tuple(dict.fromkeys((*OUTPUT_KINDS, *COUNTER_KINDS, "ratio")))
+SUBJECTS: tuple[Subject, ...] = ("outputs", "counters", "throughput")
+KINDS_OF: dict[Subject, tuple[ClaimName, ...]] = {
+    "outputs": OUTPUT_KINDS,
+    "counters": COUNTER_KINDS,
+    "throughput": ("ratio",),
+}
+WITH_TOLERANCE: tuple[ClaimName, ...] = (
+    "parity",
+    "within_ulps",
+    "allclose",
+    "psnr",
+    "ssim",
+    "loss_curve",
+)
+"""Kinds that excuse rounding: whether their bound is sound depends on the output's own noise."""
+NEED_ALLOWANCE: tuple[ClaimName, ...] = ("parity", "loss_curve")
+"""Kinds whose allowance is level 0's own error, whatever run they compare with."""
+
+
+class Claim(Model, frozen=True):
+    """What some outputs, counters or a throughput must be, at some levels, on some devices."""
+
+    outputs: Pattern | None = None
+    counters: Pattern | None = None
+    throughput: Pattern | None = None
+    levels: LevelSelection = "all"
+    devices: tuple[DeviceName, ...] | None = None
+    dtypes: tuple[DtypeName, ...] | None = None
+    where: dict[str, Values] = field(default_factory=dict)
+    against: Against | None = None
+    parity: Parity | None = None
+    within_ulps: WithinUlps | None = None
+    nonfinite: Nonfinite | None = None
+    equal: Equal | NotNegative | None = None
+    finite: Finite | None = None
+    allclose: Allclose | None = None
+    psnr: Psnr | None = None
+    ssim: Ssim | None = None
+    same_distribution: SameDistribution | None = None
+    loss_curve: LossCurve | None = None
+    at_most: NotNegative | None = None
+    at_least: NotNegative | None = None
+    less_than: LessThan | None = None
+    independent_of: Annotated[str, Meta(min_length=1, description="a name in `vary`")] | None = None
+    ratio: Ratio | None = None
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """What the claim speaks of; :func:`porter.verify.recipe.load.load_recipe` sees to one."""
+        return [name for name in SUBJECTS if getattr(self, name) is not None]
+
+    @property
+    def subject(self) -> Subject:
+        return self.subjects[0]
+
+    @property
+    def pattern(self) -> str:
+        """The pattern of the names that the claim speaks of."""
+        pattern: str = getattr(self, self.subject)
+        return pattern
+
+    @property
+    def given(self) -> list[ClaimName]:
+        """The kinds of claim that stand in the file; loading sees that it is one."""
+        return [name for name in KINDS if getattr(self, name) is not None]
+
+    @property
+    def kind_name(self) -> ClaimName:
+        return self.given[0]
+
+    @property
+    def kind(self) -> OutputKind:
+        """The one kind of a claim on outputs."""
+        kind: OutputKind = getattr(self, self.kind_name)
+        return kind
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the claim cannot be judged without the reference and level 0's own run."""
+        if self.subject != "outputs" or self.kind_name == "finite":
+            return False
+        return self.against is None or self.kind_name in NEED_ALLOWANCE
+
+    @property
+    def has_tolerance(self) -> bool:
+        """Whether the claim excuses rounding: its outputs' noise is then measured."""
+        return self.subject == "outputs" and self.kind_name in WITH_TOLERANCE
+
+    def names(self, name: str) -> bool:
+        """Whether the claim's pattern matches the name."""
+        return fnmatchcase(name, self.pattern)
