@@ -21,7 +21,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 VENDORS = ("npu", "hpu")
 VISIBLE = {

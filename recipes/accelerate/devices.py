@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 WORKER = """
 import json, sys

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 FIELDS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
 DEFAULTS = {

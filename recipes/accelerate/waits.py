@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 STEPS = 4
 

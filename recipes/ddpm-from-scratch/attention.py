@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from block_cases import attended, cases
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 HALVES = (torch.float16, torch.bfloat16)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 Case = tuple[Callable[[], torch.nn.Module], tuple[int, ...], tuple[str, ...]]
 

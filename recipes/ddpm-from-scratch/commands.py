@@ -15,7 +15,7 @@ import torch
 from small import CLASSES, small_model
 from training import write_data
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run_module(probe: Probe, module: str, arguments: Sequence[object]) -> str:

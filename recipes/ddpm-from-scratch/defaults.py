@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from small import cpu_noise, small_model
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

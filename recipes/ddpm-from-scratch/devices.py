@@ -13,7 +13,7 @@ import torch
 from small import small_model
 from training import device_word
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

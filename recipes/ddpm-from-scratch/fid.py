@@ -20,7 +20,7 @@ from commands import save_checkpoint
 from small import cpu_noise
 from training import device_word
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 FEATURES = 4
 

@@ -11,7 +11,7 @@ import importlib
 from commands import run_module, save_checkpoint, train_command, write_dataset
 from training import device_word, launched
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 _MIGRATIONS = {
     "sim:hpu": "habana_frameworks.torch.gpu_migration",

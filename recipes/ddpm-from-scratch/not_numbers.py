@@ -8,7 +8,7 @@ import io
 import torch
 from small import small_model
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

@@ -12,7 +12,7 @@ from small import cpu_noise, small_model
 from torch.nn import functional
 from training import launched, train, trainer
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BLOCKS = ("res", "conv", "clsAtn", "atn", "chnAtn")
 

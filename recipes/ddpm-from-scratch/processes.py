@@ -6,7 +6,7 @@ import torch
 from commands import newest, save_checkpoint, weights
 from training import device_word, write_data
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BATCH, ACCUMULATED, IMAGES, EPOCHS = 8, 2, 16, 2
 

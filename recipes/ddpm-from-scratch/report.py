@@ -10,7 +10,7 @@ import torch
 from small import small_model
 from training import launched, train, trainer
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 class Told:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from small import BLOCKS, cpu_noise, small_model
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 # Upstream's cosine schedule ends, at t = T, in a step that divides by 1e-5 and so makes rounding
 # errors visible ones. Steps of two leave that one out.

@@ -10,7 +10,7 @@ from PIL import Image
 from small import cpu_noise
 from training import device_word, launched
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 RATES = re.compile(r"[0-9.]+ images/s, [0-9.]+ steps/s, first \w+: [0-9.]+ s")
 

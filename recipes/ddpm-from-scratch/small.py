@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BLOCKS = ("res", "conv", "clsAtn", "atn", "chnAtn")
 """Every type of block. The first must be one that changes the number of channels."""

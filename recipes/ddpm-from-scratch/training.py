@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from small import CLASSES, cpu_noise, small_model
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def write_data(folder: Path, images: int) -> None:

@@ -14,7 +14,7 @@ from commands import train_command, write_dataset
 from small import small_model
 from training import launched, train, trainer
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def works(act: Callable[[], object]) -> int:
@@ -119,7 +119,7 @@ def kept(probe: Probe) -> None:
     model = small_model(probe, ("res", "conv", "clsAtn"), timesteps=20)
     with launched(probe):
         made = trainer(probe, model)
-        train(probe, made, 3, "atomic")
+        train(probe, made, 3, "kept")
     probe.record("kept/losses", torch.tensor(made.losses_comb).float())
 
 

@@ -9,7 +9,7 @@ import runpy
 
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

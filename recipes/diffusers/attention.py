@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from forms import Form, all_forms, attention_forms
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

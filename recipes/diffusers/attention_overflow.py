@@ -6,7 +6,7 @@ import torch
 from forms import BATCH, HEAD_WIDTH, HEADS, Form, all_forms, exact, normals
 from torch import nn
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def pass_through(probe: Probe, name: str, form: Form) -> None:

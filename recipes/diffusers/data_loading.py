@@ -6,7 +6,7 @@ import json
 
 from script_training import options_of, record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 STEPS, BATCH, FIRST = 6, 2, 2
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from small_pipelines import CROSS, PLAIN, drawn, stable_diffusion, unet_config
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 MOMENT = 981.3  # a timestep between two numbers of bfloat16
 LAYOUT: dict[str, Any] = {

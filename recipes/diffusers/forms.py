@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 HEADS, HEAD_WIDTH = 4, 80  # 80: the widest heads of Stable Diffusion 1.5's first two resolutions
 WIDTH = HEADS * HEAD_WIDTH

@@ -6,7 +6,7 @@ import contextlib
 
 import torch
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 
 def run(probe: Probe) -> None:

@@ -8,7 +8,7 @@ import torch
 from small_pipelines import image_folder
 from task_pipelines import TASKS
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 SCRIPTS = "examples/device_inference"
 PROMPT = "red square on a wall"

@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from inference import SCRIPTS
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 TASKS = {
     "depth_to_image": "StableDiffusionDepth2ImgPipeline",

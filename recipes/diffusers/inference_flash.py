@@ -8,7 +8,7 @@ from unittest import mock
 from inference import PROMPT, SCRIPTS, write_pictures
 from task_pipelines import inpaint
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

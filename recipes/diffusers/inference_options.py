@@ -10,7 +10,7 @@ from inference import PROMPT, SCRIPTS, write_pictures
 from small_pipelines import drawn, stable_diffusion
 from task_pipelines import inpaint
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 IMAGE = ("--image", "pictures/000.png", "--steps", 4)
 WRONG: dict[str, tuple[str, list[object], str]] = {

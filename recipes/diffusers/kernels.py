@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 HEADS, HEAD_WIDTH, TOKENS, WORDS, BATCH = 4, 32, 24, 7, 2
 WIDTH = HEADS * HEAD_WIDTH

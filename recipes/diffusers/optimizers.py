@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from script_training import numbers_of_the_cpu, record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 STEPS = 6
 # A small epsilon: the Gaudi's optimizer adds it before the second moment's bias is corrected, which

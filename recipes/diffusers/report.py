@@ -8,7 +8,7 @@ from typing import Any
 
 from script_training import record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 FOLDER = "examples/text_to_image"
 EXPECTED: dict[str, Any] = {

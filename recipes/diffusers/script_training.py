@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from small_pipelines import image_folder, stable_diffusion
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 SCRIPT = "examples/text_to_image/train_text_to_image.py"
 PICTURES, SIDE = 16, 16

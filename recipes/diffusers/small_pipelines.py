@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 WORDS = ("red", "green", "blue", "square", "disc", "on", "a", "grey", "wall")
 POSITIONS = 16

@@ -17,7 +17,7 @@ from script_training import (
     write_inputs,
 )
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 STEPS = 3
 PRECISIONS: dict[str, list[object]] = {

@@ -17,7 +17,7 @@ from small_pipelines import (
     write_tokenizer,
 )
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 LDM_TOKENS = 77  # the pipeline pads to this length, whatever the tokenizer says
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from script_training import options_of, record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 CHECKPOINTED = ("--use_ema", "--gradient_checkpointing", "--gradient_accumulation_steps", 2)
 

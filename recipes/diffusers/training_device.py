@@ -11,7 +11,7 @@ from script_training import (
     write_inputs,
 )
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 FEW = 4
 COUNTED = ("ops", "kernels", "host_sync", "h2d", "d2h", "cpu_fallback")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from script_training import record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

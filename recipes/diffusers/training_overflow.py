@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from script_training import numbers_of_the_cpu, record_losses, train, words, write_inputs
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 STEPS = 6
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from script_training import SCRIPT, record_losses, words, write_inputs
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BATCH = 4
 

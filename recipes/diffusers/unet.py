@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 LAYOUT: dict[str, Any] = {

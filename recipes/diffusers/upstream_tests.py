@@ -14,7 +14,7 @@ from typing import Any
 
 from small_pipelines import write_tokenizer
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 
 class Outcomes:

@@ -7,7 +7,7 @@ from small import device_word, noise_of_the_cpu, prepare, small_model
 from training import log_stand_in, make_trainer, process_group, train
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def end_graph(probe: Probe) -> None:

@@ -20,7 +20,7 @@ from small import device_word, has, is_upstream, noise_of_the_cpu, prepare, smal
 from training import DEFAULTS, flat, give_batches
 from training_data import write_images
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 TYPES = {"gpu": "cuda", "hpu": "hpu", "npu": "npu"}
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "hpu": "hccl", "npu": "hccl"}

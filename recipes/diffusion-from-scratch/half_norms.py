@@ -6,7 +6,7 @@ import torch
 from mixed_precision import mixed
 from small import prepare, small_model
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 
 def run(probe: Probe) -> None:

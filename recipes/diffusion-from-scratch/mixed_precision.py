@@ -10,7 +10,7 @@ from small import device_word, has, prepare, small_model
 from training import log_stand_in, make_trainer, process_group, train
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def mixed(probe: Probe) -> Any:

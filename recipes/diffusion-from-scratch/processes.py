@@ -10,7 +10,7 @@ from scripts import write_checkpoint
 from small import device_word, is_upstream, prepare
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BATCH = 4
 

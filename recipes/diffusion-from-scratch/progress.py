@@ -8,7 +8,7 @@ import io
 import torch
 from small import prepare, small_model
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 STEPS = 2
 

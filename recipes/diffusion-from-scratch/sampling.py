@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from small import prepare, small_model
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 DEFAULTS = {
     "sampler": "euler", "label": 3, "then": 7, "guidance": 2.0, "steps": 2, "batch": 2,

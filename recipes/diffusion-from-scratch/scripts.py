@@ -22,7 +22,7 @@ from small import device_word, is_upstream, noise_of_the_cpu, prepare, small_mod
 from training import log_stand_in, process_group
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 STEPS = 4
 TRAINED = 250_000

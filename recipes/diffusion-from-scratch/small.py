@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 VAE = "stabilityai/sd-vae-ft-ema"
 CLASSES = 10

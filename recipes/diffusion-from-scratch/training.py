@@ -27,7 +27,7 @@ from small import (
 )
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 DEFAULTS = {
     "batchSize": 2, "numSteps": 1, "totalSteps": 20, "lr": 3e-3, "ema_update_freq": 4,

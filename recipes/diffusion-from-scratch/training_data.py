@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def write_images(probe: Probe, folder: Path, images: int) -> None:

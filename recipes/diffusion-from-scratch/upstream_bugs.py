@@ -20,7 +20,7 @@ from small import device_word, is_upstream, prepare, small_model, write_vae
 from training import give_batches, log_stand_in, make_trainer, process_group
 from training_data import write_images
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 SHIFT = 0.25
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

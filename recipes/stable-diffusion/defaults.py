@@ -11,7 +11,7 @@ import small
 import torch
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 _SEED = 42  # both scripts' own default
 _CALLBACK = "pytorch_lightning.callbacks.model_checkpoint"

@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch.nn import functional
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 @contextlib.contextmanager

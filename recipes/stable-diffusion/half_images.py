@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from text_to_image import record_folder
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

@@ -9,7 +9,7 @@ import small
 import torch
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def _picture(probe: Probe, name: str, width: int, height: int) -> Image.Image:

@@ -6,7 +6,7 @@ import draws
 import small
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import small
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 BATCH, SHAPE = 2, (4, 4, 4)
 

@@ -15,7 +15,7 @@ import small
 import torch
 import transformers
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 _MIGRATIONS = {
     "sim:hpu": "habana_frameworks.torch.gpu_migration",

@@ -9,7 +9,7 @@ import draws
 import small
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 SHAPE = (4, 4, 4)
 

@@ -15,7 +15,7 @@ import small
 import torch
 from PIL import Image
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 @contextlib.contextmanager

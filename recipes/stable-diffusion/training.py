@@ -5,7 +5,7 @@ from __future__ import annotations
 import small
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 _WHOLE = (
     "model.diffusion_model.input_blocks.0.0.weight",

@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 class WeightsOnMeta(TorchFunctionMode):

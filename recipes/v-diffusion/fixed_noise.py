@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 @contextmanager

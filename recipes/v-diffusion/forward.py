@@ -7,7 +7,7 @@ from aten_calls import AtenCalls
 from narrow import narrow
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def inputs(probe: Probe, model: str, batch: int, height: int, width: int) -> list[torch.Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from small_parts import picture, small_parts
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 SHOWN = 2
 """Calls of the image encoder to record: the prompt that is an image, and the first guided step."""

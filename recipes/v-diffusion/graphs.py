@@ -13,7 +13,7 @@ import torch
 from narrow import narrow
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def model_call(probe: Probe, model: torch.nn.Module) -> Callable[..., torch.Tensor]:

@@ -14,7 +14,7 @@ from fixed_noise import fixed_noise
 from samplers import backward, forward, guided, schedule
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def coarse(x: torch.Tensor, t: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

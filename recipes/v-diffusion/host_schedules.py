@@ -5,7 +5,7 @@ from __future__ import annotations
 import samplers
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

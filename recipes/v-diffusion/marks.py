@@ -14,7 +14,7 @@ from graphs import end_graph
 from samplers import backward, formula, forward, guided, schedule
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

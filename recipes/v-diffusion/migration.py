@@ -15,7 +15,7 @@ import importlib
 import script_cases
 import torch
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 _MIGRATIONS = {
     "sim:hpu": "habana_frameworks.torch.gpu_migration",

@@ -9,7 +9,7 @@ from forward import inputs
 from narrow import narrow
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

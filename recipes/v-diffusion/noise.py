@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def model(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

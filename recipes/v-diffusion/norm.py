@@ -6,7 +6,7 @@ import torch
 from narrow import narrow
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def norms(name: str, factor: int) -> dict[str, tuple[torch.nn.Module, int]]:

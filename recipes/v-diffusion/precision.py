@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from small_parts import picture, small_parts
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 WATCHED = {"CC12M1Model": "model", "Transformer": "clip"}

@@ -14,7 +14,7 @@ import torch
 from fixed_noise import fixed_noise
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 Model = Callable[..., torch.Tensor]
 

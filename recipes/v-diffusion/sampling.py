@@ -8,7 +8,7 @@ import torch
 from narrow import narrow
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def guided(

@@ -6,7 +6,7 @@ import shlex
 
 from small_parts import picture, small_parts
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from narrow import narrow
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 GAIN = 0.25
 """Below 1 the model's answers stay near those of a trained one, and its images within range."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from small_parts import picture, small_parts
 
-from porter.verify.harness.api import Probe, ProbeError
+from porter.verify.probe import Probe, ProbeError
 
 
 def run(probe: Probe) -> None:

@@ -6,7 +6,7 @@ import torch
 from aten_calls import AtenCalls
 from torch_alone import stand_in
 
-from porter.verify.harness.api import Probe
+from porter.verify.probe import Probe
 
 
 def pairs(points: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -121,8 +121,9 @@ def judge_hash() -> str:
 
 def engine_files(is_simulated: bool) -> list[Path]:
     """Return the files whose code can change a trace: all that runs in a probe's process."""
-    files = [*(_VERIFY / "harness").glob("*.py"), _VERIFY / "execution" / "forkserver_main.py"]
-    files += [_PORTER / "errors.py", *(_PORTER / "device").glob("*.py")]
+    files = [*(_VERIFY / "harness").glob("*.py"), _VERIFY / "probe.py"]
+    files += [_VERIFY / "execution" / "forkserver_main.py", _PORTER / "errors.py"]
+    files += (_PORTER / "device").glob("*.py")
     for package in _SIMULATOR if is_simulated else ():
         files += [path for path in package.rglob("*") if path.suffix in (".py", ".json")]
     return files
