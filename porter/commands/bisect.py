@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from porter.places import cache_dir, project_root
     from porter.report.terminal.progress import RunningDisplay
-    from porter.verify.bisect import bad_on, find_border, judge_level, spoken_of
+    from porter.verify.bisect import bad_on, covered_levels, find_border, judge_level
     from porter.verify.cache.store import Places
     from porter.verify.execution.scheduler import open_runs
     from porter.verify.execution.session import Session
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
                     observer.clear()
                     return _nothing_bad(planned, start, verdicts, args.json)
                 hears(start, False)
-                border = find_border(spoken_of(planned, bad), bad, judged, hears)
+                border = find_border(covered_levels(planned, bad), bad, judged, hears)
     if args.json:
         import json
 

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(sides, found, runs.lacking), indent=1))
     else:
         print("\n".join(lines(sides, found, runs.lacking)))
-    return Exit.OK if found.moments.departure is None else Exit.FAILED
+    return Exit.OK if found.activations.divergence is None else Exit.FAILED
 
 
 def _pair(text: str) -> tuple[str, str]:

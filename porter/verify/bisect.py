@@ -1,9 +1,9 @@
-"""The level that broke a claim: binary search over the levels it speaks of.
+"""Find the level that broke a claim by binary search over the levels that the claim covers.
 
-The search starts from a level whose verdicts are bad, and follows those: a level is bad when one of
-them is bad there too. It ends between two neighbours, one that holds and one that does not, both
-judged: the border is never inferred. A claim may break, mend and break again; then the border found
-is one of several, and it is real all the same.
+The search starts from a level with bad verdicts and follows these: a level is bad when one of them
+is bad there too. It ends at two neighbouring levels, one good and one bad, both judged: the border
+is never inferred. If a claim breaks, is mended and breaks again, the border found is one of
+several.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from porter.verify.judge.result import Verdict
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, points
 
 Followed = tuple[str, str, str, str, str, int, tuple[tuple[str, str], ...]]
-"""What a verdict is on, whatever its level: subject, output, claim, device, dtype, seed, variant.
+"""What a verdict is about, except its level: subject, output, claim, device, dtype, seed, variant.
 A failed run has no output and no claim, and breaks every claim on it."""
 Judge = Callable[[int], list[Verdict]]
 """Returns the verdicts on one level, by its number."""
-Hears = Callable[[int, bool], None]
-"""Hears of each level that was judged, and whether it held."""
+OnLevel = Callable[[int, bool], None]
+"""Called with each level judged, and whether it is good."""
 
 
 @dataclass(frozen=True)
 class Border:
-    """Where a claim broke: ``last_good`` (None: every level judged is bad) and ``first_bad``, next
-    to each other among the levels that the claim speaks of; ``verdicts`` are the bad ones there."""
+    """Where a claim broke: ``last_good`` (None: every judged level is bad) and ``first_bad``.
+
+    The two are neighbours among the levels that the claim covers; ``verdicts`` are the bad ones.
+    """
 
     last_good: int | None
     first_bad: int
@@ -37,7 +39,7 @@ class Border:
 
 
 def judge_level(planned: RecipePlan, runs: Runs) -> Judge:
-    """Return what judges one level of a recipe, running what was not run before."""
+    """Return a function that judges one level of a recipe, making the runs that are missing."""
 
     def judged(level: int) -> list[Verdict]:
         alone = replace(planned, chosen=frozenset({level}))
@@ -56,20 +58,20 @@ def bad_on(verdicts: Iterable[Verdict], level: int, output: str = "*") -> list[V
 
 
 def followed(verdict: Verdict) -> Followed:
-    """Return what a verdict is on, whatever its level."""
+    """Return what a verdict is about, except its level."""
     v = verdict
     return v.subject, v.output, v.claim, v.device, v.dtype, v.seed, v.variant
 
 
-def spoken_of(planned: RecipePlan, bad: Sequence[Verdict]) -> list[int]:
-    """Return the levels, lowest first, on which the claims behind some bad verdicts are judged."""
-    return sorted(level for level in planned.chosen if any(_speaks(planned, level, v) for v in bad))
+def covered_levels(planned: RecipePlan, bad: Sequence[Verdict]) -> list[int]:
+    """Return the levels, lowest first, that the claims behind some bad verdicts cover."""
+    return sorted(level for level in planned.chosen if any(_covers(planned, level, v) for v in bad))
 
 
-def _speaks(planned: RecipePlan, level: int, verdict: Verdict) -> bool:
-    """Whether the claim behind a verdict (any claim, behind a failed run's) is judged on a level.
+def _covers(planned: RecipePlan, level: int, verdict: Verdict) -> bool:
+    """Whether the claim behind a verdict (of a failed run: any claim) covers a level.
 
-    A claim across variants has a verdict that lacks what it varies.
+    The verdict of a claim across variants lacks the varied value.
     """
     variants = planned.loaded.recipe.variants
     return any(
@@ -87,11 +89,11 @@ def _speaks(planned: RecipePlan, level: int, verdict: Verdict) -> bool:
 
 
 def find_border(
-    levels: Sequence[int], bad: Sequence[Verdict], judged: Judge, hears: Hears
+    levels: Sequence[int], bad: Sequence[Verdict], judged: Judge, on_level: OnLevel
 ) -> Border:
-    """Return the border below the level that ``bad``, not empty, are the bad verdicts on.
+    """Return the border at or below the level of ``bad``, its bad verdicts (not empty).
 
-    ``levels`` are those to search, lowest first, that one among them.
+    ``levels`` are those to search, lowest first, including that level.
     """
     follow = {followed(verdict) for verdict in bad}
     follows_runs = any(not verdict.output for verdict in bad)
@@ -104,7 +106,7 @@ def find_border(
             worst[level] = tuple(
                 v for v in there if followed(v) in follow or not v.output or follows_runs
             )
-            hears(level, not worst[level])
+            on_level(level, not worst[level])
         return bool(worst[level])
 
     high = len(candidates) - 1

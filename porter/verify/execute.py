@@ -1,10 +1,8 @@
-"""From a plan to results: verdicts that were given before, else runs, and what they come to.
+"""Execute a plan, reusing cached verdicts.
 
-Runs of all recipes go on side by side, and environments are built beside them; results come recipe
-by recipe, those first whose environments are there first
-(:func:`porter.verify.execution.environments.in_order`), each as soon as its own runs and those
-before it are there. An unchanged recipe costs a look at its keys: neither its runs nor the import
-of torch.
+Runs of all recipes are made in parallel, beside the building of environments. Results are yielded
+recipe by recipe, in the order of :func:`porter.verify.execution.environments.in_order`. An
+unchanged recipe costs a look-up of its keys: no run, and no import of torch.
 """
 
 from __future__ import annotations
@@ -59,14 +57,14 @@ def execute(plan: Plan, session: Session) -> Iterator[RecipeResult]:
 
 
 def _ready(waiting: deque[_Part]) -> Iterator[RecipeResult]:
-    """Take the first of those waiting whose results are there."""
+    """Yield results from the front of the queue until one is missing."""
     while waiting and (result := waiting[0].result) is not None:
         waiting.popleft()
         yield result
 
 
 def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, None]:
-    """Make the runs of several recipes; yield each recipe when the last of its runs is there."""
+    """Make the runs of several recipes; yield each recipe after the last of its runs."""
     parts = [part for part in waiting if part.result is None]
     by_planned = {id(part.planned): part for part in parts}
     failed: list[_Part] = []
@@ -94,7 +92,7 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
 
 
 def _begin(planned: RecipePlan, session: Session) -> _Part:
-    """Look whether a recipe's verdicts are known: then nothing else is to be done."""
+    """Look a recipe's verdicts up in the cache; with them its part is done."""
     chosen = points(planned)
     part = _Part(planned, session, open=set(chosen))
     if session.options.fresh:
@@ -115,7 +113,7 @@ def _begin(planned: RecipePlan, session: Session) -> _Part:
 
 @dataclass
 class _Part:
-    """One recipe of a verification, from its keys to its result; ``open`` are runs not there."""
+    """One recipe of a verification, from its keys to its result; ``open`` are its missing runs."""
 
     planned: RecipePlan
     session: Session
@@ -126,14 +124,14 @@ class _Part:
 
     def requests(self, runs: Runs) -> Iterator[Request]:
         """Yield the requests for all runs. Raises EnvironmentFailed."""
-        self.began = time.monotonic()  # its environment is there: that was no time of its own
+        self.began = time.monotonic()  # the time of building its environment is not its own
         path = self.planned.loaded.environment
         environment = self.session.environment(path, runs.start.warm)
         self.known = known_runs(self.planned, points(self.planned), environment)
         yield from runs.requests(self.planned, self.known, environment)
 
     def finish(self, runs: Runs) -> None:
-        """Judge what the runs came to; keep the verdicts when every run left a trace."""
+        """Judge the runs; cache the verdicts when every run left a trace."""
         if self.result is not None:
             return
         loaded = {key: runs.load(key) for key in {one.key for one in self.known.values()}}
@@ -144,8 +142,8 @@ class _Part:
         }
         made = [runs.found[key] for key in loaded if key in runs.found]
         cached = sum(isinstance(one, CachedRun) and one.cached for one in made)
-        told = warnings_of(outcomes)
-        self.result = self._result(judge(self.planned, outcomes), len(made), cached, told)
+        warning = warnings_of(outcomes)
+        self.result = self._result(judge(self.planned, outcomes), len(made), cached, warning)
         key = verdict_key(self.planned, self.known)
         if all(isinstance(one, CachedRun) for one in made) and len(made) == len(loaded):
             try:
@@ -155,7 +153,7 @@ class _Part:
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
 
     def record(self, failures: Mapping[str, Failure], key: str) -> None:
-        """Note beside the traces what was judged, so that it can be judged again."""
+        """Write the record beside the traces, so that they can be judged again."""
         places = self.session.places
         if self.result is None or is_recorded(places, self.planned, key):
             return
@@ -165,14 +163,14 @@ class _Part:
             self.session.observer.say(f"the record of {self.planned.name} is not kept: {why}")
 
     def fail(self, detail: str) -> None:
-        """Conclude that nothing of the recipe can run."""
+        """Set an error as the recipe's result: none of its runs can be made."""
         upstream = self.planned.levels[0].name
         self.result = self._result(
             [Verdict(0, upstream, "", 0, "", "", "error", detail=detail)], 0, 0
         )
 
     def _result(
-        self, verdicts: list[Verdict], runs: int, cached: int, told: tuple[str, ...] = ()
+        self, verdicts: list[Verdict], runs: int, cached: int, warning: tuple[str, ...] = ()
     ) -> RecipeResult:
         loaded = self.planned.loaded
         return RecipeResult(
@@ -183,27 +181,27 @@ class _Part:
             runs=runs,
             seconds=time.monotonic() - self.began,
             cached=cached,
-            warnings=told,
+            warnings=warning,
         )
 
 
 def warnings_of(outcomes: Mapping[RunSpec, Trace | Failure]) -> tuple[str, ...]:
-    """Return what runs warn of, with the first run that gave it; each kind of warning once.
+    """Return the warnings of runs, each kind once, with the first run that gave it.
 
-    Warnings are of one kind that begin and end alike (up to the first colon, from the last one on),
-    whatever stands between, and whatever numbers: those about the same module, for one.
+    Warnings are of one kind when they agree up to the first colon and from the last colon on,
+    numbers aside: those about the same module, for example.
     """
     kinds: dict[tuple[str, str], dict[str, dict[RunSpec, None]]] = {}
     for point, outcome in outcomes.items():
-        for told in () if isinstance(outcome, Failure) else outcome.warnings:
-            plain = re.sub(r"\d[\d.,]*", "0", told)
+        for warning in () if isinstance(outcome, Failure) else outcome.warnings:
+            plain = re.sub(r"\d[\d.,]*", "0", warning)
             kind = plain.partition(":")[0], plain.rpartition(":")[2]
-            kinds.setdefault(kind, {}).setdefault(told, {})[point] = None
+            kinds.setdefault(kind, {}).setdefault(warning, {})[point] = None
     found = []
     for texts in kinds.values():
-        points_told = list(dict.fromkeys(point for told in texts.values() for point in told))
-        first = points_told[0]
-        more = f" and {len(points_told) - 1} more" if len(points_told) > 1 else ""
+        warned = list(dict.fromkeys(point for warning in texts.values() for point in warning))
+        first = warned[0]
+        more = f" and {len(warned) - 1} more" if len(warned) > 1 else ""
         alike = f" (and {len(texts) - 1} more like this)" if len(texts) > 1 else ""
         where = f"level {first.level}, {first.device}, {first.dtype}{more}"
         found.append(f"{where}: {next(iter(texts))}{alike}")

@@ -1,9 +1,9 @@
-"""Migration logs of a port, from the traces of its runs: a file per level and simulated device.
+"""Write migration logs from the traces of runs: one file per level and simulated device.
 
-Recipes with ``migration_log: true`` give the runs; what their traces tell
-(:data:`porter.verify.harness.events.MIGRATION`) is put together per level and device, each call at
-each site once, sorted by file and line. Only the port's own tree and its companions count: lines of
-installed libraries move with their versions, and probes are no part of the port. No torch here.
+The runs are those of recipes with ``migration_log: true``. The entries of their traces
+(:data:`porter.verify.harness.events.MIGRATION`) are merged per level and device, each call at each
+line once, sorted by file and line. Only lines of the port's tree and its companions count: those of
+installed libraries move with their versions, and probes are not part of the port. Free of torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from porter.verify.plan.matrix import RecipePlan, RunSpec, points
 from porter.verify.plan.select import Plan
 
 LOGGED = ("sim:hpu", "sim:npu")
-"""Devices that serve CUDA calls, and whose serving porter sees."""
+"""Devices that serve CUDA calls in view of porter."""
 
 _ELSEWHERE = ("/", "<", "probe/")
 
@@ -42,11 +42,11 @@ class Log:
 
     @property
     def name(self) -> str:
-        """Its file's name: "0-upstream.sim-hpu.txt"."""
+        """File name: "0-upstream.sim-hpu.txt"."""
         return f"{self.level}-{self.level_name}.{self.device.replace(':', '-')}.txt"
 
     def text(self) -> str:
-        """The file's content: no times, no machine's paths."""
+        """The file's content; it holds no times and no absolute paths."""
         target = self.device.removeprefix("sim:")
         head = [
             f"# {summary(target, self.entries)}",
@@ -62,7 +62,7 @@ class Log:
 def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[RecipePlan]:
     """Return the recipes of a plan that give logs on any of ``devices``.
 
-    Raises BadInput when there is none.
+    Raises BadInput without any.
     """
     found = [
         planned
@@ -78,9 +78,9 @@ def logged_recipes(plan: Plan, devices: Sequence[str]) -> list[RecipePlan]:
 
 
 def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs) -> list[Log]:
-    """Run what is not known yet, and put the logs together, by port, level and device.
+    """Make the missing runs and merge their logs by port, level and device.
 
-    Raises CheckFailed when a run fails: its log would lack what it did not reach.
+    Raises CheckFailed when a run fails: its log would be incomplete.
     """
     rows: dict[tuple[str, int, str], list[tuple[str, Path]]] = {}
     levels: dict[tuple[str, int], tuple[str, str]] = {}
@@ -125,7 +125,7 @@ def _folders(planned: RecipePlan, wanted: list[RunSpec], runs: Runs) -> dict[Run
 
 
 def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[Entry, ...]:
-    """Return the entries of several runs' logs: the tree's own, each once, by file and line."""
+    """Return the entries of several runs' logs: lines of the tree only, each once, sorted."""
     found = set()
     for rows in traces:
         for row in rows:
@@ -137,9 +137,9 @@ def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[Entry, ...
 
 
 def write_logs(root: Path, logs: Iterable[Log], devices: Sequence[str]) -> list[Path]:
-    """Write the logs, and delete those of levels that are no more; return the written files."""
+    """Write the logs, delete those of removed levels; return the written files."""
     expected = _expected(root, logs)
-    for path in _strangers(expected, devices):
+    for path in _obsolete(expected, devices):
         path.unlink()
     for path, text in expected.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,10 +148,10 @@ def write_logs(root: Path, logs: Iterable[Log], devices: Sequence[str]) -> list[
 
 
 def differences(root: Path, logs: Iterable[Log], devices: Sequence[str]) -> list[str]:
-    """Return how the files differ from the logs, as lines of a unified diff; none: not at all."""
+    """Return the difference of the files from the logs as unified diff lines; [] without any."""
     expected = _expected(root, logs)
     lines: list[str] = []
-    for path in sorted({*expected, *_strangers(expected, devices)}):
+    for path in sorted({*expected, *_obsolete(expected, devices)}):
         there = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         now = expected.get(path, "").splitlines()
         shown = path.relative_to(root).as_posix()
@@ -163,8 +163,8 @@ def _expected(root: Path, logs: Iterable[Log]) -> dict[Path, str]:
     return {migration_logs_dir(root, log.port) / log.name: log.text() for log in logs}
 
 
-def _strangers(expected: Mapping[Path, str], devices: Sequence[str]) -> list[Path]:
-    """Return logs on these devices, of the same ports, that nothing gives any more."""
+def _obsolete(expected: Mapping[Path, str], devices: Sequence[str]) -> list[Path]:
+    """Return log files of the same ports and devices that no run gives any more."""
     endings = tuple(f".{device.replace(':', '-')}.txt" for device in devices)
     folders = {path.parent for path in expected}
     return [

@@ -1,4 +1,4 @@
-"""Judging stored traces again: other claims, or other thresholds, and nothing is run."""
+"""Judge stored traces again, by changed claims or thresholds, without running anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A claim whose verdict is another one now; None: there was, or is, no verdict on it."""
+    """A claim whose verdict changed; None: no verdict on it before, or now."""
 
     verdict: Verdict
     before: Word | None
@@ -32,7 +32,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Rejudged:
-    """What stored traces come to: the result, and what differs from the record."""
+    """The result of judging stored traces again, and its changes against the record."""
 
     planned: RecipePlan
     result: RecipeResult
@@ -40,10 +40,10 @@ class Rejudged:
 
 
 def find_records(path: Path) -> dict[Path, set[str]]:
-    """Return the records that a path means, each with the traces asked for (none: all).
+    """Return the records at or below a path, each with the traces to judge (none: all).
 
-    A path is a trace's folder, a recipe's folder of traces, a record, or a folder with such below.
-    Raises BadInput when nothing of that is there.
+    A path is the folder of a trace, the folder of a recipe's traces, a record, or a folder above
+    these. Raises BadInput without any record.
     """
     if path.is_file() and path.name == RECORD:
         return {path: set()}
@@ -58,9 +58,9 @@ def find_records(path: Path) -> dict[Path, set[str]]:
 
 
 def rejudge(path: Path, traces: set[str], recipes: Path | None) -> Rejudged:
-    """Judge the runs of a record by the recipe as it stands in ``recipes`` (None: as it was then).
+    """Judge the runs of a record by the recipe in ``recipes`` (None: by the recorded recipe).
 
-    ``traces`` narrows the verdicts to those runs. Raises BadInput.
+    ``traces`` restricts the verdicts to those runs. Raises BadInput.
     """
     began = time.monotonic()
     record = read_record(path)
@@ -95,7 +95,7 @@ def _recipe(record: Record, path: Path, recipes: Path | None) -> LoadedRecipe:
 
 
 class _Stored(Mapping[RunSpec, "Trace | Failure"]):
-    """The outcomes of a record's runs, read when they are asked for; ``read`` counts them."""
+    """The outcomes of a record's runs, read on demand; ``read`` counts them."""
 
     def __init__(self, folder: Path, record: Record, loaded: LoadedRecipe) -> None:
         self._folder = folder
@@ -143,9 +143,9 @@ def _changes(before: list[Verdict], now: list[Verdict]) -> Iterator[Change]:
     for claim in dict.fromkeys((*old, *new)):
         was, is_now = old.get(claim), new.get(claim)
         words = was.word if was else None, is_now.word if is_now else None
-        told = is_now or was
-        if words[0] != words[1] and told is not None:
-            yield Change(told, *words)
+        verdict = is_now or was
+        if words[0] != words[1] and verdict is not None:
+            yield Change(verdict, *words)
 
 
 def _claim(verdict: Verdict) -> tuple[object, ...]:

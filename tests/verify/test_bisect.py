@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
-from porter.verify.bisect import Border, find_border, spoken_of
+from porter.verify.bisect import Border, covered_levels, find_border
 from porter.verify.judge.result import Verdict
 from tests.verify.folder_trees import FolderTrees, write_recipe
 from tests.verify.judging import planned
@@ -79,9 +79,9 @@ def test_only_levels_that_the_claim_speaks_of_are_searched(tmp_path: Path) -> No
         """
     plan = planned(tmp_path, recipe, levels=6)
 
-    assert spoken_of(plan, [BAD]) == [2, 3, 4, 5]
-    assert spoken_of(plan, [replace(BAD, claim="finite")]) == [0, 1, 2, 3, 4, 5]
-    assert spoken_of(plan, [replace(BAD, claim="", output="")]) == [0, 1, 2, 3, 4, 5]
+    assert covered_levels(plan, [BAD]) == [2, 3, 4, 5]
+    assert covered_levels(plan, [replace(BAD, claim="finite")]) == [0, 1, 2, 3, 4, 5]
+    assert covered_levels(plan, [replace(BAD, claim="", output="")]) == [0, 1, 2, 3, 4, 5]
 
 
 PROBE = """

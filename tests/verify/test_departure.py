@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.divergence.first import Divergence, OpDeparture
+from porter.verify.divergence.first import Divergence, OpDivergence
 from porter.verify.divergence.search import Found, search
 from porter.verify.divergence.timeline import Timeline, read_timeline
 from porter.verify.divergence.tolerance import Allowance
@@ -99,15 +99,15 @@ def compare(timelines: Timelines, old: str, new: str, *, device: str = "cpu") ->
     return search(make, Allowance(), exact=True)
 
 
-def departure(found: Found) -> tuple[Divergence, OpDeparture]:
-    assert found.moments.departure is not None
+def divergence(found: Found) -> tuple[Divergence, OpDivergence]:
+    assert found.activations.divergence is not None
     assert found.op is not None
-    return found.moments.departure, found.op
+    return found.activations.divergence, found.op
 
 
 @pytest.mark.parametrize("device", ["cpu", "sim:hpu"])
 def test_a_wrong_axis_is_named_with_its_line(timelines: Timelines, device: str) -> None:
-    module, op = departure(compare(timelines, "dim=1", "dim=2", device=device))
+    module, op = divergence(compare(timelines, "dim=1", "dim=2", device=device))
 
     assert module.inside is not None
     assert (module.inside.path, module.inside.call) == ("Net.blocks.0", 0)
@@ -117,7 +117,7 @@ def test_a_wrong_axis_is_named_with_its_line(timelines: Timelines, device: str) 
 
 
 def test_a_detour_through_half_precision_is_named(timelines: Timelines) -> None:
-    module, op = departure(compare(timelines, "self.norm(x))", "self.norm(x).half().float())"))
+    module, op = divergence(compare(timelines, "self.norm(x))", "self.norm(x).half().float())"))
 
     assert module.inside is not None
     assert module.inside.path == "Net.blocks.0"
@@ -126,19 +126,19 @@ def test_a_detour_through_half_precision_is_named(timelines: Timelines) -> None:
 
 
 def test_operands_swapped_outside_any_module_are_named(timelines: Timelines) -> None:
-    module, op = departure(compare(timelines, "(b - a)", "(a - b)"))
+    module, op = divergence(compare(timelines, "(b - a)", "(a - b)"))
 
-    assert (module.moment.kind, module.moment.path) == ("record", "guided")
+    assert (module.activation.kind, module.activation.path) == ("record", "guided")
     assert module.inside is None
     assert (op.op.name, op.op.site) == ("aten.sub.Tensor", "net.py:31")
-    assert [operand.told for operand in op.operands] == [
+    assert [operand.text for operand in op.operands] == [
         "is the counterpart's %1",
         "is the counterpart's %0",
     ]
 
 
 def test_a_wrong_operand_is_named_with_what_it_is(timelines: Timelines) -> None:
-    _, op = departure(compare(timelines, "h * gate", "x * gate"))
+    _, op = divergence(compare(timelines, "h * gate", "x * gate"))
 
     assert (op.op.name, op.op.site) == ("aten.mul.Tensor", "net.py:15")
     assert op.operands[0].told == "another value than the counterpart's: an input of Net"
@@ -146,12 +146,12 @@ def test_a_wrong_operand_is_named_with_what_it_is(timelines: Timelines) -> None:
 
 def test_weights_that_differ_are_traced_back_to_where_they_were_made(timelines: Timelines) -> None:
     found = compare(timelines, "Net(nn.Module)", "Net(nn.Module)")  # the same level
-    assert found.moments.departure is None
+    assert found.activations.divergence is None
 
     found = compare(timelines, "self.out", "self.head")  # alive() draws by name
-    module, op = departure(found)
+    module, op = divergence(found)
 
-    assert module.moment.path == "Net.head"
+    assert module.activation.path == "Net.head"
     assert module.counterpart.path == "Net.out"
     assert found.wide
     assert (op.op.name, op.op.site) == ("aten.randn.generator", "probe/probe_file.py:6")
@@ -166,19 +166,19 @@ def test_another_form_of_the_same_layer_is_no_departure(timelines: Timelines) ->
 
     found = compare(timelines, old, weighted)
 
-    assert found.moments.departure is None
+    assert found.activations.divergence is None
     assert found.runs.alignment.only_first == ("Net.blocks.0.norm", "Net.blocks.1.norm")
-    assert found.moments.compared > 10
+    assert found.activations.compared > 10
 
 
 def test_a_layer_of_another_class_in_the_same_place_is_compared(timelines: Timelines) -> None:
     old = "nn.GroupNorm(1, width)"
-    module, op = departure(compare(timelines, old, "nn.GroupNorm(2, width)"))
-    assert module.moment.path == "Net.blocks.0.norm"
+    module, op = divergence(compare(timelines, old, "nn.GroupNorm(2, width)"))
+    assert module.activation.path == "Net.blocks.0.norm"
 
-    module, op = departure(compare(timelines, old, "nn.LayerNorm([width, 6, 4], bias=False)"))
+    module, op = divergence(compare(timelines, old, "nn.LayerNorm([width, 6, 4], bias=False)"))
 
-    assert module.moment.class_name == "LayerNorm"
+    assert module.activation.class_name == "LayerNorm"
     assert module.counterpart.class_name == "GroupNorm"
     assert [each.name for each in op.only_second] == ["aten.native_layer_norm.default"]
     assert [each.name for each in op.only_first] == ["aten.native_group_norm.default"]
@@ -205,8 +205,8 @@ def test_a_script_probe_is_searched_too(single: SingleRun) -> None:
         single.trace(probe, files, dtype="native", activations=activations)
         return read_timeline(single.left)
 
-    module, op = departure(search(make, Allowance(), exact=False))
+    module, op = divergence(search(make, Allowance(), exact=False))
 
-    assert module.moment.path == "Net.blocks.0"
-    assert module.moment.site == "net.py:26"
+    assert module.activation.path == "Net.blocks.0"
+    assert module.activation.site == "net.py:26"
     assert [each.arguments for each in op.only_second] == ["(%0, 1.01)"]

@@ -47,9 +47,9 @@ def test_twice_the_first_runs_own_error_is_allowed_and_more_is_not() -> None:
     noise = 1e-4 * torch.ones(40)
     first = (EXACT + noise).float()
 
-    assert not held((EXACT - 1.9 * noise).float(), first).departs
+    assert not held((EXACT - 1.9 * noise).float(), first).diverges
     told = held((EXACT - 2.1 * noise).float(), first)
-    assert told.departs
+    assert told.diverges
     assert told.own_error == pytest.approx(1e-4, rel=1e-2)
     assert told.share == pytest.approx(1.05, rel=1e-2)
 
@@ -57,8 +57,8 @@ def test_twice_the_first_runs_own_error_is_allowed_and_more_is_not() -> None:
 def test_without_an_exact_run_the_two_are_held_to_each_other() -> None:
     eps = torch.finfo(torch.float32).eps
 
-    assert not held(EXACT.float() + 60 * eps, exact=None).departs
-    assert held(EXACT.float() + 70 * eps, exact=None).departs
+    assert not held(EXACT.float() + 60 * eps, exact=None).diverges
+    assert held(EXACT.float() + 70 * eps, exact=None).diverges
 
 
 def test_a_small_error_everywhere_shows_beside_one_great_element() -> None:
@@ -67,8 +67,8 @@ def test_a_small_error_everywhere_shows_beside_one_great_element() -> None:
 
     told = held((exact + 3e-3).float(), exact.float(), exact)
 
-    assert (told.departs, told.measure) == (True, "rms")
-    assert not held((exact + 1e-3).float(), exact.float(), exact).departs
+    assert (told.diverges, told.measure) == (True, "rms")
+    assert not held((exact + 1e-3).float(), exact.float(), exact).diverges
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -76,14 +76,14 @@ def test_what_only_the_second_run_cannot_represent_departs(bad: float) -> None:
     second = EXACT.float()
     second[3] = bad
 
-    assert held(second).departs
-    assert not held(EXACT.float(), second).departs  # the first overflows: no word on the second
+    assert held(second).diverges
+    assert not held(EXACT.float(), second).diverges  # the first overflows: no word on the second
 
 
 def test_whole_numbers_have_no_rounding() -> None:
     told = held(torch.tensor([1, 2, 4]), torch.tensor([1, 2, 3]), None)
 
-    assert (told.measure, told.error, told.departs) == ("elements", 1, True)
+    assert (told.measure, told.error, told.diverges) == ("elements", 1, True)
 
 
 def test_a_difference_outside_the_kept_elements_is_owned_up_to() -> None:
@@ -93,7 +93,7 @@ def test_a_difference_outside_the_kept_elements_is_owned_up_to() -> None:
 
     told = difference(seen(first, sample=10), seen(second, sample=10), None, RULE)
 
-    assert not told.departs
+    assert not told.diverges
     assert told.unseen
 
 
@@ -105,7 +105,7 @@ def test_tensors_kept_at_different_densities_are_compared_where_both_were() -> N
 
     assert difference(dense, thin, None, RULE).unseen  # 99 is no multiple of 5
     second[100] = 0
-    assert difference(dense, seen(second), None, RULE).departs
+    assert difference(dense, seen(second), None, RULE).diverges
 
 
 def test_a_full_store_thins_out_instead_of_stopping() -> None:
@@ -144,23 +144,27 @@ def test_outputs_are_compared_by_name_and_else_by_place() -> None:
     first = [seen(torch.ones(2), "a"), seen(torch.zeros(2), "b")]
     second = [seen(torch.zeros(2), "b"), seen(torch.ones(2), "a")]
 
-    assert not any(each.departs for each in differences(first, second, None, RULE))
+    assert not any(each.diverges for each in differences(first, second, None, RULE))
 
 
-def moment(number: int, path: str, kind: str = "out", **known: Any) -> Activation:
+def activation(number: int, path: str, kind: str = "out", **known: Any) -> Activation:
     rest = {"class_name": "Linear", "call": 0, "depth": 0, "site": "", "source": ""}
     return Activation(number, kind, path, tensors=known.pop("tensors", ()), **(rest | known))
 
 
 def test_renamed_modules_are_recognised_by_class_shape_and_order() -> None:
     small, large = (seen(torch.ones(2)),), (seen(torch.ones(3)),)
-    first = [moment(0, "N.a", tensors=small), moment(1, "N.b", tensors=large), moment(2, "N.c")]
+    first = [
+        activation(0, "N.a", tensors=small),
+        activation(1, "N.b", tensors=large),
+        activation(2, "N.c"),
+    ]
     second = [
-        moment(0, "N.x", tensors=small),
-        moment(1, "N.new", class_name="Extra"),
-        moment(2, "N.y", tensors=large),
-        moment(3, "N.c"),
-        moment(4, "N.c", call=1),
+        activation(0, "N.x", tensors=small),
+        activation(1, "N.new", class_name="Extra"),
+        activation(2, "N.y", tensors=large),
+        activation(3, "N.c"),
+        activation(4, "N.c", call=1),
     ]
 
     found = align(first, second)

@@ -223,7 +223,7 @@ def test_outputs_without_claims_and_claims_without_outputs_are_errors(
 
     assert [(v.level, v.detail) for v in result.verdicts if v.bad] == [
         (0, "the claim matches no output; recorded: y"),
-        (1, "nobody claims this output at this level and dtype"),
+        (1, "no claim covers this output at this level and dtype"),
     ]
 
 

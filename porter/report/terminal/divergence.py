@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from porter.verify.divergence.first import Divergence, OpDeparture
+    from porter.verify.divergence.first import Divergence, OpDivergence
     from porter.verify.divergence.runs import Comparison
     from porter.verify.divergence.search import Found
     from porter.verify.divergence.timeline import Activation, Op
@@ -18,7 +18,7 @@ _MOST = 5
 
 def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
     """Return everything that a search found."""
-    departure, alignment = found.moments.departure, found.runs.alignment
+    divergence, alignment = found.activations.divergence, found.runs.alignment
     return {
         "port": sides.planned.loaded.port,
         "recipe": sides.planned.loaded.name,
@@ -29,16 +29,16 @@ def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
         "dtype": sides.second.dtype,
         "seed": sides.second.seed,
         "variant": sides.second.values,
-        "moments": found.moments.compared,
-        "unseen": found.moments.unseen,
-        "shapes": found.moments.shapes,
+        "moments": found.activations.compared,
+        "unseen": found.activations.unseen,
+        "shapes": found.activations.shapes,
         "renamed": alignment.renamed,
         "only_first": list(alignment.only_first),
         "only_second": list(alignment.only_second),
         "uneven": [list(row) for row in alignment.uneven],
-        "departs": departure is not None,
-        "module": None if departure is None else _module(departure),
-        "op": None if found.op is None else _op_departure(found.op, found),
+        "departs": divergence is not None,
+        "module": None if divergence is None else _module(divergence),
+        "op": None if found.op is None else _op_divergence(found.op, found),
     }
 
 
@@ -48,23 +48,23 @@ def _side(sides: Comparison, side: str) -> dict[str, Any]:
     return {"level": level.number, "name": level.name, "tree": level.tree, "device": point.device}
 
 
-def _module(departure: Divergence) -> dict[str, Any]:
-    moment, inside = departure.moment, departure.inside
+def _module(divergence: Divergence) -> dict[str, Any]:
+    activation, inside = divergence.activation, divergence.inside
     return {
-        "path": moment.path,
-        "class": moment.class_name,
-        "call": moment.call,
-        "what": {"in": "input", "out": "output", "record": "recorded output"}[moment.kind],
-        "site": moment.site,
-        "source": moment.source,
-        "first_path": departure.counterpart.path,
-        "first_class": departure.counterpart.class_name,
+        "path": activation.path,
+        "class": activation.class_name,
+        "call": activation.call,
+        "what": {"in": "input", "out": "output", "record": "recorded output"}[activation.kind],
+        "site": activation.site,
+        "source": activation.source,
+        "first_path": divergence.counterpart.path,
+        "first_class": divergence.counterpart.class_name,
         "fault_in": None if inside is None else inside.path,
         "fault_in_class": None if inside is None else inside.class_name,
-        "differences": [_difference(each) for each in departure.differences],
+        "differences": [_difference(each) for each in divergence.differences],
         "jump": None
-        if departure.jump is None
-        else {"path": departure.jump[0].path, "times_allowed": _number(departure.jump[1])},
+        if divergence.jump is None
+        else {"path": divergence.jump[0].path, "times_allowed": _number(divergence.jump[1])},
     }
 
 
@@ -80,7 +80,7 @@ def _difference(each: Difference) -> dict[str, Any]:
     }
 
 
-def _op_departure(found: OpDeparture, whole: Found) -> dict[str, Any]:
+def _op_divergence(found: OpDivergence, whole: Found) -> dict[str, Any]:
     return {
         **_op(found.op),
         "of": whole.ops,
@@ -91,7 +91,7 @@ def _op_departure(found: OpDeparture, whole: Found) -> dict[str, Any]:
             {
                 "name": each.name,
                 "agrees": each.agrees,
-                "told": each.told,
+                "told": each.text,
                 "error": _number(each.error),
                 "allowed": _number(each.allowed),
             }
@@ -131,12 +131,12 @@ def lines(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
     )
     yield from _held_to(sides, found, lacking)
     yield from _structure(found)
-    departure = found.moments.departure
-    if departure is None:
+    divergence = found.activations.divergence
+    if divergence is None:
         yield from _nothing(found)
         return
     yield ""
-    yield from _departure_lines(departure, sides.level(sides.first).name)
+    yield from _departure_lines(divergence, sides.level(sides.first).name)
     yield ""
     if found.op is None:
         yield f"no single op departs among the {found.ops} recorded there"
@@ -151,12 +151,12 @@ def _named(sides: Comparison, side: str) -> str:
 
 
 def _held_to(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
-    moments = f"{found.moments.compared:,} inputs and outputs of modules compared"
+    activations = f"{found.activations.compared:,} inputs and outputs of modules compared"
     if sides.exact is not None and not lacking:
         name = sides.level(sides.exact).name
-        yield f"{moments}, held to {name} in float64 on {sides.exact.device}"
+        yield f"{activations}, held to {name} in float64 on {sides.exact.device}"
     else:
-        yield f"{moments}, held to each other: no float64 run to tell rounding by"
+        yield f"{activations}, held to each other: no float64 run to tell rounding by"
     if lacking:
         yield f"  ({lacking})"
     warnings = dict.fromkeys((*found.runs.first.warnings, *found.runs.second.warnings))
@@ -176,46 +176,48 @@ def _structure(found: Found) -> Iterator[str]:
             yield f"  {label}, not compared: {', '.join(paths[:_MOST])}{more}"
     for path, own, other in alignment.uneven[:_MOST]:
         yield f"  {path}: called {own} and {other} times; the first calls are compared"
-    if found.moments.shapes:
-        yield f"  {found.moments.shapes} tensors have other shapes and are not compared"
+    if found.activations.shapes:
+        yield f"  {found.activations.shapes} tensors have other shapes and are not compared"
 
 
 def _nothing(found: Found) -> Iterator[str]:
     yield ""
     yield "no departure: rounding explains every difference in what was compared"
-    if found.moments.unseen:
+    if found.activations.unseen:
         yield (
-            f"  {found.moments.unseen} tensors differ, but in none of the elements that were kept; "
-            "--sample 0 keeps all"
+            f"  {found.activations.unseen} tensors differ, but in none of the elements that were "
+            "kept; --sample 0 keeps all"
         )
 
 
-def _departure_lines(departure: Divergence, first: str) -> Iterator[str]:
-    moment = departure.moment
-    what = {"in": "input of", "out": "output of", "record": "recorded output"}[moment.kind]
-    yield f"first departure: {what} {_call(moment)}"
-    for each in departure.differences[:_MOST]:
+def _departure_lines(divergence: Divergence, first: str) -> Iterator[str]:
+    activation = divergence.activation
+    what = {"in": "input of", "out": "output of", "record": "recorded output"}[activation.kind]
+    yield f"first departure: {what} {_call(activation)}"
+    for each in divergence.differences[:_MOST]:
         yield f"  {_shown(each, first)}"
-    if departure.counterpart.class_name != moment.class_name:
-        yield f"  {first} has {departure.counterpart.class_name} there"
-    word = "recorded" if moment.kind == "record" else "called"
-    yield f"  {word} at {moment.site}: {moment.source}"
-    if departure.inside is None:
+    if divergence.counterpart.class_name != activation.class_name:
+        yield f"  {first} has {divergence.counterpart.class_name} there"
+    word = "recorded" if activation.kind == "record" else "called"
+    yield f"  {word} at {activation.site}: {activation.source}"
+    if divergence.inside is None:
         yield "  everything before agrees: the fault is in code outside any module"
     else:
-        inside = departure.inside
-        at = "" if inside.path == moment.path else f", called at {inside.site}"
+        inside = divergence.inside
+        at = "" if inside.path == activation.path else f", called at {inside.site}"
         yield f"  everything before agrees: the fault is in the own code of {_call(inside)}{at}"
-    if departure.jump is not None:
-        later, share = departure.jump
+    if divergence.jump is not None:
+        later, share = divergence.jump
         yield f"  the error grows to {_times(share)} what is allowed at {later.path}"
 
 
-def _call(moment: Activation) -> str:
-    if moment.kind == "record":
-        return moment.path
-    named = moment.path == moment.class_name
-    return f"{moment.path}{'' if named else f' ({moment.class_name})'}, call {moment.call}"
+def _call(activation: Activation) -> str:
+    if activation.kind == "record":
+        return activation.path
+    named = activation.path == activation.class_name
+    return (
+        f"{activation.path}{'' if named else f' ({activation.class_name})'}, call {activation.call}"
+    )
 
 
 def _shown(each: Difference, first: str) -> str:
@@ -237,7 +239,7 @@ def _times(share: float) -> str:
     return f"{share:,.0f} times" if share >= 10 else f"{share:.1f} times"
 
 
-def _op_lines(found: OpDeparture, whole: Found, first: str) -> Iterator[str]:
+def _op_lines(found: OpDivergence, whole: Found, first: str) -> Iterator[str]:
     where = "from the beginning of the run" if whole.wide else "recorded there"
     if found.only_second:
         yield f"ops that {first} does not run, just before ({whole.ops} {where}):"
@@ -256,7 +258,7 @@ def _op_lines(found: OpDeparture, whole: Found, first: str) -> Iterator[str]:
     if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
         yield f"    {first}: {found.counterpart.name}{found.counterpart.arguments}"
     for operand in () if found.only_second else found.operands:
-        told = operand.told
+        told = operand.text
         if not operand.agrees:
             told += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
         yield f"    {operand.name} {told}"

@@ -1,7 +1,7 @@
-"""Keys of what is kept: a run's trace, a recipe's verdicts.
+"""Cache keys of traces and verdicts.
 
-A key is the hash of everything the thing depends on, and of nothing else: names, titles and claims
-are no part of a trace's. None of this needs torch.
+A key hashes everything that a trace or a verdict depends on and nothing else: a trace's key does
+not hold names, titles or claims. Free of torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIMULATOR = (_PORTER / "device", _PORTER / "migrate", _PORTER / "interception")
 
 @dataclass(frozen=True)
 class RunKey:
-    """A run as it is known beforehand: its facts and its trace's key."""
+    """The facts of a run, known before it is made, and the key of its trace."""
 
     facts: RunFacts
     key: str
@@ -41,7 +41,7 @@ class RunKey:
 def known_runs(
     planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
 ) -> dict[RunSpec, RunKey]:
-    """Return what is known of some runs of a recipe beforehand."""
+    """Return facts and keys of some runs of a recipe."""
     loaded = planned.loaded
     inputs, probe = loaded.inputs_sha256(), probe_hash(loaded)
     surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
@@ -74,7 +74,7 @@ def known_runs(
 
 
 def environ_of(loaded: LoadedRecipe, point: RunSpec) -> dict[str, str]:
-    """Return the variables that a run sets: the recipe's, before those of a shaken run."""
+    """Return the variables that a run sets; the recipe's override those of a shaken run."""
     own = loaded.recipe.environ_on(point.device)
     return VARIABLES | own if point.shaken else own
 
@@ -82,8 +82,7 @@ def environ_of(loaded: LoadedRecipe, point: RunSpec) -> dict[str, str]:
 def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:
     """Return the hash of everything that a recipe's verdicts depend on.
 
-    The keys of its ``runs``, the recipe's bytes, the levels and the code that judges decide every
-    word of a verdict.
+    That is the keys of its ``runs``, the recipe's bytes, the levels and the code that judges.
     """
     companions = [(name, level.number, level.tree) for name, level in planned.companions]
     return _hash(
@@ -136,10 +135,10 @@ def judge_files() -> list[Path]:
 
 @cache
 def machine() -> str:
-    """Return what of this machine decides results: system, C library, the processor's features.
+    """Return what decides results on this machine: system, C library, the processor's features.
 
-    Kernels choose their code by the processor's features, so bits differ between machines that may
-    well share a cache.
+    Kernels choose their code by the processor's features, so results differ between machines, which
+    may share a cache.
     """
     features = ""
     try:

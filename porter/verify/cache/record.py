@@ -1,10 +1,9 @@
-"""What a verification judged, kept beside its traces: enough to judge them again without running.
+"""Records of verifications, stored beside their traces, so that they can be judged again.
 
     traces/<port>/<recipe>/judged.json
 
-holds the recipe's text (the claims and thresholds of that time), the levels, which trace each run
-left or why it left none, and the verdicts. A folder of traces can be copied elsewhere and judged
-there.
+holds the recipe's text (with its claims and thresholds), the levels, the trace of each run or why
+it has none, and the verdicts. A folder of traces can be copied elsewhere and judged there.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class RecordedLevel:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One run: the folder of its trace beside the record, or why it left none."""
+    """One run: the folder of its trace beside the record, or why it has none."""
 
     point: RunSpec
     trace: str
@@ -58,9 +57,11 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class Record:
-    """One recipe's verification. ``key`` is the key of its verdicts, ``asked`` the devices that
-    were asked for by name, ``chosen`` the numbers of the levels that were judged, ``threads`` those
-    that were asked for in place of the recipe's."""
+    """One recipe's verification.
+
+    ``key`` is the key of its verdicts, ``asked`` the devices requested by name, ``chosen`` the
+    numbers of the judged levels, ``threads`` the number requested in place of the recipe's.
+    """
 
     format: int
     key: str
@@ -77,7 +78,7 @@ class Record:
 
 
 def is_recorded(places: Places, planned: RecipePlan, key: str) -> bool:
-    """Whether the record beside the traces is of these verdicts, at a glance."""
+    """Whether the record beside the traces has this key; reads the first bytes only."""
     try:
         with _path(places, planned).open("rb") as file:
             return f'"key": "{key}"'.encode() in file.read(_HEAD_BYTES)
@@ -93,9 +94,9 @@ def write_record(
     result: RecipeResult,
     key: str,
 ) -> None:
-    """Keep what a recipe's verification judged; ``failures`` are by the run's key.
+    """Write the record of a recipe's verification; ``failures`` maps a run's key to its failure.
 
-    Raises NotKept.
+    Raises CacheWriteError.
     """
     loaded, path = planned.loaded, _path(places, planned)
     record = Record(
@@ -129,7 +130,7 @@ def _path(places: Places, planned: RecipePlan) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Return a record. Raises BadInput when it is none, or of another format."""
+    """Read a record. Raises BadInput for another file or another format."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.get("format") != FORMAT:
@@ -140,7 +141,7 @@ def read_record(path: Path) -> Record:
 
 
 def recorded_recipe(record: Record, path: Path) -> LoadedRecipe:
-    """Return the recipe as it was; ``path`` is only named in errors. Raises BadInput."""
+    """Return the recipe as recorded; ``path`` is only named in errors. Raises BadInput."""
     data = record.text.encode()
     document = loads(data, path, Recipe)
     check_recipe(document, probe=False)
@@ -148,13 +149,13 @@ def recorded_recipe(record: Record, path: Path) -> LoadedRecipe:
 
 
 def plan_again(record: Record, loaded: LoadedRecipe) -> RecipePlan:
-    """Plan a recipe on the record's levels. Raises BadInput for claims that speak of nothing."""
+    """Plan a recipe on the record's levels. Raises BadInput for claims that match nothing."""
     chosen = frozenset(record.chosen)
     return plan_recipe(loaded, record.levels, chosen, RecordedTrees(record), record.asked)
 
 
 class RecordedTrees:
-    """The levels of a record, whose files nobody needs."""
+    """The levels of a record, without their files."""
 
     def __init__(self, record: Record) -> None:
         self._levels: dict[str, tuple[RecordedLevel, ...]] = {

@@ -1,11 +1,11 @@
-"""What earlier verifications left: traces by their key, verdicts by theirs, and who makes one now.
+"""On-disk cache of traces and verdicts, with per-run locks.
 
     traces/<port>/<recipe>/<key>/        a finished run
-    verdicts/<port>/<recipe>/<key>.json  what a recipe came to; only while its traces stand
-    runs/<key>.lock                      held by the porter that makes that run just now
+    verdicts/<port>/<recipe>/<key>.json  a recipe's result; valid while its traces exist
+    runs/<key>.lock                      held by the porter process that makes that run
 
-Everything appears whole, by a rename. What cannot be written (a full disk, a read-only cache) is
-told and costs the next verification its time, not this one its verdict. None of this needs torch.
+Everything is published by a rename. What cannot be written (full disk, read-only cache) is reported
+and costs the next verification time, not this one its verdict. Free of torch.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ class Places:
 
     @property
     def verdicts(self) -> Path:
-        """Verdicts stand beside the traces that they rest on."""
+        """The folder of verdicts, beside that of traces."""
         return self.traces.with_name("verdicts")
 
     @staticmethod
     def under(cache_folder: Path) -> Places:
-        """Return the usual ones."""
+        """Return the folders of a cache."""
         return Places(cache_folder / "environments", cache_folder / "traces", cache_folder / "runs")
 
 
 class CacheWriteError(Exception):
-    """Something could not be kept; the text says why."""
+    """The cache could not be written; the text says why."""
 
 
 def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
-    """Return the folder of a run that was made already, by this recipe or another of the port.
+    """Return the trace of a run that this recipe or another of the port made; None without one.
 
-    It is whole as far as its files say.
+    Its header and size are checked.
     """
     own = _trace_folder(places, facts, key)
     if not own.is_dir():
@@ -76,9 +76,9 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
 
 
 def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None:
-    """Make another recipe's trace this recipe's too: the same files, told by this one's names.
+    """Hard-link another recipe's trace into this recipe's folder, with this recipe's facts.
 
-    Where that cannot be, the run is made again when this recipe is verified alone.
+    Where that fails, the run is made again when this recipe is verified alone.
     """
     place = _trace_folder(places, facts, key)
     if place.exists():
@@ -101,14 +101,14 @@ def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None
 
 
 def has_trace(places: Places, facts: RunFacts, key: str) -> bool:
-    """Whether a run's trace stands there, at a glance."""
+    """Whether a run's trace exists; its content is not checked."""
     folder = _trace_folder(places, facts, key)
     touch(folder)
     return (folder / HEAD).is_file()
 
 
 def usual_seconds(places: Places, port: str, recipe: str) -> float | None:
-    """Return how long a run of the recipe took the last few times; None when it was never run."""
+    """Return the mean duration in seconds of the recipe's last few runs; None without any."""
     heads = [*(places.traces / port / recipe).glob(f"*/{HEAD}")]
     found = []
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -119,9 +119,9 @@ def usual_seconds(places: Places, port: str, recipe: str) -> float | None:
 
 
 def keep_trace(places: Places, facts: RunFacts, key: str, out: Path) -> Path:
-    """Move a finished trace to its place; whatever stood there gives way. Return the place.
+    """Move a finished trace into the cache, replacing an older one; return its folder.
 
-    Raises NotKept, and leaves the trace where it is.
+    Raises CacheWriteError, and leaves the trace where it is.
     """
     place = _trace_folder(places, facts, key)
     aside = out.with_name("replaced")
@@ -136,7 +136,7 @@ def keep_trace(places: Places, facts: RunFacts, key: str, out: Path) -> Path:
 
 
 def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeResult | None:
-    """Return what the recipe came to when the same runs were judged before."""
+    """Return the cached result of a recipe, if the same runs were judged before."""
     path = _verdicts_file(places, port, recipe, key)
     try:
         kept = _read_kept(path.read_bytes())
@@ -154,7 +154,7 @@ class _Kept(msgspec.Struct):
 
 
 def _read_kept(data: bytes) -> _Kept:
-    """Raises ValueError for what is none."""
+    """Raises ValueError when ``data`` is no cached result."""
     try:
         return msgspec.json.decode(data, type=_Kept)
     except msgspec.DecodeError:  # JSON proper has no NaN and no infinity, and verdicts may
@@ -162,21 +162,21 @@ def _read_kept(data: bytes) -> _Kept:
 
 
 def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
-    """Keep what a recipe came to. Raises NotKept."""
+    """Cache a recipe's result. Raises CacheWriteError."""
     path = _verdicts_file(places, result.port, result.recipe, key)
-    told: dict[str, Any] = {"format": _VERDICTS_FORMAT, "result": dataclasses.asdict(result)}
+    document: dict[str, Any] = {"format": _VERDICTS_FORMAT, "result": dataclasses.asdict(result)}
     try:
-        write_atomic(path, json.dumps(told).encode())
+        write_atomic(path, json.dumps(document).encode())
     except OSError as error:
         raise CacheWriteError(f"{path}: {error.strerror}") from error
 
 
 @contextmanager
 def making(places: Places, key: str) -> Iterator[bool]:
-    """Hold the lock of a run while it is made; give False when another porter holds it.
+    """Hold the lock of a run while it is made; yield False when another process holds it.
 
-    The file is deleted at the end. Whoever opened it just before locks a file that is no more, and
-    so looks again. A file system without locks gives True: then work may be done twice.
+    The lock file is deleted at the end. A process that opened it just before then holds a deleted
+    file, notices, and tries again. Without file locks, yields True: work may be done twice.
     """
     path = places.runs / f"{key}.lock"
     held = _lock(path)
@@ -189,7 +189,7 @@ def making(places: Places, key: str) -> Iterator[bool]:
 
 
 def _lock(path: Path) -> int | None:
-    """Return the locked file (0 where there are no locks), or None when someone else has it."""
+    """Return the locked file (0 without file locks), or None when another process has the lock."""
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,13 +211,13 @@ def _lock(path: Path) -> int | None:
 
 
 def touch(path: Path) -> None:
-    """Note that it is of use still: a clean-up goes by that."""
+    """Update the modification time, by which `porter gc` decides what is in use."""
     with suppress(OSError):
         os.utime(path)
 
 
 def forget_trace(folder: Path) -> None:
-    """Delete a trace that turned out to be damaged."""
+    """Delete a damaged trace."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,8 +1,8 @@
-"""Which moment of one run belongs to which of another, when a level has changed its modules.
+"""Match the activations of two runs when a level has changed its modules.
 
-Calls of the same path and number belong together, whatever their classes: a GroupNorm that became a
-LayerNorm stands where it stood. Paths that only one run has are matched in order, by class, number
-of calls and shapes: a renamed part. What is left is named.
+Calls with the same path and number match, whatever their classes: a GroupNorm that became a
+LayerNorm keeps its path. Paths that only one run has are matched in order, by class, number of
+calls and shapes: renamed modules. The rest is listed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from porter.verify.divergence.timeline import Activation, Op
 
 @dataclass(frozen=True)
 class Alignment:
-    """``pairs`` is moment of the second run -> moment of the first; ``renamed`` path -> path.
+    """``pairs``: activation of the second run -> of the first; ``renamed``: path -> path.
 
     ``only_first`` and ``only_second`` are paths without counterpart; ``uneven`` those that were
     called more often in one run, with both numbers.
@@ -31,7 +31,7 @@ class Alignment:
 
 @dataclass
 class _Calls:
-    """What is known of a path: enough to recognise it under another name."""
+    """The calls of a path: what identifies it under another name."""
 
     class_name: str
     shapes: tuple[tuple[int, ...], ...] = ()
@@ -43,7 +43,7 @@ class _Calls:
 
 
 def align(first: Sequence[Activation], second: Sequence[Activation]) -> Alignment:
-    """Match the moments of two runs."""
+    """Match the activations of two runs."""
     calls_first, calls_second = _calls(first), _calls(second)
     alone_first = [path for path in calls_first if path not in calls_second]
     alone_second = [path for path in calls_second if path not in calls_first]
@@ -54,12 +54,15 @@ def align(first: Sequence[Activation], second: Sequence[Activation]) -> Alignmen
             [calls_second[path].key for path in alone_second],
         )
     }
-    places = {(moment.kind, moment.path, moment.call): moment.number for moment in first}
+    places = {
+        (activation.kind, activation.path, activation.call): activation.number
+        for activation in first
+    }
     pairs = {}
-    for moment in second:
-        key = (moment.kind, renamed.get(moment.path, moment.path), moment.call)
+    for activation in second:
+        key = (activation.kind, renamed.get(activation.path, activation.path), activation.call)
         if key in places:
-            pairs[moment.number] = places[key]
+            pairs[activation.number] = places[key]
     uneven = tuple(
         (path, calls_first[renamed.get(path, path)].number, calls.number)
         for path, calls in calls_second.items()
@@ -74,28 +77,28 @@ def align(first: Sequence[Activation], second: Sequence[Activation]) -> Alignmen
     )
 
 
-def _calls(moments: Sequence[Activation]) -> dict[str, _Calls]:
+def _calls(activations: Sequence[Activation]) -> dict[str, _Calls]:
     found: dict[str, _Calls] = {}
-    for moment in moments:
-        if moment.kind != "out":
+    for activation in activations:
+        if activation.kind != "out":
             continue
-        calls = found.setdefault(moment.path, _Calls(moment.class_name))
+        calls = found.setdefault(activation.path, _Calls(activation.class_name))
         if not calls.number:
-            calls.shapes = tuple(seen.shape for seen in moment.tensors)
+            calls.shapes = tuple(sample.shape for sample in activation.tensors)
         calls.number += 1
     return found
 
 
 def _matching(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """Return (place in first, place in second) of the longest common subsequence's elements."""
+    """Return (index in first, index in second) of the longest common subsequence's elements."""
     blocks = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
-    return [(block.a + place, block.b + place) for block in blocks for place in range(block.size)]
+    return [(block.a + index, block.b + index) for block in blocks for index in range(block.size)]
 
 
 def align_ops(first: Sequence[Op], second: Sequence[Op], alignment: Alignment) -> dict[int, int]:
     """Return op of the second run -> op of the first.
 
-    Ops are matched by name and results' shapes between the same two aligned moments.
+    Ops are matched by name and results' shapes between the same two aligned activations.
     """
     back = {of_first: of_second for of_second, of_first in alignment.pairs.items()}
     grouped_first = _grouped(first, {number: back[number] for number in back})
@@ -111,16 +114,17 @@ def align_ops(first: Sequence[Op], second: Sequence[Op], alignment: Alignment) -
 
 
 def _op_key(op: Op) -> Hashable:
-    return op.name, tuple(seen.shape for seen in op.outputs)
+    return op.name, tuple(sample.shape for sample in op.outputs)
 
 
 def _grouped(ops: Sequence[Op], anchors: dict[int, int]) -> dict[int, list[Op]]:
-    """Group ops by the last aligned moment before them (-1: none), in the second run's numbers."""
+    """Group ops by the last aligned activation before them (-1: none), in the second run's
+    numbers."""
     known = sorted(anchors)
     groups: dict[int, list[Op]] = {}
     at, last = 0, -1
     for op in ops:
-        while at < len(known) and known[at] <= op.moment:
+        while at < len(known) and known[at] <= op.activation:
             last = anchors[known[at]]
             at += 1
         groups.setdefault(last, []).append(op)

@@ -1,12 +1,12 @@
-"""The first place where one run departs from another beyond rounding: a moment, then an op.
+"""Find where one run first diverges from another beyond rounding: an activation, then an op.
 
-Moments are gone through in the second run's order. A call's parts end before it does and a call's
-inputs are a moment of their own, so everything before the first that departs agrees, and the fault
-is in the code that ran between the two: that of the call which both are in.
+Activations are compared in the second run's order. A call's parts end before it does, and a call's
+inputs are an activation of their own, so all activations before the first that diverges agree, and
+the fault is in the code between the two: that of the call that contains both.
 
-Ops between the two are then gone through in the same way. An op whose result departs though its
-operands agree is the place; so is one that takes other operands, correct in themselves, than its
-counterpart. Ops that only one run has, just before the first that departs, are suspects and named.
+Ops between the two are then compared in the same way. The fault is at an op whose result diverges
+though its operands agree, or which takes other operands, correct in themselves, than its
+counterpart. Ops that only one run has, just before the first that diverges, are listed as suspects.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from porter.verify.divergence.timeline import Activation, Op, TensorSample, Time
 from porter.verify.divergence.tolerance import Allowance, Difference, difference, differences
 
 _UNWRITTEN = ("aten.empty", "aten.new_empty", "aten.resize_")
-"""Ops whose results are whatever the memory held."""
+"""Ops whose results are uninitialised memory."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The runs held to each other; ``exact`` is the first in float64, if there is one."""
+    """Two aligned runs; ``exact`` is the first in float64, if there is one."""
 
     first: Timeline
     second: Timeline
@@ -32,29 +32,29 @@ class Compared:
     rule: Allowance
     alignment: Alignment
     to_exact: Mapping[int, int]
-    """Moment of the first run -> moment of the exact one."""
+    """Activation of the first run -> of the exact one."""
 
-    def of(self, moment: Activation) -> list[Difference]:
-        """Compare a moment of the second run with its counterpart; nothing without one."""
-        place = self.alignment.pairs.get(moment.number)
-        if place is None:
+    def of(self, activation: Activation) -> list[Difference]:
+        """Compare an activation of the second run with its counterpart; [] without one."""
+        index = self.alignment.pairs.get(activation.number)
+        if index is None:
             return []
         exact = None
-        if self.exact is not None and place in self.to_exact:
-            exact = self.exact.moments[self.to_exact[place]].tensors
-        first = self.first.moments[place].tensors
-        return differences(first, moment.tensors, exact, self.rule)
+        if self.exact is not None and index in self.to_exact:
+            exact = self.exact.activations[self.to_exact[index]].tensors
+        first = self.first.activations[index].tensors
+        return differences(first, activation.tensors, exact, self.rule)
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first moment that departs: ``moment`` of the second run, ``counterpart`` of the first.
+    """The first activation that diverges: of the second run, and its ``counterpart`` of the first.
 
     ``inside`` is the call whose own code is at fault (None: code outside any module), ``before``
-    the last aligned moment, which agrees. ``share`` of later moments tells how the error goes on.
+    the last aligned activation, which agrees; ``jump`` a later one at which the error grows most.
     """
 
-    moment: Activation
+    activation: Activation
     counterpart: Activation
     differences: tuple[Difference, ...]
     inside: Activation | None
@@ -64,10 +64,13 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Search:
-    """What going through the moments came to. ``unseen``: tensors that differ only in elements
-    that were not kept; ``shapes``: aligned tensors whose shapes differ; ``compared``: moments."""
+    """The result of comparing activations, of which there were ``compared``.
 
-    departure: Divergence | None
+    ``unseen``: tensors that differ only in elements that were not kept; ``shapes``: aligned tensors
+    whose shapes differ.
+    """
+
+    divergence: Divergence | None
     compared: int
     unseen: int
     shapes: int
@@ -75,18 +78,18 @@ class Search:
 
 @dataclass(frozen=True)
 class Operand:
-    """An input of the op that departs, in words that say whether it agrees."""
+    """An input of the op that diverges; ``text`` says in words whether it agrees."""
 
     name: str
     agrees: bool
-    told: str
+    text: str
     error: float
     allowed: float
 
 
 @dataclass(frozen=True)
-class OpDeparture:
-    """The first op whose result departs. ``counterpart`` is the first run's op, if aligned.
+class OpDivergence:
+    """The first op whose result diverges. ``counterpart`` is the first run's op, if aligned.
 
     ``only_first`` and ``only_second`` are unaligned ops between the last op that agrees and this
     one. ``operands_agree`` is False when the fault lies before what was recorded.
@@ -105,17 +108,17 @@ def compare(first: Timeline, second: Timeline, exact: Timeline | None, rule: All
     """Align the runs."""
     to_exact: dict[int, int] = {}
     if exact is not None:
-        pairs = align(first.moments, exact.moments).pairs
+        pairs = align(first.activations, exact.activations).pairs
         to_exact = {of_first: of_exact for of_exact, of_first in pairs.items()}
-    alignment = align(first.moments, second.moments)
+    alignment = align(first.activations, second.activations)
     return Compared(first, second, exact, rule, alignment, to_exact)
 
 
-def find_moment(runs: Compared) -> Search:
-    """Find the first moment that departs.
+def find_activation(runs: Compared) -> Search:
+    """Find the first activation that diverges.
 
-    Shapes that differ are passed over (a level may pad or split a batch) unless no value departs
-    and a recorded output has another shape.
+    Differing shapes are ignored (a level may pad or split a batch), unless no value diverges and a
+    recorded output has another shape.
     """
     first_bad: tuple[Activation, list[Difference]] | None = None
     misshapen: tuple[Activation, list[Difference]] | None = None
@@ -124,67 +127,72 @@ def find_moment(runs: Compared) -> Search:
     jump: tuple[Activation, float] | None = None
     before_bad, before_misshapen, last = -1, -1, -1
     share = 1.0
-    for moment in runs.second.moments:
-        found = runs.of(moment)
-        if moment.number not in runs.alignment.pairs:
+    for activation in runs.second.activations:
+        found = runs.of(activation)
+        if activation.number not in runs.alignment.pairs:
             continue
         compared += 1
         unseen += sum(each.unseen for each in found)
-        in_shape = [each for each in found if each.departs and each.measure == "shape"]
+        in_shape = [each for each in found if each.diverges and each.measure == "shape"]
         shapes += len(in_shape)
         if in_shape:
-            output_misshapen = output_misshapen or moment.kind == "record"
+            output_misshapen = output_misshapen or activation.kind == "record"
             if misshapen is None:
-                misshapen, before_misshapen = (moment, in_shape), last
-        bad = [each for each in found if each.departs and each.measure != "shape"]
+                misshapen, before_misshapen = (activation, in_shape), last
+        bad = [each for each in found if each.diverges and each.measure != "shape"]
         if bad and first_bad is None:
-            first_bad, before_bad = (moment, bad), last
+            first_bad, before_bad = (activation, bad), last
         if bad:
             now = max(each.share for each in bad)
-            if first_bad is not None and moment is not first_bad[0] and now > 8 * share:
-                jump = (moment, now)
+            if first_bad is not None and activation is not first_bad[0] and now > 8 * share:
+                jump = (activation, now)
             share = max(share, now)
-        last = moment.number
+        last = activation.number
     if first_bad is None and output_misshapen:
         first_bad, before_bad = misshapen, before_misshapen
-    departure = None
+    divergence = None
     if first_bad is not None:
-        moment, bad = first_bad
-        departure = Divergence(
-            moment=moment,
-            counterpart=runs.first.moments[runs.alignment.pairs[moment.number]],
+        activation, bad = first_bad
+        divergence = Divergence(
+            activation=activation,
+            counterpart=runs.first.activations[runs.alignment.pairs[activation.number]],
             differences=tuple(bad),
-            inside=_inside(runs.second, moment),
+            inside=_inside(runs.second, activation),
             before=before_bad,
             jump=jump,
         )
-    return Search(departure, compared, unseen, shapes)
+    return Search(divergence, compared, unseen, shapes)
 
 
-def _inside(run: Timeline, moment: Activation) -> Activation | None:
-    """Return the beginning of the call whose own code ran just before a moment."""
-    if moment.kind == "out":
-        for other in reversed(run.moments[: moment.number]):
-            if other.kind == "in" and (other.path, other.call) == (moment.path, moment.call):
+def _inside(run: Timeline, activation: Activation) -> Activation | None:
+    """Return the beginning of the call whose own code ran just before an activation."""
+    if activation.kind == "out":
+        for other in reversed(run.activations[: activation.number]):
+            if other.kind == "in" and (other.path, other.call) == (
+                activation.path,
+                activation.call,
+            ):
                 return other
-    return run.around(moment.number)
+    return run.around(activation.number)
 
 
 def agreeing(runs: Compared) -> dict[str, str]:
-    """Return the second run's tensors that agree at some moment: digest -> what it is, in words."""
+    """Return the second run's tensors that agree: digest -> what the tensor is, in words."""
     found: dict[str, str] = {}
-    for moment in runs.second.moments:
-        words = {"in": "an input of", "out": "the output of", "record": "the output"}[moment.kind]
-        for seen, each in zip(moment.tensors, runs.of(moment), strict=False):
-            if not each.departs:
-                found.setdefault(seen.digest, f"{words} {moment.path}")
+    for activation in runs.second.activations:
+        words = {"in": "an input of", "out": "the output of", "record": "the output"}[
+            activation.kind
+        ]
+        for sample, each in zip(activation.tensors, runs.of(activation), strict=False):
+            if not each.diverges:
+                found.setdefault(sample.digest, f"{words} {activation.path}")
     return found
 
 
-def find_op(runs: Compared, agreed: Mapping[str, str]) -> OpDeparture | None:
-    """Find the first op that departs, in runs that recorded ops; None when all agree.
+def find_op(runs: Compared, agreed: Mapping[str, str]) -> OpDivergence | None:
+    """Find the first op that diverges, in runs that recorded ops; None when all agree.
 
-    ``agreed`` is :func:`agreeing` of the same runs with all moments recorded.
+    ``agreed`` is :func:`agreeing` of the same runs with all activations recorded.
     """
     pairs = align_ops(runs.first.ops, runs.second.ops, runs.alignment)
     exact_of: dict[int, int] = {}
@@ -195,21 +203,21 @@ def find_op(runs: Compared, agreed: Mapping[str, str]) -> OpDeparture | None:
     correct = dict(agreed)
     since = 0
     for op in runs.second.ops:
-        place = pairs.get(op.number)
-        if place is None or op.name.startswith(_UNWRITTEN):
+        index = pairs.get(op.number)
+        if index is None or op.name.startswith(_UNWRITTEN):
             continue
-        counterpart = runs.first.ops[place]
+        counterpart = runs.first.ops[index]
         exact = None
-        if runs.exact is not None and place in exact_of:
-            exact = runs.exact.ops[exact_of[place]]
+        if runs.exact is not None and index in exact_of:
+            exact = runs.exact.ops[exact_of[index]]
         found = differences(
             counterpart.outputs, op.outputs, exact.outputs if exact else None, runs.rule
         )
-        bad = tuple(each for each in found if each.departs)
+        bad = tuple(each for each in found if each.diverges)
         if not bad:
             since = op.number + 1
-            for seen in op.outputs:
-                correct.setdefault(seen.digest, f"the result of {op.name} at {op.site}")
+            for sample in op.outputs:
+                correct.setdefault(sample.digest, f"the result of {op.name} at {op.site}")
             continue
         operands = tuple(
             _operand(number, op, counterpart, exact, correct, runs.rule)
@@ -218,20 +226,20 @@ def find_op(runs: Compared, agreed: Mapping[str, str]) -> OpDeparture | None:
         only_second = tuple(o for o in runs.second.ops[since : op.number] if o.number not in pairs)
         aligned = set(pairs.values())
         start = max((pairs[o] for o in range(since) if o in pairs), default=-1) + 1
-        only_first = tuple(o for o in runs.first.ops[start:place] if o.number not in aligned)
+        only_first = tuple(o for o in runs.first.ops[start:index] if o.number not in aligned)
         fine = all(operand.agrees for operand in operands) or bool(only_second)
-        return OpDeparture(op, counterpart, bad, operands, only_first, only_second, fine)
+        return OpDivergence(op, counterpart, bad, operands, only_first, only_second, fine)
     return _only_new_ops(runs, pairs)
 
 
-def _only_new_ops(runs: Compared, pairs: Mapping[int, int]) -> OpDeparture | None:
+def _only_new_ops(runs: Compared, pairs: Mapping[int, int]) -> OpDivergence | None:
     """Return the ops that only the second run has, when all that are aligned agree."""
     new = tuple(op for op in runs.second.ops if op.number not in pairs)
     aligned = set(pairs.values())
     gone = tuple(op for op in runs.first.ops if op.number not in aligned)
     if not new:
         return None
-    return OpDeparture(new[0], None, (), (), gone, new, operands_agree=True)
+    return OpDivergence(new[0], None, (), (), gone, new, operands_agree=True)
 
 
 def _operand(
@@ -242,23 +250,23 @@ def _operand(
     correct: Mapping[str, str],
     rule: Allowance,
 ) -> Operand:
-    """Say of an operand whether it agrees, or is another correct value than its counterpart."""
-    seen, name = op.inputs[number], f"%{number}"
+    """Return whether an operand agrees, or is another correct value than its counterpart."""
+    sample, name = op.inputs[number], f"%{number}"
     others = counterpart.inputs
     if number >= len(others):
         return Operand(name, True, "the counterpart has no such operand", 0.0, 0.0)
-    own = difference(others[number], seen, _at(exact, number), rule)
-    if not own.departs:
+    own = difference(others[number], sample, _at(exact, number), rule)
+    if not own.diverges:
         return Operand(name, True, "agrees", own.error, own.allowed)
-    for place, other in enumerate(others):
-        if place != number and other.shape == seen.shape:
-            swapped = difference(other, seen, _at(exact, place), rule)
-            if not swapped.departs:
-                told = f"is the counterpart's %{place}"
-                return Operand(name, True, told, own.error, own.allowed)
-    if seen.digest in correct:
-        told = f"another value than the counterpart's: {correct[seen.digest]}"
-        return Operand(name, True, told, own.error, own.allowed)
+    for index, other in enumerate(others):
+        if index != number and other.shape == sample.shape:
+            swapped = difference(other, sample, _at(exact, index), rule)
+            if not swapped.diverges:
+                text = f"is the counterpart's %{index}"
+                return Operand(name, True, text, own.error, own.allowed)
+    if sample.digest in correct:
+        text = f"another value than the counterpart's: {correct[sample.digest]}"
+        return Operand(name, True, text, own.error, own.allowed)
     return Operand(name, False, "departs already", own.error, own.allowed)
 
 
@@ -266,11 +274,11 @@ def _at(op: Op | None, number: int) -> TensorSample | None:
     return op.inputs[number] if op is not None and number < len(op.inputs) else None
 
 
-def window(runs: Compared, departure: Divergence) -> dict[str, tuple[int, int]]:
-    """Return, for each run, the moments between which ops are to be recorded."""
-    found = {"second": (departure.before, departure.moment.number)}
-    before = runs.alignment.pairs.get(departure.before, -1)
-    until = departure.counterpart.number
+def window(runs: Compared, divergence: Divergence) -> dict[str, tuple[int, int]]:
+    """Return, for each run, the activations between which ops are to be recorded."""
+    found = {"second": (divergence.before, divergence.activation.number)}
+    before = runs.alignment.pairs.get(divergence.before, -1)
+    until = divergence.counterpart.number
     found["first"] = (before if before < until else -1, until)
     if runs.exact is not None and until in runs.to_exact:
         exact_before = runs.to_exact.get(before, -1)

@@ -1,4 +1,4 @@
-"""The two sides of a comparison: levels on devices, run by a recipe's probe as it stands."""
+"""Resolve what `porter compare` compares, and make its runs with a recipe's probe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from porter.verify.recipe.schema import Variant, as_text
 from porter.verify.recipe.types import NATIVE
 
 _LONGER = 4
-"""Recording takes its time: the limit of a run is so many times the recipe's."""
+"""Recording is slow: a run's time limit is this multiple of the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CompareRequest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: a recipe, a point for each side, and the exact one, if there is one."""
+    """A recipe and the runs to compare; ``exact`` is the first in float64, if there is one."""
 
     planned: RecipePlan
     first: RunSpec
@@ -54,50 +54,52 @@ class Comparison:
         return self.planned.levels[point.level]
 
 
-def choose(root: Path, asked: CompareRequest, trees: Trees) -> Comparison:
-    """Resolve what was asked. Raises BadInput for what is not there, CheckFailed for what no source
-    covers."""
-    loaded = _recipe(root, asked)
+def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
+    """Resolve a request.
+
+    Raises BadInput for names that do not exist, CheckFailed for what no source covers.
+    """
+    loaded = _recipe(root, request)
     recipe = loaded.recipe
     try:
-        levels = tuple(trees.levels(asked.port))
+        levels = tuple(trees.levels(request.port))
         everything = frozenset(level.number for level in levels)
         planned = plan_recipe(loaded, levels, everything, trees)
-        dtype = _one_of("--dtype", asked.dtype, recipe.dtypes, recipe.dtypes[0])
-        seed = recipe.seeds[0] if asked.seed is None else asked.seed
-        variant = _variant(loaded, asked.where or {})
-        device = _one_of("--device", asked.device, DEVICES, recipe.devices[0])
+        dtype = _one_of("--dtype", request.dtype, recipe.dtypes, recipe.dtypes[0])
+        seed = recipe.seeds[0] if request.seed is None else request.seed
+        variant = _variant(loaded, request.where or {})
+        device = _one_of("--device", request.device, DEVICES, recipe.devices[0])
 
         def point(text: str, *, is_first: bool) -> RunSpec:
             name, _, on = text.partition("@")
-            number = trees.find(asked.port, name).number
-            # Upstream is held to where the recipe holds it: it need not run on the device.
+            number = trees.find(request.port, name).number
+            # Upstream runs on the recipe's baseline device: it need not run on others.
             usual = recipe.baseline_device if is_first and number == 0 else device
             where = _one_of(text, on, DEVICES, usual) if on else usual
             return RunSpec(number, where, dtype, seed, variant)
 
-        first, second = point(asked.first, is_first=True), point(asked.second, is_first=False)
+        first, second = point(request.first, is_first=True), point(request.second, is_first=False)
     except NotReachable as error:
-        raise CheckFailed(f"{asked.port}: not reachable: {error}") from error
+        raise CheckFailed(f"{request.port}: not reachable: {error}") from error
     if first == second:
-        raise BadInput(f"{asked.first} and {asked.second} are the same run; name two")
+        raise BadInput(f"{request.first} and {request.second} are the same run; name two")
     exact: RunSpec | None = RunSpec(first.level, recipe.reference.device, "float64", seed, variant)
     if dtype in (NATIVE, "float64"):
         exact = None
     return Comparison(planned, first, second, exact)
 
 
-def _recipe(root: Path, asked: CompareRequest) -> LoadedRecipe:
-    there = {recipe.name: recipe for recipe in find_recipes(recipes_dir(root, asked.port))}
+def _recipe(root: Path, request: CompareRequest) -> LoadedRecipe:
+    there = {recipe.name: recipe for recipe in find_recipes(recipes_dir(root, request.port))}
     if not there:
-        raise BadInput(f"{asked.port}: no recipes for it in {recipes_dir(root, asked.port)}")
-    if asked.recipe is None and len(there) == 1:
+        raise BadInput(f"{request.port}: no recipes for it in {recipes_dir(root, request.port)}")
+    if request.recipe is None and len(there) == 1:
         return next(iter(there.values()))
-    if asked.recipe is None:
-        raise BadInput(f"{asked.port}: which recipe? --recipe {' | '.join(there)}")
-    name = asked.recipe.removeprefix(f"{asked.port}/")
+    if request.recipe is None:
+        raise BadInput(f"{request.port}: which recipe? --recipe {' | '.join(there)}")
+    name = request.recipe.removeprefix(f"{request.port}/")
     if name not in there:
-        raise BadInput(f"--recipe {asked.recipe}: expected one of {', '.join(there)}")
+        raise BadInput(f"--recipe {request.recipe}: expected one of {', '.join(there)}")
     return there[name]
 
 
@@ -131,7 +133,7 @@ def _variant(loaded: LoadedRecipe, where: Mapping[str, str]) -> Variant:
 class ComparisonRunner:
     """Makes the runs of a comparison. ``lacking`` says why there is no exact run."""
 
-    sides: Comparison
+    comparison: Comparison
     session: Session
     start: Launcher
     lacking: str = ""
@@ -141,7 +143,11 @@ class ComparisonRunner:
 
         Raises CheckFailed, with the end of its stderr, when a level does not run.
         """
-        points = {"first": self.sides.first, "second": self.sides.second, "exact": self.sides.exact}
+        points = {
+            "first": self.comparison.first,
+            "second": self.comparison.second,
+            "exact": self.comparison.exact,
+        }
         point = points[side]
         if point is None or (side == "exact" and self.lacking):
             return None
@@ -151,12 +157,12 @@ class ComparisonRunner:
         if side == "exact":
             self.lacking = found.reason
             return None
-        name = f"level {point.level} {self.sides.level(point).name} on {point.device}"
+        name = f"level {point.level} {self.comparison.level(point).name} on {point.device}"
         stderr = f"\n{found.stderr.strip()}" if found.stderr.strip() else ""
         raise CheckFailed(f"{name} does not run: {found.reason}{stderr}")
 
     def _run(self, point: RunSpec, activations: str) -> Timeline | Failure:
-        planned, session = self.sides.planned, self.session
+        planned, session = self.comparison.planned, self.session
         environment = session.environment(planned.loaded.environment, self.start.warm)
         facts = known_runs(planned, [point], environment)[point].facts
         job = job_of(planned, point, facts, session.trees)

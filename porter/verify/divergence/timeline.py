@@ -1,4 +1,4 @@
-"""Recorded activations, read back: the moments of a run, and the ops of a part of it."""
+"""Read recorded activations: those of a run, and the ops of a part of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from porter.verify.harness.tensor_digest import VALUES, read_values
 
 @dataclass(frozen=True)
 class TensorSample:
-    """A tensor at a moment: ``values`` are every ``step``-th element (float64), or None."""
+    """A recorded tensor: ``values`` are every ``step``-th element (float64), or None."""
 
     name: str
     shape: tuple[int, ...]
@@ -48,10 +48,10 @@ class Activation:
 
 @dataclass(frozen=True)
 class Op:
-    """One ATen op; ``moment`` is the last one before it."""
+    """One ATen op; ``activation`` is the number of the last one before it."""
 
     number: int
-    moment: int
+    activation: int
     name: str
     path: str
     site: str
@@ -65,15 +65,15 @@ class Op:
 class Timeline:
     """Everything recorded of a run."""
 
-    moments: tuple[Activation, ...]
+    activations: tuple[Activation, ...]
     ops: tuple[Op, ...]
     warnings: tuple[str, ...] = ()
 
     def around(self, number: int) -> Activation | None:
-        """Return the beginning of the call that a moment happens in; None outside any module."""
-        moment = self.moments[number]
-        for other in reversed(self.moments[:number]):
-            if other.kind == "in" and other.depth == moment.depth - 1:
+        """Return the beginning of the call that contains an activation; None outside any module."""
+        activation = self.activations[number]
+        for other in reversed(self.activations[:number]):
+            if other.kind == "in" and other.depth == activation.depth - 1:
                 return other
         return None
 
@@ -82,7 +82,7 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
     """Return what a run with ``activations`` left in its trace's folder."""
     values = read_values(folder / VALUES)
 
-    def seen(row: dict[str, Any]) -> TensorSample:
+    def sample(row: dict[str, Any]) -> TensorSample:
         kept = None
         if row["at"] is not None:
             offset, number = row["at"]
@@ -91,9 +91,9 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
         return TensorSample(row["name"], shape, row["dtype"], row["digest"], row["step"], kept)
 
     def several(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
-        return tuple(map(seen, rows))
+        return tuple(map(sample, rows))
 
-    moments = tuple(
+    activations = tuple(
         Activation(
             number=row["moment"],
             kind=row["kind"],
@@ -110,7 +110,7 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
     ops = tuple(
         Op(
             number=row["op"],
-            moment=row["moment"],
+            activation=row["moment"],
             name=row["name"],
             path=row["path"],
             site=row["site"],
@@ -121,4 +121,4 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
         )
         for row in read_lines(folder / OPS)
     )
-    return Timeline(moments, ops, warnings)
+    return Timeline(activations, ops, warnings)

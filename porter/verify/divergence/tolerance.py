@@ -1,12 +1,12 @@
-"""Whether rounding explains that two runs differ at a tensor.
+"""Decide whether rounding explains the difference of a tensor between two runs.
 
-``x`` is what the second run had, ``b`` the first in the same dtype, ``r`` the first in float64. By
-the rule of parity (:mod:`porter.verify.judge.compare`) rounding explains ``x`` when
+``x`` is the second run's tensor, ``b`` the first run's in the same dtype, ``r`` the first run's in
+float64. By the rule of parity (:mod:`porter.verify.judge.parity`) rounding explains ``x`` when
 
     max|x - r| <= factor * max|b - r| + ulps * eps * max|r|,    and so for the root mean square
 
-with ``eps`` of the dtype that the first run computes in. Without ``r`` the two runs are held to
-each other: ``max|x - b| <= loose_ulps * eps * max|b|``. Integers and booleans have no rounding.
+with ``eps`` of the dtype that the first run computes in. Without ``r`` the two runs are
+compared directly: ``max|x - b| <= loose_ulps * eps * max|b|``. Integers and booleans do not round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from porter.verify.divergence.timeline import TensorSample
 
 @dataclass(frozen=True)
 class Allowance:
-    """How much counts as rounding."""
+    """The bound on what counts as rounding."""
 
     factor: float = 2.0
     ulps: float = 8.0
@@ -31,7 +31,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a tensor is from its counterpart, and how far rounding may take it.
+    """The difference of a tensor from its counterpart, and what rounding allows.
 
     ``measure`` is "max", "rms", "elements" (that differ, of integers), "shape" or "dtype";
     ``own_error`` is the first run's. ``unseen``: something differs, but no element that was kept.
@@ -47,7 +47,7 @@ class Difference:
     unseen: bool = False
 
     @property
-    def departs(self) -> bool:
+    def diverges(self) -> bool:
         return self.error > self.allowed
 
     @property
@@ -64,16 +64,16 @@ def differences(
     exact: Sequence[TensorSample] | None,
     rule: Allowance,
 ) -> list[Difference]:
-    """Compare the tensors of two moments, or of two ops, by name where names are the same."""
-    by_name = {seen.name: seen for seen in first}
+    """Compare the tensors of two activations, or of two ops, by name where names are the same."""
+    by_name = {sample.name: sample for sample in first}
     found = []
-    for place, seen in enumerate(second):
-        other = by_name.get(seen.name) if len(by_name) == len(first) else None
-        other = other or (first[place] if place < len(first) else None)
+    for index, sample in enumerate(second):
+        other = by_name.get(sample.name) if len(by_name) == len(first) else None
+        other = other or (first[index] if index < len(first) else None)
         if other is None:
             continue
         reference = next((r for r in exact or () if r.name == other.name), None)
-        found.append(difference(other, seen, reference, rule))
+        found.append(difference(other, sample, reference, rule))
     return found
 
 
@@ -81,52 +81,56 @@ def difference(
     first: TensorSample, second: TensorSample, exact: TensorSample | None, rule: Allowance
 ) -> Difference:
     """Compare one tensor of two runs."""
-    told = Difference(second.name, first.shown, second.shown)
+    comparison = Difference(second.name, first.shown, second.shown)
     if first.digest == second.digest:
-        return told
+        return comparison
     if first.shape != second.shape:
-        return _with(told, "shape", math.inf, 0.0)
+        return _with(comparison, "shape", math.inf, 0.0)
     kept = [first, second, *([exact] if exact is not None and exact.shape == first.shape else [])]
     x, b, r = _in_common(second, kept), _in_common(first, kept), _in_common(exact, kept)
     if x is None or b is None:
-        return told
+        return comparison
     if torch.equal(x, b):
-        return Difference(told.name, told.first, told.second, unseen=first.dtype == second.dtype)
+        return Difference(
+            comparison.name, comparison.first, comparison.second, unseen=first.dtype == second.dtype
+        )
     dtype = getattr(torch, first.dtype)
     if not dtype.is_floating_point and not dtype.is_complex:
-        return _with(told, "elements", float((x != b).sum()), 0.0)
+        return _with(comparison, "elements", float((x != b).sum()), 0.0)
     if not bool(torch.isfinite(b).all()):
-        return told  # the first run overflows: nothing to compare with
+        return comparison  # the first run overflows: nothing to compare with
     if not bool(torch.isfinite(x).all()):
-        return _with(told, "max", math.inf, 0.0)
+        return _with(comparison, "max", math.inf, 0.0)
     eps = torch.finfo(dtype).eps
     if r is None or not bool(torch.isfinite(r).all()):
         allowed = rule.loose_ulps * eps * _greatest(b)
-        return _with(told, "max", _greatest(x - b), allowed)
-    worst = told
+        return _with(comparison, "max", _greatest(x - b), allowed)
+    worst = comparison
     for measure, norm in (("max", _greatest), ("rms", _rms)):
         own = norm(b - r)
         allowed = rule.factor * own + rule.ulps * eps * norm(r)
-        one = _with(told, measure, norm(x - r), allowed, own)
+        one = _with(comparison, measure, norm(x - r), allowed, own)
         worst = one if one.share > worst.share or not worst.measure else worst
     return worst
 
 
-def _in_common(seen: TensorSample | None, kept: Sequence[TensorSample]) -> torch.Tensor | None:
+def _in_common(sample: TensorSample | None, kept: Sequence[TensorSample]) -> torch.Tensor | None:
     """Return those of a tensor's elements that were kept of all (steps are multiples)."""
-    if seen is None or not any(seen is each for each in kept):
+    if sample is None or not any(sample is each for each in kept):
         return None
     if any(each.values is None for each in kept):
         return None
     step = math.lcm(*(each.step for each in kept))
-    assert seen.values is not None
-    return seen.values[:: step // seen.step]
+    assert sample.values is not None
+    return sample.values[:: step // sample.step]
 
 
 def _with(
-    told: Difference, measure: str, error: float, allowed: float, own: float | None = None
+    comparison: Difference, measure: str, error: float, allowed: float, own: float | None = None
 ) -> Difference:
-    return Difference(told.name, told.first, told.second, measure, error, allowed, own)
+    return Difference(
+        comparison.name, comparison.first, comparison.second, measure, error, allowed, own
+    )
 
 
 def _greatest(x: torch.Tensor) -> float:

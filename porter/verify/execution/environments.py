@@ -1,8 +1,8 @@
-"""Recipes whose environments are there first, while the other environments are built beside them.
+"""Order recipes so that those with a built environment run while other environments are built.
 
-Building is pip's work, in a process of its own, and much of it waiting: it takes nothing of what
-runs may use at once. One environment is built at a time, in the order in which they are wanted, and
-as many as runs might go on when there is nothing to run.
+pip builds in a process of its own and mostly waits, so a build takes no capacity from runs. One
+environment is built at a time, in order of need; when there is nothing to run, as many as there is
+capacity for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from porter.verify.plan.matrix import RecipePlan
 
 @dataclass(frozen=True)
 class Build:
-    """The building of an environment, or a look at one that stands there. None: torch alone."""
+    """A request to build an environment, or to check a built one. None: torch alone."""
 
     requirements: Path | None
 
@@ -51,7 +51,7 @@ def in_order(recipes: Iterable[RecipePlan], session: Session) -> list[RecipePlan
 
 @dataclass
 class Schedule(Generic[P]):
-    """Hands out parts as their environments are there, and the builds of those that are not."""
+    """Yields parts as their environments become available, and the builds still needed."""
 
     parts: Sequence[P]
     session: Session
@@ -77,7 +77,7 @@ class Schedule(Generic[P]):
                     break
                 if path not in asked and path not in lacking:
                     asked.add(path)
-                    yield Build(path)  # it stands there: whether its torch can be imported
+                    yield Build(path)  # built: check that its torch can be imported
                     break
             else:
                 if to_start and under_way < self.session.options.capacity():

@@ -1,8 +1,9 @@
-"""Warm starts: nurseries that have imported torch, and runs forked from them.
+"""Fork runs from processes that have imported torch already.
 
-A run's process spends most of its time on ``import torch``. A nursery
-(:mod:`porter.verify.execution.forkserver_main`) pays it once for all runs of equal interpreter and
-variables; what it cannot do soundly is done cold. ``PORTER_COLD=1`` turns all of it off.
+A run spends most of its time on ``import torch``. A fork server
+(:mod:`porter.verify.execution.forkserver_main`) pays that once for all runs with equal interpreter
+and variables; where a fork is not sound, a fresh interpreter starts. ``PORTER_COLD=1`` turns fork
+servers off.
 """
 
 from __future__ import annotations
@@ -23,75 +24,74 @@ from typing import Any
 
 from porter.process import kill_group
 from porter.verify.environment.variables import own_variables
-from porter.verify.execution import forkserver_main as nursery
+from porter.verify.execution import forkserver_main
 from porter.verify.execution.process import ColdProcess, Process, Start
 from porter.verify.harness import main as harness
 
 MOST_IDLE = 3
 FORKED_DEVICES = ("cpu", "sim:cuda", "sim:hpu", "sim:npu")
-"""Where a run may be forked: the plugins of real accelerators start threads and open devices."""
+"""Devices whose runs may be forked: plugins of real accelerators start threads and open devices."""
 
-_HELLO_SECONDS = nursery.IMPORT_SECONDS + 10.0
+_HELLO_SECONDS = forkserver_main.IMPORT_SECONDS + 10.0
 _PID_SECONDS = 30.0
 _GONE = -9
 
 
 class ForkServerError(Exception):
-    """The nursery ended, or will not fork; the text says why."""
+    """A fork server ended or refuses to fork; the text says why."""
 
 
 def warm_possible() -> bool:
-    """Whether this system and this user let runs start warm."""
+    """Whether this system can fork runs and the user allows it."""
     return sys.platform == "linux" and not os.environ.get("PORTER_COLD")
 
 
-class WarmProcess:
-    """A run forked from a nursery; ``ended`` is called once it has ended."""
+class ForkedProcess:
+    """A run forked from a fork server; ``ended`` is called once, after its end."""
 
-    def __init__(self, teller: socket.socket, pid: int, ended: Callable[[], None]) -> None:
-        self._teller = teller
-        self._ended = ended
+    def __init__(self, channel: socket.socket, pid: int, ended: Callable[[], None]) -> None:
+        self._channel = channel
+        self._on_end = ended
         self.pid = pid
         self._code: int | None = None
 
     def wait(self, seconds: float) -> int | None:
         """See :class:`porter.verify.execution.process.Process`."""
         if self._code is None:
-            ready, _, _ = select.select([self._teller], [], [], seconds)
+            ready, _, _ = select.select([self._channel], [], [], seconds)
             if ready:
-                told = _hear(self._teller)
-                if told is None:  # the nursery was killed, and told nothing of its children
+                message = _receive(self._channel)
+                if message is None:  # the fork server was killed: nobody waits for its children
                     kill_group(self.pid)
-                self._code = _GONE if told is None else int(told["status"])
-                self._teller.close()
-                self._ended()
+                self._code = _GONE if message is None else int(message["status"])
+                self._channel.close()
+                self._on_end()
         return self._code
 
     def end(self) -> int:
-        """See :class:`porter.verify.execution.process.Process`. The nursery kills, reaps and
-        tells."""
+        """See :class:`porter.verify.execution.process.Process`; the fork server kills and reaps."""
         if self._code is None:
             with suppress(OSError):
-                self._teller.shutdown(socket.SHUT_WR)
+                self._channel.shutdown(socket.SHUT_WR)
         while self._code is None:
             self.wait(1.0)
         return self._code
 
 
 class ForkServer:
-    """A running nursery that stands in ``folder`` (of a run's form)."""
+    """A running fork server; ``folder`` is its working folder, laid out as a run's."""
 
     def __init__(
         self, python: Path, shared: Mapping[str, str], folder: Path, stop: threading.Event
     ) -> None:
-        """Start it and wait until it has imported torch. Raises NurseryGone, saying why not."""
+        """Start it and wait until it has imported torch. Raises ForkServerError."""
         own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = own
         self._sending = threading.Lock()
         self.running = 0
         with its:
             self._process = subprocess.Popen(
-                [str(python), nursery.__file__, str(its.fileno())],
+                [str(python), forkserver_main.__file__, str(its.fileno())],
                 cwd=folder / "scratch",
                 env={**shared, **own_variables(folder)},
                 stdin=subprocess.DEVNULL,
@@ -100,22 +100,22 @@ class ForkServer:
                 start_new_session=True,
                 pass_fds=(its.fileno(),),
             )
-        told: dict[str, Any] | None = {"broken": "it took too long"}
+        message: dict[str, Any] | None = {"broken": "it took too long"}
         deadline = time.monotonic() + _HELLO_SECONDS
         while time.monotonic() < deadline and not stop.is_set():
             if select.select([own], [], [], 0.1)[0]:
-                told = _hear(own)
+                message = _receive(own)
                 break
-        if told is None or "torch" not in told:
+        if message is None or "torch" not in message:
             self.close()
-            raise ForkServerError((told or {}).get("broken", "it ended before it was ready"))
-        self.torch = str(told["torch"])
-        if told["threads"] != 1:
+            raise ForkServerError((message or {}).get("broken", "it ended before it was ready"))
+        self.torch = str(message["torch"])
+        if message["threads"] != 1:
             self.close()
-            raise ForkServerError(f"importing torch started {told['threads'] - 1} threads")
+            raise ForkServerError(f"importing torch started {message['threads'] - 1} threads")
 
-    def fork(self, start: Start) -> WarmProcess:
-        """Start a run. Raises NurseryGone when it cannot fork (any more)."""
+    def fork(self, start: Start) -> ForkedProcess:
+        """Start a run. Raises ForkServerError when it cannot fork."""
         own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         request = {
             "runner": harness.__file__,
@@ -128,22 +128,22 @@ class ForkServer:
                 files = [its.fileno(), start.lifeline, start.out, start.err]
                 socket.send_fds(self._control, [json.dumps(request).encode()], files)
             own.settimeout(_PID_SECONDS)
-            told = _hear(own)
+            message = _receive(own)
             own.settimeout(None)
         except OSError as error:
-            told = {"refused": str(error)}
-        if told is None or "pid" not in told:
+            message = {"refused": str(error)}
+        if message is None or "pid" not in message:
             own.close()
-            raise ForkServerError((told or {}).get("refused", "it ended"))
+            raise ForkServerError((message or {}).get("refused", "it ended"))
         self._count(1)
-        return WarmProcess(own, int(told["pid"]), lambda: self._count(-1))
+        return ForkedProcess(own, int(message["pid"]), lambda: self._count(-1))
 
     def _count(self, change: int) -> None:
         with self._sending:
             self.running += change
 
     def close(self) -> None:
-        """End it with every run it made, and wait for that."""
+        """End it and every run forked from it, and wait for that."""
         self._control.close()
         try:
             self._process.wait(timeout=2)
@@ -153,107 +153,107 @@ class ForkServer:
 
 
 @dataclass
-class _Place:
-    """One nursery's place: made by whoever comes first, while the others wait at the lock."""
+class _Slot:
+    """The slot of one fork server: the first run that needs it starts it, holding the lock."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    nursery: ForkServer | None = None
+    fork_server: ForkServer | None = None
     refused: str = ""
     used: float = 0.0
 
 
 @dataclass
 class ForkServerPool:
-    """The nurseries of one verification. ``folder`` is one of a run's form, for them to stand in.
+    """The fork servers of one verification; ``folder`` is their working folder.
 
-    Thread-safe: runs in parallel share a nursery. Setting ``stop`` ends the wait for one.
+    Thread-safe: parallel runs share a fork server. Setting ``stop`` ends the wait for one.
     """
 
     folder: Path
     enabled: bool = field(default_factory=warm_possible)
     stop: threading.Event = field(default_factory=threading.Event)
-    _places: dict[Any, _Place] = field(default_factory=dict)
+    _slots: dict[Any, _Slot] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, start: Start, device: str) -> Process:
-        """Start a run's process: warm where that is sound, else cold.
+        """Start a run's process: forked where that is sound, else a fresh interpreter.
 
-        A nursery serves the runs of one interpreter and equal shared variables.
+        A fork server serves the runs of one interpreter with equal shared variables.
         """
         if not self.enabled or device not in FORKED_DEVICES:
             return ColdProcess(start)
-        place = self._place(start.python, start.shared)
-        with place.lock:
+        slot = self._slot(start.python, start.shared)
+        with slot.lock:
             try:
-                return self._nursery(place, start.python, start.shared).fork(start)
+                return self._fork_server(slot, start.python, start.shared).fork(start)
             except ForkServerError as why:
-                place.refused = str(why)
+                slot.refused = str(why)
         return ColdProcess(start)
 
     def torch_in(self, python: Path, shared: Mapping[str, str]) -> str:
-        """Return the version of torch in the nursery of these runs. Raises NurseryGone."""
+        """Return the version of torch in these runs' fork server. Raises ForkServerError."""
         if not self.enabled:
-            raise ForkServerError("warm starts are off")
-        place = self._place(python, shared)
-        with place.lock:
+            raise ForkServerError("fork servers are off")
+        slot = self._slot(python, shared)
+        with slot.lock:
             try:
-                return self._nursery(place, python, shared).torch
+                return self._fork_server(slot, python, shared).torch
             except ForkServerError as why:
-                place.refused = str(why)
+                slot.refused = str(why)
                 raise
 
-    def _place(self, python: Path, shared: Mapping[str, str]) -> _Place:
+    def _slot(self, python: Path, shared: Mapping[str, str]) -> _Slot:
         with self._lock:
-            place = self._places.setdefault((python, tuple(sorted(shared.items()))), _Place())
-            place.used = time.monotonic()
-        return place
+            slot = self._slots.setdefault((python, tuple(sorted(shared.items()))), _Slot())
+            slot.used = time.monotonic()
+        return slot
 
-    def _nursery(self, place: _Place, python: Path, shared: Mapping[str, str]) -> ForkServer:
-        if place.refused:
-            raise ForkServerError(place.refused)
-        if place.nursery is None:
-            self._make_room()
-            place.nursery = ForkServer(python, shared, self.folder, self.stop)
-        return place.nursery
+    def _fork_server(self, slot: _Slot, python: Path, shared: Mapping[str, str]) -> ForkServer:
+        if slot.refused:
+            raise ForkServerError(slot.refused)
+        if slot.fork_server is None:
+            self._end_idle()
+            slot.fork_server = ForkServer(python, shared, self.folder, self.stop)
+        return slot.fork_server
 
-    def _make_room(self) -> None:
-        """End the nurseries that were not used for longest, if they have no run under way."""
+    def _end_idle(self) -> None:
+        """End the least recently used fork servers that have no run under way."""
         with self._lock:
-            idle = [p for p in self._places.values() if p.nursery and not p.nursery.running]
-            idle.sort(key=lambda place: place.used)
-        for place in idle[: max(0, len(idle) - MOST_IDLE + 1)]:
-            if place.lock.acquire(blocking=False):
+            idle = [p for p in self._slots.values() if p.fork_server and not p.fork_server.running]
+            idle.sort(key=lambda slot: slot.used)
+        for slot in idle[: max(0, len(idle) - MOST_IDLE + 1)]:
+            if slot.lock.acquire(blocking=False):
                 try:
-                    if place.nursery is not None and not place.nursery.running:
-                        place.nursery.close()
-                        place.nursery = None
+                    if slot.fork_server is not None and not slot.fork_server.running:
+                        slot.fork_server.close()
+                        slot.fork_server = None
                 finally:
-                    place.lock.release()
+                    slot.lock.release()
 
     def refusals(self) -> list[str]:
-        """Say why runs were made cold."""
-        return [place.refused for place in self._places.values() if place.refused]
+        """Return why runs were not forked."""
+        return [slot.refused for slot in self._slots.values() if slot.refused]
 
     def close(self) -> None:
-        """End all nurseries with every run they made."""
+        """End all fork servers and every run forked from them."""
         self.stop.set()
-        for place in self._places.values():
-            with place.lock:
-                if place.nursery is not None:
-                    place.nursery.close()
-        self._places.clear()
+        for slot in self._slots.values():
+            with slot.lock:
+                if slot.fork_server is not None:
+                    slot.fork_server.close()
+        self._slots.clear()
 
 
-def _hear(teller: socket.socket) -> dict[str, Any] | None:
+def _receive(channel: socket.socket) -> dict[str, Any] | None:
     """Return the next message, or None when there will be none."""
     data = b""
     while not data.endswith(b"\n"):
         try:
-            more = teller.recv(65536)
+            more = channel.recv(65536)
         except ConnectionResetError:
             return None
         if not more:
             return None
         data += more
-    told: dict[str, Any] = json.loads(data)
-    return told
+    message: dict[str, Any] = json.loads(data)
+    return message

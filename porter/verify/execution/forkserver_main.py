@@ -1,20 +1,20 @@
-"""A process that has imported torch once and forks a child for every run: the warm start.
+"""A process that imports torch once and forks a child for every run.
 
 ``python forkserver_main.py CONTROL`` is started by :mod:`porter.verify.execution.forkserver` with
-the interpreter, the variables and the threads of the runs it will make. It imports torch, says so
-on the socket CONTROL, and then waits for requests there. Each comes with four open files: a socket
-of its own (on which the child's process id, later its exit status, are told), the run's lifeline,
-and where its stdout and stderr go. The child sets itself up as a fresh process would be (session,
-variables, working folder, arguments) and executes the runner's file as ``__main__``: the same code
-as in a cold run, in the same order, behind the same ``import torch``.
+the interpreter, variables and thread count of its runs. It imports torch, reports that on the
+socket CONTROL and waits there for requests. A request comes with four open files: a socket (for the
+child's process id, later its exit status), the run's lifeline, and its stdout and stderr. The child
+sets itself up as a fresh process (session, variables, working folder, arguments) and executes
+``harness/main.py`` as ``__main__``: the same code as a cold run, in the same order, after the same
+``import torch``.
 
-A fork is only sound from a process of one thread, so threads are counted before each one; a nursery
-that has grown threads refuses, and the run is made cold. Nothing but torch is imported here: other
-libraries look at the home folder, at ``sys.path`` and at torch's default dtype when they are
-imported, which differ from run to run.
+A fork is only sound from a process with one thread, so threads are counted before each fork; a
+fork server with more threads refuses, and the run starts cold. Only torch is imported here: other
+libraries read the home folder, ``sys.path`` and torch's default dtype at import, which differ from
+run to run.
 
-The end of the control socket (however porter ended) ends every child with all it started, and then
-the nursery. Linux only; standard library and torch only.
+When the control socket closes (however porter ended), every child ends with all it started, then
+this process. Linux only; standard library and torch only.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ FILES = 4
 
 @dataclass
 class Child:
-    """A run under way. ``handle`` is its pidfd, readable when it has ended; ``teller`` the socket
-    that porter hears of it on, and ends it through."""
+    """A run under way. ``handle`` is its pidfd, readable when it has ended; ``channel`` the socket
+    on which porter gets its exit status, and by closing which porter ends it."""
 
     pid: int
     handle: int
-    teller: socket.socket
+    channel: socket.socket
 
     def kill(self) -> None:
-        """End the child and everything in its group. It is not reaped yet, so the id is its own."""
+        """Kill the child and its group. It is not reaped yet, so nobody else has its id."""
         os.kill(self.pid, signal.SIGKILL)  # it may not have made its group yet
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> None:
-        """Tell how it ended, after ending what it left behind."""
+        """Kill what it left behind; report its exit status."""
         self.kill()
         _, status = os.waitpid(self.pid, 0)
-        tell(self.teller, {"status": os.waitstatus_to_exitcode(status)})
+        send(self.channel, {"status": os.waitstatus_to_exitcode(status)})
         os.close(self.handle)
-        self.teller.close()
+        self.channel.close()
 
 
-def tell(teller: socket.socket, message: dict[str, Any]) -> None:
-    """Send a message; whoever does not listen any more need not hear it."""
+def send(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message; ignore that the other end is closed."""
     with contextlib.suppress(OSError):
-        teller.sendall(json.dumps(message).encode() + b"\n")
+        channel.sendall(json.dumps(message).encode() + b"\n")
 
 
 def threads_here() -> int:
@@ -80,24 +80,24 @@ def threads_here() -> int:
 
 
 class ForkServer:
-    """The loop: requests in, children out, ends told."""
+    """The loop: receive requests, fork children, report their ends."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.children: list[Child] = []
 
     def serve(self) -> None:
-        """Serve until porter closes the control socket; then end all children."""
+        """Serve until porter closes the control socket; then kill all children."""
         try:
             while True:
                 watched: list[Any] = [self.control, *(c.handle for c in self.children)]
-                watched += [c.teller for c in self.children]
+                watched += [c.channel for c in self.children]
                 ready, _, _ = select.select(watched, [], [])
                 for child in list(self.children):
                     if child.handle in ready:
                         self.children.remove(child)
                         child.reap()
-                    elif child.teller in ready:  # its other end was closed: porter wants it gone
+                    elif child.channel in ready:  # its other end was closed: porter wants it gone
                         child.kill()
                         select.select([child.handle], [], [])
                         self.children.remove(child)
@@ -109,23 +109,23 @@ class ForkServer:
                 child.kill()
 
     def receive(self) -> bool:
-        """Take one request and fork for it; False when there will be no more."""
+        """Receive one request and fork for it; False when the control socket is closed."""
         data, files, _, _ = socket.recv_fds(self.control, MOST_BYTES, FILES)
         if not data:
             return False
-        teller = socket.socket(fileno=files[0])
+        channel = socket.socket(fileno=files[0])
         request = json.loads(data)
         count = threads_here()
         if count != 1:
-            tell(teller, {"refused": f"{count} threads run in it"})
-            teller.close()
+            send(channel, {"refused": f"{count} threads run in it"})
+            channel.close()
             for file in files[1:]:
                 os.close(file)
             return True
         pid = os.fork()
         if pid == 0:
             try:
-                self.close_all(teller)
+                self.close_all(channel)
                 become(request, *files[1:])
             except BaseException:
                 traceback.print_exc()
@@ -133,16 +133,16 @@ class ForkServer:
                 os._exit(1)
         for file in files[1:]:
             os.close(file)
-        self.children.append(Child(pid, os.pidfd_open(pid), teller))
-        tell(teller, {"pid": pid})
+        self.children.append(Child(pid, os.pidfd_open(pid), channel))
+        send(channel, {"pid": pid})
         return True
 
     def close_all(self, own: socket.socket) -> None:
-        """Close, in a new child, what is the nursery's."""
+        """Close the fork server's files in a new child."""
         own.close()
         self.control.close()
         for child in self.children:
-            child.teller.close()
+            child.channel.close()
             os.close(child.handle)
 
 
@@ -174,13 +174,13 @@ def main(argv: list[str]) -> int:
     try:
         import torch
     except Exception as error:
-        tell(control, {"broken": f"torch cannot be imported: {error}"})
+        send(control, {"broken": f"torch cannot be imported: {error}"})
         return 1
     signal.alarm(0)
     os.close(os.pidfd_open(os.getpid()))  # raises where the system has none: no warm start there
     gc.collect()
     gc.freeze()  # children share these pages as long as no collection writes to them
-    tell(control, {"torch": torch.__version__, "threads": threads_here()})
+    send(control, {"torch": torch.__version__, "threads": threads_here()})
     ForkServer(control).serve()
     return 0
 

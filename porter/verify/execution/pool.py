@@ -1,7 +1,7 @@
-"""Work done by several threads at once, its results handed out in the thread that asked.
+"""A pool of worker threads whose results are yielded on the calling thread.
 
-Each thread waits for a process; the work is not done in this one. What is started first, which
-results come when: all that may differ from time to time, so nothing may hang on the order.
+Each worker waits for a process. The order of starts and results varies; callers must not rely on
+it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AGAIN_SECONDS = 0.3
+_RETRY_SECONDS = 0.3
 
 
 class Retry(Exception):
-    """Raised by work that someone else does just now: look again in a while."""
+    """Raised by work that another process is doing: try again later."""
 
 
 @dataclass
 class WorkerPool(Generic[T, R]):
-    """Does ``work`` on tasks, as many at once as ``capacity`` carries.
+    """Does ``work`` on tasks in parallel, within ``capacity``.
 
-    ``weight`` says what a task takes of the capacity (0: it goes on beside all others), ``wanted``
-    whether a task whose turn has come is still to be done, ``started`` hears of each that is.
-    ``stop`` is set when the results are not wanted any more; ``work`` has to end soon then.
+    ``weight`` is what a task takes of the capacity (0: nothing), ``wanted`` whether a task is still
+    needed when its turn comes, ``started`` is called with each task that starts. ``stop`` is set
+    when the results are no longer needed; ``work`` must end soon then.
     """
 
     work: Callable[[T], R]
@@ -45,20 +45,20 @@ class WorkerPool(Generic[T, R]):
     _number: int = 0
 
     def results(self, tasks: Iterable[T | None]) -> Generator[tuple[T, R | None], None, None]:
-        """Yield each task with its result, or with None when it was not wanted any more.
+        """Yield each task with its result, or with None when it was no longer needed.
 
-        Tasks are taken from ``tasks`` as there is room for them. None among them says that there is
-        none just now: ``tasks`` is asked again when something has ended, and something must be
-        under way then. However the caller leaves, no thread is left.
+        ``tasks`` is read as capacity allows. A None among them means "none now": ``tasks`` is read
+        again after the next end, and something must be under way then. When the generator closes,
+        no thread is left.
         """
         self._free = self.capacity
-        coming = iter(tasks)
+        pending = iter(tasks)
         waiting: deque[T] = deque()
-        put_off: deque[tuple[float, T]] = deque()
+        delayed: deque[tuple[float, T]] = deque()
         try:
             while True:
                 if not waiting and self._free:
-                    waiting.extend(self._taken(coming, put_off))
+                    waiting.extend(self._taken(pending, delayed))
                 while waiting and self._fits(waiting[0]):
                     task = waiting.popleft()
                     if self.wanted(task):
@@ -66,12 +66,12 @@ class WorkerPool(Generic[T, R]):
                     else:
                         yield task, None
                     if not waiting:
-                        waiting.extend(self._taken(coming, put_off))
-                if not self._running and not waiting and not put_off:
+                        waiting.extend(self._taken(pending, delayed))
+                if not self._running and not waiting and not delayed:
                     return
-                for task, result in self._ended(_AGAIN_SECONDS if put_off else None):
+                for task, result in self._ended(_RETRY_SECONDS if delayed else None):
                     if isinstance(result, Retry):
-                        put_off.append((time.monotonic() + _AGAIN_SECONDS, task))
+                        delayed.append((time.monotonic() + _RETRY_SECONDS, task))
                     elif isinstance(result, BaseException):
                         raise result
                     else:
@@ -81,15 +81,15 @@ class WorkerPool(Generic[T, R]):
             for _, thread in self._running.values():
                 thread.join()
 
-    def _taken(self, coming: Iterator[T | None], put_off: deque[tuple[float, T]]) -> list[T]:
-        """Return the next task: a new one, else one that was put off long enough ago."""
-        for task in coming:
+    def _taken(self, pending: Iterator[T | None], delayed: deque[tuple[float, T]]) -> list[T]:
+        """Return the next task: a new one, else one whose delay is over."""
+        for task in pending:
             if task is not None:
                 return [task]
-            assert self._running or put_off, "nothing is under way that could bring a task"
+            assert self._running or delayed, "nothing is under way that could bring a task"
             break
-        if put_off and put_off[0][0] <= time.monotonic():
-            return [put_off.popleft()[1]]
+        if delayed and delayed[0][0] <= time.monotonic():
+            return [delayed.popleft()[1]]
         return []
 
     def _fits(self, task: T) -> bool:
@@ -116,7 +116,7 @@ class WorkerPool(Generic[T, R]):
         thread.start()
 
     def _ended(self, seconds: float | None) -> Iterator[tuple[T, R | BaseException]]:
-        """Wait for an end, at most so long; yield what ended."""
+        """Wait at most ``seconds`` for a task to end; yield it with its result."""
         try:
             number, result = self._done.get(timeout=seconds)
         except Empty:

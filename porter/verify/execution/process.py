@@ -1,8 +1,7 @@
-"""The process of one run, as porter holds it: waited for, ended with all it started, drained.
+"""The process of one run: start it, wait for it, end it with everything it started.
 
-A cold process is a fresh interpreter; :mod:`porter.verify.execution.forkserver` makes the other
-kind. Either has a session and a process group of its own, so that one kill ends it with everything
-it started.
+A cold process is a fresh interpreter; :mod:`porter.verify.execution.forkserver` makes forked ones.
+Either has a session and a process group of its own, so one kill ends everything it started.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from porter.verify.harness import main as harness
 
 @dataclass(frozen=True)
 class Start:
-    """How a run's process is to start: the interpreter, the job's file, the run's folder.
+    """What a run's process needs to start: interpreter, job file and run folder.
 
     ``shared`` are the variables it has in common with other runs, ``own`` those that name its own
-    folders. ``lifeline``, ``out`` and ``err`` are open files for the process: the first ends it
-    when its other end closes, the others are where it prints.
+    folders. ``lifeline``, ``out`` and ``err`` are open files of the process: it ends when the other
+    end of the first closes, and prints to the others.
     """
 
     python: Path
@@ -46,15 +45,15 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its id, which is its group's too."""
+        """The process id, which is also the id of its group."""
         ...
 
     def wait(self, seconds: float) -> int | None:
-        """Return its exit code (negative: the signal's number), or None if it still runs then."""
+        """Return the exit code (negative: the signal's number), or None if it still runs then."""
         ...
 
     def end(self) -> int:
-        """Kill what is left of it and of its group; return its exit code."""
+        """Kill what is left of its group; return the exit code."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Running one probe from outside: its files, its limits, what became of it in words."""
+"""Run one probe in a process of its own, within its limits; say in words why it failed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Launcher:
-    """Starts runs, ``warm`` where that is sound, until ``stop`` is set. Thread-safe."""
+    """Starts runs, forked from ``warm`` where that is sound, until ``stop`` is set. Thread-safe."""
 
     warm: ForkServerPool
     stop: threading.Event
@@ -37,24 +37,25 @@ class Launcher:
 
 @contextmanager
 def launcher(runs: Path, warm: bool | None = None) -> Iterator[Launcher]:
-    """Give a launcher whose processes all end with the block.
+    """Yield a launcher; all its processes end with the block.
 
     ``warm``: None leaves the choice to the system and the user's variables.
     """
     with run_folder(runs) as folder:
         _make_folders(folder)
-        nurseries = ForkServerPool(folder) if warm is None else ForkServerPool(folder, warm)
+        fork_servers = ForkServerPool(folder) if warm is None else ForkServerPool(folder, warm)
         try:
-            yield Launcher(nurseries, nurseries.stop)
+            yield Launcher(fork_servers, fork_servers.stop)
         finally:
-            nurseries.close()
+            fork_servers.close()
 
 
 @contextmanager
 def run_folder(runs: Path) -> Iterator[Path]:
-    """Make a folder for one run under ``runs``; remove it afterwards, and those of dead porters.
+    """Make a folder for one run under ``runs``; remove it afterwards.
 
-    Its name says whose it is: process and host, since a cache may be shared between hosts.
+    Folders that killed porter processes of this host left behind are removed too: a folder's name
+    holds process id and host, since hosts may share a cache.
     """
     runs.mkdir(parents=True, exist_ok=True)
     here = platform.node() or "localhost"
@@ -82,8 +83,8 @@ def _is_alive(pid: int) -> bool:
 def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | Failure:
     """Run ``job`` with the interpreter ``python`` inside ``folder``; return the trace's folder.
 
-    Whatever ends it (a KeyboardInterrupt, ``start.stop``) ends the probe's whole process group
-    first. Raises Stopped when ``start.stop`` was set.
+    An interruption (KeyboardInterrupt, ``start.stop``) ends the probe's whole process group first.
+    Raises Stopped when ``start.stop`` was set.
     """
     out = folder / "out"
     out.mkdir()
@@ -124,10 +125,10 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
         finally:
             code = process.end()
         end = complained.text()
-        told = {"stdout": printed.as_json(), "stderr": complained.as_json()}
+        printed_ends = {"stdout": printed.as_json(), "stderr": complained.as_json()}
     if failure := _failure(code, killed, out, job, end):
         return failure
-    (out / PRINTED).write_text(json.dumps(told), encoding="utf-8")
+    (out / PRINTED).write_text(json.dumps(printed_ends), encoding="utf-8")
     return out
 
 
@@ -138,9 +139,9 @@ def _make_folders(folder: Path) -> None:
 
 @contextmanager
 def _pipes() -> Iterator[tuple[int, Tail, Tail, list[int]]]:
-    """Give a lifeline's reading end, the ends of stdout and stderr, and the files to write them.
+    """Yield the read end of a lifeline, readers of stdout and stderr, and their write ends.
 
-    The lifeline's other end stays open, here and nowhere else, as long as the block runs.
+    Only this process holds the lifeline's write end, as long as the block runs.
     """
     lifeline, held = os.pipe()
     printed, out = os.pipe()
@@ -175,13 +176,13 @@ def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) ->
     if killed == "memory":
         return Failure("memory", over_memory, stderr)
     if (out / harness.FAILURE).is_file():
-        told = json.loads((out / harness.FAILURE).read_text())
-        if told["kind"] == "memory":
+        failure = json.loads((out / harness.FAILURE).read_text())
+        if failure["kind"] == "memory":
             return Failure("memory", over_memory.removesuffix("; killed"), stderr)
-        words = plain(told["message"])
-        if told["kind"] == "exit":
+        words = plain(failure["message"])
+        if failure["kind"] == "exit":
             words = f"ended the process itself ({words}), without a trace"
-        return Failure(told["kind"], words, stderr)
+        return Failure(failure["kind"], words, stderr)
     if code == 0 and (out / HEAD).is_file():
         return None
     if code < 0:

@@ -1,7 +1,7 @@
-"""The runs of recipes: taken from the cache where they are known, else made, many at a time.
+"""Make the runs of recipes in parallel, or take them from the cache.
 
-:meth:`Runs.outcomes` is for whoever wants some points of one recipe, on trees of their own making
-too (``dataclasses.replace(planned, levels=...)`` and a session whose ``trees`` know them)::
+:meth:`Runs.outcomes` makes some runs of one recipe; with ``dataclasses.replace(planned,
+levels=...)`` and a session whose ``trees`` know them, also on trees of the caller's own::
 
     with open_runs(session) as runs:
         outcomes = runs.outcomes(planned, points(planned), until=lambda p, o: no_use_to_go_on)
@@ -32,7 +32,7 @@ from porter.verify.execution.environments import Build
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
-from porter.verify.execution.workspace import FULL, Workspace, make_room
+from porter.verify.execution.workspace import FULL, Workspace, open_workspace
 from porter.verify.plan.job import Failure, Job, job_of
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, reference_point
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
 
 Until = Callable[[RunSpec, "Trace | Failure"], bool]
-"""Hears of each outcome as it is there; True ends it all."""
+"""Called with each outcome as it arrives; True ends the rest."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A run that is wanted: a point of a recipe, and the key that it is known by.
+    """A run that is wanted, and its cache key.
 
-    ``leans_on`` is the key of its reference when no claim on it can be judged without that.
+    ``leans_on`` is the key of its reference run when no claim on it can be judged without that.
     """
 
     planned: RecipePlan
@@ -59,7 +59,7 @@ class Request:
 
     @property
     def title(self) -> str:
-        """The run in a few words, unlike any other of a verification."""
+        """A short description, unique within a verification."""
         loaded, point = self.planned.loaded, self.point
         level = self.planned.levels[point.level]
         device = "" if point.device == "cpu" else f", {point.device}"
@@ -72,29 +72,30 @@ class Request:
 
 @dataclass(frozen=True)
 class CachedRun:
-    """A run's trace. ``cached``: it stood there before; ``told``: what is to be said of it."""
+    """A run's trace. ``cached``: an earlier verification made it; ``not_kept``: why it is not
+    kept."""
 
     folder: Path
     cached: bool = False
-    told: str = ""
+    not_kept: str = ""
 
 
 @dataclass
 class Runs:
-    """Makes runs for one session; each key once, however many ask for it."""
+    """Makes runs for one session; each key once, however often it is requested."""
 
     session: Session
     start: Launcher
-    room: Workspace | None = None
+    workspace: Workspace | None = None
     found: dict[str, CachedRun | Failure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._room = self.room or Workspace(self.session.places.runs)
+        self._workspace = self.workspace or Workspace(self.session.places.runs)
 
     def requests(
         self, planned: RecipePlan, runs: Mapping[RunSpec, RunKey], environment: Environment
     ) -> Iterator[Request]:
-        """Yield a request for each of a recipe's runs; its tree is written where it is not yet."""
+        """Yield a request for each of a recipe's runs; write its tree where it is missing."""
         for point, known in runs.items():
             leans_on = ""
             claims = claims_on(planned, point)
@@ -106,15 +107,15 @@ class Runs:
             yield Request(planned, point, job, known.key, leans_on, environment)
 
     def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
-        """Find or make what is requested; yield each request when :attr:`found` knows its key.
+        """Find or make requested runs; yield each request when :attr:`found` holds its key.
 
-        One whose reference failed is yielded unknown. A build among the requests goes on beside
-        them, and the session knows its end; None says that there are no requests before that.
-        Leaving ends what is under way.
+        A request whose reference failed is yielded without one. A build among the requests runs
+        beside them; None says that no request follows before its end. Closing the generator ends
+        what is under way.
         """
         stop = threading.Event()
         observer = self.session.observer
-        told = False
+        warned = False
         asked: dict[str, list[Request]] = {}
         settled: list[Request] = []
 
@@ -135,7 +136,7 @@ class Runs:
         def work(task: Request | Build) -> CachedRun | Failure | None:
             if isinstance(task, Request):
                 return self._make(task, stop)
-            with suppress(EnvironmentFailed):  # whoever asks the session for it is told
+            with suppress(EnvironmentFailed):  # the session raises it again for whoever asks
                 self.session.environment(task.requirements, self.start.warm, stop)
             return None
 
@@ -164,9 +165,9 @@ class Runs:
                 if outcome is not None:
                     self.found[request.key] = outcome
                     how = "failed" if isinstance(outcome, Failure) else "made"
-                    if isinstance(outcome, CachedRun) and outcome.told and not told:
-                        told = True
-                        observer.say(f"traces are not kept: {outcome.told}")
+                    if isinstance(outcome, CachedRun) and outcome.not_kept and not warned:
+                        warned = True
+                        observer.say(f"traces are not kept: {outcome.not_kept}")
                 for other in asked.pop(request.key):
                     self._share(other)
                     observer.ended(other.title, how)
@@ -178,7 +179,7 @@ class Runs:
     def outcomes(
         self, planned: RecipePlan, points: Iterable[RunSpec], until: Until | None = None
     ) -> dict[RunSpec, Trace | Failure]:
-        """Return the outcomes of some points of a recipe, of fewer when ``until`` ended it.
+        """Return the outcomes of some runs of a recipe; fewer when ``until`` returned True.
 
         Raises EnvironmentFailed.
         """
@@ -195,9 +196,9 @@ class Runs:
     def folders(
         self, planned: RecipePlan, points: Iterable[RunSpec]
     ) -> dict[RunSpec, Path | Failure]:
-        """Return the trace folders of some points of a recipe, or why there is none.
+        """Return the trace folders of some runs of a recipe, or why a run has none.
 
-        One that was not made because its reference failed is left out. Raises EnvironmentFailed.
+        A run that was not made because its reference failed is left out. Raises EnvironmentFailed.
         """
         folders: dict[RunSpec, Path | Failure] = {}
         for request in self._settled(planned, points):
@@ -219,14 +220,14 @@ class Runs:
     def _all_known(
         self, planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
     ) -> bool:
-        """Whether nothing is to be run, so that nobody need look whether torch can be imported."""
+        """Whether every run is in the cache, so that torch need not be imported to check it."""
         runs = known_runs(planned, points, environment)
         if self.session.options.fresh:
             return False
         return all(has_trace(self.session.places, one.facts, one.key) for one in runs.values())
 
     def load(self, key: str) -> Trace | Failure | None:
-        """Return what a run left, or why it left nothing; None when it was not made."""
+        """Return a run's trace, or why it has none; None when it was not made."""
         made = self.found.get(key)
         if not isinstance(made, CachedRun):
             return made
@@ -239,7 +240,7 @@ class Runs:
             return Failure("trace", f"left a damaged trace: {error}", "")
 
     def _look(self, request: Request) -> bool:
-        """Look for a run in the cache; True when it is known now."""
+        """Look for a run in the cache; True when it is found, or cannot be made."""
         if isinstance(request.job, Failure):
             self.found[request.key] = request.job
             return True
@@ -251,27 +252,29 @@ class Runs:
         return folder is not None
 
     def _share(self, request: Request) -> None:
-        """Give the run to its recipe too, when another recipe's equal run was the first."""
+        """Link the trace to this recipe too, when another recipe made the same run first."""
         made = self.found.get(request.key)
         if isinstance(made, CachedRun) and isinstance(request.job, Job):
             share_trace(self.session.places, request.job.facts, request.key, made.folder)
 
     def _make(self, request: Request, stop: threading.Event) -> CachedRun | Failure:
-        """Make a run, in a thread of its own. Raises Later when another porter is at it."""
+        """Make a run, in a worker thread. Raises Retry while another porter process makes it."""
         places, key, job = self.session.places, request.key, request.job
         assert isinstance(job, Job)
         with making(places, key) as mine:
             if not mine:
                 raise Retry
             if not self.session.options.fresh:
-                folder = find_trace(places, job.facts, key)  # another porter's, just now
+                folder = find_trace(
+                    places, job.facts, key
+                )  # another porter process made it just now
                 if folder is not None:
                     return CachedRun(folder, cached=True)
-            outcome = self._run(request, self._room.folder, stop)
+            outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
-                outcome = self._run(request, self._room.fall_back(FULL), stop)
+                outcome = self._run(request, self._workspace.fall_back(FULL), stop)
                 if isinstance(outcome, CachedRun):
-                    return replace(outcome, told=f"{places.runs}: {FULL}")
+                    return replace(outcome, not_kept=f"{places.runs}: {FULL}")
             return outcome
 
     def _run(self, request: Request, runs: Path, stop: threading.Event) -> CachedRun | Failure:
@@ -282,11 +285,11 @@ class Runs:
             try:
                 out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
             except Stopped:
-                return Failure("stopped", "ended: nobody wants it any more", "")
+                return Failure("stopped", "stopped: no longer needed", "")
             if isinstance(out, Failure):
                 return out
-            if self._room.why:
-                aside = self._room.folder / request.key
+            if self._workspace.why:
+                aside = self._workspace.folder / request.key
                 out.replace(aside)
                 return CachedRun(aside)
             try:
@@ -294,16 +297,18 @@ class Runs:
             except CacheWriteError as why:
                 aside = self.start.warm.folder / request.key
                 out.replace(aside)  # deleted when porter ends
-                return CachedRun(aside, told=str(why))
+                return CachedRun(aside, not_kept=str(why))
 
 
 @contextmanager
 def open_runs(session: Session) -> Iterator[Runs]:
-    """Give what makes runs; every process it started ends with the block."""
+    """Yield a :class:`Runs`; every process it started ends with the block."""
     with (
-        make_room(session.places.runs) as room,
-        launcher(room.folder, session.options.warm) as start,
+        open_workspace(session.places.runs) as workspace,
+        launcher(workspace.folder, session.options.warm) as start,
     ):
-        if room.why:
-            session.observer.say(f"{room.why}: runs are made in {room.folder}, no trace is kept")
-        yield Runs(session, start, room)
+        if workspace.why:
+            session.observer.say(
+                f"{workspace.why}: runs are made in {workspace.folder}, no trace is kept"
+            )
+        yield Runs(session, start, workspace)

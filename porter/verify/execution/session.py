@@ -1,4 +1,4 @@
-"""One verification: where things are, what was found and built once for all of its recipes."""
+"""State of one verification: cache folders, options, environments shared by its recipes."""
 
 from __future__ import annotations
 
@@ -25,34 +25,30 @@ from porter.verify.plan.trees import Trees
 
 
 class Observer(Hearer, Protocol):
-    """Hears what goes on: of environments in any thread, for they are built beside the runs, of all
-    else in the thread that verifies.
-    """
+    """Progress callbacks, on the calling thread; those of environments on any thread."""
 
     def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
-        """So many runs more of a recipe (``port/name``) are to be made or found.
+        """``runs`` more runs of a recipe (``port/name``) are needed.
 
-        ``seconds`` is how long one took in an earlier verification.
+        ``seconds`` is the duration of one in an earlier verification.
         """
         ...
 
     def started(self, run: str) -> None:
-        """A run starts; ``run`` is its title, the same one that :meth:`ended` will name.
-
-        It begins with the recipe and a colon.
-        """
+        """A run starts; :meth:`ended` gets the same title. It begins with the recipe and a
+        colon."""
         ...
 
     def ended(self, run: str, how: str) -> None:
-        """A run is there: "made", "cached", "failed" or "dropped" (nobody needs it any more)."""
+        """A run ended: "made", "cached", "failed" or "dropped" (no longer needed)."""
         ...
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. ``jobs``: so many runs at once (None: as many as the cores carry); ``fresh``:
-    use nothing from the cache; ``warm``: None leaves it to the system
-    (:mod:`porter.verify.execution.forkserver`).
+    """How to run. ``jobs``: maximum parallel runs (None: as many as the cores allow); ``fresh``:
+    ignore the cache; ``warm``: fork runs from a process that has imported torch (None: where the
+    system can, :mod:`porter.verify.execution.forkserver`).
     """
 
     jobs: int | None = None
@@ -60,11 +56,11 @@ class Options:
     warm: bool | None = None
 
     def capacity(self) -> int:
-        """How many threads, or with ``jobs`` how many runs, may be under way at once."""
+        """Maximum parallel threads; with ``jobs``, maximum parallel runs."""
         return self.jobs or len(os.sched_getaffinity(0))
 
     def weight(self, threads: int) -> int:
-        """What a run of so many threads takes of the capacity."""
+        """How much of the capacity a run with this number of threads takes."""
         return 1 if self.jobs else max(1, min(threads, self.capacity()))
 
 
@@ -81,23 +77,23 @@ class Session:
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
 
     def find_environment(self, requirements: Path | None) -> Environment | None:
-        """Return the environment for a requirements file if it is built; nothing is run in it."""
+        """Return the environment of a requirements file if it is built; run nothing in it."""
         if requirements not in self._seen:
             asked, place = _asked(requirements), self.places.environments
             self._seen[requirements] = find_environment(asked, self._found_layer(), place)
         return self._seen[requirements]
 
     def is_known(self, requirements: Path | None) -> bool:
-        """Whether :meth:`environment` answers at once, with an environment or an error."""
+        """Whether :meth:`environment` returns or raises at once."""
         return requirements in self._environments
 
     def environment(
         self, requirements: Path | None, warm: ForkServerPool, stop: threading.Event | None = None
     ) -> Environment:
-        """Return the environment for a requirements file, built when needed, its torch imported.
+        """Return the environment of a requirements file; build it and import its torch if needed.
 
-        Any thread may ask. Raises EnvironmentFailed, at once for one that failed already, and
-        Stopped soon after ``stop`` is set.
+        Thread-safe. Raises EnvironmentFailed (at once, if it failed before) and, soon after
+        ``stop`` is set, Stopped.
         """
         if requirements not in self._environments:
             try:
@@ -114,7 +110,7 @@ class Session:
         self, path: Path | None, warm: ForkServerPool, stop: threading.Event | None
     ) -> Environment:
         def torch_of(python: Path) -> str:
-            """The nursery that the runs will want tells it for nothing."""
+            """Ask the fork server that the runs will use: it has imported torch anyway."""
             try:
                 return warm.torch_in(python, shared_variables(1, {}))
             except ForkServerError:

@@ -1,6 +1,6 @@
-"""Where runs work: in the cache, or in a temporary folder when the cache's disk has no room.
+"""The folder that runs work in: the cache's, or a temporary one when the cache's disk is full.
 
-A full disk costs what could have been kept, not the verdict.
+With a full disk traces are not cached; the verdict is still reached.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 
 LEAST_BYTES = 16 * 2**20
 FULL = "No space left on device"
-"""What the system's error says, and so a failed run's last words."""
+"""Text of the system's error, found in the failure of a run that filled the disk."""
 
 
 @dataclass
 class Workspace:
-    """The folder that runs work in. ``why`` says why it is not the cache's; "" when it is."""
+    """The folder that runs work in. ``why`` is the reason it is not the cache's; "" when it is."""
 
     folder: Path
     why: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fall_back(self, why: str) -> Path:
-        """Return a temporary folder to work in from now on, the same one for all who ask."""
+        """Switch to a temporary folder, once; return it."""
         with self._lock:
             if not self.why:
                 self.folder, self.why = Path(tempfile.mkdtemp(prefix="porter-runs-")), why
@@ -35,20 +35,20 @@ class Workspace:
 
 
 @contextmanager
-def make_room(runs: Path) -> Iterator[Workspace]:
-    """Give the folder that runs work in: ``runs``, or a temporary one, deleted afterwards."""
-    room = Workspace(runs)
+def open_workspace(runs: Path) -> Iterator[Workspace]:
+    """Yield the folder that runs work in: ``runs``, or a temporary one, deleted afterwards."""
+    workspace = Workspace(runs)
     try:
         if why := _lack(runs):
-            room.fall_back(why)
-        yield room
+            workspace.fall_back(why)
+        yield workspace
     finally:
-        if room.why:
-            shutil.rmtree(room.folder, ignore_errors=True)
+        if workspace.why:
+            shutil.rmtree(workspace.folder, ignore_errors=True)
 
 
 def _lack(runs: Path) -> str:
-    """Say what hinders runs from working in ``runs``; "" when nothing does."""
+    """Return why runs cannot work in ``runs``; "" when they can."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=runs):

@@ -1,4 +1,4 @@
-"""One output held to one claim.
+"""Judge one output by one claim.
 
 The measures are defined where they are computed: :mod:`porter.verify.judge.parity` (parity,
 within_ulps, loss_curve), :mod:`porter.verify.judge.images` (psnr, ssim),
@@ -9,8 +9,7 @@ a line:
 - allclose: |x - r| <= atol + rtol * |r| for every element
 - finite: no infinity, no NaN;  nonfinite: at least one
 
-Integers and booleans have no rounding to excuse a difference: parity and within_ulps ask of them to
-be equal.
+Integers and booleans do not round: parity and within_ulps require them to be equal.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from porter.verify.judge.images import judge_image
 from porter.verify.judge.noise import Noise, below_noise, drowned
 from porter.verify.judge.parity import loss_curve, no_allowance, parity, within_ulps
 from porter.verify.judge.result import Outcome, vacuous
-from porter.verify.judge.tensors import constants, describe, nonfinite, place_at
+from porter.verify.judge.tensors import constants, describe, difference_at, nonfinite
 from porter.verify.recipe.claims import (
     Allclose,
     Equal,
@@ -48,10 +47,11 @@ def judge(
     against: torch.Tensor | None = None,
     noise: Noise | None = None,
 ) -> Outcome:
-    """Hold ``found`` to one claim, of equal shape; ``baseline`` is None when it did not run.
+    """Judge ``found`` by one claim; all tensors have its shape. ``baseline``: None if it did not
+    run.
 
-    ``against``, where given, is what the claim compares with in place of the reference; ``noise``
-    the output's own, None where it was not measured.
+    ``against`` is what the claim compares with in place of the reference; ``noise`` is None where
+    it was not measured.
     """
     if isinstance(kind, Finite):
         return _finite(found)
@@ -66,8 +66,8 @@ def judge(
             return vacuous(f"the {name} is not finite ({bad}): nothing to compare with")
     if isinstance(kind, Nonfinite):
         return _overflows(found)
-    if noise is not None and (told := drowned(noise)):
-        return vacuous(told, float(noise.difference.abs().max()))
+    if noise is not None and (reason := drowned(noise)):
+        return vacuous(reason, float(noise.difference.abs().max()))
     if isinstance(kind, Allclose):
         return _allclose(kind, found, reference, noise)
     if isinstance(kind, Psnr | Ssim):
@@ -78,8 +78,8 @@ def judge(
         return _same_values(found, reference if against is None else against)
     if isinstance(kind, WithinUlps):
         return within_ulps(kind, found, reference, noise)
-    if (told := no_allowance(reference, baseline)) or baseline is None:
-        return vacuous(told)
+    if (reason := no_allowance(reference, baseline)) or baseline is None:
+        return vacuous(reason)
     if isinstance(kind, LossCurve):
         return loss_curve(kind, found, reference, baseline, against, noise)
     return parity(kind, found, reference, baseline, against, noise)
@@ -140,12 +140,13 @@ def _allclose(
     errors = (found.double() - exact).abs()
     worst, error, bound = _worst(errors, allowed)
     held = bool((errors <= allowed).all())
-    detail = "" if held else place_at(worst, found, exact)
+    detail = "" if held else difference_at(worst, found, exact)
     return Outcome(held, "abs", error, bound, detail, noise=own)
 
 
 def _worst(errors: torch.Tensor, allowed: torch.Tensor) -> tuple[int, float, float]:
-    """Return where an error is the greatest share of what is allowed, with both values there."""
+    """Return index, error and bound of the element whose error is the largest share of its
+    bound."""
     shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
     worst = int(shares.argmax())
     return worst, float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])

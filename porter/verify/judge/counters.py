@@ -1,15 +1,15 @@
-"""Claims on counters: whole numbers that are the same on every machine, so their bounds are exact.
+"""Judge counters: whole numbers that are the same on every machine, so their bounds are exact.
 
-A claim names counters by a pattern and holds each that matches. ``c`` is the counter's value in the
-judged run, ``o`` in the run that ``less_than`` names:
+A claim names counters by a pattern and applies to each that matches. ``c`` is the counter's value
+in the judged run, ``o`` in the run that ``less_than`` names:
 
 - ``at_most`` N: c <= N;  ``at_least`` N: c >= N;  ``equal`` N: c == N
 - ``less_than`` with factor F: c < o and F * c <= o
 - ``independent_of`` X: c is the same in every variant that differs in X alone
 
-Nothing is compiled, launched as a kernel or run on the host instead more often than ops were run,
-dispatched or replayed from a graph; a bound that is not below that number could not fail, and says
-so.
+Compilations, kernel launches and CPU fallbacks are at most as many as the ops that were dispatched
+or replayed from a graph. A claim whose bound is not below that number is vacuous: it could not
+fail.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Counters = Mapping[str, float]
 
 
 def matching(claim: Claim, counters: Counters) -> list[str]:
-    """Return the names of the counters that a claim speaks of, sorted."""
+    """Return the sorted names of the counters that a claim matches."""
     return sorted(name for name in counters if claim.names(name))
 
 
 def nothing_matches(counters: Counters, device: str) -> str:
-    """Say that a claim matches no counter of a run, and which ones there are."""
+    """Return the error of a claim that matches no counter of a run; it lists those there are."""
     there = ", ".join(sorted(counters)) or "none"
-    told = f"no counter of this name; counted: {there}"
+    text = f"no counter of this name; counted: {there}"
     if not counters and not is_simulated(device):
-        told += f" ({device} counts nothing by itself: a simulated device does, or the probe)"
-    return told
+        text += f" ({device} counts nothing by itself: a simulated device does, or the probe)"
+    return text
 
 
 def judge_counter(claim: Claim, name: str, counters: Counters, other: Counters | None) -> Outcome:
-    """Hold one counter to a claim; ``other`` are the counters of the run it is compared with."""
+    """Judge one counter; ``other`` are the counters of the run that the claim compares with."""
     value = counters[name]
     if claim.at_most is not None:
         ops = _ops_of(name, counters)
@@ -72,7 +72,7 @@ def _less_than(factor: float, name: str, value: float, other: Counters | None) -
 
 
 def _ops_of(name: str, counters: Counters) -> float | None:
-    """Return how many ops the region of a counter ran, where that bounds the counter."""
+    """Return the number of ops in a counter's section, where that bounds the counter."""
     region, _, last = name.rpartition("/")
     prefix = f"{region}/" if region else ""
     if last not in _BELOW_OPS or f"{prefix}ops" not in counters:
@@ -81,9 +81,9 @@ def _ops_of(name: str, counters: Counters) -> float | None:
 
 
 def judge_independence(name: str, values: Sequence[tuple[str, float]], varied: str) -> Outcome:
-    """Hold a counter to be the same for every value (as text) of what is varied."""
+    """Judge whether a counter is the same for every value (as text) of what is varied."""
     numbers = [number for _, number in values]
     spread = max(numbers) - min(numbers)
-    told = ", ".join(f"{text}: {number:g}" for text, number in values)
-    detail = "" if spread == 0 else f"{name} by {varied}: {told}"
+    listed = ", ".join(f"{text}: {number:g}" for text, number in values)
+    detail = "" if spread == 0 else f"{name} by {varied}: {listed}"
     return Outcome(spread == 0, "spread", spread, 0.0, detail)

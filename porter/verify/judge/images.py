@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM.
+"""Image similarity: PSNR and SSIM.
 
 ``x`` is an image, ``r`` the reference's, ``L`` the peak: 255 for uint8, else what the claim says.
 
@@ -19,7 +19,7 @@ import torch
 
 from porter.verify.judge.noise import Noise, below_noise
 from porter.verify.judge.result import Outcome, vacuous
-from porter.verify.judge.tensors import constants, describe, nonfinite, place
+from porter.verify.judge.tensors import constants, describe, nonfinite, worst_difference
 from porter.verify.recipe.claims import Psnr, Ssim
 
 WINDOW = 11
@@ -79,7 +79,7 @@ def _planes(image: torch.Tensor) -> torch.Tensor:
 def judge_image(
     kind: Psnr | Ssim, found: torch.Tensor, reference: torch.Tensor, noise: Noise | None = None
 ) -> Outcome:
-    """Hold an image to be as much like the reference as the claim says."""
+    """Judge an image's similarity to the reference."""
     peak = kind.peak or (255.0 if found.dtype == torch.uint8 else None)
     if peak is None:
         return vacuous(
@@ -102,5 +102,5 @@ def judge_image(
     except ValueError as error:
         return vacuous(str(error))
     held = alike >= kind.at_least
-    detail = "" if held else place(found, exact)
+    detail = "" if held else worst_difference(found, exact)
     return Outcome(held, unit, alike, kind.at_least, detail, lower=True, noise=own)

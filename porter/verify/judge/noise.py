@@ -1,17 +1,17 @@
-"""The noise of an output: how far rounding alone moves it, and what that leaves of a claim.
+"""The noise of an output: how far rounding alone moves it, and what that means for a claim.
 
-``b`` is what level 0 recorded, ``s`` what its shaken run did (:mod:`porter.verify.harness.shaken`),
-both in the run's own dtype. Their difference is the output's own noise, on this machine and for no
-port's sake. It decides three things:
+``b`` is what level 0 recorded, ``s`` what its shaken run recorded
+(:mod:`porter.verify.harness.shaken`), both in the run's own dtype. Their difference is the output's
+own noise on this machine, whatever the port does. It decides three things:
 
 - **parity** and **loss_curve** allow ``NOISE_FACTOR`` times the noise where that is more than what
   level 0's own error allows: level 0 may round luckily on one processor, and a level that computes
   the same in another order then has no such luck.
 - a stated bound (within_ulps, allclose, psnr, ssim) below the noise would fail a correct port on
   some processor: the claim is an error.
-- an output whose noise is more than a share of its own range is drowned: whatever is claimed of it
-  proves nothing, on any machine. ``NOISE_SHARE`` is that share; in half precision, where one ulp is
-  much of a range by itself, it is ``HALF_ULPS`` spacings at 1.
+- an output whose noise is more than a share of its own range is drowned: no claim on it proves
+  anything, on any machine. ``NOISE_SHARE`` is that share; in half precision, where one ulp is a
+  large part of a range, it is ``HALF_ULPS`` spacings at 1.
 
 Where level 0 overflows, or records an output in another shape when shaken, nothing is measured.
 """
@@ -45,7 +45,7 @@ class Noise:
 
 
 def noise_between(settled: torch.Tensor | None, shaken: torch.Tensor | None) -> Noise | None:
-    """Return the noise of an output, or None where it cannot be told."""
+    """Return the noise of an output, or None where it cannot be measured."""
     if settled is None or shaken is None:
         return None
     if settled.shape != shaken.shape or settled.dtype != shaken.dtype or not settled.numel():
@@ -56,7 +56,7 @@ def noise_between(settled: torch.Tensor | None, shaken: torch.Tensor | None) -> 
 
 
 def drowned(noise: Noise) -> str:
-    """Say by how much rounding drowns an output; "" when it does not."""
+    """Return why an output is drowned in noise; "" when it is not."""
     moved = float(noise.difference.abs().max())
     values = noise.settled.double()
     extent = float(values.max() - values.min()) or float(values.abs().max())
@@ -77,7 +77,7 @@ def drowned(noise: Noise) -> str:
 
 
 def below_noise(noise: str, allowed: str) -> str:
-    """Say that a stated bound lies below the noise."""
+    """Return the error of a stated bound that lies below the noise."""
     return (
         f"rounding alone moves this output of level 0 by {noise}, beyond the {allowed} of the "
         f"claim: it proves nothing; widen the bound, or {_REMEDY}"

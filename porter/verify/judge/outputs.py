@@ -1,4 +1,4 @@
-"""Verdicts on what a run recorded: every output held to every claim that speaks of it."""
+"""Judge every output of a run by every claim on it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from porter.verify.recipe.claims import Claim
 
 @dataclass(frozen=True)
 class JudgeContext:
-    """What a run is held to: reference and baseline (None: not needed, or did not run), and the
-    run that each claim with ``against`` names (by the claim's place), or the verdict that it
-    failed. ``noises`` are, by the claim's place, the run that tells its outputs' noise and its
-    shaken twin."""
+    """What a run is compared with: reference and baseline (None: not needed, or did not run).
+
+    ``targets`` holds, by the claim's index, the run that a claim with ``against`` names, or the
+    verdict that it failed; ``noises`` the run whose noise counts and its shaken twin.
+    """
 
     planned: RecipePlan
     reference: RunView | None
@@ -33,7 +34,7 @@ class JudgeContext:
 def judge_reference(
     reference: RunView, claims: Sequence[Claim], planned: RecipePlan
 ) -> Iterator[Verdict]:
-    """Return what is wrong with the reference run, or with the claims in its light."""
+    """Yield errors of the reference run, and of claims that match none of its outputs."""
     rates = _rates(planned)
     for name, tensor in reference.outputs.items():
         if not any(claim.names(name) for claim in rates) and (why := dead_output(tensor)):
@@ -45,17 +46,19 @@ def judge_reference(
             yield reference.verdict(claim.pattern, claim.kind_name, "error", detail)
 
 
-def judge_outputs(run: RunView, held: JudgeContext, claims: Sequence[Claim]) -> Iterator[Verdict]:
-    """Hold every output of a run to the claims on outputs among ``claims``."""
+def judge_outputs(
+    run: RunView, context: JudgeContext, claims: Sequence[Claim]
+) -> Iterator[Verdict]:
+    """Judge every output of a run by the claims on outputs among ``claims``."""
     on_outputs = [claim for claim in claims if claim.subject == "outputs"]
-    rates, without = _rates(held.planned), _without_reference(run, held)
-    others = [other.outputs for other in held.targets.values() if isinstance(other, RunView)]
-    known = held.reference.outputs if held.reference else {}
+    rates, without = _rates(context.planned), _without_reference(run, context)
+    others = [other.outputs for other in context.targets.values() if isinstance(other, RunView)]
+    known = context.reference.outputs if context.reference else {}
     for name in _names(known, run.outputs, *others):
         mine = [claim for claim in on_outputs if claim.names(name)]
         if not mine and any(claim.names(name) for claim in (*rates, *without)):
             continue
-        yield from _judge_output(run, name, held, mine)
+        yield from _judge_output(run, name, context, mine)
     for claim in on_outputs:
         if not claim.needs_reference and not any(
             claim.names(name) for name in _names(run.outputs, *others)
@@ -66,15 +69,15 @@ def judge_outputs(run: RunView, held: JudgeContext, claims: Sequence[Claim]) -> 
 
 
 def _rates(planned: RecipePlan) -> list[Claim]:
-    """The claims on throughputs: what they name is a time and compared with nothing else."""
+    """Return the claims on throughputs: their outputs are times, compared with nothing else."""
     return [claim for claim in planned.loaded.recipe.claims if claim.subject == "throughput"]
 
 
-def _without_reference(run: RunView, held: JudgeContext) -> list[Claim]:
-    """The claims on a run's outputs that nothing can be said of, for want of the reference run."""
-    if held.reference is not None:
+def _without_reference(run: RunView, context: JudgeContext) -> list[Claim]:
+    """Return the claims on a run's outputs that cannot be judged because the reference failed."""
+    if context.reference is not None:
         return []
-    claims = claims_on(held.planned, run.point)
+    claims = claims_on(context.planned, run.point)
     return [claim for claim in claims if claim.subject == "outputs" and claim.needs_reference]
 
 
@@ -83,98 +86,98 @@ def _names(*outputs: Iterable[str]) -> list[str]:
 
 
 def _judge_output(
-    run: RunView, name: str, held: JudgeContext, claims: Sequence[Claim]
+    run: RunView, name: str, context: JudgeContext, claims: Sequence[Claim]
 ) -> Iterator[Verdict]:
-    reference, baseline = held.reference, held.baseline
+    reference, baseline = context.reference, context.baseline
     needed = not claims or any(claim.needs_reference for claim in claims)
     if name not in run.outputs:
-        if verdict := _missing(run, name, held, claims):
+        if verdict := _missing(run, name, context, claims):
             yield verdict
         return
     if reference is not None and needed and name not in reference.outputs:
         point = reference.point
         where = f"level 0, {point.dtype}" if point.device == "cpu" else f"level 0, {point.device}"
-        told = f"the reference run ({where}) does not record it: nothing to compare with"
-        yield run.verdict(name, "", "error", told)
+        reason = f"the reference run ({where}) does not record it: nothing to compare with"
+        yield run.verdict(name, "", "error", reason)
         return
     if not claims:
-        told = "nobody claims this output at this level and dtype"
-        yield run.verdict(name, "", "error", told)
+        reason = "no claim covers this output at this level and dtype"
+        yield run.verdict(name, "", "error", reason)
         return
     found = run.outputs[name]
     exact = reference.outputs.get(name) if reference else None
     if exact is not None and dead_output(exact):
-        return  # told once, with the reference
+        return  # reported once, with the reference
     if exact is None and (why := dead_output(found)):
         yield run.verdict(name, claims[0].kind_name, "error", f"the output {why}")
         return
-    if exact is not None and (told := mismatch(found, exact)):
-        yield run.verdict(name, claims[0].kind_name, "fail", told)
+    if exact is not None and (reason := mismatch(found, exact)):
+        yield run.verdict(name, claims[0].kind_name, "fail", reason)
         return
     own = baseline.outputs.get(name) if baseline else None
     if own is not None and found.dtype != own.dtype:
-        told = f"expected {describe(own)} as at level 0, found {describe(found)}"
-        yield run.verdict(name, claims[0].kind_name, "fail", told)
+        reason = f"expected {describe(own)} as at level 0, found {describe(found)}"
+        yield run.verdict(name, claims[0].kind_name, "fail", reason)
         return
     for claim in claims:
-        yield _judge_claim(run, name, held, claim, found, exact, own)
+        yield _judge_claim(run, name, context, claim, found, exact, own)
 
 
 def _missing(
-    run: RunView, name: str, held: JudgeContext, claims: Sequence[Claim]
+    run: RunView, name: str, context: JudgeContext, claims: Sequence[Claim]
 ) -> Verdict | None:
-    """The verdict on an output that another run records and this one does not."""
+    """Return the verdict on an output that another run records and this one does not."""
     if not claims:
         return None
-    if held.reference is not None and name in held.reference.outputs:
+    if context.reference is not None and name in context.reference.outputs:
         asked = any(claim.dtypes is not None for claim in claims)
-        if not (asked or held.baseline is None or name in held.baseline.outputs):
-            return None  # the probe records it in other dtypes only; nobody asked for this one
-        told = "missing: the reference run records it, this run does not"
-        return run.verdict(name, claims[0].kind_name, "fail", told)
+        if not (asked or context.baseline is None or name in context.baseline.outputs):
+            return None  # the probe records it in other dtypes only, and no claim names this dtype
+        reason = "missing: the reference run records it, this run does not"
+        return run.verdict(name, claims[0].kind_name, "fail", reason)
     for claim in claims:
-        target = held.targets.get(held.planned.index(claim))
+        target = context.targets.get(context.planned.index(claim))
         if isinstance(target, RunView) and name in target.outputs:
-            told = f"missing: {_place(target)} records it, this run does not"
-            return run.verdict(name, claim.kind_name, "fail", told)
+            reason = f"missing: {_title(target)} records it, this run does not"
+            return run.verdict(name, claim.kind_name, "fail", reason)
     return None
 
 
 def _judge_claim(
     run: RunView,
     name: str,
-    held: JudgeContext,
+    context: JudgeContext,
     claim: Claim,
     found: torch.Tensor,
     exact: torch.Tensor | None,
     own: torch.Tensor | None,
 ) -> Verdict:
-    target = held.targets.get(held.planned.index(claim))
+    target = context.targets.get(context.planned.index(claim))
     other: torch.Tensor | None = None
     if isinstance(target, Verdict):
-        told = f"the run to compare with failed: {target.detail}"
-        return run.verdict(name, claim.kind_name, "error", told)
+        reason = f"the run to compare with failed: {target.detail}"
+        return run.verdict(name, claim.kind_name, "error", reason)
     if isinstance(target, RunView):
         other = target.outputs.get(name)
         if other is None:
-            told = f"{_place(target)} does not record it: nothing to compare with"
-            return run.verdict(name, claim.kind_name, "error", told)
+            reason = f"{_title(target)} does not record it: nothing to compare with"
+            return run.verdict(name, claim.kind_name, "error", reason)
         if other.shape != found.shape or other.dtype != found.dtype:
-            told = f"expected {describe(other)} as at {_place(target)}, found {describe(found)}"
-            return run.verdict(name, claim.kind_name, "fail", told)
+            reason = f"expected {describe(other)} as at {_title(target)}, found {describe(found)}"
+            return run.verdict(name, claim.kind_name, "fail", reason)
     noise = None
-    if twins := held.noises.get(held.planned.index(claim)):
+    if twins := context.noises.get(context.planned.index(claim)):
         settled, shaken = twins
         noise = noise_between(settled.outputs.get(name), shaken.outputs.get(name))
         if noise is not None and noise.settled.shape != found.shape:
             noise = None
     outcome = judge(claim.kind, found, exact, own, other, noise)
     itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
-        held_to(held.planned, claim, run.point) == run.point
+        held_to(context.planned, claim, run.point) == run.point
     )
     return run.judged(name, claim.kind_name, outcome, itself)
 
 
-def _place(run: RunView) -> str:
+def _title(run: RunView) -> str:
     words = [f"level {run.point.level} {run.level_name}", run.point.device]
     return ", ".join([*words, *(f"{name} {text}" for name, text in run.point.variant)])

@@ -1,21 +1,21 @@
-"""Errors held to level 0's own error, or to the spacing of the dtype.
+"""Judge errors by level 0's own error, or by the spacing of the dtype.
 
 ``x`` is what a level recorded, ``r`` the reference (level 0 in float64), ``b`` what level 0
-recorded in the same dtype as ``x``, ``eps`` the spacing of that dtype at 1. **Parity** holds two
-errors side by side:
+recorded in the same dtype as ``x``, ``eps`` the spacing of that dtype at 1. **Parity** bounds two
+errors:
 
 - greatest:  max|x - r| <= factor * max|b - r| + ulps * eps * max|r|
 - root mean square:  rms(x - r) <= factor * rms(b - r) + ulps * eps * rms(r)
 
 Where :data:`~porter.verify.recipe.claims.NOISE_FACTOR` times the output's own noise
-(:mod:`porter.verify.judge.noise`) is more, that is allowed instead, in either measure.
+(:mod:`porter.verify.judge.noise`) is more, it is the bound instead, in either measure.
 
 The first sees one wrong element, the second a small error everywhere, which hides below the first
 as soon as one element is much larger than the rest. (The factor of two over the plain
 implementation's error in the same dtype is the rule of FlashAttention's tests.) With ``against``
-the difference from that run is held to the same allowance: x - a in place of x - r.
+the difference from that run, x - a, takes the place of x - r.
 
-**Loss curve**, for a series over steps, holds every step i to what level 0 has lost up to there:
+**Loss curve**, for a series over steps, bounds every step i by what level 0 has lost up to there:
 
     |x_i - r_i| <= factor * max_{j<=i} |b_j - r_j| + ulps * eps * max_{j<=i} |r_j|
 
@@ -23,7 +23,7 @@ the difference from that run is held to the same allowance: x - a in place of x 
 spacing of that dtype at max(|round(r)|, rms(r)).
 
 A claim that also holds for a constant in place of ``x`` (zero, the reference's mean, a loss that
-never moves) could not fail, and says so.
+never moves) could not fail: it is vacuous.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ import torch
 
 from porter.verify.judge.noise import Noise, below_noise
 from porter.verify.judge.result import Outcome, vacuous
-from porter.verify.judge.tensors import constants, nonfinite, place, place_at
+from porter.verify.judge.tensors import constants, difference_at, nonfinite, worst_difference
 from porter.verify.recipe.claims import NOISE_FACTOR, LossCurve, Parity, WithinUlps
 
 
 def no_allowance(reference: torch.Tensor, baseline: torch.Tensor | None) -> str:
-    """Say why level 0 gives no allowance in this dtype; "" when it does."""
+    """Return why level 0 gives no allowance in this dtype; "" when it does."""
     if baseline is None:
         return "level 0 did not run in this dtype, so it gives no allowance"
     if baseline.shape != reference.shape:
@@ -80,7 +80,7 @@ def parity(
     shares = [share(e, a) for e, a in zip(errors, allowed, strict=True)]
     worst = 0 if shares[0] >= shares[1] else 1
     held = all(each <= 1 for each in shares)
-    detail = "" if held else place(found, held_to)
+    detail = "" if held else worst_difference(found, held_to)
     own_noise = None if moved is None else moved[worst]
     measure = ("max", "rms")[worst]
     return Outcome(held, measure, errors[worst], allowed[worst], detail, noise=own_noise)
@@ -119,7 +119,7 @@ def loss_curve(
     detail = ""
     if not held:
         first = int((errors > allowed).nonzero()[0])
-        departs = place_at(first, found, held_to).removeprefix("greatest difference")
+        departs = difference_at(first, found, held_to).removeprefix("greatest difference")
         detail = f"departs{departs} (allowed {float(allowed[first]):.2g})"
     own_noise = None if noise is None else float(moved[worst])
     return Outcome(
@@ -146,7 +146,7 @@ def within_ulps(
         return vacuous(below_noise(f"{own:.3g} ulps", f"{kind.ulps:g} ulps"), own)
     error = float(((found.double() - exact).abs() / spacing).max())
     held = error <= kind.ulps
-    detail = "" if held else place(found, exact)
+    detail = "" if held else worst_difference(found, exact)
     return Outcome(held, "ulps", error, kind.ulps, detail, noise=own)
 
 

@@ -1,6 +1,6 @@
-"""What verification came to, as plain data: verdicts, and a recipe's result.
+"""Verdicts and results of recipes, as plain data.
 
-Free of torch, so that kept verdicts are read and shown without waiting for its import.
+Free of torch, so that cached verdicts are read and shown without importing it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Literal
 from porter.verify.recipe.types import is_simulated
 
 Word = Literal["pass", "baseline", "fail", "error", "skipped"]
-"""``baseline`` is a run held to itself (level 0 to its own error): run and checked, but nothing it
-could lose. ``fail``: a claim does not hold. ``error``: a run failed, or the recipe proves nothing.
-``skipped``: not judged here, and why; a throughput on a simulated device."""
+"""``baseline``: a run compared with itself (level 0 with its own error), which cannot fail.
+``fail``: a claim does not hold. ``error``: a run failed, or a claim is vacuous. ``skipped``: not
+judged here, for instance a throughput on a simulated device."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Verdict:
 
     @property
     def simulated(self) -> bool:
-        """Whether the result is a simulated device's, which must be said wherever it is shown."""
+        """Whether the device is simulated; whatever shows the verdict must say so."""
         return is_simulated(self.device)
 
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """What a recipe came to. ``runs`` it rests on, of which ``cached`` were not made now."""
+    """The result of a recipe: its verdicts, the number of runs behind them, and of cached ones."""
 
     port: str
     recipe: str
@@ -72,12 +72,12 @@ class RecipeResult:
 
     @property
     def judged(self) -> bool:
-        """Whether any verdict was given at all: all may be skipped where no device is."""
+        """Whether anything was judged: all may be skipped where a device is missing."""
         return any(verdict.word != "skipped" for verdict in self.verdicts)
 
     @property
     def passed(self) -> bool:
-        """Whether something was looked at and nothing of it was bad."""
+        """Whether there are verdicts and none is bad."""
         return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
 
 

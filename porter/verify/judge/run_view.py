@@ -1,4 +1,4 @@
-"""A finished run, as verdicts see it."""
+"""One finished run: its outputs and counters, and verdicts on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Outputs = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True)
 class RunView:
-    """What one run recorded and counted, and where it stands."""
+    """What one run recorded and counted."""
 
     point: RunSpec
     level_name: str
@@ -25,7 +25,7 @@ class RunView:
     counters: Mapping[str, float]
 
     def verdict(self, output: str, claim: str, word: Word, detail: str = "") -> Verdict:
-        """Return a verdict on this run in words."""
+        """Return a verdict on this run without figures."""
         point = self.point
         return Verdict(
             point.level,
@@ -40,12 +40,14 @@ class RunView:
             variant=point.variant,
         )
 
-    def judged(self, output: str, claim: str, outcome: Outcome, itself: bool = False) -> Verdict:
+    def judged(
+        self, output: str, claim: str, outcome: Outcome, is_own_baseline: bool = False
+    ) -> Verdict:
         """Return the verdict that an outcome comes to; ``itself``: it was held to itself."""
         word: Word = "pass" if outcome.held else "fail"
         if outcome.problem:
             word = "error"
-        elif outcome.held and itself:
+        elif outcome.held and is_own_baseline:
             word = "baseline"
         point = self.point
         return Verdict(

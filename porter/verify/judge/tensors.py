@@ -1,4 +1,4 @@
-"""What is said of a tensor: shape and dtype, why it proves nothing, where two of them differ."""
+"""Describe a tensor in words: shape and dtype, why it proves nothing, where two differ."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def nonfinite(x: torch.Tensor) -> str:
     return f"{' and '.join(words)} of {x.numel()}" if words else ""
 
 
-def place(found: torch.Tensor, exact: torch.Tensor) -> str:
+def worst_difference(found: torch.Tensor, exact: torch.Tensor) -> str:
     """Say where the greatest difference is, and the two values there."""
-    return place_at(int((found.double() - exact).abs().argmax()), found, exact)
+    return difference_at(int((found.double() - exact).abs().argmax()), found, exact)
 
 
-def place_at(flat: int, found: torch.Tensor, exact: torch.Tensor) -> str:
+def difference_at(flat: int, found: torch.Tensor, exact: torch.Tensor) -> str:
     """Say where the element number ``flat`` is, and the two values there."""
     index = list(torch.unravel_index(torch.tensor(flat), found.shape)) if found.dim() else []
     where = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""

@@ -7,8 +7,8 @@ ratio is exp(mean(log x) - mean(log y)), and its interval is Welch's for the dif
     exp( d +- t * sqrt(s_x^2 / n + s_y^2 / m) ),   t of Student's distribution with
     v = (s_x^2/n + s_y^2/m)^2 / ((s_x^2/n)^2/(n-1) + (s_y^2/m)^2/(m-1)) degrees of freedom
 
-(Welch, Biometrika 34, 1947). The claim holds when the interval's lower end is at least
-``at_least``: a ratio that is only perhaps that great is not shown.
+(Welch, Biometrika 34, 1947). The claim holds when the lower end of the interval is at least
+``at_least``: a ratio that is only possibly that great is not enough.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEWEST = 5
 
 
 def not_judged_on(device: str) -> str:
-    """Say why times on a device are not judged; "" on a real accelerator."""
+    """Return why times on a device are not judged; "" on a real accelerator."""
     if is_simulated(device):
         return f"not judged: {device} is simulated, and a simulation has no speed"
     if device == "cpu":
@@ -35,7 +35,7 @@ def not_judged_on(device: str) -> str:
 
 
 def judge_ratio(kind: Ratio, found: torch.Tensor, other: torch.Tensor) -> Outcome:
-    """Hold the rates of one level to those of another."""
+    """Judge the rates of one level by those of another."""
     for rates in (found, other):
         if rates.dim() != 1 or rates.numel() < FEWEST or not rates.is_floating_point():
             return vacuous(f"expected {FEWEST} or more rates in a row, found {describe(rates)}")

@@ -1,4 +1,4 @@
-"""Verdicts: what the outcomes of a recipe's runs come to, claim by claim. Nothing is run here."""
+"""Judge the outcomes of a recipe's runs, claim by claim. Runs nothing."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def judge_outcomes(planned: RecipePlan, outcomes: Outcomes) -> list[Verdict]:
 
 
 class _Runs:
-    """The outcomes of a recipe's runs, as what verdicts need of them."""
+    """The outcomes of a recipe's runs, as run views or verdicts of failed runs."""
 
     def __init__(self, planned: RecipePlan, outcomes: Outcomes) -> None:
         self.planned = planned
         self._outcomes = outcomes
 
     def get(self, point: RunSpec) -> RunView | Verdict:
-        """Return what ran at a point, or the verdict that it failed."""
+        """Return a run, or the verdict that it failed."""
         outcome = self._outcomes.get(point, _NOT_RUN)
         name = self.planned.levels[point.level].name
         if isinstance(outcome, Trace):
@@ -71,13 +71,13 @@ class _Runs:
         return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
 
     def was_made(self, point: RunSpec) -> bool:
-        """Whether a run is there, or was tried and failed."""
+        """Whether a run was made, even if it failed."""
         outcome = self._outcomes.get(point, _NOT_RUN)
         return isinstance(outcome, Trace) or outcome.kind != _NOT_RUN.kind
 
 
 def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
-    """Judge every run of one seed and variant, in the light of its reference."""
+    """Judge every run of one seed and variant."""
     planned = runs.planned
     claims = {point: claims_on(planned, point) for point in judged}
     reference: RunView | Verdict | None = None
@@ -85,8 +85,8 @@ def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
         reference = runs.get(reference_point(planned, judged[0]))
     if isinstance(reference, Verdict):
         where = "level 0" if reference.device == "cpu" else f"level 0, {reference.device}"
-        told = f"reference run ({where}, {reference.dtype}): {reference.detail}"
-        yield dataclasses.replace(reference, detail=told)
+        reason = f"reference run ({where}, {reference.dtype}): {reference.detail}"
+        yield dataclasses.replace(reference, detail=reason)
         claims = {
             point: [claim for claim in several if not claim.needs_reference]
             for point, several in claims.items()
@@ -98,16 +98,20 @@ def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
             if claim.needs_reference and any(claim in several for several in claims.values())
         ]
         yield from judge_reference(reference, asked, planned)
-    told_points: set[RunSpec] = set()
+    reported: set[RunSpec] = set()
     for point, several in claims.items():
         if not several and isinstance(reference, Verdict):
             continue
         known = reference if isinstance(reference, RunView) else None
-        yield from _judge_point(runs, point, several, known, told_points)
+        yield from _judge_point(runs, point, several, known, reported)
 
 
 def _judge_point(
-    runs: _Runs, point: RunSpec, claims: list[Claim], reference: RunView | None, told: set[RunSpec]
+    runs: _Runs,
+    point: RunSpec,
+    claims: list[Claim],
+    reference: RunView | None,
+    reported: set[RunSpec],
 ) -> Iterator[Verdict]:
     """Judge one run. ``told`` holds the points whose failure was told already."""
     planned = runs.planned
@@ -117,13 +121,13 @@ def _judge_point(
         found = runs.get(own)
         if isinstance(found, RunView):
             baseline = found
-        elif own not in told and any(c.kind_name in (*NEED_ALLOWANCE, "equal") for c in claims):
-            told.add(own)
+        elif own not in reported and any(c.kind_name in (*NEED_ALLOWANCE, "equal") for c in claims):
+            reported.add(own)
             yield found
     run = runs.get(point)
     if isinstance(run, Verdict):
-        if point not in told:
-            told.add(point)
+        if point not in reported:
+            reported.add(point)
             yield run
         return
     targets = {
@@ -133,8 +137,8 @@ def _judge_point(
     }
     noises, failed = _noises(runs, point, claims)
     for shaken, verdict in failed.items():
-        if shaken not in told:
-            told.add(shaken)
+        if shaken not in reported:
+            reported.add(shaken)
             yield verdict
     yield from judge_outputs(
         run, JudgeContext(planned, reference, baseline, targets, noises), claims
@@ -150,8 +154,9 @@ def _judge_point(
 def _noises(
     runs: _Runs, point: RunSpec, claims: Sequence[Claim]
 ) -> tuple[dict[int, tuple[RunView, RunView]], dict[RunSpec, Verdict]]:
-    """Return, by the claim's place, the runs that tell the noise of what it holds; and the shaken
-    runs that failed. A shaken run that was not made tells nothing: it is no part of older records.
+    """Return, by the claim's index, a run and its shaken twin; and the shaken runs that failed.
+
+    A shaken run that was not made is ignored: older records have none.
     """
     noises: dict[int, tuple[RunView, RunView]] = {}
     failed: dict[RunSpec, Verdict] = {}
@@ -173,8 +178,8 @@ def _judge_counters(
 ) -> Iterator[Verdict]:
     names = matching(claim, run.counters)
     if not names:
-        told = nothing_matches(run.counters, run.point.device)
-        yield _counter(run.verdict(claim.pattern, claim.kind_name, "error", told))
+        reason = nothing_matches(run.counters, run.point.device)
+        yield _counter(run.verdict(claim.pattern, claim.kind_name, "error", reason))
     other = target.counters if isinstance(target, RunView) else None
     for name in names:
         outcome = judge_counter(claim, name, run.counters, other)
@@ -188,11 +193,11 @@ def _judge_throughput(
     other = target.outputs if isinstance(target, RunView) else {}
     names = [name for name in run.outputs if claim.names(name)]
     for name in names or [claim.pattern]:
-        if told := not_judged_on(run.point.device):
-            verdict = run.verdict(name, claim.kind_name, "skipped", told)
+        if reason := not_judged_on(run.point.device):
+            verdict = run.verdict(name, claim.kind_name, "skipped", reason)
         elif not names or name not in other:
-            told = "expected rates of this name in both runs, found none"
-            verdict = run.verdict(name, claim.kind_name, "error", told)
+            reason = "expected rates of this name in both runs, found none"
+            verdict = run.verdict(name, claim.kind_name, "error", reason)
         else:
             outcome = judge_ratio(claim.ratio, run.outputs[name], other[name])
             verdict = run.judged(name, claim.kind_name, outcome)
@@ -204,7 +209,7 @@ def _counter(verdict: Verdict) -> Verdict:
 
 
 def _judge_independence(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
-    """Judge the claims that look across variants: one verdict for all values of what is varied."""
+    """Judge the claims across variants: one verdict for all values of what is varied."""
     for claim in runs.planned.loaded.recipe.claims:
         if claim.independent_of is None:
             continue
@@ -224,21 +229,21 @@ def _judge_group(
     ran = [(dict(point.variant)[varied], runs.get(point)) for point in several]
     there = [(text, run) for text, run in ran if isinstance(run, RunView)]
     if not there:
-        return  # each failure is told with its run
+        return  # each failure is reported with its run
     head = RunView(rest, there[0][1].level_name, {}, {})
     if len(there) < len(ran) or len(there) < 2:
-        told = f"{len(there)} of {len(ran)} runs came to an end: nothing to compare"
-        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+        reason = f"{len(there)} of {len(ran)} runs came to an end: nothing to compare"
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", reason))
         return
     names = sorted({name for _, run in there for name in matching(claim, run.counters)})
     if not names:
-        told = nothing_matches(there[0][1].counters, rest.device)
-        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", told))
+        reason = nothing_matches(there[0][1].counters, rest.device)
+        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", reason))
     for name in names:
         lacking = [text for text, run in there if name not in run.counters]
         if lacking:
-            told = f"not counted where {varied} is {', '.join(lacking)}"
-            yield _counter(head.verdict(name, claim.kind_name, "error", told))
+            reason = f"not counted where {varied} is {', '.join(lacking)}"
+            yield _counter(head.verdict(name, claim.kind_name, "error", reason))
             continue
         values = [(text, run.counters[name]) for text, run in there]
         outcome = judge_independence(name, values, varied)
@@ -248,9 +253,9 @@ def _judge_group(
 def next_command(port: str, recipe: str, verdict: Verdict) -> str:
     """Return the command that narrows a bad verdict down; "" where there is none.
 
-    An output of a level above 0 that fails is compared module by module with upstream's; a counter
-    or a run that fails is looked for in the series. A recipe that proves nothing, and level 0
-    itself, have nothing to compare with.
+    For a failed output of a level above 0: `porter compare` with upstream, module by module; for a
+    failed counter or run: `porter bisect`. A vacuous claim, and level 0, have nothing to compare
+    with.
     """
     if not verdict.bad or verdict.level == 0:
         return ""
