@@ -15,7 +15,7 @@ from porter.verify.cache.store import Places
 from porter.verify.execute import execute
 from porter.verify.execution import run_probe as run
 from porter.verify.execution import scheduler as runs
-from porter.verify.execution.forkserver import ForkServerPool, WarmProcess
+from porter.verify.execution.forkserver import ForkServerPool, ForkedProcess
 from porter.verify.execution.process import Process, Start
 from porter.verify.execution.run_probe import Launcher
 from porter.verify.execution.session import Options, Session
@@ -67,7 +67,7 @@ class Lent(ForkServerPool):
 
     def start(self, start: Start, device: str) -> Process:
         process = self._lender.start(replace(start, shared=_lasting(start.shared)), device)
-        self._cold += not isinstance(process, WarmProcess)
+        self._cold += not isinstance(process, ForkedProcess)
         return process
 
     def refusals(self) -> list[str]:
