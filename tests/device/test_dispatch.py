@@ -14,7 +14,7 @@ from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch, unseen
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import OpFacts, facts_of
-from porter.device.sim.core.profile import AutocastLists, Profile
+from porter.device.sim.core.profiles import AutocastLists, Profile
 from porter.interception.source_lines import user_site
 
 

@@ -42,5 +42,5 @@ wrapped.
 
 *Work unseen*: ``with unseen():``; fresh tensors inside are CPU tensors.
 
-*Describe a device*: a :class:`~porter.device.sim.core.profile.Profile`.
+*Describe a device*: a :class:`~porter.device.sim.core.profiles.Profile`.
 """

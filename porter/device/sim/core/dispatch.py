@@ -35,6 +35,7 @@ from porter.device.sim.core.op_schema import OpFacts, facts_of
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 Run = Callable[[Args, Kwargs], Any]
+Settle = Callable[[OpFacts, Args, Kwargs], tuple[Args, Kwargs]]
 
 set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
 is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
@@ -143,7 +144,7 @@ def compile_op(
     op: OpOverload,
     cls: type[torch.Tensor],
     observers: tuple[Observer, ...],
-    settle: Callable[[OpFacts, Args, Kwargs], tuple[Args, Kwargs]],
+    settle: Settle,
     override: Run | None,
 ) -> Run:
     """Generate the function that runs ``op`` on tensors of class ``cls``.

@@ -6,21 +6,20 @@ so are the ops that cross devices by design: ``copy_``, and CPU indices into a d
 C++ believes these tensors to be on the CPU, so helpers that it makes "where the operand is" are
 plain CPU tensors. Two kinds are told apart from a user's mistake: helpers of backward formulas (no
 Python object but the call's own refers to them) and of the composites named in
-:mod:`porter.device.sim.torch_patches.composites`.
+:mod:`porter.device.sim.torch_patches.cpu_paths`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from porter.device.sim.core.op_schema import OpFacts, TensorArg
-
-if TYPE_CHECKING:
-    from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.transfer import copy_across, home_of, report_transfer
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
 _INDEXED = frozenset(
@@ -81,7 +80,7 @@ def settle(
         if on_host and tensor.dim() == 0 and not arg.is_written:
             continue
         if facts.packet in _COPIES:
-            _tell_copy(args)
+            _report_copy(args)
             continue
         if on_host and facts.packet in _INDEXED and arg.name == "indices":
             args = _move_indices(cls, args, arg)
@@ -92,9 +91,7 @@ def settle(
     return args, kwargs
 
 
-def _tell_copy(args: tuple[Any, ...]) -> None:
-    from porter.device.sim.core.transfer import home_of, report_transfer
-
+def _report_copy(args: tuple[Any, ...]) -> None:
     target, source = args[0], args[1]
     nbytes = target.numel() * target.element_size()
     report_transfer(
@@ -105,8 +102,6 @@ def _tell_copy(args: tuple[Any, ...]) -> None:
 def _move_indices(
     cls: type[DeviceTensor], args: tuple[Any, ...], arg: TensorArg
 ) -> tuple[Any, ...]:
-    from porter.device.sim.core.transfer import copy_across, home_of
-
     at = arg.position
     assert at is not None
     moved = [

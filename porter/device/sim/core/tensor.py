@@ -7,12 +7,14 @@ answered by the class. One class per device index: placement needs no per-tensor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn
 
 import torch
+from torch import _tensor_str
 
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_schema import OpFacts
 
 _TYPE_NAMES = {
     torch.float64: "Double",
@@ -118,28 +120,54 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         return object.__format__(self, spec)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        from porter.device.sim.torch_patches.printing import describe
+        """As PyTorch prints a tensor of that device. Reads the values: a transfer to the host."""
+        host = self.detach().cpu()
+        if host.layout != torch.strided:
+            return f"{host!r}".removesuffix(")") + f", device='{self.device}')"
+        suffixes = [f"device='{self.device}'"]
+        default = (torch.get_default_dtype(), torch.int64, torch.bool)
+        if host.numel() == 0:
+            body = "[]"
+            if host.dim() != 1:
+                suffixes.insert(0, f"size={tuple(host.shape)}")
+            if host.dtype != torch.get_default_dtype():
+                suffixes.append(f"dtype={host.dtype}")
+        else:
+            body = _tensor_str._tensor_str(host, len("tensor("))
+            if host.dtype not in default:
+                suffixes.append(f"dtype={host.dtype}")
+        if self.grad_fn is not None:
+            suffixes.append(f"grad_fn=<{type(self.grad_fn).__name__}>")
+        elif self.requires_grad:
+            suffixes.append("requires_grad=True")
+        text: str = _tensor_str._add_suffixes(
+            "tensor(" + body, suffixes, len("tensor("), force_newline=False
+        )
+        return f"Parameter containing:\n{text}" if isinstance(self, torch.nn.Parameter) else text
 
-        return describe(self)
 
-    def __reduce_ex__(self, proto: Any) -> Any:
-        from porter.device.sim.torch_patches.serialization import reduce_tensor
+def make_class(
+    machine: Machine, index: int, settle: Callable[[type[DeviceTensor], OpFacts, Any, Any], Any]
+) -> type[DeviceTensor]:
+    """Make the tensor class of one device.
 
-        return reduce_tensor(self, proto)
-
-
-def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
-    """Make the tensor class of one device."""
+    ``settle`` checks the operands of an op when not all are of this class
+    (:func:`porter.device.sim.core.placement.settle`).
+    """
     kind = machine.profile.name
     attribute = f"_porter_{kind}_{index}"
-    names: dict[str, Any] = {"machine": machine, "attribute": attribute}
+    names: dict[str, Any] = {
+        "machine": machine,
+        "attribute": attribute,
+        "settle": lambda facts, args, kwargs: settle(cls, facts, args, kwargs),
+    }
     names["names"] = names
     exec(
         "def dispatch(op, types, args=(), kwargs=None):\n"
         "    try:\n"
         f"        run = op.{attribute}\n"
         "    except AttributeError:\n"
-        "        run = machine.compile(op, names['cls'], attribute)\n"
+        "        run = machine.compile(op, names['cls'], attribute, settle)\n"
         "    return run(args, kwargs)\n",
         names,
     )

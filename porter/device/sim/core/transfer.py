@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
 
-if TYPE_CHECKING:
-    Destination = type[DeviceTensor] | None
+Destination = type[DeviceTensor] | None
 """A device's tensor class, or None for the host."""
 
 native_to = torch._C.TensorBase.to
@@ -59,7 +58,7 @@ def home_of(tensor: torch.Tensor) -> Destination:
 def destination_of(device: torch.device) -> Destination:
     """The class of a simulated device; None for any other device."""
     machine = machines.get(device.type)
-    return None if machine is None else machine.class_of(device)
+    return None if machine is None else cast("type[DeviceTensor]", machine.class_of(device))
 
 
 def host_alias(tensor: torch.Tensor) -> torch.Tensor:
@@ -242,7 +241,7 @@ def mover(kind: str) -> Any:
             target = machine.device(device)
         if target.type != kind:
             raise RuntimeError(f"Invalid device, must be {kind} device")
-        return move(self, machine.class_of(target), None, memory_format, non_blocking, what=kind)
+        return move(self, destination_of(target), None, memory_format, non_blocking, what=kind)
 
     method.__name__ = kind
     method.__doc__ = f"``Tensor.{kind}``: a copy on the simulated {kind} device."

@@ -27,7 +27,6 @@ from porter.device.sim.core.op_bindings import direct_binding
 from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts, TensorArg
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
-from porter.device.sim.rng.generator import DeviceGenerator
 from porter.interception.source_lines import Site
 from porter.interception.source_marks import ForwardSpots, site_of
 
@@ -244,8 +243,8 @@ class DeviceGraph:
         self.limits = LIMITS[machine.profile.name]
         self._forward = forward or ForwardSpots()
         self._on_boundary = on_boundary or (lambda _why: None)
-        self._random: list[tuple[DeviceGenerator, torch.Tensor]] = []
-        self._registered: list[DeviceGenerator] = []
+        self._random: list[tuple[torch.Generator, torch.Tensor]] = []
+        self._registered: list[torch.Generator] = []
         self._capture: _Capture | None = None
         self._steps: list[Callable[[], None]] | None = None
         self._ops = 0
@@ -257,7 +256,7 @@ class DeviceGraph:
         """Whether ops are being recorded into this graph now."""
         return self._capture is not None
 
-    def register_generator(self, generator: DeviceGenerator) -> None:
+    def register_generator(self, generator: torch.Generator) -> None:
         """Treat a generator as the device's default ones: what capturing draws is given back."""
         self._registered.append(generator)
 

@@ -8,15 +8,15 @@ draws from a CPU generator seeded from (seed, offset), and moves the offset on.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.registry import machines
+from porter.device.sim.core.transfer import as_device
 from porter.device.sim.rng.philox import salted_seed
-
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
 
 DEFAULT_SEED = 67280421310721
 """What PyTorch's generators start from (c10::detail::default_rng_seed_val)."""
@@ -160,9 +160,6 @@ class Generator(metaclass=_GeneratorType):
     """Stands in for ``torch.Generator``: makes generators for simulated devices too."""
 
     def __new__(cls, device: Any = "cpu") -> Any:
-        from porter.device.sim.core.machine import machines
-        from porter.device.sim.core.transfer import as_device
-
         where = as_device(device)
         machine = machines.get(where.type)
         if machine is None:

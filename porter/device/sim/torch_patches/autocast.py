@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.interception.patching import Patches
 

@@ -15,7 +15,7 @@ import torch
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.transfer import home_of
 from porter.device.sim.rng.philox import ASSUMED_GPU
-from porter.device.sim.torch_patches.streams import Event, Stream, StreamContext
+from porter.device.sim.torch_patches.streams import Event, Stream, StreamContext, StreamState
 from porter.interception.patching import Patches
 
 TOTAL_MEMORY = 80 * 2**30
@@ -61,8 +61,8 @@ class _DeviceOf(_DeviceContext):
         super().__init__(None if home is None else home.device)
 
 
-def _bind(machine: Machine, base: type) -> Any:
-    return type(base.__name__.lstrip("_"), (base,), {"machine": machine})
+def _bind(machine: Machine, base: type, **attributes: Any) -> Any:
+    return type(base.__name__.lstrip("_"), (base,), {"machine": machine, **attributes})
 
 
 def _random(machine: Machine) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _properties(machine: Machine) -> SimpleNamespace:
 def surface_of(machine: Machine) -> dict[str, Any]:
     """Return the common part of a device module, by name."""
     dtypes = [getattr(torch, name) for name in machine.profile.autocast_dtypes]
-    stream = machine.stream_type = _bind(machine, Stream)
+    stream = _bind(machine, Stream, state=StreamState())
 
     def set_device(device: Any) -> None:
         machine.current_index = _index(machine, device)
@@ -180,9 +180,9 @@ def surface_of(machine: Machine) -> dict[str, Any]:
         "Event": _bind(machine, Event),
         "stream": StreamContext,
         "StreamContext": StreamContext,
-        "current_stream": lambda device=None: machine.current_stream(),  # noqa: ARG005
-        "default_stream": lambda device=None: machine.default_stream(),  # noqa: ARG005
-        "set_stream": machine.set_stream,
+        "current_stream": stream.current_stream,
+        "default_stream": stream.default_stream,
+        "set_stream": stream.set_stream,
         "is_current_stream_capturing": lambda: machine.is_capturing,
         **_random(machine),
         **_memory(),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import serialization
 
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import destination_of, host_alias, place, report_transfer
 from porter.interception.patching import Patches
@@ -66,6 +66,7 @@ def _untag(storage: Any, location: str) -> Any:
 
 def install_saving(patches: Patches) -> None:
     """Teach ``torch.save`` and ``torch.load`` the simulated locations."""
+    patches.replace(DeviceTensor, "__reduce_ex__", reduce_tensor)
     entry = (0, _tag, _untag)
     serialization._package_registry.insert(0, entry)
     patches.later(lambda: serialization._package_registry.remove(entry))

@@ -6,19 +6,28 @@ form.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Machine
+
+
+@dataclass
+class StreamState:
+    """The streams of one machine: its default one, and the one chosen last."""
+
+    default: Stream | None = None
+    chosen: Stream | None = None
 
 
 class Stream:
     """A queue of work on a simulated device."""
 
     machine: Machine
+    state: StreamState
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
         index = device.index if isinstance(device, torch.device) else device
@@ -27,6 +36,23 @@ class Stream:
         self.priority = priority
         self.stream_id = self.cuda_stream = id(self)
         self._outer: list[Stream] = []
+
+    @classmethod
+    def default_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
+        """The stream that work goes to when none is chosen."""
+        if cls.state.default is None:
+            cls.state.default = cls()
+        return cls.state.default
+
+    @classmethod
+    def current_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
+        """The stream that work goes to now."""
+        return cls.state.chosen or cls.default_stream()
+
+    @classmethod
+    def set_stream(cls, stream: Stream | None) -> None:
+        """Send work to this stream from now on."""
+        cls.state.chosen = stream
 
     def synchronize(self) -> None:
         """Wait for the work in the stream."""
@@ -53,8 +79,8 @@ class Stream:
         return event
 
     def __enter__(self) -> Stream:
-        self._outer.append(self.machine.current_stream())
-        self.machine.set_stream(self)
+        self._outer.append(self.current_stream())
+        self.set_stream(self)
         return self
 
     def __exit__(
@@ -63,7 +89,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.machine.set_stream(self._outer.pop())
+        self.set_stream(self._outer.pop())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and other.stream_id == self.stream_id

@@ -22,7 +22,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from porter.device.sim.contract import known_to_vendor
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.errors import PorterError
 
 missing: Counter[str] = Counter()

@@ -1,14 +1,23 @@
-"""Composite ops whose C++ makes helper tensors "where the input is", and would get the CPU.
+"""Functions of torch that take another path for a CPU tensor than for a device's.
 
-``torch.quantile`` of a device tensor builds a mask with ``at::arange(n, self.options())``; C++
-takes the options from what it believes is a CPU tensor. While such a function runs on device
-tensors, a dispatch mode turns its factories into the device's. The list is what OpInfo's database
-and the ports showed; everything else runs without a mode.
+C++ sees the CPU storage of a simulated tensor, so it would
+
+- build the helper tensors of a composite op on the CPU: ``torch.quantile`` makes a mask with
+  ``at::arange(n, self.options())``. While such a function runs on device tensors, a dispatch mode
+  turns its factories into the device's. The list is what OpInfo's database and the ports showed;
+  everything else runs without a mode;
+- group tensors as if all were on the CPU: gradient clipping then went tensor by tensor, through a
+  copy of the factor to "the CPU", where a device goes by lists and copies nothing;
+- find no kernel for ``torch.mm(a, b, out_dtype=torch.float32)`` of half tensors, which only
+  accelerators have: the product is accumulated and returned in float32. Here the operands are
+  widened first, which rounds no differently. The kernels are registered at the CPU's key, where
+  PyTorch has none, because composites reach them from C++ too.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -106,8 +115,54 @@ def _moved_lengths(native: Callable[..., Any]) -> Callable[..., Any]:
     return ctc_loss
 
 
-def install_composites(patches: Patches) -> None:
-    """Patch the functions of the list, as functions and as methods."""
+def _install_grouping(patches: Patches) -> None:
+    """Let ``torch.nn.utils.clip_grad`` see the devices of simulated tensors."""
+    clipping = importlib.import_module("torch.nn.utils.clip_grad")
+    native = clipping._group_tensors_by_device_and_dtype
+
+    def grouped(tensorlistlist: Any, with_indices: bool = False) -> Any:
+        firsts = tensorlistlist[0]
+        if not any(isinstance(tensor, DeviceTensor) for tensor in firsts):
+            return native(tensorlistlist, with_indices)
+        found: dict[Any, Any] = {}
+        for at, first in enumerate(firsts):
+            lists, indices = found.setdefault(
+                (first.device, first.dtype), ([[] for _ in tensorlistlist], [])
+            )
+            for kept, tensors in zip(lists, tensorlistlist, strict=True):
+                kept.append(tensors[at])
+            if with_indices:
+                indices.append(at)
+        return found
+
+    patches.replace(clipping, "_group_tensors_by_device_and_dtype", grouped)
+
+
+def _widening_product(name: str, operands: int) -> Callable[..., torch.Tensor]:
+    function = getattr(torch, name)
+
+    def product(*args: Any, out: torch.Tensor | None = None, **scales: Any) -> torch.Tensor:
+        dtype: torch.dtype = args[operands]
+        wide = [value.to(dtype) for value in args[:operands]]
+        result: torch.Tensor = function(*wide, *args[operands + 1 :], **scales)
+        return result if out is None else out.resize_(result.shape).copy_(result)
+
+    return product
+
+
+def _install_products(patches: Patches) -> None:
+    """Register the matrix products with an output dtype of their own."""
+    lib = torch.library.Library("aten", "IMPL")
+    for name, operands in (("mm", 2), ("bmm", 2), ("addmm", 3), ("baddbmm", 3)):
+        for overload in ("dtype", "dtype_out"):
+            lib.impl(f"{name}.{overload}", _widening_product(name, operands), "CPU")
+    patches.later(lib._destroy)
+
+
+def install_cpu_paths(patches: Patches) -> None:
+    """Patch the functions above, as functions and as methods."""
+    _install_grouping(patches)
+    _install_products(patches)
     for owner, name in _FUNCTIONS:
         if hasattr(owner, name):
             patches.replace(owner, name, _scoped(getattr(owner, name)))
