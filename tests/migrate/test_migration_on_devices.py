@@ -162,13 +162,13 @@ ONE_RANK = """\
 import sys
 from pathlib import Path
 import torch
-from porter.device.sim.accounting.ledger import open_books
+from porter.device.sim.accounting.ledger import open_accounting
 from porter.device.sim.activate import simulated
 from porter.migrate import migration
 
 device, folder = sys.argv[1], Path(sys.argv[2])
 with simulated(device) as machine:
-    open_books(machine)
+    open_accounting(machine)
     with migration.logging_to(None, target=device, root=folder, switch_on=True) as log:
         torch.distributed.init_process_group(
             "nccl", init_method=f"file://{folder / 'store'}", rank=0, world_size=1

@@ -110,7 +110,7 @@ def activate(device: str | Profile) -> Machine:
     install_autocast(machine, patches)
     install_package(profile.name, patches)
     if profile.name == "cuda":
-        install_cuda_graphs(machine, patches)
+        install_cuda_graphs(patches)
     for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
         lists = importlib.import_module(name)
         types = [*lists._foreach_supported_types, *machine.classes]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.ascend.kernels import wide
+from porter.device.sim.ascend.kernels import rms_norm, wide
 from porter.device.sim.vendors.fused_ops import fused
 from porter.errors import BadInput
 
@@ -112,11 +112,8 @@ def npu_add_rms_norm_cast(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """RMS normalisation of ``x1 + x2``: in float32, in the input's dtype, reciprocal RMS, sum."""
     total = x1 + x2
-    full = wide(total)
-    dims = list(range(-gamma.dim(), 0))
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    normal = full * reciprocal * wide(gamma)
-    rounded = normal.to(x1.dtype)
+    result, reciprocal = rms_norm(wide(total), wide(gamma), epsilon)
+    rounded = result.to(x1.dtype)
     return rounded.float(), rounded, reciprocal, total
 
 

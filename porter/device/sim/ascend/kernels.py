@@ -58,13 +58,18 @@ def npu_mish(self: Tensor) -> Tensor:
     return F.mish(wide(self)).to(self.dtype)
 
 
+def rms_norm(full: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """RMS normalisation over the weight's dimensions, and the reciprocal RMS."""
+    dims = list(range(-weight.dim(), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return full * reciprocal * weight, reciprocal
+
+
 @fused("npu")
 def npu_rms_norm(self: Tensor, gamma: Tensor, epsilon: float = 1e-06) -> tuple[Tensor, Tensor]:
     """RMS normalisation over gamma's dimensions: the result and the reciprocal RMS (float32)."""
-    dims = list(range(-gamma.dim(), 0))
-    full = wide(self)
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * wide(gamma)).to(self.dtype), reciprocal
+    result, reciprocal = rms_norm(wide(self), wide(gamma), epsilon)
+    return result.to(self.dtype), reciprocal
 
 
 @fused("npu")
@@ -73,10 +78,8 @@ def npu_add_rms_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """RMS normalisation of ``x1 + x2``: the result, the reciprocal RMS, the sum."""
     total = x1 + x2
-    full = wide(total)
-    dims = list(range(-gamma.dim(), 0))
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * wide(gamma)).to(x1.dtype), reciprocal, total
+    result, reciprocal = rms_norm(wide(total), wide(gamma), epsilon)
+    return result.to(x1.dtype), reciprocal, total
 
 
 @fused("npu")
@@ -84,10 +87,8 @@ def npu_gemma_rms_norm(
     self: Tensor, gamma: Tensor, epsilon: float = 1e-06
 ) -> tuple[Tensor, Tensor]:
     """RMS normalisation with ``1 + gamma`` as the weight."""
-    dims = list(range(-gamma.dim(), 0))
-    full = wide(self)
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * (1.0 + wide(gamma))).to(self.dtype), reciprocal
+    result, reciprocal = rms_norm(wide(self), 1.0 + wide(gamma), epsilon)
+    return result.to(self.dtype), reciprocal
 
 
 @fused("npu")

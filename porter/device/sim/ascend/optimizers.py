@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
 
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+from porter.device.sim.vendors.fused_optimizers import FusedOptimizer, Params, sgd_options
+
 _DTYPES = (torch.float32, torch.float16)
 
 
@@ -74,12 +73,12 @@ class _Combined:
                     "a gradient was replaced after the fused optimizer combined them (by "
                     "model.zero_grad()?); it steps on the combined buffer, not on the new "
                     "gradient. Use optimizer.zero_grad().",
-                    stacklevel=4,
+                    stacklevel=5,
                 )
                 return
 
 
-class NpuFusedOptimizerBase(Optimizer):
+class NpuFusedOptimizerBase(FusedOptimizer):
     """Combining, clipping and zeroing; a subclass says what a step does to one buffer."""
 
     name = "fused optimizer"
@@ -116,19 +115,12 @@ class NpuFusedOptimizerBase(Optimizer):
         """The gradient buffers."""
         return [combined.grads for _, combined in self._combined]
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step on every buffer."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _update(self) -> None:
         self._combine_all()
         for group, combined in self._combined:
             combined.check()
-            self._publish_state(group, combined)
+            self._count_step(combined)
             self._step_buffer(group, combined)
-        return loss
 
     @torch.no_grad()
     def zero_grad(self, set_to_none: bool = False) -> None:
@@ -179,8 +171,7 @@ class NpuFusedOptimizerBase(Optimizer):
                 offset += param.numel()
         return found
 
-    def _publish_state(self, group: dict[str, Any], combined: _Combined) -> None:
-        del group
+    def _count_step(self, combined: _Combined) -> None:
         for param in combined.params:
             state = self.state[param]
             state["step"] = int(state.get("step", 0)) + 1
@@ -293,15 +284,7 @@ class NpuFusedSGD(NpuFusedOptimizerBase):
     ) -> None:
         if math.isnan(lr):
             raise ValueError("NpuFusedSGD: the learning rate must be given")
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        super().__init__(
-            params,
-            {
-                "lr": lr, "momentum": momentum, "dampening": dampening,
-                "weight_decay": weight_decay, "nesterov": nesterov,
-            },
-        )  # fmt: skip
+        super().__init__(params, sgd_options(lr, momentum, dampening, weight_decay, nesterov))
 
     def _step_buffer(self, group: dict[str, Any], combined: _Combined) -> None:
         grads = combined.grads

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -181,44 +182,31 @@ def npu_masked_fill_range(
     return result
 
 
-def npu_conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv2d``."""
-    return F.conv2d(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+def _convolution(convolve: Callable[..., Tensor], title: str) -> Callable[..., Tensor]:
+    def convolution(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        return convolve(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+
+    convolution.__doc__ = title
+    return convolution
 
 
-def npu_conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv3d``."""
-    return F.conv3d(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+def _by_dimensions(input: Tensor, *rest: Any) -> Tensor:
+    return (F.conv3d if input.dim() == 5 else F.conv2d)(input, *rest)
 
 
-def npu_convolution(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv2d`` or ``F.conv3d`` by the input's dimensions."""
-    convolve = npu_conv3d if input.dim() == 5 else npu_conv2d
-    return convolve(input, weight, bias, stride, padding, dilation, groups)
+npu_conv2d = _convolution(F.conv2d, "``F.conv2d``.")
+npu_conv3d = _convolution(F.conv3d, "``F.conv3d``.")
+npu_convolution = _convolution(
+    _by_dimensions, "``F.conv2d`` or ``F.conv3d`` by the input's dimensions."
+)
 
 
 def npu_conv_transpose2d(

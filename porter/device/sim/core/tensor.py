@@ -16,7 +16,7 @@ from torch import _tensor_str
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import OpFacts
 
-_TYPE_NAMES = {
+TYPE_NAMES = {
     torch.float64: "Double",
     torch.float32: "Float",
     torch.float16: "Half",
@@ -83,12 +83,12 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
     def type(self, dtype: Any = None, *_: Any, **__: Any) -> Any:
         """The type's name, or the tensor converted to a dtype or to a named tensor type."""
         if dtype is None:
-            return f"torch.{self.device.type}.{_TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
+            return f"torch.{self.device.type}.{TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
         if isinstance(dtype, torch.dtype):
             return self.to(dtype)
         name = dtype if isinstance(dtype, str) else f"{dtype.__module__}.{dtype.__name__}"
         words = name.removesuffix("Tensor").split(".")
-        wanted = next(d for d, word in _TYPE_NAMES.items() if word == words[-1])
+        wanted = next(d for d, word in TYPE_NAMES.items() if word == words[-1])
         return self.to(words[1] if len(words) == 3 else "cpu", wanted)
 
     def new(  # type: ignore[override]

@@ -9,47 +9,36 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
 
-from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of
-from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import (
     TrainingUnit,
     copy_to,
     graphed_callables,
     own_copy,
 )
+from porter.device.sim.vendors.graphs import (
+    CapturedGraph,
+    GraphCapture,
+    is_current_stream_capturing,
+)
 
 
-def _books() -> DeviceAccounting:
-    books = accounting_of("hpu")
-    if books is None:
-        raise RuntimeError("HPU graphs: sim:hpu is not active in this process")
-    return books
-
-
-class HPUGraph:
+class HPUGraph(CapturedGraph):
     """A captured sequence of device work. Replays run on the captured tensors."""
 
-    def __init__(self) -> None:
-        self._graph: DeviceGraph = _books().new_graph()
-        self._dynamic = False
+    kind = "hpu"
 
     def capture_begin(self, dry_run: bool = False) -> None:
         """Start recording the ops of this thread."""
         self._graph.capture_begin(dry_run=dry_run)
 
-    def capture_end(self) -> None:
-        """Stop recording."""
-        self._graph.capture_end()
-
     def replay(self, asynchronous: bool = False) -> None:
         """Run what was recorded, on the tensors it was recorded with."""
         del asynchronous
-        self._graph.replay()
+        super().replay()
 
     def replayV2(self, inputs: Any = None, asynchronous: bool = False) -> None:
         """Copy ``inputs``, a list of (captured, new), and replay."""
@@ -61,20 +50,20 @@ class HPUGraph:
         """End the graph inside a capture. One graph is recorded all the same."""
 
     def mark_user_outputs(self, outputs: Sequence[torch.Tensor]) -> None:
-        """Say which tensors are read after a replay. All are kept here."""
+        """Name the tensors that are read after a replay. All are kept here."""
 
     def mark_user_inputs(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Say which tensors are written before a replay."""
+        """Name the tensors that are written before a replay."""
 
     def destroy(self) -> None:
         """Free the graph and its tensors."""
-        self._graph.reset()
-
-    reset = destroy
+        self.reset()
 
 
-class graph:
+class graph(GraphCapture):
     """``with graph(g):`` captures the block into ``g``."""
+
+    kind = "hpu"
 
     def __init__(
         self,
@@ -84,25 +73,8 @@ class graph:
         dry_run: bool = False,
     ) -> None:
         del stream, disable_tensor_cache
+        super().__init__(hpu_graph, dry_run=dry_run)
         self.hpu_graph = hpu_graph
-        self._dry_run = dry_run
-
-    def __enter__(self) -> None:
-        torch.hpu.synchronize()  # type: ignore[attr-defined]
-        self.hpu_graph.capture_begin(self._dry_run)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.hpu_graph.capture_end()
-
-
-def is_current_stream_capturing() -> bool:
-    """Whether a capture is in progress."""
-    return DeviceGraph.current is not None
 
 
 def input_hash(obj: Any) -> int:

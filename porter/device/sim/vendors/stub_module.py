@@ -21,9 +21,16 @@ from dataclasses import dataclass, field
 from types import FrameType, ModuleType
 from typing import Any
 
+import torch
+
 from porter.device.sim.contract import known_to_vendor
 from porter.device.sim.core.registry import machines
 from porter.errors import PorterError
+
+_SEEDING = (
+    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
+    "seed_all", "set_rng_state", "set_rng_state_all",
+)  # fmt: skip
 
 missing: Counter[str] = Counter()
 """Dotted names that were asked for and are not simulated, with how often."""
@@ -174,6 +181,23 @@ def answer_for(module: ModuleType, title: str) -> None:
         raise absent(title, name, sys._getframe(1))
 
     module.__getattr__ = look_up  # type: ignore[method-assign]
+
+
+def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None:
+    """Give the vendor's device module and ``torch.<kind>`` the same names, as on the card.
+
+    The vendor's own names win. ``random`` gets the seeding functions.
+    """
+    common = vars(torch)[kind]
+    own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
+    for name, value in vars(common).items():
+        if not name.startswith("__") and name not in own:
+            setattr(ours, name, value)
+    for name, value in own.items():
+        setattr(common, name, value)
+    for name in _SEEDING:
+        setattr(random, name, getattr(common, name))
+    answer_for(common, ours.__name__)
 
 
 def fill(module: ModuleType, source: ModuleType) -> None:
