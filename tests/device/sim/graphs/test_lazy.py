@@ -11,7 +11,7 @@ import torch
 
 from porter.device.sim.graphs.disk_cache import RecipeFolder, folder_from_environment
 from porter.device.sim.graphs.lazy import LazyGraphs
-from tests.device.op_recorder import OpRecorder
+from tests.device.sim.op_recorder import OpRecorder
 from tests.processes import own_environment
 
 
@@ -153,7 +153,7 @@ def test_adamw_compiles_every_step_unless_fused(
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.device.test_graph import compilations_with
+from tests.device.sim.graphs.test_lazy import compilations_with
 print(*compilations_with(Path(sys.argv[1])))
 """
 

@@ -1,7 +1,7 @@
 """PyTorch's operator database on simulated devices: every op once in the normal test run.
 
 It runs in parts, each of every sixth op. With more samples and every dtype: ``pytest -m database``
-(some minutes), or ``python -m tests.device.op_database``, which prints a table.
+(some minutes), or ``python -m tests.device.sim.op_database``, which prints a table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from tests.device.op_database import Result, compare_all
+from tests.device.sim.op_database import Result, compare_all
 
 pytest.importorskip("expecttest")
 pytest.importorskip("numpy")

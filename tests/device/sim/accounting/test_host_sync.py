@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from porter.device.sim.accounting.ledger import DeviceAccounting, lazy_by_environment
-from tests.device.op_recorder import bare_machine, on_device
+from tests.device.sim.op_recorder import bare_machine, on_device
 
 DYNAMIC = [
     (lambda x: x.nonzero(), "aten.nonzero.default"),

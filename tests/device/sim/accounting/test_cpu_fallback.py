@@ -11,10 +11,10 @@ import torch
 
 from porter.device.sim.accounting.cpu_fallback import OpTable, op_table
 from porter.device.sim.accounting.ledger import DeviceAccounting
-from porter.device.sim.accounting.op_tables import hpu_table, npu_table
+from porter.device.sim.accounting.op_tables import DATA, hpu_table, npu_table
 from porter.device.sim.core.op_schema import facts_of
 from porter.errors import BadInput
-from tests.device.op_recorder import bare_machine, on_device
+from tests.device.sim.op_recorder import bare_machine, on_device
 
 aten = torch.ops.aten
 
@@ -135,10 +135,7 @@ def test_npu_table_is_read_from_the_wheel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["hpu", "npu"])
 def test_shipped_tables_name_source_and_version(device: str) -> None:
-    import porter.device.sim as sim
-
-    data = Path(sim.__file__).parent / "data" / f"{device}_ops.json"
-    table = json.loads(data.read_text())
+    table = json.loads((DATA / f"{device}_ops.json").read_text())
     assert table["source"]
     assert table["version"]
     assert table["ops"] == sorted(table["ops"])

@@ -67,7 +67,7 @@ def test_json_says_simulated_and_names_lines_relative_to_the_tree() -> None:
     found = books.as_json(Path(__file__).parent)
     assert found["simulated"] is True
     assert (found["device"], found["mode"]) == ("sim:hpu", "lazy")
-    assert " at test_accounting.py:" in found["graphs"]["compiled"][1]["differs"][-1]
+    assert " at test_ledger.py:" in found["graphs"]["compiled"][1]["differs"][-1]
 
 
 def test_counting_from_zero_keeps_graphs_compiled() -> None:

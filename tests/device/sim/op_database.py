@@ -1,9 +1,9 @@
 """PyTorch's own operator database (``torch.testing``'s OpInfo), run on a simulated device and on
 the CPU.
 
-A sample agrees when its outputs have the same bits, its gradients too, and every tensor that came
-out of device tensors is on the device. ``python -m tests.device.op_database --help`` runs all of
-it; the test suite runs a part (:mod:`tests.device.test_op_database`).
+A sample agrees when its outputs and gradients have the same bits and every tensor computed from
+device tensors is on the device. ``python -m tests.device.sim.op_database --help`` runs all of the
+database; the test suite runs a part (:mod:`tests.device.sim.test_op_database`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from porter.device.sim.contract import coverage  # noqa: E402
 from porter.device.sim.contract.signatures import disagreement, of_schema, parameters  # noqa: E402
 
 WHEELS = os.environ.get("PORTER_TEST_WHEELS")  # before the environment is sealed
-DOCS = Path(__file__).parents[2] / "docs" / "simulator-vendor-modules.md"
+DOCS = Path(__file__).parents[4] / "docs" / "simulator-vendor-modules.md"
 
 
 @pytest.fixture(params=["hpu", "npu"])

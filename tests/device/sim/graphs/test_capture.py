@@ -12,7 +12,7 @@ import torch
 from porter.device.sim.accounting.ledger import DeviceAccounting
 from porter.device.sim.core.dispatch import unseen
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
-from tests.device.op_recorder import bare_machine, on_device
+from tests.device.sim.op_recorder import bare_machine, on_device
 
 
 def host(tensor: torch.Tensor) -> torch.Tensor:
