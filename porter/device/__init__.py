@@ -28,39 +28,38 @@ class Device(Protocol):
     is_simulated: bool
 
     def prepare(self) -> None:
-        """Make this process able to use the device: import its plugin, or start the simulation.
+        """Import the device's plugin, or start the simulation, in this process.
 
-        Raises BadInput, in one line, when that cannot be done. Calling it twice is fine.
+        Raises BadInput, with a one-line message, when that fails. Calling it twice is fine.
         """
 
     def title(self) -> str:
-        """The hardware's name, with the word "simulated" where that is so."""
+        """The hardware's name; a simulated device's says "simulated"."""
 
     def supports(self, dtype: torch.dtype) -> bool:
         """Whether tensors of this dtype live and compute on the device."""
 
     def synchronize(self) -> None:
-        """Wait until the device has done all work it was given."""
+        """Wait until the device has finished all its work."""
 
     def counters(self, root: Path | None = None) -> dict[str, Any]:
-        """What was counted since :meth:`prepare` or :meth:`reset_counters`, as JSON-able data.
+        """Return the counts since :meth:`prepare` or :meth:`reset_counters`, as JSON-able data.
 
-        Sites are relative to ``root``. Only a simulated device counts; ``"simulated"`` says so.
+        Sites are relative to ``root``. Only a simulated device counts: ``"simulated"`` is True.
         """
 
     def reset_counters(self) -> None:
-        """Count from zero."""
+        """Restart all counts at zero."""
 
     def peak_memory(self) -> int | None:
-        """Most bytes allocated on the device so far; None where that cannot be known."""
+        """The peak of allocated bytes on the device; None where it is not known."""
 
 
 def open_device(name: str) -> Device:
     """Return the device called ``name``: "cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu",
     "sim:npu".
 
-    Nothing is imported or switched on yet: that is :meth:`Device.prepare`. Raises BadInput for
-    another name.
+    :meth:`Device.prepare` imports and starts it. Raises BadInput for another name.
     """
     if name not in DEVICES:
         raise BadInput(f"device {name!r}: expected one of {', '.join(DEVICES)}")

@@ -1,6 +1,6 @@
-"""Switching a simulation on and off.
+"""Switch a simulation on and off.
 
-Several device types can be simulated in one process (tests do); a run of a tree simulates one.
+Several device types can be simulated in one process, as in tests; a run of a tree simulates one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from porter.device.sim.rng.random_ops import install_rng
 from porter.device.sim.torch_patches.autocast import install_autocast
 from porter.device.sim.torch_patches.constructors import install_constructors
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
-from porter.device.sim.torch_patches.device_module import install_accelerator, install_surface
+from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
 from porter.device.sim.torch_patches.factories import install_factories
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.pin_memory import install_pinning
-from porter.device.sim.torch_patches.serialization import install_saving
+from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.registry import install_package
 from porter.interception.patching import Patches
@@ -45,11 +45,11 @@ _own: dict[str, Patches] = {}
 
 
 def _install_shared() -> None:
-    """Patches that serve every simulated device; made with the first."""
+    """Apply the patches that serve every simulated device, when the first is activated."""
     patches = _shared
     install_constructors(patches)
     install_parameters(patches)
-    install_saving(patches)
+    install_serialization(patches)
     install_pinning(patches)
     install_cpu_paths(patches)
     patches.replace(torch, "compile", _refuse_compile)
@@ -90,7 +90,7 @@ def make_machine(profile: Profile) -> Machine:
 
 
 def activate(device: str | Profile) -> Machine:
-    """Simulate a device type in this process: "sim:hpu", "hpu", or a profile of your own.
+    """Simulate a device type in this process: "sim:hpu", "hpu", or a custom profile.
 
     Returns the machine; activating twice returns the same one.
     """
@@ -105,7 +105,7 @@ def activate(device: str | Profile) -> Machine:
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
     install_factories(machine, patches)
-    install_surface(machine, patches)
+    install_device_module(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
     install_package(profile.name, patches)
@@ -133,13 +133,13 @@ def _module_mover(kind: str) -> Any:
 
 
 def deactivate(kind: str) -> None:
-    """Stop simulating a device type. Tensors left on it must not be used any more."""
+    """Stop simulating a device type. Tensors left on it must no longer be used."""
     machine = machines[kind]
     machine.forget_compiled()
     _own.pop(kind).undo()
     del machines[kind]
     if machine.profile.dispatch_key == "PrivateUse1" and not hasattr(torch, kind):
-        # A backend's name cannot be taken back, and PyTorch asks its module whether it is there.
+        # A backend's name is permanent, and PyTorch asks its module whether it is available.
         setattr(torch, kind, SimpleNamespace(**_ABSENT_MODULE))
     if not machines:
         _shared.undo()
@@ -147,7 +147,7 @@ def deactivate(kind: str) -> None:
 
 @contextlib.contextmanager
 def simulated(device: str | Profile) -> Iterator[Machine]:
-    """``with simulated("hpu") as machine:`` for tests and short uses."""
+    """Simulate a device inside a ``with`` block, for tests."""
     machine = activate(device)
     try:
         yield machine

@@ -13,7 +13,7 @@ from porter.device.sim.activate import activate
 from porter.device.sim.core.dispatch import Observer
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import facts_of
-from porter.interception import source_marks as spots
+from porter.interception import source_lines
 
 
 class OpRecorder(TorchDispatchMode):
@@ -24,7 +24,7 @@ class OpRecorder(TorchDispatchMode):
         self.observers = observers
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        spots._kinds[sys._getframe().f_code] = spots._FOREIGN
+        source_lines.code_kinds[sys._getframe().f_code] = source_lines.FOREIGN
         kwargs = kwargs or {}
         watches = [observer.watch(facts_of(func)) for observer in self.observers]
         for watch in watches:

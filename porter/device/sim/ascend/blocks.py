@@ -92,7 +92,7 @@ def npu_cross_entropy_loss(
     return_zloss: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cross entropy: the loss (one element unless reduction is "none"), the log probabilities, and
-    two empty tensors for the z-loss, which the vendor has not switched on either."""
+    two empty tensors for the z-loss, which the vendor does not support either."""
     if lse_square_scale_for_zloss or return_zloss:
         raise BadInput("npu_cross_entropy_loss: the z-loss is not supported by the operator")
     full = wide(input)
@@ -143,7 +143,7 @@ def npu_transpose_batchmatmul(
     perm_y: list[int] | None = None,
     batch_split_factor: int = 1,
 ) -> Tensor:
-    """A batched product whose operands and result are permuted on the way."""
+    """A batched product with permuted operands and result."""
     if scale is not None or batch_split_factor != 1:
         raise BadInput(
             "npu_transpose_batchmatmul: porter's simulated module computes it without scale and "
@@ -167,7 +167,7 @@ def npu_scatter_nd_update_(self: Tensor, indices: Tensor, updates: Tensor) -> Te
 
 
 def npu_gather_sparse_index(input: Tensor, index: Tensor) -> Tensor:
-    """Rows of ``input`` by number, in the shape of ``index``."""
+    """Rows of ``input`` at ``index``, in the shape of ``index``."""
     return input[index.to(torch.int64)]
 
 

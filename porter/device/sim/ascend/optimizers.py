@@ -1,11 +1,11 @@
 """``torch_npu.optim``: optimizers over combined buffers, and the fused clipping of their gradients.
 
-The documented point of these classes: at the first step (or clip) every parameter and gradient of a
-dtype moves into one buffer, of which ``p.data`` and ``p.grad`` become views, so that a step is a
-fixed number of kernels however many parameters there are. Two consequences a port must live with
-are kept: parameters must be float32 or float16, and ``zero_grad(set_to_none=True)`` is refused. A
-third is told in words: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by
-default) the buffers no longer see what backward computes.
+As documented, the first step (or clip) moves all parameters and gradients of a dtype into one
+buffer, of which ``p.data`` and ``p.grad`` become views, so that a step is a fixed number of kernels
+for any number of parameters. The consequences for a port are simulated: parameters must be float32
+or float16, and ``zero_grad(set_to_none=True)`` is refused. Where the vendor is silent, there is a
+warning: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by default) the
+buffers no longer get what backward computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DTYPES = (torch.float32, torch.float16)
 
 
 def _combine(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """One buffer holding all tensors, and for each its view in there with its own strides."""
+    """Return a buffer holding all tensors, and each tensor's view of it with its strides."""
     buffer = torch.empty(
         sum(t.numel() for t in tensors), dtype=tensors[0].dtype, device=tensors[0].device
     )
@@ -42,7 +42,7 @@ def _combine(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """No two elements at one place and none missing, in whatever order of dimensions."""
+    """Whether the elements fill memory without gaps or overlaps, in any order of dimensions."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:
@@ -79,7 +79,7 @@ class _Combined:
 
 
 class NpuFusedOptimizerBase(FusedOptimizer):
-    """Combining, clipping and zeroing; a subclass says what a step does to one buffer."""
+    """Combines, clips and zeroes; a subclass defines the step on one buffer."""
 
     name = "fused optimizer"
 
@@ -124,7 +124,7 @@ class NpuFusedOptimizerBase(FusedOptimizer):
 
     @torch.no_grad()
     def zero_grad(self, set_to_none: bool = False) -> None:
-        """Zero the gradient buffers; dropping them is not possible once they are combined."""
+        """Zero the gradient buffers; combined gradients cannot be dropped."""
         if set_to_none:
             raise ValueError(f"{self.name}: set_to_none is not supported by fused optimizers")
         self._combine_all()
@@ -156,7 +156,7 @@ class NpuFusedOptimizerBase(FusedOptimizer):
         return total
 
     def _buffer_state(self, combined: _Combined, name: str) -> Tensor:
-        """A state buffer, made from the parameters' own states where there are some."""
+        """Return a state buffer, initialised from the parameters' own states if they have any."""
         found = combined.state.get(name)
         if found is None:
             found = torch.zeros_like(combined.values)
@@ -177,7 +177,7 @@ class NpuFusedOptimizerBase(FusedOptimizer):
             state["step"] = int(state.get("step", 0)) + 1
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load; the buffers are rebuilt from the loaded states at the next step."""
+        """Load a state; the next step rebuilds the buffers from it."""
         super().load_state_dict(state_dict)
         for _, combined in self._combined:
             combined.state.clear()

@@ -1,4 +1,4 @@
-"""The layout of the simulated ``torch_npu``, and how it meets ``torch.npu``."""
+"""The modules of the simulated ``torch_npu``, and their share in ``torch.npu``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tensors on a simulated device: a subclass over CPU storage that tells where it lives.
+"""Tensors on a simulated device: a subclass over CPU storage that reports the device.
 
 C++ still sees a CPU tensor with the Python dispatch key, so kernels, autograd, in-place metadata
-changes and storage sharing are the real ones. Everything Python code asks about placement is
-answered by the class. One class per device index: placement needs no per-tensor state.
+changes and storage sharing are the real ones. The class answers Python's questions about placement.
+There is one class per device index, so placement needs no per-tensor state.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TYPE_NAMES = {
 
 
 class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]
-    """Makes ``type(x) == torch.Tensor`` hold, as programs ask it of a tensor on a real device.
+    """Makes ``type(x) == torch.Tensor`` hold, which programs test and real devices satisfy.
 
-    The hash stays the class's own, so dictionaries and sets tell the classes apart as before.
+    The hash stays the class's own, so dictionaries and sets still distinguish the classes.
     """
 
     def __eq__(cls, other: object) -> bool:
@@ -65,7 +65,7 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         )
 
     def numpy(self, *, force: bool = False) -> Any:
-        """As on a real device: refused, unless ``force`` copies to the host first."""
+        """Refuse, as a real device does, unless ``force`` copies to the host first."""
         if not force:
             raise self._no_host_access()
         return self.detach().cpu().resolve_conj().resolve_neg().numpy()
@@ -77,11 +77,11 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         raise BufferError(f"{self.device}: DLPack export of a simulated tensor is not modelled")
 
     def tolist(self) -> Any:
-        """The values as Python numbers: a transfer to the host."""
+        """Return the values as Python numbers: a transfer to the host."""
         return self.detach().cpu().tolist()
 
     def type(self, dtype: Any = None, *_: Any, **__: Any) -> Any:
-        """The type's name, or the tensor converted to a dtype or to a named tensor type."""
+        """Return the type's name, or the tensor converted to a dtype or a named tensor type."""
         if dtype is None:
             return f"torch.{self.device.type}.{TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
         if isinstance(dtype, torch.dtype):
@@ -94,18 +94,18 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
     def new(  # type: ignore[override]
         self, *args: Any, device: Any = None, **kwargs: Any
     ) -> torch.Tensor:
-        """The legacy constructor: a tensor of this dtype on this device."""
-        where = self.device if device is None else device
+        """Make a tensor of this dtype on this device: the legacy constructor."""
+        target = self.device if device is None else device
         if (
             len(args) == 1
             and isinstance(args[0], (list, tuple))
             and not isinstance(args[0], torch.Size)
         ):
-            return torch.tensor(args[0], dtype=self.dtype, device=where)
+            return torch.tensor(args[0], dtype=self.dtype, device=target)
         if len(args) == 1 and isinstance(args[0], torch.Tensor):
-            return args[0].to(where, self.dtype)
+            return args[0].to(target, self.dtype)
         size = args[0] if args and isinstance(args[0], torch.Size) else args
-        return torch.empty(size or (0,), dtype=self.dtype, device=where, **kwargs)
+        return torch.empty(size or (0,), dtype=self.dtype, device=target, **kwargs)
 
     def pin_memory(self, device: Any = None) -> NoReturn:  # noqa: ARG002
         raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
@@ -120,7 +120,7 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         return object.__format__(self, spec)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        """As PyTorch prints a tensor of that device. Reads the values: a transfer to the host."""
+        """Print as PyTorch prints the device's tensors; reading values is a transfer."""
         host = self.detach().cpu()
         if host.layout != torch.strided:
             return f"{host!r}".removesuffix(")") + f", device='{self.device}')"

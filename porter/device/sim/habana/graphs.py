@@ -1,7 +1,7 @@
-"""``habana_frameworks.torch.hpu.graphs``: HPU Graphs, and the helpers that use them for a model.
+"""``habana_frameworks.torch.hpu.graphs``: HPU Graphs, and wrappers that use them for a model.
 
 Sources: Intel Gaudi documentation, "HPU Graphs for Inference" and "HPU Graphs for Training"
-(docs.habana.ai), and how published clients call the names.
+(docs.habana.ai), and the calls of published clients.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class graph(GraphCapture):
 
 
 def input_hash(obj: Any) -> int:
-    """A key under which a graph for these inputs can be kept.
+    """Return a key for the graph of these inputs.
 
-    Tensors count by shape, dtype and layout; what is not a tensor counts by value, because a
-    captured graph has it baked in.
+    Tensors count by shape, dtype and layout, other values by value, because a captured graph has
+    them fixed.
     """
     if isinstance(obj, dict):
         return hash(tuple((k, input_hash(v)) for k, v in obj.items()))
@@ -105,7 +105,7 @@ class CachedParams:
 
 
 class _Cache:
-    """Graphs of one callable by its inputs' hash."""
+    """The graphs of one callable, by the hash of their inputs."""
 
     def __init__(
         self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
@@ -173,7 +173,7 @@ def wrap_in_hpu_graph_func(
     dry_run: bool = False,
     max_graphs: int | None = None,
 ) -> Callable[..., Any]:
-    """As :func:`wrap_in_hpu_graph`, for a function."""
+    """Do what :func:`wrap_in_hpu_graph` does, for a function."""
     del disable_tensor_cache, dry_run
     return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
 
@@ -187,13 +187,13 @@ def make_graphed_callables(
     disable_tensor_cache: bool = False,
     dry_run: bool = False,
 ) -> Any:
-    """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+    """Return callables (or one) with forward and backward captured for the sample's shapes."""
     del asynchronous, disable_tensor_cache, dry_run
     return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
 
 
 class ModuleCacher:
-    """Gives a module's training a graph per input shape: call it with the model."""
+    """Captures a module's training steps, one graph pair per input shape."""
 
     def __init__(self, max_graphs: int = 10) -> None:
         self.max_graphs = max_graphs
@@ -211,7 +211,7 @@ class ModuleCacher:
         verbose: bool = False,
         log_frequency: int = 0,
     ) -> torch.nn.Module:
-        """The model (or, unless ``inplace``, a copy) with its forward replaced."""
+        """Return the model, or a copy unless ``inplace``, with its forward replaced."""
         del have_grad_accumulation, asynchronous, disable_tensor_cache, dry_run, verbose
         del log_frequency
         result = model if inplace else copy.copy(model)

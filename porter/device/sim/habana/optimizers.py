@@ -1,8 +1,8 @@
 """``habana_frameworks.torch.hpex.optimizers``: fused optimizers.
 
-Their point on the card: what changes from step to step (the step size, the decay) is sent to the
-device as a tensor, one small copy, and is not baked into the graph; so a training step compiles
-once where ``torch.optim.AdamW`` compiles at every step (bias correction is a scalar there).
+They send what changes from step to step (the step size, the decay) to the device as a tensor, one
+small copy, instead of fixing it in the graph; so a training step compiles once where
+``torch.optim.AdamW`` compiles at every step (bias correction is a scalar there).
 """
 
 from __future__ import annotations

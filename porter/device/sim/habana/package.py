@@ -1,4 +1,4 @@
-"""The layout of the simulated ``habana_frameworks``, and how it meets ``torch.hpu``."""
+"""The modules of the simulated ``habana_frameworks``, and their share in ``torch.hpu``."""
 
 from __future__ import annotations
 

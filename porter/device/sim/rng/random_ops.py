@@ -1,4 +1,4 @@
-"""Random ops on a simulated device draw from the device's own stream."""
+"""Kernels of random ops, which draw from the simulated device's own stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _default_generator(machine: Machine, cls: type[torch.Tensor]) -> DeviceGener
 
 
 def _generator(machine: Machine, cls: type[torch.Tensor], given: Any) -> DeviceGenerator:
-    """The generator of a call: the one given, or the device's default."""
+    """Return the generator of a call: the given one, or the device's default."""
     if given is None:
         return _default_generator(machine, cls)
     found = device_generator(given)
@@ -61,7 +61,7 @@ def _normal(numel: int, generator: DeviceGenerator) -> torch.Tensor:
 
 
 def _arguments(op: OpOverload, args: Any, kwargs: Any) -> dict[str, Any]:
-    """Arguments by name, defaults filled in."""
+    """Return the arguments by name, with defaults."""
     found = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
     found.update(zip((a.name for a in op._schema.arguments), args, strict=False))
     found.update(kwargs)
@@ -77,7 +77,7 @@ def _make_uniform(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> 
         given = _arguments(op, args, kwargs)
         target, low, high = given["self"], given["from"], given["to"]
         if not target.is_floating_point() or low > high:
-            return op(*args)  # the native kernel words the error
+            return op(*args)  # the native kernel raises the error
         generator = _generator(machine, cls, given["generator"])
         if target.numel() == 0:
             return target
@@ -137,7 +137,7 @@ def _make_bernoulli_scalar(op: OpOverload, machine: Machine, cls: type[torch.Ten
 
 
 def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
-    """Run the CPU kernel with a generator spawned from the device's."""
+    """Return the CPU kernel, run with a generator spawned from the device's."""
     takes_generator = any(a.name == "generator" for a in op._schema.arguments)
 
     def with_argument(args: Any, kwargs: Any) -> Any:
@@ -145,10 +145,8 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
         child = _generator(machine, cls, given).spawn()
         names = [a.name for a in op._schema.arguments if not a.kwarg_only]
         if "generator" in names:
-            at = names.index("generator")
-            filled = _arguments(op, args, kwargs)
+            filled = {**_arguments(op, args, kwargs), "generator": child}
             positional = [filled[name] for name in names]
-            positional[at] = child
             rest = {k: v for k, v in kwargs.items() if k not in names}
             return op(*positional, **rest)
         return op(*args, **{**kwargs, "generator": child})
@@ -163,7 +161,7 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
             return op(*args, **kwargs)
         finally:
             if torch.equal(default.get_state(), fresh):
-                # It could have drawn and did not (attention without dropout): neither does a card.
+                # The op drew nothing (attention without dropout), so a card draws nothing either.
                 generator.set_offset(before)
             default.set_state(state)
 

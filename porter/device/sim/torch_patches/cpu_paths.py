@@ -43,7 +43,7 @@ _METHODS = ("quantile", "nanquantile", "istft")
 
 
 class _Redirect(TorchDispatchMode):
-    """Makes what a composite builds on the CPU into tensors of a device."""
+    """Gives tensors that a composite builds on the CPU the class of a device."""
 
     def __init__(self, cls: type[DeviceTensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ def _scoped(native: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _scoped_attention(native: Callable[..., Any]) -> Callable[..., Any]:
-    """Attention builds a helper only for a causal mask or dropout outside the fused kernel."""
+    """Redirect attention only with a mask or dropout: without them it builds no helper."""
 
     @functools.wraps(native)
     def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ def _scoped_attention(native: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _moved_lengths(native: Callable[..., Any]) -> Callable[..., Any]:
-    """CTC loss takes its lengths from the host too; C++ would move them "to where the loss is"."""
+    """Move the lengths of CTC loss to the device, where C++ would leave them on the CPU."""
 
     @functools.wraps(native)
     def ctc_loss(log_probs: Any, targets: Any, *lengths_and_rest: Any, **options: Any) -> Any:

@@ -1,7 +1,6 @@
-"""Streams and events: everything runs in order on the CPU, so they only keep their promises of
-form.
+"""Streams and events. Everything runs in order on the CPU, so they order nothing.
 
-``Event.elapsed_time`` is NaN: the simulator never speaks of seconds.
+``Event.elapsed_time`` is NaN: the simulator measures no time.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class StreamState:
 
 
 class Stream:
-    """A queue of work on a simulated device."""
+    """A stream of a simulated device."""
 
     machine: Machine
     state: StreamState
@@ -39,23 +38,23 @@ class Stream:
 
     @classmethod
     def default_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
-        """The stream that work goes to when none is chosen."""
+        """Return the stream that is used when none is chosen."""
         if cls.state.default is None:
             cls.state.default = cls()
         return cls.state.default
 
     @classmethod
     def current_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
-        """The stream that work goes to now."""
+        """Return the stream in use."""
         return cls.state.chosen or cls.default_stream()
 
     @classmethod
     def set_stream(cls, stream: Stream | None) -> None:
-        """Send work to this stream from now on."""
+        """Use this stream from now on."""
         cls.state.chosen = stream
 
     def synchronize(self) -> None:
-        """Wait for the work in the stream."""
+        """Wait until the stream's work is done: counted as a host sync."""
         self.machine.synchronized("Stream.synchronize")
 
     def is_capturing(self) -> bool:
@@ -63,14 +62,14 @@ class Stream:
         return self.machine.is_capturing
 
     def query(self) -> bool:
-        """Whether all work is done: always."""
+        """Whether all work is done: always True."""
         return True
 
     def wait_stream(self, stream: Any) -> None:
-        """Order after another stream's work: as it is anyway."""
+        """Run after another stream's work: always the case."""
 
     def wait_event(self, event: Any) -> None:
-        """Order after an event: as it is anyway."""
+        """Run after an event: always the case."""
 
     def record_event(self, event: Any = None) -> Any:
         """Record an event in this stream and return it."""
@@ -102,7 +101,7 @@ class Stream:
 
 
 class Event:
-    """A mark in a stream."""
+    """An event recorded in a stream."""
 
     machine: Machine
 
@@ -110,18 +109,18 @@ class Event:
         self.recorded = False
 
     def record(self, stream: Any = None) -> None:  # noqa: ARG002
-        """Mark the place that the stream is at."""
+        """Record the event in a stream."""
         self.recorded = True
 
     def query(self) -> bool:
-        """Whether the work before the mark is done: always."""
+        """Whether the work before the event is done: always True."""
         return True
 
     def wait(self, stream: Any = None) -> None:
-        """Make a stream wait for the mark: as it does anyway."""
+        """Make a stream wait for the event: always the case."""
 
     def synchronize(self) -> None:
-        """Wait for the mark."""
+        """Wait for the event: counted as a host sync."""
         self.machine.synchronized("Event.synchronize")
 
     def elapsed_time(self, end_event: Any) -> float:  # noqa: ARG002
@@ -130,7 +129,7 @@ class Event:
 
 
 class StreamContext:
-    """``with torch.cuda.stream(s):``; a None stream changes nothing."""
+    """``with torch.cuda.stream(s):``; None changes nothing."""
 
     def __init__(self, stream: Stream | None) -> None:
         self.stream = stream

@@ -114,7 +114,7 @@ def graphed_callables_of(graph_type: type[PooledGraph]) -> Callable[..., Any]:
         allow_unused_input: bool = False,
         pool: Any = None,
     ) -> Any:
-        """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+        """Return callables (or one) with forward and backward captured for the sample's shapes."""
         del pool
         return graphed_callables(
             callables, sample_args, graph_type, num_warmup_iters, allow_unused_input

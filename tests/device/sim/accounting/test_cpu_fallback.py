@@ -72,34 +72,34 @@ def test_cuda_runs_everything() -> None:
 
 
 def test_fallback_is_counted_with_the_users_line_and_bytes() -> None:
-    account = DeviceAccounting(bare_machine("npu"))
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("npu"))
+    x = on_device(accounting.machine, torch.ones(3))
     for _ in range(2):
         x.lgamma()
-    ((event, count),) = account.counters.of_kind("cpu_fallback").items()
+    ((event, count),) = accounting.counters.of_kind("cpu_fallback").items()
     assert (event.what, event.site.file, count) == ("aten.lgamma.default", __file__, 2)
-    assert account.counters.totals["cpu_fallback_bytes"] == 24
+    assert accounting.counters.totals["cpu_fallback_bytes"] == 24
 
 
 def test_backward_fallback_is_charged_to_its_forward_line() -> None:
-    account = DeviceAccounting(bare_machine("npu"))
-    x = on_device(account.machine, torch.ones(3)).requires_grad_()
+    accounting = DeviceAccounting(bare_machine("npu"))
+    x = on_device(accounting.machine, torch.ones(3)).requires_grad_()
 
     def forward() -> torch.Tensor:
         return torch.lgamma(x)
 
     forward().sum().backward()
-    whats = {event.what: event.site for event in account.counters.of_kind("cpu_fallback")}
+    whats = {event.what: event.site for event in accounting.counters.of_kind("cpu_fallback")}
     assert whats["aten.digamma.default"].line == forward.__code__.co_firstlineno + 1
 
 
 def test_fallback_ends_the_lazy_graph_and_is_in_none() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    x = on_device(accounting.machine, torch.ones(3))
     x.exp().digamma().sin()
-    account.mark_step()
-    assert account.graphs is not None
-    assert (account.graphs.graphs, account.graphs.ops) == (2, 2)
+    accounting.mark_step()
+    assert accounting.graphs is not None
+    assert (accounting.graphs.graphs, accounting.graphs.ops) == (2, 2)
 
 
 PAGE = """

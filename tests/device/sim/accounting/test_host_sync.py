@@ -23,9 +23,9 @@ DYNAMIC = [
 def test_shape_from_data_is_counted_with_its_line(
     act: Callable[[torch.Tensor], object], op: str
 ) -> None:
-    account = DeviceAccounting(bare_machine("cuda"))
-    act(on_device(account.machine, torch.ones(3)))
-    (event,) = account.counters.of_kind("dynamic_shape")
+    accounting = DeviceAccounting(bare_machine("cuda"))
+    act(on_device(accounting.machine, torch.ones(3)))
+    (event,) = accounting.counters.of_kind("dynamic_shape")
     assert (event.what, event.site.file) == (op, __file__)
 
 
@@ -38,63 +38,63 @@ STATIC = [
 
 @pytest.mark.parametrize("act", STATIC)
 def test_known_shape_is_not_counted(act: Callable[[torch.Tensor], object]) -> None:
-    account = DeviceAccounting(bare_machine("cuda"))
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("cuda"))
+    x = on_device(accounting.machine, torch.ones(3))
     if act is STATIC[1]:
-        index = on_device(account.machine, torch.tensor([0, 1]))
+        index = on_device(accounting.machine, torch.tensor([0, 1]))
         x[index]
     else:
         act(x)
-    assert not account.counters.of_kind("dynamic_shape")
+    assert not accounting.counters.of_kind("dynamic_shape")
 
 
 def test_item_is_a_host_sync_at_the_users_line() -> None:
-    account = DeviceAccounting(bare_machine("cuda"))
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("cuda"))
+    x = on_device(accounting.machine, torch.ones(3))
     x.sum().item()
-    (event,) = account.counters.of_kind("host_sync")
+    (event,) = accounting.counters.of_kind("host_sync")
     assert (event.what, event.site.file) == ("aten._local_scalar_dense.default", __file__)
 
 
 def test_item_ends_the_lazy_graph() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    x = on_device(accounting.machine, torch.ones(3))
     x.sum().item()
-    assert account.graphs is not None
-    assert account.graphs.log[0].why == "host read by aten._local_scalar_dense.default"
+    assert accounting.graphs is not None
+    assert accounting.graphs.log[0].why == "host read by aten._local_scalar_dense.default"
 
 
 def test_nonzero_is_the_last_op_of_its_graph() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
-    x = on_device(account.machine, torch.ones(3))
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    x = on_device(accounting.machine, torch.ones(3))
     x.exp().nonzero()
-    assert account.graphs is not None
-    assert (account.graphs.graphs, account.graphs.ops, account.graphs.pending) == (1, 2, 0)
+    assert accounting.graphs is not None
+    assert (accounting.graphs.graphs, accounting.graphs.ops, accounting.graphs.pending) == (1, 2, 0)
 
 
 def test_data_dependent_shape_compiles_again_for_another_size() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
     for values in ([1.0, 0.0], [1.0, 1.0]):
-        on_device(account.machine, torch.tensor(values)).nonzero()
-    assert account.graphs is not None
-    assert account.graphs.compilations == 2
-    assert "shape (2, 1) was (1, 1)" in account.graphs.log[1].differs[0]
+        on_device(accounting.machine, torch.tensor(values)).nonzero()
+    assert accounting.graphs is not None
+    assert accounting.graphs.compilations == 2
+    assert "shape (2, 1) was (1, 1)" in accounting.graphs.log[1].differs[0]
 
 
 def test_synchronize_waits_and_ends_the_graph() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=True)
-    on_device(account.machine, torch.ones(3)).exp()
-    account.synchronize("torch.hpu.synchronize")
-    assert account.graphs is not None
-    assert account.graphs.log[0].why == "torch.hpu.synchronize"
-    assert account.counters.totals["host_sync"] == 1
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    on_device(accounting.machine, torch.ones(3)).exp()
+    accounting.synchronize("torch.hpu.synchronize")
+    assert accounting.graphs is not None
+    assert accounting.graphs.log[0].why == "torch.hpu.synchronize"
+    assert accounting.counters.totals["host_sync"] == 1
 
 
 def test_mark_step_does_nothing_in_eager_mode() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=False)
-    on_device(account.machine, torch.ones(3)).exp()
-    account.mark_step()
-    assert account.graphs is None
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=False)
+    on_device(accounting.machine, torch.ones(3)).exp()
+    accounting.mark_step()
+    assert accounting.graphs is None
 
 
 def test_eager_is_the_default_mode() -> None:

@@ -1,4 +1,4 @@
-"""The books of a machine: what a whole program did on a device, as JSON and by op."""
+"""The accounting of a machine: what a whole program did on a device, as JSON and by op."""
 
 from __future__ import annotations
 
@@ -17,76 +17,76 @@ def opened(kind: str, **options: bool) -> DeviceAccounting:
 
 
 def test_ops_and_kernels_are_counted_by_op() -> None:
-    books = opened("cuda")
+    accounting = opened("cuda")
     x = torch.ones(4, 4, device="cuda")
-    books.reset()
+    accounting.reset()
     for _ in range(3):
         x.t().exp().t()
-    counts = books.op_counts
+    counts = accounting.op_counts
     assert (counts.ops, counts.kernels) == (9, 3)
     assert counts.by_name()["aten.exp.default"] == 3
 
 
 def test_copies_are_counted_with_bytes_and_lines() -> None:
-    books = opened("cuda")
+    accounting = opened("cuda")
     device = torch.ones(4, 4).to("cuda")
     device.cpu()
-    totals = books.counters.totals
+    totals = accounting.counters.totals
     assert (totals["h2d"], totals["h2d_bytes"], totals["d2h_bytes"]) == (1, 64, 64)
-    assert {event.site.file for event in books.counters.events} == {__file__}
+    assert {event.site.file for event in accounting.counters.events} == {__file__}
     assert totals["host_sync"] == 2
 
 
 def test_asynchronous_copy_from_pinned_memory_makes_nobody_wait() -> None:
-    books = opened("cuda")
+    accounting = opened("cuda")
     torch.ones(4).pin_memory().to("cuda", non_blocking=True)
-    assert books.counters.totals["host_sync"] == 0
+    assert accounting.counters.totals["host_sync"] == 0
 
 
 def test_copy_to_the_host_ends_the_lazy_graph() -> None:
-    books = opened("hpu", lazy=True)
+    accounting = opened("hpu", lazy=True)
     torch.ones(4, device="hpu").exp().cpu()
-    assert books.graphs is not None
-    assert books.graphs.log[-1].why == "copy to the host by cpu"
-    assert books.graphs.pending == 0
+    assert accounting.graphs is not None
+    assert accounting.graphs.log[-1].why == "copy to the host by cpu"
+    assert accounting.graphs.pending == 0
 
 
 def test_printing_ends_the_lazy_graph() -> None:
-    books = opened("hpu", lazy=True)
+    accounting = opened("hpu", lazy=True)
     repr(torch.ones(4, device="hpu").exp())
-    assert books.graphs is not None
-    assert books.graphs.graphs == 1
+    assert accounting.graphs is not None
+    assert accounting.graphs.graphs == 1
 
 
 def test_json_says_simulated_and_names_lines_relative_to_the_tree() -> None:
-    books = opened("hpu", lazy=True)
+    accounting = opened("hpu", lazy=True)
     steps = torch.ones(4, device="hpu")
     for i in range(2):
         steps[i].exp()
-        books.mark_step()
-    found = books.as_json(Path(__file__).parent)
+        accounting.mark_step()
+    found = accounting.as_json(Path(__file__).parent)
     assert found["simulated"] is True
     assert (found["device"], found["mode"]) == ("sim:hpu", "lazy")
     assert " at test_ledger.py:" in found["graphs"]["compiled"][1]["differs"][-1]
 
 
 def test_counting_from_zero_keeps_graphs_compiled() -> None:
-    books = opened("hpu", lazy=True)
+    accounting = opened("hpu", lazy=True)
     x = torch.ones(4, device="hpu")
-    books.mark_step()
+    accounting.mark_step()
     x.exp()
-    books.mark_step()
-    books.reset()
+    accounting.mark_step()
+    accounting.reset()
     x.exp()
-    books.mark_step()
-    assert books.graphs is not None
-    assert (books.graphs.compilations, books.graphs.cache_hits) == (0, 1)
+    accounting.mark_step()
+    assert accounting.graphs is not None
+    assert (accounting.graphs.compilations, accounting.graphs.cache_hits) == (0, 1)
 
 
 def test_dtype_that_gaudi_lacks_is_counted_with_its_line() -> None:
-    books = opened("hpu")
+    accounting = opened("hpu")
     torch.ones(4, dtype=torch.float64).to("hpu")
-    (event,) = books.counters.of_kind("dtype")
+    (event,) = accounting.counters.of_kind("dtype")
     assert (event.detail, event.site.file) == ("float64", __file__)
 
 
@@ -97,9 +97,11 @@ def test_books_end_with_their_simulation() -> None:
     assert accounting_of("npu") is None
 
 
-def capture_copy(books: DeviceAccounting, source: torch.Tensor, non_blocking: bool) -> torch.Tensor:
-    into = torch.zeros(4, device=books.machine.device())
-    graph = books.new_graph()
+def capture_copy(
+    accounting: DeviceAccounting, source: torch.Tensor, non_blocking: bool
+) -> torch.Tensor:
+    into = torch.zeros(4, device=accounting.machine.device())
+    graph = accounting.new_graph()
     graph.capture_begin()
     into.copy_(source, non_blocking=non_blocking)
     graph.capture_end()
@@ -110,26 +112,26 @@ def capture_copy(books: DeviceAccounting, source: torch.Tensor, non_blocking: bo
 
 @pytest.mark.parametrize("kind", ["cuda", "npu", "hpu"])
 def test_pageable_host_copy_in_a_capture_is_refused(kind: str) -> None:
-    books = opened(kind, lazy=kind == "hpu")
+    accounting = opened(kind, lazy=kind == "hpu")
     with pytest.raises(CaptureRefused, match=rf"copy.* at {__file__}"):
-        capture_copy(books, torch.ones(4), False)
+        capture_copy(accounting, torch.ones(4), False)
 
 
 @pytest.mark.parametrize("kind", ["cuda", "npu", "hpu"])
 def test_new_tensor_from_the_host_in_a_capture_is_refused(kind: str) -> None:
-    books = opened(kind, lazy=kind == "hpu")
-    books.new_graph().capture_begin()
+    accounting = opened(kind, lazy=kind == "hpu")
+    accounting.new_graph().capture_begin()
     with pytest.raises(CaptureRefused):
         torch.ones(4).to(kind)
 
 
 def test_pinned_copy_is_captured_as_a_copy_from_that_memory() -> None:
-    books = opened("cuda")
-    assert capture_copy(books, torch.ones(4).pin_memory(), True).cpu().tolist() == [2.0] * 4
+    accounting = opened("cuda")
+    assert capture_copy(accounting, torch.ones(4).pin_memory(), True).cpu().tolist() == [2.0] * 4
 
 
 def adamw_weights(kind: str, replayed: bool) -> torch.Tensor:
-    books = opened(kind, lazy=kind == "hpu")
+    accounting = opened(kind, lazy=kind == "hpu")
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2))
     net.to(kind)
@@ -143,7 +145,7 @@ def adamw_weights(kind: str, replayed: bool) -> torch.Tensor:
         optimizer.step()
 
     step()
-    graph = books.new_graph()
+    graph = accounting.new_graph()
     batches = data[1:]
     if replayed:
         graph.capture_begin()
@@ -166,15 +168,15 @@ def test_replayed_training_with_adamw_and_dropout_is_bit_equal_to_eager(kind: st
 
 def test_second_recompilation_of_plms_like_schedule_grows_with_steps() -> None:
     def compilations(steps: int) -> int:
-        books = opened("hpu", lazy=True)
+        accounting = opened("hpu", lazy=True)
         schedule = torch.linspace(1, 0, steps + 1).to("hpu")
         x = torch.ones(4, device="hpu")
         for i in range(steps):
-            books.mark_step()
+            accounting.mark_step()
             x = x * schedule[i] + schedule[i + 1]
         x.cpu()
-        assert books.graphs is not None
-        found = books.graphs.compilations
+        assert accounting.graphs is not None
+        found = accounting.graphs.compilations
         deactivate("hpu")
         return found
 

@@ -11,7 +11,7 @@ from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture
-def books():
+def accounting():
     with simulated("npu") as machine:
         yield open_accounting(machine)
 
@@ -21,7 +21,7 @@ def layers():
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 2))
 
 
-def test_operators_run_on_the_device_and_are_those_of_torch_ops(books):
+def test_operators_run_on_the_device_and_are_those_of_torch_ops(accounting):
     import torch_npu
 
     x = torch.randn(3, 8).npu().requires_grad_()
@@ -29,10 +29,10 @@ def test_operators_run_on_the_device_and_are_those_of_torch_ops(books):
     (out.sum() + gelu.sum()).backward()
     assert out.device == x.grad.device == torch.device("npu:0")
     assert torch_npu.npu_geglu is torch.ops.npu.npu_geglu
-    assert books.counters.totals["cpu_fallback"] == 0
+    assert accounting.counters.totals["cpu_fallback"] == 0
 
 
-def test_attention_with_dropout_draws_from_the_devices_generator(books):
+def test_attention_with_dropout_draws_from_the_devices_generator(accounting):
     import torch_npu
 
     q = torch.randn(1, 4, 16).half().npu()
@@ -44,7 +44,7 @@ def test_attention_with_dropout_draws_from_the_devices_generator(books):
     assert torch.equal(run(), run())
 
 
-def test_autocast_does_not_reach_into_a_fused_kernel(books):
+def test_autocast_does_not_reach_into_a_fused_kernel(accounting):
     import torch_npu
 
     q = torch.randn(1, 4, 16)
@@ -57,7 +57,7 @@ def test_autocast_does_not_reach_into_a_fused_kernel(books):
     assert torch.equal(out[0].cpu(), plain)
 
 
-def test_a_captured_graph_replays_fused_kernels_forward_and_backward(books):
+def test_a_captured_graph_replays_fused_kernels_forward_and_backward(accounting):
     import torch_npu
 
     x = torch.randn(3, 8).npu().requires_grad_()
@@ -74,7 +74,7 @@ def test_a_captured_graph_replays_fused_kernels_forward_and_backward(books):
     assert torch.equal(gradient.cpu(), torch.autograd.grad(expected.sum(), fresh)[0])
 
 
-def test_formats_follow_the_tensor(books):
+def test_formats_follow_the_tensor(accounting):
     import torch_npu
 
     weight = torch_npu.npu_format_cast(torch.ones(16, 16).npu(), 29)
@@ -83,7 +83,9 @@ def test_formats_follow_the_tensor(books):
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_a_training_step_in_float16_reads_the_host_only_when_the_scaler_is_dynamic(books, dynamic):
+def test_a_training_step_in_float16_reads_the_host_only_when_the_scaler_is_dynamic(
+    accounting, dynamic
+):
     import torch_npu
 
     module = layers().npu()
@@ -100,26 +102,26 @@ def test_a_training_step_in_float16_reads_the_host_only_when_the_scaler_is_dynam
         scaler.update()
 
     step()
-    before = books.counters.totals["host_sync"]
+    before = accounting.counters.totals["host_sync"]
     step()
-    syncs = books.counters.totals["host_sync"] - before
+    syncs = accounting.counters.totals["host_sync"] - before
     assert syncs > 0 if dynamic else syncs == 0
     assert all(p.device.type == "npu" for p in module.parameters())
 
 
-def test_fused_clipping_reads_the_host_once(books):
+def test_fused_clipping_reads_the_host_once(accounting):
     import torch_npu
 
     module = layers().npu()
     module(torch.ones(2, 4).npu()).sum().backward()
     optimizer = torch_npu.optim.NpuFusedAdamW(module.parameters())
-    before = books.counters.totals["host_sync"]
+    before = accounting.counters.totals["host_sync"]
     norm = optimizer.clip_grad_norm_fused_(0.1)
-    assert books.counters.totals["host_sync"] - before == 1
+    assert accounting.counters.totals["host_sync"] - before == 1
     assert norm.device.type == "npu"
 
 
-def test_a_captured_graph_replays_fusion_attention_with_its_statistics(books):
+def test_a_captured_graph_replays_fusion_attention_with_its_statistics(accounting):
     import torch_npu
 
     q = torch.randn(1, 4, 16).npu()
@@ -133,7 +135,7 @@ def test_a_captured_graph_replays_fusion_attention_with_its_statistics(books):
         assert torch.equal(replayed.cpu(), expected.cpu())
 
 
-def test_an_npu_graph_has_no_results_before_its_first_replay(books):
+def test_an_npu_graph_has_no_results_before_its_first_replay(accounting):
     static = torch.ones(3).npu()
     graph = torch.npu.NPUGraph()
     with torch.npu.graph(graph):
@@ -144,7 +146,7 @@ def test_an_npu_graph_has_no_results_before_its_first_replay(books):
     assert out.cpu().tolist() == [8.0, 8.0, 8.0]
 
 
-def test_graphed_callables_train_as_the_plain_module(books):
+def test_graphed_callables_train_as_the_plain_module(accounting):
     plain, graphed = layers().npu(), layers().npu()
     sample = (torch.randn(2, 4).npu(),)
     torch.npu.make_graphed_callables(graphed, sample)
@@ -154,7 +156,7 @@ def test_graphed_callables_train_as_the_plain_module(books):
         assert torch.allclose(one.grad.cpu(), other.grad.cpu(), atol=1e-6)
 
 
-def test_switches_are_kept(books):
+def test_switches_are_kept(accounting):
     import torch_npu
 
     torch.npu.set_compile_mode(jit_compile=True)
@@ -165,14 +167,14 @@ def test_switches_are_kept(books):
     assert "Ascend910" in torch.npu.get_device_name(0)
 
 
-def test_tensor_types_make_and_recognise_tensors_of_the_device(books):
+def test_tensor_types_make_and_recognise_tensors_of_the_device(accounting):
     made = torch.npu.FloatTensor([1.0])
     assert made.device.type == "npu"
     assert isinstance(made, torch.npu.FloatTensor)
     assert not isinstance(torch.ones(1), torch.npu.FloatTensor)
 
 
-def test_autocast_of_the_vendor_is_float16_unless_told_otherwise(books):
+def test_autocast_of_the_vendor_is_float16_unless_told_otherwise(accounting):
     import torch_npu
 
     x = torch.randn(2, 4).npu()
@@ -182,7 +184,7 @@ def test_autocast_of_the_vendor_is_float16_unless_told_otherwise(books):
         assert torch.npu.is_autocast_enabled()
 
 
-def test_what_torch_npu_has_and_porter_lacks_says_so(books):
+def test_what_torch_npu_has_and_porter_lacks_says_so(accounting):
     import torch_npu
 
     with pytest.raises(AttributeError, match=r"npu_mla_prolog is not in porter.*2\.13\.0 knows it"):

@@ -26,14 +26,14 @@ def set_values(tensor: torch.Tensor, values: torch.Tensor) -> None:
         tensor.copy_(values)
 
 
-def books(name: str = "cuda") -> DeviceAccounting:
+def accounting_for(name: str = "cuda") -> DeviceAccounting:
     return DeviceAccounting(bare_machine(name), lazy=name == "hpu")
 
 
 def captured(
-    account: DeviceAccounting, program: Callable[[], torch.Tensor]
+    accounting: DeviceAccounting, program: Callable[[], torch.Tensor]
 ) -> tuple[DeviceGraph, torch.Tensor]:
-    graph = account.new_graph()
+    graph = accounting.new_graph()
     graph.capture_begin()
     out = program()
     graph.capture_end()
@@ -41,19 +41,19 @@ def captured(
 
 
 def test_replay_computes_on_what_the_inputs_hold_now() -> None:
-    account = books()
-    x = on_device(account.machine, torch.ones(3))
-    graph, out = captured(account, lambda: (x * 2).exp().sum())
+    accounting = accounting_for()
+    x = on_device(accounting.machine, torch.ones(3))
+    graph, out = captured(accounting, lambda: (x * 2).exp().sum())
     set_values(x, torch.tensor([1.0, 2.0, 3.0]))
     graph.replay()
     assert torch.equal(host(out), (torch.tensor([1.0, 2.0, 3.0]) * 2).exp().sum())
 
 
 def test_python_scalar_stays_as_it_was_at_capture() -> None:
-    account = books()
-    x = on_device(account.machine, torch.ones(3))
+    accounting = accounting_for()
+    x = on_device(accounting.machine, torch.ones(3))
     scale = 2.0
-    graph, out = captured(account, lambda: x * scale)
+    graph, out = captured(accounting, lambda: x * scale)
     scale = 3.0
     graph.replay()
     assert host(out).tolist() == [2.0, 2.0, 2.0]
@@ -61,25 +61,25 @@ def test_python_scalar_stays_as_it_was_at_capture() -> None:
 
 @pytest.mark.parametrize("name", ["cuda", "npu"])
 def test_result_is_nan_before_the_first_replay_where_capture_runs_nothing(name: str) -> None:
-    account = books(name)
-    x = on_device(account.machine, torch.ones(3))
-    graph, out = captured(account, lambda: x + 1)
+    accounting = accounting_for(name)
+    x = on_device(accounting.machine, torch.ones(3))
+    graph, out = captured(accounting, lambda: x + 1)
     assert host(out).isnan().all()
     graph.replay()
     assert host(out).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_hpu_runs_the_ops_while_it_captures() -> None:
-    account = books("hpu")
-    x = on_device(account.machine, torch.ones(3))
-    _, out = captured(account, lambda: x + 1)
+    accounting = accounting_for("hpu")
+    x = on_device(accounting.machine, torch.ones(3))
+    _, out = captured(accounting, lambda: x + 1)
     assert host(out).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_capture_leaves_older_tensors_as_they_were() -> None:
-    account = books()
-    counter = on_device(account.machine, torch.zeros(3))
-    graph, _ = captured(account, lambda: counter[1:].add_(1))
+    accounting = accounting_for()
+    counter = on_device(accounting.machine, torch.zeros(3))
+    graph, _ = captured(accounting, lambda: counter[1:].add_(1))
     assert host(counter).tolist() == [0.0, 0.0, 0.0]
     graph.replay()
     graph.replay()
@@ -95,8 +95,8 @@ def training_step(
 
 
 def trained_weights(replayed: bool) -> list[torch.Tensor]:
-    account = books()
-    machine = account.machine
+    accounting = accounting_for()
+    machine = accounting.machine
     draw = torch.Generator().manual_seed(0)
     shapes = [(4, 8), (8, 2)]
     weights = [on_device(machine, torch.randn(s, generator=draw)).requires_grad_() for s in shapes]
@@ -105,7 +105,7 @@ def trained_weights(replayed: bool) -> list[torch.Tensor]:
     data = torch.randn(7, 5, 4, generator=torch.Generator().manual_seed(1))
     set_values(x, data[0])
     training_step(weights, optimizer, x)
-    graph = account.new_graph()
+    graph = accounting.new_graph()
     if replayed:
         graph.capture_begin()
         training_step(weights, optimizer, x)
@@ -122,9 +122,9 @@ def test_replayed_training_step_is_bit_equal_to_eager() -> None:
 
 
 def test_random_ops_draw_anew_at_each_replay() -> None:
-    account = books()
-    x = on_device(account.machine, torch.zeros(100))
-    graph, _ = captured(account, lambda: x.normal_())
+    accounting = accounting_for()
+    x = on_device(accounting.machine, torch.zeros(100))
+    graph, _ = captured(accounting, lambda: x.normal_())
     graph.replay()
     first = host(x)
     graph.replay()
@@ -144,9 +144,9 @@ REFUSED_BY_ALL = [
 def test_host_reads_and_dynamic_shapes_are_refused_with_the_line(
     name: str, act: Callable[[torch.Tensor], object], named: str
 ) -> None:
-    account = books(name)
-    x = on_device(account.machine, torch.ones(3))
-    graph = account.new_graph()
+    accounting = accounting_for(name)
+    x = on_device(accounting.machine, torch.ones(3))
+    graph = accounting.new_graph()
     graph.capture_begin()
     with pytest.raises(CaptureRefused, match=rf"{named}.* at {__file__}:\d+"):
         act(x)
@@ -156,10 +156,10 @@ def test_host_reads_and_dynamic_shapes_are_refused_with_the_line(
 
 @pytest.mark.parametrize("name", ["cuda", "npu", "hpu"])
 def test_indices_that_are_no_mask_are_captured(name: str) -> None:
-    account = books(name)
-    x = on_device(account.machine, torch.tensor([1.0, 2.0, 3.0]))
-    index = on_device(account.machine, torch.tensor([0]))
-    graph, taken = captured(account, lambda: x[index])
+    accounting = accounting_for(name)
+    x = on_device(accounting.machine, torch.tensor([1.0, 2.0, 3.0]))
+    index = on_device(accounting.machine, torch.tensor([0]))
+    graph, taken = captured(accounting, lambda: x[index])
     index.add_(2)
     graph.replay()
     assert host(taken).tolist() == [3.0]
@@ -167,9 +167,9 @@ def test_indices_that_are_no_mask_are_captured(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "refused"), [("hpu", True), ("cuda", False)])
 def test_inplace_update_of_a_view_is_refused_on_hpu_only(name: str, refused: bool) -> None:
-    account = books(name)
-    x = on_device(account.machine, torch.ones(3))
-    account.new_graph().capture_begin()
+    accounting = accounting_for(name)
+    x = on_device(accounting.machine, torch.ones(3))
+    accounting.new_graph().capture_begin()
     if refused:
         with pytest.raises(CaptureRefused, match="in-place updates of views"):
             x[0].add_(1)
@@ -178,17 +178,17 @@ def test_inplace_update_of_a_view_is_refused_on_hpu_only(name: str, refused: boo
 
 
 def test_cpu_fallback_is_refused() -> None:
-    account = books("npu")
-    x = on_device(account.machine, torch.ones(3))
-    account.new_graph().capture_begin()
+    accounting = accounting_for("npu")
+    x = on_device(accounting.machine, torch.ones(3))
+    accounting.new_graph().capture_begin()
     with pytest.raises(CaptureRefused, match=r"aten\.lgamma\.default .*runs on the CPU"):
         x.lgamma()
 
 
 def test_moved_input_is_refused_at_replay() -> None:
-    account = books()
-    x = on_device(account.machine, torch.ones(3))
-    graph, _ = captured(account, lambda: x + 1)
+    accounting = accounting_for()
+    x = on_device(accounting.machine, torch.ones(3))
+    graph, _ = captured(accounting, lambda: x + 1)
     with unseen():
         x.set_(torch.zeros(3))
     with pytest.raises(CaptureRefused, match="addresses must stay"):
@@ -196,35 +196,35 @@ def test_moved_input_is_refused_at_replay() -> None:
 
 
 def test_hpu_graphs_need_lazy_mode() -> None:
-    account = DeviceAccounting(bare_machine("hpu"), lazy=False)
+    accounting = DeviceAccounting(bare_machine("hpu"), lazy=False)
     with pytest.raises(CaptureRefused, match="PT_HPU_LAZY_MODE=1"):
-        account.new_graph().capture_begin()
+        accounting.new_graph().capture_begin()
 
 
 def test_second_capture_at_once_is_refused() -> None:
-    account = books()
-    account.new_graph().capture_begin()
+    accounting = accounting_for()
+    accounting.new_graph().capture_begin()
     with pytest.raises(CaptureRefused, match="another capture"):
-        account.new_graph().capture_begin()
+        accounting.new_graph().capture_begin()
 
 
 def test_replay_without_capture_is_refused() -> None:
     with pytest.raises(CaptureRefused, match="before capture_end"):
-        books().new_graph().replay()
+        accounting_for().new_graph().replay()
 
 
 def test_counters_say_what_replays_saved() -> None:
-    account = books()
-    x = on_device(account.machine, torch.ones(3))
-    graph, _ = captured(account, lambda: x.exp().sin().cos())
+    accounting = accounting_for()
+    x = on_device(accounting.machine, torch.ones(3))
+    graph, _ = captured(accounting, lambda: x.exp().sin().cos())
     graph.replay()
     graph.replay()
-    totals = account.counters.totals
+    totals = accounting.counters.totals
     assert (totals["captures"], totals["replays"], totals["host_ops_saved"]) == (1, 2, 6)
 
 
 def test_the_end_of_a_capture_dispatches_nothing() -> None:
-    account = books("hpu")
-    x = on_device(account.machine, torch.ones(3))
-    captured(account, lambda: x * 2 + 1)
-    assert account.op_counts.ops == 2
+    accounting = accounting_for("hpu")
+    x = on_device(accounting.machine, torch.ones(3))
+    captured(accounting, lambda: x * 2 + 1)
+    assert accounting.op_counts.ops == 2

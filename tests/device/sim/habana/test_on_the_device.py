@@ -11,7 +11,7 @@ from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture
-def books():
+def accounting():
     with simulated("hpu") as machine:
         yield open_accounting(machine, lazy=True)
 
@@ -21,7 +21,7 @@ def layers():
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 2))
 
 
-def test_mark_step_ends_a_graph_and_the_metric_counts_compilations(books):
+def test_mark_step_ends_a_graph_and_the_metric_counts_compilations(accounting):
     import habana_frameworks.torch.core as htcore
     from habana_frameworks.torch.hpu.metrics import metric_global, metric_localcontext
 
@@ -36,7 +36,7 @@ def test_mark_step_ends_a_graph_and_the_metric_counts_compilations(books):
     assert dict(metric_global("graph_compilation").stats())["TotalNumber"] >= 2
 
 
-def test_cpu_fallbacks_are_the_counters(books):
+def test_cpu_fallbacks_are_the_counters(accounting):
     from habana_frameworks.torch.hpu.metrics import metric_global
 
     assert dict(metric_global("cpu_fallback").stats()) == {"TotalNumber": 0, "FallbackOps": ""}
@@ -44,7 +44,7 @@ def test_cpu_fallbacks_are_the_counters(books):
         metric_global("nothing")
 
 
-def test_torch_hpu_and_the_vendors_module_have_the_same_names(books):
+def test_torch_hpu_and_the_vendors_module_have_the_same_names(accounting):
     import habana_frameworks.torch.hpu as hthpu
 
     assert torch.hpu.wrap_in_hpu_graph is hthpu.wrap_in_hpu_graph
@@ -55,7 +55,7 @@ def test_torch_hpu_and_the_vendors_module_have_the_same_names(books):
     assert torch.equal(first.cpu(), torch.randn(2, device="hpu").cpu())
 
 
-def test_a_captured_graph_replays_on_its_buffers(books):
+def test_a_captured_graph_replays_on_its_buffers(accounting):
     import habana_frameworks.torch as ht
 
     static = torch.ones(3, device="hpu")
@@ -69,7 +69,7 @@ def test_a_captured_graph_replays_on_its_buffers(books):
     assert out.cpu().tolist() == [11.0, 11.0, 11.0]
 
 
-def test_a_wrapped_module_captures_once_per_shape(books):
+def test_a_wrapped_module_captures_once_per_shape(accounting):
     import habana_frameworks.torch as ht
 
     module = layers().to("hpu").eval()
@@ -79,11 +79,11 @@ def test_a_wrapped_module_captures_once_per_shape(books):
         wrapped = ht.hpu.wrap_in_hpu_graph(module)
         found = [wrapped(x).cpu() for x in inputs]
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
-    assert books.counters.totals["captures"] == 2
-    assert books.counters.totals["replays"] == 3
+    assert accounting.counters.totals["captures"] == 2
+    assert accounting.counters.totals["replays"] == 3
 
 
-def test_a_cached_module_trains_as_the_plain_one(books):
+def test_a_cached_module_trains_as_the_plain_one(accounting):
     import habana_frameworks.torch as ht
 
     plain, cached = layers().to("hpu"), layers().to("hpu")
@@ -97,10 +97,10 @@ def test_a_cached_module_trains_as_the_plain_one(books):
             optimizer.step()
     for one, other in zip(plain.parameters(), cached.parameters(), strict=True):
         assert torch.allclose(one.cpu(), other.cpu(), atol=1e-6)
-    assert books.counters.totals["captures"] == 2
+    assert accounting.counters.totals["captures"] == 2
 
 
-def test_a_cached_module_takes_keywords_and_gives_what_the_module_gives(books):
+def test_a_cached_module_takes_keywords_and_gives_what_the_module_gives(accounting):
     import habana_frameworks.torch as ht
 
     class Model(torch.nn.Module):
@@ -119,10 +119,10 @@ def test_a_cached_module_takes_keywords_and_gives_what_the_module_gives(books):
         assert found["name"] == "fixed"
         assert torch.equal(found["out"].cpu(), expected.cpu())
         found["out"].sum().backward()
-    assert books.counters.totals["captures"] == 2
+    assert accounting.counters.totals["captures"] == 2
 
 
-def test_the_fused_optimizer_compiles_once_where_torchs_compiles_every_step(books):
+def test_the_fused_optimizer_compiles_once_where_torchs_compiles_every_step(accounting):
     from habana_frameworks.torch.hpex.optimizers import FusedAdamW
 
     def compilations(optimizer_type):
@@ -135,27 +135,27 @@ def test_the_fused_optimizer_compiles_once_where_torchs_compiles_every_step(book
             module(data).square().sum().backward()
             optimizer.step()
             torch.hpu.synchronize()
-            counts.append(books.graphs.compilations)
+            counts.append(accounting.graphs.compilations)
         return counts[-1] - counts[1]
 
     assert compilations(FusedAdamW) == 0
     assert compilations(torch.optim.AdamW) == 3
 
 
-def test_fused_attention_is_one_op_of_the_graph(books):
+def test_fused_attention_is_one_op_of_the_graph(accounting):
     import habana_frameworks.torch.core as htcore
     from habana_frameworks.torch.hpex.kernels import FusedSDPA
 
     q = torch.randn(1, 2, 4, 8, device="hpu")
     htcore.mark_step()
-    before = books.graphs.ops
+    before = accounting.graphs.ops
     FusedSDPA.apply(q, q, q, None, 0.0, True)
     htcore.mark_step()
-    assert books.graphs.ops - before == 1
-    assert books.counters.totals["cpu_fallback"] == 0
+    assert accounting.graphs.ops - before == 1
+    assert accounting.counters.totals["cpu_fallback"] == 0
 
 
-def test_the_card_is_named_alike_everywhere(books):
+def test_the_card_is_named_alike_everywhere(accounting):
     import habana_frameworks.torch.utils.experimental as htexp
 
     assert torch.hpu.get_device_name() == "GAUDI2"
@@ -164,7 +164,7 @@ def test_the_card_is_named_alike_everywhere(books):
     assert torch.hpu.memory_stats("hpu")["InUse"] == 0
 
 
-def test_what_lightning_asks_of_the_package_on_import_is_there(books):
+def test_what_lightning_asks_of_the_package_on_import_is_there(accounting):
     from habana_frameworks.torch.hpex import hmp
     from habana_frameworks.torch.utils.library_loader import is_habana_available
 
