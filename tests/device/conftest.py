@@ -1,4 +1,4 @@
-"""Every test here runs once for each simulated device that its ``kind`` names."""
+"""Fixtures that run a test once per simulated device, and end all simulations after it."""
 
 from __future__ import annotations
 

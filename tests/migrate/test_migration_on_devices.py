@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from porter.device.sim.accounting.ledger import open_accounting  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
-from porter.device.sim.vendors import stub_module as vendor  # noqa: E402
+from porter.device.sim.vendors import stub_module  # noqa: E402
 from porter.migrate import migration  # noqa: E402
 from tests.processes import PATIENCE, own_environment  # noqa: E402
 
@@ -107,10 +107,10 @@ def test_two_runs_give_the_same_log(device, program, tmp_path):
     indirect=["device"],
 )
 def test_every_form_of_the_import_switches_the_migration_on(device, statement):
-    vendor.missing.clear()
+    stub_module.missing.clear()
     exec(statement, {})
     assert torch.zeros(1, device="cuda").device.type == device
-    assert not vendor.missing
+    assert not stub_module.missing
 
 
 def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):

@@ -31,7 +31,7 @@ from porter.device.sim.core.transfer import copy_across, host_alias
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _RANDOM = "draws random numbers: the device has its own stream"
-_UNSET = "returns memory that nobody has written"
+_UNSET = "returns unwritten memory"
 
 _DRAWING = """
     bernoulli cauchy exponential geometric log_normal multinomial normal randint randint_like
@@ -49,7 +49,7 @@ OUT |= dict.fromkeys(_UNWRITTEN.split(), _UNSET)
 
 @dataclass
 class Result:
-    """What became of one op in one dtype."""
+    """The result for one op in one dtype."""
 
     op: str
     dtype: str
@@ -124,7 +124,7 @@ CLOSE: dict[str, str] = {
 
 
 Replaced = Mapping[Any, Any]
-"""The functions that the simulation replaced, by what they replace (the database has those)."""
+"""The simulation's replacements, by the functions of torch that the database holds."""
 
 
 def _replaced() -> Replaced:
@@ -221,10 +221,10 @@ def compare_op(
 
 @contextmanager
 def _no_stack_read() -> Iterator[None]:
-    """Keep torch from reading the whole stack's source, deep as it is under pytest.
+    """Keep torch from reading the source of the whole stack, which is deep under pytest.
 
-    Each sample looks through it for a TestCase, and none is there. Each seeding keeps its text for
-    every accelerator that is absent.
+    Each sample searches it for a TestCase, and there is none. Each seeding stores its text for
+    every absent accelerator.
     """
     from torch.testing._internal import common_utils
     from torch.testing._internal.opinfo import core
@@ -245,7 +245,7 @@ def compare_all(
     *,
     match: str = "",
 ) -> Iterator[Result]:
-    """Compare every op of the database: of this shard, whose name contains ``match``."""
+    """Compare the ops of this shard of the database whose name contains ``match``."""
     from torch.testing._internal.common_methods_invocations import op_db
 
     with _no_stack_read(), simulated(device) as machine:

@@ -1,5 +1,4 @@
-"""For testing the accounting without the rest of the simulator: observers shown ops on plain
-tensors, and machines whose tensors are made by :func:`on_device`."""
+"""Show observers ops on plain CPU tensors, and put tensors on a device without a transfer."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.device.sim.activate import activate
 from porter.device.sim.core.dispatch import Observer
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import facts_of
@@ -35,11 +33,6 @@ class OpRecorder(TorchDispatchMode):
             if watch is not None and watch.after is not None:
                 watch.after(args, kwargs, out)
         return out
-
-
-def bare_machine(name: str) -> Machine:
-    """A simulated machine, gone after the test (see ``conftest.py``); nothing observes it yet."""
-    return activate(name)
 
 
 def on_device(machine: Machine, tensor: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """A small convolutional classifier with what diffusion models are made of."""
+    """A small convolutional classifier with the layers of diffusion models."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,9 +12,10 @@ import torch
 from porter.device.sim.accounting.cpu_fallback import OpTable, op_table
 from porter.device.sim.accounting.ledger import DeviceAccounting
 from porter.device.sim.accounting.op_tables import DATA, hpu_table, npu_table
+from porter.device.sim.activate import activate
 from porter.device.sim.core.op_schema import facts_of
 from porter.errors import BadInput
-from tests.device.sim.op_recorder import bare_machine, on_device
+from tests.device.sim.op_recorder import on_device
 
 aten = torch.ops.aten
 
@@ -72,7 +73,7 @@ def test_cuda_runs_everything() -> None:
 
 
 def test_fallback_is_counted_with_the_users_line_and_bytes() -> None:
-    accounting = DeviceAccounting(bare_machine("npu"))
+    accounting = DeviceAccounting(activate("npu"))
     x = on_device(accounting.machine, torch.ones(3))
     for _ in range(2):
         x.lgamma()
@@ -82,7 +83,7 @@ def test_fallback_is_counted_with_the_users_line_and_bytes() -> None:
 
 
 def test_backward_fallback_is_charged_to_its_forward_line() -> None:
-    accounting = DeviceAccounting(bare_machine("npu"))
+    accounting = DeviceAccounting(activate("npu"))
     x = on_device(accounting.machine, torch.ones(3)).requires_grad_()
 
     def forward() -> torch.Tensor:
@@ -94,7 +95,7 @@ def test_backward_fallback_is_charged_to_its_forward_line() -> None:
 
 
 def test_fallback_ends_the_lazy_graph_and_is_in_none() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(activate("hpu"), lazy=True)
     x = on_device(accounting.machine, torch.ones(3))
     x.exp().digamma().sin()
     accounting.mark_step()

@@ -1,4 +1,4 @@
-"""Host reads and shapes that depend on data, with the user's line, and what ends a lazy graph."""
+"""Host reads and data-dependent shapes, with the user's line, and what ends a lazy graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from porter.device.sim.accounting.ledger import DeviceAccounting, lazy_by_environment
-from tests.device.sim.op_recorder import bare_machine, on_device
+from porter.device.sim.activate import activate
+from tests.device.sim.op_recorder import on_device
 
 DYNAMIC = [
     (lambda x: x.nonzero(), "aten.nonzero.default"),
@@ -23,7 +24,7 @@ DYNAMIC = [
 def test_shape_from_data_is_counted_with_its_line(
     act: Callable[[torch.Tensor], object], op: str
 ) -> None:
-    accounting = DeviceAccounting(bare_machine("cuda"))
+    accounting = DeviceAccounting(activate("cuda"))
     act(on_device(accounting.machine, torch.ones(3)))
     (event,) = accounting.counters.of_kind("dynamic_shape")
     assert (event.what, event.site.file) == (op, __file__)
@@ -38,7 +39,7 @@ STATIC = [
 
 @pytest.mark.parametrize("act", STATIC)
 def test_known_shape_is_not_counted(act: Callable[[torch.Tensor], object]) -> None:
-    accounting = DeviceAccounting(bare_machine("cuda"))
+    accounting = DeviceAccounting(activate("cuda"))
     x = on_device(accounting.machine, torch.ones(3))
     if act is STATIC[1]:
         index = on_device(accounting.machine, torch.tensor([0, 1]))
@@ -49,7 +50,7 @@ def test_known_shape_is_not_counted(act: Callable[[torch.Tensor], object]) -> No
 
 
 def test_item_is_a_host_sync_at_the_users_line() -> None:
-    accounting = DeviceAccounting(bare_machine("cuda"))
+    accounting = DeviceAccounting(activate("cuda"))
     x = on_device(accounting.machine, torch.ones(3))
     x.sum().item()
     (event,) = accounting.counters.of_kind("host_sync")
@@ -57,7 +58,7 @@ def test_item_is_a_host_sync_at_the_users_line() -> None:
 
 
 def test_item_ends_the_lazy_graph() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(activate("hpu"), lazy=True)
     x = on_device(accounting.machine, torch.ones(3))
     x.sum().item()
     assert accounting.graphs is not None
@@ -65,7 +66,7 @@ def test_item_ends_the_lazy_graph() -> None:
 
 
 def test_nonzero_is_the_last_op_of_its_graph() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(activate("hpu"), lazy=True)
     x = on_device(accounting.machine, torch.ones(3))
     x.exp().nonzero()
     assert accounting.graphs is not None
@@ -73,7 +74,7 @@ def test_nonzero_is_the_last_op_of_its_graph() -> None:
 
 
 def test_data_dependent_shape_compiles_again_for_another_size() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(activate("hpu"), lazy=True)
     for values in ([1.0, 0.0], [1.0, 1.0]):
         on_device(accounting.machine, torch.tensor(values)).nonzero()
     assert accounting.graphs is not None
@@ -82,7 +83,7 @@ def test_data_dependent_shape_compiles_again_for_another_size() -> None:
 
 
 def test_synchronize_waits_and_ends_the_graph() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=True)
+    accounting = DeviceAccounting(activate("hpu"), lazy=True)
     on_device(accounting.machine, torch.ones(3)).exp()
     accounting.synchronize("torch.hpu.synchronize")
     assert accounting.graphs is not None
@@ -91,7 +92,7 @@ def test_synchronize_waits_and_ends_the_graph() -> None:
 
 
 def test_mark_step_does_nothing_in_eager_mode() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=False)
+    accounting = DeviceAccounting(activate("hpu"), lazy=False)
     on_device(accounting.machine, torch.ones(3)).exp()
     accounting.mark_step()
     assert accounting.graphs is None

@@ -1,4 +1,4 @@
-"""The accounting of a machine: what a whole program did on a device, as JSON and by op."""
+"""The accounting of a machine: everything a program did on a device, as JSON and by op."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_copies_are_counted_with_bytes_and_lines() -> None:
     assert totals["host_sync"] == 2
 
 
-def test_asynchronous_copy_from_pinned_memory_makes_nobody_wait() -> None:
+def test_asynchronous_copy_from_pinned_memory_is_no_host_sync() -> None:
     accounting = opened("cuda")
     torch.ones(4).pin_memory().to("cuda", non_blocking=True)
     assert accounting.counters.totals["host_sync"] == 0
@@ -90,7 +90,7 @@ def test_dtype_that_gaudi_lacks_is_counted_with_its_line() -> None:
     assert (event.detail, event.site.file) == ("float64", __file__)
 
 
-def test_books_end_with_their_simulation() -> None:
+def test_accounting_ends_with_its_simulation() -> None:
     opened("npu")
     assert accounting_of("npu") is not None
     deactivate("npu")

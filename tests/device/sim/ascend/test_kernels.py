@@ -1,4 +1,4 @@
-"""The simulated torch_npu kernels against the formulas of their documents, in plain torch."""
+"""The simulated torch_npu kernels against their documented formulas, in plain torch."""
 
 from __future__ import annotations
 

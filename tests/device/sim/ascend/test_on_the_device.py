@@ -174,7 +174,7 @@ def test_tensor_types_make_and_recognise_tensors_of_the_device(accounting):
     assert not isinstance(torch.ones(1), torch.npu.FloatTensor)
 
 
-def test_autocast_of_the_vendor_is_float16_unless_told_otherwise(accounting):
+def test_autocast_of_the_vendor_is_float16_by_default(accounting):
     import torch_npu
 
     x = torch.randn(2, 4).npu()
@@ -184,7 +184,7 @@ def test_autocast_of_the_vendor_is_float16_unless_told_otherwise(accounting):
         assert torch.npu.is_autocast_enabled()
 
 
-def test_what_torch_npu_has_and_porter_lacks_says_so(accounting):
+def test_names_that_only_torch_npu_has_raise_an_error_that_says_so(accounting):
     import torch_npu
 
     with pytest.raises(AttributeError, match=r"npu_mla_prolog is not in porter.*2\.13\.0 knows it"):

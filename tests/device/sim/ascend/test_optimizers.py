@@ -79,7 +79,7 @@ def test_small_gradients_are_left_as_they_are():
     assert all(torch.equal(p.grad, b) for p, b in zip(module.parameters(), before, strict=True))
 
 
-def test_dropping_gradients_is_refused_and_dropping_them_elsewhere_is_told():
+def test_dropping_gradients_is_refused_and_dropping_them_elsewhere_warns():
     module = model()
     optimizer = NpuFusedAdamW(module.parameters())
     train(module, optimizer, 1)
@@ -148,7 +148,7 @@ def test_a_static_scaler_reads_nothing_on_the_host(monkeypatch):
     assert scaler.is_enabled()
 
 
-def test_the_state_says_whether_it_is_dynamic():
+def test_the_state_holds_whether_the_scaler_is_dynamic():
     scaler = GradScaler(dynamic=False)
     scaler.scale(torch.ones(1))
     other = GradScaler()

@@ -1,5 +1,5 @@
-"""The simulated vendor modules against what the published wheels say: every name we offer must take
-the vendor's calls, and the coverage stated in the documentation must be the one measured here."""
+"""The simulated vendor modules against the published wheels: every simulated name accepts the
+vendor's calls, and the documentation states the coverage measured here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def package(request):
         yield request.param
 
 
-def test_what_is_offered_takes_the_vendors_calls(package):
+def test_simulated_names_accept_the_vendors_calls(package):
     found = coverage.measure(package)
     assert [str(problem) for problem in found.disagreements] == []
 
@@ -38,7 +38,7 @@ def test_the_documented_coverage_is_the_measured_one(package):
     assert found.sentence in DOCS.read_text(encoding="utf-8")
 
 
-def test_every_module_that_the_contract_requires_is_there(package):
+def test_every_required_name_is_simulated(package):
     found = coverage.measure(package)
     assert coverage.REQUIRED[package] <= found.present
 
@@ -76,7 +76,7 @@ def test_a_schema_becomes_a_python_signature():
         ("(a, b)", lambda *args, **kwargs: None, None),
     ],
 )
-def test_disagreements_are_told_in_words(theirs, ours, why):
+def test_disagreements_are_described(theirs, ours, why):
     found = disagreement(theirs, ours)
     assert found is None if why is None else why in found
 

@@ -1,4 +1,4 @@
-"""The seam: what observers see of the ops, and what counters make of events."""
+"""Observers and counters: which ops observers see, and how events are counted."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from porter.device.sim.core.profiles import AutocastLists, Profile
 from porter.interception.source_lines import user_site
 
 
-class Notebook:
-    """Writes down the ops it sees; refuses those named in ``refused``."""
+class RecordingObserver:
+    """Records the ops that run; refuses those named in ``refused``."""
 
     def __init__(self, *refused: str) -> None:
         self.seen: list[str] = []
-        self.asked: list[str] = []
+        self.watched: list[str] = []
         self.refused = refused
 
     def watch(self, op: OpFacts) -> Watch | None:
-        self.asked.append(op.name)
+        self.watched.append(op.name)
         if op.packet == "aten.neg":
             return None
 
@@ -38,20 +38,20 @@ class Notebook:
         return Watch(before, lambda args, kwargs, out: self.seen.append(op.name))
 
 
-def test_observers_see_every_op_that_they_asked_for(machine: Machine, kind: str) -> None:
-    book = Notebook()
-    machine.observe(book)
+def test_observers_see_every_op_that_they_watch(machine: Machine, kind: str) -> None:
+    observer = RecordingObserver()
+    machine.observe(observer)
     x = torch.zeros(2, 2, device=kind)
     for _ in range(2):
         (x.neg() + x).sum()
-    assert book.seen.count("aten.add.Tensor") == 2
-    assert book.asked.count("aten.add.Tensor") == 1
-    assert "aten.neg.default" not in book.seen
-    assert book.seen[0] == "aten.empty.memory_format"
+    assert observer.seen.count("aten.add.Tensor") == 2
+    assert observer.watched.count("aten.add.Tensor") == 1
+    assert "aten.neg.default" not in observer.seen
+    assert observer.seen[0] == "aten.empty.memory_format"
 
 
 def test_an_observer_can_refuse_an_op_before_it_runs(machine: Machine, kind: str) -> None:
-    machine.observe(Notebook("aten.add_"))
+    machine.observe(RecordingObserver("aten.add_"))
     x = torch.zeros(1, device=kind)
     with pytest.raises(RuntimeError, match=r"aten.add_ refused"):
         x.add_(1)
@@ -59,44 +59,44 @@ def test_an_observer_can_refuse_an_op_before_it_runs(machine: Machine, kind: str
 
 
 def test_an_observer_that_left_sees_nothing_more(machine: Machine, kind: str) -> None:
-    book = Notebook()
-    machine.observe(book)
-    machine.unobserve(book)
+    observer = RecordingObserver()
+    machine.observe(observer)
+    machine.unobserve(observer)
     torch.zeros(1, device=kind).add(1)
-    assert book.seen == []
+    assert observer.seen == []
 
 
 def test_inference_mode_shows_the_same_ops_as_eager(machine: Machine, kind: str) -> None:
-    book = Notebook()
+    observer = RecordingObserver()
     model = torch.nn.Linear(2, 2).to(kind)
     x = torch.zeros(1, 2, device=kind)
-    machine.observe(book)
+    machine.observe(observer)
     with torch.no_grad():
         model(x)
-    eager, book.seen = book.seen, []
+    eager, observer.seen = observer.seen, []
     with torch.inference_mode():
         model(x)
-    assert [name for name in book.seen if "addmm" in name] == ["aten.addmm.default"]
+    assert [name for name in observer.seen if "addmm" in name] == ["aten.addmm.default"]
     assert [name for name in eager if "addmm" in name] == ["aten.addmm.default"]
 
 
 def test_backward_ops_are_seen_too(machine: Machine, kind: str) -> None:
     x = torch.ones(2, device=kind, requires_grad=True)
     y = torch.nn.functional.silu(x).sum()
-    book = Notebook()
-    machine.observe(book)
+    observer = RecordingObserver()
+    machine.observe(observer)
     y.backward()
-    assert "aten.silu_backward.default" in book.seen
+    assert "aten.silu_backward.default" in observer.seen
 
 
 def test_unseen_work_is_not_seen_and_stays_on_the_host(machine: Machine, kind: str) -> None:
-    book = Notebook()
+    observer = RecordingObserver()
     x = torch.ones(2, device=kind)
-    machine.observe(book)
+    machine.observe(observer)
     with unseen():
         plain = x + torch.ones(2)
     assert type(plain) is torch.Tensor
-    assert book.seen == []
+    assert observer.seen == []
 
 
 def test_overrides_run_instead_of_the_kernel(machine: Machine, kind: str) -> None:
@@ -106,7 +106,7 @@ def test_overrides_run_instead_of_the_kernel(machine: Machine, kind: str) -> Non
     assert torch.ones(1, device=kind).cos().item() == 3
 
 
-def test_facts_say_what_the_schema_says() -> None:
+def test_facts_follow_from_the_schema() -> None:
     add = facts_of(torch.ops.aten.add_.Tensor)
     assert [arg.is_written for arg in add.tensor_args] == [True, False]
     assert (add.mutates, add.returns_tensors) == (True, ("written",))
@@ -139,7 +139,7 @@ def test_a_library_is_not_the_users_code() -> None:
     assert Path(user_site().file).name == "test_dispatch.py"
 
 
-def test_a_device_of_ones_own_is_a_profile() -> None:
+def test_a_custom_device_is_a_profile() -> None:
     profile = Profile(
         name="hpu",
         title="Gaudi without float64",

@@ -1,4 +1,4 @@
-"""Where tensors live, and what is refused when they live apart."""
+"""Which device tensors are on, and what is refused when they are on several."""
 
 from __future__ import annotations
 

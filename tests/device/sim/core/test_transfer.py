@@ -1,4 +1,4 @@
-"""Moving tensors and modules between the host and the device."""
+"""Moves of tensors and modules between the host and the device."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_gradient_from_elsewhere_is_refused(kind: str) -> None:
     assert parameter.grad.device.type == kind
 
 
-def test_deepcopy_keeps_place_and_ties(kind: str) -> None:
+def test_deepcopy_keeps_device_and_ties(kind: str) -> None:
     model = nn.Linear(2, 2).to(kind)
     twin = copy.deepcopy({"model": model, "weight": model.weight})
     assert twin["weight"] is twin["model"].weight

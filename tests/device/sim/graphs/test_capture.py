@@ -1,6 +1,4 @@
-"""Capture and replay: same results as eager, what was baked stays baked, limits are said in
-words.
-"""
+"""Capture and replay: results as in eager mode, fixed Python values, refusals with reasons."""
 
 from __future__ import annotations
 
@@ -10,9 +8,10 @@ import pytest
 import torch
 
 from porter.device.sim.accounting.ledger import DeviceAccounting
+from porter.device.sim.activate import activate
 from porter.device.sim.core.dispatch import unseen
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
-from tests.device.sim.op_recorder import bare_machine, on_device
+from tests.device.sim.op_recorder import on_device
 
 
 def host(tensor: torch.Tensor) -> torch.Tensor:
@@ -27,7 +26,7 @@ def set_values(tensor: torch.Tensor, values: torch.Tensor) -> None:
 
 
 def accounting_for(name: str = "cuda") -> DeviceAccounting:
-    return DeviceAccounting(bare_machine(name), lazy=name == "hpu")
+    return DeviceAccounting(activate(name), lazy=name == "hpu")
 
 
 def captured(
@@ -155,7 +154,7 @@ def test_host_reads_and_dynamic_shapes_are_refused_with_the_line(
 
 
 @pytest.mark.parametrize("name", ["cuda", "npu", "hpu"])
-def test_indices_that_are_no_mask_are_captured(name: str) -> None:
+def test_indices_that_are_not_masks_are_captured(name: str) -> None:
     accounting = accounting_for(name)
     x = on_device(accounting.machine, torch.tensor([1.0, 2.0, 3.0]))
     index = on_device(accounting.machine, torch.tensor([0]))
@@ -196,7 +195,7 @@ def test_moved_input_is_refused_at_replay() -> None:
 
 
 def test_hpu_graphs_need_lazy_mode() -> None:
-    accounting = DeviceAccounting(bare_machine("hpu"), lazy=False)
+    accounting = DeviceAccounting(activate("hpu"), lazy=False)
     with pytest.raises(CaptureRefused, match="PT_HPU_LAZY_MODE=1"):
         accounting.new_graph().capture_begin()
 
@@ -213,7 +212,7 @@ def test_replay_without_capture_is_refused() -> None:
         accounting_for().new_graph().replay()
 
 
-def test_counters_say_what_replays_saved() -> None:
+def test_replays_and_the_ops_they_saved_are_counted() -> None:
     accounting = accounting_for()
     x = on_device(accounting.machine, torch.ones(3))
     graph, _ = captured(accounting, lambda: x.exp().sin().cos())

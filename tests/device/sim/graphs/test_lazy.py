@@ -1,4 +1,4 @@
-"""Lazy graphs: what is one graph, what compiles, and what is said about it."""
+"""Lazy graphs: what is one graph, what compiles, and how differences are reported."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_new_input_shape_compiles() -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 1.0), (-1, -2), (True, 1), (0.5, 0.25)])
-def test_scalars_that_python_confuses_are_told_apart(one: float, other: float) -> None:
+def test_scalars_that_are_equal_in_python_are_distinguished(one: float, other: float) -> None:
     graphs, x = LazyGraphs(), torch.ones(3)
     run_steps(graphs, lambda i: x.add(one if i else other), 2)
     assert graphs.compilations == 2
@@ -118,7 +118,7 @@ def test_backward_difference_is_charged_to_its_forward_line() -> None:
             loss(i).backward()
             graphs.step()
     line = loss.__code__.co_firstlineno + 1
-    backward = [words for words in graphs.log[-1].differs if "leaky_relu_backward" in words]
+    backward = [text for text in graphs.log[-1].differs if "leaky_relu_backward" in text]
     assert f"{__file__}:{line}" in backward[0]
 
 
@@ -170,10 +170,10 @@ def compilations_with(folder: Path) -> tuple[int, int]:
 def test_second_process_reads_the_recipe_from_disk(tmp_path: Path) -> None:
     assert compilations_with(tmp_path) == (1, 0)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    said = subprocess.run(
+    done = subprocess.run(
         command, env=own_environment(), capture_output=True, text=True, check=True
     )
-    assert said.stdout.strip() == "0 1"
+    assert done.stdout.strip() == "0 1"
 
 
 def test_recipe_folder_is_read_from_the_vendors_variable(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_the_card_is_named_alike_everywhere(accounting):
     assert torch.hpu.memory_stats("hpu")["InUse"] == 0
 
 
-def test_what_lightning_asks_of_the_package_on_import_is_there(accounting):
+def test_lightning_finds_the_names_it_imports(accounting):
     from habana_frameworks.torch.hpex import hmp
     from habana_frameworks.torch.utils.library_loader import is_habana_available
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written on the device, read anywhere."""
+"""Checkpoints written on the device can be read anywhere."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ for path in sys.argv[1:]:
 
 
 def test_plain_pytorch_reads_checkpoints_of_the_devices(tmp_path: Path) -> None:
-    paths, told = [], []
+    paths, expected = [], []
     for kind in ("cuda", "hpu", "npu"):
         with simulated(kind):
             state = nn.Linear(2, 2).to(kind).state_dict()
             paths.append(tmp_path / f"{kind}.pt")
             torch.save(state, paths[-1])
-            told.append(f"{state['bias'].tolist()}\n")
+            expected.append(f"{state['bias'].tolist()}\n")
     command = [sys.executable, "-c", READS, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "".join(told)
+    assert done.stdout == "".join(expected)
 
 
 def test_safetensors_writes_and_reads_the_device(kind: str, tmp_path: Path) -> None:

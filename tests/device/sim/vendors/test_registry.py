@@ -1,4 +1,4 @@
-"""``hccl`` on simulated devices: collectives and DDP give the results of gloo."""
+"""``hccl`` on simulated devices: collectives and DDP give gloo's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated vendor packages: how they are imported, and what they say about what they lack."""
+"""Simulated vendor packages: how they are imported, and the errors for what they lack."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from porter.device.sim.vendors import stub_module as vendor
+from porter.device.sim.vendors import stub_module
 from porter.errors import PorterError
 
-PACKAGE = vendor.Package(
+PACKAGE = stub_module.Package(
     root="habana_frameworks",
     contents={
         "habana_frameworks": None,
@@ -27,10 +27,10 @@ PACKAGE = vendor.Package(
 
 @pytest.fixture
 def package():
-    vendor.install(PACKAGE)
-    vendor.missing.clear()
+    stub_module.install(PACKAGE)
+    stub_module.missing.clear()
     yield
-    vendor.uninstall("habana_frameworks")
+    stub_module.uninstall("habana_frameworks")
 
 
 def test_an_installed_package_imports_in_every_form(package):
@@ -41,13 +41,13 @@ def test_an_installed_package_imports_in_every_form(package):
     assert "simulated" in repr(ht)
 
 
-def test_a_missing_name_says_what_it_is_and_whether_the_vendor_has_it(package):
+def test_the_error_for_a_missing_name_says_whether_the_vendor_has_it(package):
     import habana_frameworks.torch.hpex.kernels as kernels
 
     with pytest.raises(AttributeError, match=r"hpex\.kernels\.EmbeddingBag.*simulated module"):
         kernels.EmbeddingBag  # noqa: B018
     assert not hasattr(kernels, "EmbeddingBag")
-    assert vendor.missing["habana_frameworks.torch.hpex.kernels.EmbeddingBag"] == 2
+    assert stub_module.missing["habana_frameworks.torch.hpex.kernels.EmbeddingBag"] == 2
 
 
 def test_a_missing_name_in_an_import_is_an_import_error_naming_it(package):
@@ -60,10 +60,10 @@ def test_a_missing_module_is_an_import_error_that_knows_the_published_clients(pa
     with pytest.raises(PorterError, match="experimental is not in porter") as found:
         importlib.import_module(name)
     assert isinstance(found.value, ImportError)
-    assert "optimum-habana" in vendor.not_simulated(name)
+    assert "optimum-habana" in stub_module.not_simulated(name)
 
 
-def test_asking_whether_a_module_exists_raises_nothing(package):
+def test_finding_the_spec_of_a_missing_module_raises_nothing(package):
     assert importlib.util.find_spec("habana_frameworks.torch.hpex") is not None
     assert importlib.util.find_spec("habana_frameworks.torch.nothing") is None
 
@@ -72,7 +72,7 @@ def test_dunder_look_ups_are_plain(package):
     import habana_frameworks.torch as ht
 
     assert not hasattr(ht, "__wrapped__")
-    assert not vendor.missing
+    assert not stub_module.missing
     with pytest.raises(TypeError):
         pickle.dumps(ht)
 
@@ -80,4 +80,4 @@ def test_dunder_look_ups_are_plain(package):
 def test_a_real_package_is_not_replaced(monkeypatch):
     monkeypatch.setitem(sys.modules, "habana_frameworks", type(sys)("habana_frameworks"))
     with pytest.raises(PorterError, match="already imported"):
-        vendor.install(PACKAGE)
+        stub_module.install(PACKAGE)
