@@ -28,7 +28,7 @@ class Patches:
                 setattr(owner, name, own)
 
         if callable(before):
-            # TorchScript knows torch's functions by identity.
+            # TorchScript looks torch's functions up by identity.
             builtin = _builtins._find_builtin(before)
             if builtin is not None:
                 _builtins._register_builtin(value, builtin)

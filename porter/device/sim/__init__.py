@@ -21,7 +21,7 @@ How to extend it
 
 *Watch ops*: write an :class:`~porter.device.sim.core.dispatch.Observer`, call
 ``machine.observe(it)``. Its ``watch(facts)`` is called once per op; the callbacks it returns are
-called around every run of that op with the very ``args``/``kwargs`` and, after, the result. An op
+called around every run of that op with its ``args``/``kwargs`` and, after it, the result. An op
 for which ``watch`` returns None costs nothing. Keep per-op work in the closure that ``watch``
 returns; never walk arguments with ``tree_map``.
 

@@ -1,4 +1,4 @@
-"""Count the ops that a device lacks, with the user's line; they run all the same.
+"""Count the ops that a device lacks and would run on the CPU, with the user's line.
 
 A backend without a kernel for an op runs it on the CPU: operands are copied to the host, the result
 back. The sets come from what the vendors publish (:mod:`porter.device.sim.accounting.op_tables`):

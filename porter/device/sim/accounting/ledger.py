@@ -1,6 +1,6 @@
 """The accounting of one simulated machine: everything that ``porter run`` reports.
 
-The vendor modules use it so::
+How the vendor modules use it::
 
     accounting = open_accounting(machine, lazy=True)  # once, when the simulation starts
     accounting = accounting_of("hpu")  # later, anywhere
@@ -161,7 +161,7 @@ class DeviceAccounting:
         return self.graphs.step(why)
 
     def mark_step(self, device_str: str = "", sync: bool = False) -> None:  # noqa: ARG002
-        """Gaudi's ``mark_step``: end the graph; no effect in eager mode, nor of ``sync``."""
+        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode; ``sync`` is ignored."""
         self.end_graph("mark_step")
 
     def synchronize(self, what: str = "synchronize") -> None:

@@ -108,7 +108,7 @@ def _core(
     value: Tensor,
     pse: Tensor | None,
     hidden: Tensor | None,
-    kept: Tensor | None,
+    keep_mask: Tensor | None,
     head_num: int,
     layout: str,
     scale: float,
@@ -135,8 +135,8 @@ def _core(
     weights = weights / total
     if hidden is not None and zero_hidden_rows:
         weights = weights.masked_fill(hidden, 0.0)
-    if kept is not None:
-        weights = weights * kept / keep_prob
+    if keep_mask is not None:
+        weights = weights * keep_mask / keep_prob
     result = from_heads((weights @ v).to(query.dtype), layout)
     # contiguous copies: a replay writes into them
     top, total = (t.detach().expand(*t.shape[:-1], 8).contiguous() for t in (top, total))
@@ -184,16 +184,16 @@ def npu_fusion_attention(
         )
     else:
         hidden = hidden_positions(atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens)
-    kept = dropout_mask
-    if keep_prob < 1.0 and kept is None:
+    keep_mask = dropout_mask
+    if keep_prob < 1.0 and keep_mask is None:
         heads_first = to_heads(query, head_num, input_layout)
         shape = (heads_first.shape[0], head_num, rows, columns)
-        kept = torch.empty(shape, device=query.device).bernoulli_(keep_prob)
+        keep_mask = torch.empty(shape, device=query.device).bernoulli_(keep_prob)
     result, top, total = _core(
-        query, key, value, pse, hidden, kept, head_num, input_layout, float(scale),
+        query, key, value, pse, hidden, keep_mask, head_num, input_layout, float(scale),
         float(keep_prob), _pse_after_scale, inner_precise == 2,
     )  # fmt: skip
-    numels = 0 if kept is None else kept.numel()
+    numels = 0 if keep_mask is None else keep_mask.numel()
     return result, top, total, torch.empty(0, device=query.device), seed, offset, numels
 
 
@@ -275,7 +275,7 @@ def npu_prompt_flash_attention(
             "actual_seq_lengths; pad or leave them out"
         )
     del num_key_value_heads
-    # Here pse_shift is added after the scaling (the inference kernels have no training history).
+    # Unlike pse in training, pse_shift is added after the scaling.
     return npu_fusion_attention(
         query, key, value, num_heads, input_layout, pse_shift, padding_mask, atten_mask,
         scale_value, 1.0, pre_tokens, next_tokens, 0, None, None, None, sparse_mode,

@@ -3,8 +3,8 @@
 As documented, the first step (or clip) moves all parameters and gradients of a dtype into one
 buffer, of which ``p.data`` and ``p.grad`` become views, so that a step is a fixed number of kernels
 for any number of parameters. The consequences for a port are simulated: parameters must be float32
-or float16, and ``zero_grad(set_to_none=True)`` is refused. Where the vendor is silent, there is a
-warning: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by default) the
+or float16, and ``zero_grad(set_to_none=True)`` is refused. A third gives a warning here and none on
+the card: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by default) the
 buffers no longer get what backward computes.
 """
 

@@ -16,9 +16,9 @@ def habana_usage(wheel: Wheel) -> dict[str, Any]:
     uses: dict[str, int] = defaultdict(int)
     calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
     trees = [tree for _, tree in wheel.python_files("")]
-    kept = _kept_on_objects(trees)
+    assigned = _assigned_to_self(trees)
     for tree in trees:
-        aliases = _aliases(tree) | kept
+        aliases = _aliases(tree) | assigned
         for dotted in set(_aliases(tree).values()):
             uses[dotted] += 0
         for node in ast.walk(tree):
@@ -54,7 +54,7 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def _kept_on_objects(trees: list[ast.Module]) -> dict[str, str]:
+def _assigned_to_self(trees: list[ast.Module]) -> dict[str, str]:
     """Return ``self.ht -> habana_frameworks.torch`` for every ``self.ht = ht`` in any file."""
     found: dict[str, str] = {}
     for tree in trees:

@@ -48,7 +48,7 @@ class OpFacts:
     is_random: bool
     is_dynamic_shape: bool
     reads_host: bool
-    """Its result is a Python value, so the host waits for the device."""
+    """The host reads data to produce its result, so it waits for the device."""
     is_composite: bool
     """Only a CompositeImplicitAutograd kernel exists: it must be decomposed, not run."""
 

@@ -32,7 +32,7 @@ class AutocastLists:
     """All are cast to the widest dtype among them."""
     refused: OpNames = frozenset()
     caches_weights: bool = True
-    """Casts of leaf parameters are kept until the outermost context ends."""
+    """Casts of leaf parameters are cached until the outermost context ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,15 @@ class Profile:
     autocast: AutocastLists
     device_count: int = 2
     unsupported_dtypes: dict[str, str] = field(default_factory=dict)
-    """Dtype name -> "refused" (an error), "cast:float32" (becomes another) or "counted" (kept as it
-    is and counted where it appears; what the device makes of it is not modelled)."""
+    """By dtype name: "refused" (an error), "cast:float32" (converted) or "counted" (kept and
+    counted where it appears; what the device makes of it is not modelled)."""
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
 
     @property
     def label(self) -> str:
-        """How output names the device: always with the word "simulated" near it."""
+        """The device's name in output."""
         return f"sim:{self.name}"
 
 

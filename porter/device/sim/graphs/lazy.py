@@ -103,7 +103,7 @@ class LazyGraphs:
     it.
 
     ``holds(op)`` says whether an op can be part of a graph (one that falls back to the CPU cannot).
-    The last ``keep`` graphs are held whole, to describe differences; of older ones the digest.
+    The last ``keep`` graphs are stored whole, to describe differences; of older ones the digest.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class LazyGraphs:
         self._forward = forward or ForwardMarks()
         self._holds = holds
         self._digests: dict[bytes, int] = {}
-        self._held: dict[bytes, _Recipe] = {}
+        self._recipes: dict[bytes, _Recipe] = {}
         self._previous: _Recipe | None = None
         self._tape = Tape(self._unexpected)
         self._expect(None)
@@ -193,8 +193,8 @@ class LazyGraphs:
 
     def _unexpected(self, position: int, token: Token) -> None:
         """Store the token of an op that was not expected at its position."""
-        if self._tape.on_track:
-            self._leave_track(position)
+        if self._tape.as_expected:
+            self._diverge_at(position)
         self._tokens.append(token)
         recipe = self._recipe
         if (
@@ -206,9 +206,9 @@ class LazyGraphs:
         else:
             self._marks.append(self._forward.of_op(2))
 
-    def _leave_track(self, position: int) -> None:
+    def _diverge_at(self, position: int) -> None:
         """Store tokens from now on: the graph is not the expected one."""
-        self._tape.on_track = False
+        self._tape.as_expected = False
         if self._recipe is not None:
             self._tokens = self._recipe.tokens[:position]
             self._marks = self._recipe.marks[:position]
@@ -226,11 +226,11 @@ class LazyGraphs:
         self.largest = max(self.largest, self._tape.count)
         compilation = None
         recipe = self._recipe
-        if self._tape.on_track and recipe is not None and self._tape.count == len(recipe.tokens):
+        if self._tape.as_expected and recipe is not None and self._tape.count == len(recipe.tokens):
             self.cache_hits += 1
         else:
-            if self._tape.on_track:
-                self._leave_track(self._tape.count)
+            if self._tape.as_expected:
+                self._diverge_at(self._tape.count)
             recipe, compilation = self._look_up(why, mark)
         if self._previous is not None:
             self._previous.following = recipe
@@ -240,7 +240,7 @@ class LazyGraphs:
 
     def _look_up(self, why: str, mark: CodeMark | None) -> tuple[_Recipe, Compilation | None]:
         digest = blake2b(marshal.dumps(self._tokens, 2), digest_size=16).digest()
-        recipe = self._held.get(digest)
+        recipe = self._recipes.get(digest)
         if recipe is not None:
             self.cache_hits += 1
             return recipe, None
@@ -254,9 +254,9 @@ class LazyGraphs:
         else:
             self.cache_hits += 1
         recipe = _Recipe(known, digest, self._tokens, self._marks)
-        self._held[digest] = recipe
-        if len(self._held) > self._keep:
-            del self._held[next(iter(self._held))]
+        self._recipes[digest] = recipe
+        if len(self._recipes) > self._keep:
+            del self._recipes[next(iter(self._recipes))]
         return recipe, compilation
 
     def _compiled(self, number: int, why: str, mark: CodeMark | None, on_disk: bool) -> Compilation:
@@ -279,9 +279,11 @@ class LazyGraphs:
         return compilation
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
-        """Find a similar held graph, the expected one first, and describe the differences."""
+        """Find a similar stored graph, the expected one first, and describe the differences."""
         candidates = [self._recipe] if self._recipe is not None else []
-        candidates += [held for held in reversed(self._held.values()) if held is not self._recipe]
+        candidates += [
+            each for each in reversed(self._recipes.values()) if each is not self._recipe
+        ]
         names = Counter([token[0] for token in self._tokens])
         near = max(4, len(self._tokens) // 4)
         best: _Recipe | None = None

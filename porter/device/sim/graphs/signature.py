@@ -67,7 +67,7 @@ class Tape:
         self.count = 0
         self.values = 0
         self.expected = expected
-        self.on_track = True
+        self.as_expected = True
 
     def input(self, tensor: Any, value: Any) -> Any:
         """Name a tensor that is new to this graph, and return its element of the token.
@@ -212,7 +212,7 @@ def generate(tape: Tape, facts: OpFacts) -> After:
     lines += [
         "position = tape.count",
         "tape.count = position + 1",
-        "if tape.on_track:",
+        "if tape.as_expected:",
         "    try:",
         "        if tape.expected[position] == token:",
         "            return",

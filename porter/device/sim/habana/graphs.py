@@ -47,7 +47,7 @@ class HPUGraph(CapturedGraph):
         self.replay(asynchronous)
 
     def mark_step(self) -> None:
-        """End the graph inside a capture. One graph is recorded all the same."""
+        """Split the captured graph on the card. Here one graph is recorded."""
 
     def mark_user_outputs(self, outputs: Sequence[torch.Tensor]) -> None:
         """Name the tensors that are read after a replay. All are kept here."""

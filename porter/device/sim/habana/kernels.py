@@ -27,7 +27,7 @@ def _sdpa(
     value: Tensor,
     bias: Tensor | None,
     visible: Tensor | None,
-    kept: Tensor | None,
+    keep_mask: Tensor | None,
     scale: float,
     is_causal: bool,
 ) -> Tensor:
@@ -44,8 +44,8 @@ def _sdpa(
         later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -math.inf)
     weights = scores.softmax(-1)
-    if kept is not None:
-        weights = weights * kept
+    if keep_mask is not None:
+        weights = weights * keep_mask
     result: Tensor = (weights @ _wide(v)).to(query.dtype)
     return result
 
@@ -77,13 +77,13 @@ class FusedSDPA:
         bias = None if visible is not None else attn_mask
         if valid_sequence_lengths is not None:
             visible = _within(key, valid_sequence_lengths, sequence_padding_type)
-        kept = None
+        keep_mask = None
         if dropout_p > 0.0:
             shape = (*query.shape[:-1], key.shape[-2])
-            kept = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
-            kept = kept / (1.0 - dropout_p)
+            keep_mask = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
+            keep_mask = keep_mask / (1.0 - dropout_p)
         factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        result: Tensor = _sdpa(query, key, value, bias, visible, kept, factor, is_causal)
+        result: Tensor = _sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)
         return result
 
 

@@ -1,13 +1,13 @@
 """Functions of torch that take another path for a CPU tensor than for a device's.
 
-C++ sees the CPU storage of a simulated tensor, so it would
+C++ sees the CPU storage of a simulated tensor. Without these patches it would
 
 - build the helper tensors of a composite op on the CPU: ``torch.quantile`` makes a mask with
   ``at::arange(n, self.options())``. While such a function runs on device tensors, a dispatch mode
   turns its factories into the device's. The list is what OpInfo's database and the ports showed;
   everything else runs without a mode;
-- group tensors as if all were on the CPU: gradient clipping then went tensor by tensor, through a
-  copy of the factor to "the CPU", where a device goes by lists and copies nothing;
+- group tensors as if all were on the CPU: gradient clipping would go tensor by tensor, with a copy
+  of the factor to "the CPU", where a device clips whole lists and copies nothing;
 - find no kernel for ``torch.mm(a, b, out_dtype=torch.float32)`` of half tensors, which only
   accelerators have: the product is accumulated and returned in float32. Here the operands are
   widened first, which rounds no differently. The kernels are registered at the CPU's key, where

@@ -50,7 +50,7 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with torch._C._DisableAutocast():  # the kernel's precision is its own
-            return _fresh(function(*args, **kwargs), args)
+            return _without_aliases(function(*args, **kwargs), args)
 
     def gradient(grads: list[torch.Tensor | None], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         with torch._C._DisableAutocast():
@@ -60,11 +60,11 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     library.impl(f"{title}_grad", gradient, "CompositeExplicitAutograd")
     operator = getattr(getattr(torch.ops, namespace), f"{title}_grad")
     torch.library.register_autograd(
-        f"{namespace}::{title}", _backward(operator), setup_context=_keep, lib=library
+        f"{namespace}::{title}", _backward(operator), setup_context=_save_for_backward, lib=library
     )
 
 
-def _fresh(result: Any, inputs: tuple[Any, ...]) -> Any:
+def _without_aliases(result: Any, inputs: tuple[Any, ...]) -> Any:
     """Copy outputs that share memory with an input, which operators must not do."""
     storages = {t.untyped_storage()._cdata for t in inputs if isinstance(t, torch.Tensor)}
 
@@ -78,7 +78,7 @@ def _fresh(result: Any, inputs: tuple[Any, ...]) -> Any:
     return own(result)
 
 
-def _keep(
+def _save_for_backward(
     ctx: Any,
     inputs: tuple[Any, ...],
     output: Any,  # noqa: ARG001

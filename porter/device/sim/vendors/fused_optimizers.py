@@ -1,4 +1,4 @@
-"""What the vendors' fused optimizers have in common: the step's frame, and SGD's options.
+"""What the vendors' fused optimizers have in common: the closure's loss, and SGD's options.
 
 The updates themselves differ on purpose: Gaudi steps on lists of tensors with ``_foreach``
 operators and sends the step size to the device, Ascend steps on one buffer per dtype.
