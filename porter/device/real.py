@@ -16,7 +16,7 @@ _NO_FLOAT64 = ("hpu",)
 
 
 class RealDevice:
-    """cpu, cuda, hpu or npu as this machine has it."""
+    """The cpu, cuda, hpu or npu of this machine."""
 
     is_simulated = False
 
@@ -24,7 +24,7 @@ class RealDevice:
         self.name = self.kind = kind
 
     def prepare(self) -> None:
-        """Import the plugin and look for a device. Raises BadInput when there is none."""
+        """Import the plugin and check for a device. Raises BadInput when there is none."""
         import torch
 
         instead = f"; `--device sim:{self.kind}` simulates it on the CPU"
@@ -53,7 +53,7 @@ class RealDevice:
         return str(self._module().get_device_name())
 
     def supports(self, dtype: Any) -> bool:
-        """Whether a tensor of this dtype can be made and added to there."""
+        """Whether the device can create and add tensors of this dtype."""
         import torch
 
         if dtype == torch.float64 and self.kind in _NO_FLOAT64:
@@ -66,21 +66,21 @@ class RealDevice:
         return True
 
     def synchronize(self) -> None:
-        """Wait for the device."""
+        """Wait until the device has finished all its work."""
         if self.kind != "cpu":
             self._module().synchronize()
 
     def counters(self, root: Path | None = None) -> dict[str, Any]:  # noqa: ARG002
-        """A real device counts nothing."""
+        """Return no counts: a real device counts nothing."""
         return {"simulated": False, "device": self.name}
 
     def reset_counters(self) -> None:
-        """Start anew: the peak of memory, where the device keeps one."""
+        """Reset the memory peak, where the device keeps one."""
         if self.kind != "cpu":
             self._module().reset_peak_memory_stats()
 
     def peak_memory(self) -> int | None:
-        """Most bytes allocated, as the plugin tells it."""
+        """The peak of allocated bytes, from the plugin."""
         if self.kind == "cpu":
             return None
         return int(self._module().max_memory_allocated())

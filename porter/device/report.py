@@ -1,4 +1,4 @@
-"""What a run counted, as text. Every report of a simulated device says that it is simulated."""
+"""Print a run's counters as text. The report of a simulated device says that it is simulated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS = {
     "d2d": "copies between devices",
     "dynamic_shape": "dynamic shapes",
     "dtype": "dtypes the device lacks",
-    "not_simulated": "vendor names asked for that are not simulated",
+    "not_simulated": "vendor names looked up that are not simulated",
 }
 _MOST_SITES = 8
 
@@ -29,7 +29,7 @@ def _kind_lines(kind: str, counters: Mapping[str, Any]) -> Iterator[str]:
         detail = f" ({event['detail']})" if event["detail"] else ""
         yield f"    {event['count']:>6} x {event['what']}{detail} at {event['site']}"
     if len(events) > _MOST_SITES:
-        yield f"    and at {len(events) - _MOST_SITES} more places; --json lists them"
+        yield f"    and at {len(events) - _MOST_SITES} more lines; --json lists them"
 
 
 def _graph_lines(graphs: Mapping[str, Any]) -> Iterator[str]:

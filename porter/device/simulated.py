@@ -1,4 +1,4 @@
-"""Simulated devices behind the device interface."""
+"""The simulated devices, as a :class:`porter.device.Device`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ if TYPE_CHECKING:
 
 
 class SimulatedDevice:
-    """sim:cuda, sim:hpu or sim:npu: the CPU computes, the books say what was asked of the
-    device.
-    """
+    """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted."""
 
     is_simulated = True
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.name = f"sim:{kind}"
-        self._books: DeviceAccounting | None = None
+        self._accounting: DeviceAccounting | None = None
 
     @property
-    def books(self) -> DeviceAccounting:
-        """The accounting of the simulation; :meth:`prepare` opens it."""
-        if self._books is None:
-            raise RuntimeError(f"{self.name}: prepare() it first")
-        return self._books
+    def accounting(self) -> DeviceAccounting:
+        """The simulation's accounting, which :meth:`prepare` opens."""
+        if self._accounting is None:
+            raise RuntimeError(f"{self.name}: call prepare() first")
+        return self._accounting
 
     def prepare(self) -> None:
         """Start the simulation in this process."""
@@ -34,32 +32,32 @@ class SimulatedDevice:
         from porter.device.sim.activate import activate
         from porter.migrate.migration import activate_from_environment
 
-        if self._books is None:
+        if self._accounting is None:
             machine = activate(self.kind)
-            self._books = accounting_of(self.kind) or open_accounting(machine)
+            self._accounting = accounting_of(self.kind) or open_accounting(machine)
             activate_from_environment(self.kind)
 
     def title(self) -> str:
-        """The hardware that is simulated."""
-        return f"simulated {self.books.machine.profile.title}"
+        """The name of the simulated hardware."""
+        return f"simulated {self.accounting.machine.profile.title}"
 
     def supports(self, dtype: Any) -> bool:
-        """Whether the profile lets this dtype live and compute on the device."""
+        """Whether the device has this dtype, according to its profile."""
         name = str(dtype).removeprefix("torch.")
-        return name not in self.books.machine.profile.unsupported_dtypes
+        return name not in self.accounting.machine.profile.unsupported_dtypes
 
     def synchronize(self) -> None:
-        """Count a wait; there is nothing to wait for."""
-        self.books.synchronize(f"{self.name}.synchronize")
+        """Count a host sync; there is nothing to wait for."""
+        self.accounting.synchronize(f"{self.name}.synchronize")
 
     def counters(self, root: Path | None = None) -> dict[str, Any]:
-        """Totals, events, and lazy graphs with their compilations."""
-        return self.books.as_json(root)
+        """Return totals, events, and lazy graphs with their compilations."""
+        return self.accounting.as_json(root)
 
     def reset_counters(self) -> None:
-        """Count from zero. Graphs seen so far stay compiled, as on the device."""
-        self.books.reset()
+        """Restart all counts at zero. Graphs stay compiled, as on the device."""
+        self.accounting.reset()
 
     def peak_memory(self) -> int | None:
-        """None: a simulation cannot know."""
+        """None: memory is not modelled."""
         return None

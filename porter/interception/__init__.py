@@ -1,1 +1,1 @@
-"""Replace attributes of torch, and find the line of user code that called them."""
+"""Replacing attributes of torch, and finding the line of user code that called them."""

@@ -1,4 +1,4 @@
-"""Replacing attributes of torch for the time of a simulation, and putting them back."""
+"""Replace attributes of torch while a simulation runs, and put them back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ABSENT = object()
 
 
 class Patches:
-    """Attributes that were replaced, and other undo steps, in order."""
+    """The attributes that were replaced, and other undo steps, in order."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
 
     def replace(self, owner: Any, name: str, value: Any) -> Any:
-        """Set ``owner.name`` and return what stood there before (through inheritance too)."""
+        """Set ``owner.name`` and return its value before, inherited or not."""
         before = getattr(owner, name, None)
         own = vars(owner).get(name, _ABSENT)
 
@@ -28,7 +28,7 @@ class Patches:
                 setattr(owner, name, own)
 
         if callable(before):
-            # TorchScript knows torch's functions by identity.
+            # TorchScript looks torch's functions up by identity.
             builtin = _builtins._find_builtin(before)
             if builtin is not None:
                 _builtins._register_builtin(value, builtin)

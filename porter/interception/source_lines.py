@@ -1,7 +1,7 @@
-"""Which line of the user's code is running.
+"""Find which line of the user's code is running.
 
-Found by walking the stack outwards past torch, porter and the standard library, and paid for only
-when an event is recorded (2.5 us with the memo of code objects), never per op.
+The stack is walked outwards past torch, porter and the standard library, and only when an event is
+recorded (2.5 us with the memo of code objects), never per op.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from typing import NamedTuple
 
 import torch
 
-_FOREIGN = (
+_FOREIGN_PREFIXES = (
     str(Path(torch.__file__).parent) + "/",
     str(Path(__file__).resolve().parents[1]) + "/",  # porter itself
     sysconfig.get_path("stdlib") + "/",
     "<",  # <string>, <frozen importlib._bootstrap>, generated code
 )
-_INSTALLED = ("/site-packages/", "/dist-packages/")
+_INSTALLED_FOLDERS = ("/site-packages/", "/dist-packages/")
 
-_is_user_code: dict[CodeType, bool] = {}
+FOREIGN, USER, INSTALLED = range(3)
+"""Whose code it is: torch's, porter's or Python's; the user's; an installed package's."""
+
+code_kinds: dict[CodeType, int] = {}
+"""The kinds of the code objects met so far (:func:`kind_of`)."""
 
 
 class Site(NamedTuple):
@@ -53,28 +57,40 @@ class Site(NamedTuple):
 UNKNOWN = Site("<unknown>", 0)
 
 
-def _judge(code: CodeType) -> bool:
+def kind_of(code: CodeType) -> int:
+    """Return FOREIGN, USER or INSTALLED, and remember it in :data:`code_kinds`."""
     name = code.co_filename
-    user = not name.startswith(_FOREIGN)
-    _is_user_code[code] = user
-    return user
+    kind = USER
+    if name.startswith(_FOREIGN_PREFIXES):
+        kind = FOREIGN
+    elif any(folder in name for folder in _INSTALLED_FOLDERS):
+        kind = INSTALLED
+    code_kinds[code] = kind
+    return kind
 
 
-def user_site(depth: int = 1) -> Site:
-    """Return the innermost line of user code at or above the caller.
+def user_frame(depth: int = 1) -> FrameType | None:
+    """Return the innermost frame of user code at or above the caller.
 
     Packages in ``site-packages`` count as user code only when no other user frame is found, so that
     an op called by an installed library is charged to the script that called the library.
     """
     frame: FrameType | None = sys._getframe(depth)
-    installed: Site | None = None
+    installed: FrameType | None = None
     while frame is not None:
         code = frame.f_code
-        known = _is_user_code.get(code)
-        if known or (known is None and _judge(code)):
-            site = Site(code.co_filename, frame.f_lineno)
-            if not any(part in site.file for part in _INSTALLED):
-                return site
-            installed = installed or site
+        kind = code_kinds.get(code)
+        if kind is None:
+            kind = kind_of(code)
+        if kind:
+            if kind == USER:
+                return frame
+            installed = installed or frame
         frame = frame.f_back
-    return installed or UNKNOWN
+    return installed
+
+
+def user_site(depth: int = 1) -> Site:
+    """Return the innermost line of user code at or above the caller (:func:`user_frame`)."""
+    frame = user_frame(depth + 1)
+    return UNKNOWN if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)

@@ -1,8 +1,8 @@
-"""Cheap marks of "which user line is this", resolved to file and line only when printed.
+"""Cheap marks of the running user line, resolved to file and line only when printed.
 
 A line number costs half a microsecond to read from a frame, the pair (code object, instruction
 offset) a tenth of that. So recording keeps pairs, and :func:`site_of` turns one into a
-:class:`~porter.interception.source_lines.Site` when a report asks.
+:class:`~porter.interception.source_lines.Site` when a report needs it.
 
 An op of the backward pass has no user line of its own but ``loss.backward()``. Autograd numbers its
 nodes in the order the forward pass made them, and the number of the node being run is known during
@@ -17,105 +17,89 @@ from typing import NamedTuple
 
 import torch
 
-from porter.interception import source_lines as sites
-from porter.interception.source_lines import UNKNOWN, Site
+from porter.interception.source_lines import (
+    UNKNOWN,
+    USER,
+    Site,
+    code_kinds,
+    kind_of,
+    user_frame,
+)
 
 _next_sequence_number = torch._C._autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
 
 
-class Spot(NamedTuple):
-    """A place in running code: the code object and the instruction's offset in it."""
+class CodeMark(NamedTuple):
+    """A point in running code: the code object and the instruction's offset in it."""
 
     code: CodeType
     offset: int
 
 
-_FOREIGN, _USER, _INSTALLED = range(3)
-_kinds: dict[CodeType, int] = {}
 _depths: dict[CodeType, tuple[int, ...]] = {}
-"""By the code of the innermost foreign frame (``Conv2d._conv_forward``): how many frames further
-out the user's was found, nearest first."""
+"""By the code of the innermost frame (``Conv2d._conv_forward``): how many frames further out the
+user's was found, nearest first."""
 
 
-def _kind_of(code: CodeType) -> int:
-    known = sites._is_user_code.get(code)
-    is_user = sites._judge(code) if known is None else known
-    kind = _FOREIGN
-    if is_user:
-        is_installed = any(part in code.co_filename for part in sites._INSTALLED)
-        kind = _INSTALLED if is_installed else _USER
-    _kinds[code] = kind
-    return kind
+def user_mark(depth: int = 1) -> CodeMark | None:
+    """Return the mark of the innermost user frame at or above the caller."""
+    frame = user_frame(depth + 1)
+    return None if frame is None else CodeMark(frame.f_code, frame.f_lasti)
 
 
-def user_spot(depth: int = 1) -> Spot | None:
-    """Return the innermost user frame at or above the caller (see :func:`~.sites.user_site`)."""
-    frame: FrameType | None = sys._getframe(depth)
-    installed: Spot | None = None
-    while frame is not None:
-        code = frame.f_code
-        kind = _kinds.get(code)
-        if kind is None:
-            kind = _kind_of(code)
-        if kind:
-            spot = Spot(code, frame.f_lasti)
-            if kind == _USER:
-                return spot
-            installed = installed or spot
-        frame = frame.f_back
-    return installed
+def quick_user_mark(depth: int = 1) -> CodeMark | None:
+    """:func:`user_mark` for use at every op.
 
-
-def quick_user_spot(depth: int = 1) -> Spot | None:
-    """:func:`user_spot` for where it is wanted for every op: looks first where the user's frame was
-    found before for the same innermost frame, skipping those between (a frame costs 0.2 us)."""
+    Looks first where the user's frame was found before for the same innermost frame, skipping those
+    between (a frame costs 0.2 us).
+    """
     inner = sys._getframe(depth)
     code = inner.f_code
-    kind = _kinds.get(code)
+    kind = code_kinds.get(code)
     if kind is None:
-        kind = _kind_of(code)
-    if kind == _USER:
-        return Spot(code, inner.f_lasti)
+        kind = kind_of(code)
+    if kind == USER:
+        return CodeMark(code, inner.f_lasti)
     for further in _depths.get(code, ()):
         try:
             frame = sys._getframe(depth + further)
         except ValueError:
             break
-        if _kinds.get(frame.f_code) == _USER:
-            return Spot(frame.f_code, frame.f_lasti)
+        if code_kinds.get(frame.f_code) == USER:
+            return CodeMark(frame.f_code, frame.f_lasti)
     return _walk_and_learn(inner)
 
 
-def _walk_and_learn(inner: FrameType) -> Spot | None:
+def _walk_and_learn(inner: FrameType) -> CodeMark | None:
     further, frame = 0, inner.f_back
     while frame is not None:
         further += 1
         code = frame.f_code
-        kind = _kinds.get(code)
+        kind = code_kinds.get(code)
         if kind is None:
-            kind = _kind_of(code)
-        if kind == _USER:
+            kind = kind_of(code)
+        if kind == USER:
             known = {*_depths.get(inner.f_code, ()), further}
             if len(known) <= 4:
                 _depths[inner.f_code] = tuple(sorted(known))
-            return Spot(code, frame.f_lasti)
+            return CodeMark(code, frame.f_lasti)
         frame = frame.f_back
-    return user_spot(3)
+    return user_mark(3)
 
 
-def site_of(spot: Spot | None) -> Site:
-    """Return the file and line of a spot."""
-    if spot is None:
+def site_of(mark: CodeMark | None) -> Site:
+    """Return the file and line of a mark."""
+    if mark is None:
         return UNKNOWN
-    line = spot.code.co_firstlineno
-    for start, end, at in spot.code.co_lines():
-        if start <= spot.offset < end and at is not None:
-            return Site(spot.code.co_filename, at)
-    return Site(spot.code.co_filename, line)
+    line = mark.code.co_firstlineno
+    for start, end, at in mark.code.co_lines():
+        if start <= mark.offset < end and at is not None:
+            return Site(mark.code.co_filename, at)
+    return Site(mark.code.co_filename, line)
 
 
-class ForwardSpots:
+class ForwardMarks:
     """The user lines of forward ops by autograd sequence number, for charging backward ops to them.
 
     Bounded: the oldest half is dropped when ``limit`` is reached (a training step needs only its
@@ -124,42 +108,38 @@ class ForwardSpots:
 
     def __init__(self, limit: int = 1 << 16) -> None:
         self._limit = limit
-        self._spots: dict[int, Spot | None] = {}
-        self.seen = -1
+        self._marks: dict[int, CodeMark | None] = {}
+        self.noted_number = -1
         """Autograd's next sequence number when :meth:`note` was last called: while it has not
         moved no node was made, and there is nothing to note."""
 
-    def note(self, depth: int = 1) -> Spot | None:
-        """Remember, and return, the user line of the op being dispatched, for which autograd just
-        made a node. Nothing is remembered within a backward pass.
+    def note(self, depth: int = 1) -> CodeMark | None:
+        """Remember and return the user line of the op being dispatched.
+
+        To be called when autograd has just made the op's node. Within a backward pass nothing is
+        remembered.
         """
-        self.seen = _next_sequence_number()
+        self.noted_number = _next_sequence_number()
         if _running_node() is not None:
             return None
-        if len(self._spots) >= self._limit:
-            for old in list(self._spots)[: self._limit // 2]:
-                del self._spots[old]
-        spot = self._spots[self.seen - 1] = quick_user_spot(depth + 1)
-        return spot
+        if len(self._marks) >= self._limit:
+            for old in list(self._marks)[: self._limit // 2]:
+                del self._marks[old]
+        mark = self._marks[self.noted_number - 1] = quick_user_mark(depth + 1)
+        return mark
 
-    def of_op(self, depth: int = 1) -> Spot | None:
-        """Return the spot to charge the op being dispatched to; for use at many ops."""
-        if _next_sequence_number() != self.seen:
+    def of_op(self, depth: int = 1) -> CodeMark | None:
+        """Return the mark to charge the op being dispatched to; for use at many ops."""
+        if _next_sequence_number() != self.noted_number:
             noted = self.note(depth + 1)
             if noted is not None:
                 return noted
-        node = _running_node()
-        if node is not None:
-            forward = self._spots.get(node._sequence_nr())
-            if forward is not None:
-                return forward
-        return quick_user_spot(depth + 1)
+        return self._of_running_node() or quick_user_mark(depth + 1)
 
-    def here(self, depth: int = 1) -> Spot | None:
-        """Return the spot to charge an event to now: the forward line while in a backward pass."""
+    def here(self, depth: int = 1) -> CodeMark | None:
+        """Return the mark to charge an event to now: the forward line while in a backward pass."""
+        return self._of_running_node() or user_mark(depth + 1)
+
+    def _of_running_node(self) -> CodeMark | None:
         node = _running_node()
-        if node is not None:
-            forward = self._spots.get(node._sequence_nr())
-            if forward is not None:
-                return forward
-        return user_spot(depth + 1)
+        return None if node is None else self._marks.get(node._sequence_nr())

@@ -1,12 +1,13 @@
-"""CUDA calls served by another accelerator: what ``gpu_migration`` and ``transfer_to_npu`` do.
+"""Serve CUDA calls by another accelerator, as ``gpu_migration`` and ``transfer_to_npu`` do.
 
 =========  =====================================================================================
 table      the vendors' rules as data: per API match, modified or unsupported, with their source
+entries    one mapped call as data and as text; free of torch
 log        :class:`MigrationLog`: every mapped call once per site, as text or JSON lines
 devices    "cuda" in arguments becomes the target; functions that take devices are wrapped
-calls      ``torch.cuda.*`` functions and classes, answered by the target's module
-migration  :class:`Migration`: all of it switched on for one target, and off again
+calls      ``torch.cuda.*`` functions and classes, served by the target's module
+migration  :class:`Migration`: switches all of it on and off for one target
 =========  =====================================================================================
 
-What ``porter run --migration-log FILE`` calls is :func:`porter.migrate.migration.logging_to`.
+``porter run --migration-log FILE`` calls :func:`porter.migrate.migration.logging_to`.
 """

@@ -1,9 +1,8 @@
-"""``torch.cuda.*`` answered by the target's own module.
+"""Replace ``torch.cuda.*`` by the target's own module.
 
-A name is served by the target's name of the same kind (``torch.hpu.synchronize``), by what the
-vendor's table says, or it raises :class:`Unsupported`. Calls that PyTorch makes itself (an
-optimizer that asks ``torch.cuda.is_available()``) are served too but not logged: the log is about
-the program.
+A name is served by the target's function of that name (``torch.hpu.synchronize``) or by the
+vendor's table, or it raises :class:`Unsupported`. Calls that PyTorch makes itself (an optimizer
+calling ``torch.cuda.is_available()``) are served too but not logged: the log is about the program.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ class Unsupported(PorterError, NotImplementedError):
     """A CUDA call that the target has no counterpart for."""
 
 
-def asked_by_torch() -> bool:
-    """Whether the call that is being served comes from PyTorch itself."""
+def called_by_torch() -> bool:
+    """Whether the call being served comes from PyTorch itself."""
     frame = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back  # type: ignore[assignment]
@@ -55,7 +54,7 @@ def asked_by_torch() -> bool:
 
 
 class ServedType(type):
-    """A class of ``torch.cuda`` that makes, and recognises, instances of the target's class."""
+    """Metaclass of ``torch.cuda`` classes whose instances are of the target's class."""
 
     porter_make: Callable[..., Any]
     porter_type: type | None
@@ -96,7 +95,7 @@ class CudaCalls:
             )
 
     def replacement(self, api: str, original: Any) -> Any:
-        """What stands in for ``api``, or None to leave it."""
+        """Return what replaces ``api``, or None to leave it as it is."""
         name = api.removeprefix("torch.cuda.")
         rule = self.table.rule(api)
         if name in _TENSOR_TYPES:
@@ -111,11 +110,11 @@ class CudaCalls:
                 return None
             return self._refusing(api)
         kind: Kind = rule.kind if rule is not None else "match"
-        said = rule.served if rule is not None else f"torch.{self.device}.{name}"
+        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
         if isinstance(served, type):
-            return self._class(api, kind, said, served)
+            return self.served_class(api, kind, title, served)
         if callable(served):
-            return self._function(api, kind, said, served)
+            return self._function(api, kind, title, served)
         return served
 
     def _counterpart(self, name: str) -> Any:
@@ -126,26 +125,28 @@ class CudaCalls:
         return None
 
     def _note(
-        self, api: str, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any], said: str
+        self, api: str, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any], title: str
     ) -> None:
-        if not asked_by_torch():
-            self.log.record(api, kind, lambda: show_call(api, args, kwargs), said)
+        if not called_by_torch():
+            self.log.record(api, kind, lambda: show_call(api, args, kwargs), title)
 
-    def _function(self, api: str, kind: Kind, said: str, served: Callable[..., Any]) -> Any:
-        @functools.wraps(served)
+    def _function(self, api: str, kind: Kind, title: str, served: Callable[..., Any]) -> Any:
+        return functools.wraps(served)(self._retargeting(api, kind, title, served))
+
+    def _retargeting(
+        self, api: str, kind: Kind, title: str, served: Callable[..., Any]
+    ) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._note(api, kind, args, kwargs, said)
+            self._note(api, kind, args, kwargs, title)
             new = [retarget(value, self.device) for value in args]
             return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
 
         return call
 
-    def _class(self, api: str, kind: Kind, said: str, served: type) -> Any:
-        def make(*args: Any, **kwargs: Any) -> Any:
-            self._note(api, kind, args, kwargs, said)
-            new = [retarget(value, self.device) for value in args]
-            return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
+    def served_class(self, api: str, kind: Kind, title: str, served: type) -> Any:
+        """Return a stand-in for a class: it makes and recognises instances of ``served``."""
 
+        make = self._retargeting(api, kind, title, served)
         return ServedType(
             served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}
         )
@@ -155,10 +156,10 @@ class CudaCalls:
         if rule is not None and "FloatTensor" in rule.served:
             dtype = torch.float32
         kind: Kind = rule.kind if rule is not None else "match"
-        said = rule.served if rule is not None else f"torch.{self.device}.{name}"
+        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
 
         def make(*args: Any, **kwargs: Any) -> torch.Tensor:
-            self._note(api, kind, args, kwargs, said)
+            self._note(api, kind, args, kwargs, title)
             if args and all(type(size) is int for size in args):
                 return torch.empty(*args, dtype=dtype, device=self.device)
             if args and isinstance(args[0], torch.Size):
@@ -192,12 +193,12 @@ class CudaCalls:
 
 
 def _public(module: ModuleType) -> list[str]:
-    """Public functions and classes that belong to ``torch.cuda`` (not what it imports)."""
+    """Names of public functions and classes defined in ``torch.cuda`` (not imported by it)."""
     found = []
     for name, value in vars(module).items():
         if name.startswith("_") or isinstance(value, ModuleType):
             continue
-        home = getattr(value, "__module__", "") or ""
-        if callable(value) and (home.startswith("torch.cuda") or name == "CUDAGraph"):
+        defined_in = getattr(value, "__module__", "") or ""
+        if callable(value) and (defined_in.startswith("torch.cuda") or name == "CUDAGraph"):
             found.append(name)
     return sorted(found)

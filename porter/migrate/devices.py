@@ -1,4 +1,4 @@
-"""``"cuda"`` as an argument: replaced by the target and logged; all else is let through."""
+"""Replace "cuda" in a call's arguments by the target device, and log it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 60
 
 
 def retarget(value: Any, target: str) -> Any:
-    """``value`` with cuda replaced by the target: a string, a device, or a mapping of them."""
+    """Replace cuda by the target in a string, a device or a mapping of them."""
     if isinstance(value, str):
         if value == "cuda" or value.startswith("cuda:"):
             return target + value[4:]
@@ -35,7 +35,7 @@ def retarget(value: Any, target: str) -> Any:
 def retarget_call(
     args: tuple[Any, ...], kwargs: dict[str, Any], target: str, *, integers: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
-    """The arguments with cuda replaced, and whether anything was.
+    """Return the arguments with cuda replaced, and whether any was.
 
     With ``integers`` a bare first number is a device index, as in ``module.to(0)``.
     """
@@ -60,7 +60,7 @@ def retarget_call(
 
 
 def show_value(value: Any) -> str:
-    """A value as a log shows it: short, and the same in every run."""
+    """Return a value as text for the log: short, and the same in every run."""
     if isinstance(value, torch.Tensor):
         shape = "x".join(map(str, value.shape)) or "scalar"
         return f"tensor<{shape} {str(value.dtype).removeprefix('torch.')}>"
@@ -81,7 +81,7 @@ def show_value(value: Any) -> str:
 
 
 def show_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """``name(args, key=value)`` on one line."""
+    """Return ``name(args, key=value)`` on one line."""
     parts = [show_value(value) for value in args]
     parts += [f"{key}={show_value(value)}" for key, value in kwargs.items()]
     return f"{name}({', '.join(parts)})"
@@ -90,7 +90,7 @@ def show_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 def with_target(
     function: Callable[..., Any], api: str, target: str, log: MigrationLog, *, method: bool = False
 ) -> Callable[..., Any]:
-    """``function`` with cuda in its arguments replaced by the target, logged when it was there."""
+    """Wrap ``function`` so that cuda in its arguments becomes the target and the call is logged."""
     integers = api.endswith((".to", ".to_empty"))
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Entries of a migration log as plain data and as text. Free of torch: logs are read without it."""
+"""Entries of a migration log, as data and as text. Free of torch, so that logs are read cheaply."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Entry:
 
 
 def count_kinds(entries: Iterable[Entry]) -> dict[str, int]:
-    """How many sites of each kind."""
+    """Count the sites of each kind."""
     found = Counter(entry.kind for entry in entries)
     return {kind: found[kind] for kind in ("match", "modified", "unsupported")}
 
 
 def summary(target: str, entries: Iterable[Entry]) -> str:
-    """One line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
+    """Return one line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
     counts = count_kinds(entries)
     return (
         f"simulated migration cuda -> {target}: {counts['match']} sites matched, "
@@ -40,7 +40,7 @@ def summary(target: str, entries: Iterable[Entry]) -> str:
 
 
 def as_paragraph(target: str, entry: Entry) -> str:
-    """An entry in the manner of the vendor's log: where, the source line, asked and served."""
+    """Return an entry in the vendor's form: site, source line, the call and what served it."""
     stamp = f"[{entry.time}] " if entry.time else ""
     kind = f"{target}_{_WORDS[entry.kind]}"
     return (

@@ -1,13 +1,13 @@
-"""The migration log: every CUDA-facing call that was served by something else, once per site.
+"""The migration log: every CUDA call that another device served, once per site.
 
-Text, in the manner of the vendor's own logs::
+It is text, in the form of the vendor's own logs::
 
     scripts/txt2img.py:40
         [context]: model.cuda()
         [hpu_match]: torch.nn.Module.cuda() --> torch.nn.Module.to("hpu")
 
 or JSON lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
-there are no timestamps unless asked for, so that two logs can be compared with ``diff``.
+timestamps are optional, so that two logs can be compared with ``diff``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from porter.migrate.table import Kind
 
 
 class MigrationLog:
-    """Entries in order of first appearance. ``root`` is the tree that paths are relative to."""
+    """Entries in order of first appearance; their paths are relative to ``root``."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class MigrationLog:
         return len(self._entries)
 
     def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
-        """Note a call of ``api`` at the user's line; ``asked`` is only called the first time."""
+        """Record a call of ``api`` at the user's line; ``asked()`` returns its text."""
         site = user_site(2)
         key = (site, api, kind)
         if key in self._entries:
@@ -61,20 +61,20 @@ class MigrationLog:
             self._entries.setdefault(key, entry)
 
     def counts(self) -> dict[str, int]:
-        """How many sites of each kind."""
+        """Count the sites of each kind."""
         return count_kinds(self)
 
     def summary(self) -> str:
-        """One line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
+        """Return the summary line (:func:`porter.migrate.entries.summary`)."""
         return summary(self.target, self)
 
     def as_text(self) -> str:
-        """The log as text, beginning with the summary."""
+        """Return the log as text, the summary first."""
         paragraphs = (as_paragraph(self.target, entry) for entry in self)
         return "\n".join([f"# {self.summary()}", "", *paragraphs])
 
     def as_json_lines(self) -> str:
-        """One JSON object per line."""
+        """Return the log as JSON lines, one object per entry."""
         lines = []
         for entry in self:
             row = {

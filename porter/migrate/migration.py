@@ -1,13 +1,13 @@
-"""Switching a process from CUDA to another accelerator, with a log of every call it took.
+"""Switch a process from CUDA to another accelerator, and log every call that was mapped.
 
-:func:`activate` is what importing ``habana_frameworks.torch.gpu_migration`` or
-``torch_npu.contrib.transfer_to_npu`` does. :func:`logging_to` is for the run command::
+Importing ``habana_frameworks.torch.gpu_migration`` or ``torch_npu.contrib.transfer_to_npu`` calls
+:func:`activate`. :func:`logging_to` is for the run command::
 
     with logging_to(path, target="hpu", root=tree, timestamps=False):
         ...run the script...      # the log is written at the end, also when the script fails
 
-It makes the log that a migration activated inside (by the script's import, or by
-``activate=True`` for a script that imports none) writes to.
+A migration activated inside the block (by the script's import, or by ``switch_on=True`` for a
+script that imports none) writes to that log.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log: MigrationLog | None = None
 
 
 class Migration:
-    """Everything that is replaced so that CUDA calls are served by ``table.target``."""
+    """The replacements that make ``table.target`` serve CUDA calls."""
 
     def __init__(self, table: Table, target: ModuleType, log: MigrationLog) -> None:
         self.table = table
@@ -47,7 +47,7 @@ class Migration:
         self.patches = Patches()
 
     def activate(self) -> None:
-        """Replace; undone by :meth:`deactivate`."""
+        """Make the replacements; :meth:`deactivate` undoes them."""
         from torch.utils._device import _device_constructors
 
         _device_constructors()  # remembers the real factories before any is replaced
@@ -109,7 +109,7 @@ class Migration:
     def _wrap(self, owner: Any, name: str, api: str, *, method: bool = True) -> None:
         function = getattr(owner, name)
         if isinstance(function, type):
-            return  # a class: its own module retargets devices
+            return  # a class: CudaCalls or its own __init__ retargets devices
         wrapped = with_target(function, api, self.device, self.log, method=method)
         self.patches.replace(owner, name, wrapped)
 
@@ -181,7 +181,7 @@ class Migration:
             served = importlib.import_module("torch_npu.npu.amp").GradScaler
             make = CudaCalls(self.table, self.target, log)
             rule = self.table.rules["torch.cuda.amp.GradScaler"]
-            proxy = make._class("torch.cuda.amp.GradScaler", rule.kind, rule.served, served)
+            proxy = make.served_class("torch.cuda.amp.GradScaler", rule.kind, rule.served, served)
             self.patches.replace(torch.cuda.amp, "GradScaler", proxy)
 
         @functools.wraps(original)
@@ -279,7 +279,7 @@ def _hccl(backend: str | None, device: str) -> str | None:
 
 
 class _CurrentLog(MigrationLog):
-    """Hands every call to the log of the moment: a migration outlives a log, and a log it."""
+    """Passes every call to the present log, because migrations and logs outlive each other."""
 
     def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
         if _log is not None:
@@ -287,7 +287,7 @@ class _CurrentLog(MigrationLog):
 
 
 def target_module(target: str) -> ModuleType:
-    """The module that serves ``torch.cuda``: ``torch.hpu``'s or ``torch_npu.npu``'s."""
+    """Return the module that serves ``torch.cuda`` on a target device type."""
     name = {"hpu": "habana_frameworks.torch.hpu", "npu": "torch_npu.npu"}[target]
     return importlib.import_module(name)
 
@@ -313,7 +313,7 @@ def deactivate() -> None:
 
 
 def activate_from_environment(target: str) -> bool:
-    """Activate when the vendor's variable asks for it (``PT_HPU_GPU_MIGRATION=1``)."""
+    """Activate if the vendor's variable is set (``PT_HPU_GPU_MIGRATION=1``)."""
     variable = ENVIRONMENT.get(target)
     if variable and os.environ.get(variable) == "1":
         activate(target)
@@ -322,7 +322,7 @@ def activate_from_environment(target: str) -> bool:
 
 
 def current_log() -> MigrationLog | None:
-    """The log of this process's migration, if there is one."""
+    """Return the log of this process's migration, if there is one."""
     return _log
 
 
@@ -335,7 +335,7 @@ def logging_to(
     timestamps: bool = False,
     switch_on: bool = False,
 ) -> Iterator[MigrationLog]:
-    """Keep the migration log of what runs inside, and write it to ``path`` at the end.
+    """Log the CUDA calls of the block, and write the log to ``path`` at the end.
 
     ``switch_on`` activates the migration at once, for a script that does not import the vendor's
     module itself.

@@ -1,4 +1,4 @@
-"""The vendors' rules for CUDA calls, read from data files that name their source and date."""
+"""Read the vendors' rules for CUDA calls from data files that name their source and date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one CUDA-facing API is served: ``source`` names who says so."""
+    """How one CUDA API is served. ``source`` is a key of the data file's ``sources``."""
 
     kind: Kind
     served: str
@@ -34,7 +34,7 @@ class Table:
     target: str
     rules: dict[str, Rule]
     device_functions: dict[str, tuple[str, ...]]
-    """Per owner ("torch", "torch.Tensor", "torch.nn.Module") the names that take a device."""
+    """By owner ("torch", "torch.Tensor", "torch.nn.Module"), the functions that take a device."""
 
     def rule(self, api: str) -> Rule | None:
         return self.rules.get(api)
@@ -43,32 +43,31 @@ class Table:
 @cache
 def gaudi() -> Table:
     """The rules of Intel's GPU Migration Toolkit (``data/gaudi.json``)."""
-    data = _read("gaudi.json")
-    rules = {
-        api: Rule(row["kind"], row["served"], row["source"]) for api, row in data["apis"].items()
-    }
-    return Table(data["vendor"], data["target"], rules, _device_functions())
+    return _table("gaudi.json")
 
 
 @cache
 def ascend() -> Table:
-    """The rules of ``torch_npu.contrib.transfer_to_npu``: its wheel's lists, and its documents."""
-    data = _read("ascend.json")
+    """The rules of ``torch_npu.contrib.transfer_to_npu``, from its wheel and its documentation."""
+    return _table("ascend.json")
+
+
+def table_of(target: str) -> Table:
+    """Return the table for a target device type, "hpu" or "npu"."""
+    return {"hpu": gaudi, "npu": ascend}[target]()
+
+
+def _table(file: str) -> Table:
+    data = _read(file)
     rules = {
         api: Rule(row["kind"], row["served"], row["source"]) for api, row in data["apis"].items()
     }
     return Table(data["vendor"], data["target"], rules, _device_functions())
 
 
-def table_of(target: str) -> Table:
-    """The table for a target device type, "hpu" or "npu"."""
-    return {"hpu": gaudi, "npu": ascend}[target]()
-
-
 @cache
 def _device_functions() -> dict[str, tuple[str, ...]]:
-    # The wheel's lists of functions that take a device serve both vendors: what PyTorch functions
-    # take a device is a fact of PyTorch's.
+    # The wheel's lists serve both vendors: which functions take a device is up to PyTorch.
     lists = _read("ascend-transfer.json")["lists"]
     return {owner: tuple(lists[owner]) for owner in ("torch", "torch.Tensor", "torch.nn.Module")}
 

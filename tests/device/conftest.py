@@ -1,4 +1,4 @@
-"""Every test here runs once for each simulated device that its ``kind`` names."""
+"""Fixtures that run a test once per simulated device, and end all simulations after it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from porter.device.sim.activate import deactivate, simulated
-from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.registry import machines
 from porter.device.sim.graphs.capture import DeviceGraph
 
 torch.set_num_threads(1)

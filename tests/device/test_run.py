@@ -1,4 +1,4 @@
-"""``porter run``: a script on a device, as the script itself sees it, and what is counted."""
+"""``porter run``: a script runs as with python, on a device, and its counts are reported."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_a_failing_script_shows_its_own_traceback_and_the_counters(
 ) -> None:
     monkeypatch.chdir(tree)
     assert main(["run", "--device", "sim:cuda", "--", "scripts/fails.py"]) == 1
-    told = capfd.readouterr().err
-    assert "ValueError: no such luck" in told
-    assert "porter/commands/run.py" not in told
-    assert "simulated" in told
+    stderr = capfd.readouterr().err
+    assert "ValueError: no such luck" in stderr
+    assert "porter/commands/run.py" not in stderr
+    assert "simulated" in stderr
 
 
 def test_a_module_runs_and_quiet_prints_nothing_else(

@@ -143,7 +143,7 @@ def test_cuda_tensor_types_are_modified(migration):
     assert [kind for kind, *_ in entries(migration)] == ["modified", "modified"]
 
 
-def test_what_torch_asks_itself_is_served_but_not_logged(migration):
+def test_calls_of_torch_itself_are_served_but_not_logged(migration):
     weight = torch.nn.Parameter(torch.ones(1))
     weight.grad = torch.ones(1)
     torch.optim.AdamW([weight]).step()
@@ -175,7 +175,7 @@ def test_everything_is_put_back():
     assert (torch.zeros, torch.Tensor.to, torch.Tensor.cuda, torch.cuda.is_available) == before
 
 
-def test_the_text_log_is_in_the_vendors_manner(migration, tmp_path):
+def test_the_text_log_has_the_vendors_form(migration, tmp_path):
     torch.ones(1, device="cuda")
     migration.log.write(tmp_path / "log.txt")
     lines = (tmp_path / "log.txt").read_text().splitlines()
@@ -194,7 +194,7 @@ def test_the_json_log_has_one_object_a_line_without_times(migration, tmp_path):
     assert "time" not in row
 
 
-def test_timestamps_are_there_when_asked_for():
+def test_timestamps_are_optional():
     log = MigrationLog("hpu", HERE, timestamps=True, clock=lambda: datetime(2026, 1, 2, 3, 4, 5))
     log.record("torch.cuda.x", "match", lambda: "torch.cuda.x()", "torch.hpu.x")
     assert "[2026-01-02 03:04:05] test_migration.py:" in log.as_text()

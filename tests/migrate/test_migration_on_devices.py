@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from porter.device.sim.accounting.ledger import open_accounting  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
-from porter.device.sim.vendors import stub_module as vendor  # noqa: E402
+from porter.device.sim.vendors import stub_module  # noqa: E402
 from porter.migrate import migration  # noqa: E402
 from tests.processes import PATIENCE, own_environment  # noqa: E402
 
@@ -107,10 +107,10 @@ def test_two_runs_give_the_same_log(device, program, tmp_path):
     indirect=["device"],
 )
 def test_every_form_of_the_import_switches_the_migration_on(device, statement):
-    vendor.missing.clear()
+    stub_module.missing.clear()
     exec(statement, {})
     assert torch.zeros(1, device="cuda").device.type == device
-    assert not vendor.missing
+    assert not stub_module.missing
 
 
 def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):
@@ -162,13 +162,13 @@ ONE_RANK = """\
 import sys
 from pathlib import Path
 import torch
-from porter.device.sim.accounting.ledger import open_books
+from porter.device.sim.accounting.ledger import open_accounting
 from porter.device.sim.activate import simulated
 from porter.migrate import migration
 
 device, folder = sys.argv[1], Path(sys.argv[2])
 with simulated(device) as machine:
-    open_books(machine)
+    open_accounting(machine)
     with migration.logging_to(None, target=device, root=folder, switch_on=True) as log:
         torch.distributed.init_process_group(
             "nccl", init_method=f"file://{folder / 'store'}", rank=0, world_size=1

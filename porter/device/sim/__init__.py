@@ -1,36 +1,32 @@
 """Simulated accelerators: ``sim:cuda``, ``sim:hpu``, ``sim:npu``.
 
-What they are and cannot be is told in ``docs/simulator.md``; this page is for those who build on
-them.
+``docs/simulator.md`` describes what they model; this page is for those who extend them.
 
-**Tensors.** ``tensor`` (a tensor's class is its device), ``dispatch`` (every op passes here,
-through code generated per op), ``facts`` (an op's schema, worked out once), ``hot`` (direct
-bindings), ``placement`` (mixed devices), ``factories``, ``construct``, ``composites`` (what C++
-would leave on the CPU), ``mixed_matmul``, ``transfer``, ``parameters``, ``pinning``, ``saving``,
-``printing``, ``compile``.
+==============  ====================================================================================
+core            tensors (a tensor's class is its device), dispatch through code generated per op,
+                placement checks, transfers, devices as data, the state of a machine, counters
+rng             generators, Philox, the kernels of random ops
+torch_patches   torch's own functions replaced: factories, constructors, parameters, checkpoints,
+                pinned memory, autocast, device modules and streams
+graphs          lazy graphs with signatures, captured graphs
+accounting      all counts of one machine, CPU fallbacks and op tables, host syncs
+vendors         the import machinery of vendors' packages, and what these have in common
+habana, ascend  the simulated packages ``habana_frameworks.torch`` and ``torch_npu``
+contract        the vendors' published names and signatures, and how many are simulated
+activate        the simulation switched on and off
+==============  ====================================================================================
 
-**Devices.** ``profile`` and ``profiles`` (devices as data), ``machine`` (one device type's state),
-``surface`` and ``streams`` (what every device module offers), ``autocast``, ``generator``,
-``randomness``, ``philox``, ``patching`` and ``activate`` (on and off).
+How to extend it
+----------------
 
-**Accounting.** ``sites`` and ``spots`` (the user's line), ``counters``, ``accounting`` (all of it
-put together), ``graph``, ``tape``, ``difference``, ``recipes`` (lazy graphs), ``replay``,
-``graphed``, ``limits`` (captured graphs), ``fallback``, ``optables``, ``waits``, ``opcounts``.
-
-**Vendors.** ``vendor``, ``packages``, ``fused``, ``collectives``, ``habana``, ``ascend``,
-``contract``.
-
-The seam
---------
-
-*See ops*: write an :class:`~porter.device.sim.core.dispatch.Observer` and ``machine.observe(it)``.
-Its ``watch(facts)`` is asked once per op; what it returns is called around every run of that op
-with the very ``args``/``kwargs`` and, after, the result. An op that ``watch`` answers with None
-costs nothing. Keep per-op work in the closure that ``watch`` returns; never walk arguments with
-``tree_map``.
+*Watch ops*: write an :class:`~porter.device.sim.core.dispatch.Observer`, call
+``machine.observe(it)``. Its ``watch(facts)`` is called once per op; the callbacks it returns are
+called around every run of that op with its ``args``/``kwargs`` and, after it, the result. An op
+for which ``watch`` returns None costs nothing. Keep per-op work in the closure that ``watch``
+returns; never walk arguments with ``tree_map``.
 
 *Count*: ``machine.counters.event(kind, what, detail)`` finds the user's line itself;
-``machine.counters.add(name, n)`` only counts. A kind's total bears its name, its bytes are
+``machine.counters.add(name, n)`` only counts. The total of a kind has its name, its bytes are
 ``<kind>_bytes``.
 
 *Follow copies between devices*: ``machine.on_transfer``, called once per copy with a
@@ -40,7 +36,7 @@ costs nothing. Keep per-op work in the closure that ``watch`` returns; never wal
 cls)`` returning ``run(args, kwargs)``; it runs natively on CPU storage and its fresh results are
 wrapped.
 
-*Work unseen*: ``with unseen():``; fresh tensors inside are CPU tensors.
+*Work unobserved*: ``with unseen():``; fresh tensors inside are CPU tensors.
 
-*Describe a device*: a :class:`~porter.device.sim.core.profile.Profile`.
+*Describe a device*: a :class:`~porter.device.sim.core.profiles.Profile`.
 """

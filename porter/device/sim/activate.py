@@ -1,6 +1,6 @@
-"""Switching a simulation on and off.
+"""Switch a simulation on and off.
 
-Several device types can be simulated in one process (tests do); a run of a tree simulates one.
+Several device types can be simulated in one process, as in tests; a run of a tree simulates one.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
-from porter.device.sim.core.machine import Machine, machines
-from porter.device.sim.core.profile import Profile
-from porter.device.sim.core.profiles import PROFILES
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.placement import settle
+from porter.device.sim.core.profiles import PROFILES, Profile
+from porter.device.sim.core.registry import machines
+from porter.device.sim.core.tensor import make_class
 from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator
+from porter.device.sim.rng.random_ops import install_rng
 from porter.device.sim.torch_patches.autocast import install_autocast
-from porter.device.sim.torch_patches.composites import install_composites
 from porter.device.sim.torch_patches.constructors import install_constructors
-from porter.device.sim.torch_patches.device_module import install_accelerator, install_surface
+from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
+from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
 from porter.device.sim.torch_patches.factories import install_factories
-from porter.device.sim.torch_patches.foreach import install_grouping
-from porter.device.sim.torch_patches.mixed_matmul import install_mixed_matmul
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.pin_memory import install_pinning
-from porter.device.sim.torch_patches.serialization import install_saving
-from porter.device.sim.torch_patches.torch_compile import install_compile
+from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.registry import install_package
 from porter.interception.patching import Patches
@@ -45,16 +45,15 @@ _own: dict[str, Patches] = {}
 
 
 def _install_shared() -> None:
-    """Patches that serve every simulated device; made with the first."""
+    """Apply the patches that serve every simulated device, when the first is activated."""
     patches = _shared
     install_constructors(patches)
     install_parameters(patches)
-    install_saving(patches)
+    install_serialization(patches)
     install_pinning(patches)
-    install_compile(patches)
-    install_composites(patches)
-    install_mixed_matmul(patches)
-    install_grouping(patches)
+    install_cpu_paths(patches)
+    patches.replace(torch, "compile", _refuse_compile)
+    patches.replace(torch.nn.Module, "compile", _refuse_compile)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
@@ -71,8 +70,27 @@ def _install_shared() -> None:
     patches.replace(torch.random, "manual_seed", manual_seed)
 
 
+def _refuse_compile(*_: Any, **__: Any) -> NoReturn:
+    """Refuse ``torch.compile``: what a vendor's compiler makes of a model cannot be simulated."""
+    labels = ", ".join(f"sim:{name}" for name in machines)
+    raise RuntimeError(
+        f"torch.compile is not simulated: {labels} runs eager code only; run the model without "
+        "torch.compile, or on a real device"
+    )
+
+
+def make_machine(profile: Profile) -> Machine:
+    """Return a machine with its tensor classes and generators; torch is not patched yet."""
+    machine = Machine(profile)
+    machine.classes = tuple(
+        make_class(machine, index, settle) for index in range(profile.device_count)
+    )
+    install_rng(machine)
+    return machine
+
+
 def activate(device: str | Profile) -> Machine:
-    """Simulate a device type in this process: "sim:hpu", "hpu", or a profile of your own.
+    """Simulate a device type in this process: "sim:hpu", "hpu", or a custom profile.
 
     Returns the machine; activating twice returns the same one.
     """
@@ -83,16 +101,16 @@ def activate(device: str | Profile) -> Machine:
         rename_privateuse1_backend(profile.name)
     if not machines:
         _install_shared()
-    machine = Machine(profile)
+    machine = make_machine(profile)
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
     install_factories(machine, patches)
-    install_surface(machine, patches)
+    install_device_module(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
     install_package(profile.name, patches)
     if profile.name == "cuda":
-        install_cuda_graphs(machine, patches)
+        install_cuda_graphs(patches)
     for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
         lists = importlib.import_module(name)
         types = [*lists._foreach_supported_types, *machine.classes]
@@ -115,13 +133,13 @@ def _module_mover(kind: str) -> Any:
 
 
 def deactivate(kind: str) -> None:
-    """Stop simulating a device type. Tensors left on it must not be used any more."""
+    """Stop simulating a device type. Tensors left on it must no longer be used."""
     machine = machines[kind]
     machine.forget_compiled()
     _own.pop(kind).undo()
     del machines[kind]
     if machine.profile.dispatch_key == "PrivateUse1" and not hasattr(torch, kind):
-        # A backend's name cannot be taken back, and PyTorch asks its module whether it is there.
+        # A backend's name is permanent, and PyTorch asks its module whether it is available.
         setattr(torch, kind, SimpleNamespace(**_ABSENT_MODULE))
     if not machines:
         _shared.undo()
@@ -129,7 +147,7 @@ def deactivate(kind: str) -> None:
 
 @contextlib.contextmanager
 def simulated(device: str | Profile) -> Iterator[Machine]:
-    """``with simulated("hpu") as machine:`` for tests and short uses."""
+    """Simulate a device inside a ``with`` block, for tests."""
     machine = activate(device)
     try:
         yield machine

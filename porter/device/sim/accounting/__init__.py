@@ -1,1 +1,1 @@
-"""What a simulated device counts: ops, transfers, fallbacks to the CPU, waits of the host."""
+"""Count what a simulated device does: ops, transfers, CPU fallbacks, host syncs."""

@@ -1,5 +1,4 @@
-"""Ops and dtypes a device does not have: they run all the same, and are counted with the user's
-line.
+"""Count the ops that a device lacks and would run on the CPU, with the user's line.
 
 A backend without a kernel for an op runs it on the CPU: operands are copied to the host, the result
 back. The sets come from what the vendors publish (:mod:`porter.device.sim.accounting.op_tables`):
@@ -7,12 +6,12 @@ back. The sets come from what the vendors publish (:mod:`porter.device.sim.accou
 * npu: the op tables of the torch-npu wheel, version in ``data/npu_ops.json``, overload by overload;
 * hpu: Intel Gaudi's documented operators, version and date in ``data/hpu_ops.json``.
 
-An op missing from a table does not fall back if PyTorch takes it apart first: dispatch prefers a
+An op missing from a table does not fall back if PyTorch decomposes it first: dispatch prefers a
 CompositeExplicitAutograd kernel (``_foreach_add_`` loops over ``add_``) to the backend's fallback,
 and a structured op's functional form only needs the ``out`` form.
 
-What the documents cannot say: that an op is listed does not mean every dtype and argument runs on
-the device ("only selected variants and limited optional parameters", says Gaudi's page).
+A listed op need not run on the device with every dtype and argument ("only selected variants and
+limited optional parameters", says Gaudi's page).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import CPU_OP
-from porter.interception.source_marks import ForwardSpots, site_of
+from porter.interception.source_marks import ForwardMarks, site_of
 
 _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 _EXPLICIT = "CompositeExplicitAutograd"
@@ -56,14 +55,12 @@ COUNTERPARTS = {
     "aten._batch_norm_no_update": "aten.native_batch_norm",
     "aten._nested_tensor_from_mask_left_aligned": "aten.any",
 }
-"""Ops that PyTorch chooses only because the storage is the CPU's: judged as what a device would
-get.
-"""
+"""Ops that PyTorch chooses only for CPU storage, with the op that a device would get instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpTable:
-    """The ops a device runs itself, and where that is written."""
+    """The ops a device runs itself, and the source of the list."""
 
     device: str
     source: str
@@ -76,18 +73,17 @@ class OpTable:
         return f"{len(self.ops)} ops, {self.source}, version {self.version}"
 
     def lists(self, facts: OpFacts) -> bool:
-        """Whether the table names the op (this overload, or all of them)."""
+        """Whether the table lists the op (this overload, or all of them)."""
         return self._names(facts.name, facts.packet)
 
     def _names(self, name: str, packet: str) -> bool:
         if name in self.ops or packet in self.ops:
             return True
-        # Whole-op tables (hpu) name the functional form; its in-place and out forms are the same
-        # kernel.
+        # Whole-op tables (hpu) list the functional form; in-place and out forms share its kernel.
         return packet.rstrip("_") in self.ops
 
     def runs(self, facts: OpFacts) -> bool:
-        """Whether the device runs the op itself, or PyTorch takes it apart into others."""
+        """Whether the device runs the op itself, or PyTorch decomposes it into others."""
         if self.lists(facts) or facts.op.namespace not in ("aten", "prims"):
             return True
         counterpart = COUNTERPARTS.get(facts.packet)
@@ -104,7 +100,7 @@ class OpTable:
         """Whether an op with PyTorch's own functional kernel needs nothing the device lacks.
 
         The kernel of a structured op only calls the ``out`` form, which the device must have; that
-        of other ops (``pixel_shuffle``) takes them apart. A structured op's ``out`` form is written
+        of other ops (``pixel_shuffle``) decomposes them. A structured op's ``out`` form is written
         by hand, so it has no kernel of PyTorch's own.
         """
         mine = _inputs(facts.op)
@@ -123,7 +119,7 @@ def _is_out(arg: Any) -> bool:
 
 
 def _out_forms(packet: str) -> list[Any]:
-    """The overloads of an op (of the functional one, for an in-place op) that write to ``out=``."""
+    """Return the overloads of an op that write to ``out=``; an in-place op has its base op's."""
     found = getattr(torch.ops.aten, packet.removeprefix("aten.").rstrip("_"), None)
     overloads = [getattr(found, name) for name in found.overloads()] if found is not None else []
     return [op for op in overloads if any(_is_out(arg) for arg in op._schema.arguments)]
@@ -131,7 +127,7 @@ def _out_forms(packet: str) -> list[Any]:
 
 @cache
 def op_table(device: str) -> OpTable | None:
-    """Return the table of a device, or None when it runs everything (cuda)."""
+    """Return the table of a device, or None when it runs every op (cuda)."""
     path = DATA / f"{device}_ops.json"
     if not path.is_file():
         return None
@@ -140,16 +136,16 @@ def op_table(device: str) -> OpTable | None:
 
 
 class Fallbacks:
-    """Observer that counts the ops a device would run on the CPU. Costs nothing for the others.
+    """Observer that counts the ops a device would run on the CPU, at no cost for the others.
 
-    ``end_graph(why)`` ends the accumulated lazy graph: the operands' values are needed on the host.
+    ``end_graph(why)`` ends the accumulated lazy graph: the host needs the operands' values.
     """
 
     def __init__(
         self,
         table: OpTable,
         counters: Counters,
-        forward: ForwardSpots,
+        forward: ForwardMarks,
         end_graph: Callable[[str], object] = lambda _why: None,
     ) -> None:
         self.table = table
@@ -175,7 +171,7 @@ class Fallbacks:
 
 
 def _nbytes(args: Any) -> int:
-    """Bytes of the tensor operands, which go to the host first."""
+    """Return the bytes of the tensor operands, which are copied to the host."""
     total = 0
     for arg in args:
         if isinstance(arg, torch.Tensor):
@@ -186,19 +182,19 @@ def _nbytes(args: Any) -> int:
 
 
 class ForwardLines:
-    """Observer that remembers which user line made each autograd node, for backward events."""
+    """Observer that remembers the user line of each autograd node, for events in backward."""
 
-    def __init__(self, forward: ForwardSpots) -> None:
+    def __init__(self, forward: ForwardMarks) -> None:
         self.forward = forward
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Note the line of every op that may have a backward."""
+        """Remember the line of every op that may have a backward."""
         if op.packet in ("aten.detach", "aten.copy_", "aten.empty_like", "aten.zero_"):
             return None
         forward, next_number = self.forward, torch._C._autograd._get_sequence_nr
 
         def before(_args: Any, _kwargs: Any) -> None:
-            if next_number() != forward.seen:
+            if next_number() != forward.noted_number:
                 forward.note(3)
 
         return Watch(before=before)

@@ -1,8 +1,8 @@
-"""Where the host waits for the device: reads of values, and results whose shape depends on data.
+"""Count host syncs: reads of values on the host, and results whose shape depends on data.
 
 Both stall a pipeline, and on a lazy device both end the graph that was accumulating. Each is
-counted with the user's line. A result with a data-dependent shape needs its size on the host before
-the next op can be asked for: ``nonzero``, ``masked_select``, ``unique``, ``repeat_interleave``
+counted with the user's line. The host needs the size of a result with a data-dependent shape before
+it can launch the next op: ``nonzero``, ``masked_select``, ``unique``, ``repeat_interleave``
 without ``output_size``, and indexing by a boolean mask, which is a ``nonzero`` inside.
 """
 
@@ -18,28 +18,28 @@ from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import DYNAMIC_SHAPE, HOST_READ
-from porter.interception.source_marks import ForwardSpots, site_of
+from porter.interception.source_marks import ForwardMarks, site_of
 
 EndGraph = Callable[[str], object]
 
 _MASKS = (torch.bool, torch.uint8)
 
 
-class Waits:
-    """Observer that counts host reads and data-dependent shapes; sees only the ops concerned.
+class HostSyncs:
+    """Observer that counts host reads and data-dependent shapes; watches only the ops concerned.
 
     ``end_graph(why)`` ends the accumulated lazy graph: before a host read, which is not part of any
     graph, and after an op with a data-dependent shape, which is the last of its own.
     """
 
-    def __init__(self, counters: Counters, forward: ForwardSpots, end_graph: EndGraph) -> None:
+    def __init__(self, counters: Counters, forward: ForwardMarks, end_graph: EndGraph) -> None:
         self._counters = counters
         self._forward = forward
         self._end_graph = end_graph
         self._must_end = False
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return what to do before a run of ``op``."""
+        """Return the callbacks for an op that makes the host wait."""
         if op.reads_host:
             return Watch(before=self._host_read(op))
         if op.packet in INDEXED_BY:
@@ -61,13 +61,13 @@ class Waits:
             site = site_of(self._forward.here(2))
             self._end_graph(f"host read by {op.name}")
             self._counters.event("host_sync", op.name, site=site)
-            if is_scalar:  # .item(), bool(), float(): the value itself crosses over
+            if is_scalar:  # .item(), bool(), float() copy the value
                 self._counters.event("d2h", op.name, site=site)
                 self._counters.add("d2h_bytes", args[0].dtype.itemsize)
 
         return before
 
-    def _ender(self, op: OpFacts) -> Callable[[Any, Any, Any], None]:
+    def _end_graph_after(self, op: OpFacts) -> Callable[[Any, Any, Any], None]:
         def after(_args: Any, _kwargs: Any, _out: Any) -> None:
             if self._must_end:
                 self._must_end = False
@@ -89,7 +89,7 @@ class Waits:
             if not (has_size and kwargs and kwargs.get("output_size") is not None):
                 self._count_dynamic(op)
 
-        return Watch(before, self._ender(op))
+        return Watch(before, self._end_graph_after(op))
 
     def _mask_index(self, op: OpFacts) -> Watch:
         def before(args: Any, _kwargs: Any) -> None:
@@ -98,4 +98,4 @@ class Waits:
                     self._count_dynamic(op, "boolean mask")
                     return
 
-        return Watch(before, self._ender(op))
+        return Watch(before, self._end_graph_after(op))

@@ -1,13 +1,14 @@
-"""All accounting of one simulated machine, put together: what ``porter run`` reports.
+"""The accounting of one simulated machine: everything that ``porter run`` reports.
 
-For the vendor modules::
+How the vendor modules use it::
 
-    books = open_books(machine, lazy=True)  # once, when the simulation starts; books_of("hpu")
-    later books.mark_step()                       # habana_frameworks.torch.core.mark_step
-    books.synchronize("torch.hpu.synchronize")
-    graph = books.new_graph()               # a DeviceGraph: capture_begin, capture_end, replay,
-    reset books.graphs.compilations               # None in eager mode: habana metrics
-    "graph_compilation" books.counters.of_kind("cpu_fallback")  # habana metrics "cpu_fallback"
+    accounting = open_accounting(machine, lazy=True)  # once, when the simulation starts
+    accounting = accounting_of("hpu")  # later, anywhere
+    accounting.mark_step()  # habana_frameworks.torch.core.mark_step
+    accounting.synchronize("torch.hpu.synchronize")
+    graph = accounting.new_graph()  # a DeviceGraph: capture_begin, capture_end, replay, reset
+    accounting.graphs.compilations  # metric "graph_compilation"; graphs is None in eager mode
+    accounting.counters.of_kind("cpu_fallback")  # metric "cpu_fallback"
 
 What ends a lazy graph besides ``mark_step`` (Gaudi documents reads on the host; the published
 bridge 1.19.0 names the rest in its own debug messages): a copy to the host, ``.item()``,
@@ -26,20 +27,70 @@ from typing import Any
 import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
-from porter.device.sim.accounting.host_sync import Waits
-from porter.device.sim.accounting.op_counts import OpCounts
+from porter.device.sim.accounting.host_sync import HostSyncs
 from porter.device.sim.core.counters import Counters
-from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.dispatch import Watch
+from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import OpFacts
+from porter.device.sim.core.registry import machines
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
-from porter.device.sim.graphs.capture_limits import DEVICE_TO_HOST, HOST_TO_DEVICE, SYNCHRONIZE
+from porter.device.sim.graphs.capture_limits import (
+    DEVICE_TO_HOST,
+    HOST_TO_DEVICE,
+    LIMITS,
+    SYNCHRONIZE,
+)
 from porter.device.sim.graphs.disk_cache import folder_from_environment
 from porter.device.sim.graphs.lazy import Compilation, LazyGraphs
-from porter.interception.source_marks import ForwardSpots, site_of
+from porter.interception.source_marks import ForwardMarks, site_of
+
+_NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
+              "aten.empty_strided", "aten.new_empty", "aten.new_empty_strided")  # fmt: skip
+
+
+class OpCounts:
+    """Observer that counts runs by op. Replays of captured graphs dispatch nothing."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        self._without_kernel: set[str] = set()
+
+    def watch(self, op: OpFacts) -> Watch:
+        """Count runs of ``op``."""
+        count = self._counts.setdefault(op.name, [0])
+        if op.is_view or op.packet in _NO_KERNEL:
+            self._without_kernel.add(op.name)
+        return Watch(count=count)
+
+    def by_name(self) -> dict[str, int]:
+        """Return the runs by op overload, most frequent first."""
+        found = {name: count for name, (count,) in self._counts.items() if count}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def ops(self) -> int:
+        """The number of runs."""
+        return sum(count for (count,) in self._counts.values())
+
+    @property
+    def kernels(self) -> int:
+        """The number of runs that launch a kernel: views and bare allocations do not."""
+        return sum(
+            count for name, (count,) in self._counts.items() if name not in self._without_kernel
+        )
+
+    def reset(self) -> None:
+        """Restart all counts at zero."""
+        for count in self._counts.values():
+            count[0] = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return totals and runs by op."""
+        return {"ops": self.ops, "kernels": self.kernels, "by_op": self.by_name()}
 
 
 def lazy_by_environment(environ: dict[str, str] | None = None) -> bool:
-    """Whether ``PT_HPU_LAZY_MODE`` asks for lazy graphs: 1. Unset is 0, today's default."""
+    """Whether ``PT_HPU_LAZY_MODE`` is 1, for lazy graphs. Unset means 0, today's default."""
     return (os.environ if environ is None else environ).get("PT_HPU_LAZY_MODE", "0").strip() in (
         "1",
         "0x1",
@@ -51,12 +102,12 @@ def _runs_all(_op: OpFacts) -> bool:
 
 
 class DeviceAccounting:
-    """The observers of one machine and what they counted."""
+    """The observers of one machine, and their counts."""
 
     def __init__(self, machine: Machine, *, lazy: bool = False, op_support: bool = True) -> None:
         self.machine = machine
         self.counters: Counters = machine.counters
-        self.forward = ForwardSpots()
+        self.forward = ForwardMarks()
         self.graphs: LazyGraphs | None = None
         table = op_table(machine.profile.name) if op_support else None
         self.fallbacks: Fallbacks | None = None
@@ -69,7 +120,7 @@ class DeviceAccounting:
             runs = table.runs if table is not None else _runs_all
             self.graphs = LazyGraphs(folder, forward=self.forward, holds=runs)
             machine.observe(self.graphs)
-        machine.observe(Waits(self.counters, self.forward, self.end_graph))
+        machine.observe(HostSyncs(self.counters, self.forward, self.end_graph))
         if table is not None:
             self.fallbacks = Fallbacks(table, self.counters, self.forward, self.end_graph)
             machine.observe(self.fallbacks)
@@ -83,7 +134,7 @@ class DeviceAccounting:
         return self.graphs is not None
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
-        """Everything counted, sites relative to ``root``; says that it is simulated."""
+        """Return everything counted, with sites relative to ``root``."""
         found: dict[str, Any] = {
             "device": self.machine.profile.label,
             **self.counters.as_json(root),
@@ -97,7 +148,7 @@ class DeviceAccounting:
         return found
 
     def reset(self) -> None:
-        """Count from zero. Graphs seen so far stay compiled, as on the device."""
+        """Restart all counts at zero. Graphs stay compiled, as on the device."""
         self.counters.reset()
         self.op_counts.reset()
         if self.graphs is not None:
@@ -110,24 +161,22 @@ class DeviceAccounting:
         return self.graphs.step(why)
 
     def mark_step(self, device_str: str = "", sync: bool = False) -> None:  # noqa: ARG002
-        """Gaudi's ``mark_step``; without effect in eager mode. ``sync`` waits for the host side
-        only.
-        """
+        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode; ``sync`` is ignored."""
         self.end_graph("mark_step")
 
     def synchronize(self, what: str = "synchronize") -> None:
-        """The host waits until the device has done everything."""
+        """Count a host sync at the user's line; it ends the accumulated graph."""
         self._refuse(SYNCHRONIZE, what)
         site = site_of(self.forward.here(2))
         self.end_graph(what)
         self.counters.event("host_sync", what, site=site)
 
     def new_graph(self) -> DeviceGraph:
-        """Return a graph to capture into."""
+        """Return a new graph to capture into."""
         return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
 
     def _boundary(self, why: str) -> None:
-        if self.machine.profile.name == "hpu" and not self.is_lazy:
+        if LIMITS[self.machine.profile.name].lazy_mode_only and not self.is_lazy:
             raise CaptureRefused(
                 f"{why} at {site_of(self.forward.here(2))}: HPU Graphs are supported in "
                 "lazy mode only: set PT_HPU_LAZY_MODE=1"
@@ -152,7 +201,9 @@ class DeviceAccounting:
         if move.direction == "d2h":
             self.end_graph(f"copy to the host by {what}")
         if move.direction != "d2d" and not move.non_blocking:
-            self.counters.event("host_sync", what, site=site)  # a blocking copy, either way
+            self.counters.event(
+                "host_sync", what, site=site
+            )  # a blocking copy, in either direction
 
     def _pinned(self, move: Any) -> bool:
         graph = DeviceGraph.current
@@ -164,23 +215,26 @@ class DeviceAccounting:
         self.counters.event("dtype", what, str(dtype).removeprefix("torch."), site=site)
 
 
-_books: dict[str, DeviceAccounting] = {}
+_open: dict[str, DeviceAccounting] = {}
 
 
 def open_accounting(
     machine: Machine, *, lazy: bool | None = None, op_support: bool = True
 ) -> DeviceAccounting:
-    """Start accounting for a machine. ``lazy`` None: hpu by ``PT_HPU_LAZY_MODE``, others never."""
+    """Start accounting for a machine.
+
+    ``lazy`` None means lazy graphs on hpu if ``PT_HPU_LAZY_MODE`` is 1, and never elsewhere.
+    """
     if lazy is None:
         lazy = machine.profile.name == "hpu" and lazy_by_environment()
-    books = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
-    _books[machine.profile.name] = books
-    return books
+    accounting = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
+    _open[machine.profile.name] = accounting
+    return accounting
 
 
 def accounting_of(device_type: str) -> DeviceAccounting | None:
-    """Return the books of a simulated device type, or None when it is not simulated."""
-    books = _books.get(device_type)
-    if books is None or machines.get(device_type) is not books.machine:
+    """Return the accounting of a simulated device type, or None when it is not simulated."""
+    accounting = _open.get(device_type)
+    if accounting is None or machines.get(device_type) is not accounting.machine:
         return None  # that simulation is over
-    return books
+    return accounting

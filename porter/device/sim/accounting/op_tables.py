@@ -1,11 +1,11 @@
-"""Makes the op tables of the real devices from what their vendors publish, as data files.
+"""Write the real devices' op tables as data files, from what their vendors publish.
 
     python -m porter.device.sim.accounting.op_tables npu torch_npu-2.13.0-cp311-...whl
     python -m porter.device.sim.accounting.op_tables hpu Pytorch_Operators.rst 1.19.0 2025-01-08
 
 *npu*: the torch-npu wheel (``pip download --no-deps torch-npu``) ships the tables its own code was
 generated from, ``torch_npu/csrc/aten/*.yaml``. They are read from the archive; nothing is installed
-or run. Ops it takes over are exact, overload by overload.
+or run. They list its ops exactly, overload by overload.
 
 *hpu*: the vendor documents operators by their public names (`PyTorch Operators
 <https://docs.habana.ai/en/latest/Pytorch_Operators/Pytorch_Operators.html>`_), whose source is
@@ -100,7 +100,7 @@ REACHED: dict[str, str] = {
     "where": "where",
     "batched_nms": "",
 }
-"""Public name -> ATen ops its forward and backward reach beyond the op of the same name."""
+"""By public name, the ATen ops its forward and backward call besides the op of the same name."""
 
 REGISTERED = """
     _add_relu _addmm_activation _aminmax _assert_async _cdist_forward _ctc_loss _ctc_loss_backward
@@ -113,9 +113,8 @@ REGISTERED = """
     _fused_adam_ _fused_adamw_ _fused_adagrad_ _fused_sgd_
     tril_indices triu_indices unique_dim upsample_trilinear3d special_erfcx
 """
-"""Ops that the page does not list although the published bridge (1.19.0) registers them, or, the
-fused optimizers, PyTorch itself names hpu among the devices that have them (pytorch pull request
-148666)."""
+"""Ops missing from the page that the published bridge (1.19.0) registers; and the fused optimizers,
+for which PyTorch itself lists hpu (pytorch pull request 148666)."""
 
 _SPECIAL_BACKWARDS = (
     "{0}_backward", "{0}_backward_data", "_{0}_backward_data", "_{0}_backward",
@@ -128,7 +127,7 @@ def _known(packet: str) -> bool:
 
 
 def _packets(public: str) -> set[str]:
-    """Return the ATen ops that a documented public name stands for."""
+    """Return the ATen ops behind a documented public name."""
     name = public.replace("\\", "")
     wanted = {name, name.rstrip("_"), re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()}
     wanted |= {f"special_{name}", f"linalg_{name}"}
@@ -170,7 +169,7 @@ def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
 
 
 def _entries(section: Iterable[Any]) -> Iterable[tuple[str, str]]:
-    """Yield (op name with overload, implementation) of a section of the op tables."""
+    """Yield (op name with overload, implementation) for each entry of a section."""
     for entry in section:
         if isinstance(entry, str):
             yield entry, ""

@@ -12,7 +12,7 @@ from porter.device.sim.ascend.grad_scaler import GradScaler
 
 
 class autocast(torch.autocast):
-    """``torch.autocast("npu")`` with float16 unless told otherwise."""
+    """``torch.autocast("npu")`` with float16 as the default."""
 
     def __init__(
         self,

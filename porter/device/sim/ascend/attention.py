@@ -1,4 +1,4 @@
-"""``npu_fusion_attention`` and its kin: scaled dot-product attention in the Ascend's own terms.
+"""``npu_fusion_attention`` and variants: scaled dot-product attention with Ascend's layouts.
 
 Documented formula (API reference of Ascend Extension for PyTorch, ``npu_fusion_attention``)::
 
@@ -19,12 +19,12 @@ from porter.device.sim.vendors.fused_ops import fused
 from porter.errors import BadInput
 
 LAYOUTS = ("BSH", "SBH", "BSND", "BNSD", "TND")
-_HIDDEN = -3.0e38  # not -inf: a row that is hidden altogether averages instead of giving NaN
+_HIDDEN = -3.0e38  # not -inf: a fully hidden row averages the values instead of giving NaN
 _FAR = 2147483647
 
 
 def to_heads(tensor: Tensor, heads: int, layout: str) -> Tensor:
-    """A query, key or value in ``layout`` as (batch, heads, sequence, head size)."""
+    """Rearrange a query, key or value in ``layout`` to (batch, heads, sequence, head size)."""
     if layout == "BSH":
         return _split_heads(tensor, heads).transpose(1, 2)
     if layout == "SBH":
@@ -41,7 +41,7 @@ def _split_heads(tensor: Tensor, heads: int) -> Tensor:
 
 
 def from_heads(tensor: Tensor, layout: str) -> Tensor:
-    """The inverse of :func:`to_heads`."""
+    """Invert :func:`to_heads`."""
     if layout == "BSH":
         return tensor.transpose(1, 2).flatten(2)
     if layout == "SBH":
@@ -54,7 +54,7 @@ def from_heads(tensor: Tensor, layout: str) -> Tensor:
 
 
 def key_heads(tensor: Tensor, query: Tensor, heads: int, layout: str) -> int:
-    """How many heads a key has: fewer than the query under grouped-query attention."""
+    """Return a key's number of heads: fewer than the query's in grouped-query attention."""
     if layout in ("BSND", "TND"):
         return tensor.shape[-2]
     if layout == "BNSD":
@@ -65,7 +65,7 @@ def key_heads(tensor: Tensor, query: Tensor, heads: int, layout: str) -> int:
 def hidden_positions(
     mask: Tensor | None, mode: int, rows: int, columns: int, before: int, after: int
 ) -> Tensor | None:
-    """Which (row, column) pairs are hidden under ``sparse_mode``, or None when none is."""
+    """Return which (row, column) pairs ``sparse_mode`` hides, or None for none."""
     if mode in (0, 1):
         if mask is None:
             return None
@@ -88,7 +88,7 @@ def _outside(like: Tensor, rows: int, columns: int, before: int, after: int, shi
 
 
 def _sequence_mask(like: Tensor, rows: list[int], columns: list[int], mode: int) -> Tensor:
-    """Hidden pairs of a packed (TND) batch: sequences do not see each other."""
+    """Return the hidden pairs of a packed (TND) batch: sequences do not see each other."""
     hidden = torch.ones(rows[-1], columns[-1], dtype=torch.bool, device=like.device)
     start_row = start_column = 0
     for row, column in zip(rows, columns, strict=True):
@@ -108,7 +108,7 @@ def _core(
     value: Tensor,
     pse: Tensor | None,
     hidden: Tensor | None,
-    kept: Tensor | None,
+    keep_mask: Tensor | None,
     head_num: int,
     layout: str,
     scale: float,
@@ -116,11 +116,11 @@ def _core(
     pse_after_scale: bool,
     zero_hidden_rows: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    few = key_heads(key, query, head_num, layout)
+    kv_heads = key_heads(key, query, head_num, layout)
     q = wide(to_heads(query, head_num, layout))
-    k, v = (wide(to_heads(t, few, layout)) for t in (key, value))
-    if few != head_num:
-        k, v = (t.repeat_interleave(head_num // few, 1) for t in (k, v))
+    k, v = (wide(to_heads(t, kv_heads, layout)) for t in (key, value))
+    if kv_heads != head_num:
+        k, v = (t.repeat_interleave(head_num // kv_heads, 1) for t in (k, v))
     scores = q @ k.transpose(-1, -2)
     if pse is not None and not pse_after_scale:
         scores = scores + wide(pse)
@@ -135,10 +135,10 @@ def _core(
     weights = weights / total
     if hidden is not None and zero_hidden_rows:
         weights = weights.masked_fill(hidden, 0.0)
-    if kept is not None:
-        weights = weights * kept / keep_prob
+    if keep_mask is not None:
+        weights = weights * keep_mask / keep_prob
     result = from_heads((weights @ v).to(query.dtype), layout)
-    # memory of their own, as a kernel's results have: a replay writes them
+    # contiguous copies: a replay writes into them
     top, total = (t.detach().expand(*t.shape[:-1], 8).contiguous() for t in (top, total))
     return result, top, total
 
@@ -170,7 +170,7 @@ def npu_fusion_attention(
     offset: int = 0,
     _pse_after_scale: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int, int]:
-    """Returns (attention, softmax_max, softmax_sum, empty, seed, offset, numels)."""
+    """Return (attention, softmax_max, softmax_sum, empty, seed, offset, numels)."""
     del gen_mask_parallel, sync, softmax_layout
     _refuse(input_layout, sparse_mode, padding_mask, prefix, sink)
     rows, columns = _lengths(query, key, input_layout)
@@ -184,16 +184,16 @@ def npu_fusion_attention(
         )
     else:
         hidden = hidden_positions(atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens)
-    kept = dropout_mask
-    if keep_prob < 1.0 and kept is None:
+    keep_mask = dropout_mask
+    if keep_prob < 1.0 and keep_mask is None:
         heads_first = to_heads(query, head_num, input_layout)
         shape = (heads_first.shape[0], head_num, rows, columns)
-        kept = torch.empty(shape, device=query.device).bernoulli_(keep_prob)
+        keep_mask = torch.empty(shape, device=query.device).bernoulli_(keep_prob)
     result, top, total = _core(
-        query, key, value, pse, hidden, kept, head_num, input_layout, float(scale),
+        query, key, value, pse, hidden, keep_mask, head_num, input_layout, float(scale),
         float(keep_prob), _pse_after_scale, inner_precise == 2,
     )  # fmt: skip
-    numels = 0 if kept is None else kept.numel()
+    numels = 0 if keep_mask is None else keep_mask.numel()
     return result, top, total, torch.empty(0, device=query.device), seed, offset, numels
 
 
@@ -229,7 +229,7 @@ def npu_fusion_attention_v2(
     seed: int = 0,
     offset: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int, int]:
-    """As :func:`npu_fusion_attention`; ``pse_type`` 0 scales, then adds; 1 adds, then scales."""
+    """:func:`npu_fusion_attention`; ``pse_type`` 0 scales, then adds; 1 adds, then scales."""
     if pse_type not in (0, 1) or query_rope is not None or key_rope is not None:
         raise BadInput(
             "npu_fusion_attention_v2: porter's simulated module computes pse_type 0 and 1 without "
@@ -267,7 +267,7 @@ def npu_prompt_flash_attention(
     actual_seq_lengths_kv: list[int] | None = None,
     sparse_mode: int = 0,
 ) -> Tensor:
-    """Inference attention over a whole prompt, without quantisation."""
+    """Attention over a whole prompt, for inference, without quantisation."""
     extras = (actual_seq_lengths, deq_scale1, quant_scale1, deq_scale2, quant_scale2)
     if any(e is not None for e in (*extras, quant_offset2, actual_seq_lengths_kv)):
         raise BadInput(
@@ -275,7 +275,7 @@ def npu_prompt_flash_attention(
             "actual_seq_lengths; pad or leave them out"
         )
     del num_key_value_heads
-    # Here pse_shift is added after the scaling (the inference kernels have no training history).
+    # Unlike pse in training, pse_shift is added after the scaling.
     return npu_fusion_attention(
         query, key, value, num_heads, input_layout, pse_shift, padding_mask, atten_mask,
         scale_value, 1.0, pre_tokens, next_tokens, 0, None, None, None, sparse_mode,
@@ -291,7 +291,7 @@ def _lengths(query: Tensor, key: Tensor, layout: str) -> tuple[int, int]:
 def _refuse(
     layout: str, mode: int, padding: Tensor | None, prefix: list[int] | None, sink: Tensor | None
 ) -> None:
-    """The card's own refusals, and what the simulated kernel does not compute."""
+    """Raise BadInput for what the card refuses or the simulated kernel does not compute."""
     if layout not in LAYOUTS:
         raise BadInput(
             f"npu_fusion_attention: input_layout is {layout!r}, expected one of {LAYOUTS}"

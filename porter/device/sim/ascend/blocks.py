@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.ascend.kernels import wide
+from porter.device.sim.ascend.kernels import rms_norm, wide
 from porter.device.sim.vendors.fused_ops import fused
 from porter.errors import BadInput
 
@@ -92,7 +92,7 @@ def npu_cross_entropy_loss(
     return_zloss: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cross entropy: the loss (one element unless reduction is "none"), the log probabilities, and
-    two empty tensors for the z-loss, which the vendor has not switched on either."""
+    two empty tensors for the z-loss, which the vendor does not support either."""
     if lse_square_scale_for_zloss or return_zloss:
         raise BadInput("npu_cross_entropy_loss: the z-loss is not supported by the operator")
     full = wide(input)
@@ -112,11 +112,8 @@ def npu_add_rms_norm_cast(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """RMS normalisation of ``x1 + x2``: in float32, in the input's dtype, reciprocal RMS, sum."""
     total = x1 + x2
-    full = wide(total)
-    dims = list(range(-gamma.dim(), 0))
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    normal = full * reciprocal * wide(gamma)
-    rounded = normal.to(x1.dtype)
+    result, reciprocal = rms_norm(wide(total), wide(gamma), epsilon)
+    rounded = result.to(x1.dtype)
     return rounded.float(), rounded, reciprocal, total
 
 
@@ -146,7 +143,7 @@ def npu_transpose_batchmatmul(
     perm_y: list[int] | None = None,
     batch_split_factor: int = 1,
 ) -> Tensor:
-    """A batched product whose operands and result are permuted on the way."""
+    """A batched product with permuted operands and result."""
     if scale is not None or batch_split_factor != 1:
         raise BadInput(
             "npu_transpose_batchmatmul: porter's simulated module computes it without scale and "
@@ -170,7 +167,7 @@ def npu_scatter_nd_update_(self: Tensor, indices: Tensor, updates: Tensor) -> Te
 
 
 def npu_gather_sparse_index(input: Tensor, index: Tensor) -> Tensor:
-    """Rows of ``input`` by number, in the shape of ``index``."""
+    """Rows of ``input`` at ``index``, in the shape of ``index``."""
     return input[index.to(torch.int64)]
 
 

@@ -1,8 +1,8 @@
 """``torch_npu.npu.amp.GradScaler``: PyTorch's gradient scaler with a ``dynamic`` switch.
 
-With ``dynamic=False`` the scale is a constant: gradients are divided by it and nothing else, so a
-step reads nothing on the host. With ``dynamic=True`` each step reads whether a gradient overflowed
-and each update how many steps went well, on the host: syncs that the simulator counts.
+With ``dynamic=False`` the scale is constant: gradients are only divided by it, so a step reads
+nothing on the host. With ``dynamic=True`` the host reads at each step whether a gradient overflowed
+and at each update how many steps were good: syncs that the simulator counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GradScaler(torch.amp.GradScaler):
 
     @torch.no_grad()
     def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the optimizer's gradients by the scale, and look for overflow when dynamic."""
+        """Divide the optimizer's gradients by the scale; when dynamic, check for overflow."""
         if not self._enabled:
             return
         self._check_scale_growth_tracker("unscale_")
@@ -72,7 +72,7 @@ class GradScaler(torch.amp.GradScaler):
         return gradients
 
     def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
-        """Unscale unless done; step unless (dynamic only) a gradient overflowed."""
+        """Unscale if not yet done, and step unless (dynamic only) a gradient overflowed."""
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
@@ -90,7 +90,7 @@ class GradScaler(torch.amp.GradScaler):
         return result
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
-        """Lower the scale after an overflow, raise it after ``growth_interval`` good steps."""
+        """Lower the scale after an overflow; raise it after ``growth_interval`` good steps."""
         if not self._enabled:
             return
         scale, tracker = self._check_scale_growth_tracker("update")
@@ -117,7 +117,7 @@ class GradScaler(torch.amp.GradScaler):
             tracker.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler's state, with ``dynamic``."""
+        """Return the scaler's state, with ``dynamic``."""
         state = super().state_dict()
         if self._enabled:
             state["dynamic"] = self._dynamic
@@ -132,7 +132,7 @@ class GradScaler(torch.amp.GradScaler):
 
     @staticmethod
     def get_npu_overflow_flag() -> bool:
-        """Whether the float status register shows an overflow: never, the card has inf and nan."""
+        """Whether the float status register shows an overflow: never, overflow gives inf or nan."""
         return False
 
     @staticmethod

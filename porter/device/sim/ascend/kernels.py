@@ -1,8 +1,8 @@
 """The fused kernels of ``torch_npu`` that diffusion and transformer ports call.
 
 Each is one operator (see :mod:`porter.device.sim.vendors.fused_ops`). Half-precision inputs are
-computed in float32 and rounded once, as the documents of these kernels state, except where torch
-itself has the same operator: then that operator is called.
+computed in float32 and rounded once, as these kernels' documentation states; but where torch has
+the same operator, that one is called.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from porter.device.sim.vendors.fused_ops import fused
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """The tensor in the dtype these kernels compute in: float32, or float64 where it came so."""
+    """Convert a tensor to the kernels' precision: float32, or float64 if it is float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
@@ -58,13 +58,18 @@ def npu_mish(self: Tensor) -> Tensor:
     return F.mish(wide(self)).to(self.dtype)
 
 
+def rms_norm(full: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the RMS normalisation over the weight's dimensions, and the reciprocal RMS."""
+    dims = list(range(-weight.dim(), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return full * reciprocal * weight, reciprocal
+
+
 @fused("npu")
 def npu_rms_norm(self: Tensor, gamma: Tensor, epsilon: float = 1e-06) -> tuple[Tensor, Tensor]:
     """RMS normalisation over gamma's dimensions: the result and the reciprocal RMS (float32)."""
-    dims = list(range(-gamma.dim(), 0))
-    full = wide(self)
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * wide(gamma)).to(self.dtype), reciprocal
+    result, reciprocal = rms_norm(wide(self), wide(gamma), epsilon)
+    return result.to(self.dtype), reciprocal
 
 
 @fused("npu")
@@ -73,10 +78,8 @@ def npu_add_rms_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """RMS normalisation of ``x1 + x2``: the result, the reciprocal RMS, the sum."""
     total = x1 + x2
-    full = wide(total)
-    dims = list(range(-gamma.dim(), 0))
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * wide(gamma)).to(x1.dtype), reciprocal, total
+    result, reciprocal = rms_norm(wide(total), wide(gamma), epsilon)
+    return result.to(x1.dtype), reciprocal, total
 
 
 @fused("npu")
@@ -84,10 +87,8 @@ def npu_gemma_rms_norm(
     self: Tensor, gamma: Tensor, epsilon: float = 1e-06
 ) -> tuple[Tensor, Tensor]:
     """RMS normalisation with ``1 + gamma`` as the weight."""
-    dims = list(range(-gamma.dim(), 0))
-    full = wide(self)
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return (full * reciprocal * (1.0 + wide(gamma))).to(self.dtype), reciprocal
+    result, reciprocal = rms_norm(wide(self), 1.0 + wide(gamma), epsilon)
+    return result.to(self.dtype), reciprocal
 
 
 @fused("npu")
@@ -111,7 +112,7 @@ def npu_rotary_mul(
 def npu_scaled_masked_softmax(
     x: Tensor, mask: Tensor, scale: float = 1, fixed_triu_mask: bool = False
 ) -> Tensor:
-    """Softmax of ``x * scale`` with True positions of the mask hidden."""
+    """Softmax of ``x * scale``, hiding the positions where the mask is True."""
     hidden = mask.bool()
     if fixed_triu_mask:
         hidden = torch.ones(x.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
@@ -160,7 +161,7 @@ def _group_norm(
 def npu_confusion_transpose(
     self: Tensor, perm: list[int], shape: list[int], transpose_first: bool
 ) -> Tensor:
-    """Transpose and reshape as one kernel, in the order ``transpose_first`` says; contiguous."""
+    """Transpose and reshape as one kernel, in the order of ``transpose_first``; contiguous."""
     if transpose_first:
         return self.permute(perm).contiguous().view(shape)
     return self.reshape(shape).permute(perm).contiguous()

@@ -1,4 +1,4 @@
-"""``torch_npu.npu`` beyond what every device module has."""
+"""The names of ``torch_npu.npu`` that other device modules lack."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from porter.device.sim.torch_patches.streams import Stream
 from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
 
 DEVICE_NAME = "Ascend910B2"
-"""The card that is simulated, as the vendor's own call spells it."""
+"""The simulated card, as the vendor's call spells it."""
 
 
 def get_device_name(device_name: object = None) -> str:
-    """The card's name: programs look for ``Ascend910`` and ``Ascend310`` in it."""
+    """The card's name, in which programs look for ``Ascend910`` and ``Ascend310``."""
     del device_name
     return DEVICE_NAME
 
 
 def get_device_capability(device: object = None) -> None:
-    """None: there is no such number for this card."""
+    """None: this card has no such number."""
     del device
 
 
@@ -33,11 +33,11 @@ def current_blas_handle() -> None:
 
 
 def ipc_collect() -> None:
-    """Free memory shared between processes: none."""
+    """Free memory shared between processes: there is none."""
 
 
 def get_device_properties(device_name: Any = None) -> SimpleNamespace:
-    """The card's name, memory and cores, as far as a program asks for them."""
+    """Return the properties that programs read: the card's name, memory and cores."""
     del device_name
     return SimpleNamespace(
         name=DEVICE_NAME, total_memory=TOTAL_MEMORY, cube_core_num=24, vector_core_num=48
@@ -45,7 +45,7 @@ def get_device_properties(device_name: Any = None) -> SimpleNamespace:
 
 
 def can_device_access_peer(device_id: int, peer_device_id: int) -> bool:
-    """Whether two cards can read each other's memory: yes."""
+    """Whether two cards can read each other's memory: always True."""
     del device_id, peer_device_id
     return True
 
@@ -99,7 +99,7 @@ def get_allocator_backend() -> str:
 
 
 def utilization(device: Any = None) -> int:
-    """How busy the card is: 0, the simulator has no clock."""
+    """The card's utilization: 0, the simulator has no clock."""
     del device
     return 0
 

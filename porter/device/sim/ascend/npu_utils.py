@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def is_support_inf_nan() -> bool:
-    """Whether overflow shows as inf and nan in the results: yes, as on the A2 series."""
+    """Whether overflow gives inf and nan: True, as on the A2 series."""
     return True
 
 

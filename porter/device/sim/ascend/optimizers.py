@@ -1,30 +1,29 @@
 """``torch_npu.optim``: optimizers over combined buffers, and the fused clipping of their gradients.
 
-The documented point of these classes: at the first step (or clip) every parameter and gradient of a
-dtype moves into one buffer, of which ``p.data`` and ``p.grad`` become views, so that a step is a
-fixed number of kernels however many parameters there are. Two consequences a port must live with
-are kept: parameters must be float32 or float16, and ``zero_grad(set_to_none=True)`` is refused. A
-third is told in words: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by
-default) the buffers no longer see what backward computes.
+As documented, the first step (or clip) moves all parameters and gradients of a dtype into one
+buffer, of which ``p.data`` and ``p.grad`` become views, so that a step is a fixed number of kernels
+for any number of parameters. The consequences for a port are simulated: parameters must be float32
+or float16, and ``zero_grad(set_to_none=True)`` is refused. A third gives a warning here and none on
+the card: after gradients were dropped elsewhere (``model.zero_grad()`` drops them by default) the
+buffers no longer get what backward computes.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
 
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+from porter.device.sim.vendors.fused_optimizers import FusedOptimizer, Params, sgd_options
+
 _DTYPES = (torch.float32, torch.float16)
 
 
 def _combine(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """One buffer holding all tensors, and for each its view in there with its own strides."""
+    """Return a buffer holding all tensors, and each tensor's view of it with its strides."""
     buffer = torch.empty(
         sum(t.numel() for t in tensors), dtype=tensors[0].dtype, device=tensors[0].device
     )
@@ -43,7 +42,7 @@ def _combine(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """No two elements at one place and none missing, in whatever order of dimensions."""
+    """Whether the elements fill memory without gaps or overlaps, in any order of dimensions."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:
@@ -74,13 +73,13 @@ class _Combined:
                     "a gradient was replaced after the fused optimizer combined them (by "
                     "model.zero_grad()?); it steps on the combined buffer, not on the new "
                     "gradient. Use optimizer.zero_grad().",
-                    stacklevel=4,
+                    stacklevel=5,
                 )
                 return
 
 
-class NpuFusedOptimizerBase(Optimizer):
-    """Combining, clipping and zeroing; a subclass says what a step does to one buffer."""
+class NpuFusedOptimizerBase(FusedOptimizer):
+    """Combines, clips and zeroes; a subclass defines the step on one buffer."""
 
     name = "fused optimizer"
 
@@ -116,23 +115,16 @@ class NpuFusedOptimizerBase(Optimizer):
         """The gradient buffers."""
         return [combined.grads for _, combined in self._combined]
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step on every buffer."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _update(self) -> None:
         self._combine_all()
         for group, combined in self._combined:
             combined.check()
-            self._publish_state(group, combined)
+            self._count_step(combined)
             self._step_buffer(group, combined)
-        return loss
 
     @torch.no_grad()
     def zero_grad(self, set_to_none: bool = False) -> None:
-        """Zero the gradient buffers; dropping them is not possible once they are combined."""
+        """Zero the gradient buffers; combined gradients cannot be dropped."""
         if set_to_none:
             raise ValueError(f"{self.name}: set_to_none is not supported by fused optimizers")
         self._combine_all()
@@ -164,7 +156,7 @@ class NpuFusedOptimizerBase(Optimizer):
         return total
 
     def _buffer_state(self, combined: _Combined, name: str) -> Tensor:
-        """A state buffer, made from the parameters' own states where there are some."""
+        """Return a state buffer, initialised from the parameters' own states if they have any."""
         found = combined.state.get(name)
         if found is None:
             found = torch.zeros_like(combined.values)
@@ -179,14 +171,13 @@ class NpuFusedOptimizerBase(Optimizer):
                 offset += param.numel()
         return found
 
-    def _publish_state(self, group: dict[str, Any], combined: _Combined) -> None:
-        del group
+    def _count_step(self, combined: _Combined) -> None:
         for param in combined.params:
             state = self.state[param]
             state["step"] = int(state.get("step", 0)) + 1
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load; the buffers are rebuilt from the loaded states at the next step."""
+        """Load a state; the next step rebuilds the buffers from it."""
         super().load_state_dict(state_dict)
         for _, combined in self._combined:
             combined.state.clear()
@@ -293,15 +284,7 @@ class NpuFusedSGD(NpuFusedOptimizerBase):
     ) -> None:
         if math.isnan(lr):
             raise ValueError("NpuFusedSGD: the learning rate must be given")
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        super().__init__(
-            params,
-            {
-                "lr": lr, "momentum": momentum, "dampening": dampening,
-                "weight_decay": weight_decay, "nesterov": nesterov,
-            },
-        )  # fmt: skip
+        super().__init__(params, sgd_options(lr, momentum, dampening, weight_decay, nesterov))
 
     def _step_buffer(self, group: dict[str, Any], combined: _Combined) -> None:
         grads = combined.grads

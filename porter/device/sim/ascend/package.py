@@ -1,4 +1,4 @@
-"""The layout of the simulated ``torch_npu``, and how it meets ``torch.npu``."""
+"""The modules of the simulated ``torch_npu``, and their share in ``torch.npu``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ from types import ModuleType
 
 import torch
 
-from porter.device.sim.vendors.stub_module import Package, answer_for
+from porter.device.sim.core.tensor import TYPE_NAMES
+from porter.device.sim.vendors.stub_module import Package, merge_device_module
 
 _HERE = "porter.device.sim.ascend"
-_RANDOM = (
-    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
-    "seed_all", "set_rng_state", "set_rng_state_all",
-)  # fmt: skip
-_DTYPES = {
-    "BFloat16Tensor": torch.bfloat16, "BoolTensor": torch.bool, "ByteTensor": torch.uint8,
-    "CharTensor": torch.int8, "DoubleTensor": torch.float64, "FloatTensor": torch.float32,
-    "HalfTensor": torch.float16, "IntTensor": torch.int32, "LongTensor": torch.int64,
-    "ShortTensor": torch.int16,
-}  # fmt: skip
 
 
 class _TensorType(type):
@@ -42,22 +33,15 @@ class _TensorType(type):
 
 
 def _publish(modules: Mapping[str, ModuleType]) -> None:
-    """``torch.npu`` and ``torch_npu.npu`` are one module on the card: same names."""
+    """Make ``torch.npu`` and ``torch_npu.npu`` one module, as on the card, with tensor types."""
     ours = modules["torch_npu.npu"]
-    common = vars(torch)["npu"]
-    for name, dtype in _DTYPES.items():
-        setattr(ours, name, _TensorType(name, (), {"porter_dtype": dtype}))
-    own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
-    for name, value in vars(common).items():
-        if not name.startswith("__") and name not in own:
-            setattr(ours, name, value)
-    for name, value in own.items():
-        setattr(common, name, value)
-    for name in _RANDOM:
-        setattr(modules["torch_npu.npu.random"], name, getattr(common, name))
+    for dtype, name in TYPE_NAMES.items():
+        if not dtype.is_complex:
+            title = f"{name}Tensor"
+            setattr(ours, title, _TensorType(title, (), {"porter_dtype": dtype}))
+    merge_device_module(ours, "npu", modules["torch_npu.npu.random"])
     version = f"{torch.__version__.partition('+')[0]}+simulated"
     setattr(modules["torch_npu"], "__version__", version)  # noqa: B010
-    answer_for(common, ours.__name__)
 
 
 ASCEND = Package(

@@ -1,9 +1,10 @@
-"""``torch_npu`` functions that are a PyTorch operator under another name, and storage formats."""
+"""``torch_npu`` functions that are PyTorch operators with other names, and storage formats."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from porter.device.sim.vendors.fused_ops import fused
 
 
 class Format(enum.IntEnum):
-    """Storage formats of the card by their ACL number."""
+    """The card's storage formats, by ACL number."""
 
     UNDEFINED = -1
     NCHW = 0
@@ -36,10 +37,10 @@ def _format_cast(self: Tensor, acl_format: int) -> Tensor:
 
 
 def get_npu_format(self: Tensor) -> int:
-    """The storage format: what a cast has set, else NCHW for four dimensions and ND for others."""
-    kept = getattr(self, _FORMAT, None)
-    if kept is not None:
-        return int(kept)
+    """Return the storage format: the last cast's, else NCHW in four dimensions, else ND."""
+    cast = getattr(self, _FORMAT, None)
+    if cast is not None:
+        return int(cast)
     return int(Format.NCHW if self.dim() == 4 else Format.ND)
 
 
@@ -50,7 +51,7 @@ def npu_format_cast(
     customize_dtype: int | None = None,
     input_dtype: int | None = None,
 ) -> Tensor:
-    """The tensor in another storage format: the same values; one kernel unless it has it."""
+    """Return the tensor in another storage format, same values: one kernel if it differs."""
     del customize_dtype, input_dtype
     wanted = get_npu_format(acl_format) if isinstance(acl_format, Tensor) else int(acl_format)
     if wanted == get_npu_format(self):
@@ -67,7 +68,7 @@ def npu_format_cast_(
     customize_dtype: int | None = None,
     input_dtype: int | None = None,
 ) -> Tensor:
-    """In place: the storage format changes, the values do not."""
+    """Change the storage format in place; the values stay."""
     del customize_dtype, input_dtype
     setattr(self, _FORMAT, get_npu_format(src) if isinstance(src, Tensor) else int(src))
     return self
@@ -102,19 +103,19 @@ def npu_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 
 def npu_bmmV2(self: Tensor, mat2: Tensor, output_sizes: Sequence[int]) -> Tensor:
-    """Batched matrix product, viewed as ``output_sizes`` where given."""
+    """Batched matrix product, viewed as ``output_sizes`` if given."""
     result = torch.matmul(self, mat2)
     return result.view(output_sizes) if output_sizes else result
 
 
 def npu_transpose(self: Tensor, perm: Sequence[int], require_contiguous: bool = True) -> Tensor:
-    """``permute``, made contiguous unless told otherwise."""
+    """``permute``, contiguous by default."""
     result = self.permute(tuple(perm))
     return result.contiguous() if require_contiguous else result
 
 
 def npu_broadcast(self: Tensor, size: Sequence[int]) -> Tensor:
-    """``expand``, with storage of its own."""
+    """``expand``, copied."""
     return self.expand(size).contiguous()
 
 
@@ -125,14 +126,14 @@ def npu_reshape(self: Tensor, shape: Sequence[int], can_refresh: bool = False) -
 
 
 def npu_slice(self: Tensor, offsets: Sequence[int], size: Sequence[int]) -> Tensor:
-    """A block that begins at ``offsets`` and has ``size``."""
-    where = tuple(slice(o, o + s) for o, s in zip(offsets, size, strict=True))
-    return self[where].contiguous()
+    """The block of the given ``size`` that begins at ``offsets``."""
+    block = tuple(slice(o, o + s) for o, s in zip(offsets, size, strict=True))
+    return self[block].contiguous()
 
 
 def npu_pad(input: Tensor, paddings: Sequence[int]) -> Tensor:
     """Zero padding; ``paddings`` holds (before, after) per dimension, the first dimension first."""
-    pairs = [tuple(paddings[at : at + 2]) for at in range(0, len(paddings), 2)]
+    pairs = [tuple(paddings[i : i + 2]) for i in range(0, len(paddings), 2)]
     return F.pad(input, [amount for pair in reversed(pairs) for amount in pair])
 
 
@@ -181,44 +182,31 @@ def npu_masked_fill_range(
     return result
 
 
-def npu_conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv2d``."""
-    return F.conv2d(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+def _convolution(convolve: Callable[..., Tensor], title: str) -> Callable[..., Tensor]:
+    def convolution(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        return convolve(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+
+    convolution.__doc__ = title
+    return convolution
 
 
-def npu_conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv3d``."""
-    return F.conv3d(input, weight, bias, list(stride), list(padding), list(dilation), groups)
+def _by_dimensions(input: Tensor, *rest: Any) -> Tensor:
+    return (F.conv3d if input.dim() == 5 else F.conv2d)(input, *rest)
 
 
-def npu_convolution(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``F.conv2d`` or ``F.conv3d`` by the input's dimensions."""
-    convolve = npu_conv3d if input.dim() == 5 else npu_conv2d
-    return convolve(input, weight, bias, stride, padding, dilation, groups)
+npu_conv2d = _convolution(F.conv2d, "``F.conv2d``.")
+npu_conv3d = _convolution(F.conv3d, "``F.conv3d``.")
+npu_convolution = _convolution(
+    _by_dimensions, "``F.conv2d`` or ``F.conv3d`` by the input's dimensions."
+)
 
 
 def npu_conv_transpose2d(
@@ -239,12 +227,12 @@ def npu_conv_transpose2d(
 
 
 def npu_alloc_float_status(self: Tensor) -> Tensor:
-    """The float status buffer: eight zeros (the simulated card has inf and nan instead)."""
+    """The float status buffer: eight zeros, because overflow gives inf and nan."""
     return torch.zeros(8, device=self.device)
 
 
 def npu_get_float_status(self: Tensor, mode: int = 0) -> Tensor:
-    """The register's content: always clear, overflow shows as inf and nan."""
+    """The register's content: always zero, because overflow gives inf and nan."""
     del mode
     return torch.zeros_like(self)
 
@@ -271,12 +259,14 @@ def scatter_update(self: Tensor, indices: Tensor, updates: Tensor, axis: int) ->
 
 
 def scatter_update_(self: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tensor:
-    """In place :func:`scatter_update`."""
+    """:func:`scatter_update` in place."""
     length = updates.shape[axis]
     steps = torch.arange(length, device=self.device)
     for row, start in enumerate(indices):
-        where = (start + steps).to(torch.int64)
-        self[row].index_copy_(axis - 1 if axis > 0 else axis, where, updates[row].to(self.dtype))
+        positions = (start + steps).to(torch.int64)
+        self[row].index_copy_(
+            axis - 1 if axis > 0 else axis, positions, updates[row].to(self.dtype)
+        )
     return self
 
 

@@ -1,7 +1,7 @@
-"""Switches of ``torch_npu.npu`` that choose how the card computes. They are kept and read back.
+"""Settings of ``torch_npu.npu`` that select how the card computes. They are stored and read back.
 
-None changes a result here, with one exception told in words: ``config.allow_internal_format`` and
-the compile mode decide on formats and kernels, which the simulator does not model.
+None changes a result here: storage formats (``config.allow_internal_format``) and kernels (the
+compile mode) are not modelled.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ conv = _Switch(True)
 
 
 def set_compile_mode(jit_compile: bool = False) -> None:
-    """Compile each operator for its shapes (True), or use the binaries that are there (False)."""
+    """Compile each operator for its shapes (True), or use prebuilt binaries (False)."""
     _state["jit_compile"] = bool(jit_compile)
 
 
 def is_jit_compile_false() -> bool:
-    """Whether :func:`set_compile_mode` chose the binaries."""
+    """Whether :func:`set_compile_mode` selected prebuilt binaries."""
     return not _state["jit_compile"]
 
 
@@ -72,53 +72,53 @@ def set_aoe(dump_path: str) -> None:
 
 
 def set_mm_bmm_format_nd(is_nd: bool = True) -> None:
-    """Keep operands of matrix products in the ND format."""
+    """Select the ND format for operands of matrix products."""
     _state["mm_bmm_format_nd"] = bool(is_nd)
 
 
 def get_mm_bmm_format_nd() -> bool:
-    """What :func:`set_mm_bmm_format_nd` chose."""
+    """The value set by :func:`set_mm_bmm_format_nd`."""
     return bool(_state["mm_bmm_format_nd"])
 
 
 def set_sync_debug_mode(debug_mode: int | str) -> None:
-    """Choose whether syncs warn (1) or raise (2) on the card. Here they are counted."""
+    """Select whether syncs warn (1) or raise (2) on the card. Here they are only counted."""
     names = {"default": 0, "warn": 1, "error": 2}
     _state["sync_debug_mode"] = names[debug_mode] if isinstance(debug_mode, str) else debug_mode
 
 
 def get_sync_debug_mode() -> int:
-    """What :func:`set_sync_debug_mode` chose."""
+    """The value set by :func:`set_sync_debug_mode`."""
     return int(_state["sync_debug_mode"])
 
 
 def set_task_queue_enable(mode: int) -> None:
-    """Choose the depth of the host's task queue."""
+    """Set the depth of the host's task queue."""
     _state["task_queue"] = mode
 
 
 def get_task_queue_enable() -> int:
-    """What :func:`set_task_queue_enable` chose."""
+    """The value set by :func:`set_task_queue_enable`."""
     return int(_state["task_queue"])
 
 
 def set_deterministic_level(level: int) -> None:
-    """Choose how deterministic kernels are. The simulation's are."""
+    """Set how deterministic kernels are. The simulation's always are."""
     _state["deterministic_level"] = level
 
 
 def use_compatible_impl(is_enable: bool) -> None:
-    """Choose kernels that compute as PyTorch's do. The simulation's are PyTorch's."""
+    """Select kernels that compute as PyTorch's do. The simulation's always do."""
     _state["compatible"] = bool(is_enable)
 
 
 def are_compatible_impl_enabled() -> bool:
-    """What :func:`use_compatible_impl` chose."""
+    """The value set by :func:`use_compatible_impl`."""
     return bool(_state["compatible"])
 
 
 def get_npu_overflow_flag() -> bool:
-    """Whether the float status register shows an overflow: the card has inf and nan instead."""
+    """Whether the float status register shows an overflow: never, overflow gives inf or nan."""
     return False
 
 
@@ -142,17 +142,17 @@ def get_autocast_dtype() -> torch.dtype:
 
 
 def set_autocast_dtype(dtype: torch.dtype) -> None:
-    """Choose the dtype of autocast on npu."""
+    """Set the dtype of autocast on npu."""
     torch.set_autocast_dtype("npu", dtype)
 
 
 def enable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor: backward through here is deterministic, as everywhere in the simulation."""
+    """Return the tensor: backward is always deterministic in the simulation."""
     return tensor
 
 
 def disable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor."""
+    """Return the tensor."""
     return tensor
 
 
@@ -170,7 +170,7 @@ def finalize_dump() -> None:
 
 
 def stress_detect(detect_type: str = "aic") -> int:
-    """Test the card's hardware: there is none, and it passes (0)."""
+    """Test the card's hardware: there is none, so it passes (0)."""
     del detect_type
     return 0
 

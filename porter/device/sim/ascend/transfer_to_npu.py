@@ -1,4 +1,4 @@
-"""``torch_npu.contrib.transfer_to_npu``: importing it serves CUDA calls by npu from then on."""
+"""``torch_npu.contrib.transfer_to_npu``: importing it makes npu serve CUDA calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from porter.migrate.migration import activate
 
 
 def on_import() -> None:
-    """What importing the vendor's module does."""
+    """Activate the migration, as importing the vendor's module does."""
     activate("npu")
 
 

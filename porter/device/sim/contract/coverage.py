@@ -1,4 +1,4 @@
-"""How much of the vendors' published surface the simulated modules have: measured, not claimed."""
+"""Measure how many of the vendors' published names the simulated modules have."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REQUIRED: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A name that is offered but does not take the vendor's calls."""
+    """A simulated name that does not accept the vendor's calls."""
 
     name: str
     why: str
@@ -57,7 +57,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Names of a contract that the simulated package has, and those it has not."""
+    """The names of a contract that the simulated package has, and those it lacks."""
 
     package: str
     version: str
@@ -65,11 +65,11 @@ class Coverage:
     absent: frozenset[str]
     disagreements: tuple[Problem, ...]
     groups: dict[str, tuple[int, int]]
-    """Per group of names: how many are there, of how many."""
+    """By group of names: how many are present, of how many."""
 
     @property
     def sentence(self) -> str:
-        """The figure as the documentation states it."""
+        """The figure in the words of the documentation."""
         total = len(self.present) + len(self.absent)
         return f"{len(self.present)} of {total} names of {self.package} {self.version}"
 
@@ -88,7 +88,7 @@ def measure(kind: str) -> Coverage:
             continue
         present.add(name)
         group[0] += 1
-        problems += [Problem(name, why) for why in _problems(name, row, thing)]
+        problems += [Problem(name, why) for why in _problems(row, thing)]
     return Coverage(
         contract["package"],
         contract["version"],
@@ -107,7 +107,7 @@ def _group(name: str) -> str:
 
 
 def _find(name: str) -> tuple[bool, Any]:
-    """Look a dotted name up without asking the simulated modules for what they lack."""
+    """Look a dotted name up without raising (and counting) what the simulated modules lack."""
     parts = name.split(".")
     importlib.import_module(parts[0])
     thing: Any = sys.modules[parts[0]]
@@ -124,7 +124,7 @@ def _find(name: str) -> tuple[bool, Any]:
     return True, thing
 
 
-def _problems(name: str, row: dict[str, Any], thing: Any) -> list[str]:
+def _problems(row: dict[str, Any], thing: Any) -> list[str]:
     if isinstance(thing, torch._ops.OpOverloadPacket):
         _, ours = of_schema(str(thing.default._schema).partition("::")[2])
         return [] if _same(row.get("signature"), ours) else [f"takes {ours}"]
@@ -145,7 +145,6 @@ def _problems(name: str, row: dict[str, Any], thing: Any) -> list[str]:
     for count, keywords in row.get("calls", ()):
         why = _refused(thing, count, keywords)
         problems += [why] if why else []
-    del name
     return problems
 
 
@@ -162,9 +161,9 @@ def _callable_with(signature: str) -> Any:
 
 
 def _refused(thing: Any, count: int, keywords: list[str]) -> str | None:
-    """Why a call as the client makes it would not be taken."""
+    """Return why a call of the published client would fail, or None."""
     if not callable(thing):
-        return "is called, and cannot be"
+        return "is called, and is not callable"
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):

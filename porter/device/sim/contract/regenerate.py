@@ -1,7 +1,7 @@
-"""Make the contract files again: ``python -m porter.device.sim.contract.regenerate [WHEEL ...]``.
+"""Write the contract files: ``python -m porter.device.sim.contract.regenerate [WHEEL ...]``.
 
 Without arguments the two wheels are downloaded from PyPI into a temporary folder; with arguments
-the given wheel files are read. Nothing is installed, nothing of a wheel is imported.
+the given wheel files are read. Nothing of a wheel is installed or imported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TRANSFER = "torch_npu/contrib/transfer_to_npu.py"
 
 
 def download(requirement: str, folder: Path) -> Path:
-    """The wheel of ``requirement`` from PyPI, without its dependencies."""
+    """Download the wheel of ``requirement`` from PyPI, without its dependencies."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
     subprocess.run([*command, str(folder), requirement], check=True)
     stem = requirement.split("==")[0].replace("-", "_")
@@ -42,7 +42,7 @@ def download(requirement: str, folder: Path) -> Path:
 
 
 def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
-    """Public names and signatures of the torch-npu wheel."""
+    """Return the public names and signatures of the torch-npu wheel."""
     symbols: dict[str, Symbol] = {}
     schemas = _schemas(wheel)
     for name in sorted(_exposed(wheel) | (_documented(wheel) & schemas.keys())):
@@ -55,12 +55,12 @@ def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
 
 
 def habana_contract(wheel: Wheel) -> dict[str, Any]:
-    """Every ``habana_frameworks`` name that the optimum-habana wheel uses, and its calls."""
+    """Return every ``habana_frameworks`` name that the optimum-habana wheel uses, and its calls."""
     return _contract("optimum-habana", wheel, habana_usage(wheel))
 
 
 def transfer_lists(wheel: Wheel) -> dict[str, Any]:
-    """The lists of names that ``torch_npu.contrib.transfer_to_npu`` wraps."""
+    """Return the lists of names that ``torch_npu.contrib.transfer_to_npu`` wraps."""
     wanted = {
         "torch_fn_white_list": "torch",
         "torch_tensor_fn_white_list": "torch.Tensor",
@@ -97,7 +97,7 @@ def _row(symbol: Symbol) -> dict[str, Any]:
 
 
 def _schemas(wheel: Wheel) -> dict[str, str]:
-    """Python signature by op name; of an op's overloads, the one without overload name wins."""
+    """Return signatures by op name; of an op's overloads the one without overload name wins."""
     found: dict[str, str] = {}
     for table in _OP_TABLES:
         for section in ("symint", "custom"):  # custom last: it has the defaults

@@ -1,4 +1,4 @@
-"""Signatures as text: from Python source, from op schemas, and of live objects, all comparable."""
+"""Compare signatures from Python source, from op schemas and of live objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEMA = re.compile(r"^(?P<name>[\w.]+)\((?P<args>.*)\)\s*->\s*(?P<ret>.+)$")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: its name, how it can be passed, and whether it can be left out."""
+    """One parameter: its name, how it can be passed, and whether it is optional."""
 
     name: str
     kind: str  # "positional", "keyword", "*", "**"
@@ -22,7 +22,7 @@ class Parameter:
 
 
 def of_arguments(arguments: ast.arguments) -> str:
-    """``(a, b=1, *, c=None)`` of a Python function's arguments, annotations left out."""
+    """Return ``(a, b=1, *, c=None)`` for a function's arguments, without annotations."""
     bare = ast.parse(f"def f({ast.unparse(arguments)}): pass").body[0]
     assert isinstance(bare, ast.FunctionDef)
     for argument in ast.walk(bare.args):
@@ -32,7 +32,7 @@ def of_arguments(arguments: ast.arguments) -> str:
 
 
 def of_schema(schema: str) -> tuple[str, str]:
-    """Op name (overload included) and Python signature of a native op schema."""
+    """Return the op name (with overload) and the Python signature of a native op schema."""
     found = _SCHEMA.match(schema.strip())
     if found is None:
         raise ValueError(f"not an op schema: {schema!r}")
@@ -59,7 +59,7 @@ def _before_default(part: str) -> tuple[str, str, str]:
 
 
 def _split(text: str) -> list[str]:
-    """Arguments of a schema: commas outside brackets and quotes."""
+    """Split a schema's arguments at commas outside brackets and quotes."""
     parts, depth, quote, start = [], 0, "", 0
     for at, sign in enumerate(text):
         if quote:
@@ -78,7 +78,7 @@ def _split(text: str) -> list[str]:
 
 
 def parameters(signature: str) -> tuple[Parameter, ...]:
-    """The parameters of a signature text."""
+    """Return the parameters of a signature text."""
     node = ast.parse(f"def f{signature}: pass").body[0]
     assert isinstance(node, ast.FunctionDef)
     spec = node.args
@@ -97,7 +97,7 @@ def parameters(signature: str) -> tuple[Parameter, ...]:
 
 
 def of_object(thing: object) -> inspect.Signature | None:
-    """The signature of a live function or class, or None where it has none to show."""
+    """Return the signature of a live function or class, or None if it has none."""
     try:
         return inspect.signature(thing)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -105,11 +105,11 @@ def of_object(thing: object) -> inspect.Signature | None:
 
 
 def disagreement(signature: str, ours: Callable[..., Any], *, bound: bool = False) -> str | None:
-    """Why a caller written for ``signature`` could not call ``ours``, or None when it can.
+    """Return why a caller written for ``signature`` could not call ``ours``, or None if it can.
 
-    Every way of calling that the vendor allows must be possible: all parameters by name, the
-    positional ones in that order, the optional ones left out. ``bound``: the first parameter of
-    ``signature`` is the instance or class, which ``ours`` does not show.
+    All calls that the vendor allows must work: all parameters by name, the positional ones in their
+    order, the optional ones omitted. ``bound``: the first parameter of ``signature`` is the
+    instance or class, which the signature of ``ours`` omits.
     """
     live = of_object(ours)
     if live is None:

@@ -1,4 +1,4 @@
-"""Which names of a package a wheel uses, and how: imports, chains and calls, by ``ast``."""
+"""Find the names of ``habana_frameworks`` that a wheel uses and how it calls them, by ``ast``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PACKAGE = "habana_frameworks"
 
 
 def habana_usage(wheel: Wheel) -> dict[str, Any]:
-    """``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
+    """Return ``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
     uses: dict[str, int] = defaultdict(int)
     calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
     trees = [tree for _, tree in wheel.python_files("")]
-    kept = _kept_on_objects(trees)
+    assigned = _assigned_to_self(trees)
     for tree in trees:
-        aliases = _aliases(tree) | kept
+        aliases = _aliases(tree) | assigned
         for dotted in set(_aliases(tree).values()):
             uses[dotted] += 0
         for node in ast.walk(tree):
@@ -41,7 +41,7 @@ def habana_usage(wheel: Wheel) -> dict[str, Any]:
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Local name -> dotted name, for every import of the package in the file."""
+    """Return dotted names by local name, for the file's imports of the package."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -54,8 +54,8 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def _kept_on_objects(trees: list[ast.Module]) -> dict[str, str]:
-    """``self.ht -> habana_frameworks.torch`` for every ``self.ht = ht``, whatever file reads it."""
+def _assigned_to_self(trees: list[ast.Module]) -> dict[str, str]:
+    """Return ``self.ht -> habana_frameworks.torch`` for every ``self.ht = ht`` in any file."""
     found: dict[str, str] = {}
     for tree in trees:
         aliases = _aliases(tree)
@@ -80,7 +80,7 @@ def _dotted(node: ast.expr, aliases: dict[str, str]) -> str | None:
 
 
 def _shape(call: ast.Call) -> tuple[int, tuple[str, ...]]:
-    """Positional count (-1 when a star hides it) and keyword names ("**" when stars hide some)."""
+    """Return the positional count (-1 with ``*args``) and keyword names, "**" for ``**kwargs``."""
     stars = any(isinstance(a, ast.Starred) for a in call.args)
     keywords = tuple(sorted(k.arg or "**" for k in call.keywords))
     return (-1 if stars else len(call.args), keywords)

@@ -1,4 +1,4 @@
-"""Reading a wheel without installing it: its members, its Python names, its op tables."""
+"""Read a wheel without installing it: its members and its Python names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from porter.device.sim.contract.signatures import of_arguments
 
 @dataclass(frozen=True)
 class Symbol:
-    """One public name: what it is and, for a callable, its signature."""
+    """One public name: its kind and, for a callable, its signature."""
 
     kind: str  # "function", "class", "op", "value"
     signature: str | None = None
@@ -48,13 +48,13 @@ class Wheel:
                 yield name, ast.parse(self.text(name))
 
     def module_file(self, dotted: str) -> str | None:
-        """The member that holds module ``dotted``."""
+        """Return the member that holds module ``dotted``."""
         base = dotted.replace(".", "/")
         names = set(self.archive.namelist())
         return next((n for n in (f"{base}.py", f"{base}/__init__.py") if n in names), None)
 
     def find(self, module: str, name: str, seen: frozenset[str] = frozenset()) -> Symbol | None:
-        """The definition of ``module.name``, followed through the wheel's own imports."""
+        """Find the definition of ``module.name``, following the wheel's own imports."""
         member = self.module_file(module)
         if member is None or f"{module}.{name}" in seen:
             return None
@@ -82,7 +82,7 @@ class Wheel:
         return fallback
 
     def exported(self, module: str) -> list[str]:
-        """The names in a module's ``__all__``."""
+        """Return the names in a module's ``__all__``."""
         member = self.module_file(module)
         if member is None:
             return []
@@ -96,7 +96,7 @@ class Wheel:
 
 
 def absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
-    """The absolute module that a ``from ... import`` names."""
+    """Return the absolute module that a ``from ... import`` names."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")

@@ -1,8 +1,7 @@
-"""What the simulator counts: totals by name, and events with the line of user code they happened
-at.
+"""Counters: totals by name, and events with the line of user code they happened at.
 
-Totals and events are exact and the same on every machine. They say what was asked of the device,
-never how long it would have taken.
+Both are exact and the same on every machine. They say what a program requested of the device, never
+how long it would have taken.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from porter.interception.source_lines import Site, user_site
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth a line in the report: ``kind`` ("cpu_fallback", "host_sync", "h2d", ...),
-    what caused it (an op's name), where, and a detail in words that is part of its identity."""
+    """One line of the report: ``kind`` ("cpu_fallback", "host_sync", "h2d", ...), the op or call
+    that caused it, the site, and a detail that is part of the event's identity."""
 
     kind: str
     what: str
@@ -29,8 +28,8 @@ class Event:
 class Counters:
     """Totals and events of one simulated device.
 
-    ``totals["h2d_bytes"]`` and the like are plain integers; ``events`` counts equal events, in
-    order of first appearance.
+    ``totals["h2d_bytes"]`` and the like are integers; ``events`` counts equal events, in order of
+    first appearance.
     """
 
     def __init__(self) -> None:
@@ -42,23 +41,23 @@ class Counters:
         self.totals[name] += amount
 
     def event(self, kind: str, what: str, detail: str = "", site: Site | None = None) -> Event:
-        """Count one event of ``kind`` (total ``kind`` and the event itself) at the user's line."""
+        """Count one event of ``kind`` at the user's line, and add one to the total ``kind``."""
         event = Event(kind, what, site or user_site(2), detail)
         self.totals[kind] += 1
         self.events[event] = self.events.get(event, 0) + 1
         return event
 
     def of_kind(self, kind: str) -> dict[Event, int]:
-        """Events of one kind with their counts."""
+        """Return the events of one kind with their counts."""
         return {event: count for event, count in self.events.items() if event.kind == kind}
 
     def reset(self) -> None:
-        """Forget everything counted so far."""
+        """Clear totals and events."""
         self.totals.clear()
         self.events.clear()
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
-        """Totals and events as JSON-able data, sites relative to ``root``. Says it is simulated."""
+        """Return totals and events as JSON-able data, with sites relative to ``root``."""
         return {
             "simulated": True,
             "totals": dict(sorted(self.totals.items())),

@@ -1,22 +1,22 @@
-"""Where every op on a simulated device passes: the subclass's ``__torch_dispatch__``.
+"""Generate the functions that run ops on a simulated device, called by ``__torch_dispatch__``.
 
 For each op overload and device a small function is generated the first time the op runs, holding
 only the steps this op needs under the present configuration: the check that all operands are on the
-device (only when there are two or more), the observers that asked to see this op, the call, the
-wrapping of fresh results. It is stored on the op object under an attribute of the device's class,
-so the hot path is one attribute look-up and one call.
+device (only when there are two or more), the observers that watch this op, the call, the wrapping
+of fresh results. It is stored on the op object under an attribute of the device's class, so the hot
+path is one attribute look-up and one call.
 
-The seam for everything that counts, records or refuses::
+Everything that counts, records or refuses ops is an observer::
 
     class Recorder:
         def watch(self, op: OpFacts) -> Watch | None: ...
 
-``watch`` is asked once per op and configuration; it returns what to call before and after each run
+``watch`` is called once per op and configuration; it returns what to call before and after each run
 of that op (with ``args`` and ``kwargs`` exactly as ``__torch_dispatch__`` got them), or None to
 cost nothing. Adding or removing an observer discards the generated functions
-(:meth:`Machine.observe`). A ``before`` that raises refuses the op. Neither may keep the tensors
-without need: holding them changes what a program's memory looks like. Inside a callback ops on
-device tensors dispatch again; wrap work that must not be seen in :func:`unseen`.
+(:meth:`Machine.observe`). A ``before`` that raises refuses the op. Neither should keep tensors
+without need: holding them changes the program's memory use. Ops on device tensors inside a callback
+dispatch again; wrap work that must not be observed in :func:`unseen`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from porter.device.sim.core.op_schema import OpFacts, facts_of
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 Run = Callable[[Args, Kwargs], Any]
+Settle = Callable[[OpFacts, Args, Kwargs], tuple[Args, Kwargs]]
 
 set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
 is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
@@ -57,16 +58,15 @@ class Watch:
 
 
 class Observer(Protocol):
-    """Something that wants to see ops run."""
+    """Something that watches ops run."""
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return the callbacks for an op, or None if it is of no interest."""
+        """Return the callbacks for an op, or None to ignore it."""
 
 
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
-    """Run ops on device tensors natively: not checked, not counted; fresh results are CPU
-    tensors."""
+    """Run ops on device tensors natively and unobserved; fresh results are CPU tensors."""
     was = is_excluded(PYTHON_KEY)
     set_excluded(PYTHON_KEY, True)
     try:
@@ -80,9 +80,9 @@ def _list_check(name: str, default: str) -> str:
 
 
 def _operand_check(facts: OpFacts) -> list[str]:
-    """Source lines that send calls with a foreign operand to ``settle``.
+    """Return source lines that pass calls with a foreign operand to ``settle``.
 
-    An op with a single tensor argument got here because of that argument: nothing to check.
+    An op with a single tensor argument was dispatched by that argument: nothing to check.
     """
     positional = [arg for arg in facts.tensor_args if arg.position is not None]
     keyword = [arg for arg in facts.tensor_args if arg.position is None]
@@ -96,8 +96,9 @@ def _operand_check(facts: OpFacts) -> list[str]:
             item = f"(args[{a.position}] if n > {a.position} else ())"
             tests.append(_list_check(item, "()"))
         elif a.is_optional:
-            at = a.position
-            tests.append(f"(n > {at} and args[{at}] is not None and type(args[{at}]) is not D)")
+            position = a.position
+            present = f"n > {position} and args[{position}] is not None"
+            tests.append(f"({present} and type(args[{position}]) is not D)")
     lines = []
     if any(a.is_list or a.is_optional for a in positional):
         lines.append("n = len(args)")
@@ -123,7 +124,7 @@ def _wrap_lines(facts: OpFacts) -> list[str]:
 
 
 def _wrap_each(cls: type[torch.Tensor], kinds: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Wrapping for ops with several results."""
+    """Return the wrapping for ops with several results."""
 
     def one(value: Any, kind: str) -> Any:
         if kind == "list":
@@ -143,13 +144,13 @@ def compile_op(
     op: OpOverload,
     cls: type[torch.Tensor],
     observers: tuple[Observer, ...],
-    settle: Callable[[OpFacts, Args, Kwargs], tuple[Args, Kwargs]],
+    settle: Settle,
     override: Run | None,
 ) -> Run:
     """Generate the function that runs ``op`` on tensors of class ``cls``.
 
-    ``settle`` makes mixed operands right or raises; ``override`` runs instead of the CPU kernel (it
-    is called with the op's own arguments, natively, and its fresh results are wrapped).
+    ``settle`` accepts, converts or refuses mixed operands; ``override`` runs instead of the CPU
+    kernel (called with the op's own arguments, natively, and its fresh results are wrapped).
     """
     facts = facts_of(op)
     if facts.is_composite:

@@ -2,7 +2,7 @@
 
 ``torch.add(x, y)`` parses its arguments with a generated parser; ``torch.ops.aten.add.Tensor(x,
 y)`` boxes them and matches the schema, which costs about one microsecond more. Only ops whose
-binding takes its arguments exactly as the schema orders them are named here.
+binding takes its arguments in the schema's order are listed here.
 """
 
 from __future__ import annotations

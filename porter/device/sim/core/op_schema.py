@@ -1,7 +1,7 @@
-"""What is known about an op from its schema alone, worked out once and kept on the op.
+"""What an op's schema says about it, computed once and stored on the op.
 
 Op overloads are long-lived Python objects with a ``__dict__``; an attribute on them is the cheapest
-table there is (a dict keyed by ops would call ``OpOverload.__hash__``, which is Python code).
+look-up (a dict keyed by ops would call ``OpOverload.__hash__``, which is Python code).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from torch._ops import OpOverload
 
 @dataclass(frozen=True, slots=True)
 class TensorArg:
-    """A tensor-typed argument: its position (or None if keyword-only), name, and shape of the
-    type."""
+    """A tensor-typed argument: its position (None if keyword-only), its name and its type."""
 
     position: int | None
     name: str
@@ -26,13 +25,13 @@ class TensorArg:
 
 INDEXED_BY = {"aten.index": 1, "aten.index_put": 1, "aten.index_put_": 1,
               "aten._index_put_impl_": 1, "aten._unsafe_index": 1}  # fmt: skip
-"""Ops whose result's shape depends on data only when an index is a mask: the list of indices' place
-among the arguments."""
+"""Ops whose result's shape depends on data only when an index is a mask, with the position of
+the list of indices among the arguments."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpFacts:
-    """An op overload and what its schema says."""
+    """An op overload and what its schema and tags say."""
 
     op: OpOverload
     name: str
@@ -49,9 +48,9 @@ class OpFacts:
     is_random: bool
     is_dynamic_shape: bool
     reads_host: bool
-    """Its result is a Python value or depends on one: the host waits for the device."""
+    """The host reads data to produce its result, so it waits for the device."""
     is_composite: bool
-    """Only a CompositeImplicitAutograd kernel exists: it must be taken apart, not run."""
+    """Only a CompositeImplicitAutograd kernel exists: it must be decomposed, not run."""
 
 
 def _return_kind(ret: torch._C.Argument) -> str:
@@ -82,7 +81,7 @@ def _tensor_args(schema: torch._C.FunctionSchema) -> tuple[TensorArg, ...]:
     return tuple(found)
 
 
-def _work_out(op: OpOverload) -> OpFacts:
+def _compute_facts(op: OpOverload) -> OpFacts:
     schema = op._schema
     packet = str(op._overloadpacket)
     full_name: str = op._name
@@ -108,10 +107,10 @@ def _work_out(op: OpOverload) -> OpFacts:
 
 
 def facts_of(op: OpOverload) -> OpFacts:
-    """Return the facts of an op overload, working them out the first time."""
+    """Return the facts of an op overload, computed the first time."""
     try:
         facts: OpFacts = op._porter_facts  # type: ignore[attr-defined]
     except AttributeError:
-        facts = _work_out(op)
+        facts = _compute_facts(op)
         op._porter_facts = facts  # type: ignore[attr-defined]
     return facts

@@ -1,26 +1,25 @@
-"""What happens when an op meets operands from different devices: a real backend's refusal.
+"""Check operands from different devices, and refuse them as a real backend does.
 
 0-dim CPU tensors are accepted beside device tensors, as PyTorch accepts them on every backend, and
 so are the ops that cross devices by design: ``copy_``, and CPU indices into a device tensor.
 
-C++ believes these tensors to be on the CPU, so helpers that it makes "where the operand is" are
-plain CPU tensors. Two kinds are told apart from a user's mistake: helpers of backward formulas (no
-Python object but the call's own refers to them) and of the composites named in
-:mod:`porter.device.sim.torch_patches.composites`.
+C++ sees CPU tensors here, so helpers that it makes "where the operand is" are plain CPU tensors.
+Two kinds are distinguished from a user's mistake: helpers of backward formulas (only the call's own
+arguments refer to them) and of the composites in
+:mod:`porter.device.sim.torch_patches.cpu_paths`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from porter.device.sim.core.op_schema import OpFacts, TensorArg
-
-if TYPE_CHECKING:
-    from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.transfer import copy_across, device_class_of, report_transfer
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
 _INDEXED = frozenset(
@@ -72,16 +71,16 @@ def _foreign(
 def settle(
     cls: type[DeviceTensor], facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the operands as the op may have them, or raise the error of a real backend.
+    """Return the operands that the op may run on, with CPU indices moved to the device.
 
-    Raises MixedDevices.
+    Raises MixedDevices, with a real backend's message, where a backend would refuse the operands.
     """
     for arg, tensor, is_fresh in list(_foreign(cls, facts, args, kwargs)):
         on_host = tensor.device.type == "cpu"
         if on_host and tensor.dim() == 0 and not arg.is_written:
             continue
         if facts.packet in _COPIES:
-            _tell_copy(args)
+            _report_copy(args)
             continue
         if on_host and facts.packet in _INDEXED and arg.name == "indices":
             args = _move_indices(cls, args, arg)
@@ -92,28 +91,24 @@ def settle(
     return args, kwargs
 
 
-def _tell_copy(args: tuple[Any, ...]) -> None:
-    from porter.device.sim.core.transfer import home_of, report_transfer
-
+def _report_copy(args: tuple[Any, ...]) -> None:
     target, source = args[0], args[1]
     nbytes = target.numel() * target.element_size()
     report_transfer(
-        source, home_of(target), "copy_", nbytes, bool(args[2]) if len(args) > 2 else False
+        source, device_class_of(target), "copy_", nbytes, bool(args[2]) if len(args) > 2 else False
     )
 
 
 def _move_indices(
     cls: type[DeviceTensor], args: tuple[Any, ...], arg: TensorArg
 ) -> tuple[Any, ...]:
-    from porter.device.sim.core.transfer import copy_across, home_of
-
-    at = arg.position
-    assert at is not None
+    position = arg.position
+    assert position is not None
     moved = [
-        copy_across(index, cls, what="index") if index is not None and not home_of(index) else index
-        for index in args[at]
+        index if index is None or device_class_of(index) else copy_across(index, cls, what="index")
+        for index in args[position]
     ]
-    return (*args[:at], moved, *args[at + 1 :])
+    return (*args[:position], moved, *args[position + 1 :])
 
 
 def _message(cls: type[DeviceTensor], facts: OpFacts, arg: TensorArg, tensor: torch.Tensor) -> str:

@@ -1,8 +1,64 @@
-"""The simulated devices, described. Each fact names its source and the date it was read."""
+"""The simulated devices as data: dispatch keys, dtypes, autocast lists.
+
+A :class:`Profile` holds everything that differs between devices and is not code; nothing else in
+the simulator asks "is this hpu?". Each fact names its source and the date it was read.
+"""
 
 from __future__ import annotations
 
-from porter.device.sim.core.profile import AutocastLists, OpNames, Profile
+from dataclasses import dataclass, field
+
+OpNames = frozenset[str]
+"""Qualified names, ``aten.addmm`` (every overload) or ``aten.addmm.default`` (that one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutocastLists:
+    """Which ops autocast runs in which precision.
+
+    Names are those of ATen ops without ``aten.``; ``pow`` means every out-of-place overload of it,
+    ``pow.Scalar`` that one. An op in several lists follows the first of: refused, low_first, low,
+    float32, widest.
+    """
+
+    source: str
+    low: OpNames = frozenset()
+    """All floating tensors are cast to the low precision."""
+    low_first: OpNames = frozenset()
+    """Only the first argument is (norms whose weights stay in float32)."""
+    float32: OpNames = frozenset()
+    """All are cast to float32, unless the call names a dtype."""
+    widest: OpNames = frozenset()
+    """All are cast to the widest dtype among them."""
+    refused: OpNames = frozenset()
+    caches_weights: bool = True
+    """Casts of leaf parameters are cached until the outermost context ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A device to simulate. ``name`` is the device type as scripts spell it ("hpu")."""
+
+    name: str
+    title: str
+    dispatch_key: str
+    """Key that factories with this device reach: "CUDA", "HPU" or "PrivateUse1"."""
+    autocast_key: str
+    autocast_dtypes: tuple[str, ...]
+    """Dtypes autocast accepts; the first is the default."""
+    autocast: AutocastLists
+    device_count: int = 2
+    unsupported_dtypes: dict[str, str] = field(default_factory=dict)
+    """By dtype name: "refused" (an error), "cast:float32" (converted) or "counted" (kept and
+    counted where it appears; what the device makes of it is not modelled)."""
+    seed_salt: int = 0
+    """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
+    draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
+
+    @property
+    def label(self) -> str:
+        """The device's name in output."""
+        return f"sim:{self.name}"
 
 
 def _names(text: str) -> OpNames:

@@ -1,20 +1,22 @@
-"""Tensors on a simulated device: a subclass over CPU storage that tells where it lives.
+"""Tensors on a simulated device: a subclass over CPU storage that reports the device.
 
 C++ still sees a CPU tensor with the Python dispatch key, so kernels, autograd, in-place metadata
-changes and storage sharing are the real ones. Everything Python code asks about placement is
-answered by the class. One class per device index: placement needs no per-tensor state.
+changes and storage sharing are the real ones. The class answers Python's questions about placement.
+There is one class per device index, so placement needs no per-tensor state.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn
 
 import torch
+from torch import _tensor_str
 
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_schema import OpFacts
 
-_TYPE_NAMES = {
+TYPE_NAMES = {
     torch.float64: "Double",
     torch.float32: "Float",
     torch.float16: "Half",
@@ -31,9 +33,9 @@ _TYPE_NAMES = {
 
 
 class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]
-    """Makes ``type(x) == torch.Tensor`` hold, as programs ask it of a tensor on a real device.
+    """Makes ``type(x) == torch.Tensor`` hold, which programs test and real devices satisfy.
 
-    The hash stays the class's own, so dictionaries and sets tell the classes apart as before.
+    The hash stays the class's own, so dictionaries and sets still distinguish the classes.
     """
 
     def __eq__(cls, other: object) -> bool:
@@ -63,7 +65,7 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         )
 
     def numpy(self, *, force: bool = False) -> Any:
-        """As on a real device: refused, unless ``force`` copies to the host first."""
+        """Refuse, as a real device does, unless ``force`` copies to the host first."""
         if not force:
             raise self._no_host_access()
         return self.detach().cpu().resolve_conj().resolve_neg().numpy()
@@ -75,35 +77,35 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         raise BufferError(f"{self.device}: DLPack export of a simulated tensor is not modelled")
 
     def tolist(self) -> Any:
-        """The values as Python numbers: a transfer to the host."""
+        """Return the values as Python numbers: a transfer to the host."""
         return self.detach().cpu().tolist()
 
     def type(self, dtype: Any = None, *_: Any, **__: Any) -> Any:
-        """The type's name, or the tensor converted to a dtype or to a named tensor type."""
+        """Return the type's name, or the tensor converted to a dtype or a named tensor type."""
         if dtype is None:
-            return f"torch.{self.device.type}.{_TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
+            return f"torch.{self.device.type}.{TYPE_NAMES.get(self.dtype, str(self.dtype))}Tensor"
         if isinstance(dtype, torch.dtype):
             return self.to(dtype)
         name = dtype if isinstance(dtype, str) else f"{dtype.__module__}.{dtype.__name__}"
         words = name.removesuffix("Tensor").split(".")
-        wanted = next(d for d, word in _TYPE_NAMES.items() if word == words[-1])
+        wanted = next(d for d, word in TYPE_NAMES.items() if word == words[-1])
         return self.to(words[1] if len(words) == 3 else "cpu", wanted)
 
     def new(  # type: ignore[override]
         self, *args: Any, device: Any = None, **kwargs: Any
     ) -> torch.Tensor:
-        """The legacy constructor: a tensor of this dtype on this device."""
-        where = self.device if device is None else device
+        """Make a tensor of this dtype on this device: the legacy constructor."""
+        target = self.device if device is None else device
         if (
             len(args) == 1
             and isinstance(args[0], (list, tuple))
             and not isinstance(args[0], torch.Size)
         ):
-            return torch.tensor(args[0], dtype=self.dtype, device=where)
+            return torch.tensor(args[0], dtype=self.dtype, device=target)
         if len(args) == 1 and isinstance(args[0], torch.Tensor):
-            return args[0].to(where, self.dtype)
+            return args[0].to(target, self.dtype)
         size = args[0] if args and isinstance(args[0], torch.Size) else args
-        return torch.empty(size or (0,), dtype=self.dtype, device=where, **kwargs)
+        return torch.empty(size or (0,), dtype=self.dtype, device=target, **kwargs)
 
     def pin_memory(self, device: Any = None) -> NoReturn:  # noqa: ARG002
         raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
@@ -118,28 +120,54 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         return object.__format__(self, spec)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        from porter.device.sim.torch_patches.printing import describe
+        """Print as PyTorch prints the device's tensors; reading values is a transfer."""
+        host = self.detach().cpu()
+        if host.layout != torch.strided:
+            return f"{host!r}".removesuffix(")") + f", device='{self.device}')"
+        suffixes = [f"device='{self.device}'"]
+        default = (torch.get_default_dtype(), torch.int64, torch.bool)
+        if host.numel() == 0:
+            body = "[]"
+            if host.dim() != 1:
+                suffixes.insert(0, f"size={tuple(host.shape)}")
+            if host.dtype != torch.get_default_dtype():
+                suffixes.append(f"dtype={host.dtype}")
+        else:
+            body = _tensor_str._tensor_str(host, len("tensor("))
+            if host.dtype not in default:
+                suffixes.append(f"dtype={host.dtype}")
+        if self.grad_fn is not None:
+            suffixes.append(f"grad_fn=<{type(self.grad_fn).__name__}>")
+        elif self.requires_grad:
+            suffixes.append("requires_grad=True")
+        text: str = _tensor_str._add_suffixes(
+            "tensor(" + body, suffixes, len("tensor("), force_newline=False
+        )
+        return f"Parameter containing:\n{text}" if isinstance(self, torch.nn.Parameter) else text
 
-        return describe(self)
 
-    def __reduce_ex__(self, proto: Any) -> Any:
-        from porter.device.sim.torch_patches.serialization import reduce_tensor
+def make_class(
+    machine: Machine, index: int, settle: Callable[[type[DeviceTensor], OpFacts, Any, Any], Any]
+) -> type[DeviceTensor]:
+    """Make the tensor class of one device.
 
-        return reduce_tensor(self, proto)
-
-
-def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
-    """Make the tensor class of one device."""
+    ``settle`` checks the operands of an op when not all are of this class
+    (:func:`porter.device.sim.core.placement.settle`).
+    """
     kind = machine.profile.name
     attribute = f"_porter_{kind}_{index}"
-    names: dict[str, Any] = {"machine": machine, "attribute": attribute}
+    names: dict[str, Any] = {
+        "machine": machine,
+        "attribute": attribute,
+        "settle": lambda facts, args, kwargs: settle(cls, facts, args, kwargs),
+    }
     names["names"] = names
     exec(
         "def dispatch(op, types, args=(), kwargs=None):\n"
         "    try:\n"
         f"        run = op.{attribute}\n"
         "    except AttributeError:\n"
-        "        run = machine.compile(op, names['cls'], attribute)\n"
+        "        run = machine.compile(op, names['cls'], attribute, settle)\n"
         "    return run(args, kwargs)\n",
         names,
     )

@@ -1,36 +1,32 @@
-"""Moving tensors between the host and simulated devices.
+"""Move tensors between the host and simulated devices.
 
 A transfer copies the data natively and gives the copy the class of its destination. With gradients
 it is an ``autograd.Function``: the native ``ToCopyBackward`` would see a CPU tensor on both sides
 and leave the gradient where it is.
 
-Whoever accounts for transfers sets ``machine.on_transfer``; it is called once per transfer, before
-the data moves.
+``machine.on_transfer`` is called once per transfer, before the data moves.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
 
-if TYPE_CHECKING:
-    Destination = type[DeviceTensor] | None
+Destination = type[DeviceTensor] | None
 """A device's tensor class, or None for the host."""
 
 native_to = torch._C.TensorBase.to
 
 
 class Transfer(NamedTuple):
-    """One copy between devices: ``direction`` is "h2d", "d2h" or "d2d"; ``what`` the call's
-    name.
-    """
+    """One copy between devices: ``direction`` is "h2d", "d2h" or "d2d", ``what`` the call."""
 
     direction: str
     what: str
@@ -41,7 +37,7 @@ class Transfer(NamedTuple):
 
 
 class MoveRequest(NamedTuple):
-    """What ``Tensor.to`` was asked for. ``device`` None means: stay."""
+    """The arguments of ``Tensor.to``. ``device`` None means: stay."""
 
     device: torch.device | None
     dtype: torch.dtype | None
@@ -50,20 +46,20 @@ class MoveRequest(NamedTuple):
     memory_format: torch.memory_format
 
 
-def home_of(tensor: torch.Tensor) -> Destination:
-    """The class of the device a tensor lives on, or None for the host."""
+def device_class_of(tensor: torch.Tensor) -> Destination:
+    """Return the class of the device a tensor is on, or None for the host."""
     cls = type(tensor)
     return cls if issubclass(cls, DeviceTensor) else None
 
 
 def destination_of(device: torch.device) -> Destination:
-    """The class of a simulated device; None for any other device."""
+    """Return the class of a simulated device; None for any other device."""
     machine = machines.get(device.type)
-    return None if machine is None else machine.class_of(device)
+    return None if machine is None else cast("type[DeviceTensor]", machine.class_of(device))
 
 
 def host_alias(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a plain CPU tensor on the same storage, outside autograd and unseen by observers."""
+    """Return a plain CPU tensor on the same storage, outside autograd and not observed."""
     was = is_excluded(PYTHON_KEY)
     set_excluded(PYTHON_KEY, True)
     try:
@@ -73,36 +69,36 @@ def host_alias(tensor: torch.Tensor) -> torch.Tensor:
     return plain
 
 
-def place(tensor: torch.Tensor, destination: Destination) -> torch.Tensor:
-    """Return a plain CPU tensor as one of ``destination``, sharing storage, outside autograd."""
+def as_device_tensor(tensor: torch.Tensor, destination: Destination) -> torch.Tensor:
+    """Return a CPU tensor as one of ``destination``, on the same storage, outside autograd."""
     if destination is None:
         return tensor
     return make_subclass(destination, tensor)
 
 
-_telling = True
+_reporting = True
 
 
 @contextlib.contextmanager
 def unreported() -> Iterator[None]:
-    """Move tensors without reporting it: for trying what a function would do."""
-    global _telling
-    before, _telling = _telling, False
+    """Move tensors without reporting transfers, for trying out what a function would do."""
+    global _reporting
+    before, _reporting = _reporting, False
     try:
         yield
     finally:
-        _telling = before
+        _reporting = before
 
 
 def report_transfer(
     source: torch.Tensor, destination: Destination, what: str, nbytes: int, non_blocking: bool
 ) -> None:
-    """Report a transfer to whoever accounts for them."""
-    home = home_of(source)
-    device_class = destination or home
-    if device_class is None or device_class.machine.on_transfer is None or not _telling:
+    """Pass a transfer to ``machine.on_transfer``."""
+    origin = device_class_of(source)
+    device_class = destination or origin
+    if device_class is None or device_class.machine.on_transfer is None or not _reporting:
         return
-    direction = "h2d" if home is None else "d2h" if destination is None else "d2d"
+    direction = "h2d" if origin is None else "d2h" if destination is None else "d2d"
     device_class.machine.on_transfer(
         Transfer(direction, what, source, destination, nbytes, non_blocking)
     )
@@ -124,11 +120,11 @@ def copy_across(
     report_transfer(source, destination, what, nbytes, non_blocking)
     plain = host_alias(source)
     moved = native_to(plain, dtype=dtype, copy=True, memory_format=memory_format)
-    return place(moved, destination)
+    return as_device_tensor(moved, destination)
 
 
 class _Move(torch.autograd.Function):
-    """A transfer with gradients: backward moves the gradient home, in the source's dtype."""
+    """A transfer with gradients: backward moves the gradient back, in the source's dtype."""
 
     generate_vmap_rule = True
 
@@ -139,12 +135,12 @@ class _Move(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
         source = inputs[0]
-        ctx.home, ctx.dtype = home_of(source), source.dtype
+        ctx.origin, ctx.dtype = device_class_of(source), source.dtype
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         (grad,) = grads
-        return (move(grad, ctx.home, ctx.dtype, what="backward of to"), *[None] * 5)
+        return (move(grad, ctx.origin, ctx.dtype, what="backward of to"), *[None] * 5)
 
 
 def move(
@@ -156,7 +152,7 @@ def move(
     what: str = "to",
 ) -> torch.Tensor:
     """Return ``source`` on ``destination`` (itself when it is there in that dtype already)."""
-    if home_of(source) is destination:
+    if device_class_of(source) is destination:
         if dtype is None or dtype == source.dtype:
             return source
         return native_to(source, dtype, memory_format=memory_format)
@@ -202,18 +198,18 @@ def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequ
 
 
 def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """``Tensor.to`` that knows simulated devices."""
-    home = home_of(self)
+    """``Tensor.to`` with support for simulated devices."""
+    origin = device_class_of(self)
     request = read_to_arguments(args, kwargs)
-    destination = home if request.device is None else destination_of(request.device)
-    if destination is None and home is None:
+    destination = origin if request.device is None else destination_of(request.device)
+    if destination is None and origin is None:
         return native_to(self, *args, **kwargs)
     if destination is None and request.device is not None and request.device.type != "cpu":
-        return native_to(move(self, None), *args, **kwargs)  # meta, or a device that is not there
-    if home is destination:
+        return native_to(move(self, None), *args, **kwargs)  # meta, or a device not simulated
+    if origin is destination:
         dtype = request.dtype or self.dtype
-        if home is not None:
-            dtype = home.machine.check_dtype(dtype, "to")
+        if origin is not None:
+            dtype = origin.machine.check_dtype(dtype, "to")
         return native_to(self, dtype, copy=request.copy, memory_format=request.memory_format)
     return move(
         self, destination, request.dtype, request.memory_format, request.non_blocking, what="to"
@@ -228,7 +224,7 @@ def cpu(
 
 
 def mover(kind: str) -> Any:
-    """Return the ``Tensor.cuda``-like method of one device type."""
+    """Return the method of a device type that corresponds to ``Tensor.cuda``."""
 
     def method(
         self: torch.Tensor,
@@ -242,7 +238,7 @@ def mover(kind: str) -> Any:
             target = machine.device(device)
         if target.type != kind:
             raise RuntimeError(f"Invalid device, must be {kind} device")
-        return move(self, machine.class_of(target), None, memory_format, non_blocking, what=kind)
+        return move(self, destination_of(target), None, memory_format, non_blocking, what=kind)
 
     method.__name__ = kind
     method.__doc__ = f"``Tensor.{kind}``: a copy on the simulated {kind} device."

@@ -1,15 +1,14 @@
-"""Graph capture and replay: the recorded ops run again on the captured buffers.
+"""Capture ops into a graph, and replay them on the captured buffers.
 
-:class:`DeviceGraph` is what ``HPUGraph``, ``NPUGraph`` and ``CUDAGraph`` are made of. While a
-capture is on, an observer records every op with its very operands and results. A replay runs them
-again in order with dispatch off and writes each result into the tensor that the capture made: so
-whatever was taken as a Python value at capture (a scalar, a branch, a shape) stays as it was, and a
-program that does not copy its new inputs into the captured ones gets the old answer, as on the
-card.
+``HPUGraph``, ``NPUGraph`` and ``CUDAGraph`` wrap :class:`DeviceGraph`. During a capture an observer
+records every op with its operands and results. A replay runs them again in order with dispatch off
+and writes each result into the tensor that the capture made: a Python value of the capture (a
+scalar, a branch, a shape) stays as it was, and a program that does not copy its new inputs into the
+captured ones gets the old answer, as on the card.
 
-On devices where capturing does not run the ops (CUDA, NPU) what the capture wrote to older tensors
-is put back at its end and everything it made is filled with NaN (the largest number for integers),
-so that reading a result before the first replay shows. What vendors document as not capturable is
+On devices where capturing does not run the ops (CUDA, NPU), the end of a capture restores the older
+tensors that it wrote and fills everything it made with NaN (the largest number for integers), so
+that reading a result before the first replay shows. What vendors document as not capturable is
 refused with the user's line (:mod:`porter.device.sim.graphs.capture_limits`).
 """
 
@@ -27,20 +26,19 @@ from porter.device.sim.core.op_bindings import direct_binding
 from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts, TensorArg
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
-from porter.device.sim.rng.generator import DeviceGenerator
 from porter.interception.source_lines import Site
-from porter.interception.source_marks import ForwardSpots, site_of
+from porter.interception.source_marks import ForwardMarks, site_of
 
 _COPIES = ("aten.copy_", "aten._to_copy")
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
 _UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
              "aten.new_empty_strided")  # fmt: skip
 _SILENT_WRITES = {"aten.native_batch_norm": (3, 4), "aten._thnn_fused_lstm_cell": ()}
-"""Arguments that an op writes though its schema does not say so."""
+"""By op, the positions of arguments that it writes although its schema does not say so."""
 
 
 class CaptureRefused(RuntimeError):
-    """The program did something during a capture that the vendor documents as not capturable."""
+    """A program did something during a capture that the vendor documents as not capturable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,9 @@ def _address(tensor: torch.Tensor) -> int:
 
 
 class _Capture:
-    """The observer of one capture."""
+    """The observer that records one capture."""
 
-    def __init__(self, machine: Machine, limits: Limits, forward: ForwardSpots, runs: bool) -> None:
+    def __init__(self, machine: Machine, limits: Limits, forward: ForwardMarks, runs: bool) -> None:
         self.machine = machine
         self.limits = limits
         self.records: list[_Record] = []
@@ -103,7 +101,7 @@ class _Capture:
         raise CaptureRefused(self.refusal)
 
     def watch(self, op: OpFacts) -> Watch:
-        """Record every op; check first those that may not be captured."""
+        """Record every op, after checking that it may be captured."""
         kind = self._kind_refused(op)
         is_copy = op.packet in _COPIES
         writes = op.mutates or op.packet in _SILENT_WRITES
@@ -126,12 +124,12 @@ class _Capture:
         def after(args: Any, kwargs: Any, out: Any) -> None:
             self._made(op, out)
             call = self._call(op, args, kwargs)
-            self.records.append(_Record(op, call, _held(args), dict(kwargs or {}), out))
+            self.records.append(_Record(op, call, _replay_operands(args), dict(kwargs or {}), out))
 
         return Watch(before, after)
 
     def _call(self, op: OpFacts, args: Any, kwargs: Any) -> Run:
-        """What a replay calls: the device's own kernel (random ops have one), or the native one."""
+        """Return what a replay calls: the device's own kernel, as for random ops, or the CPU's."""
         classes = self.machine.classes
         if op.is_random or self.machine.overrides:
             operand_types = {type(tensor) for _, tensor in _operands(op, args, kwargs)}
@@ -145,7 +143,7 @@ class _Capture:
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
-        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # masks are the Waits' to refuse
+        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # HostSyncs refuses masks
             return limit.DYNAMIC_SHAPE
         return None
 
@@ -164,7 +162,7 @@ class _Capture:
             self.refuse(limit.HOST_TO_DEVICE, "a copy from the host")
 
     def _save(self, op: OpFacts, args: Any, kwargs: Any) -> None:
-        """Keep a copy of older tensors that an op is about to write."""
+        """Save the older tensors that an op is about to write."""
         silent = _SILENT_WRITES.get(op.packet, ())
         for arg, tensor in _operands(op, args, kwargs):
             if not (arg.is_written or arg.position in silent):
@@ -187,9 +185,9 @@ class _Capture:
                 self.made.setdefault(address, tensor)
 
     def undo(self) -> None:
-        """Put back what was written and poison what was made, as if nothing had run.
+        """Restore what was written and poison what was made, as if nothing had run.
 
-        Below the version counters: a backward that is captured next reads what this made.
+        Version counters do not move: a backward that is captured next reads these tensors.
         """
         with unseen(), torch.no_grad(), torch._C._AutoDispatchBelowADInplaceOrView():
             for whole, saved in self._saved.values():
@@ -201,8 +199,8 @@ class _Capture:
                             _poison(tensor)
 
 
-def _held(args: Any) -> tuple[Any, ...]:
-    """Operands as a replay must see them: a 0-dim CPU tensor's value is baked in."""
+def _replay_operands(args: Any) -> tuple[Any, ...]:
+    """Return the operands for replays: the value of a 0-dim CPU tensor is fixed now."""
     return tuple(
         arg.clone() if type(arg) is torch.Tensor and not arg.dim() else arg for arg in args
     )
@@ -224,28 +222,28 @@ def _write_back(out: Any, new: Any) -> None:
 
 
 class DeviceGraph:
-    """A captured graph of a simulated device; the base of the vendors' graph classes.
+    """A captured graph of a simulated device; the vendors' graph classes wrap it.
 
-    ``on_boundary(why)`` is called where the vendor ends the accumulated lazy graph (begin and end
-    of a capture, replay).
+    ``on_boundary(why)`` is called where the vendor ends the accumulated lazy graph: at the begin
+    and end of a capture, and at a replay.
     """
 
     current: DeviceGraph | None = None
-    """The graph being captured in this process; one at a time, as vendors have it."""
+    """The graph being captured in this process: one at a time, as with the vendors."""
 
     def __init__(
         self,
         machine: Machine,
         *,
-        forward: ForwardSpots | None = None,
+        forward: ForwardMarks | None = None,
         on_boundary: Callable[[str], None] | None = None,
     ) -> None:
         self.machine = machine
         self.limits = LIMITS[machine.profile.name]
-        self._forward = forward or ForwardSpots()
+        self._forward = forward or ForwardMarks()
         self._on_boundary = on_boundary or (lambda _why: None)
-        self._random: list[tuple[DeviceGenerator, torch.Tensor]] = []
-        self._registered: list[DeviceGenerator] = []
+        self._random: list[tuple[torch.Generator, torch.Tensor]] = []
+        self._registered: list[torch.Generator] = []
         self._capture: _Capture | None = None
         self._steps: list[Callable[[], None]] | None = None
         self._ops = 0
@@ -257,19 +255,17 @@ class DeviceGraph:
         """Whether ops are being recorded into this graph now."""
         return self._capture is not None
 
-    def register_generator(self, generator: DeviceGenerator) -> None:
-        """Treat a generator as the device's default ones: what capturing draws is given back."""
+    def register_generator(self, generator: torch.Generator) -> None:
+        """Treat a generator as a default one: its state is restored after a capture."""
         self._registered.append(generator)
 
     def refuse(self, kind: str, what: str) -> None:
-        """Refuse an act the observers cannot see (``synchronize()``, a CPU fallback) if
-        capturing.
-        """
+        """Refuse what observers cannot see (``synchronize()``, a CPU fallback) during a capture."""
         if self._capture is not None:
             self._capture.refuse(kind, what)
 
     def capture_begin(self, *, dry_run: bool = False) -> None:
-        """Start recording. ``dry_run`` (HPU): do not run the ops, as CUDA and NPU never do."""
+        """Start recording. ``dry_run`` (HPU) does not run the ops, as CUDA and NPU never do."""
         if DeviceGraph.current is not None:
             raise CaptureRefused(f"{self.limits.title}: another capture is in progress")
         self._on_boundary(f"{self.limits.title} capture_begin")
@@ -286,9 +282,7 @@ class DeviceGraph:
         self.machine.counters.add("captures")
 
     def capture_end(self) -> None:
-        """Stop recording; raises :class:`CaptureRefused` again if something was refused
-        meanwhile.
-        """
+        """Stop recording. Raises CaptureRefused again if something was refused meanwhile."""
         capture = self._capture
         if capture is None:
             raise CaptureRefused(f"{self.limits.title}: capture_end without capture_begin")
@@ -305,7 +299,7 @@ class DeviceGraph:
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
         self._ops = len(capture.records)
-        with unseen():  # making the steps is not the program's work
+        with unseen():  # preparing the steps is not the program's work
             self._steps = [s for record in capture.records if (s := _step(record)) is not None]
         self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
         self.machine.counters.add("captured_ops", self._ops)
@@ -338,9 +332,7 @@ class DeviceGraph:
 
 
 def _step(record: _Record) -> Callable[[], None] | None:
-    """Return what a replay does for one op, or None for nothing (views share their base's
-    memory).
-    """
+    """Return what a replay does for one op; None for a view, which shares its base's memory."""
     facts, call, args, kwargs, out = (
         record.facts, record.call, record.args, record.kwargs, record.out,
     )  # fmt: skip

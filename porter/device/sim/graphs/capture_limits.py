@@ -1,4 +1,4 @@
-"""What each vendor documents that a graph capture cannot hold, as data.
+"""What each vendor documents as not capturable, as data.
 
 Sources, read November 2026:
 
@@ -35,11 +35,11 @@ SYNCHRONIZE = "synchronize"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A vendor's capture.
+    """The limits of a vendor's graph capture.
 
-    ``refused`` maps a kind of act to why it cannot be captured, in words. ``runs_while_capturing``
-    says whether results are there after ``capture_end`` or only after the first replay.
-    ``pinned_copies`` allows asynchronous copies from pinned host memory.
+    ``refused`` maps what a program may do (:data:`HOST_READ` and the others) to why it cannot be
+    captured. ``runs_while_capturing``: results exist after ``capture_end``, not only after the
+    first replay. ``pinned_copies`` allows asynchronous copies from pinned host memory.
     """
 
     title: str

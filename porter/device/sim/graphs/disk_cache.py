@@ -1,4 +1,4 @@
-"""The on-disk recipe cache that processes share.
+"""The on-disk cache of compiled graphs ("recipes") that processes share.
 
 Gaudi stores compiled graphs in a folder when ``PT_HPU_RECIPE_CACHE_CONFIG`` names one (`runtime
 flags <https://docs.habana.ai/en/latest/PyTorch/Runtime_Flags.html>`_: path, whether to clear it
@@ -26,7 +26,7 @@ class RecipeFolder:
                 old.unlink(missing_ok=True)
 
     def add(self, digest: str) -> bool:
-        """Return whether the recipe is new (this process compiles it); False: it was there."""
+        """Add a recipe. Returns whether it is new, so that this process compiles it."""
         try:
             os.close(os.open(self.path / f"{digest}{_SUFFIX}", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -35,9 +35,7 @@ class RecipeFolder:
 
 
 def folder_from_environment(environ: dict[str, str]) -> RecipeFolder | None:
-    """Return the folder that ``PT_HPU_RECIPE_CACHE_CONFIG`` (or the older name) asks for, if
-    any.
-    """
+    """Return the folder that ``PT_HPU_RECIPE_CACHE_CONFIG`` (or its older name) sets, if any."""
     config = environ.get("PT_HPU_RECIPE_CACHE_CONFIG", "").split(",")
     path = config[0] or environ.get("PT_RECIPE_CACHE_PATH", "")
     if not path:

@@ -1,6 +1,6 @@
-"""Training through captured graphs: one graph for the forward, one for the backward.
+"""Train through captured graphs: one graph for the forward, one for the backward.
 
-What ``ModuleCacher`` and ``make_graphed_callables`` are made of, for any graph class that has
+``ModuleCacher`` and ``make_graphed_callables`` are built on this, with any graph class that has
 ``capture_begin``, ``capture_end`` and ``replay``.
 """
 
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 
 def copy_to(dst: Any, src: Any) -> None:
-    """Copy tensors into tensors through equal structures; what is no tensor is left."""
+    """Copy tensors into the tensors of an equal structure; other values stay."""
     if type(dst) is not type(src) and not isinstance(dst, torch.Tensor):
         raise TypeError(f"copy_to: {type(src).__name__} into {type(dst).__name__}")
     if isinstance(dst, dict):
@@ -30,7 +30,7 @@ def copy_to(dst: Any, src: Any) -> None:
 
 
 def own_copy(obj: Any) -> Any:
-    """A structure with copies of its tensors, for a graph to read."""
+    """Return a structure with copies of its tensors, for a graph to read."""
     if isinstance(obj, torch.Tensor):
         return obj.detach().clone().requires_grad_(obj.requires_grad)
     if isinstance(obj, list | tuple):
@@ -79,8 +79,8 @@ class _Recorded(torch.autograd.Function):
 class TrainingUnit:
     """One callable's captured forward and backward for one shape of inputs.
 
-    Arguments and results may be any nesting of tensors that ``torch.utils._pytree`` takes apart;
-    what is not a tensor in the arguments is baked in.
+    Arguments and results may be any nesting of tensors that ``torch.utils._pytree`` flattens;
+    arguments that are not tensors are fixed at capture.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class TrainingUnit:
     def __call__(
         self, args: Sequence[Any], kwargs: dict[str, Any], parameters: Sequence[torch.Tensor]
     ) -> Any:
-        """The result for these arguments, with a gradient to them and to the parameters."""
+        """Return the result for these arguments, with gradients to them and to the parameters."""
         inputs = [*_tensors((tuple(args), kwargs)), *parameters]
         outputs = iter(_Recorded.apply(self, *inputs))  # type: ignore[no-untyped-call]
         leaves = [next(outputs) if isinstance(x, torch.Tensor) else x for x in self._leaves]
@@ -139,7 +139,7 @@ def graphed_callables(
     warm_up: int = 3,
     allow_unused: bool = False,
 ) -> Any:
-    """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+    """Return callables (or one) with forward and backward captured for the sample's shapes."""
     if not isinstance(callables, tuple | list):
         return _graphed(callables, tuple(sample_args), make_graph, warm_up, allow_unused)
     return tuple(

@@ -1,11 +1,11 @@
 """Lazy graphs: ops accumulate, a step ends the graph, a new signature is a compilation.
 
-What the vendor says (Intel Gaudi documentation, `mark_step reference
+The vendor's description (Intel Gaudi documentation, `mark_step reference
 <https://docs.habana.ai/en/latest/PyTorch/Reference/mark_step.html>`_ and `theory of operations
 <https://docs.habana.ai/en/latest/PyTorch/PyTorch_Gaudi_Theory_of_Operations.html>`_): in lazy mode
-ops accumulate until ``mark_step``; then a cached graph that matches them is looked for; when there
-is none the graph is lowered, compiled and launched; reading a value on the host ends the graph too.
-``PT_HPU_LAZY_MODE`` chooses: 1 is lazy, 0 is eager with torch.compile, and 0 is the default of
+ops accumulate until ``mark_step``; then a matching graph is looked up in the cache; without one the
+graph is lowered, compiled and launched; reading a value on the host ends the graph too.
+``PT_HPU_LAZY_MODE`` selects: 1 is lazy, 0 is eager with torch.compile, and 0 is the default of
 today's software (`runtime flags <https://docs.habana.ai/en/latest/PyTorch/Runtime_Flags.html>`_; up
 to 1.19 the default was 1). ``mark_step`` does nothing in eager mode.
 
@@ -13,12 +13,11 @@ A graph's signature here: per op its name, its tensor operands as positions in t
 arguments; per graph input also shape, strides and dtype. This is a model of the vendor's key, which
 is not published: trust how the count grows with steps, not its absolute value.
 
-The cost of knowing the signature must stay out of the way of op-bound models: every op is reduced
-to one small tuple (its token, :mod:`porter.device.sim.graphs.signature`) and compared with the
-token at the same place of the graph that is expected to come; while they agree nothing is stored,
-and a repeated graph ends without hashing. User lines are looked up only for tokens that disagree.
-Tokens are compared by equality, so they are built such that equal means same: ``1``, ``1.0`` and
-``True`` differ. Digests are of the marshalled tokens and equal across processes.
+Computing signatures must cost little even for op-bound models: every op is reduced to one small
+tuple (its token, :mod:`porter.device.sim.graphs.signature`) and compared with the token at the same
+position of the graph that is expected next; while they agree nothing is stored, and a repeated
+graph ends without hashing. User lines are looked up only for tokens that differ. Digests are of the
+marshalled tokens and equal across processes.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ from porter.device.sim.graphs.disk_cache import RecipeFolder
 from porter.device.sim.graphs.signature import Tape, Token, generate
 from porter.device.sim.graphs.signature_diff import differences
 from porter.interception.source_lines import Site
-from porter.interception.source_marks import ForwardSpots, Spot, site_of
+from porter.interception.source_marks import CodeMark, ForwardMarks, site_of
 
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """A graph whose signature had not been seen before.
+    """A graph with a signature that is new in this process.
 
     ``why`` is what ended the graph ("mark_step", "host read by aten._local_scalar_dense"),
-    ``ended`` the user's line of it, ``nearest`` the number of the earlier compilation most like
-    this one, and ``differs`` what set them apart, in words, first differences first.
+    ``ended`` the user's line of that, ``nearest`` the number of the earlier compilation most like
+    this one, and ``differs`` describes their differences in program order.
     """
 
     number: int
@@ -61,32 +60,32 @@ class Compilation:
     from_disk: bool = False
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
-        """The compilation as JSON-able data, sites relative to ``root``."""
+        """Return the compilation as JSON-able data, with sites relative to ``root``."""
         return {
             "number": self.number,
             "ops": self.ops,
             "why": self.why,
             "ended": str(self.ended.relative_to(root)),
             "nearest": self.nearest,
-            "differs": [_relative(words, root) for words in self.differs],
+            "differs": [_relative(text, root) for text in self.differs],
             "from_disk": self.from_disk,
         }
 
 
-def _relative(words: str, root: Path | None) -> str:
-    return words if root is None else words.replace(f" at {root.as_posix().rstrip('/')}/", " at ")
+def _relative(text: str, root: Path | None) -> str:
+    return text if root is None else text.replace(f" at {root.as_posix().rstrip('/')}/", " at ")
 
 
 class _Recipe:
-    """A graph seen before: its tokens, and the user's line of each."""
+    """A compiled graph: its tokens, and the user's line of each."""
 
     def __init__(
-        self, number: int, digest: bytes, tokens: list[Token], spots: list[Spot | None]
+        self, number: int, digest: bytes, tokens: list[Token], marks: list[CodeMark | None]
     ) -> None:
         self.number = number
         self.digest = digest
         self.tokens = tokens
-        self.spots = spots
+        self.marks = marks
         self.following: _Recipe | None = None
 
     @cached_property
@@ -98,13 +97,13 @@ class _Recipe:
 class LazyGraphs:
     """Accumulates ops into graphs and counts graphs, compilations and cache hits.
 
-    An :class:`~porter.device.sim.core.dispatch.Observer` of the ops; :meth:`step` is to be called
-    at ``mark_step`` and at whatever else ends a graph. It marks the tensors it sees with an
-    attribute, ``_porter_value``; whoever changes a tensor's shape behind its back (``p.data = x``)
-    must delete it.
+    An :class:`~porter.device.sim.core.dispatch.Observer` of the ops; call :meth:`step` at
+    ``mark_step`` and wherever else a graph ends. It marks tensors with an attribute,
+    ``_porter_value``; code that changes a tensor's shape without an op (``p.data = x``) must delete
+    it.
 
-    ``holds(op)`` says whether an op can be part of a graph (one that falls back to the CPU cannot);
-    ``keep`` recent graphs are held whole for telling what differed; of older ones only the digest.
+    ``holds(op)`` says whether an op can be part of a graph (one that falls back to the CPU cannot).
+    The last ``keep`` graphs are stored whole, to describe differences; of older ones the digest.
     """
 
     def __init__(
@@ -112,24 +111,22 @@ class LazyGraphs:
         folder: RecipeFolder | None = None,
         *,
         keep: int = 32,
-        forward: ForwardSpots | None = None,
+        forward: ForwardMarks | None = None,
         holds: Callable[[OpFacts], bool] = lambda _op: True,
-        on_compilation: Callable[[Compilation], None] | None = None,
     ) -> None:
         self.reset_counts()
         self._folder = folder
         self._keep = keep
-        self._forward = forward or ForwardSpots()
+        self._forward = forward or ForwardMarks()
         self._holds = holds
-        self._on_compilation = on_compilation
         self._digests: dict[bytes, int] = {}
-        self._held: dict[bytes, _Recipe] = {}
+        self._recipes: dict[bytes, _Recipe] = {}
         self._previous: _Recipe | None = None
         self._tape = Tape(self._unexpected)
         self._expect(None)
 
     def reset_counts(self) -> None:
-        """Count from zero; graphs seen so far stay compiled."""
+        """Restart all counts at zero; graphs stay compiled."""
         self.graphs = 0
         self.compilations = 0
         self.cache_hits = 0
@@ -139,9 +136,9 @@ class LazyGraphs:
         self.log: list[Compilation] = []
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
-        """Counts and compilations as JSON-able data, sites relative to ``root``.
+        """Return counts and compilations as JSON-able data, with sites relative to ``root``.
 
-        ``pending`` ops were accumulated after the last step: nothing has launched them.
+        ``pending`` ops were accumulated after the last step and never launched.
         """
         return {
             "graphs": self.graphs,
@@ -165,10 +162,10 @@ class LazyGraphs:
         self._tape.start(recipe.tokens if recipe else [])
         self._recipe = recipe
         self._tokens: list[Token] = []
-        self._spots: list[Spot | None] = []
+        self._marks: list[CodeMark | None] = []
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return the callback that adds a run of ``op`` to the graph."""
+        """Return the callbacks that add a run of ``op`` to the graph."""
         if op.reads_host or not self._holds(op):
             return None
         if op.packet == "aten.copy_":
@@ -184,7 +181,7 @@ class LazyGraphs:
                 self.step("copy from the host into a pending tensor")
 
     def _after_copy(self, after: Callable[[Any, Any, Any], None]) -> Any:
-        """Copies between host and device are launched by themselves, outside any graph."""
+        """Return the callback for copies: those between host and device are in no graph."""
 
         def after_copy(args: Any, kwargs: Any, out: Any) -> None:
             if type(args[0]) is type(args[1]):
@@ -194,28 +191,32 @@ class LazyGraphs:
 
         return after_copy
 
-    def _unexpected(self, place: int, token: Token) -> None:
-        """Keep an op that is not what was expected at its place."""
-        if self._tape.on_track:
-            self._leave_track(place)
+    def _unexpected(self, position: int, token: Token) -> None:
+        """Store the token of an op that was not expected at its position."""
+        if self._tape.as_expected:
+            self._diverge_at(position)
         self._tokens.append(token)
         recipe = self._recipe
-        if recipe is not None and place < len(recipe.tokens) and recipe.tokens[place] == token:
-            self._spots.append(recipe.spots[place])  # they agree again: the line is known
+        if (
+            recipe is not None
+            and position < len(recipe.tokens)
+            and recipe.tokens[position] == token
+        ):
+            self._marks.append(recipe.marks[position])  # they agree again: the line is known
         else:
-            self._spots.append(self._forward.of_op(2))
+            self._marks.append(self._forward.of_op(2))
 
-    def _leave_track(self, place: int) -> None:
-        """From here on the graph is another than expected: hold its tokens."""
-        self._tape.on_track = False
+    def _diverge_at(self, position: int) -> None:
+        """Store tokens from now on: the graph is not the expected one."""
+        self._tape.as_expected = False
         if self._recipe is not None:
-            self._tokens = self._recipe.tokens[:place]
-            self._spots = self._recipe.spots[:place]
+            self._tokens = self._recipe.tokens[:position]
+            self._marks = self._recipe.marks[:position]
 
-    def step(self, why: str = "mark_step", spot: Spot | None = None) -> Compilation | None:
+    def step(self, why: str = "mark_step", mark: CodeMark | None = None) -> Compilation | None:
         """End the accumulated graph; return the compilation it caused, if it did.
 
-        ``spot`` is the user's place that ended it, found by walking the stack if not given. A step
+        ``mark`` is the user's line that ended it, found by walking the stack if not given. A step
         with nothing accumulated launches nothing and is not counted.
         """
         if not self._tape.count:
@@ -225,21 +226,21 @@ class LazyGraphs:
         self.largest = max(self.largest, self._tape.count)
         compilation = None
         recipe = self._recipe
-        if self._tape.on_track and recipe is not None and self._tape.count == len(recipe.tokens):
+        if self._tape.as_expected and recipe is not None and self._tape.count == len(recipe.tokens):
             self.cache_hits += 1
         else:
-            if self._tape.on_track:
-                self._leave_track(self._tape.count)
-            recipe, compilation = self._look_up(why, spot)
+            if self._tape.as_expected:
+                self._diverge_at(self._tape.count)
+            recipe, compilation = self._look_up(why, mark)
         if self._previous is not None:
             self._previous.following = recipe
         self._previous = recipe
         self._expect(recipe.following or recipe)
         return compilation
 
-    def _look_up(self, why: str, spot: Spot | None) -> tuple[_Recipe, Compilation | None]:
+    def _look_up(self, why: str, mark: CodeMark | None) -> tuple[_Recipe, Compilation | None]:
         digest = blake2b(marshal.dumps(self._tokens, 2), digest_size=16).digest()
-        recipe = self._held.get(digest)
+        recipe = self._recipes.get(digest)
         if recipe is not None:
             self.cache_hits += 1
             return recipe, None
@@ -249,40 +250,40 @@ class LazyGraphs:
             known = len(self._digests) + 1
             self._digests[digest] = known
             on_disk = self._folder is not None and not self._folder.add(digest.hex())
-            compilation = self._compiled(known, why, spot, on_disk)
+            compilation = self._compiled(known, why, mark, on_disk)
         else:
             self.cache_hits += 1
-        recipe = _Recipe(known, digest, self._tokens, self._spots)
-        self._held[digest] = recipe
-        if len(self._held) > self._keep:
-            del self._held[next(iter(self._held))]
+        recipe = _Recipe(known, digest, self._tokens, self._marks)
+        self._recipes[digest] = recipe
+        if len(self._recipes) > self._keep:
+            del self._recipes[next(iter(self._recipes))]
         return recipe, compilation
 
-    def _compiled(self, number: int, why: str, spot: Spot | None, on_disk: bool) -> Compilation:
+    def _compiled(self, number: int, why: str, mark: CodeMark | None, on_disk: bool) -> Compilation:
         if on_disk:
             self.disk_hits += 1
         else:
             self.compilations += 1
-        nearest, words = self._nearest()
-        ended = site_of(spot or self._forward.here(4))
+        nearest, differs = self._nearest()
+        ended = site_of(mark or self._forward.here(4))
         compilation = Compilation(
             number,
             len(self._tokens),
             why,
             ended,
             nearest.number if nearest is not None else None,
-            words,
+            differs,
             on_disk,
         )
         self.log.append(compilation)
-        if self._on_compilation is not None:
-            self._on_compilation(compilation)
         return compilation
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
-        """Find a held graph that is near, the expected one first, and say how it differs."""
+        """Find a similar stored graph, the expected one first, and describe the differences."""
         candidates = [self._recipe] if self._recipe is not None else []
-        candidates += [held for held in reversed(self._held.values()) if held is not self._recipe]
+        candidates += [
+            each for each in reversed(self._recipes.values()) if each is not self._recipe
+        ]
         names = Counter([token[0] for token in self._tokens])
         near = max(4, len(self._tokens) // 4)
         best: _Recipe | None = None
@@ -295,14 +296,14 @@ class LazyGraphs:
                 break
         if best is None:
             return None, ("unlike any earlier graph",) if candidates else ()
-        spots, old_spots = self._spots, best.spots
+        marks, old_marks = self._marks, best.marks
         return best, differences(
-            self._tokens, best.tokens, lambda i: site_of(spots[i]), lambda i: site_of(old_spots[i])
+            self._tokens, best.tokens, lambda i: site_of(marks[i]), lambda i: site_of(old_marks[i])
         )
 
 
 def _distance(tokens: list[Token], names: Counter[str], other: _Recipe) -> int:
-    """How many ops differ; where ops came or went, how many (their places have shifted)."""
+    """Count the ops that differ; if ops were added or removed, count those instead."""
     other_names = other.names
     if names != other_names:
         return sum((names - other_names).values()) + sum((other_names - names).values())

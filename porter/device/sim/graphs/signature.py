@@ -1,14 +1,15 @@
-"""Ops as tokens: what a graph's signature is made of, one small tuple per op.
+"""Encode ops as tokens, one small tuple per op; a graph's signature is the list of its tokens.
 
-A token is the op's name and its arguments in order: a tensor as the name of the value it is in this
-graph (``%3``); on first sight, if it comes from outside, as that name with shape, strides and
-dtype; other arguments as they are, keywords as (name, value). Tokens are compared by equality, so
-equal must mean same. Python calls ``1``, ``1.0`` and ``True`` equal; the schema fixes the type of
-most arguments, and where it does not (``Scalar``, or a number in a tensor's place) floats and bools
-are marked.
+A token is the op's name and its arguments in order: a tensor is the name of its value in this graph
+(``%3``), a graph input at its first use that name with shape, strides and dtype; other arguments
+stay as they are, keywords become (name, value). Tokens are compared by equality, so equal must mean
+same. In Python ``1``, ``1.0`` and ``True`` are equal; the schema fixes the type of most arguments,
+and where it does not (``Scalar``, or a number where a tensor may stand) floats and bools are
+marked.
 
-The token of an op is built by code generated from its schema when the op is first met: no loop over
-arguments, no table of types. It also compares the token with the one expected at this place.
+The token of an op is built by code generated from its schema when the op first runs: no loop over
+arguments, no table of types. That code also compares the token with the one expected at this
+position.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PLAIN_LISTS = ("List[int]", "List[bool]", "List[float]", "List[SymInt]")
 
 
 def name_of(number: int) -> str:
-    """The name of a graph's n-th value, shared between graphs so that comparing is by identity."""
+    """Return the name of a graph's n-th value, shared by all graphs so that comparing is fast."""
     try:
         return _names[number]
     except IndexError:
@@ -40,20 +41,20 @@ def name_of(number: int) -> str:
 
 
 def describe(tensor: torch.Tensor) -> Token:
-    """Return what a compiled graph fixes about an input: shape, strides (or layout) and dtype."""
+    """Return what a compiled graph fixes of an input: shape, strides (or layout) and dtype."""
     if tensor.layout is torch.strided:
         return (tuple(tensor.shape), tensor.stride(), str(tensor.dtype))
     return (tuple(tensor.shape), str(tensor.layout), str(tensor.dtype))
 
 
 class Tape:
-    """The graph that is accumulating, as far as its ops must know it.
+    """The accumulating graph: its value names, its op count and the tokens expected next.
 
     Tensors are marked with an attribute, ``_porter_value``: (the graph, the value's name in it)
     and, for inputs, their element of the token, kept so that a parameter is described once.
 
-    ``unexpected(place, token)`` is called for every op that is not what ``expected`` holds at its
-    place, and for all after the first such.
+    ``unexpected(position, token)`` is called for every op whose token differs from ``expected`` at
+    its position, and for all ops after the first such.
     """
 
     def __init__(self, unexpected: Callable[[int, Token], None]) -> None:
@@ -66,13 +67,13 @@ class Tape:
         self.count = 0
         self.values = 0
         self.expected = expected
-        self.on_track = True
+        self.as_expected = True
 
     def input(self, tensor: Any, value: Any) -> Any:
-        """Name a tensor that this graph has not seen; its description is part of the token.
+        """Name a tensor that is new to this graph, and return its element of the token.
 
-        ``value`` is the tensor's mark from another graph, if it has one. An input that keeps its
-        number from graph to graph keeps the very same element of the token, too.
+        ``value`` is the tensor's mark from another graph, if it has one. An input that has the same
+        number in every graph keeps the same element object.
         """
         number = self.values
         self.values = number + 1
@@ -115,8 +116,8 @@ class Tape:
         """Name what an op returned, except arguments that it wrote to and handed back."""
         if isinstance(out, (tuple, list)):
             kinds = facts.returns_tensors
-            for place, each in enumerate(out):
-                if not (facts.mutates and place < len(kinds) and kinds[place] == "written"):
+            for index, each in enumerate(out):
+                if not (facts.mutates and index < len(kinds) and kinds[index] == "written"):
                     self.name_results(each)
         elif torch.Tag.inplace_view in facts.op.tags:
             self.name_results(out)
@@ -132,14 +133,14 @@ class Tape:
 
 
 def result_shapes(out: Any) -> Token:
-    """Shapes of results whose size the data decided: the next ops are compiled for them."""
+    """Return the shapes of results whose size depends on data: later ops are compiled for them."""
     several = out if isinstance(out, (tuple, list)) else (out,)
     return ("->", *[tuple(each.shape) for each in several if isinstance(each, torch.Tensor)])
 
 
-def _argument_lines(place: int, of: str) -> list[str]:
-    """Source that sets ``e<place>`` to the encoding of ``args[place]``."""
-    arg, into = f"args[{place}]", f"e{place}"
+def _argument_lines(position: int, of: str) -> list[str]:
+    """Return source that sets ``e<position>`` to the encoding of ``args[position]``."""
+    arg, into = f"args[{position}]", f"e{position}"
     is_optional = of.startswith("Optional[")
     of = of.removeprefix("Optional[").removesuffix("]") if is_optional else of
     if of == "Tensor":
@@ -150,16 +151,16 @@ def _argument_lines(place: int, of: str) -> list[str]:
             "except AttributeError:",
             f"    {into} = tape.input(a, None)",
         ]
-        if place == 0:
+        if position == 0:
             return [f"a = {arg}", *look]
-        # Numbers stand in tensors' places: x * 0.5 is mul.Tensor(x, 0.5).
+        # A number may stand where a tensor is declared: x * 0.5 is mul.Tensor(x, 0.5).
         otherwise = [f"    {line}" for line in look]
         return [f"a = {arg}", "if type(a) in not_tensors:", f"    {into} = tape.encode(a)",
                 "else:", *otherwise]  # fmt: skip
     if of in _PLAIN_TYPES:
         return [f"{into} = {arg}"]
     if of in _PLAIN_LISTS:
-        # Lists are the caller's own, made for this call: kept as they are.
+        # Lists are made by the caller for this call: kept as they are.
         return [f"a = {arg}", f"{into} = a if type(a) is list or a is None else list(a)"]
     if of == "number":
         return [f"a = {arg}", f"{into} = a if type(a) is int else tape.encode(a)"]
@@ -178,24 +179,24 @@ def _result_lines(facts: OpFacts) -> list[str]:
         ]
     only_written = all(kind in ("written", "value") for kind in facts.returns_tensors)
     if only_written and torch.Tag.inplace_view not in facts.op.tags:
-        return []  # the arguments come back, and have their names
+        return []  # the results are arguments, which have names already
     return ["tape.outputs(facts, out)"]
 
 
 def generate(tape: Tape, facts: OpFacts) -> After:
-    """Generate what adds a run of an op to the tape. Hot: every op of a program passes here."""
+    """Generate the function that adds a run of an op to the tape; it runs for every op."""
     positional = [arg for arg in facts.op._schema.arguments if not arg.kwarg_only]
     lines = ["graph = tape.graph", "count = len(args)"]
     required = 0
-    for place, arg in enumerate(positional):
-        block = _argument_lines(place, str(arg.real_type))
+    for position, arg in enumerate(positional):
+        block = _argument_lines(position, str(arg.real_type))
         if not arg.has_default_value():
-            required = place + 1
+            required = position + 1
             lines += block
         else:
-            lines += [f"if count > {place}:", *(f"    {line}" for line in block)]
+            lines += [f"if count > {position}:", *(f"    {line}" for line in block)]
     for count in range(len(positional), required - 1, -1):
-        elements = "".join(f"e{place}, " for place in range(count))
+        elements = "".join(f"e{position}, " for position in range(count))
         test = "if" if count == len(positional) else "elif"
         if count == required:
             head = [] if count == len(positional) else ["else:"]
@@ -209,15 +210,15 @@ def generate(tape: Tape, facts: OpFacts) -> After:
     if facts.is_dynamic_shape:
         lines.append("token += (result_shapes(out),)")
     lines += [
-        "place = tape.count",
-        "tape.count = place + 1",
-        "if tape.on_track:",
+        "position = tape.count",
+        "tape.count = position + 1",
+        "if tape.as_expected:",
         "    try:",
-        "        if tape.expected[place] == token:",
+        "        if tape.expected[position] == token:",
         "            return",
         "    except IndexError:",
         "        pass",
-        "tape.unexpected(place, token)",
+        "tape.unexpected(position, token)",
     ]
     source = "def after(args, kwargs, out):\n" + "".join(f"    {line}\n" for line in lines)
     names: dict[str, Any] = {

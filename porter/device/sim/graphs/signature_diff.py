@@ -1,4 +1,4 @@
-"""What set two graphs apart, in words an engineer can act on.
+"""Describe how two graphs differ, so that an engineer can act on it.
 
 "arg 2 of aten.select.int at diffusion/sampling.py:214: 7 was 6" says which Python value, on which
 line, made the device compile again. Tokens are those of :mod:`porter.device.sim.graphs.signature`.
@@ -20,7 +20,7 @@ _INPUT_PARTS = ("shape", "strides", "dtype")
 
 
 def _is_input(element: Any) -> bool:
-    """A graph input as (name, (shape, strides, dtype)); a list of two results is none."""
+    """Whether this is a graph input, (name, (shape, strides, dtype)), not a list of two results."""
     if not (isinstance(element, tuple) and len(element) == 2 and _is_value(element[0])):
         return False
     return isinstance(element[1], tuple) and len(element[1]) == len(_INPUT_PARTS)
@@ -53,13 +53,13 @@ def _show(element: Any) -> str:
 
 
 def _show_number(new: float, old: float) -> tuple[str, str]:
-    """Two floats, short unless that would make them look the same."""
+    """Format two floats, shortened unless they would look the same."""
     short = f"{new:.6g}", f"{old:.6g}"
     return short if short[0] != short[1] else (repr(new), repr(old))
 
 
-def _argument_words(new: Any, old: Any) -> str:
-    """Return "7 was 6"."""
+def _describe_argument(new: Any, old: Any) -> str:
+    """Describe how one argument differs: "7 was 6"."""
     if _is_input(new) and _is_input(old) and new[1] != old[1]:
         for part, one, other in zip(_INPUT_PARTS, new[1], old[1], strict=True):
             if one != other:
@@ -74,13 +74,13 @@ def _argument_words(new: Any, old: Any) -> str:
         if len(new) > 4 or any(isinstance(each, tuple) for each in new):
             differing = [i for i in range(len(new)) if new[i] != old[i]]
             first = differing[0]
-            words = f"item {first}: {_argument_words(new[first], old[first])}"
-            return words + (f" and {len(differing) - 1} more items" if len(differing) > 1 else "")
+            text = f"item {first}: {_describe_argument(new[first], old[first])}"
+            return text + (f" and {len(differing) - 1} more items" if len(differing) > 1 else "")
     return f"{_show(new)} was {_show(old)}"
 
 
 def _is_keyword(element: Any) -> bool:
-    """A keyword argument as (name, value)."""
+    """Whether this is a keyword argument, (name, value)."""
     return (
         isinstance(element, tuple)
         and len(element) == 2
@@ -91,35 +91,31 @@ def _is_keyword(element: Any) -> bool:
 
 
 def _frozen(element: Any) -> Any:
-    """The element with lists, which tokens keep as they came, turned into tuples."""
+    """Return the element with lists, which tokens keep unchanged, turned into tuples."""
     if isinstance(element, (tuple, list)):
         return tuple(_frozen(each) for each in element)
     return element
 
 
-def _op_words(new: Token, old: Token, site: Site, same: Callable[[Any, Any], bool]) -> str:
-    """What differs between two calls of one op."""
-    new, old = _frozen(new), _frozen(old)
+def _describe_op(
+    new: Token, old: Token, locate: Locate, position: int, same: Callable[[Any, Any], bool]
+) -> str:
+    """Describe how two calls of one op differ."""
+    new, old, site = _frozen(new), _frozen(old), locate(position)
     if len(new) != len(old):
         return f"{new[0]} at {site}: {len(new) - 1} arguments were {len(old) - 1}"
-    place = next(i for i in range(1, len(new)) if not same(new[i], old[i]))
-    one, other, name = new[place], old[place], str(place - 1)
+    index = next(i for i in range(1, len(new)) if not same(new[i], old[i]))
+    one, other, name = new[index], old[index], str(index - 1)
     if _is_keyword(one) and _is_keyword(other) and one[0] == other[0]:
         name, one, other = one[0], one[1], other[1]
     if isinstance(one, tuple) and one[:1] == ("->",):
         return f"result of {new[0]} at {site}: shape {_show(one[1])} was {_show(other[1])}"
-    return f"arg {name} of {new[0]} at {site}: {_argument_words(one, other)}"
+    return f"arg {name} of {new[0]} at {site}: {_describe_argument(one, other)}"
 
 
-def _op_change(
-    new: Token, old: Token, locate: Locate, place: int, same: Callable[[Any, Any], bool]
-) -> str:
-    return _op_words(new, old, locate(place), same)
-
-
-def _ops_words(change: str, number: int, first: str, locate: Locate, place: int) -> str:
+def _describe_ops(change: str, number: int, first: str, locate: Locate, position: int) -> str:
     ops = "1 op" if number == 1 else f"{number} ops"
-    return f"{ops} {change}, first {first} at {locate(place)}"
+    return f"{ops} {change}, first {first} at {locate(position)}"
 
 
 def differences(
@@ -130,13 +126,13 @@ def differences(
     ``locate(i)`` gives the user's line of the new graph's op ``i``, ``locate_old`` of the old
     one's.
     """
-    told: list[str] = []
+    found: list[str] = []
     more = 0
 
-    def tell(words: Callable[[], str]) -> None:
+    def add(describe: Callable[[], str]) -> None:
         nonlocal more
-        if len(told) < limit:
-            told.append(words())
+        if len(found) < limit:
+            found.append(describe())
         else:
             more += 1
 
@@ -144,19 +140,19 @@ def differences(
     same = _equal if same_names else _alike
     for tag, old_start, old_end, start, end in _blocks(new, old, same_names):
         if tag == "equal":
-            for place in range(start, end):
-                one, other = new[place], old[old_start + place - start]
+            for position in range(start, end):
+                one, other = new[position], old[old_start + position - start]
                 if not same(one, other):
-                    tell(partial(_op_change, one, other, locate, place, same))
+                    add(partial(_describe_op, one, other, locate, position, same))
             continue
         if end > start:
-            tell(partial(_ops_words, "more", end - start, new[start][0], locate, start))
+            add(partial(_describe_ops, "more", end - start, new[start][0], locate, start))
         if old_end > old_start:
             gone = old_end - old_start
-            tell(partial(_ops_words, "fewer", gone, old[old_start][0], locate_old, old_start))
+            add(partial(_describe_ops, "fewer", gone, old[old_start][0], locate_old, old_start))
     if more:
-        told.append(f"and {more} more")
-    return tuple(told)
+        found.append(f"and {more} more")
+    return tuple(found)
 
 
 def _blocks(
@@ -164,7 +160,7 @@ def _blocks(
 ) -> Iterator[tuple[str, int, int, int, int]]:
     """Align two graphs by op name, as :meth:`difflib.SequenceMatcher.get_opcodes` would.
 
-    Equal ends are cut off first: the matcher's time grows with the square of what repeats.
+    Equal ends are cut off first: the matcher's time grows with the square of repeated names.
     """
     if same_names:
         yield "equal", 0, len(old), 0, len(new)
@@ -185,10 +181,10 @@ def _blocks(
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two elements say the same but for how values are numbered.
+    """Whether two elements are equal except for the numbers of their values.
 
-    The numbers shift when ops come or go before, and then some results become inputs or the
-    reverse: no news beside the ops that came or went.
+    Numbers shift when earlier ops are added or removed, and some results then become inputs or the
+    reverse; only the added and removed ops are worth reporting.
     """
     if one == other:
         return True

@@ -1,6 +1,6 @@
-"""``habana_frameworks.torch`` as a ported tree imports it on ``sim:hpu``: a simulated module.
+"""Simulate ``habana_frameworks.torch``, which a ported tree imports on ``sim:hpu``.
 
-What each name computes is the documented result, with plain torch ops, in the documented precision.
-Sources: Intel's Gaudi documentation (docs.habana.ai), and how published clients call the names
+Each name computes the documented result with plain torch ops, in the documented precision. Sources:
+Intel's Gaudi documentation (docs.habana.ai), and the calls of published clients
 (``porter/device/sim/contract/habana-frameworks.json``).
 """

@@ -1,4 +1,4 @@
-"""``habana_frameworks.torch.core``: the end of a graph, and switches that change no result here."""
+"""``habana_frameworks.torch.core``: ``mark_step``, and settings that change no result here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
     """End the accumulated graph: look it up, compile it if it is new, launch it.
 
     In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
-    ``sync`` waits for the host side only.
+    ``sync`` waits for the host side only, and changes nothing here.
     """
-    books = accounting_of("hpu")
-    if books is not None:
-        books.mark_step(device_str, sync)
+    accounting = accounting_of("hpu")
+    if accounting is not None:
+        accounting.mark_step(device_str, sync)
 
 
 def hpu_set_env(mark_step: bool = True) -> None:

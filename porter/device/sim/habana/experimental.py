@@ -1,4 +1,4 @@
-"""``habana_frameworks.torch.utils.experimental``: which card it is."""
+"""``habana_frameworks.torch.utils.experimental``: the device type."""
 
 from __future__ import annotations
 

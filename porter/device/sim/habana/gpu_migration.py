@@ -1,4 +1,4 @@
-"""``habana_frameworks.torch.gpu_migration``: importing it serves CUDA calls by hpu from then on."""
+"""``habana_frameworks.torch.gpu_migration``: importing it makes hpu serve CUDA calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from porter.migrate.migration import activate
 
 
 def on_import() -> None:
-    """What importing the vendor's module does."""
+    """Activate the migration, as importing the vendor's module does."""
     activate("hpu")
 
 

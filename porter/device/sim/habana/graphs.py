@@ -1,7 +1,7 @@
-"""``habana_frameworks.torch.hpu.graphs``: HPU Graphs, and the helpers that use them for a model.
+"""``habana_frameworks.torch.hpu.graphs``: HPU Graphs, and wrappers that use them for a model.
 
 Sources: Intel Gaudi documentation, "HPU Graphs for Inference" and "HPU Graphs for Training"
-(docs.habana.ai), and how published clients call the names.
+(docs.habana.ai), and the calls of published clients.
 """
 
 from __future__ import annotations
@@ -9,47 +9,36 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
 
-from porter.device.sim.accounting.ledger import DeviceAccounting, accounting_of
-from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import (
     TrainingUnit,
     copy_to,
     graphed_callables,
     own_copy,
 )
+from porter.device.sim.vendors.graphs import (
+    CapturedGraph,
+    GraphCapture,
+    is_current_stream_capturing,
+)
 
 
-def _books() -> DeviceAccounting:
-    books = accounting_of("hpu")
-    if books is None:
-        raise RuntimeError("HPU graphs: sim:hpu is not active in this process")
-    return books
-
-
-class HPUGraph:
+class HPUGraph(CapturedGraph):
     """A captured sequence of device work. Replays run on the captured tensors."""
 
-    def __init__(self) -> None:
-        self._graph: DeviceGraph = _books().new_graph()
-        self._dynamic = False
+    kind = "hpu"
 
     def capture_begin(self, dry_run: bool = False) -> None:
         """Start recording the ops of this thread."""
         self._graph.capture_begin(dry_run=dry_run)
 
-    def capture_end(self) -> None:
-        """Stop recording."""
-        self._graph.capture_end()
-
     def replay(self, asynchronous: bool = False) -> None:
         """Run what was recorded, on the tensors it was recorded with."""
         del asynchronous
-        self._graph.replay()
+        super().replay()
 
     def replayV2(self, inputs: Any = None, asynchronous: bool = False) -> None:
         """Copy ``inputs``, a list of (captured, new), and replay."""
@@ -58,23 +47,23 @@ class HPUGraph:
         self.replay(asynchronous)
 
     def mark_step(self) -> None:
-        """End the graph inside a capture. One graph is recorded all the same."""
+        """Split the captured graph on the card. Here one graph is recorded."""
 
     def mark_user_outputs(self, outputs: Sequence[torch.Tensor]) -> None:
-        """Say which tensors are read after a replay. All are kept here."""
+        """Name the tensors that are read after a replay. All are kept here."""
 
     def mark_user_inputs(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Say which tensors are written before a replay."""
+        """Name the tensors that are written before a replay."""
 
     def destroy(self) -> None:
         """Free the graph and its tensors."""
-        self._graph.reset()
-
-    reset = destroy
+        self.reset()
 
 
-class graph:
+class graph(GraphCapture):
     """``with graph(g):`` captures the block into ``g``."""
+
+    kind = "hpu"
 
     def __init__(
         self,
@@ -84,32 +73,15 @@ class graph:
         dry_run: bool = False,
     ) -> None:
         del stream, disable_tensor_cache
+        super().__init__(hpu_graph, dry_run=dry_run)
         self.hpu_graph = hpu_graph
-        self._dry_run = dry_run
-
-    def __enter__(self) -> None:
-        torch.hpu.synchronize()  # type: ignore[attr-defined]
-        self.hpu_graph.capture_begin(self._dry_run)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.hpu_graph.capture_end()
-
-
-def is_current_stream_capturing() -> bool:
-    """Whether a capture is in progress."""
-    return DeviceGraph.current is not None
 
 
 def input_hash(obj: Any) -> int:
-    """A key under which a graph for these inputs can be kept.
+    """Return a key for the graph of these inputs.
 
-    Tensors count by shape, dtype and layout; what is not a tensor counts by value, because a
-    captured graph has it baked in.
+    Tensors count by shape, dtype and layout, other values by value, because a captured graph has
+    them fixed.
     """
     if isinstance(obj, dict):
         return hash(tuple((k, input_hash(v)) for k, v in obj.items()))
@@ -133,7 +105,7 @@ class CachedParams:
 
 
 class _Cache:
-    """Graphs of one callable by its inputs' hash."""
+    """The graphs of one callable, by the hash of their inputs."""
 
     def __init__(
         self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
@@ -201,7 +173,7 @@ def wrap_in_hpu_graph_func(
     dry_run: bool = False,
     max_graphs: int | None = None,
 ) -> Callable[..., Any]:
-    """As :func:`wrap_in_hpu_graph`, for a function."""
+    """Do what :func:`wrap_in_hpu_graph` does, for a function."""
     del disable_tensor_cache, dry_run
     return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
 
@@ -215,13 +187,13 @@ def make_graphed_callables(
     disable_tensor_cache: bool = False,
     dry_run: bool = False,
 ) -> Any:
-    """Callables (or one) whose forward and backward are captured for the sample's shapes."""
+    """Return callables (or one) with forward and backward captured for the sample's shapes."""
     del asynchronous, disable_tensor_cache, dry_run
     return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
 
 
 class ModuleCacher:
-    """Gives a module's training a graph per input shape: call it with the model."""
+    """Captures a module's training steps, one graph pair per input shape."""
 
     def __init__(self, max_graphs: int = 10) -> None:
         self.max_graphs = max_graphs
@@ -239,7 +211,7 @@ class ModuleCacher:
         verbose: bool = False,
         log_frequency: int = 0,
     ) -> torch.nn.Module:
-        """The model (or, unless ``inplace``, a copy) with its forward replaced."""
+        """Return the model, or a copy unless ``inplace``, with its forward replaced."""
         del have_grad_accumulation, asynchronous, disable_tensor_cache, dry_run, verbose
         del log_frequency
         result = model if inplace else copy.copy(model)

@@ -1,7 +1,7 @@
-"""``habana_frameworks.torch.hpu`` beyond what every device module has: autocast, SDPA, memory.
+"""The names of ``habana_frameworks.torch.hpu`` that other device modules lack.
 
-At installation the common part (:mod:`porter.device.sim.torch_patches.device_module`) is added to
-these names, and these names to ``torch.hpu``.
+Installation adds the common names (:mod:`porter.device.sim.torch_patches.device_module`) to these,
+and these to ``torch.hpu``.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from porter.device.sim.habana.graphs import (
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 
 DEVICE_NAME = "GAUDI2"
-"""The card that is simulated, as the vendor's own call spells it."""
+"""The simulated card, as the vendor's call spells it."""
 
 _dynamic = {"enabled": False}
 _recompute = {"enabled": False}
 
 
 def get_device_name(device: Any = None) -> str:
-    """The card's name: programs compare it with ``GAUDI``, ``GAUDI2``, ``GAUDI3``."""
+    """The card's name, which programs compare with ``GAUDI``, ``GAUDI2``, ``GAUDI3``."""
     del device
     return DEVICE_NAME
 
 
 def get_device_capability(device: Any = None) -> str:
-    """The software's version as the vendor's call gives it: none here."""
+    """The vendor's software version; there is none here."""
     del device
     return "simulated"
 
@@ -64,7 +64,7 @@ def set_autocast_hpu_dtype(dtype: torch.dtype) -> None:
 
 
 def enable_dynamic_shape() -> None:
-    """Let the bridge treat shapes as dynamic. Compilations are counted per shape all the same."""
+    """Let the bridge treat shapes as dynamic. Compilations are still counted per shape."""
     _dynamic["enabled"] = True
 
 
@@ -96,7 +96,7 @@ def sdp_kernel(
 
 
 def recompute_sdp_enabled() -> bool:
-    """Whether :func:`sdp_kernel` asked for recomputation."""
+    """Whether :func:`sdp_kernel` enabled recomputation."""
     return _recompute["enabled"]
 
 
@@ -111,12 +111,12 @@ def memory_stats(device: Any = None) -> dict[str, int]:
 
 
 def setDeterministic(val: bool) -> None:
-    """Ask for deterministic kernels. The simulation's are."""
+    """Request deterministic kernels. The simulation's always are."""
     del val
 
 
 def getDeterministic() -> bool:
-    """Whether kernels are deterministic: they are."""
+    """Whether kernels are deterministic: always True."""
     return True
 
 

@@ -27,7 +27,7 @@ def _sdpa(
     value: Tensor,
     bias: Tensor | None,
     visible: Tensor | None,
-    kept: Tensor | None,
+    keep_mask: Tensor | None,
     scale: float,
     is_causal: bool,
 ) -> Tensor:
@@ -44,14 +44,14 @@ def _sdpa(
         later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -math.inf)
     weights = scores.softmax(-1)
-    if kept is not None:
-        weights = weights * kept
+    if keep_mask is not None:
+        weights = weights * keep_mask
     result: Tensor = (weights @ _wide(v)).to(query.dtype)
     return result
 
 
 class FusedSDPA:
-    """Scaled dot-product attention as one kernel, with the meaning of PyTorch's."""
+    """Scaled dot-product attention as one kernel, equal to PyTorch's."""
 
     @staticmethod
     def apply(
@@ -67,7 +67,7 @@ class FusedSDPA:
         valid_sequence_lengths: Tensor | None = None,
         sequence_padding_type: str = "left",
     ) -> Tensor:
-        """``softmax(q k^T scale + mask) v``; a boolean mask is True where a position takes part.
+        """Return ``softmax(q k^T scale + mask) v``; a boolean mask is True where visible.
 
         ``softmax_mode`` "fast" chooses an approximation of the card's and changes nothing here;
         ``recompute_mode`` trades memory for time.
@@ -77,18 +77,18 @@ class FusedSDPA:
         bias = None if visible is not None else attn_mask
         if valid_sequence_lengths is not None:
             visible = _within(key, valid_sequence_lengths, sequence_padding_type)
-        kept = None
+        keep_mask = None
         if dropout_p > 0.0:
             shape = (*query.shape[:-1], key.shape[-2])
-            kept = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
-            kept = kept / (1.0 - dropout_p)
+            keep_mask = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
+            keep_mask = keep_mask / (1.0 - dropout_p)
         factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        result: Tensor = _sdpa(query, key, value, bias, visible, kept, factor, is_causal)
+        result: Tensor = _sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)
         return result
 
 
 def _within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
-    """Positions inside each sequence's valid length, padded on the "left" or the "right"."""
+    """Return which positions are valid, in sequences padded on the "left" or the "right"."""
     position = torch.arange(key.shape[-2], device=key.device)
     valid = lengths.view(-1, 1, 1, 1)
     if padding == "left":
@@ -121,7 +121,7 @@ def apply_rotary_pos_emb(
     offset: int = 0,
     mode: RotaryPosEmbeddingMode = RotaryPosEmbeddingMode.BLOCKWISE,
 ) -> Tensor:
-    """Rotary position embedding of ``p`` (batch, heads, sequence, head size)."""
+    """Apply rotary position embedding to ``p`` (batch, heads, sequence, head size)."""
     length = p.shape[-2]
     if position_ids is not None:
         cos, sin = (_table(t)[position_ids].unsqueeze(1) for t in (cos, sin))
@@ -132,12 +132,12 @@ def apply_rotary_pos_emb(
 
 
 def _table(values: Tensor) -> Tensor:
-    """A (1, 1, positions, size) table as (positions, size)."""
+    """Reshape a (1, 1, positions, size) table to (positions, size)."""
     return values.reshape(values.shape[-2], values.shape[-1])
 
 
 class RotaryPosEmbeddingHelperV1:
-    """Rotary embedding at consecutive positions from ``offset`` on."""
+    """Rotary embedding at consecutive positions, from ``offset``."""
 
     @staticmethod
     def apply(p: Tensor, cos: Tensor, sin: Tensor, offset: int = 0) -> Tensor:
@@ -150,7 +150,7 @@ class RotaryPosEmbeddingHelperV2:
 
     @staticmethod
     def apply(p: Tensor, cos: Tensor, sin: Tensor, position_ids: Tensor | None = None) -> Tensor:
-        """``p * cos[ids] + rotate_half(p) * sin[ids]``; without ids the tables as given."""
+        """``p * cos[ids] + rotate_half(p) * sin[ids]``; without ids, the whole tables."""
         return apply_rotary_pos_emb(p, cos, sin, position_ids)
 
 
@@ -202,9 +202,9 @@ def cast_to_fp8_v2(
     is_amax: bool = False,
     dtype: torch.dtype = torch.float8_e5m2,
 ) -> tuple[Tensor, Tensor]:
-    """The input times ``scale`` in an 8-bit float (saturating), and its largest magnitude.
+    """Return the input times ``scale`` in an 8-bit float (saturating), and its largest magnitude.
 
-    Rounding is to nearest; ``stochastic_rounding`` is the card's own and changes nothing here.
+    Rounding is to nearest; ``stochastic_rounding`` changes nothing here.
     """
     del stochastic_rounding
     scaled = input if scale is None else input * scale.to(input.dtype)

@@ -1,14 +1,14 @@
-"""``habana_frameworks.torch.utils.library_loader``: loading the bridge, which is loaded."""
+"""``habana_frameworks.torch.utils.library_loader``: load the bridge, which is already loaded."""
 
 from __future__ import annotations
 
 
 def load_habana_module() -> None:
-    """Load the device's library. Done when the simulation starts."""
+    """Load the device's library: done when the simulation starts."""
 
 
 def is_habana_available() -> bool:
-    """Whether there is a device (asked by pytorch-lightning 1.8 and 1.9 when imported)."""
+    """Whether there is a device; pytorch-lightning 1.8 and 1.9 call it when imported."""
     return True
 
 

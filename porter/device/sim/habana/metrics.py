@@ -1,6 +1,6 @@
-"""``habana_frameworks.torch.hpu.metrics``: the vendor's counters, filled from the simulator's.
+"""``habana_frameworks.torch.hpu.metrics``: the vendor's metrics, from the simulator's counters.
 
-Times are 0: the simulator knows how often a graph was compiled, not how long the card takes.
+Times are 0: the simulator counts compilations but measures no time.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ Value = int | float | str
 Stats = list[tuple[str, Value]]
 
 
-def _graph_compilation(books: DeviceAccounting) -> dict[str, Value]:
-    number = books.graphs.compilations if books.graphs is not None else 0
+def _graph_compilation(accounting: DeviceAccounting) -> dict[str, Value]:
+    number = accounting.graphs.compilations if accounting.graphs is not None else 0
     return {"TotalNumber": number, "TotalTime": 0, "AvgTime": 0.0}
 
 
-def _cpu_fallback(books: DeviceAccounting) -> dict[str, Value]:
-    events = books.counters.of_kind("cpu_fallback")
+def _cpu_fallback(accounting: DeviceAccounting) -> dict[str, Value]:
+    events = accounting.counters.of_kind("cpu_fallback")
     ops = sorted({event.what for event in events})
     return {"TotalNumber": sum(events.values()), "FallbackOps": ",".join(ops)}
 
 
-def _recipe_cache(books: DeviceAccounting) -> dict[str, Value]:
-    graphs = books.graphs
+def _recipe_cache(accounting: DeviceAccounting) -> dict[str, Value]:
+    graphs = accounting.graphs
     hits, misses = (0, 0) if graphs is None else (graphs.cache_hits, graphs.compilations)
     return {"TotalHit": hits, "TotalMiss": misses}
 
 
-def _memory_defragmentation(books: DeviceAccounting) -> dict[str, Value]:
-    del books
+def _memory_defragmentation(accounting: DeviceAccounting) -> dict[str, Value]:
+    del accounting
     return {"TotalNumber": 0, "TotalSuccessful": 0, "TotalTime": 0, "AvgTime": 0.0, "MaxTime": 0}
 
 
@@ -47,14 +47,14 @@ _METRICS: dict[str, Callable[[DeviceAccounting], dict[str, Value]]] = {
 def _read(name: str) -> dict[str, Value]:
     if name not in _METRICS:
         raise KeyError(f"no metric {name!r}: expected one of {', '.join(_METRICS)}")
-    books = accounting_of("hpu")
-    if books is None:
+    accounting = accounting_of("hpu")
+    if accounting is None:
         raise RuntimeError("metrics: sim:hpu is not active in this process")
-    return _METRICS[name](books)
+    return _METRICS[name](accounting)
 
 
 class Metric:
-    """One metric, counted from when this object was made or reset."""
+    """One metric, counted since this object was made or reset."""
 
     def __init__(self, name: str, since: dict[str, Value] | None = None) -> None:
         self.name = name
@@ -62,12 +62,12 @@ class Metric:
         self._until: dict[str, Value] | None = None
 
     def stats(self) -> Stats:
-        """Pairs of name and value."""
+        """Return pairs of name and value."""
         now = _read(self.name) if self._until is None else self._until
-        return [(key, _less(value, self._since.get(key))) for key, value in now.items()]
+        return [(key, _since(value, self._since.get(key))) for key, value in now.items()]
 
     def reset(self) -> None:
-        """Count from now on."""
+        """Restart the count at zero."""
         self._since, self._until = _read(self.name), None
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Metric:
         self._until = _read(self.name)
 
 
-def _less(value: Value, earlier: Value | None) -> Value:
+def _since(value: Value, earlier: Value | None) -> Value:
     if isinstance(value, str):
         before = set(str(earlier or "").split(","))
         return ",".join(op for op in value.split(",") if op not in before)
@@ -83,14 +83,14 @@ def _less(value: Value, earlier: Value | None) -> Value:
 
 
 def metric_global(name: str) -> Metric:
-    """A metric since the process began."""
+    """Return a metric counted since the process began."""
     _read(name)
     return Metric(name)
 
 
 @contextlib.contextmanager
 def metric_localcontext(name: str) -> Iterator[Metric]:
-    """A metric of the block."""
+    """Count a metric inside a ``with`` block."""
     metric = Metric(name, _read(name))
     try:
         yield metric

@@ -31,7 +31,7 @@ class FusedRMSNorm:
         bwd_mode: int = 0,
         fast_math: bool = False,
     ) -> Tensor:
-        """``x / rms(x) * gamma``, in float32; the last three choose among the card's kernels."""
+        """Return ``x / rms(x) * gamma``, in float32; the last three select the card's kernel."""
         del use_stages, bwd_mode, fast_math
         result: Tensor = _rms_norm(data_in, gamma, eps)
         return result
@@ -48,7 +48,7 @@ class FusedClipNorm:
     def clip_norm(
         self, parameters: Iterable[Tensor] | Tensor | None = None, norm_type: float = 2.0
     ) -> Tensor:
-        """Clip the gradients of ``parameters`` in place; returns their total norm before."""
+        """Clip the gradients of ``parameters`` in place; returns their total norm before that."""
         params = self.parameters if parameters is None else _listed(parameters)
         grads = [p.grad for p in params if p.grad is not None]
         if not grads:

@@ -1,41 +1,31 @@
 """``habana_frameworks.torch.hpex.optimizers``: fused optimizers.
 
-Their point on the card: what changes from step to step (the step size, the decay) is sent to the
-device as a tensor, one small copy, and is not baked into the graph; so a training step compiles
-once where ``torch.optim.AdamW`` compiles at every step (bias correction is a scalar there).
+They send what changes from step to step (the step size, the decay) to the device as a tensor, one
+small copy, instead of fixing it in the graph; so a training step compiles once where
+``torch.optim.AdamW`` compiles at every step (bias correction is a scalar there).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
 
 from porter.device.sim.habana.core import mark_step
+from porter.device.sim.vendors.fused_optimizers import FusedOptimizer, Params, sgd_options
 
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
+class _ForeachOptimizer(FusedOptimizer):
+    """Gathers a group's tensors and steps on them all with ``_foreach`` operators."""
 
-class _Fused(Optimizer):
-    """Gather a group's tensors, step on them all with ``_foreach`` operators."""
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _update(self) -> None:
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 self._step_group(group, params, [p.grad for p in params])
         mark_step()  # the vendor's fused optimizers end the graph themselves
-        return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         raise NotImplementedError
@@ -49,7 +39,7 @@ class _Fused(Optimizer):
         return [self.state[param][name] for param in params]
 
 
-class FusedAdamW(_Fused):
+class FusedAdamW(_ForeachOptimizer):
     """AdamW (Loshchilov and Hutter, 2019).
 
     ``eps`` is added to the root of the second moment before its bias is corrected, and with
@@ -107,7 +97,7 @@ class FusedAdamW(_Fused):
         torch._foreach_add_(params, updates)
 
 
-class FusedSGD(_Fused):
+class FusedSGD(_ForeachOptimizer):
     """SGD with momentum, as ``torch.optim.SGD``."""
 
     def __init__(
@@ -119,15 +109,7 @@ class FusedSGD(_Fused):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        super().__init__(
-            params,
-            {
-                "lr": lr, "momentum": momentum, "dampening": dampening,
-                "weight_decay": weight_decay, "nesterov": nesterov,
-            },
-        )  # fmt: skip
+        super().__init__(params, sgd_options(lr, momentum, dampening, weight_decay, nesterov))
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         negative = torch.tensor(-group["lr"]).to(params[0].device, non_blocking=True)
@@ -145,7 +127,7 @@ class FusedSGD(_Fused):
         torch._foreach_add_(params, list(torch._foreach_mul(grads, negative)))
 
 
-class FusedAdagrad(_Fused):
+class FusedAdagrad(_ForeachOptimizer):
     """Adagrad (Duchi and others, 2011), as ``torch.optim.Adagrad``."""
 
     def __init__(

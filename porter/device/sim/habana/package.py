@@ -1,35 +1,19 @@
-"""The layout of the simulated ``habana_frameworks``, and how it meets ``torch.hpu``."""
+"""The modules of the simulated ``habana_frameworks``, and their share in ``torch.hpu``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
 
-import torch
-
-from porter.device.sim.vendors.stub_module import Package, answer_for
+from porter.device.sim.vendors.stub_module import Package, merge_device_module
 
 _HERE = "porter.device.sim.habana"
 _TORCH = "habana_frameworks.torch"
-_RANDOM = (
-    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
-    "seed_all", "set_rng_state", "set_rng_state_all",
-)  # fmt: skip
 
 
 def _publish(modules: Mapping[str, ModuleType]) -> None:
-    """``torch.hpu`` and ``habana_frameworks.torch.hpu`` are one module on the card: same names."""
-    ours = modules[f"{_TORCH}.hpu"]
-    common = vars(torch)["hpu"]
-    own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
-    for name, value in vars(common).items():
-        if not name.startswith("__") and name not in own:
-            setattr(ours, name, value)
-    for name, value in own.items():
-        setattr(common, name, value)
-    for name in _RANDOM:
-        setattr(modules[f"{_TORCH}.hpu.random"], name, getattr(common, name))
-    answer_for(common, ours.__name__)
+    """Make ``torch.hpu`` and ``habana_frameworks.torch.hpu`` one module, as on the card."""
+    merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
 
 
 HABANA = Package(

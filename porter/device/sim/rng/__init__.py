@@ -1,1 +1,1 @@
-"""Random numbers of a simulated device."""
+"""Draw the random numbers of a simulated device."""

@@ -1,25 +1,25 @@
 """Random generators of simulated devices.
 
-A device generator's state is what CUDA's is: a seed and a Philox offset (16 bytes). ``rand`` and
+A device generator has the state of CUDA's: a seed and a Philox offset (16 bytes). ``rand`` and
 ``randn`` draw from Philox directly (:mod:`porter.device.sim.rng.philox`); every other random op
-draws from a CPU generator seeded from (seed, offset), and moves the offset on.
+draws from a CPU generator seeded from (seed, offset), and advances the offset.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.registry import machines
+from porter.device.sim.core.transfer import as_device
 from porter.device.sim.rng.philox import salted_seed
 
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
-
 DEFAULT_SEED = 67280421310721
-"""What PyTorch's generators start from (c10::detail::default_rng_seed_val)."""
+"""The initial seed of PyTorch's generators (c10::detail::default_rng_seed_val)."""
 
 NativeGenerator = torch._C.Generator
 _by_cdata: WeakValueDictionary[int, DeviceGenerator] = WeakValueDictionary()
@@ -36,7 +36,7 @@ class DeviceGenerator(NativeGenerator):
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        """Where its numbers are drawn."""
+        """The device whose numbers it draws."""
         return torch.device(self.machine.profile.name, self.index)
 
     @property
@@ -50,25 +50,25 @@ class DeviceGenerator(NativeGenerator):
         return self._offset
 
     def take(self, step: int) -> int:
-        """Return the offset and move it on by ``step``."""
-        at = self._offset
+        """Return the offset and advance it by ``step``."""
+        offset = self._offset
         self._offset += step
-        return at
+        return offset
 
     def spawn(self) -> NativeGenerator:
-        """Return a CPU generator for one op's draws, and move on."""
+        """Return a CPU generator for one op's draws, and advance the offset."""
         child = NativeGenerator()
-        at = self.take(4)
-        child.manual_seed(salted_seed(self.key ^ (at * 0x9E3779B97F4A7C15), 1))
+        offset = self.take(4)
+        child.manual_seed(salted_seed(self.key ^ (offset * 0x9E3779B97F4A7C15), 1))
         return child
 
     def manual_seed(self, seed: int) -> DeviceGenerator:
-        """Seed it and start the stream anew."""
+        """Set the seed and restart the stream."""
         self._seed, self._offset = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
         return self
 
     def seed(self) -> int:
-        """Seed it with a non-deterministic number, which is returned."""
+        """Seed with a non-deterministic number and return it."""
         value = NativeGenerator().seed()
         self.manual_seed(value)
         return value
@@ -78,7 +78,7 @@ class DeviceGenerator(NativeGenerator):
         return self._seed
 
     def get_state(self) -> torch.Tensor:
-        """Seed and offset as 16 bytes on the CPU, CUDA's format."""
+        """Return seed and offset as 16 bytes on the CPU, in CUDA's format."""
         return torch.tensor(
             list(struct.pack("<QQ", self._seed, self._offset)), dtype=torch.uint8, device="cpu"
         )
@@ -113,7 +113,7 @@ class DeviceGenerator(NativeGenerator):
     graphsafe_get_state = clone_state
 
     def graphsafe_set_state(self, other: Any) -> DeviceGenerator:
-        """Take over another generator's state."""
+        """Copy another generator's state."""
         self._seed, self._offset = other._seed, other._offset
         return self
 
@@ -140,7 +140,7 @@ def make_generator(machine: Machine, index: int) -> DeviceGenerator:
 
 
 def device_generator(given: Any) -> DeviceGenerator | None:
-    """Return the device generator behind what C++ handed back, or None for a CPU generator."""
+    """Return the device generator that C++ passed back, or None for a CPU generator."""
     if isinstance(given, DeviceGenerator):
         return given
     return _by_cdata.get(given._cdata)
@@ -157,17 +157,14 @@ class _GeneratorType(type):
 
 
 class Generator(metaclass=_GeneratorType):
-    """Stands in for ``torch.Generator``: makes generators for simulated devices too."""
+    """Replaces ``torch.Generator``: makes generators for simulated devices too."""
 
     def __new__(cls, device: Any = "cpu") -> Any:
-        from porter.device.sim.core.machine import machines
-        from porter.device.sim.core.transfer import as_device
-
-        where = as_device(device)
-        machine = machines.get(where.type)
+        target = as_device(device)
+        machine = machines.get(target.type)
         if machine is None:
             return NativeGenerator(device)
-        machine.class_of(where)
+        machine.class_of(target)  # an index out of range raises here
         return make_generator(
-            machine, machine.current_index if where.index is None else where.index
+            machine, machine.current_index if target.index is None else target.index
         )

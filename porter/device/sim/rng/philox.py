@@ -7,9 +7,8 @@ Source of the generator: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: a
 
 A kernel of ``numel`` elements runs a grid of G = min(ceil(numel / 256), processors * threads / 256)
 blocks of 256 threads. Thread ``t`` uses Philox subsequence ``t`` at the generator's offset, draws
-four numbers at a time, and writes them to elements t, t + 256 G, t + 512 G, t + 768 G, then goes
-on. So the stream of tensors larger than the grid depends on the GPU; the properties assumed here
-are :data:`ASSUMED_GPU`'s.
+four numbers at a time, writes them to elements t, t + 256 G, t + 512 G, t + 768 G, and repeats. So
+the stream of tensors larger than the grid depends on the GPU; :data:`ASSUMED_GPU` is assumed here.
 
 ``rand`` in float32 is exact. ``randn`` goes through ``__sincosf`` on a GPU, an approximation of the
 hardware's special function unit, which a CPU cannot reproduce to the last bit: the numbers agree to
@@ -25,7 +24,7 @@ import torch
 
 BLOCK = 256
 WORDS = 4
-"""Numbers drawn at a time; also how far an element moves the generator's offset."""
+"""Numbers drawn at a time; also the step of the generator's offset per draw."""
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -36,7 +35,7 @@ _TO_ANGLE = 1.462918119976564e-09  # the float32 product 2.3283064e-10f * 6.2831
 
 @dataclass(frozen=True, slots=True)
 class GpuShape:
-    """The properties of a GPU that shape its random stream."""
+    """The properties of a GPU that determine its random stream."""
 
     name: str
     processors: int
@@ -63,7 +62,7 @@ def _multiply(word: torch.Tensor, constant: int) -> tuple[torch.Tensor, torch.Te
 def philox(
     counter: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], key: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ten rounds of Philox 4x32: four int64 tensors of 32-bit words each."""
+    """Run ten rounds of Philox 4x32 on four int64 tensors of 32-bit words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -75,12 +74,12 @@ def philox(
 
 
 def grid_blocks(numel: int, gpu: GpuShape = ASSUMED_GPU) -> int:
-    """Blocks of the kernel that fills ``numel`` elements."""
+    """Return the number of blocks of the kernel that fills ``numel`` elements."""
     return min(-(-numel // BLOCK), gpu.most_blocks)
 
 
 def offset_step(numel: int, gpu: GpuShape = ASSUMED_GPU, unroll: int = WORDS) -> int:
-    """How far drawing ``numel`` elements moves the generator's offset."""
+    """Return how far drawing ``numel`` elements advances the generator's offset."""
     if numel == 0:
         return 0
     return ((numel - 1) // (BLOCK * grid_blocks(numel, gpu) * unroll) + 1) * WORDS
@@ -89,21 +88,19 @@ def offset_step(numel: int, gpu: GpuShape = ASSUMED_GPU, unroll: int = WORDS) ->
 def random_words(
     numel: int, seed: int, offset: int, gpu: GpuShape = ASSUMED_GPU
 ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], int]:
-    """Return the 32-bit words of a kernel, as four tensors (rounds, threads), and the thread
-    count.
-    """
+    """Return a kernel's 32-bit words, as four tensors (rounds, threads), and its thread count."""
     threads = BLOCK * grid_blocks(numel, gpu)
     rounds = -(-numel // (threads * WORDS))
     used = min(threads, numel)
-    at = offset // WORDS + torch.arange(rounds, device="cpu").unsqueeze(1).expand(rounds, used)
+    draw = offset // WORDS + torch.arange(rounds, device="cpu").unsqueeze(1).expand(rounds, used)
     thread = torch.arange(used, device="cpu").expand(rounds, used)
     zero = torch.zeros_like(thread)
-    words = philox((at & _MASK, at >> 32, thread, zero), (seed & _MASK, (seed >> 32) & _MASK))
+    words = philox((draw & _MASK, draw >> 32, thread, zero), (seed & _MASK, (seed >> 32) & _MASK))
     return words, threads
 
 
 def lay_out(columns: list[torch.Tensor], numel: int, threads: int) -> torch.Tensor:
-    """Put what each thread drew where it writes it: element t + threads * (4 round + k)."""
+    """Arrange what the threads drew: thread t writes element t + threads * (4 round + k)."""
     rounds = columns[0].shape[0]
     if numel <= threads:  # one round, and only the first word lands in the tensor
         return columns[0][0]
@@ -111,7 +108,7 @@ def lay_out(columns: list[torch.Tensor], numel: int, threads: int) -> torch.Tens
 
 
 def uniform(numel: int, seed: int, offset: int, gpu: GpuShape = ASSUMED_GPU) -> torch.Tensor:
-    """float32 numbers in (0, 1] as ``curand_uniform4`` gives them to the kernel."""
+    """Return the float32 numbers in (0, 1] that ``curand_uniform4`` gives the kernel."""
     words, threads = random_words(numel, seed, offset, gpu)
     wanted = words if numel > threads else words[:1]
     # word -> float32 (rounded), then one fused multiply-add: in float64 both steps are exact.
@@ -123,7 +120,7 @@ def uniform(numel: int, seed: int, offset: int, gpu: GpuShape = ASSUMED_GPU) -> 
 
 
 def normal(numel: int, seed: int, offset: int, gpu: GpuShape = ASSUMED_GPU) -> torch.Tensor:
-    """Standard normal float32 numbers as ``curand_normal4`` gives them to the kernel."""
+    """Return the standard normal float32 numbers that ``curand_normal4`` gives the kernel."""
     words, threads = random_words(numel, seed, offset, gpu)
     pairs = [(words[0], words[1]), (words[2], words[3])][: 2 if numel > threads else 1]
     columns = []
@@ -136,7 +133,7 @@ def normal(numel: int, seed: int, offset: int, gpu: GpuShape = ASSUMED_GPU) -> t
 
 
 def salted_seed(seed: int, salt: int) -> int:
-    """Return the key a device with this salt uses for a seed; 0 keeps the seed as it is."""
+    """Return the key that a device with this salt uses for a seed; salt 0 keeps the seed."""
     if salt == 0:
         return seed & 0xFFFFFFFFFFFFFFFF
     # splitmix64's finaliser: a bijection, so different seeds stay different.

@@ -1,4 +1,4 @@
-"""Random ops on a simulated device draw from the device's own stream."""
+"""Kernels of random ops, which draw from the simulated device's own stream."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ import torch
 from torch._ops import OpOverload
 
 from porter.device.sim.core.dispatch import Run
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.machine import Machine, MakeKernel
 from porter.device.sim.rng import philox
-from porter.device.sim.rng.generator import DeviceGenerator, NativeGenerator, device_generator
+from porter.device.sim.rng.generator import (
+    DeviceGenerator,
+    NativeGenerator,
+    device_generator,
+    make_generator,
+)
 
 Draw = Callable[[int, DeviceGenerator], torch.Tensor]
 
 
-def _generator(machine: Machine, cls: type[DeviceTensor], given: Any) -> DeviceGenerator:
-    """The generator of a call: the one given, or the device's default."""
-    index: int = cls.device.index
+def _default_generator(machine: Machine, cls: type[torch.Tensor]) -> DeviceGenerator:
+    found = machine.generators[cls.device.index]
+    assert isinstance(found, DeviceGenerator)
+    return found
+
+
+def _generator(machine: Machine, cls: type[torch.Tensor], given: Any) -> DeviceGenerator:
+    """Return the generator of a call: the given one, or the device's default."""
     if given is None:
-        return machine.generators[index]
+        return _default_generator(machine, cls)
     found = device_generator(given)
     if found is None:
         raise RuntimeError(
@@ -52,7 +61,7 @@ def _normal(numel: int, generator: DeviceGenerator) -> torch.Tensor:
 
 
 def _arguments(op: OpOverload, args: Any, kwargs: Any) -> dict[str, Any]:
-    """Arguments by name, defaults filled in."""
+    """Return the arguments by name, with defaults."""
     found = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
     found.update(zip((a.name for a in op._schema.arguments), args, strict=False))
     found.update(kwargs)
@@ -63,12 +72,12 @@ def _opmath(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _make_uniform(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
+def _make_uniform(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
     def run(args: Any, kwargs: Any) -> Any:
         given = _arguments(op, args, kwargs)
         target, low, high = given["self"], given["from"], given["to"]
         if not target.is_floating_point() or low > high:
-            return op(*args)  # the native kernel words the error
+            return op(*args)  # the native kernel raises the error
         generator = _generator(machine, cls, given["generator"])
         if target.numel() == 0:
             return target
@@ -80,7 +89,7 @@ def _make_uniform(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> 
     return run
 
 
-def _make_normal(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
+def _make_normal(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
     def run(args: Any, kwargs: Any) -> Any:
         given = _arguments(op, args, kwargs)
         target, mean, std = given["self"], given["mean"], given["std"]
@@ -95,7 +104,7 @@ def _make_normal(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> R
     return run
 
 
-def _make_exponential(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
+def _make_exponential(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
     def run(args: Any, kwargs: Any) -> Any:
         given = _arguments(op, args, kwargs)
         target, rate = given["self"], given["lambd"]
@@ -112,7 +121,7 @@ def _make_exponential(op: OpOverload, machine: Machine, cls: type[DeviceTensor])
     return run
 
 
-def _make_bernoulli_scalar(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
+def _make_bernoulli_scalar(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
     def run(args: Any, kwargs: Any) -> Any:
         given = _arguments(op, args, kwargs)
         target, p = given["self"], given["p"]
@@ -127,8 +136,8 @@ def _make_bernoulli_scalar(op: OpOverload, machine: Machine, cls: type[DeviceTen
     return run
 
 
-def _spawned(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
-    """Run the CPU kernel with a generator spawned from the device's."""
+def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
+    """Return the CPU kernel, run with a generator spawned from the device's."""
     takes_generator = any(a.name == "generator" for a in op._schema.arguments)
 
     def with_argument(args: Any, kwargs: Any) -> Any:
@@ -136,16 +145,14 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
         child = _generator(machine, cls, given).spawn()
         names = [a.name for a in op._schema.arguments if not a.kwarg_only]
         if "generator" in names:
-            at = names.index("generator")
-            filled = _arguments(op, args, kwargs)
+            filled = {**_arguments(op, args, kwargs), "generator": child}
             positional = [filled[name] for name in names]
-            positional[at] = child
             rest = {k: v for k, v in kwargs.items() if k not in names}
             return op(*positional, **rest)
         return op(*args, **{**kwargs, "generator": child})
 
     def with_default(args: Any, kwargs: Any) -> Any:
-        generator = machine.generators[cls.device.index]
+        generator = _default_generator(machine, cls)
         before, fresh = generator.offset, generator.spawn().get_state()
         default: NativeGenerator = torch.default_generator
         state = default.get_state()
@@ -154,14 +161,14 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[DeviceTensor]) -> Run:
             return op(*args, **kwargs)
         finally:
             if torch.equal(default.get_state(), fresh):
-                # It could have drawn and did not (attention without dropout): neither does a card.
+                # The op drew nothing (attention without dropout), so a card draws nothing either.
                 generator.set_offset(before)
             default.set_state(state)
 
     return with_argument if takes_generator else with_default
 
 
-_DRAWN = {
+_DRAWN: dict[str, MakeKernel] = {
     "aten.uniform_.default": _make_uniform,
     "aten.normal_.default": _make_normal,
     "aten.exponential_.default": _make_exponential,
@@ -169,6 +176,12 @@ _DRAWN = {
 }
 
 
-def random_override(op: OpOverload) -> Callable[..., Run]:
-    """Return how a random op runs on a simulated device."""
+def _random_kernel(op: OpOverload) -> MakeKernel:
     return _DRAWN.get(str(op), _spawned)
+
+
+def install_rng(machine: Machine) -> None:
+    """Give a machine its generators and the kernels of its random ops."""
+    count = machine.profile.device_count
+    machine.generators = tuple(make_generator(machine, index) for index in range(count))
+    machine.random_kernel = _random_kernel

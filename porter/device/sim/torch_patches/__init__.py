@@ -1,1 +1,1 @@
-"""Replacements of torch's own functions, so that they know the simulated device."""
+"""Replace torch's own functions, so that they support simulated devices."""

@@ -1,4 +1,4 @@
-"""Autocast with each device's own op lists.
+"""Make autocast follow each device's own op lists.
 
 Tensors here carry CPU dispatch keys, so the device's autocast key is added to the thread's included
 keys when autocast is switched on for the device; PyTorch's own switch excludes it again. The
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.interception.patching import Patches
 
@@ -22,7 +23,7 @@ _WIDTH = {torch.float16: 0, torch.bfloat16: 0, torch.float32: 1}
 
 
 def _overloads(name: str) -> Iterator[OpOverload]:
-    """The out-of-place overloads an autocast list's name stands for."""
+    """Yield the out-of-place overloads that a name of an autocast list means."""
     packet_name, _, overload = name.partition(".")
     packet = getattr(torch.ops.aten, packet_name, None)
     if packet is None:
@@ -58,7 +59,7 @@ class _Caster:
             return type(value)(self.cast(each, dtype) for each in value)
         if not self.eligible(value) or value.dtype == dtype:
             return value
-        keep = (
+        is_cached = (
             self.machine.profile.autocast.caches_weights
             and torch.is_autocast_cache_enabled()
             and value.is_leaf
@@ -66,12 +67,12 @@ class _Caster:
             and value.dtype == torch.float32
             and not torch.is_inference_mode_enabled()
         )
-        if not keep:
+        if not is_cached:
             return value.to(dtype)
-        kept = self.cache.get(id(value))
-        if kept is None or kept[1].dtype != dtype:
-            kept = self.cache[id(value)] = (value, value.to(dtype))
-        return kept[1]
+        cached = self.cache.get(id(value))
+        if cached is None or cached[1].dtype != dtype:
+            cached = self.cache[id(value)] = (value, value.to(dtype))
+        return cached[1]
 
     def _tensors(self, args: Any) -> Iterator[torch.Tensor]:
         for value in args:
@@ -81,7 +82,7 @@ class _Caster:
                 yield value
 
     def kernel(self, op: OpOverload, policy: str) -> Callable[..., Any]:
-        """The autocast kernel of one op."""
+        """Return the autocast kernel of one op."""
         names_dtype = [a.name for a in op._schema.arguments].count("dtype") > 0
         order = [a.name for a in op._schema.arguments]
 
@@ -111,7 +112,7 @@ class _Caster:
         return run
 
     def register(self) -> torch.library.Library:
-        """Register every kernel; ops without one fall through."""
+        """Register all kernels; ops without one fall through."""
         lists, key = self.machine.profile.autocast, self.machine.profile.autocast_key
         fallback = torch.library.Library("_", "IMPL", key)
         if key != "AutocastCUDA":  # PyTorch registers that one itself

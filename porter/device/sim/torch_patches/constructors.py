@@ -1,8 +1,8 @@
-"""Constructors that C++ would finish with a native ``.to(device)``, and other leaks to the CPU.
+"""Replace the constructors in which C++ would put the tensor on the CPU.
 
-``torch.tensor(data, device="hpu")`` builds on the CPU and converts in C++, where a simulated device
-is unknown; ``new_tensor`` and ``new`` ask C++ where the tensor lives and hear "cpu". These are
-rewritten in terms of CPU construction and a counted transfer.
+``torch.tensor(data, device="hpu")`` builds on the CPU and converts in C++, which does not know the
+simulated device; ``new_tensor`` and ``new`` get the device from C++, where it is "cpu". Here they
+build on the CPU and make a counted transfer.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ import torch
 import torch.utils._device
 from torch.overrides import handle_torch_function
 
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import DeviceTensor
-from porter.device.sim.core.transfer import as_device, destination_of, home_of, host_alias, move
+from porter.device.sim.core.transfer import (
+    as_device,
+    destination_of,
+    device_class_of,
+    host_alias,
+    move,
+)
 from porter.interception.patching import Patches
 
 _LIKE = (
@@ -40,7 +46,7 @@ _FROM_HOST = (
 
 
 def _simulated(device: Any) -> torch.device | None:
-    """The device, if it is given and simulated."""
+    """Return the device if it is given and simulated."""
     if device is None or (isinstance(device, str) and device == "cpu"):
         return None
     device = as_device(device)
@@ -55,8 +61,8 @@ def _tensor(original: Callable[..., Any]) -> Callable[..., Any]:
         if target is None and not on_device:
             return original(data, dtype=dtype, device=device, **options)
         if isinstance(data, torch.Tensor):
-            place = data.device if device is None else as_device(device)
-            out = data.detach().to(place, dtype or data.dtype, copy=True)
+            destination = data.device if device is None else as_device(device)
+            out = data.detach().to(destination, dtype or data.dtype, copy=True)
             return out.requires_grad_(options.get("requires_grad", False))
         grad = options.pop("requires_grad", False)
         options.pop("pin_memory", None)
@@ -68,7 +74,7 @@ def _tensor(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _as_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``as_tensor`` and ``asarray``: no copy when the data is there already."""
+    """``as_tensor`` and ``asarray``: no copy of data already on the device."""
 
     @functools.wraps(original)
     def as_tensor(data: Any, *args: Any, **options: Any) -> Any:
@@ -81,8 +87,8 @@ def _as_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
         copy = bool(options.pop("copy", None))
         device, dtype = options.pop("device", None), options.pop("dtype", None)
         if isinstance(data, torch.Tensor):
-            where = data.device if device is None else as_device(device)
-            out = data.to(where, dtype or data.dtype, copy=copy)
+            destination = data.device if device is None else as_device(device)
+            out = data.to(destination, dtype or data.dtype, copy=copy)
         else:
             assert target is not None
             plain = original(data, dtype=dtype, device="cpu")
@@ -93,7 +99,7 @@ def _as_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _from_host(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Constructors that are built on the CPU and moved when the device is simulated."""
+    """Constructors that build on the CPU and then move to the simulated device."""
 
     @functools.wraps(original)
     def construct(*args: Any, **options: Any) -> Any:
@@ -117,7 +123,7 @@ def _from_host(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _like(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``zeros_like`` and friends: an explicit foreign device is honoured (C++ cannot see it)."""
+    """``zeros_like`` and the others: use an explicit other device, which C++ does not know."""
 
     @functools.wraps(original)
     def like(self: Any, *args: Any, **options: Any) -> Any:
@@ -127,7 +133,7 @@ def _like(original: Callable[..., Any]) -> Callable[..., Any]:
         device = as_device(device)
         if device.type not in machines:
             return original(host_alias(self), *args, **options)
-        if destination_of(device) is home_of(self):
+        if destination_of(device) is device_class_of(self):
             options.pop("device")
             return original(self, *args, **options)
         return original(host_alias(self), *args, **{**options, "device": device})
@@ -144,7 +150,7 @@ def _new_tensor(self: torch.Tensor, data: Any, **options: Any) -> torch.Tensor:
 
 
 def _through_modes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let function modes (``with torch.device(...)``) see a call of ``function``."""
+    """Pass calls of ``function`` through function modes (``with torch.device(...)``)."""
 
     @functools.wraps(function)
     def outer(*args: Any, **kwargs: Any) -> Any:
@@ -156,7 +162,7 @@ def _through_modes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def install_constructors(patches: Patches) -> None:
-    """Patch the constructors. Call once per process, whatever devices are simulated."""
+    """Patch the constructors, once for all simulated devices."""
     constructors = torch.utils._device._device_constructors()
 
     def patch(name: str, make: Callable[[Any], Any]) -> None:

@@ -1,7 +1,7 @@
-"""What every device module offers: ``torch.cuda``, ``torch.hpu``, ``torch.npu`` in common.
+"""The functions that ``torch.cuda``, ``torch.hpu`` and ``torch.npu`` have in common.
 
-:func:`surface_of` returns it as a dictionary; for CUDA its entries replace those of the real
-module, for the others they make a new module. The vendors' own additions live in their packages.
+:func:`device_functions` returns them by name; for CUDA they replace those of the real module, for
+the others they make a new module. The vendors' own additions are in their packages.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.transfer import home_of
+from porter.device.sim.core.transfer import device_class_of
 from porter.device.sim.rng.philox import ASSUMED_GPU
-from porter.device.sim.torch_patches.streams import Event, Stream, StreamContext
+from porter.device.sim.torch_patches.streams import Event, Stream, StreamContext, StreamState
 from porter.interception.patching import Patches
 
 TOTAL_MEMORY = 80 * 2**30
-"""Memory a simulated device claims to have. Nothing is measured against it."""
+"""The memory a simulated device reports. Nothing is limited by it."""
 
 
 def _index(machine: Machine, device: Any) -> int:
@@ -57,16 +57,16 @@ class _DeviceOf(_DeviceContext):
     """``with torch.cuda.device_of(tensor):``"""
 
     def __init__(self, obj: Any) -> None:
-        home = home_of(obj) if isinstance(obj, torch.Tensor) else None
-        super().__init__(None if home is None else home.device)
+        cls = device_class_of(obj) if isinstance(obj, torch.Tensor) else None
+        super().__init__(None if cls is None else cls.device)
 
 
-def _bind(machine: Machine, base: type) -> Any:
-    return type(base.__name__.lstrip("_"), (base,), {"machine": machine})
+def _bind(machine: Machine, base: type, **attributes: Any) -> Any:
+    return type(base.__name__.lstrip("_"), (base,), {"machine": machine, **attributes})
 
 
 def _random(machine: Machine) -> dict[str, Any]:
-    """Seeding and generator states."""
+    """Return the functions for seeds and generator states."""
 
     def generator(device: Any) -> Any:
         return machine.generators[_index(machine, device)]
@@ -100,7 +100,7 @@ def _random(machine: Machine) -> dict[str, Any]:
 
 
 def _memory() -> dict[str, Any]:
-    """Memory figures: a simulated device has none to report."""
+    """Return the functions for memory figures, which are all zero or empty."""
     zero = (
         "memory_allocated",
         "max_memory_allocated",
@@ -140,10 +140,10 @@ def _properties(machine: Machine) -> SimpleNamespace:
     )
 
 
-def surface_of(machine: Machine) -> dict[str, Any]:
-    """Return the common part of a device module, by name."""
+def device_functions(machine: Machine) -> dict[str, Any]:
+    """Return what every device module has, by name."""
     dtypes = [getattr(torch, name) for name in machine.profile.autocast_dtypes]
-    stream = machine.stream_type = _bind(machine, Stream)
+    stream = _bind(machine, Stream, state=StreamState())
 
     def set_device(device: Any) -> None:
         machine.current_index = _index(machine, device)
@@ -180,28 +180,28 @@ def surface_of(machine: Machine) -> dict[str, Any]:
         "Event": _bind(machine, Event),
         "stream": StreamContext,
         "StreamContext": StreamContext,
-        "current_stream": lambda device=None: machine.current_stream(),  # noqa: ARG005
-        "default_stream": lambda device=None: machine.default_stream(),  # noqa: ARG005
-        "set_stream": machine.set_stream,
+        "current_stream": stream.current_stream,
+        "default_stream": stream.default_stream,
+        "set_stream": stream.set_stream,
         "is_current_stream_capturing": lambda: machine.is_capturing,
         **_random(machine),
         **_memory(),
     }
 
 
-def install_surface(machine: Machine, patches: Patches) -> ModuleType:
-    """Put the device module in place and return it."""
+def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
+    """Install the device module in torch and return it."""
     kind = machine.profile.name
-    surface = surface_of(machine)
+    functions = device_functions(machine)
     if kind == "cuda":
         module: ModuleType = torch.cuda
-        for name, value in surface.items():
+        for name, value in functions.items():
             patches.replace(module, name, value)
         for name in ("manual_seed", "manual_seed_all", "initial_seed", "get_rng_state"):
-            patches.replace(torch.cuda.random, name, surface[name])
+            patches.replace(torch.cuda.random, name, functions[name])
         return module
     module = ModuleType(f"torch.{kind}", f"The simulated {machine.profile.title} device.")
-    for name, value in surface.items():
+    for name, value in functions.items():
         setattr(module, name, value)
     patches.replace(torch, kind, module)
     before = sys.modules.get(module.__name__)
@@ -218,11 +218,11 @@ def install_surface(machine: Machine, patches: Patches) -> ModuleType:
 
 
 def install_accelerator(machine: Machine, patches: Patches) -> None:
-    """Make ``torch.accelerator`` speak of the simulated device."""
+    """Make ``torch.accelerator`` report the simulated device."""
     accelerator = torch.accelerator
     device = torch.device(machine.profile.name)
     patches.replace(torch._C, "_get_accelerator", lambda check=None: device)  # noqa: ARG005
-    surface = vars(torch)[machine.profile.name]
+    functions = vars(torch)[machine.profile.name]
     patches.replace(accelerator, "is_available", lambda: True)
     patches.replace(
         accelerator,
@@ -242,4 +242,4 @@ def install_accelerator(machine: Machine, patches: Patches) -> None:
         "memory_allocated": "memory_allocated",
         "max_memory_allocated": "max_memory_allocated",
     }.items():
-        patches.replace(accelerator, ours, getattr(surface, theirs))
+        patches.replace(accelerator, ours, getattr(functions, theirs))

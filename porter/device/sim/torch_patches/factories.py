@@ -1,8 +1,8 @@
-"""Factories: where ``torch.empty(..., device="hpu")`` ends up.
+"""Kernels of the factories: they serve ``torch.empty(..., device="hpu")``.
 
 Every factory of PyTorch allocates through ``empty.memory_format`` or ``empty_strided`` of the
 device's dispatch key, so two Python kernels there serve ``randn``, ``zeros``, ``arange`` and the
-rest, without a mode. Pure CPU calls never reach Python.
+rest, without a mode. CPU calls never reach Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parameters that move: ``Module.to``, ``p.data = ...``, ``p.grad = ...``.
+"""Move parameters between devices: ``Module.to``, ``p.data = ...``, ``p.grad = ...``.
 
 ``Module.to`` swaps the contents of each Parameter object, so tied weights stay tied and an
 optimizer built before the move keeps updating the right tensors. Where a swap is impossible (an
@@ -17,7 +17,12 @@ import torch
 from torch import nn
 
 from porter.device.sim.core.dispatch import unseen
-from porter.device.sim.core.transfer import home_of, host_alias, place, unreported
+from porter.device.sim.core.transfer import (
+    as_device_tensor,
+    device_class_of,
+    host_alias,
+    unreported,
+)
 from porter.interception.patching import Patches
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
@@ -30,10 +35,10 @@ def _device_of(tensor: torch.Tensor) -> torch.device:
 
 
 def _set_data(self: torch.Tensor, value: torch.Tensor) -> None:
-    """``p.data = value``; across devices the tensor itself changes place, as on a real backend."""
-    if home_of(self) is home_of(value):
+    """``p.data = value``; across devices the tensor itself moves, as on a real backend."""
+    if device_class_of(self) is device_class_of(value):
         native_data.__set__(self, value)
-        self.__dict__.pop("_porter_value", None)  # what graph.py knew of its shape
+        self.__dict__.pop("_porter_value", None)  # LazyGraphs described its old shape
         return
     moved = value.detach().requires_grad_(self.requires_grad)
     if getattr(self, "_is_param", False) or isinstance(self, nn.Parameter):
@@ -49,7 +54,7 @@ def _set_data(self: torch.Tensor, value: torch.Tensor) -> None:
 
 def _set_grad(self: torch.Tensor, value: torch.Tensor | None) -> None:
     """``p.grad = value``; a gradient on another device is refused."""
-    if value is not None and home_of(self) is not home_of(value):
+    if value is not None and device_class_of(self) is not device_class_of(value):
         raise RuntimeError(
             f"attempting to assign a gradient with device type '{value.device.type}' to a tensor "
             f"with device type '{self.device.type}'. Please ensure that the gradient and the "
@@ -59,20 +64,20 @@ def _set_grad(self: torch.Tensor, value: torch.Tensor | None) -> None:
 
 
 def _get_grad(self: torch.Tensor) -> torch.Tensor | None:
-    """``p.grad``; one that a backward formula made on the CPU is put where the tensor is."""
+    """``p.grad``; one that a backward formula made on the CPU gets the tensor's device."""
     grad: torch.Tensor | None = native_grad.__get__(self)
     if grad is None:
         return None
-    home = home_of(self)
-    if home_of(grad) is home:
+    device_class = device_class_of(self)
+    if device_class_of(grad) is device_class:
         return grad
-    grad = place(host_alias(grad), home)
+    grad = as_device_tensor(host_alias(grad), device_class)
     native_grad.__set__(self, grad)
     return grad
 
 
 def _placed_grads(native: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.autograd.grad`` with every gradient where its input is."""
+    """``torch.autograd.grad`` with every gradient on its input's device."""
 
     @functools.wraps(native)
     def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,8 +88,8 @@ def _placed_grads(native: Callable[..., Any]) -> Callable[..., Any]:
             each
             if not isinstance(each, torch.Tensor)
             or not isinstance(source, torch.Tensor)
-            or home_of(each) is home_of(source)
-            else place(host_alias(each), home_of(source))
+            or device_class_of(each) is device_class_of(source)
+            else as_device_tensor(host_alias(each), device_class_of(source))
             for each, source in zip(found, sources, strict=True)
         )
 
@@ -92,7 +97,7 @@ def _placed_grads(native: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _replace_parameters(module: nn.Module, fn: TensorFunction, done: dict[int, Any]) -> None:
-    """Apply ``fn`` by putting new Parameters in the place of the old, one for each old one."""
+    """Apply ``fn`` by replacing Parameters, each old one by the same new one everywhere."""
     for part in module.modules():
         for key, old in part._parameters.items():
             if old is None:
@@ -114,7 +119,7 @@ def _applier(native: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     nested = threading.local()
 
     def _apply(self: nn.Module, fn: TensorFunction, recurse: bool = True) -> nn.Module:
-        # Children are applied to through this very method: only the outermost call decides.
+        # Module._apply calls itself for children: only the outermost call decides.
         if getattr(nested, "now", False) or not _changes_device(self, fn):
             return native(self, fn, recurse)
         future = torch.__future__
@@ -136,13 +141,14 @@ def _applier(native: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def _changes_device(module: nn.Module, fn: TensorFunction) -> bool:
-    """Whether ``fn`` would move a parameter or gradient, tried on empty tensors, unseen."""
-    homes = {home_of(tensor): tensor.dtype for tensor in module.parameters()}
+    """Whether ``fn`` would move a parameter, tried on empty tensors without counting."""
+    dtypes = {device_class_of(tensor): tensor.dtype for tensor in module.parameters()}
     with torch.no_grad(), unseen(), unreported():
-        return any(
-            home_of(fn(place(torch.empty(0, dtype=dtype, device="cpu"), home))) is not home
-            for home, dtype in homes.items()
-        )
+        for device_class, dtype in dtypes.items():
+            sample = as_device_tensor(torch.empty(0, dtype=dtype, device="cpu"), device_class)
+            if device_class_of(fn(sample)) is not device_class:
+                return True
+    return False
 
 
 def install_parameters(patches: Patches) -> None:

@@ -1,4 +1,4 @@
-"""Pinned host memory: a mark on a CPU copy, so that ``DataLoader(pin_memory=True)`` works."""
+"""Mark CPU copies as pinned host memory, so that ``DataLoader(pin_memory=True)`` works."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def is_pinned(self: torch.Tensor, device: Any = None) -> bool:  # noqa: ARG001
 
 
 def _pinning(native: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A factory that takes ``pin_memory=True`` without a real accelerator's allocator."""
+    """Make a factory accept ``pin_memory=True`` without a real accelerator's allocator."""
 
     @functools.wraps(native)
     def factory(*args: Any, **kwargs: Any) -> torch.Tensor:

@@ -1,24 +1,32 @@
-"""Streams and events: everything runs in order on the CPU, so they only keep their promises of
-form.
+"""Streams and events. Everything runs in order on the CPU, so they order nothing.
 
-``Event.elapsed_time`` is NaN: the simulator never speaks of seconds.
+``Event.elapsed_time`` is NaN: the simulator measures no time.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Machine
+
+
+@dataclass
+class StreamState:
+    """The streams of one machine: its default one, and the one chosen last."""
+
+    default: Stream | None = None
+    chosen: Stream | None = None
 
 
 class Stream:
-    """A queue of work on a simulated device."""
+    """A stream of a simulated device."""
 
     machine: Machine
+    state: StreamState
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
         index = device.index if isinstance(device, torch.device) else device
@@ -28,8 +36,25 @@ class Stream:
         self.stream_id = self.cuda_stream = id(self)
         self._outer: list[Stream] = []
 
+    @classmethod
+    def default_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
+        """Return the stream that is used when none is chosen."""
+        if cls.state.default is None:
+            cls.state.default = cls()
+        return cls.state.default
+
+    @classmethod
+    def current_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
+        """Return the stream in use."""
+        return cls.state.chosen or cls.default_stream()
+
+    @classmethod
+    def set_stream(cls, stream: Stream | None) -> None:
+        """Use this stream from now on."""
+        cls.state.chosen = stream
+
     def synchronize(self) -> None:
-        """Wait for the work in the stream."""
+        """Wait until the stream's work is done: counted as a host sync."""
         self.machine.synchronized("Stream.synchronize")
 
     def is_capturing(self) -> bool:
@@ -37,14 +62,14 @@ class Stream:
         return self.machine.is_capturing
 
     def query(self) -> bool:
-        """Whether all work is done: always."""
+        """Whether all work is done: always True."""
         return True
 
     def wait_stream(self, stream: Any) -> None:
-        """Order after another stream's work: as it is anyway."""
+        """Run after another stream's work: always the case."""
 
     def wait_event(self, event: Any) -> None:
-        """Order after an event: as it is anyway."""
+        """Run after an event: always the case."""
 
     def record_event(self, event: Any = None) -> Any:
         """Record an event in this stream and return it."""
@@ -53,8 +78,8 @@ class Stream:
         return event
 
     def __enter__(self) -> Stream:
-        self._outer.append(self.machine.current_stream())
-        self.machine.set_stream(self)
+        self._outer.append(self.current_stream())
+        self.set_stream(self)
         return self
 
     def __exit__(
@@ -63,7 +88,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.machine.set_stream(self._outer.pop())
+        self.set_stream(self._outer.pop())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and other.stream_id == self.stream_id
@@ -76,7 +101,7 @@ class Stream:
 
 
 class Event:
-    """A mark in a stream."""
+    """An event recorded in a stream."""
 
     machine: Machine
 
@@ -84,18 +109,18 @@ class Event:
         self.recorded = False
 
     def record(self, stream: Any = None) -> None:  # noqa: ARG002
-        """Mark the place that the stream is at."""
+        """Record the event in a stream."""
         self.recorded = True
 
     def query(self) -> bool:
-        """Whether the work before the mark is done: always."""
+        """Whether the work before the event is done: always True."""
         return True
 
     def wait(self, stream: Any = None) -> None:
-        """Make a stream wait for the mark: as it does anyway."""
+        """Make a stream wait for the event: always the case."""
 
     def synchronize(self) -> None:
-        """Wait for the mark."""
+        """Wait for the event: counted as a host sync."""
         self.machine.synchronized("Event.synchronize")
 
     def elapsed_time(self, end_event: Any) -> float:  # noqa: ARG002
@@ -104,7 +129,7 @@ class Event:
 
 
 class StreamContext:
-    """``with torch.cuda.stream(s):``; a None stream changes nothing."""
+    """``with torch.cuda.stream(s):``; None changes nothing."""
 
     def __init__(self, stream: Stream | None) -> None:
         self.stream = stream

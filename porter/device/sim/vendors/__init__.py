@@ -1,1 +1,1 @@
-"""Stand-ins for the vendors' packages: what all vendors share."""
+"""What the simulated packages of all vendors share."""

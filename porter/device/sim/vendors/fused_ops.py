@@ -1,10 +1,10 @@
-"""A vendor's fused kernel as one PyTorch operator.
+"""Register a vendor's fused kernel as one PyTorch operator.
 
-On the card a fused kernel is one operator: one line in a graph, one dispatch, one backward. Written
-out in plain torch it would be ten, and every counter of the simulator would be wrong. So each is
-registered as an operator of its own (``npu::npu_geglu``) whose kernel is the plain composition, and
-whose backward is one more operator (``npu::npu_geglu_grad``) that differentiates that composition
-on the saved inputs.
+On the card a fused kernel is one operator: one op in a graph, one dispatch, one backward. As plain
+torch it would be ten, and every counter of the simulator would be wrong. So each is registered as
+an operator of its own (``npu::npu_geglu``) whose kernel is the plain composition, and whose
+backward is one more operator (``npu::npu_geglu_grad``) that differentiates that composition on the
+saved inputs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with torch._C._DisableAutocast():  # the kernel's precision is its own
-            return _fresh(function(*args, **kwargs), args)
+            return _without_aliases(function(*args, **kwargs), args)
 
     def gradient(grads: list[torch.Tensor | None], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         with torch._C._DisableAutocast():
@@ -60,12 +60,12 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     library.impl(f"{title}_grad", gradient, "CompositeExplicitAutograd")
     operator = getattr(getattr(torch.ops, namespace), f"{title}_grad")
     torch.library.register_autograd(
-        f"{namespace}::{title}", _backward(operator), setup_context=_keep, lib=library
+        f"{namespace}::{title}", _backward(operator), setup_context=_save_for_backward, lib=library
     )
 
 
-def _fresh(result: Any, inputs: tuple[Any, ...]) -> Any:
-    """No output of an operator may share memory with an input."""
+def _without_aliases(result: Any, inputs: tuple[Any, ...]) -> Any:
+    """Copy outputs that share memory with an input, which operators must not do."""
     storages = {t.untyped_storage()._cdata for t in inputs if isinstance(t, torch.Tensor)}
 
     def own(value: Any) -> Any:
@@ -78,7 +78,7 @@ def _fresh(result: Any, inputs: tuple[Any, ...]) -> Any:
     return own(result)
 
 
-def _keep(
+def _save_for_backward(
     ctx: Any,
     inputs: tuple[Any, ...],
     output: Any,  # noqa: ARG001
@@ -94,7 +94,7 @@ def _keep(
 def _backward(operator: Any) -> Callable[..., Any]:
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         saved = iter(ctx.saved_tensors)
-        inputs = [next(saved) if kept is None else kept[0] for kept in ctx.rest]
+        inputs = [next(saved) if other is None else other[0] for other in ctx.rest]
         found = iter(operator(list(grads), *inputs, **ctx.keywords))
         result: list[torch.Tensor | None] = []
         for value, wanted in zip(inputs, ctx.needs_input_grad, strict=False):
@@ -113,8 +113,8 @@ def _differentiate(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> list[torch.Tensor]:
-    """Gradients of ``function`` for every floating-point tensor argument, in their order."""
-    # The kernel runs below autograd; what it differentiates must not.
+    """Return the gradients for the floating-point tensor arguments, in their order."""
+    # The kernel runs below autograd, but the composition must run above it to be differentiated.
     with (
         torch._C._ForceDispatchKeyGuard(
             torch._C._dispatch_tls_local_include_set(),

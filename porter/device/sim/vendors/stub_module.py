@@ -1,10 +1,10 @@
-"""How a vendor's package comes to be importable in a process that simulates its device.
+"""Make a vendor's package importable in a process that simulates its device.
 
-A :class:`Package` says which dotted names exist and which module of porter's holds the contents of
-each. :func:`install` puts an import finder for it first on ``sys.meta_path``; from then on ``import
+A :class:`Package` lists its modules and the porter module that implements each. :func:`install`
+puts an import finder for it first on ``sys.meta_path``; from then on ``import
 habana_frameworks.torch.core as htcore`` gives a :class:`SimulatedModule`. A name that porter does
-not compute raises an error that says so and whether the vendor has it, and is remembered: programs
-catch ImportError to choose another path, and a report must show that they did.
+not implement raises an error that says so and whether the vendor has it. It is counted too:
+programs catch ImportError to take another path, and a report must show that they did.
 """
 
 from __future__ import annotations
@@ -21,30 +21,37 @@ from dataclasses import dataclass, field
 from types import FrameType, ModuleType
 from typing import Any
 
+import torch
+
 from porter.device.sim.contract import known_to_vendor
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.registry import machines
 from porter.errors import PorterError
 
+_SEEDING = (
+    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
+    "seed_all", "set_rng_state", "set_rng_state_all",
+)  # fmt: skip
+
 missing: Counter[str] = Counter()
-"""Dotted names that were asked for and are not simulated, with how often."""
+"""Dotted names that were looked up and are not simulated, with how often."""
 
 
 class NotSimulated(PorterError, AttributeError):
-    """A name of a vendor's module that porter's simulated module does not have."""
+    """A name of a vendor's module that porter does not simulate."""
 
 
 class NotSimulatedImport(PorterError, ImportError):
-    """The same, met by an ``import`` statement."""
+    """A name in an ``import`` statement that porter does not simulate."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A vendor's package: its root name, and where the contents of each of its modules are.
+    """A vendor's package: its root name and the implementation of each module.
 
-    ``contents`` maps a vendor's dotted module name to a porter module (its ``__all__`` is what is
-    visible) or None for a package with submodules only. ``acting`` modules do something when they
-    are imported (their contents' ``on_import``); they are not imported with the root. ``publish``
-    runs once all are in place.
+    ``contents`` maps a vendor's dotted module name to a porter module, whose ``__all__`` is
+    visible, or to None for a package with submodules only. ``acting`` modules call their
+    implementation's ``on_import`` when imported, so they are not imported with the root.
+    ``publish`` runs once all modules are loaded.
     """
 
     root: str
@@ -52,7 +59,7 @@ class Package:
     acting: frozenset[str] = frozenset()
     publish: Callable[[Mapping[str, ModuleType]], None] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Attributes that are a module under another name: ``"x.core.hpu": "x.hpu"``."""
+    """Attributes that are a module with another name: ``"x.core.hpu": "x.hpu"``."""
 
     def is_package(self, name: str) -> bool:
         return any(other.startswith(f"{name}.") for other in self.contents)
@@ -69,13 +76,13 @@ class SimulatedModule(ModuleType):
 
 
 def absent(module: str, name: str, frame: FrameType) -> AttributeError | ImportError:
-    """The error for ``module.name`` as the code in ``frame`` must see it.
+    """Return the error to raise for ``module.name`` to the code in ``frame``.
 
     ``from module import name`` gets an ImportError. Names with an underscore that no vendor's wheel
-    is known to have are Python's and PyTorch's own probing, and are not remembered.
+    has are looked up by Python and PyTorch themselves, and are not counted.
     """
     dotted = f"{module}.{name}"
-    if _is_module(dotted):  # "from package import module" asks before it imports
+    if _is_module(dotted):  # "from package import module" looks it up before importing
         return AttributeError(f"module {dotted!r} (simulated by porter) is not imported yet")
     if name.startswith("_") and known_to_vendor(dotted) is None:
         return AttributeError(f"module {module!r} (simulated by porter) has no attribute {name!r}")
@@ -91,21 +98,21 @@ def _is_module(dotted: str) -> bool:
 
 
 def not_simulated(dotted: str) -> str:
-    """Remember that ``dotted`` was asked for; returns the error's text."""
+    """Count a look-up of ``dotted`` and return the error's text."""
     missing[dotted] += 1
     machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
     if machine is not None:
         machine.counters.event("not_simulated", dotted)
     known = known_to_vendor(dotted)
-    whose = f"{known} knows it" if known else "no published wheel porter has read knows it either"
+    vendor = f"{known} knows it" if known else "no published wheel porter has read knows it either"
     return (
-        f"{dotted} is not in porter's simulated module ({whose}); "
+        f"{dotted} is not in porter's simulated module ({vendor}); "
         "guard the use, or run on the real device"
     )
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and builds the simulated modules of one package."""
+    """Imports the simulated modules of one package."""
 
     def __init__(self, package: Package) -> None:
         self.package = package
@@ -154,13 +161,13 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _refuse_unless_probing(fullname: str) -> None:
-    """An ``import`` of a missing submodule is an error; ``hasattr`` and ``find_spec`` may ask."""
+    """Raise for an ``import`` of a missing submodule, but not for ``find_spec``."""
     frame = sys._getframe(1)
     while frame is not None and (
         frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals is globals()
     ):
         if frame.f_code.co_name == "_handle_fromlist":
-            return  # "from x import y": the attribute look-up that follows tells
+            return  # "from x import y": the attribute look-up that follows raises
         if frame.f_globals.get("__name__") == "importlib.util":
             return
         frame = frame.f_back  # type: ignore[assignment]
@@ -168,7 +175,7 @@ def _refuse_unless_probing(fullname: str) -> None:
 
 
 def answer_for(module: ModuleType, title: str) -> None:
-    """Let ``module`` (``torch.hpu``) answer for names it lacks as the vendor's module ``title``."""
+    """Make names that ``module`` (``torch.hpu``) lacks raise as in the vendor's ``title``."""
 
     def look_up(name: str) -> Any:
         raise absent(title, name, sys._getframe(1))
@@ -176,15 +183,35 @@ def answer_for(module: ModuleType, title: str) -> None:
     module.__getattr__ = look_up  # type: ignore[method-assign]
 
 
+def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None:
+    """Give the vendor's device module and ``torch.<kind>`` the same names, as on the card.
+
+    The vendor's own names win. ``random`` gets the seeding functions.
+    """
+    common = vars(torch)[kind]
+    own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
+    for name, value in vars(common).items():
+        if not name.startswith("__") and name not in own:
+            setattr(ours, name, value)
+    for name, value in own.items():
+        setattr(common, name, value)
+    for name in _SEEDING:
+        setattr(random, name, getattr(common, name))
+    answer_for(common, ours.__name__)
+
+
 def fill(module: ModuleType, source: ModuleType) -> None:
-    """Give a simulated module the public names of the porter module that holds its contents."""
+    """Give a simulated module the public names of the porter module that implements it."""
     module.__doc__ = source.__doc__
     for name in source.__all__:
         setattr(module, name, getattr(source, name))
 
 
 def install(package: Package) -> None:
-    """Make a package importable in this process; a no-op when it already is."""
+    """Make a package importable in this process, unless it is already.
+
+    Raises PorterError if the real package is imported.
+    """
     for finder in sys.meta_path:
         if isinstance(finder, _Finder) and finder.package.root == package.root:
             return

@@ -1,0 +1,103 @@
+"""The simulated vendor modules against the published wheels: every simulated name accepts the
+vendor's calls, and the documentation states the coverage measured here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from porter.device.sim import contract  # noqa: E402
+from porter.device.sim.activate import simulated  # noqa: E402
+from porter.device.sim.contract import coverage  # noqa: E402
+from porter.device.sim.contract.signatures import disagreement, of_schema, parameters  # noqa: E402
+
+WHEELS = os.environ.get("PORTER_TEST_WHEELS")  # before the environment is sealed
+DOCS = Path(__file__).parents[4] / "docs" / "simulator-vendor-modules.md"
+
+
+@pytest.fixture(params=["hpu", "npu"])
+def package(request):
+    with simulated(request.param):
+        yield request.param
+
+
+def test_simulated_names_accept_the_vendors_calls(package):
+    found = coverage.measure(package)
+    assert [str(problem) for problem in found.disagreements] == []
+
+
+def test_the_documented_coverage_is_the_measured_one(package):
+    found = coverage.measure(package)
+    assert found.sentence in DOCS.read_text(encoding="utf-8")
+
+
+def test_every_required_name_is_simulated(package):
+    found = coverage.measure(package)
+    assert coverage.REQUIRED[package] <= found.present
+
+
+def test_contract_files_name_their_wheel():
+    for name in (contract.TORCH_NPU, contract.HABANA):
+        data = contract.load(name)
+        assert data["wheel"].endswith(".whl")
+        assert re.fullmatch(r"[0-9a-f]{64}", data["sha256"])
+        assert data["symbols"]
+
+
+def test_a_schema_becomes_a_python_signature():
+    name, signature = of_schema(
+        "npu_x.out(Tensor(a!) self, int[2] size=[1, 2], *, str mode='none', Tensor? w=None)"
+        " -> Tensor"
+    )
+    assert name == "npu_x.out"
+    assert [(p.name, p.kind, p.optional) for p in parameters(signature)] == [
+        ("self", "positional", False),
+        ("size", "positional", True),
+        ("mode", "keyword", True),
+        ("w", "keyword", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "why"),
+    [
+        ("(a, b=1)", lambda a, b=2: None, None),
+        ("(a, b=1)", lambda a: None, "no parameter 'b'"),
+        ("(a, b=1)", lambda b, a=1: None, "parameter 1 is 'b'"),
+        ("(a, *, c=None)", lambda a: None, "no keyword 'c'"),
+        ("(a)", lambda a, extra: None, "'extra' must be given"),
+        ("(a, b)", lambda *args, **kwargs: None, None),
+    ],
+)
+def test_disagreements_are_described(theirs, ours, why):
+    found = disagreement(theirs, ours)
+    assert found is None if why is None else why in found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "WHEELS is None",
+    reason="set PORTER_TEST_WHEELS to a folder with the two wheels",
+)
+def test_the_published_wheels_give_these_files_again(tmp_path):
+    from porter.device.sim.contract import regenerate
+
+    wheels = sorted(Path(WHEELS).glob("*.whl"))
+    assert len(wheels) == len(regenerate.REQUIREMENTS)
+    regenerate.regenerate(wheels, tmp_path, tmp_path)
+    for name in (contract.TORCH_NPU, contract.HABANA):
+        made = json.loads((tmp_path / f"{name}.json").read_text())
+        kept = contract.load(name)
+        assert made["version"] == kept["version"]
+        assert made["symbols"] == kept["symbols"]
+
+
+def test_live_functions_have_signatures():
+    assert inspect.signature(disagreement) is not None
