@@ -18,22 +18,22 @@ import csv
 import importlib.metadata
 import importlib.util
 import os
-import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from porter.errors import BadInput
-from porter.verify.environment.requirements import canonical
 
 ROOTS = ("torch", "safetensors")
 PLUGINS = ("habana-torch-plugin", "torch-npu")
 PINNED = frozenset({"torch", *PLUGINS})
 """What the layer alone provides: no requirement may list or change it."""
-
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Layer:
         return {_name(d): d.version for d in self.distributions if _name(d) in PINNED}
 
     def identity(self) -> list[str]:
-        """What of the layer decides an environment's content: names, versions, places."""
+        """What of the layer decides an environment's content: names, versions, locations."""
         rows = []
         for distribution in self.distributions:
-            told = distribution.metadata  # parsed anew at every look
-            name, place = canonical(told["Name"]), distribution.locate_file("")
-            rows.append(f"{name}=={told['Version']} {place}")
+            metadata = distribution.metadata  # parsed anew at every access
+            name, location = canonicalize_name(metadata["Name"]), distribution.locate_file("")
+            rows.append(f"{name}=={metadata['Version']} {location}")
         return [*sorted(rows), *(str(folder) for folder in self.whole)]
 
 
@@ -101,27 +101,38 @@ def write_layer(layer: Layer, folder: Path) -> tuple[Path, ...]:
 
 
 def _name(distribution: Distribution) -> str:
-    return canonical(distribution.metadata["Name"])
+    return canonicalize_name(distribution.metadata["Name"])
 
 
-def _collect(name: str, found: dict[str, Distribution]) -> bool:
+def _collect(root: str, found: dict[str, Distribution]) -> bool:
     """Add the distribution and what it needs to ``found``; False when it is not installed.
 
-    Markers are not evaluated: what a marker excludes here is not installed, or does no harm.
+    Markers are evaluated for the running interpreter. A requirement's extras are followed (torch
+    names its CUDA libraries as extras of one package).
     """
-    if canonical(name) in found:
-        return True
-    try:
-        distribution = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    found[canonical(name)] = distribution
+    pending = [(canonicalize_name(root), "")]
+    seen = set()
+    while pending:
+        name, extra = pending.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            distribution = found.get(name) or importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found[name] = distribution
+        for requirement in _requirements(distribution):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                other = canonicalize_name(requirement.name)
+                pending += [(other, wanted) for wanted in ("", *requirement.extras)]
+    return canonicalize_name(root) in found
+
+
+def _requirements(distribution: Distribution) -> Iterator[Requirement]:
     for line in distribution.requires or ():
-        requirement, _, marker = line.partition(";")
-        matched = _REQUIREMENT.match(requirement)
-        if matched and "extra" not in marker:
-            _collect(matched.group(1), found)
-    return True
+        with suppress(InvalidRequirement):  # of an old release: pip ignores such a line, too
+            yield Requirement(line)
 
 
 def _tops(distribution: Distribution) -> dict[str, Path]:
