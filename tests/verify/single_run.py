@@ -16,7 +16,7 @@ from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.harness import trace
 from porter.verify.harness.trace import Trace
 from porter.verify.plan.job import Failure
-from tests.verify.test_run import job_for
+from tests.verify.execution.test_run_probe import job_for
 
 
 @dataclass

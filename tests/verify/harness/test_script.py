@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import wait_for_end
+from tests.verify.execution.test_run_probe import ended_late
 from tests.verify.single_run import SingleRun, single_runs
-from tests.verify.test_run import ended_late
 
 
 @pytest.fixture(scope="module")

@@ -266,14 +266,14 @@ def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -
     program = f"""
 import sys
 from pathlib import Path
-from tests.verify.test_run import job_for
+from tests.verify.execution.test_run_probe import job_for
 from porter.verify.execution.run_probe import launcher, run_folder, run_probe
 runs = Path({str(tmp_path / "runs")!r})
 with launcher(runs, {warm}) as start, run_folder(runs) as folder:
     job = job_for(Path({str(tmp_path / "job")!r}), {code!r})
     run_probe(job, Path(sys.executable), folder, start)
 """
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     porter = subprocess.Popen([sys.executable, "-c", program], cwd=root)
     pid = wait_for_pid(tmp_path / "pid")
 

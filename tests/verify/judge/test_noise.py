@@ -29,8 +29,8 @@ from porter.verify.recipe.claims import (
     WithinUlps,
 )
 from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.harness.test_api import probe_in
 from tests.verify.judging import Given, judged, planned, told
-from tests.verify.test_probe import probe_in
 
 Verify = Callable[..., list[RecipeResult]]
 
