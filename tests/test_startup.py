@@ -41,6 +41,15 @@ def test_patch_half_never_imports_torch() -> None:
     assert not {name for name in imported_by(modules) if name.partition(".")[0] == "torch"}
 
 
+@pytest.mark.parametrize("command", ["--help", "list"])
+def test_help_and_list_import_nothing_that_only_verification_needs(command: str) -> None:
+    run = [sys.executable, "-X", "importtime", "-m", "porter", command]
+    done = subprocess.run(run, cwd=PROJECT, check=True, capture_output=True, text=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "porter.cli" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & {"packaging", "filelock", "torch"}
+
+
 @pytest.mark.parametrize(
     "module",
     ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.moved"],

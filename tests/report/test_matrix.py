@@ -85,7 +85,7 @@ def test_a_matrix_that_github_would_refuse_is_refused_with_the_way_out(
 
     assert main(["matrix", "--github"]) == 2
 
-    assert "3 jobs, but GitHub takes at most 2 in a matrix" in capsys.readouterr().err
+    assert "3 jobs, but GitHub allows at most 2 in a matrix" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

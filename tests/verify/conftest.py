@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from porter.verify.cache.store import Places
 from porter.verify.execute import execute
 from porter.verify.execution import run_probe as run
 from porter.verify.execution import scheduler as runs
-from porter.verify.execution.forkserver import ForkServerPool, ForkedProcess
+from porter.verify.execution.forkserver import ForkedProcess, ForkServerPool
 from porter.verify.execution.process import Process, Start
 from porter.verify.execution.run_probe import Launcher
 from porter.verify.execution.session import Options, Session
@@ -156,6 +157,48 @@ def root(
     monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
     monkeypatch.setenv("PORTER_ROOT", str(tmp_path))
     return tmp_path
+
+
+StartVerify = Callable[..., "subprocess.Popen[str]"]
+
+PROGRAM = """
+import os, sys
+from contextlib import contextmanager
+from pathlib import Path
+import porter.verify.plan.port_trees as real
+from porter.cli import main
+from porter.verify.cache.store import Places
+from tests.verify.folder_trees import FolderTrees
+base, environments = Path(sys.argv[1]), Path(sys.argv[2])
+trees = FolderTrees(base / f"trees-{os.getpid()}")
+trees.add("port", upstream="level = 0", one="level = 1")
+@contextmanager
+def open_trees(_):
+    yield trees
+real.open_trees = open_trees
+Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
+code = main(["verify", *sys.argv[3:]])
+print("torch" if "torch" in sys.modules else "no torch", file=sys.stderr)
+sys.exit(code)
+"""
+"""A program that runs ``porter verify`` on two levels, and says whether torch was imported."""
+
+
+@pytest.fixture
+def start(tmp_path: Path, environments: Path) -> StartVerify:
+    """Start ``porter verify`` with some arguments, in a process of its own."""
+
+    def go(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(environments), *arguments],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PORTER_ROOT": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return go
 
 
 @pytest.fixture

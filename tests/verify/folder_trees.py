@@ -11,6 +11,9 @@ from textwrap import dedent
 from porter.errors import BadInput
 from porter.verify.plan.trees import LevelTree, NotReachable
 
+PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
+"""The claims of a recipe that holds every output to parity."""
+
 
 @dataclass(frozen=True)
 class FolderLevel:

@@ -1,10 +1,10 @@
-"""One run of a probe on a tree written on the spot: no recipe, no levels."""
+"""Run a probe once on a tree written on the spot: no recipe, no levels."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,52 @@ from typing import Any
 from porter.verify.execution import run_probe as run
 from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.harness import trace
+from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.trace import Trace
-from porter.verify.plan.job import Failure
-from tests.verify.test_run import job_for
+from porter.verify.plan.job import Failure, Job
+from tests.processes import PATIENCE
+
+
+def job_for(folder: Path, code: str, seconds: float = PATIENCE, memory_mib: int = 2048) -> Job:
+    folder.mkdir(exist_ok=True)
+    (folder / "probe_file.py").write_text(dedent(code))
+    (folder / "tree").mkdir(exist_ok=True)
+    facts = RunFacts(
+        port="port",
+        recipe="one",
+        recipe_sha256="a",
+        inputs_sha256="b",
+        probe_sha256="c",
+        level=0,
+        level_name="upstream",
+        tree="d",
+        companions={},
+        dtype="float32",
+        device="cpu",
+        seed=3,
+        threads=1,
+        environment="e",
+        engine="f",
+    )
+    return Job(
+        facts=facts,
+        probe=folder / "probe_file.py",
+        parameters={"size": 2},
+        tree=folder / "tree",
+        source_roots=(folder / "tree",),
+        companions={},
+        seconds=seconds,
+        memory_bytes=memory_mib * 2**20,
+    )
+
+
+def ended_late(run: Callable[[int], Failure], place: str) -> tuple[Failure, int]:
+    """Give a run more seconds until it has come to ``place`` before they are over; return both."""
+    for seconds in (6, 15, 50, 180):
+        told = run(seconds)
+        if place in told.stderr:
+            break
+    return told, seconds
 
 
 @dataclass

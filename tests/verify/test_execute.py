@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +13,11 @@ import pytest
 
 from porter.verify.execute import warnings_of
 from porter.verify.execution.session import Options
-from porter.verify.judge.result import RecipeResult
 from porter.verify.plan.matrix import RunSpec
 from tests.processes import PATIENCE, wait_for_end, wait_for_pid
-from tests.verify.conftest import Heard
-from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.conftest import Heard, StartVerify, Verify
+from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 
-Verify = Callable[..., list[RecipeResult]]
-Start = Callable[..., "subprocess.Popen[str]"]
-
-PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
 SLOWEST_FIRST = """
     import time
     from upstream_code import f, level
@@ -34,44 +25,6 @@ SLOWEST_FIRST = """
         time.sleep(0.6 - 0.2 * level)
         probe.record("y", f(probe.normal("x", 200)))
     """
-
-PROGRAM = """
-import os, sys
-from contextlib import contextmanager
-from pathlib import Path
-import porter.verify.plan.port_trees as real
-from porter.cli import main
-from porter.verify.cache.store import Places
-from tests.verify.folder_trees import FolderTrees
-base, environments = Path(sys.argv[1]), Path(sys.argv[2])
-trees = FolderTrees(base / f"trees-{os.getpid()}")
-trees.add("port", upstream="level = 0", one="level = 1")
-@contextmanager
-def open_trees(_):
-    yield trees
-real.open_trees = open_trees
-Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
-code = main(["verify", *sys.argv[3:]])
-print("torch" if "torch" in sys.modules else "no torch", file=sys.stderr)
-sys.exit(code)
-"""
-
-
-@pytest.fixture
-def start(tmp_path: Path, environments: Path) -> Start:
-    """Start ``porter verify`` with some arguments, in a process of its own."""
-
-    def go(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), str(environments), *arguments],
-            cwd=Path(__file__).parent.parent.parent,
-            env=os.environ | {"PORTER_ROOT": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return go
 
 
 def test_results_come_in_the_same_order_however_many_run_at_once(
@@ -118,7 +71,9 @@ HANGS_ONCE = """
     """
 
 
-def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start: Start) -> None:
+def test_an_interrupted_verification_goes_on_where_it_was(
+    tmp_path: Path, start: StartVerify
+) -> None:
     again, pid = tmp_path / "again", tmp_path / "pid"
     probe = HANGS_ONCE.format(again=str(again), pid=str(pid))
     write_recipe(tmp_path, "port", "one", PARITY, probe)
@@ -140,7 +95,7 @@ def test_an_interrupted_verification_goes_on_where_it_was(tmp_path: Path, start:
 
 
 @pytest.mark.slow
-def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
+def test_two_porters_share_the_work(tmp_path: Path, start: StartVerify) -> None:
     probe = f"""
         import os, time, torch
         from upstream_code import level
@@ -163,7 +118,9 @@ def test_two_porters_share_the_work(tmp_path: Path, start: Start) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_an_unchanged_verification_does_not_import_torch(tmp_path: Path, start: Start) -> None:
+def test_an_unchanged_verification_does_not_import_torch(
+    tmp_path: Path, start: StartVerify
+) -> None:
     probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
     write_recipe(tmp_path, "port", "one", PARITY, "import upstream_code\n" + probe)
 

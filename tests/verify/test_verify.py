@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +13,15 @@ from porter.verify.harness import trace
 from porter.verify.judge.result import RecipeResult
 from porter.verify.plan.matrix import RunSpec
 from porter.verify.plan.select import Filters, make_plan
-from tests.verify.conftest import Heard
-from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.conftest import Heard, Verify
+from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 from tests.verify.judging import judged
-
-Verify = Callable[..., list[RecipeResult]]
 
 PROBE = """
     from upstream_code import f
     def run(probe):
         probe.record("y", f(probe.normal("x", 200)))
     """
-PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 def words(result: RecipeResult) -> list[tuple[int, str, str, str]]:

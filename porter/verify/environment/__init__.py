@@ -1,1 +1,1 @@
-"""Virtual environments for probes."""
+"""Build virtual environments for probes."""

@@ -1,4 +1,4 @@
-"""pip, as a process of its own: heard line by line, ended with all it started when asked to."""
+"""Run pip as a process: read its output line by line, kill its whole process group on stop."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pathlib import Path
 from porter.process import Stopped
 
 POLL_SECONDS = 0.2
-"""So soon after ``stop`` is set everything ends."""
+"""How soon a command ends after ``stop`` is set."""
 
 
 def run_pip(
-    python: Path, folder: Path, arguments: Sequence[str], hear: Callable[[str], None],
+    python: Path, folder: Path, arguments: Sequence[str], progress: Callable[[str], None],
     stop: threading.Event,
 ) -> tuple[int, list[str]]:  # fmt: skip
-    """Run the running interpreter's pip on the environment of ``python``.
+    """Run this interpreter's pip on the environment of ``python``.
 
-    It works in ``folder``, and its temporary files stand there, gone when it is. ``hear`` gets what
-    of its output is worth showing. Return its exit code and all it printed. Raises Stopped.
+    It works in ``folder`` and keeps its temporary files there until it ends. ``progress`` gets the
+    lines worth showing. Return its exit code and the lines it printed. Raises Stopped.
     """
     verb, *rest = arguments
     command = [sys.executable, "-m", "pip", "--python", str(python)]
@@ -39,19 +39,19 @@ def run_pip(
         command += ["--no-warn-script-location", "--progress-bar", "off"]
     unwanted = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
     variables = {k: v for k, v in os.environ.items() if k not in unwanted}
-    told: list[str] = []
+    printed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pip-", dir=folder) as temporary:
         variables |= {"PYTHONNOUSERSITE": "1", "TMPDIR": temporary}
         output = Output(command, folder, variables)
         for line in output.lines(stop):
-            told.append(line.strip())
+            printed.append(line.strip())
             if shown := _shown(line):
-                hear(shown)
-    return output.code, told
+                progress(shown)
+    return output.code, printed
 
 
 class Output:
-    """A command's output, both streams in one; ``code`` is its exit code once all was read."""
+    """A command's stdout and stderr as one stream; ``code`` is its exit code, set at the end."""
 
     def __init__(self, command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
         self.code = -1
@@ -66,7 +66,7 @@ class Output:
         )
 
     def lines(self, stop: threading.Event, seconds: float = math.inf) -> Iterator[str]:
-        """Yield its lines. However the caller leaves, it is ended with all it started.
+        """Yield its lines. If the caller stops early, its whole process group is killed.
 
         Raises Stopped soon after ``stop`` is set, and TimeoutError after ``seconds``.
         """
@@ -101,18 +101,18 @@ class Output:
                 return
 
 
-def complaint(told: Sequence[str]) -> str:
-    """Return what of pip's output says why it failed."""
+def failure_reason(printed: Sequence[str]) -> str:
+    """Return the part of pip's output that says why it failed."""
     cause = "The conflict is caused by:"
-    if cause in told:
-        after = list(told[told.index(cause) + 1 :])
+    if cause in printed:
+        after = list(printed[printed.index(cause) + 1 :])
         return "; ".join(after[: after.index("") if "" in after else 3])
-    errors = [line.removeprefix("ERROR:").strip() for line in told if line.startswith("ERROR:")]
-    return "; ".join(errors[:3] or told[-1:])
+    errors = [line.removeprefix("ERROR:").strip() for line in printed if line.startswith("ERROR:")]
+    return "; ".join(errors[:3] or printed[-1:])
 
 
 def _shown(line: str) -> str:
-    """Return what of a line of pip's is worth showing, or nothing."""
+    """Return a line of pip's output in a form worth showing, or ""."""
     words = line.split()
     if words[:1] == ["Collecting"] and len(words) > 1:
         name = re.split(r"[<>=!~;(\[ ]", words[1])[0]

@@ -1,5 +1,7 @@
-"""Requirements files of probe environments. The format is told in
-:mod:`porter.verify.environment.venv`."""
+"""Read the requirements files of probe environments.
+
+:mod:`porter.verify.environment.venv` describes the format.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,20 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from porter.errors import BadInput
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 _DIRECTIVE = re.compile(r"#\s*porter:\s*(.*)\Z")
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a file asks for: pip lines, lines without dependencies, modules to stub, and its
-    hash."""
+    """A file's content: pip lines, lines without dependencies, modules to stub, and its hash."""
 
     name: str
     lines: tuple[str, ...] = ()
@@ -28,11 +33,6 @@ class Requirements:
 
 
 TORCH_ALONE = Requirements("torch-alone")
-
-
-def canonical(name: str) -> str:
-    """Return a distribution's name as the package index spells it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def load_requirements(path: Path, layered: frozenset[str] = frozenset()) -> Requirements:
@@ -71,7 +71,7 @@ def load_requirements(path: Path, layered: frozenset[str] = frozenset()) -> Requ
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Return (the requirement or "", what a `# porter:` comment says or "")."""
+    """Return (the requirement or "", the text of a `# porter:` comment or "")."""
     before, mark, comment = line.partition("#")
     if mark and before and not before[-1].isspace():
         # pip takes a # for a comment only at the start or after white space (URLs have fragments).
@@ -87,24 +87,31 @@ def _stub(where: str, directive: str) -> str:
     return module.strip()
 
 
-def _check(where: str, requirement: str, layered: frozenset[str]) -> None:
-    name = _NAME.match(requirement)
-    if name is None or requirement.endswith("\\"):
+def _check(where: str, line: str, layered: frozenset[str]) -> None:
+    try:
+        name = _parsed(line).name
+    except InvalidRequirement:
         raise BadInput(
-            f"{where}: expected one requirement a line, such as numpy<2, found {requirement!r}"
-        )
-    if canonical(name.group()) in layered:
+            f"{where}: expected one requirement a line, such as numpy<2, found {line!r}"
+        ) from None
+    if canonicalize_name(name) in layered:
         raise BadInput(
-            f"{where}: {name.group()} comes from the interpreter that runs porter; remove the line"
+            f"{where}: {name} comes from the interpreter that runs porter; remove the line"
         )
 
 
-def matching_release(requirement: str, torch_version: str) -> str:
-    """Give ``torchvision`` and ``torchaudio`` without a version the release that is torch's."""
-    found = re.match(r"2\.(\d+)\.", torch_version)
-    if found is None:
-        return requirement
-    minor = int(found.group(1))
-    releases = {"torchvision": f"0.{minor + 15}.*", "torchaudio": f"2.{minor}.*"}
-    release = releases.get(canonical(requirement))
-    return f"{requirement}=={release}" if release else requirement
+def _parsed(line: str) -> Requirement:
+    """Return the requirement of a line, without pip's options after it (--hash and the like)."""
+    return Requirement(line.partition(" --")[0])
+
+
+def matching_release(line: str, torch_version: str) -> str:
+    """Return the line with torch's release for ``torchvision`` and ``torchaudio`` without one."""
+    torch = Version(torch_version)
+    releases = {"torchvision": f"0.{torch.minor + 15}.*", "torchaudio": f"2.{torch.minor}.*"}
+    requirement = _parsed(line)
+    release = releases.get(canonicalize_name(requirement.name))
+    if torch.major != 2 or release is None or requirement.specifier or requirement.url:
+        return line
+    requirement.specifier = SpecifierSet(f"=={release}")
+    return str(requirement)

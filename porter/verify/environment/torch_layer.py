@@ -1,15 +1,14 @@
-"""What a probe environment sees of the interpreter that runs porter: torch, and what torch needs.
+"""Link torch and its dependencies from the interpreter that runs porter into probe environments.
 
-A virtual environment made inside another does not see the other's packages, and seeing all of them
-would let the user's transformers or numpy decide a probe's result. So the layer is a folder of
+A virtual environment made inside another does not see the other's packages, and if it saw all of
+them, the user's transformers or numpy would decide a probe's result. So the layer is a folder of
 links, one per module or package of torch, safetensors, an installed device plugin and their
 dependencies (by each distribution's RECORD), with copies of their metadata, so that pip inside the
 environment counts them as installed. The copies have no RECORD: pip could not uninstall through the
-links even if it tried, and it does not try, since the layer stands outside the environment's own
-folder.
+links even if it tried, and it does not try, since the layer is outside the environment's folder.
 
-Where a distribution cannot be taken apart (an editable torch, no RECORD) the layer is the whole of
-the interpreter's site-packages.
+If the files of a distribution are unknown (an editable torch, no RECORD), the layer is the
+interpreter's whole site-packages.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ import csv
 import importlib.metadata
 import importlib.util
 import os
-import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from porter.errors import BadInput
-from porter.verify.environment.requirements import canonical
 
 ROOTS = ("torch", "safetensors")
 PLUGINS = ("habana-torch-plugin", "torch-npu")
 PINNED = frozenset({"torch", *PLUGINS})
-"""What the layer alone provides: no requirement may list or change it."""
-
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+"""Provided by the layer alone: no requirements file may list them or change their version."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The distributions to expose, and the folders to expose whole where links are not possible."""
+    """The distributions to link, or the ``whole`` folders to expose where links are impossible."""
 
     distributions: tuple[Distribution, ...]
     whole: tuple[Path, ...]
@@ -50,23 +49,23 @@ class Layer:
 
     @property
     def pinned(self) -> dict[str, str]:
-        """Versions of torch and the plugins: what no requirement may change."""
+        """Versions of torch and the plugins, which no requirement may change."""
         return {_name(d): d.version for d in self.distributions if _name(d) in PINNED}
 
     def identity(self) -> list[str]:
-        """What of the layer decides an environment's content: names, versions, places."""
+        """What decides an environment's content: names, versions, locations."""
         rows = []
         for distribution in self.distributions:
-            told = distribution.metadata  # parsed anew at every look
-            name, place = canonical(told["Name"]), distribution.locate_file("")
-            rows.append(f"{name}=={told['Version']} {place}")
+            metadata = distribution.metadata  # parsed anew at every access
+            name, location = canonicalize_name(metadata["Name"]), distribution.locate_file("")
+            rows.append(f"{name}=={metadata['Version']} {location}")
         return [*sorted(rows), *(str(folder) for folder in self.whole)]
 
 
 def find_layer() -> Layer:
     """Return the layer of the running interpreter.
 
-    Raises BadInput when torch or safetensors is not installed in it.
+    Raises BadInput if torch or safetensors is not installed there.
     """
     found: dict[str, Distribution] = {}
     for root in ROOTS:
@@ -87,7 +86,7 @@ def find_layer() -> Layer:
 
 
 def write_layer(layer: Layer, folder: Path) -> tuple[Path, ...]:
-    """Write the links into ``folder``; return the folders that belong on the environment's path."""
+    """Write the links into ``folder``; return the folders to put on the environment's path."""
     if layer.whole:
         return layer.whole
     folder.mkdir(parents=True)
@@ -101,31 +100,42 @@ def write_layer(layer: Layer, folder: Path) -> tuple[Path, ...]:
 
 
 def _name(distribution: Distribution) -> str:
-    return canonical(distribution.metadata["Name"])
+    return canonicalize_name(distribution.metadata["Name"])
 
 
-def _collect(name: str, found: dict[str, Distribution]) -> bool:
+def _collect(root: str, found: dict[str, Distribution]) -> bool:
     """Add the distribution and what it needs to ``found``; False when it is not installed.
 
-    Markers are not evaluated: what a marker excludes here is not installed, or does no harm.
+    Markers are evaluated for the running interpreter. A requirement's extras are followed (torch
+    names its CUDA libraries as extras of one package).
     """
-    if canonical(name) in found:
-        return True
-    try:
-        distribution = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    found[canonical(name)] = distribution
+    pending = [(canonicalize_name(root), "")]
+    seen = set()
+    while pending:
+        name, extra = pending.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            distribution = found.get(name) or importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found[name] = distribution
+        for requirement in _requirements(distribution):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                other = canonicalize_name(requirement.name)
+                pending += [(other, wanted) for wanted in ("", *requirement.extras)]
+    return canonicalize_name(root) in found
+
+
+def _requirements(distribution: Distribution) -> Iterator[Requirement]:
     for line in distribution.requires or ():
-        requirement, _, marker = line.partition(";")
-        matched = _REQUIREMENT.match(requirement)
-        if matched and "extra" not in marker:
-            _collect(matched.group(1), found)
-    return True
+        with suppress(InvalidRequirement):  # of an old release: pip ignores such a line, too
+            yield Requirement(line)
 
 
 def _tops(distribution: Distribution) -> dict[str, Path]:
-    """Return the modules and packages of a distribution: name in site-packages -> its place."""
+    """Return the modules and packages of a distribution: name in site-packages -> path."""
     tops: dict[str, Path] = {}
     for top in _first_parts(distribution):
         skipped = top in ("..", "__pycache__") or top.endswith((".dist-info", ".egg-info", ".pth"))
@@ -135,10 +145,10 @@ def _tops(distribution: Distribution) -> dict[str, Path]:
 
 
 def _first_parts(distribution: Distribution) -> Iterable[str]:
-    """Return the first part of the path of each of its files, each once.
+    """Return the first part of the path of each of its files, without repeats.
 
-    Read from RECORD itself where there is one: `Distribution.files` makes a path object of every
-    line, which takes a second for torch.
+    Parsed from RECORD where there is one: `Distribution.files` makes a path object of every line,
+    which takes a second for torch.
     """
     record = distribution.read_text("RECORD")
     if record is None:
@@ -148,17 +158,17 @@ def _first_parts(distribution: Distribution) -> Iterable[str]:
 
 
 def _copy_metadata(distribution: Distribution, folder: Path) -> None:
-    spelt = distribution.metadata["Name"].replace("-", "_")
-    info = folder / f"{spelt}-{distribution.version}.dist-info"
+    name = distribution.metadata["Name"].replace("-", "_")
+    info = folder / f"{name}-{distribution.version}.dist-info"
     if info.exists():
         return
     info.mkdir()
-    for name in ("METADATA", "entry_points.txt", "top_level.txt", "WHEEL"):
-        text = distribution.read_text(name)
-        if text is None and name == "METADATA":
+    for file in ("METADATA", "entry_points.txt", "top_level.txt", "WHEEL"):
+        text = distribution.read_text(file)
+        if text is None and file == "METADATA":
             text = distribution.read_text("PKG-INFO")
         if text is not None:
-            (info / name).write_text(text, encoding="utf-8")
+            (info / file).write_text(text, encoding="utf-8")
     (info / "INSTALLER").write_text("porter\n")
 
 
@@ -166,6 +176,6 @@ def _whole_folders(distributions: tuple[Distribution, ...]) -> tuple[Path, ...]:
     folders = [Path(str(d.locate_file(""))).absolute() for d in distributions]
     for root in ROOTS:
         spec = importlib.util.find_spec(root)
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            folders.append(Path(place).absolute().parent)
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            folders.append(Path(location).absolute().parent)
     return tuple(dict.fromkeys(folders))

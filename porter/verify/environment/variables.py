@@ -1,4 +1,4 @@
-"""The variables that a run sees: the user's, without what would change its results."""
+"""The environment variables of a run: the user's, without those that would change its results."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-_TAKEN_OUT = (
+_REMOVED = (
     *("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_"),
     *("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_"),
     "PYTEST_",
 )
-_REACHING = (
+_IN_KEYS = (
     "TORCH", "PYTORCH_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_",
     "PT_", "HABANA_", "GC_KERNEL_", "ASCEND_", "NPU_", "LD_PRELOAD", "GLIBC_TUNABLES",
 )  # fmt: skip
 
 
 def shared_variables(threads: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are the same for every run of so many threads.
+    """Return the variables that all runs with this number of threads share.
 
-    ``environ`` are the recipe's own, which win over all others.
+    ``environ`` are the recipe's own; they override all others.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_TAKEN_OUT)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_REMOVED)}
     count = str(threads)
     return {
         **kept,
@@ -38,7 +38,7 @@ def shared_variables(threads: int, environ: Mapping[str, str]) -> dict[str, str]
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",  # the level's tree in the cache stays what its id says
+        "PYTHONDONTWRITEBYTECODE": "1",  # the level's tree in the cache must keep its id
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         **environ,
@@ -46,9 +46,9 @@ def shared_variables(threads: int, environ: Mapping[str, str]) -> dict[str, str]
 
 
 def own_variables(folder: Path) -> dict[str, str]:
-    """Return the variables that name folders of one run: home, caches, temporary files.
+    """Return the variables that name a run's own folders: home, caches, temporary files.
 
-    The home stands beside the working folder, which is empty when a probe starts.
+    The home is beside the working folder, which is empty when a probe starts.
     """
     home = folder / "home"
     return {
@@ -62,8 +62,9 @@ def own_variables(folder: Path) -> dict[str, str]:
 
 
 def inherited() -> dict[str, str]:
-    """Return those of the user's variables that a run keeps and that may decide its results.
+    """Return the user's variables that reach a run and may change its results.
 
-    They are part of a trace's key: drivers and libraries read them, and porter cannot know better.
+    They are part of a trace's key: drivers and libraries read them, and porter cannot tell which
+    matter.
     """
-    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(_REACHING)}
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(_IN_KEYS)}

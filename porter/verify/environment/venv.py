@@ -1,25 +1,25 @@
-"""Probe environments: one venv per requirements file, layered over the running torch.
+"""Build probe environments: one venv per requirements file, layered over the running torch.
 
-Requirements files, ``recipes/environments/<name>.txt``, are ordinary pip requirements files (each
-line a requirement; ``#`` comments; no ``-r``, ``-c``, ``-e`` or index options), so they can be used
-by hand too. torch and the device's plugin are never listed: the layer brings the ones
-of the interpreter that runs porter, with what they need, and pip sees them as installed. Packages
-of the file win over the layer's (``numpy<2`` is what the probe gets whatever torch stands beside).
+Requirements files, ``recipes/environments/<name>.txt``, are ordinary pip requirements files (one
+requirement per line; ``#`` comments; no ``-r``, ``-c``, ``-e`` or index options), so they can be
+used by hand too. torch and the device's plugin are never listed: the layer brings those of the
+interpreter that runs porter, with their dependencies, and pip sees them as installed. Packages of
+the file override the layer's: with ``numpy<2`` the probe gets that, whatever numpy the layer has.
 
-Two comments speak to porter::
+Two comments are instructions to porter::
 
     torchvision  # porter: no-deps
     # porter: stub torchvision._meta_registrations
 
-``# porter: no-deps`` after a requirement installs it after the others and without its dependencies:
-for packages that pin a torch build (torchvision, torchaudio), which would otherwise bring a second
-torch. ``torchvision`` and ``torchaudio`` without a version get the release that belongs to the
-running torch (torch 2.N: torchvision 0.(N+15), torchaudio 2.N; pytorch.org's table of versions).
+``# porter: no-deps`` after a requirement installs it after the others, without dependencies: for
+packages that pin a torch build (torchvision, torchaudio) and would otherwise bring a second torch.
+``torchvision`` and ``torchaudio`` without a version get the release that matches the running torch
+(torch 2.N: torchvision 0.(N+15), torchaudio 2.N; pytorch.org's table of versions).
 
-``# porter: stub MODULE`` on a line of its own puts an empty module under that name before any
-import, in that environment only. torchvision from the package index beside a CPU torch cannot
-register its compiled operators and fails in ``torchvision._meta_registrations``; its transforms
-need none of them.
+``# porter: stub MODULE`` on a line of its own puts an empty module under that name into
+``sys.modules`` before any import, in that environment only. torchvision from the package index
+beside a CPU torch cannot register its compiled operators and fails in
+``torchvision._meta_registrations``; its transforms need none of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from filelock import FileLock, Timeout
 
 from porter.errors import CheckFailed
 from porter.process import Stopped
-from porter.verify.environment.pip_process import POLL_SECONDS, Output, complaint, run_pip
+from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_reason, run_pip
 from porter.verify.environment.requirements import Requirements, matching_release
 from porter.verify.environment.torch_layer import Layer, write_layer
 
@@ -55,22 +55,22 @@ _TORCH_SECONDS = 120.0
 
 
 class Hearer(Protocol):
-    """Hears of environments, in the thread that builds them."""
+    """Progress callbacks, called on the thread that builds."""
 
     def say(self, line: str) -> None:
-        """A line worth keeping."""
+        """Print a line that stays."""
         ...
 
     def building(self, environment: str) -> None:
-        """It is being built from now on."""
+        """The build begins."""
         ...
 
     def progress(self, line: str) -> None:
-        """What pip does now."""
+        """Show what pip is doing."""
         ...
 
     def built(self, environment: str, how: str) -> None:
-        """It is built, or could not be; ``how`` says which in words."""
+        """The build has ended; ``how`` says in words whether it succeeded."""
         ...
 
 
@@ -80,7 +80,7 @@ class EnvironmentFailed(CheckFailed):
 
 @dataclass(frozen=True)
 class Environment:
-    """A built environment: its key (what decides its content) and its interpreter."""
+    """A built environment; ``key`` is the hash of what decides its content."""
 
     name: str
     key: str
@@ -90,7 +90,7 @@ class Environment:
 
     @property
     def identity(self) -> str:
-        """The hash of what it was asked to hold and of what it got: a part of every trace's key.
+        """The hash of its key and its installed packages, part of every trace's key.
 
         A file without exact versions gives other packages when it is built on another day.
         """
@@ -100,7 +100,7 @@ class Environment:
 
 def environment_key(requirements: Requirements, layer: Layer) -> str:
     """Return the hash of everything that decides an environment's content."""
-    facts = [
+    inputs = [
         LAYER_FORMAT,
         requirements.sha256,
         sys.version,
@@ -108,15 +108,15 @@ def environment_key(requirements: Requirements, layer: Layer) -> str:
         sysconfig.get_platform(),
         layer.identity(),
     ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 def find_environment(
     requirements: Requirements, layer: Layer, environments: Path
 ) -> Environment | None:
-    """Return the environment if it is built and none of its packages is gone.
+    """Return the environment if it is built and all its packages are there.
 
-    Nothing is run in it: whether torch can be imported there shows when it is used.
+    Its interpreter is not started, so a torch that cannot be imported shows only when it is used.
     """
     key = environment_key(requirements, layer)
     found, _ = _load(environments / f"{requirements.name}-{key[:16]}", key, None, torch_in)
@@ -131,20 +131,19 @@ def ensure_environment(
     torch_of: Callable[[Path], str] | None = None,
     stop: threading.Event | None = None,
 ) -> Environment:
-    """Return the environment, built under a lock if it is not there or is broken.
+    """Return the environment; build it under a lock if it is missing or broken.
 
-    Builds stand in a folder of their own each, and a marker that names the finished one is replaced
-    in one step: a build that was killed, even one whose pip lives on, is never taken for a finished
-    one.
+    Each build has its own folder, and a marker that names the finished one is replaced atomically:
+    a killed build, even one whose pip lives on, is never taken for a finished one.
 
-    ``torch_of`` may stand in for :func:`torch_in`. Raises EnvironmentFailed with pip's own words,
-    and Stopped soon after ``stop`` is set: pip has ended then, and what it installed is gone.
+    ``torch_of`` replaces :func:`torch_in`. Raises EnvironmentFailed with pip's error, and Stopped
+    soon after ``stop`` is set: by then pip has ended, and the unfinished build is removed.
     """
     stop = stop or threading.Event()
     torch_of = torch_of or (lambda python: torch_in(python, stop))
     key = environment_key(requirements, layer)
     home = environments / f"{requirements.name}-{key[:16]}"
-    ready, why = _load(home, key, layer, torch_of)
+    ready, _ = _load(home, key, layer, torch_of)
     if ready:
         return ready
     home.mkdir(parents=True, exist_ok=True)
@@ -152,14 +151,14 @@ def ensure_environment(
     try:
         lock.acquire(timeout=0.5)
     except Timeout:
-        hearer.say(f"waiting for another porter that builds the environment {requirements.name}")
+        hearer.say(f"waiting for another porter to build the environment {requirements.name}")
         _wait_for(lock, stop)
     try:
-        ready, why = _load(home, key, layer, torch_of)
+        ready, broken = _load(home, key, layer, torch_of)
         if ready:
             return ready
-        if why:
-            hearer.say(f"environment {requirements.name}: {why}; building it again")
+        if broken:
+            hearer.say(f"environment {requirements.name}: {broken}; building it again")
         return _build(requirements, layer, home, key, hearer, torch_of, stop)
     finally:
         lock.release()
@@ -179,9 +178,9 @@ def _wait_for(lock: FileLock, stop: threading.Event) -> None:
 def _load(
     home: Path, key: str, layer: Layer | None, torch_of: Callable[[Path], str]
 ) -> tuple[Environment | None, str]:
-    """Return (the environment, "") or (None, what is broken; "" when there was none).
+    """Return (the environment, "") or (None, what is broken; "" if there is none).
 
-    Where a layer is given, its torch is imported there.
+    With a layer, also check that the environment imports the layer's torch.
     """
     try:
         marker = json.loads((home / MARKER).read_text(encoding="utf-8"))
@@ -196,10 +195,10 @@ def _load(
         return None, "its interpreter is gone or has moved"
     if _installed(_site_packages(build)) != packages:
         return None, "its packages are not those that were installed"
-    if layer is not None and (told := _wrong_torch(python, layer, torch_of)):
-        return None, told
+    if layer is not None and (problem := _wrong_torch(python, layer, torch_of)):
+        return None, problem
     with suppress(OSError):
-        os.utime(home / MARKER)  # when it was last used: what a clean-up goes by
+        os.utime(home / MARKER)  # the time of last use, by which `porter gc` chooses
     return Environment(home.name.rpartition("-")[0], key, python, packages, pip_check), ""
 
 
@@ -213,7 +212,7 @@ def _build(
     stop: threading.Event,
 ) -> Environment:
     for old in home.glob("build-*"):
-        shutil.rmtree(old, ignore_errors=True)  # nobody's: a finished one would have been used
+        shutil.rmtree(old, ignore_errors=True)  # unused: a finished one would have been returned
     hearer.building(requirements.name)
     if layer.whole:
         hearer.say(f"{layer.why_whole}: {requirements.name} sees all packages of {layer.whole[0]}")
@@ -227,8 +226,8 @@ def _build(
         (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
         pip_check = _install(requirements, layer, build, hearer.progress, stop)
         python = build / "venv" / "bin" / "python"
-        if told := _wrong_torch(python, layer, torch_of):
-            raise EnvironmentFailed(f"environment {requirements.name}: {told}")
+        if problem := _wrong_torch(python, layer, torch_of):
+            raise EnvironmentFailed(f"environment {requirements.name}: {problem}")
         packages = _installed(site_packages)
         marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
         beside = home / f"{MARKER}.{os.getpid()}"
@@ -253,11 +252,13 @@ def _install(
     progress: Callable[[str], None],
     stop: threading.Event,
 ) -> str:
-    """Install what is required; return what `pip check` complains of ("" when it is clean)."""
+    """Install the requirements; return the complaint of `pip check` ("" if it has none)."""
     if not requirements.lines and not requirements.no_deps:
         return ""
     if find_spec("pip") is None:
-        raise EnvironmentFailed(f"{sys.executable}: no pip here; `python -m ensurepip` brings it")
+        raise EnvironmentFailed(
+            f"{sys.executable}: pip is not installed; `python -m ensurepip` installs it"
+        )
     constraints = build / "constraints.txt"
     constraints.write_text("".join(f"{n}=={v}\n" for n, v in layer.pinned.items()))
     wanted = build / "requirements.txt"
@@ -265,13 +266,15 @@ def _install(
 
     def pip(*arguments: str) -> None:
         name, python = requirements.name, build / "venv" / "bin" / "python"
-        code, told = run_pip(python, build, arguments, lambda now: progress(f"{name}: {now}"), stop)
+        code, printed = run_pip(
+            python, build, arguments, lambda line: progress(f"{name}: {line}"), stop
+        )
         if code != 0:
             log = build.parent / f"pip-{arguments[0]}.log"
-            log.write_text("\n".join(told) + "\n", encoding="utf-8")
-            why = complaint(told) or code
+            log.write_text("\n".join(printed) + "\n", encoding="utf-8")
+            reason = failure_reason(printed) or code
             raise EnvironmentFailed(
-                f"environment {name}: pip {arguments[0]} failed: {why}; all of it: {log}"
+                f"environment {name}: pip {arguments[0]} failed: {reason}; full output: {log}"
             )
 
     if requirements.lines:
@@ -282,7 +285,7 @@ def _install(
     try:
         pip("check")
     except EnvironmentFailed as error:
-        return str(error)  # told, not fatal: what --no-deps skipped is missing on purpose
+        return str(error)  # not fatal: what --no-deps skipped is missing on purpose
     return ""
 
 
@@ -297,7 +300,7 @@ def _site_packages(build: Path) -> Path:
 
 
 def _installed(site_packages: Path) -> dict[str, str]:
-    """Return name -> version of what stands in a site-packages folder, by its dist-info folders."""
+    """Return name -> version of the distributions in a site-packages folder."""
     found = {}
     for info in site_packages.glob("*.dist-info"):
         if (info / "METADATA").is_file():
@@ -307,7 +310,7 @@ def _installed(site_packages: Path) -> dict[str, str]:
 
 
 class NoTorch(Exception):
-    """The interpreter does not run, or cannot import torch; the text says which."""
+    """The interpreter does not run or cannot import torch; the message says which."""
 
 
 def torch_in(python: Path, stop: threading.Event | None = None) -> str:
@@ -316,16 +319,16 @@ def torch_in(python: Path, stop: threading.Event | None = None) -> str:
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     try:
         output = Output([str(python), "-c", program], python.parent, variables)
-        told = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
+        printed = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
     except OSError as error:
         raise NoTorch(f"its interpreter does not run: {error}") from error
     if output.code != 0:
-        raise NoTorch(f"torch cannot be imported: {(told or ['no word'])[-1]}")
-    return " ".join(told[-1:])
+        raise NoTorch(f"torch cannot be imported: {(printed or ['no output'])[-1]}")
+    return " ".join(printed[-1:])
 
 
 def _wrong_torch(python: Path, layer: Layer, torch_of: Callable[[Path], str]) -> str:
-    """Return "" when the interpreter imports the layer's torch, else what went wrong."""
+    """Return "" if the interpreter imports the layer's torch, else what is wrong."""
     try:
         imported = torch_of(python)
     except NoTorch as error:

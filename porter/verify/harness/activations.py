@@ -29,6 +29,7 @@ import json
 import os
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,11 +37,11 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.interception.source_lines import Site, user_site
 from porter.verify.harness.events import PROBE, shown_site, write_lines
-from porter.verify.harness.module_names import ModulePaths
 from porter.verify.harness.recording import Enough as Enough
 from porter.verify.harness.tensor_digest import SAMPLE, VALUES, Values, sample_tensor, tensors_in
 
@@ -49,6 +50,8 @@ OPS = "ops.jsonl"
 MOST_BYTES = 256 * 2**20
 MOST_OPS = 20_000
 _TEXT = 120
+
+Module = torch.nn.Module
 
 
 class Recorder:
@@ -68,19 +71,19 @@ class Recorder:
         self._calls: Counter[str] = Counter()
         self._paths = ModulePaths()
         self._here = os.getpid(), threading.get_ident()
-        self._native: Callable[..., Any] = torch.nn.Module.__call__
+        self._native: Callable[..., Any] = Module.__call__
         self._mode = _OpMode(self) if self._asked.get("kind") == "ops" else None
 
     def start(self) -> None:
         """Record from now on. To be called before the probe builds anything."""
         native, recorder = self._native, self
 
-        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def call(module: Module, *args: Any, **kwargs: Any) -> Any:
             if recorder._here != (os.getpid(), threading.get_ident()):
                 return native(module, *args, **kwargs)
             return recorder.call(module, args, kwargs)
 
-        torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+        Module.__call__ = call  # type: ignore[method-assign]
         if self._mode is not None:
             self._mode.__enter__()  # type: ignore[no-untyped-call]
 
@@ -88,10 +91,10 @@ class Recorder:
         """Record no more."""
         if self._mode is not None:
             self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        torch.nn.Module.__call__ = self._native  # type: ignore[method-assign]
+        Module.__call__ = self._native  # type: ignore[method-assign]
         self._paths.close()
 
-    def call(self, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+    def call(self, module: Module, args: Any, kwargs: Any) -> Any:
         """Call a module and record both moments."""
         path = self._paths.name(module, self._stack[-1] if self._stack else "")
         number = self._calls[path]
@@ -185,6 +188,67 @@ class Recorder:
         if len(self._ops) >= MOST_OPS:
             warnings.append(f"activations: {MOST_OPS} ops kept; later ones left out")
         return warnings
+
+
+class ModulePaths:
+    """Names modules from the outermost owner inwards: ``CC12M1Model.net.3.main.0``.
+
+    Different modules have different names. Owners are learnt as modules are registered in each
+    other, so a part is named by its model even where only the part is called (an autoencoder's
+    decoder, without the pipeline around it). Models built earlier, and copies, are learnt when they
+    are called.
+    """
+
+    def __init__(self) -> None:
+        self._owners: weakref.WeakKeyDictionary[Module, tuple[weakref.ref[Module], str]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._roots: weakref.WeakKeyDictionary[Module, str] = weakref.WeakKeyDictionary()
+        self._taken: Counter[str] = Counter()
+        self._hook = register_module_module_registration_hook(self._registered)
+
+    def close(self) -> None:
+        """Learn no more."""
+        self._hook.remove()
+
+    def _registered(self, owner: Module, name: str, part: Module | None) -> None:
+        if isinstance(part, Module):
+            self._owners[part] = weakref.ref(owner), name
+
+    def learn(self, module: Module) -> None:
+        """Learn the parts of a module that was not seen being built."""
+        for part in module.modules():
+            for name, inner in part.named_children():
+                if inner not in self._owners:
+                    self._owners[inner] = weakref.ref(part), name
+
+    def name(self, module: Module, inside: str) -> str:
+        """Return a module's path; ``inside`` names the call around it, "" when there is none.
+
+        A module without owner that is made and called within another's call is named by that one.
+        """
+        names: list[str] = []
+        at, seen = module, {id(module)}
+        while (owned := self._owners.get(at)) is not None:
+            owner = owned[0]()
+            if owner is None or id(owner) in seen:
+                break
+            names.append(owned[1])
+            seen.add(id(owner))
+            at = owner
+        if at is module and module not in self._roots:
+            self.learn(module)
+            if inside:
+                return f"{inside}/{type(module).__name__}"
+        return ".".join([self._root(at), *reversed(names)])
+
+    def _root(self, module: Module) -> str:
+        if module not in self._roots:
+            kind = type(module).__name__
+            self._taken[kind] += 1
+            number = self._taken[kind]
+            self._roots[module] = kind if number == 1 else f"{kind}#{number}"
+        return self._roots[module]
 
 
 def _innermost_below(folders: tuple[str, ...]) -> Site | None:

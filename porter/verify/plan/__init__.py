@@ -1,1 +1,1 @@
-"""Decide which runs a recipe needs, on which trees."""
+"""Decide which runs a recipe needs, and on which trees."""

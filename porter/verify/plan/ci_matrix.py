@@ -1,7 +1,7 @@
-"""What there is to verify, as the job matrix of a CI system: port x level x device.
+"""Make the job matrix of a CI system from the recipes: port x level x device.
 
-Read from recipes and series alone, so that the job that makes the matrix needs no torch, no store
-and no network.
+It reads recipes and series alone, so the job that makes the matrix needs no torch, no store and no
+network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from porter.verify.plan.select import Filters, RecipePlan, make_plan
 from porter.verify.recipe.types import is_simulated
 
 MOST_JOBS = 256
-"""What GitHub takes from one matrix."""
+"""GitHub's limit for one matrix."""
 
 HOSTED = "ubuntu-latest"
 
@@ -46,8 +46,8 @@ def jobs(
 ) -> list[Job]:
     """Return the jobs of ``ports`` (none: every port with recipes), ports and levels in order.
 
-    ``tags`` and ``devices`` are patterns of which one must match; none of a kind: everything.
-    Level 0 has jobs where a recipe judges it. Raises BadInput for whatever matches nothing.
+    ``tags`` and ``devices`` are patterns, one of which must match (empty: everything). Level 0 has
+    jobs where a recipe judges it. Raises BadInput for a name or pattern that matches nothing.
     """
     plan = make_plan(root, ports, SeriesTrees(root), Filters(tags=tuple(tags)))
     for one in plan.unreachable:
@@ -75,9 +75,9 @@ def jobs(
 
 
 def as_matrix(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return GitHub's (and Forgejo's) ``include`` form; all values are plain texts and numbers.
+    """Return the matrix in the ``include`` form of GitHub and Forgejo, of strings and numbers.
 
-    ``runners`` are labels by device. Without: GitHub's own machine for ``cpu`` and simulated
+    ``runners`` are labels by device. Default: GitHub's hosted machine for ``cpu`` and simulated
     devices, ``self-hosted`` and the device's name for real ones.
     """
     return {"include": [_entry(job, runners) for job in found]}
@@ -99,17 +99,17 @@ def _entry(job: Job, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def github_output(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> str:
-    """Return the line for ``$GITHUB_OUTPUT``. Raises BadInput when GitHub takes no such matrix."""
+    """Return the line for ``$GITHUB_OUTPUT``. Raises BadInput if the matrix is too large."""
     if len(found) > MOST_JOBS:
         raise BadInput(
-            f"{len(found)} jobs, but GitHub takes at most {MOST_JOBS} in a matrix; "
-            "name ports, or narrow with --tag or --device"
+            f"{len(found)} jobs, but GitHub allows at most {MOST_JOBS} in a matrix; "
+            "name ports, or choose with --tag or --device"
         )
     return f"matrix={json.dumps(as_matrix(found, runners), separators=(',', ':'))}"
 
 
 def table_rows(found: Sequence[Job]) -> Iterator[tuple[str, ...]]:
-    """Yield a row per job for people: port, level, device, recipes."""
+    """Yield the rows of a table of jobs: port, level, device, recipes."""
     for job in found:
         level = f"{job.level} {job.level_name}"
         yield job.port, level, job.device, " ".join(job.recipes)

@@ -1,4 +1,4 @@
-"""A point of a recipe as a job: which files it runs on, within which limits."""
+"""The job that a run's process gets: what to run, on which files, within which limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from porter.verify.plan.matrix import RecipePlan, RunSpec
 from porter.verify.plan.trees import Trees
 
 _SHAKEN_PATIENCE = 5
-"""A shaken run's kernels are slow ones."""
+"""Factor on the time limit of a shaken run, whose kernels are slow."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: what (``facts``), from which files, within which limits."""
+    """One run: what it is (``facts``), its files, its limits."""
 
     facts: RunFacts
     probe: Path
@@ -27,13 +27,13 @@ class Job:
     companions: Mapping[str, Path]
     seconds: float
     memory_bytes: int
-    activations: str = ""  # "modules", or which call's ops: porter.verify.harness.activations
-    lines: tuple[str, ...] = ()  # files of the tree whose executed lines are wanted
+    activations: str = ""  # what to record: porter.verify.harness.activations; "": nothing
+    lines: tuple[str, ...] = ()  # files of the tree whose executed lines to record
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run left no trace: in a few words, and the end of its stderr."""
+    """Why a run left no trace, and the end of its stderr."""
 
     kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
     reason: str
@@ -41,7 +41,7 @@ class Failure:
 
 
 def job_of(planned: RecipePlan, point: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:
-    """Return what a run needs to start; a failure when the tree lacks a source root."""
+    """Return the job of a run; a failure if the tree lacks a source root."""
     loaded, recipe = planned.loaded, planned.loaded.recipe
     tree = trees.folder(loaded.port, planned.levels[point.level], recipe.needs)
     companions = {name: trees.folder(name, other, ()) for name, other in planned.companions}

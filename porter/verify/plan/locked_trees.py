@@ -1,4 +1,4 @@
-"""The levels of ports as their pins, series and locks state them: for plans that run nothing."""
+"""Levels of ports read from pins, series and locks, for plans that run nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from porter.verify.recipe.schema import UPSTREAM
 
 @dataclass(frozen=True)
 class NamedLevel:
-    """A level that nobody built: ``tree`` is the one in the lock, or empty."""
+    """A level that is not built: ``tree`` is from the lock, or empty."""
 
     number: int
     name: str
@@ -26,9 +26,9 @@ class NamedLevel:
 
 
 class SeriesTrees:
-    """:class:`porter.verify.plan.trees.Trees` without store and sources; its folders are not there.
+    """:class:`porter.verify.plan.trees.Trees` without store and sources; its folders do not exist.
 
-    ``pins`` None reads series alone: no level then knows its tree.
+    With ``pins`` None only the series are read, and no level knows its tree.
     """
 
     def __init__(self, root: Path, pins: Pins | None = None) -> None:
@@ -38,12 +38,11 @@ class SeriesTrees:
 
     @classmethod
     def locked(cls, root: Path) -> SeriesTrees:
-        """Return the trees of a project with the ids that its pins and locks state."""
+        """Return the trees of a project, with ids from its pins and locks."""
         return cls(root, load_pins(root))
 
     def levels(self, port: str) -> tuple[NamedLevel, ...]:
-        """See :class:`porter.verify.plan.trees.Trees`. Raises BadInput for a series that is
-        wrong."""
+        """See :class:`porter.verify.plan.trees.Trees`. Raises BadInput for an invalid series."""
         if port not in self._levels:
             patches = load_series(self._root, port).patches
             trees = self._locked_trees(port)
@@ -63,7 +62,7 @@ class SeriesTrees:
         try:
             lock = read_lock(self._root, port)
         except PorterError:
-            return {}  # `porter check` tells what is wrong with it
+            return {}  # `porter check` reports what is wrong with it
         return {level.name: level.tree for level in lock.levels} if lock else {}
 
     def find(self, port: str, text: str) -> LevelTree:
@@ -71,5 +70,5 @@ class SeriesTrees:
         return find_level(self.levels(port), text)
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
-        """Return where no file is: a plan that runs nothing looks at none."""
+        """Return a path that does not exist: a plan that runs nothing reads no files."""
         return self._root / "patches" / port / str(level.number)

@@ -22,11 +22,11 @@ Target = int | Literal["previous"] | None
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """One recipe to run: every level of its port, those to judge, and where each claim applies.
+    """One recipe to run: all levels of its port, those to judge, and where each claim applies.
 
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
-    for the judged level itself); ``devices`` those of the recipe that were asked
-    for, ``insisted`` those asked for by name: a real one that is not there is then no excuse.
+    for the judged level itself). ``devices`` are those of the recipe that the user selected;
+    ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
     """
 
     loaded: LoadedRecipe
@@ -44,7 +44,7 @@ class RecipePlan:
         return f"{self.loaded.port}/{self.loaded.name}"
 
     def index(self, claim: Claim) -> int:
-        """Return the claim's place in the recipe."""
+        """Return the claim's index in the recipe."""
         return self.loaded.recipe.claims.index(claim)
 
     def target_level(self, claim: Claim, level: int) -> int:
@@ -59,7 +59,7 @@ class RecipePlan:
 class RunSpec:
     """One run of a recipe. ``variant`` holds (name, value as JSON) in the recipe's order.
 
-    A ``shaken`` run tells how its outputs answer to rounding (:mod:`porter.verify.harness.shaken`).
+    A ``shaken`` run measures the noise of its outputs (:mod:`porter.verify.harness.shaken`).
     """
 
     level: int
@@ -71,12 +71,12 @@ class RunSpec:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The variant's values, as the probe gets them."""
+        """The variant's values, as passed to the probe."""
         return {name: json.loads(text) for name, text in self.variant}
 
 
 def points(planned: RecipePlan) -> tuple[RunSpec, ...]:
-    """Return every run needed, each once: references, then baselines, then what is judged."""
+    """Return all runs needed, without repeats: references, baselines, others, then those judged."""
     judged = judged_points(planned)
     references, baselines, others, shaken = [], [], [], []
     for point in judged:
@@ -91,10 +91,10 @@ def points(planned: RecipePlan) -> tuple[RunSpec, ...]:
 
 
 def judged_points(planned: RecipePlan) -> tuple[RunSpec, ...]:
-    """Return the runs that verdicts are given on, in the order of the verdicts.
+    """Return the runs to judge, in the order of their verdicts.
 
-    Where a level is claimed on some devices or variants only, it is not run on the others. A level
-    that nobody claims anywhere stays in, so that the verdict says so.
+    A level with claims on some devices or variants only is not run on the others. A level without
+    any claim stays in, so that its verdict says so.
     """
     recipe = planned.loaded.recipe
     found = []
@@ -118,11 +118,11 @@ def _claimed_elsewhere(planned: RecipePlan, point: RunSpec) -> bool:
 
 
 def claims_on(planned: RecipePlan, point: RunSpec) -> list[Claim]:
-    """Return the claims that speak of a run."""
-    return list(_speaking(planned, point))
+    """Return the claims that apply to a run."""
+    return list(_applying(planned, point))
 
 
-def _speaking(planned: RecipePlan, point: RunSpec) -> Iterator[Claim]:
+def _applying(planned: RecipePlan, point: RunSpec) -> Iterator[Claim]:
     values = dict(point.variant)
     claims = planned.loaded.recipe.claims
     for claim, levels in zip(claims, planned.claim_levels, strict=True):
@@ -140,23 +140,23 @@ def _speaking(planned: RecipePlan, point: RunSpec) -> Iterator[Claim]:
 
 
 def reference_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
-    """Return the reference run of a point: level 0, where and in what the recipe says."""
+    """Return the reference run: level 0 on the recipe's reference device, in its dtype."""
     recipe = planned.loaded.recipe
     return replace(point, level=0, device=recipe.reference.device, dtype=recipe.reference_dtype)
 
 
 def baseline_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
-    """Return the run whose error is the allowance: level 0 in the point's own dtype."""
+    """Return the run whose error is the allowance: level 0 in the same dtype."""
     return replace(point, level=0, device=planned.loaded.recipe.baseline_device)
 
 
 def noise_point(
     planned: RecipePlan, claim: Claim, point: RunSpec, claims: Sequence[Claim]
 ) -> RunSpec | None:
-    """Return the run whose shaken twin tells the noise of what a claim holds, if that is needed.
+    """Return the run whose shaken twin measures the noise of a claim's outputs; None: not needed.
 
-    It is level 0's in the point's dtype where one of the ``claims`` on the point has it run, else
-    the run that the claim compares with.
+    It is level 0's run in the same dtype if one of the ``claims`` on the point needs that anyway,
+    else the run that the claim compares with.
     """
     if not claim.has_tolerance:
         return None
@@ -181,7 +181,7 @@ def target_point(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec:
 
 
 def held_to(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec | None:
-    """Return the run that a claim holds a point to; None for a claim that needs no other run."""
+    """Return the run that a claim compares with; None for a claim that needs no other run."""
     if _compares(claim):
         return target_point(planned, claim, point)
     if claim.subject != "outputs" or claim.kind_name == "finite":
@@ -192,5 +192,5 @@ def held_to(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec | None
 
 
 def held_to_itself(planned: RecipePlan, point: RunSpec) -> bool:
-    """Whether every claim on a point compares it with itself, so that none could fail."""
+    """Whether every claim on a run compares it with itself, so that none can fail."""
     return all(held_to(planned, claim, point) == point for claim in claims_on(planned, point))

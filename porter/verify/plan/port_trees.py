@@ -1,4 +1,4 @@
-"""The trees of real ports: pins, store, series and levels, as verification needs them."""
+"""Trees of real ports, built from pins, store and series."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from porter.upstream.store import Coverage, Upstream, open_upstream
 from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
 
 Silent = Mapping[str, Mapping[GitSource | Sdist, SourceFailure]]
-"""Pin -> those of its sources that are known not to answer, and why."""
+"""Pin -> its sources that are known not to answer, and why."""
 
 
 class UpstreamTrees:
-    """Every port's levels, built once; folders come from the cache's shared read-only trees.
+    """Every port's levels, built once; folders are the cache's shared read-only trees.
 
-    With ``planning`` no folder is written: it is only seen whether it could be. ``silent`` sources
-    are not asked, none is when ``offline``.
+    With ``planning`` no folder is written, only checked that it could be. ``silent`` sources are
+    not asked; with ``offline`` no source is.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class UpstreamTrees:
         return self._upstreams[port].blobs([oid])[oid]
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
-        """See :class:`porter.verify.plan.trees.Trees`. Submodules that ``needs`` wants are in
-        it."""
+        """See :class:`porter.verify.plan.trees.Trees`. It includes submodules that ``needs``
+        selects."""
         key = (port, level.tree, needs)
         if key not in self._folders:
             own = self.levels(port)[level.number]
@@ -107,20 +107,20 @@ class UpstreamTrees:
         return self._folders[key]
 
     def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
-        """Raise UselessNeed for an entry that takes in nothing: a slip that no run would tell."""
+        """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
         if (upstream.pin.name, needs.entries) in self._useful:
             return
         touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
         paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
         for entry in needs.named:
             alone = Needs((entry,))
-            inside = any(alone.may_take_inside(where) for where in upstream.pin.submodules)
+            inside = any(alone.may_take_inside(path) for path in upstream.pin.submodules)
             if not inside and not any(map(alone.takes, paths)):
                 raise UselessNeed(entry)
         self._useful.add((upstream.pin.name, needs.entries))
 
     def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
-        """Open the submodules that stand in the level's tree and that ``needs`` wants."""
+        """Open the submodules that are in the level's tree and that ``needs`` selects."""
         wanted = {
             path: name
             for path, name in upstream.pin.submodules.items()
@@ -133,7 +133,7 @@ class UpstreamTrees:
         for path, name in wanted.items():
             entry = entries.get(path.encode())
             if entry is None or entry.is_blob:
-                continue  # the level took it out
+                continue  # the level removed it
             if name not in self._upstreams:
                 pin = self._pins.port(name)
                 try:
@@ -144,14 +144,14 @@ class UpstreamTrees:
             found[path] = self._upstreams[name]
             if entry.oid != found[path].commit:
                 expected = f"commit {entry.oid}, as level {level.number} names it"
-                told = f"submodule {path}: expected {expected}, found {found[path].commit}"
-                raise BadInput(f"{told} in the pin {name}")
+                found_there = f"{found[path].commit} in the pin {name}"
+                raise BadInput(f"submodule {path}: expected {expected}, found {found_there}")
         return found
 
 
 @contextmanager
 def open_trees(root: Path) -> Iterator[UpstreamTrees]:
-    """Open the project's trees; close what they opened at the end."""
+    """Open the project's trees for the block."""
     trees = UpstreamTrees(root, load_pins(root))
     try:
         yield trees
@@ -168,8 +168,8 @@ def _not_covered(level: LevelTree, coverage: Coverage) -> NotReachable:
     names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     why = short_reason(coverage.reasons) or "the sources that answer hold other files"
-    told = "; ".join(map(str, coverage.reasons)) or why
+    reasons = "; ".join(map(str, coverage.reasons)) or why
     return NotReachable(
         f"no {names[0]}{more}: {why}",
-        f"level {level.number}: no source serves {', '.join(names)} ({told})",
+        f"level {level.number}: no source serves {', '.join(names)} ({reasons})",
     )

@@ -1,9 +1,8 @@
-"""Which ports can be checked and verified here, and what would make more of them reachable.
+"""Find which ports can be checked and verified here, and what would make more of them reachable.
 
-Told from what is known of the sources beforehand (``porter doctor`` asks each of them once). Where
-the pins of a port and of what stands beside it answer, nothing is fetched. Elsewhere the store is
-looked at, and the source releases that answer are read, which are small; recipes are planned on
-that and no tree is written.
+It starts from which sources answer (``porter doctor`` asks each of them once). If all pins that a
+port needs answer, nothing is fetched. Otherwise it looks into the store, reads the source releases
+that answer, which are small, and plans the recipes on that; no tree is written.
 """
 
 from __future__ import annotations
@@ -27,15 +26,16 @@ from porter.verify.plan.select import Filters, Unreachable, make_plan
 from porter.verify.plan.trees import NotReachable
 
 Answers = Mapping[str, Mapping[GitSource | Sdist, SourceFailure | None]]
-"""Pin -> source -> why it does not answer; None when it does."""
+"""Pin -> source -> why it does not answer; None if it does."""
 
 Checked = Literal["all", "part", "ids", "nothing"]
 
 
 @dataclass(frozen=True)
 class PortReach:
-    """What of a port can be checked (``files`` that its patches touch are out of reach), and how
-    many of its recipes can run; ``reason`` says why not all of it.
+    """How much of a port can be checked and how many of its recipes can run.
+
+    ``files`` of those its patches touch are out of reach; ``reason`` says why not all is in reach.
     """
 
     port: str
@@ -54,18 +54,18 @@ class PortReach:
 def reach_of_ports(
     root: Path, pins: Pins, answers: Answers, *, offline: bool = False
 ) -> list[PortReach]:
-    """Return what of each port with a series is within reach."""
+    """Return how much of each port with a series is within reach."""
     silent = {
         name: {source: why for source, why in sources.items() if why is not None}
         for name, sources in answers.items()
     }
     known = {name for name in pins.pins if not offline and _answers_whole(pins, name, answers)}
-    waiting = [pin for pin in pins.ports() if not {p.name for p in _needed(pins, pin)} <= known]
+    unknown = [pin for pin in pins.ports() if not {p.name for p in _needed(pins, pin)} <= known]
     found: dict[str, PortReach] = {}
     with closing(UpstreamTrees(root, pins, planning=True, silent=silent, offline=offline)) as trees:
         if not offline:
-            _read_releases(root, pins, waiting, silent)
-        for pin in waiting:
+            _read_releases(root, pins, unknown, silent)
+        for pin in unknown:
             found[pin.name] = _planned(root, pin, trees)
     return [
         found.get(pin.name) or PortReach(pin.name, "all", 0, n := _recipes(root, pin), n)
@@ -74,9 +74,7 @@ def reach_of_ports(
 
 
 def what_would_help(pins: Pins, reaches: Iterable[PortReach], answers: Answers) -> list[str]:
-    """Return, for each host that does not answer, what makes it reachable and which ports it is
-    for.
-    """
+    """Return a line for each host that does not answer: how to reach it, and for which ports."""
     lacking: dict[str, list[str]] = {}
     for reach in reaches:
         if reach.whole:
@@ -104,7 +102,7 @@ def _needed(pins: Pins, pin: Pin) -> list[Pin]:
 
 
 def _answers_whole(pins: Pins, name: str, answers: Answers) -> bool:
-    """Whether a source answers that has all that the pin names."""
+    """Whether a source answers that has all files of the pin."""
     pin = pins.pins[name]
     return any(
         why is None
@@ -123,15 +121,15 @@ def _read_releases(
     ports: Iterable[Pin],
     silent: Mapping[str, Mapping[GitSource | Sdist, SourceFailure]],
 ) -> None:
-    """Bring what answers for these ports into the store, side by side: pip is slow to start."""
+    """Bring the releases for these ports into the store, in parallel: pip is slow to start."""
 
     def read(pin: Pin) -> None:
         with suppress(PorterError):
             open_upstream(root, pin, silent=silent.get(pin.name)).close()
 
-    wanted = {pin.name: pin for port in ports for pin in _needed(pins, port)}
+    needed = {pin.name: pin for port in ports for pin in _needed(pins, port)}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(read, wanted.values()))
+        list(pool.map(read, needed.values()))
 
 
 def _planned(root: Path, pin: Pin, trees: UpstreamTrees) -> PortReach:
@@ -162,6 +160,6 @@ def _by_ids(root: Path, pin: Pin) -> Checked:
 
 
 def _commonest(unreachable: Iterable[Unreachable]) -> str:
-    """The reason that most recipes share, without the files that each lacks."""
+    """Return the reason that most recipes share, without the files that each lacks."""
     reasons = [one.reason.rpartition(": ")[2] for one in unreachable]
     return max(reasons, key=reasons.count, default="")

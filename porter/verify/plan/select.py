@@ -1,4 +1,4 @@
-"""What to verify: recipes and levels chosen by filters, and what no source here covers.
+"""Select the recipes and levels to verify, and report those that no source covers.
 
 Planning reads recipes and builds levels; it starts no probe.
 """
@@ -27,7 +27,7 @@ from porter.verify.recipe.types import PREVIOUS, LevelRange, LevelSelection, Lev
 
 @dataclass(frozen=True)
 class Filters:
-    """What the user asked for; empty means everything. ``threads``: of every run (None: as its
+    """The user's selection; empty means everything. ``threads`` is for every run (None: as its
     recipe says)."""
 
     recipes: tuple[str, ...] = ()
@@ -39,10 +39,10 @@ class Filters:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A recipe, or a whole port (``recipe`` empty), that cannot run here, and why.
+    """A recipe, or a whole port (``recipe`` empty), that cannot run here.
 
-    ``detail`` says it at length. ``fault`` is True when that is no matter of sources that do not
-    answer: a series that does not apply, a source that is not what is pinned.
+    ``reason`` is short, ``detail`` is full. ``fault`` is True if the cause is not a source that
+    does not answer: a series that does not apply, a source that is not what is pinned.
     """
 
     port: str
@@ -54,7 +54,7 @@ class Unreachable:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will run and what cannot."""
+    """The recipes that will run, and those that cannot."""
 
     recipes: tuple[RecipePlan, ...]
     unreachable: tuple[Unreachable, ...]
@@ -66,10 +66,9 @@ def ports_with_recipes(root: Path) -> list[str]:
 
 
 def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) -> Plan:
-    """Choose what to run of ``ports`` (none: every port with recipes).
+    """Select the recipes to run of ``ports`` (empty: every port with recipes).
 
-    Raises BadInput for a port without recipes, a filter that matches nothing, and whatever is wrong
-    with a recipe.
+    Raises BadInput for a port without recipes, a filter that matches nothing, an invalid recipe.
     """
     known = ports_with_recipes(root)
     if not known:
@@ -81,7 +80,7 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
     chosen = [recipe.with_threads(filters.threads) for recipe in _filtered(loaded, filters)]
     for path in {recipe.environment for recipe in chosen} - {None}:
         assert path is not None
-        load_requirements(path, PINNED)  # wrong ones are told before anything runs
+        load_requirements(path, PINNED)  # reports an invalid file before anything runs
     planned: list[RecipePlan] = []
     unreachable: list[Unreachable] = []
     unknown_levels: list[BadInput] = []
@@ -95,13 +94,13 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             unreachable.append(Unreachable(port, "", str(error), fault=True))
             continue
         try:
-            asked = _asked(port, levels, trees, filters)
+            wanted = _wanted_levels(port, levels, trees, filters)
         except BadInput as error:
             unknown_levels.append(error)
             continue
         for recipe in (recipe for recipe in chosen if recipe.port == port):
             try:
-                one = plan_recipe(recipe, tuple(levels), asked, trees, filters.devices)
+                one = plan_recipe(recipe, tuple(levels), wanted, trees, filters.devices)
             except NotReachable as error:
                 unreachable.append(
                     Unreachable(port, recipe.name, str(error), error.fault, error.detail)
@@ -115,9 +114,9 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
     if not planned and not unreachable:
         if unknown_levels:
             raise unknown_levels[0]
-        asked_for = [*(f"--level {n}" for n in filters.levels)]
-        asked_for += [f"--device {name}" for name in filters.devices]
-        raise BadInput(f"{' '.join(asked_for)}: no chosen recipe runs there")
+        options = [*(f"--level {n}" for n in filters.levels)]
+        options += [f"--device {name}" for name in filters.devices]
+        raise BadInput(f"{' '.join(options)}: no selected recipe runs there")
     return Plan(tuple(planned), tuple(unreachable))
 
 
@@ -141,7 +140,7 @@ def _filtered(loaded: list[LoadedRecipe], filters: Filters) -> list[LoadedRecipe
     return chosen
 
 
-def _asked(
+def _wanted_levels(
     port: str, levels: Sequence[LevelTree], trees: Trees, filters: Filters
 ) -> frozenset[int]:
     if not filters.levels:
@@ -152,13 +151,13 @@ def _asked(
 def plan_recipe(
     loaded: LoadedRecipe,
     levels: tuple[LevelTree, ...],
-    asked: frozenset[int],
+    wanted: frozenset[int],
     trees: Trees,
     devices: Sequence[str] = (),
 ) -> RecipePlan:
-    """Resolve a recipe's levels; ``asked`` and ``devices`` (none: all) narrow what is judged.
+    """Resolve a recipe's levels; only the ``wanted`` ones and ``devices`` (empty: all) are judged.
 
-    Raises BadInput for a claim that speaks of nothing, NotReachable for a tree no source covers.
+    Raises BadInput for a claim that applies to no run, NotReachable for a tree no source covers.
     """
     recipe = loaded.recipe
     run = _select(loaded, ("levels",), recipe.levels, levels, trees)
@@ -166,22 +165,22 @@ def plan_recipe(
     targets: list[Target] = []
     for index, claim in enumerate(recipe.claims):
         key = ("claims", index)
-        mine = run
+        claimed = run
         if claim.levels != "all":
-            mine = _select(loaded, (*key, "levels"), claim.levels, levels, trees) & run
+            claimed = _select(loaded, (*key, "levels"), claim.levels, levels, trees) & run
         target = _target(loaded, key, claim, trees)
         if target == PREVIOUS:
-            mine -= {0}
+            claimed -= {0}
         if claim.subject == "throughput":
-            mine -= {target}
-        if not mine:
+            claimed -= {target}
+        if not claimed:
             raise loaded.document.error(
                 (*key, "levels"), "a level that the recipe runs", "none of them", words=True
             )
-        claim_levels.append(mine)
+        claim_levels.append(claimed)
         targets.append(target)
-    chosen = run & asked
-    there = tuple(name for name in recipe.devices if not devices or name in devices)
+    chosen = run & wanted
+    selected = tuple(name for name in recipe.devices if not devices or name in devices)
     planned = RecipePlan(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
     )
@@ -189,12 +188,12 @@ def plan_recipe(
         held_to_itself(planned, point)
         for point in judged_points(dataclasses.replace(planned, chosen=run))
     ):
-        told = "only upstream held to itself, which could not fail"
+        vacuous = "only upstream held to itself, which could not fail"
         raise loaded.document.error(
-            ("claims",), "a claim on a level above upstream", told, words=True
+            ("claims",), "a claim on a level above upstream", vacuous, words=True
         )
-    planned = dataclasses.replace(planned, devices=there, insisted=frozenset(devices))
-    if chosen and there:
+    planned = dataclasses.replace(planned, devices=selected, insisted=frozenset(devices))
+    if chosen and selected:
         for number in sorted({0} | {point.level for point in points(planned)}):
             try:
                 trees.folder(loaded.port, levels[number], recipe.needs)
@@ -209,7 +208,7 @@ def plan_recipe(
 
 
 def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, trees: Trees) -> Target:
-    """The level a claim compares with, when it names one."""
+    """Return the level that a claim compares with, if it names one."""
     for name in ("against", "less_than", "ratio"):
         other = getattr(claim, name)
         if other is None or other.level is None:
@@ -225,8 +224,8 @@ def _companion(name: str, text: str, trees: Trees) -> LevelTree:
         level = last_level(trees.levels(name)) if text == LAST else trees.find(name, text)
         trees.folder(name, level, ())
     except NotReachable as error:
-        told = f"companion {name}: "
-        raise NotReachable(f"{told}{error}", told + error.detail, fault=error.fault) from error
+        prefix = f"companion {name}: "
+        raise NotReachable(f"{prefix}{error}", prefix + error.detail, fault=error.fault) from error
     return level
 
 
@@ -237,9 +236,9 @@ def _select(
     levels: Sequence[LevelTree],
     trees: Trees,
 ) -> frozenset[int]:
-    """Return the numbers of the levels that a recipe's selection means.
+    """Return the numbers of the levels that a recipe selects.
 
-    A level that the series has off by default is meant only by its name.
+    A level that is off by default is selected only by its name.
     """
     numbers = [level.number for level in levels if not level.off]
     if selection == "all":

@@ -1,7 +1,7 @@
-"""Where the trees come from that probes run on: every level of a port as a plain folder.
+"""Interface to the trees that probes run on: every level of a port as a plain folder.
 
-Verification knows only :class:`Trees`; :mod:`porter.verify.plan.port_trees` takes them from the
-store.
+Verification depends on :class:`Trees` alone; :mod:`porter.verify.plan.port_trees` implements it
+with the store.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 LAST = "last"
-"""A companion's level: its newest."""
+"""Selects a companion's newest level."""
 
 
 class LevelTree(Protocol):
@@ -28,9 +28,9 @@ class LevelTree(Protocol):
 
 
 class NotReachable(Exception):
-    """No source that answers here covers what is needed; the text says which and why, in short.
+    """No source that answers has all that is needed; the message is short, ``detail`` is full.
 
-    ``detail`` says it at length. ``fault``: a source answered with something else than is pinned.
+    ``fault``: a source answered, but with something other than what is pinned.
     """
 
     def __init__(self, reason: str, detail: str = "", *, fault: bool = False) -> None:
@@ -40,7 +40,7 @@ class NotReachable(Exception):
 
 
 class UselessNeed(Exception):
-    """An entry of ``needs`` that takes in no file of any level."""
+    """An entry of ``needs`` that matches no file of any level."""
 
     def __init__(self, entry: str) -> None:
         super().__init__(entry)
@@ -57,13 +57,13 @@ class Trees(Protocol):
     def find(self, port: str, text: str) -> LevelTree:
         """Return the level of that number, name or unique prefix.
 
-        Raises BadInput when there is none, and NotReachable.
+        Raises BadInput if there is none, and NotReachable.
         """
         ...
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
-        """Return a folder that holds the level's files under ``needs`` (none: all of them).
+        """Return a folder with the level's files that ``needs`` selects (empty: all of them).
 
-        Raises NotReachable, naming what is not covered, and UselessNeed.
+        Raises NotReachable, naming the missing files, and UselessNeed.
         """
         ...

@@ -40,9 +40,9 @@ Subject = Literal["outputs", "counters", "throughput"]
 FACTOR = 2.0
 FLOOR_ULPS = 4.0
 NOISE_FACTOR = 4.0
-"""How many times an output's own noise parity and loss_curve allow, where that is more."""
+"""parity and loss_curve allow this many times the output's own noise, where that is more."""
 NOISE_SHARE = 0.01
-"""The share of an output's range that its noise may have: beyond it no bound proves anything."""
+"""The largest share of an output's range that its noise may take: above, no bound proves much."""
 
 Positive = Annotated[float, Meta(gt=0, description="a number above 0")]
 NotNegative = Annotated[float, Meta(ge=0, description="a number of at least 0")]
@@ -133,7 +133,7 @@ class Against(Model, frozen=True):
 
 
 class LessThan(Model, frozen=True):
-    """Fewer than at another level, on another device or with other values: ``factor`` times."""
+    """``factor`` times fewer than at another level, on another device or with other values."""
 
     level: LevelName | None = None
     device: DeviceName | None = None
@@ -202,7 +202,7 @@ NEED_ALLOWANCE: tuple[ClaimName, ...] = ("parity", "loss_curve")
 
 
 class Claim(Model, frozen=True):
-    """What some outputs, counters or a throughput must be, at some levels, on some devices."""
+    """What outputs, counters or a throughput must be, at some levels, on some devices."""
 
     outputs: Pattern | None = None
     counters: Pattern | None = None
@@ -230,7 +230,7 @@ class Claim(Model, frozen=True):
 
     @property
     def subjects(self) -> list[Subject]:
-        """What the claim speaks of; :func:`porter.verify.recipe.load.load_recipe` sees to one."""
+        """The subjects that the file names; loading a recipe checks that it is exactly one."""
         return [name for name in SUBJECTS if getattr(self, name) is not None]
 
     @property
@@ -239,13 +239,13 @@ class Claim(Model, frozen=True):
 
     @property
     def pattern(self) -> str:
-        """The pattern of the names that the claim speaks of."""
+        """The pattern of the names that the claim is about."""
         pattern: str = getattr(self, self.subject)
         return pattern
 
     @property
     def given(self) -> list[ClaimName]:
-        """The kinds of claim that stand in the file; loading sees that it is one."""
+        """The kinds of claim that the file names; loading checks that it is exactly one."""
         return [name for name in KINDS if getattr(self, name) is not None]
 
     @property

@@ -1,19 +1,19 @@
-"""Recipes: which probe, on which levels, devices and dtypes, with which claims.
+"""Load recipes: which probe runs, on which levels, devices and dtypes, with which claims.
 
-One YAML file a recipe, ``recipes/<port>/<name>.yaml``; ``docs/recipes.md`` tells every key and
+Each is a YAML file, ``recipes/<port>/<name>.yaml``; ``docs/recipes.md`` explains every key, and
 every kind of claim with its formula::
 
     version: 1
     title: cc12m_1, narrow, sampling        # one line, the heading of the results
     probe: sampling.py                      # beside the recipe; may import its neighbours
-    environment: ../environments/v-diffusion.txt  # porter.verify.environment.venv; none: torch
-    alone source_roots: [src]                     # folders of the tree on sys.path; default ["."]
+    environment: ../environments/v-diffusion.txt  # porter.verify.environment.venv; default: torch
+    source_roots: [src]                     # folders of the tree on sys.path; default ["."]
     companions:                             # other ports' trees on sys.path, after this one's
       accelerate: upstream                  # which level: a name or number, or `last`
     needs: [src/diffusers/]                 # which files the run's tree holds: folders, files,
                                             # patterns, "!..." (porter.upstream.needs); default: all
                                             # code. A source that lacks some: not reachable.
-    parameters: {size: 64}                  # handed to the probe as they stand
+    parameters: {size: 64}                  # passed to the probe unchanged
     vary: {steps: [4, 8, 16]}               # parameters with several values; each combination
                                             # (a "variant") is a run of its own
     seeds: [0]                              # default [0]; every seed is run and judged
@@ -36,8 +36,8 @@ every kind of claim with its formula::
     limits: {seconds: 120, memory_gib: 4}   # of one run; these are the defaults
     threads: 1                              # of torch, OpenMP and MKL; default 1
     tags: [quick]                           # default none; `porter verify --tag`
-    migration_log: true                     # its runs on sim:hpu and sim:npu tell which CUDA calls
-                                            # were mapped: `porter migration-log`; default false
+    migration_log: true                     # `porter migration-log` lists the CUDA calls that its
+                                            # runs on sim:hpu and sim:npu map; default false
 
 Level 0 is called ``upstream``. Nothing here imports torch.
 """
@@ -59,8 +59,8 @@ from porter.yamlfile import Document, load
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe with the file it came from. ``sha256`` is of that file's bytes; ``threads`` are
-    those that the user asked for in place of the recipe's (None: none)."""
+    """A recipe and its file. ``sha256`` is the hash of the file's bytes; ``threads``, where the
+    user asked for a number, replaces the recipe's own."""
 
     name: str
     port: str
@@ -85,28 +85,28 @@ class LoadedRecipe:
         """The requirements file, or None when the probe needs nothing beyond torch."""
         if self.recipe.environment is None:
             return None
-        # Only the text is tidied: a link in the path is followed by the system, as it should be.
+        # Not Path.resolve(): links in the path are left to the system.
         return Path(os.path.normpath(self.path.parent / self.recipe.environment))
 
     def with_threads(self, threads: int | None) -> LoadedRecipe:
-        """Return the recipe with so many threads in every run (None: as it is)."""
+        """Return the recipe with ``threads`` threads in every run (None: unchanged)."""
         if threads is None:
             return self
         changed = msgspec.structs.replace(self.recipe, threads=threads)
         return replace(self, document=replace(self.document, value=changed), threads=threads)
 
     def inputs_sha256(self) -> str:
-        """Return the hash of what of the recipe reaches the probe (claims and texts do not)."""
+        """Return the hash of the keys that reach the probe (claims and texts do not)."""
         recipe = self.recipe
         needs = Needs(recipe.needs).key()
-        reaching = [recipe.parameters, recipe.source_roots, recipe.threads, needs]
-        return hashlib.sha256(msgspec.json.encode(reaching, order="sorted")).hexdigest()
+        inputs = [recipe.parameters, recipe.source_roots, recipe.threads, needs]
+        return hashlib.sha256(msgspec.json.encode(inputs, order="sorted")).hexdigest()
 
 
 def load_recipe(path: Path) -> LoadedRecipe:
     """Read a recipe file of a port's folder.
 
-    Raises BadInput, in one line with file, line and key, for whatever is wrong with it.
+    Raises BadInput, one line with file, line and key, for the first error in it.
     """
     document = load(path, Recipe)
     check_recipe(document)
@@ -115,5 +115,5 @@ def load_recipe(path: Path) -> LoadedRecipe:
 
 
 def find_recipes(folder: Path) -> list[LoadedRecipe]:
-    """Return the recipes of a port's folder, by name; none when there is no folder."""
+    """Return the recipes of a port's folder, by name; none if there is no folder."""
     return [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]

@@ -1,9 +1,8 @@
-"""Which files a probe is made of: its own, and those of its neighbours that it names.
+"""Find the files that a probe is made of: its own, and those beside it that it names.
 
-A probe may import what stands beside it, write a script that does, or be told a name by its
-recipe's parameters. So a neighbour belongs to a probe where its name stands in an import, in a
-string or in a parameter, of the probe or of a file that belongs already. Names that are put
-together from pieces are not seen.
+A probe may import its neighbours, write a script that imports them, or get their names from the
+recipe's parameters. So a neighbour belongs to a probe if its name appears in an import, a string or
+a parameter, of the probe or of a file that belongs already. Names assembled from pieces are missed.
 """
 
 from __future__ import annotations
@@ -29,29 +28,28 @@ _PACKAGE = "__init__"
 def probe_files(loaded: LoadedRecipe) -> list[Path]:
     """Return a recipe's probe and the files beside it that belong to it, by path.
 
-    Every neighbour belongs to a probe that cannot be read or is no Python.
+    If one of them cannot be read as Python, every neighbour belongs.
     """
     probe = loaded.probe
     neighbours: dict[str, list[Path]] = {}
     for path in probe.parent.glob("**/*.py"):
         name = path.parent.name if path.stem == _PACKAGE else path.stem
         neighbours.setdefault(name, []).append(path)
-    told = msgspec.json.encode(loaded.recipe.parameters).decode()
-    told += msgspec.json.encode(loaded.recipe.vary).decode()
-    belonging = {probe}
-    coming = [probe, *_called(neighbours, set(_WORD.findall(told)))]
-    while coming:
-        path = coming.pop()
-        belonging.add(path)
+    text = msgspec.json.encode([loaded.recipe.parameters, loaded.recipe.vary]).decode()
+    found = {probe}
+    pending = [probe, *_named(neighbours, set(_WORD.findall(text)))]
+    while pending:
+        path = pending.pop()
+        found.add(path)
         try:
             names = _names(path)
         except (OSError, SyntaxError, ValueError):
             return sorted({probe, *(path for paths in neighbours.values() for path in paths)})
-        coming += [found for found in _called(neighbours, names) if found not in belonging]
-    return sorted(belonging)
+        pending += [path for path in _named(neighbours, names) if path not in found]
+    return sorted(found)
 
 
-def _called(neighbours: dict[str, list[Path]], names: set[str]) -> list[Path]:
+def _named(neighbours: dict[str, list[Path]], names: set[str]) -> list[Path]:
     return [path for name in names & neighbours.keys() for path in neighbours[name]]
 
 
@@ -60,34 +58,35 @@ _known: dict[str, set[str]] = {}
 
 
 def _names(path: Path) -> set[str]:
-    """The names in a file's imports and strings: kept in the cache, by what is in the file.
+    """Return the names in a file's imports and strings, cached by the file's content.
 
-    To parse every probe of every port takes longer than to look that nothing changed.
+    Parsing every probe of every port takes longer than the rest of an unchanged verification.
     """
     data = path.read_bytes()
     key = hashlib.sha256(_FORMAT + data).hexdigest()[:40]
     if key not in _known:
-        kept = cache_dir() / "probe-names" / key
+        cached = cache_dir() / "probe-names" / key
         try:
-            _known[key] = set(json.loads(kept.read_bytes()))
-            os.utime(kept)  # gc frees those that nobody used for long
-        except (OSError, ValueError, TypeError):  # none there, or damaged
-            _known[key] = set(_told(ast.parse(data, str(path))))
-            write_json(kept, sorted(_known[key]))
+            _known[key] = set(json.loads(cached.read_bytes()))
+            os.utime(cached)  # `porter gc` removes those not used for long
+        except (OSError, ValueError, TypeError):  # absent or damaged
+            _known[key] = set(_words(ast.parse(data, str(path))))
+            write_json(cached, sorted(_known[key]))
     return _known[key]
 
 
-def _told(tree: ast.AST) -> Iterator[str]:
+def _words(tree: ast.AST) -> Iterator[str]:
+    """Yield the words of all imports and strings but docstrings."""
     docstrings = set()
-    waiting = [tree]
-    while waiting:  # parents come before their children
-        node = waiting.pop()
+    pending = [tree]
+    while pending:  # parents come before their children
+        node = pending.pop()
         for name in node._fields:
             child = getattr(node, name, None)
             if isinstance(child, ast.AST):
-                waiting.append(child)
+                pending.append(child)
             elif isinstance(child, list):
-                waiting += [one for one in child if isinstance(one, ast.AST)]
+                pending += [one for one in child if isinstance(one, ast.AST)]
         if (text := _docstring(node)) is not None:
             docstrings.add(id(text))
         elif isinstance(node, ast.Import):
@@ -103,7 +102,7 @@ def _told(tree: ast.AST) -> Iterator[str]:
 
 
 def _docstring(node: ast.AST) -> ast.Constant | None:
-    """A module's, class's or function's first statement, where that is a string."""
+    """Return the first statement of a module, class or function, if it is a string."""
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return None
     match node.body:

@@ -1,4 +1,4 @@
-"""The keys of a recipe file, as types. :mod:`porter.verify.recipe.load` tells what they mean."""
+"""The keys of a recipe file, as types; :mod:`porter.verify.recipe.load` explains them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ NeedText = Annotated[
     ),
 ]
 Variant = tuple[tuple[str, str], ...]
-"""The values of what a recipe varies: (name, value as JSON), in the recipe's order."""
+"""One value for each varied parameter: (name, value as JSON), in the recipe's order."""
 
 
 class Limits(Model, frozen=True):
-    """What one run of the probe may use."""
+    """The limits of one run."""
 
     seconds: Positive = 120.0
     memory_gib: Positive = 4.0
 
 
 class Reference(Model, frozen=True):
-    """Where level 0 is the reference. ``dtype`` None: float64, or native in a native recipe."""
+    """Where level 0 is the reference. ``dtype`` default: float64, or native in a native recipe."""
 
     device: DeviceName = "cpu"
     dtype: DtypeName | None = None
@@ -96,17 +96,17 @@ class Recipe(Model, frozen=True):
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Every combination of what is varied; one empty one when nothing is."""
+        """Every combination of varied values; a single empty one if nothing varies."""
         values = [[(name, as_text(v)) for v in several] for name, several in self.vary.items()]
         return tuple(itertools.product(*values))
 
     def environ_on(self, device: str) -> dict[str, str]:
-        """Return the variables of a run on ``device``; those named for it win."""
+        """Return the variables of a run on ``device``; those for this device override others."""
         everywhere = {k: v for k, v in self.environ.items() if isinstance(v, str)}
         there = self.environ.get(device, {})
         return everywhere | (there if isinstance(there, dict) else {})
 
 
 def as_text(value: Any) -> str:
-    """Return a varied value as JSON, the form in which variants are compared and kept."""
+    """Return a varied value as JSON, the form in which variants are compared and stored."""
     return json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What a recipe may select from: levels, devices, dtypes, and the values of what it varies."""
+"""Types that a recipe selects by: levels, devices, dtypes and values of varied parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DtypeName = Literal["float64", "float32", "float16", "bfloat16", "native"]
 DeviceName = Literal["cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu"]
 
 NATIVE = "native"
-"""The dtype of a run whose probe, or the script it runs, chooses by itself."""
+"""The dtype of a run whose probe or script chooses dtypes itself."""
 PREVIOUS = "previous"
 """The level before the one that is judged."""
 
@@ -32,12 +32,9 @@ class LevelRange(Model, frozen=True, rename={"first": "from", "last": "to"}):
 
 LevelSelection = Literal["all"] | LevelRange | tuple[LevelText, ...]
 
-Where = dict[str, tuple[Any, ...]]
-"""Name of something varied -> the values that are meant."""
-
 Values = Annotated[tuple[Any, ...], Meta(description="a list of values")]
 
 
 def is_simulated(device: str) -> bool:
-    """Whether a device of this name is simulated on the CPU."""
+    """Whether the device of this name is simulated on the CPU."""
     return device.startswith("sim:")

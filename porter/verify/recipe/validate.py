@@ -1,4 +1,4 @@
-"""Rules of recipe files that their types cannot say, each broken one told with line and key."""
+"""Semantic checks of recipes, beyond their types; errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Key = tuple[str | int, ...]
 
 
 def check_recipe(document: Document[Recipe], probe: bool = True) -> None:
-    """Hold a recipe to every rule. Raises BadInput for the first that is broken.
+    """Check a recipe. Raises BadInput for the first broken rule.
 
-    Without ``probe`` its probe need not be there: nothing will run.
+    With ``probe=False`` the probe file may be absent: nothing will run.
     """
     recipe = document.value
     for name in ("claims", "seeds", "dtypes", "source_roots", "devices"):
@@ -121,7 +121,7 @@ def _check_claim(document: Document[Recipe], key: Key, claim: Claim) -> None:
 
 
 def _check_reason(document: Document[Recipe], key: Key, claim: Claim) -> None:
-    """A figure of one's own needs a sentence; so does every bound that no reference gives."""
+    """Require a reason for changed defaults and for every bound that no reference gives."""
     name = claim.kind_name
     kind: Any = getattr(claim, name)
     if name in ("parity", "loss_curve") and not kind.reason.strip():
@@ -140,7 +140,7 @@ def _check_reason(document: Document[Recipe], key: Key, claim: Claim) -> None:
 
 
 def _check_target(document: Document[Recipe], key: Key, claim: Claim) -> None:
-    """The other run a claim compares with: ``against``, or that of ``less_than``."""
+    """Check the other run that ``against`` or ``less_than`` names."""
     if claim.against is not None:
         if claim.subject != "outputs" or claim.kind_name in ("finite", "nonfinite"):
             raise document.error(

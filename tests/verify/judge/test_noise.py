@@ -16,7 +16,6 @@ from porter.verify.cache.keys import environ_of
 from porter.verify.harness.shaken import VARIABLES, by_one_ulp
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import Noise, drowned, noise_between
-from porter.verify.judge.result import RecipeResult
 from porter.verify.plan.job import Failure
 from porter.verify.plan.matrix import RunSpec, points
 from porter.verify.recipe.claims import (
@@ -28,14 +27,12 @@ from porter.verify.recipe.claims import (
     Ssim,
     WithinUlps,
 )
-from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.conftest import Verify
+from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
+from tests.verify.harness.test_api import probe_in
 from tests.verify.judging import Given, judged, planned, told
-from tests.verify.test_probe import probe_in
-
-Verify = Callable[..., list[RecipeResult]]
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 def generator(seed: int = 0) -> torch.Generator:

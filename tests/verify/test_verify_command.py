@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from porter.cli import main
 from tests.processes import PATIENCE, wait_for_end, wait_for_pid
-from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.conftest import StartVerify
+from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 
 PROBE = """
     from upstream_code import f
@@ -21,7 +19,6 @@ PROBE = """
         for n in range(6):
             probe.record(f"y/{n}", f(probe.normal(f"x{n}", 200)))
     """
-PARITY = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 @pytest.fixture
@@ -111,27 +108,7 @@ def test_a_filter_that_matches_nothing_is_bad_usage(
     assert capsys.readouterr().err.startswith("porter: --recipe two: matches nothing")
 
 
-PROGRAM = """
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-import porter.verify.plan.port_trees as real
-from porter.cli import main
-from porter.verify.cache.store import Places
-from tests.verify.folder_trees import FolderTrees
-base, environments = Path(sys.argv[1]), Path(sys.argv[2])
-trees = FolderTrees(base / "trees")
-trees.add("port", upstream="", same="#")
-@contextmanager
-def open_trees(_):
-    yield trees
-real.open_trees = open_trees
-Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
-sys.exit(main(["verify"]))
-"""
-
-
-def test_ctrl_c_ends_the_children_and_exits_130(tmp_path: Path, environments: Path) -> None:
+def test_ctrl_c_ends_the_children_and_exits_130(tmp_path: Path, start: StartVerify) -> None:
     code = f"""
         import subprocess, sys
         def run(probe):
@@ -140,19 +117,13 @@ def test_ctrl_c_ends_the_children_and_exits_130(tmp_path: Path, environments: Pa
             child.wait()
         """
     write_recipe(tmp_path, "port", "one", PARITY, code)
-    porter = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path), str(environments)],
-        cwd=Path(__file__).parent.parent.parent,
-        env=os.environ | {"PORTER_ROOT": str(tmp_path)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    porter = start()
     child = wait_for_pid(tmp_path / "pid")
 
     porter.send_signal(signal.SIGINT)
-    _, told = porter.communicate(timeout=PATIENCE)
+    _, err = porter.communicate(timeout=PATIENCE)
 
     assert porter.returncode == 130
-    assert told.splitlines()[-1] == "porter: interrupted"
+    assert err.splitlines()[-2] == "porter: interrupted"  # the last is this program's own
     wait_for_end(child)
     assert list((tmp_path / "runs").iterdir()) == []

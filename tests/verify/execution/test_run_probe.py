@@ -8,51 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
+from porter.process import group_memory
 from porter.verify.execution import run_probe as run_module
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.harness import trace
-from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.job import Failure, Job
-from tests.processes import PATIENCE, wait_for_end, wait_for_pid
+from porter.verify.plan.job import Failure
+from tests.processes import wait_for_end, wait_for_pid
+from tests.verify.single_run import ended_late, job_for
 
 Run = Callable[..., Path | Failure]
-
-
-def job_for(folder: Path, code: str, seconds: float = PATIENCE, memory_mib: int = 2048) -> Job:
-    folder.mkdir(exist_ok=True)
-    (folder / "probe_file.py").write_text(dedent(code))
-    (folder / "tree").mkdir(exist_ok=True)
-    facts = RunFacts(
-        port="port",
-        recipe="one",
-        recipe_sha256="a",
-        inputs_sha256="b",
-        probe_sha256="c",
-        level=0,
-        level_name="upstream",
-        tree="d",
-        companions={},
-        dtype="float32",
-        device="cpu",
-        seed=3,
-        threads=1,
-        environment="e",
-        engine="f",
-    )
-    return Job(
-        facts=facts,
-        probe=folder / "probe_file.py",
-        parameters={"size": 2},
-        tree=folder / "tree",
-        source_roots=(folder / "tree",),
-        companions={},
-        seconds=seconds,
-        memory_bytes=memory_mib * 2**20,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +119,6 @@ def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
     wait_for_end(int((tmp_path / "pid").read_text()))
 
 
-def ended_late(run: Callable[[int], Failure], place: str) -> tuple[Failure, int]:
-    """Give a run more seconds until it has come to ``place`` before they are over; return both."""
-    for seconds in (6, 15, 50, 180):
-        told = run(seconds)
-        if place in told.stderr:
-            break
-    return told, seconds
-
-
 @pytest.mark.parametrize(
     "taking",
     [
@@ -255,6 +213,22 @@ def test_the_users_home_and_python_settings_stay_outside(
     assert trace.read(out).outputs["threads"].tolist() == [1, 0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_memory_counts_processes_in_sessions_of_their_own() -> None:
+    take = "x = b'x' * (64 * 2**20); print(flush=True); import time; time.sleep(600)"
+    before = group_memory(os.getpgid(0))
+
+    with subprocess.Popen(
+        [sys.executable, "-c", take], stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        held = group_memory(os.getpgid(0))
+        child.kill()
+
+    assert held - before > 60 * 2**20
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -> None:
     code = f"""
@@ -266,14 +240,14 @@ def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -
     program = f"""
 import sys
 from pathlib import Path
-from tests.verify.test_run import job_for
+from tests.verify.single_run import job_for
 from porter.verify.execution.run_probe import launcher, run_folder, run_probe
 runs = Path({str(tmp_path / "runs")!r})
 with launcher(runs, {warm}) as start, run_folder(runs) as folder:
     job = job_for(Path({str(tmp_path / "job")!r}), {code!r})
     run_probe(job, Path(sys.executable), folder, start)
 """
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     porter = subprocess.Popen([sys.executable, "-c", program], cwd=root)
     pid = wait_for_pid(tmp_path / "pid")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,9 @@ import pytest
 from porter.cli import main
 from porter.errors import BadInput
 from porter.verify.cache.record import RECORD
-from porter.verify.judge.result import RecipeResult
 from porter.verify.rejudge import find_records, rejudge
-from tests.verify.conftest import Heard
+from tests.verify.conftest import Heard, Verify
 from tests.verify.folder_trees import FolderTrees, write_recipe
-
-Verify = Callable[..., list[RecipeResult]]
 
 PROBE = """
     from upstream_code import f

@@ -42,7 +42,7 @@ def test_lines_met_are_those_executed_in_the_wanted_files(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
 
     assert json.loads(done.stdout) == {"m.py": [1, 2, 4, 5, 6, 7]}

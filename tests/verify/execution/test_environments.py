@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import select
 import signal
 import socket
@@ -14,18 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from porter.process import Stopped
-from porter.verify.environment.pip_process import Output
 from porter.verify.environment.requirements import TORCH_ALONE, Requirements
 from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.execution import session as sessions
 from porter.verify.execution.session import Options
-from porter.verify.judge.result import RecipeResult
-from tests.processes import wait_for_end
-from tests.verify.folder_trees import FolderTrees, write_recipe
-from tests.verify.test_execute import PARITY, Start, start
+from tests.verify.conftest import StartVerify, Verify
+from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 
-Verify = Callable[..., list[RecipeResult]]
 PROBE = """
     from pathlib import Path
     from upstream_code import f
@@ -34,8 +28,6 @@ PROBE = """
         probe.record("y", f(probe.normal("x", 200)))
     """
 CODES = {f"l{n}": f"level = {n}\ndef f(x): return x + 1" for n in range(2)}
-
-__all__ = ["start"]
 
 
 class Builder:
@@ -163,23 +155,6 @@ def test_an_environment_that_stands_there_comes_before_those_to_be_built(
     assert [result.recipe for result in results] == ["b", "a"]
 
 
-def test_a_command_that_is_not_wanted_any_more_ends_with_all_it_started(tmp_path: Path) -> None:
-    stop, ready = threading.Event(), tmp_path / "ready"
-    program = f"sleep 300 & echo $! > {ready}.new; mv {ready}.new {ready}; wait"
-    output = Output(["sh", "-c", program], tmp_path, os.environ)
-
-    def when_ready() -> None:
-        while not ready.exists():
-            time.sleep(0.01)
-        stop.set()
-
-    threading.Thread(target=when_ready).start()
-    with pytest.raises(Stopped):
-        list(output.lines(stop))
-
-    wait_for_end(int(ready.read_text()))
-
-
 @pytest.fixture
 def silent_index() -> Iterator[socket.socket]:
     """A package index that takes connections and never answers."""
@@ -192,7 +167,7 @@ def test_ctrl_c_ends_pip_and_leaves_no_half_built_environment(
     environments: Path,
     recipe: Callable[[str, str], Path],
     silent_index: socket.socket,
-    start: Start,
+    start: StartVerify,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe("a", "never-built")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from porter.report.terminal.verify import as_json, print_result, print_summary, print_unreachable
@@ -37,6 +38,22 @@ def test_devices_and_varied_values_are_named_and_simulated_ones_called_so() -> N
     assert "2 norm, cpu, float32" in shown
     assert "2 norm, sim:hpu (simulated), float32, steps 8" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("word", "expected"), [
+    ("pass", "1 recipe passed; 1 not reachable\n"),
+    ("fail", "0 recipes passed; 1 failed: port/one; 1 not reachable\n"),
+])  # fmt: skip
+def test_the_summary_counts_what_passed_failed_and_was_not_reachable(
+    word: str, expected: str
+) -> None:
+    verdicts = (replace(ONE, level=0, word="baseline"), replace(ONE, word=word))
+    result = RecipeResult("port", "one", "one", verdicts, 4, 1.0)
+    text = StringIO()
+
+    print_summary(Console(file=text, width=200), [result], [Unreachable("other", "", "no source")])
+
+    assert text.getvalue() == expected
 
 
 def test_a_failure_shows_the_command_that_narrows_it() -> None:

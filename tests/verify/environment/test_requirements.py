@@ -12,7 +12,7 @@ from porter.verify.environment.requirements import load_requirements, matching_r
 TEXT = """\
 # what the probes of an old port need
 numpy<2; python_version < "3.13"   # has its own C API
-pillow
+pillow --hash=sha256:00
 
 torchvision  # porter: no-deps
 # porter: stub torchvision._meta_registrations
@@ -35,7 +35,7 @@ def test_lines_directives_and_comments_are_told_apart(tmp_path: Path) -> None:
     assert found.name == "old"
     assert found.lines == (
         'numpy<2; python_version < "3.13"',
-        "pillow",
+        "pillow --hash=sha256:00",
         "here @ file:///wheels/here-1.0.whl#sha256=00",
     )
     assert found.no_deps == ("torchvision",)
@@ -48,6 +48,10 @@ def test_lines_directives_and_comments_are_told_apart(tmp_path: Path) -> None:
         ("-r other.txt", "old.txt:2: expected one requirement a line"),
         ("--index-url https://x", "old.txt:2: expected one requirement a line"),
         ("numpy \\", "old.txt:2: expected one requirement a line"),
+        ("numpy<<2", "old.txt:2: expected one requirement a line"),
+        ("numpy; python_version", "old.txt:2: expected one requirement a line"),
+        ("https://x/torch-2.0.whl", "old.txt:2: expected one requirement a line"),
+        ("torch>=2 --hash=sha256:00", "old.txt:2: torch comes from the interpreter"),
         ("torch==2.0", "old.txt:2: torch comes from the interpreter that runs porter"),
         ("Torch_NPU", "old.txt:2: Torch_NPU comes from"),
         ("pillow  # porter: nodeps", "old.txt:2: expected `# porter: no-deps`"),
@@ -73,6 +77,9 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("torchvision", "2.13.0+cpu", "torchvision==0.28.*"),
         ("torchaudio", "2.7.1a0+gitabc", "torchaudio==2.7.*"),
         ("torchvision==0.20.1", "2.13.0", "torchvision==0.20.1"),
+        ("torchvision @ file:///w.whl", "2.13.0", "torchvision @ file:///w.whl"),
+        ('TorchVision; os_name=="posix"', "2.13", 'TorchVision==0.28.*; os_name == "posix"'),
+        ("torchvision", "3.0.0", "torchvision"),
         ("pillow", "2.13.0", "pillow"),
     ],
 )

@@ -19,7 +19,7 @@ from porter.verify.environment.torch_layer import Layer, find_layer
 from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
 from tests.processes import PATIENCE, wait_until
 from tests.verify.conftest import Heard
-from tests.verify.wheels import wheel
+from tests.verify.environment.wheels import wheel
 
 TORCH = importlib.metadata.version("torch")
 
@@ -183,7 +183,7 @@ class TestBroken:
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.verify.test_environment import build
+from tests.verify.environment.test_venv import build
 said = []
 made = build(Path(sys.argv[1]), sys.argv[2], said=said)
 print(sum(line.startswith("building") for line in said), made.python)
@@ -192,7 +192,7 @@ print(sum(line.startswith("building") for line in said), made.python)
 
 def start(tmp_path: Path, line: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), line]
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
 
 

@@ -16,7 +16,7 @@ from porter.verify.execution.run_probe import Stopped, launcher, run_folder, run
 from porter.verify.harness import trace
 from porter.verify.plan.job import Failure
 from tests.processes import is_gone, wait_for_pid
-from tests.verify.test_run import job_for
+from tests.verify.single_run import job_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking needs Linux's /proc")
 

@@ -13,7 +13,7 @@ from porter.verify.recipe.claims import COUNTER_KINDS, OUTPUT_KINDS, Claim
 from porter.verify.recipe.schema import Recipe
 from porter.yamlfile import loads
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("model", [Recipe, Claim])

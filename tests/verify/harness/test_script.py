@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import wait_for_end
-from tests.verify.single_run import SingleRun, single_runs
-from tests.verify.test_run import ended_late
+from tests.verify.single_run import SingleRun, ended_late, single_runs
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +229,3 @@ def test_processes_in_sessions_of_their_own_end_with_the_run(
 
     assert told.kind == "time"
     wait_for_end(int((tmp_path / "pid").read_text()))
-
-
-def test_a_memory_limit_counts_processes_in_sessions_of_their_own() -> None:
-    from porter.process import group_memory
-
-    assert group_memory(os.getpgid(0)) > 2**20

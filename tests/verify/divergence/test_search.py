@@ -141,7 +141,7 @@ def test_a_wrong_operand_is_named_with_what_it_is(timelines: Timelines) -> None:
     _, op = divergence(compare(timelines, "h * gate", "x * gate"))
 
     assert (op.op.name, op.op.site) == ("aten.mul.Tensor", "net.py:15")
-    assert op.operands[0].told == "another value than the counterpart's: an input of Net"
+    assert op.operands[0].text == "another value than the counterpart's: an input of Net"
 
 
 def test_weights_that_differ_are_traced_back_to_where_they_were_made(timelines: Timelines) -> None:

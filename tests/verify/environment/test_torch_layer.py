@@ -42,6 +42,39 @@ def test_an_installed_plugin_comes_with_what_it_needs(
     assert layer.pinned["torch-npu"] == "1.0"
 
 
+def test_a_requirement_counts_only_where_its_marker_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requires = ('here; python_version >= "3"', 'elsewhere; sys_platform == "nowhere"')
+    install(tmp_path / "site", "torch-npu", *requires)
+    install(tmp_path / "site", "here")
+    install(tmp_path / "site", "elsewhere")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    (folder,) = write_layer(find_layer(), tmp_path / "layer")
+
+    names = {entry.name for entry in folder.iterdir()}
+    assert "here" in names
+    assert "elsewhere" not in names
+
+
+def test_an_extra_that_a_requirement_names_comes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "torch-npu", "toolkit", "toolkit[blas]>=1", "kept[self]")
+    install(tmp_path / "site", "toolkit", 'blas; extra == "blas"', 'fft; extra == "fft"')
+    install(tmp_path / "site", "kept", 'kept[more]; extra == "self"', 'deep; extra == "more"')
+    for name in ("blas", "fft", "deep"):
+        install(tmp_path / "site", name)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    (folder,) = write_layer(find_layer(), tmp_path / "layer")
+
+    names = {entry.name for entry in folder.iterdir()}
+    assert {"toolkit", "blas", "kept", "deep"} <= names
+    assert "fft" not in names
+
+
 def test_metadata_is_copied_without_the_record_that_uninstalling_goes_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
