@@ -146,8 +146,6 @@ class CudaCalls:
     def served_class(self, api: str, kind: Kind, title: str, served: type) -> Any:
         """Return a stand-in for a class: it makes and recognises instances of ``served``."""
 
-        """Return a stand-in for a class: it makes and recognises instances of ``served``."""
-
         make = self._retargeting(api, kind, title, served)
         return ServedType(
             served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}

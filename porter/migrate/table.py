@@ -65,14 +65,6 @@ def _table(file: str) -> Table:
     return Table(data["vendor"], data["target"], rules, _device_functions())
 
 
-def _table(file: str) -> Table:
-    data = _read(file)
-    rules = {
-        api: Rule(row["kind"], row["served"], row["source"]) for api, row in data["apis"].items()
-    }
-    return Table(data["vendor"], data["target"], rules, _device_functions())
-
-
 @cache
 def _device_functions() -> dict[str, tuple[str, ...]]:
     # The wheel's lists serve both vendors: which functions take a device is up to PyTorch.
