@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_flatten
 
 from porter.device.sim.activate import simulated
 from porter.device.sim.core.tensor import DeviceTensor
-from porter.device.sim.core.transfer import copy_across, host_alias
+from porter.device.sim.core.transfer import host_alias, move
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -76,7 +76,7 @@ def _clone(value: Any) -> Any:
 
 def _to_device(value: Any, cls: type[DeviceTensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        return copy_across(value, cls).requires_grad_(value.requires_grad)
+        return move(value.detach(), cls).requires_grad_(value.requires_grad)
     return cls.device if isinstance(value, torch.device) else value
 
 

@@ -19,7 +19,7 @@ import torch
 
 from porter.device.sim.core.op_schema import OpFacts, TensorArg
 from porter.device.sim.core.tensor import DeviceTensor
-from porter.device.sim.core.transfer import copy_across, device_class_of, report_transfer
+from porter.device.sim.core.transfer import device_class_of, move, report_transfer
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
 _INDEXED = frozenset(
@@ -105,7 +105,7 @@ def _move_indices(
     position = arg.position
     assert position is not None
     moved = [
-        index if index is None or device_class_of(index) else copy_across(index, cls, what="index")
+        index if index is None or device_class_of(index) else move(index, cls, what="index")
         for index in args[position]
     ]
     return (*args[:position], moved, *args[position + 1 :])

@@ -104,13 +104,13 @@ def report_transfer(
     )
 
 
-def copy_across(
+def _copy(
     source: torch.Tensor,
     destination: Destination,
-    dtype: torch.dtype | None = None,
-    memory_format: torch.memory_format = torch.preserve_format,
-    non_blocking: bool = False,
-    what: str = "to",
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format,
+    non_blocking: bool,
+    what: str,
 ) -> torch.Tensor:
     """Copy a tensor to another device, without gradients."""
     dtype = dtype or source.dtype
@@ -130,7 +130,7 @@ class _Move(torch.autograd.Function):
 
     @staticmethod
     def forward(source: torch.Tensor, *rest: Any) -> torch.Tensor:
-        return copy_across(source, *rest)
+        return _copy(source, *rest)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
@@ -160,7 +160,7 @@ def move(
     if source.requires_grad and torch.is_grad_enabled():
         moved: torch.Tensor = _Move.apply(source, *rest)  # type: ignore[no-untyped-call]
         return moved
-    return copy_across(source, *rest)
+    return _copy(source, *rest)
 
 
 def as_device(value: Any) -> torch.device:
