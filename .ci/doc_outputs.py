@@ -60,8 +60,9 @@ class Command:
 class Block:
     """A block of a page with its commands and what its comment says."""
 
-    commands: list[Command]
+    line: int
     indent: str
+    commands: list[Command] = field(default_factory=list)
     kind: str = "quick"
     note: str = ""
     needs: list[str] = field(default_factory=list)
@@ -118,7 +119,7 @@ def _end_of_block(lines: list[str], row: int) -> int:
 def _block(
     lines: list[str], begin: int, end: int, indent: str, comment: re.Match[str] | None
 ) -> Block | None:
-    block = Block([], indent)
+    block = Block(begin + 1, indent)
     command = ""
     if comment is not None:
         block.kind = comment[1]
@@ -176,14 +177,13 @@ def run(blocks: list[Block], slow: bool) -> tuple[dict[int, list[str]], list[str
         }
         script, left = _PRELUDE, []
         for block in blocks:
-            line = block.commands[0].line if block.commands else 0
             missing = [unreached[port] for port in block.needs if port in unreached]
             if block.kind == "left out":
-                left.append(f"{line}: left out{block.note}")
+                left.append(f"{block.line}: left out{block.note}")
             elif block.kind == "slow" and not slow:
-                left.append(f"{line}: slow {block.note}, made with --slow")
+                left.append(f"{block.line}: slow {block.note}, made with --slow")
             elif missing:
-                left.append(f"{line}: skipped: {missing[0]}")
+                left.append(f"{block.line}: skipped: {missing[0]}")
             else:
                 script += _script(block)
         done = subprocess.run(
@@ -235,8 +235,7 @@ def _unreached(port: str, folder: Path) -> str:
 def _script(block: Block) -> str:
     """Write a block as shell; after each command comes a mark with its line and exit status."""
     script = "".join(
-        f"eval {shlex.quote(text)} >/dev/null || printf '\\0-%s %s\\0\\n' "
-        f"{block.commands[0].line} $?\n"
+        f"eval {shlex.quote(text)} >/dev/null || printf '\\0-%s %s\\0\\n' {block.line} $?\n"
         for text in block.before
     )
     for command in block.commands:
