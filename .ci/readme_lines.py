@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the README's two command lines, those that set everything up, each on a line of its own."""
+"""Print the README's two set-up command lines, one per line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def command_lines(text: str) -> list[str]:
-    """Return the lines of a Markdown text's code blocks that make an environment and go on."""
+    """Return a Markdown text's command lines that begin by making an environment."""
     return re.findall(r"^(?: {4}|\t)(python3 -m venv .*\S)$", text, re.M)
 
 

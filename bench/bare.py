@@ -1,7 +1,7 @@
-"""The floor under building levels: the barest applier that is right for good patches.
+"""The floor for building levels: the smallest applier that is right for valid patches.
 
-It believes everything a patch says. What porter's own applier takes longer is what it costs to
-look: at names, modes, old ids, anchors, every context line, everything git would read otherwise.
+It checks nothing that a patch states. The extra time of porter's own applier is the cost of its
+checks: names, modes, old ids, anchors, every context line, everything git would read differently.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Folder = dict[bytes, bytes]
 
 
 class Bare:
-    """Trees of a series of plain edits, by hashing alone."""
+    """Compute the trees of a series of plain edits, by hashing alone."""
 
     def __init__(self, git_dir: Path, root: str) -> None:
         command = ["git", f"--git-dir={git_dir}", "cat-file", "--batch"]
@@ -108,7 +108,7 @@ def parents(folder: bytes) -> list[bytes]:
 
 
 def bare_trees(git_dir: Path, root: str, folder: Path) -> list[str]:
-    """The tree ids of the series in ``folder``, which edits existing files only."""
+    """Return the tree ids of the series in ``folder``, which edits existing files only."""
     names = (folder / "series").read_text().split()
     patches = []
     for name in names:

@@ -1,11 +1,11 @@
-"""How many bytes checking a port takes, beside a full clone of its upstream.
+"""Measure how many bytes checking a port fetches, relative to a full clone of its upstream.
 
     python bench/fetched_bytes.py [PORT] [--clone-bytes N]
 
-Checks the port (default: diffusers) from an empty store, then fetches every wanted file, and prints
-both as a part of a full clone. The clone's size is measured: by asking a local copy what its
-branches and tags take in one pack (when git is configured to use one), else by cloning. Goal: at
-most 2 %.
+It checks the port (default: diffusers) from an empty store, then fetches every wanted file, and
+prints both as a percentage of a full clone. The clone's size is that of one pack of all branches
+and tags of a local copy (when git is configured to use one), else of a real clone. Goal: at most
+2 %.
 """
 
 from __future__ import annotations

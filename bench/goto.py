@@ -2,10 +2,10 @@
 
     python bench/goto.py [FILES] [PATCHES]
 
-A project of FILES (800) files and PATCHES (20) patches is made in a temporary folder, and its tree
-is moved between level 0 and the last. Compared are best times, taken in turns: `porter goto`, `git
-checkout --detach` in the same tree, and porter's bare start-up (`porter --version`). Bound: goto is
-at most 1.2x checkout plus start-up, in wall or in processor time (other load on the machine
+It makes a project of FILES (800) files and PATCHES (20) patches in a temporary folder and moves its
+tree between level 0 and the last. It compares the best times, measured in turns, of `porter goto`,
+`git checkout --detach` in the same tree, and porter's start-up (`porter --version`). Bound: goto
+takes at most 1.2x checkout plus start-up, in wall or in processor time (other load on the machine
 stretches the longer command's wall time more).
 """
 
@@ -59,7 +59,7 @@ def add_patches(tree: Path, files: int, patches: int) -> None:
 
 
 def best(rounds: dict[str, list[list[str]]], env: dict[str, str]) -> dict[str, tuple[float, float]]:
-    """Return the best (wall, processor) seconds of each command, taken in turns."""
+    """Return the best (wall, processor) seconds of each command, measured in turns."""
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in rounds}
     for _ in range(RUNS):
         for name, commands in rounds.items():

@@ -1,12 +1,12 @@
-"""How fast levels are: ratios against floors, all measured in one run.
+"""Measure the speed of levels as ratios to floors, all in one run.
 
     python bench/levels.py [--quick]
 
-Floors. *hash-only*: the barest in-process applier (``bench/bare.py``): one ``git cat-file``, hunks
-spliced in where they say without a look at names, modes, headers or context, and every tree hashed.
-*known*: even less, the objects are known beforehand and only read and hashed. *one pack*: the known
-objects compressed and stored through one ``git index-pack``. *git am*: the series on a disk
-checkout, the checkout itself not counted.
+Floors. *hash-only*: the smallest in-process applier (``bench/bare.py``): one ``git cat-file``,
+hunks applied at their stated lines without checks of names, modes, headers or context, and every
+tree hashed. *known*: even less, the objects are known beforehand and only read and hashed. *one
+pack*: the known objects compressed and stored through one ``git index-pack``. *git am*: the series
+on a disk checkout, not counting the checkout itself.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Case:
 
 
 def timed(repeats: int, *runs: Callable[[], object]) -> list[float]:
-    """Least milliseconds of each, taken in turns so that the machine's moods hit all alike."""
+    """Return the least milliseconds of each, in turns, so that load affects all alike."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for run, into in zip(runs, times, strict=True):
@@ -153,7 +153,7 @@ def timed(repeats: int, *runs: Callable[[], object]) -> list[float]:
 
 @dataclass
 class Floor:
-    """The series' objects known beforehand: what must be read, what must be hashed and stored."""
+    """The series' objects, known beforehand: those to read, and those to hash and store."""
 
     bare: Path
     reads: list[Oid]
@@ -213,7 +213,7 @@ def git_am(case: Case, base: Oid) -> float:
 
 
 def measure(case: Case, repeats: int) -> dict[str, float]:
-    """Milliseconds of everything about one case."""
+    """Return all times of one case, in milliseconds."""
     upstream, series = case.make()
     floor = floor_of(upstream, series)
     counter, of_floor = [0], [0]

@@ -1,17 +1,17 @@
-"""Whether verdicts depend on the processor: the recipes under other processors' kernels.
+"""Check that verdicts do not depend on the processor: run recipes under other processors' kernels.
 
 ``python bench/processors.py`` runs ``porter verify`` once for each setting of a matrix and prints a
-table, a line a setting: how many recipes passed, which did not, and how near the tightest claims
-came to what they allow. The settings are
+table with a line per setting: how many recipes passed, which did not, and how near the tightest
+claims came to their limits. The settings are
 
 - ATen's vector extensions (``ATEN_CPU_CAPABILITY``): default (none), avx2, avx512
 - oneDNN's (``ONEDNN_MAX_CPU_ISA``): SSE41, AVX2, AVX512_CORE, and unset (``own``)
 - one thread a run, and two
 
 Without ``--all`` the pairs are those of real processors (default with SSE41, avx2 with AVX2, avx512
-with AVX512_CORE) and the machine's own; with it every combination. What this processor cannot run
-is named and left out. Traces of each setting are kept apart by porter's own keys, so a second run
-makes only what changed. Takes ports and options of ``porter verify`` behind ``--``::
+with AVX512_CORE) and the machine's own; with it every combination. Settings that this processor
+cannot run are named and left out. Porter's keys separate the traces of the settings, so a second
+run makes only what changed. Ports and options of ``porter verify`` follow ``--``::
 
     python bench/processors.py -- --tag quick
     python bench/processors.py --setting default/SSE41/1 -- v-diffusion
@@ -42,14 +42,14 @@ ONEDNN = ("SSE41", "AVX2", "AVX512_CORE", OWN)
 PAIRS = (("default", "SSE41"), ("avx2", "AVX2"), ("avx512", "AVX512_CORE"), (OWN, OWN))
 THREADS = (1, 2)
 FLAGS = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
-"""What ATen asks of a processor; it takes the variable at its word and would crash without."""
+"""Processor features that ATen needs; it does not check them, and would crash without."""
 
 _TIGHTEST = 10
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One processor to stand in for, and the threads of every run."""
+    """A processor to imitate, and the number of threads of every run."""
 
     aten: str
     onednn: str
@@ -68,7 +68,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Tight:
-    """A claim that came near to what it allows; ``share`` is how much of that was used."""
+    """A claim near its limit; ``share`` is the used part of its allowance."""
 
     where: str
     claim: str
@@ -80,7 +80,7 @@ class Tight:
 
 @dataclass(frozen=True)
 class Came:
-    """What verification came to under one setting."""
+    """The results of verification under one setting."""
 
     setting: str
     passed: int
@@ -140,7 +140,7 @@ def settings(every: bool) -> Iterator[Setting]:
 
 
 def lacking(setting: Setting) -> list[str]:
-    """Return the processor features that a setting needs and this machine has not."""
+    """Return the processor features that a setting needs and this machine lacks."""
     needed = FLAGS.get(setting.aten, set())
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -177,7 +177,7 @@ def verify(setting: Setting, options: Sequence[str]) -> Came:
 
 
 def tight_claims(recipes: Sequence[dict[str, Any]]) -> Iterator[Tight]:
-    """Yield the claims with a tolerance, a line an output: the one that used the most of it."""
+    """Yield for each output the claim that used the most of its tolerance."""
     worst: dict[tuple[str, str], Tight] = {}
     for recipe in recipes:
         for row in recipe["verdicts"]:

@@ -2,8 +2,8 @@
 
     python bench/replay.py REPOSITORY [--commits N]
 
-The truth is the history itself, so nothing of git's own ``apply`` is trusted. Says how many diffs
-the strict applier took by itself and why the others went to git.
+The history itself is the reference, so the check does not rely on git's ``apply``. Prints how many
+diffs the strict applier handled and why the others went to git.
 """
 
 from __future__ import annotations

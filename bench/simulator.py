@@ -1,4 +1,4 @@
-"""What the simulator costs: ratios to the plain CPU, in one run, configurations taking turns.
+"""Measure the simulator's cost as ratios to the plain CPU, in one run, configurations in turns.
 
 ``python bench/simulator.py`` times an op-bound and a compute-bound U-Net in plain PyTorch, under
 a ``TorchDispatchMode`` that does nothing (the least a global mode can cost), and on a simulated
@@ -126,7 +126,7 @@ def training_step(model: UNet, size: int, device: str) -> Step:
 
 
 def measure(steps: dict[str, Step], rounds: int, repeats: int) -> dict[str, list[float]]:
-    """Processor time of each step, round by round; within a round the steps take turns."""
+    """Return the processor times of each step; within a round the steps take turns."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     gc.collect()
     gc.disable()
@@ -142,7 +142,7 @@ def measure(steps: dict[str, Step], rounds: int, repeats: int) -> dict[str, list
 
 
 def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
-    """The median over rounds of one step's time to another's: what slows a round slows both."""
+    """Return the median over rounds of one step's time to another's: load in a round slows both."""
     return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
 
 

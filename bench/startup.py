@@ -21,7 +21,7 @@ RUNS = 15
 
 
 def seconds(commands: dict[str, list[str]]) -> dict[str, float]:
-    """Return the best time of each command; taken in turns, so that load hits all alike."""
+    """Return the best time of each command, measured in turns, so that load affects all alike."""
     best = dict.fromkeys(commands, float("inf"))
     with tempfile.TemporaryDirectory() as pyc:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": pyc}  # as installed: byte-compiled

@@ -1,11 +1,11 @@
-"""What verification costs beyond the probes themselves: ratios to ``import torch``, in one run.
+"""Measure what verification costs beyond the probes, as ratios to ``import torch``, in one run.
 
-``python bench/verify.py`` times, on a project made on the spot (plain folders as levels, a probe
-that does next to nothing),
+``python bench/verify.py`` makes a project (plain folders as levels, a probe that does next to
+nothing) and times
 
 - the floor: ``python -c "import torch"``, which no run in a fresh interpreter can beat;
-- a cold run, a warm run (forked from a nursery), and what a nursery costs once;
-- ``porter verify`` of many recipes: made for the first time, unchanged, and judged anew.
+- a cold run, a warm run (forked from a fork server), and the one-time cost of a fork server;
+- ``porter verify`` of many recipes: run for the first time, unchanged, and judged again.
 
 Only ratios mean anything. Needs torch, no network.
 """
@@ -83,7 +83,7 @@ class FolderTrees:
 
 
 def write_recipes(root: Path, number: int) -> None:
-    """Write a project with so many recipes."""
+    """Write a project with ``number`` recipes."""
     folder = root / "recipes" / "bench"
     folder.mkdir(parents=True)
     (root / "upstream_pins.yaml").touch()
@@ -93,7 +93,7 @@ def write_recipes(root: Path, number: int) -> None:
 
 
 def verify(root: Path, levels: int, arguments: list[str]) -> int:
-    """Be ``porter verify`` on the project in ``root``; what this file's ``--verify`` runs."""
+    """Run ``porter verify`` on the project in ``root``, for this file's ``--verify``."""
     import porter.verify.plan.port_trees as real
     from porter.cli import main as porter
 
@@ -167,7 +167,7 @@ def single_runs(base: Path, rounds: int) -> dict[str, float]:
             ratios["a cold run"].append(against_floor(run(cold)))
             ratios["a warm run"].append(against_floor(run(warm)))
     found = {name: statistics.median(each) for name, each in ratios.items()}
-    return found | {"the first warm run, with its nursery": first}
+    return found | {"the first warm run, with its fork server": first}
 
 
 def whole_verifications(base: Path, recipes: int, levels: int, rounds: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Sampling with nothing said but how many images: the options' defaults are the port's to keep."""
+"""Sampling with every option at its default: the port must keep upstream's defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from porter.verify.probe import Probe
 
 
 def run(probe: Probe) -> None:
-    """Record a batch of two and one step of sampling, every option left to its default."""
+    """Record a batch of two and one step of sampling, with every option at its default."""
     model = small_model(probe, ("res",), schedule="linear").eval()  # no step divides by 1e-5
     times = torch.full((2,), 3, device=probe.device)
     with cpu_noise(probe), torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is counted and printed as throughput, with a clock and a world of the probe's."""
+"""The throughput that is counted and printed, with the probe's own clock and world size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from porter.verify.probe import Probe
 
 
 class Told:
-    """Keeps what a throughput object is told; stands in its place."""
+    """Stands in for a throughput object and keeps its calls."""
 
     def __init__(self, *_given: Any) -> None:
         self.images: list[float] = []

@@ -1,4 +1,4 @@
-"""Each upstream bug that the last level, off by default, mends; and what that level keeps."""
+"""Each upstream bug that the last level, off by default, fixes, and what that level keeps."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def options(probe: Probe) -> None:
 
 
 def kept(probe: Probe) -> None:
-    """What no bug is in: the cosine schedule, uniform timesteps, models with classes."""
+    """Code without a bug: the cosine schedule, uniform timesteps, models with classes."""
     model = small_model(probe, timesteps=3, scale=1.0)
     torch.manual_seed(probe.seed)
     probe.record("kept/images", model.sample_imgs(2, 3, 2, corrected=True))

@@ -1,4 +1,4 @@
-"""What the inference scripts do when nothing is said: what upstream's pipelines then do."""
+"""The inference scripts' defaults, which must be those of upstream's pipelines."""
 
 from __future__ import annotations
 
