@@ -17,8 +17,7 @@ from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.interrupts import interrupts_deferred
 from porter.git.run import Answer, first_error
 from porter.tree.journal import Journal, changes, end_move, settle, write_journal
-from porter.tree.move import listed_paths
-from porter.tree.tree import Tree, TreeLevel, shown
+from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
 _OLDEST_GIT = (2, 38)

@@ -19,7 +19,16 @@ from porter.git.arguments import CHECKOUT
 from porter.git.interrupts import interrupts_deferred
 from porter.git.run import Answer, first_error
 from porter.tree.journal import EMPTY_TREE, Journal, changes, end_move, settle, write_journal
-from porter.tree.tree import Position, Tree, TreeLevel, edits, files_between, position, shown
+from porter.tree.tree import (
+    Position,
+    Tree,
+    TreeLevel,
+    edits,
+    files_between,
+    listed_paths,
+    position,
+    shown,
+)
 from porter.tree.treelock import TreeLock
 
 _UNDER_WAY = {
@@ -66,12 +75,6 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
             f" {levels[number].name} is off by default: `porter goto {levels[number].name}`"
         )
     return levels[number]
-
-
-def listed_paths(paths: list[str]) -> str:
-    from porter.terminal import listed, readable
-
-    return listed(map(readable, paths))
 
 
 def refuse_stale_lock(tree: Tree) -> None:

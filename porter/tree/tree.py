@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,13 @@ def shown(path: Path) -> str:
     except (ValueError, OSError):
         return text
     return text if relative.startswith("..") or relative == "." else relative
+
+
+def listed_paths(paths: Iterable[str]) -> str:
+    """Return the first few paths as a message names them, and how many more there are."""
+    from porter.terminal import listed, readable
+
+    return listed(map(readable, paths))
 
 
 def write_beside(path: Path, content: bytes) -> None:

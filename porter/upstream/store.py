@@ -40,7 +40,6 @@ from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source
 from porter.upstream.gitfetch import Progress, create_repository
 from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
 from porter.upstream.registry import register_project
-from porter.upstream.snapshot import export_tree as export_tree
 from porter.upstream.sources import Supply, expect_tree, release_commit
 
 
