@@ -12,7 +12,7 @@ import pytest
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import Oid
 from porter.upstream.needs import Needs
-from porter.upstream.snapshot import cached_tree, gather_tree
+from porter.upstream.snapshot import cached_tree, export_tree, gather_tree
 from porter.upstream.store import Upstream, open_upstream
 from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
 
