@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from porter.errors import PorterError, SourceUnavailable
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.quoting import show_path
-from porter.levels.levels import Level, levels_of, recall_levels, remember_levels
+from porter.levels.levels import Level, build_series, recall_levels
 from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock
 from porter.series.series import Patch, Series, load_series
 from porter.upstream.pins import Pin, Pins
 
 if TYPE_CHECKING:
-    from porter.levels.build import Builder, Stating, Step
+    from porter.git.treeedit import TreeEdit
+    from porter.levels.build import Stating, Step
     from porter.levels.diagnose import Failure, Offset
     from porter.upstream.listed import ListedUpstream
     from porter.upstream.store import Upstream
@@ -102,7 +103,7 @@ def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortRe
     try:
         series = load_series(root, pin.name)
         lock = read_lock(root, pin.name)
-        if memo and (known := _recall(pin, series)) is not None:
+        if memo and (known := recall_levels(pin.tree, level0_commit(pin), series)) is not None:
             return replace(_compare(report, pins, pin, known, lock, ()), from_memo=True)
         return _rebuild(report, root, pins, pin, series, lock, memo)
     except PorterError as error:
@@ -117,10 +118,6 @@ def level0_commit(pin: Pin) -> Oid:
     from porter.upstream.sources import release_commit
 
     return hash_object("commit", release_commit(pin))
-
-
-def _recall(pin: Pin, series: Series) -> tuple[Level, ...] | None:
-    return recall_levels(pin.tree, level0_commit(pin), series)
 
 
 def _rebuild(
@@ -142,12 +139,9 @@ def _rebuild(
         return _by_ids(replace(report, not_reachable=error), root, pins, pin, series, lock)
     with upstream:
         try:
-            report, steps = _judge(report, pins, pin, series, lock, upstream, "uncovered")
+            return _judge(report, pins, pin, series, lock, upstream, "uncovered", remember=memo)
         except SourceUnavailable as error:
             return replace(report, not_reachable=error, unstated=error.reason)
-        if memo:
-            remember_levels(steps)
-        return report
 
 
 def _by_ids(
@@ -161,7 +155,7 @@ def _by_ids(
         told = f"patches/{pin.name}/upstream.listing and upstream.commit are not there"
         return replace(report, unstated=told)
     try:
-        return _judge(report, pins, pin, series, lock, upstream, "always")[0]
+        return _judge(report, pins, pin, series, lock, upstream, "always", remember=False)
     except SourceUnavailable as error:
         return replace(report, unstated=error.reason)
 
@@ -174,23 +168,21 @@ def _judge(
     lock: Lock | None,
     upstream: Upstream | ListedUpstream,
     stating: Stating,
-) -> tuple[PortReport, list[Step]]:
-    from porter.levels.build import Builder
-
-    with Builder(upstream, stating) as builder:
-        steps = builder.run(series.patches)
-        levels = levels_of(pin.tree, upstream.commit, steps)
-        problems = submodule_problems(pins, pin, builder)
-    steps = [_with_hints(step, upstream) for step in steps]
-    report = _compare(report, pins, pin, levels, lock, steps)
-    return replace(report, problems=(*report.problems, *problems)), steps
+    *,
+    remember: bool,
+) -> PortReport:
+    built = build_series(upstream, series, stating=stating, recall=False, remember=remember)
+    problems = submodule_problems(pins, pin, built.top)
+    steps = [_with_hints(step, upstream) for step in built.steps]
+    report = _compare(report, pins, pin, built.levels, lock, steps)
+    return replace(report, problems=(*report.problems, *problems))
 
 
-def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
-    """Submodules whose commit in the (last) level's tree is not the one that their pin names."""
+def submodule_problems(pins: Pins, pin: Pin, tree: TreeEdit | None) -> list[str]:
+    """Return the submodules whose commit in ``tree`` is not the one that their pin names."""
     problems = []
     for path, name in pin.submodules.items():
-        entry = builder.tree.get(path.encode())
+        entry = tree.get(path.encode()) if tree is not None else None
         if entry is None or entry.mode != MODE_SUBMODULE:
             problems.append(f"submodule {path}: expected a submodule in the tree, found none")
         elif entry.oid != pins.pins[name].commit:

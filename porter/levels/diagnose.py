@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from porter.finding import Finding
 from porter.git.objects import MODE_FILE, Entry, blob_id
 from porter.git.quoting import show_path
 from porter.git.treeedit import PathConflict, TreeEdit
@@ -23,6 +24,7 @@ from porter.levels.applier import (
     unsafe_path,
 )
 from porter.series.diff import Diff, FilePatch, Hunk, split_lines
+from porter.terminal import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ class Failure:
     found: tuple[bytes, ...] = ()
     moved: int | None = None
     moved_to: str | None = None
+
+    def __str__(self) -> str:
+        """``path hunk: reason``, as far as the failure has them."""
+        where = " ".join(filter(None, (self.path, self.hunk)))
+        reason = f"{self.reason}; it is now {self.moved_to}" if self.moved_to else self.reason
+        return f"{where}: {reason}" if where else reason
+
+    def finding(self, port: str) -> Finding:
+        """Return the failure as ``porter lint`` and the CI reports of ``porter check`` print it."""
+        text = f"{self}; `porter check {port}` shows the lines" if self.hunk else str(self)
+        return Finding(f"patches/{port}/{self.patch}", self.line, "apply", text)
 
 
 def partial_apply(
@@ -152,6 +165,10 @@ class Offset:
     line: int
     hunk: str
     lines: int
+
+    def __str__(self) -> str:
+        where = f"{counted(abs(self.lines), 'line')} {'down' if self.lines > 0 else 'up'}"
+        return f"{self.path} {self.hunk} applies {where}; `porter export` corrects the line numbers"
 
 
 def moved_hunks(diff: Diff, tree: TreeEdit, read: ReadBlob) -> list[Offset]:

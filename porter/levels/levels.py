@@ -23,8 +23,9 @@ from porter.levels.level_name import find_level as find_level
 from porter.series.series import Patch, Series
 
 if TYPE_CHECKING:
+    from porter.git.treeedit import TreeEdit
     from porter.levels.applier import Change
-    from porter.levels.build import Builder, Step, Upstream
+    from porter.levels.build import Builder, Stating, Step, Upstream
     from porter.levels.diagnose import Failure
 
 UPSTREAM = "upstream"
@@ -57,42 +58,81 @@ class ApplyFailed(CheckFailed):
 
     def __init__(self, port: str, failures: Sequence[Failure]) -> None:
         self.failures = tuple(failures)
-        first = failures[0]
-        where = f" at {first.hunk}" if first.hunk else ""
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         super().__init__(
-            f"{first.patch}: {first.path}{where}: {first.reason}{more}; "
+            f"{failures[0].patch}: {failures[0]}{more}; "
             f"`porter check {port}` shows every failing hunk"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSeries:
+    """The levels below the first patch that fails, and how every patch applied.
+
+    ``steps`` is empty when the levels were recalled from memos. ``top`` is the tree after the last
+    patch that applied at all, None when recalled.
+    """
+
+    levels: tuple[Level, ...]
+    steps: tuple[Step, ...] = ()
+    top: TreeEdit | None = None
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Every failing hunk of every patch."""
+        return [failure for step in self.steps for failure in step.failures]
+
+
+def build_series(
+    upstream: Upstream,
+    series: Series,
+    *,
+    stating: Stating = "never",
+    write: bool = False,
+    recall: bool = True,
+    remember: bool = True,
+) -> BuiltSeries:
+    """Recall the levels of ``series``, or build and remember them.
+
+    With ``write`` the store holds every level on return, unless a patch fails. For ``stating`` see
+    :class:`porter.levels.build.Builder`. Raises SourceUnavailable when a patch needs a file that no
+    source covers.
+    """
+    from porter.levels.build import Builder
+
+    known = recall_levels(upstream.pin.tree, upstream.commit, series) if recall else None
+    if known is not None and not (write and _absent(upstream, known)):
+        return BuiltSeries(known)
+    with Builder(upstream, stating) as builder:
+        steps = builder.run(series.patches)
+    levels = levels_of(upstream.pin.tree, upstream.commit, steps)
+    if remember:
+        remember_levels(steps)
+    built = BuiltSeries(levels, tuple(steps), builder.tree)
+    if write and not built.failures:
+        _write_levels(upstream, builder, levels)
+    return built
 
 
 def build_levels(
     upstream: Upstream, series: Series, *, write: bool = False, memo: bool = True
 ) -> tuple[Level, ...]:
-    """Return every level of ``series``, level 0 first.
+    """Return every level of ``series``, level 0 first, as :func:`build_series` does.
 
-    With ``write`` the store holds them all on return. Raises ApplyFailed with every failing hunk of
-    every patch; SourceUnavailable when a patch needs a file that no source covers.
+    Raises ApplyFailed with every failing hunk of every patch. Without ``memo`` nothing is recalled
+    or remembered.
     """
-    from porter.levels.build import Builder
+    built = build_series(upstream, series, write=write, recall=memo, remember=memo)
+    if built.failures:
+        raise ApplyFailed(series.port, built.failures)
+    return built.levels
 
-    known = recall_levels(upstream.pin.tree, upstream.commit, series) if memo else None
-    if known is not None:
-        wanted = [*(level.commit for level in known), *(level.tree for level in known)]
-        blobs = {blob for level in known for blob in level.files.values() if blob}
-        if not write or upstream.odb.has([*wanted, *blobs]) >= {*wanted, *blobs}:
-            return known
-    with Builder(upstream) as builder:
-        steps = builder.run(series.patches)
-    failures = [failure for step in steps for failure in step.failures]
-    if failures:
-        raise ApplyFailed(series.port, failures)
-    levels = levels_of(upstream.pin.tree, upstream.commit, steps)
-    if memo:
-        remember_levels(steps)
-    if write:
-        write_levels(upstream, builder, levels)
-    return levels
+
+def _absent(upstream: Upstream, levels: Sequence[Level]) -> bool:
+    """Return whether the store lacks an object of the levels."""
+    objects = {blob for level in levels for blob in level.files.values() if blob}
+    objects |= {oid for level in levels for oid in (level.commit, level.tree)}
+    return not upstream.odb.has(objects) >= objects
 
 
 def levels_of(tree: Oid, commit: Oid, steps: Sequence[Step]) -> tuple[Level, ...]:
@@ -127,7 +167,7 @@ def remember_levels(steps: Sequence[Step]) -> None:
             memos.remember(key, memos.Remembered(step.tree, _files(step.changes)))
 
 
-def write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) -> None:
+def _write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) -> None:
     """Put every object of the levels into the store, in one pack."""
     objects = [("blob", body) for body in builder.blobs.made.values()]
     objects += [("tree", body) for body in builder.tree.fresh.values()]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed, SourceUnavailable
 from porter.git.quoting import show_path
-from porter.levels.build import Builder
 from porter.levels.check import submodule_problems
-from porter.levels.levels import ApplyFailed, Level, levels_of, remember_levels
+from porter.levels.levels import ApplyFailed, Level, build_series
 from porter.levels.lock import Lock, lock_of, lock_path, read_lock, write_lock
 from porter.series.series import load_series
 from porter.upstream.pins import Pin, Pins
@@ -24,19 +23,16 @@ def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     series = load_series(root, pin.name)
     upstream = open_upstream(root, pin)
     try:
-        with Builder(upstream) as builder:
-            steps = builder.run(series.patches)
-            problems = submodule_problems(pins, pin, builder)
-        levels = levels_of(pin.tree, upstream.commit, steps)
+        built = build_series(upstream, series, recall=False)
+        problems = submodule_problems(pins, pin, built.top)
     finally:
         upstream.close()
-    if failures := [failure for step in steps for failure in step.failures]:
-        raise ApplyFailed(pin.name, failures)
+    if built.failures:
+        raise ApplyFailed(pin.name, built.failures)
     if problems:
         raise CheckFailed(f"{pin.name}: {problems[0]}; correct upstream_pins.yaml")
-    _refuse_claimed(pin, levels)
-    remember_levels(steps)
-    lock = lock_of(pins, pin, upstream.commit, levels)
+    _refuse_claimed(pin, built.levels)
+    lock = lock_of(pins, pin, upstream.commit, built.levels)
     before = _former(root, pin.name)
     changed = write_lock(root, lock)
     return f"{lock_path(root, pin.name)}: {_told(before, lock) if changed else 'unchanged'}"
