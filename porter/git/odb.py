@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Iterable, Mapping
 from hashlib import sha1
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from porter.errors import BadInput, CorruptSource, PorterError
@@ -88,12 +87,7 @@ class Odb:
     def __enter__(self) -> Odb:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

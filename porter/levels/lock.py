@@ -7,13 +7,12 @@ in review as the levels and files it touches, and locking an unchanged series ch
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.git.objects import Oid
 from porter.git.quoting import show_path
@@ -149,7 +148,7 @@ def _lock(data: Any) -> Lock:
 
 
 def write_lock(root: Path, lock: Lock) -> bool:
-    """Write a port's lock beside its place and rename it; return whether a byte changed."""
+    """Write a port's lock atomically; return whether a byte changed."""
     path = lock_path(root, lock.port)
     text = format_lock(lock).encode()
     try:
@@ -157,15 +156,5 @@ def write_lock(root: Path, lock: Lock) -> bool:
             return False
     except FileNotFoundError:
         pass
-    handle, draft = tempfile.mkstemp(prefix=f".{LOCK_FILE}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    write_atomic(path, text, sync=True)
     return True

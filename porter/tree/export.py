@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.git.run import run_git
@@ -40,7 +41,7 @@ from porter.series.series import (
     read_patch,
     read_series_file,
 )
-from porter.tree.tree import Tree, shown, tree_root, write_beside
+from porter.tree.tree import Tree, shown, tree_root
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
 
@@ -271,7 +272,7 @@ def _publish(
         for name in changed:
             (staging / name).replace(folder / name)
         if text is not None:
-            write_beside(folder / SERIES_FILE, text.encode())
+            write_atomic(folder / SERIES_FILE, text.encode())
         for name in old:
             if name not in files:
                 (folder / name).unlink(missing_ok=True)

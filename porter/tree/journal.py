@@ -21,9 +21,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.errors import PorterError
 from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
-from porter.tree.tree import Tree, shown, write_beside
+from porter.tree.tree import Tree, shown
 
 EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 _LOCKS = ("index.lock", "HEAD.lock")
@@ -62,7 +63,7 @@ def journal_path(tree: Tree) -> Path:
 
 def write_journal(tree: Tree, journal: Journal) -> None:
     """Announce a move. The tree's lock must be held."""
-    write_beside(journal_path(tree), json.dumps(asdict(journal)).encode())
+    write_atomic(journal_path(tree), json.dumps(asdict(journal)).encode())
 
 
 def read_journal(tree: Tree) -> Journal | None:

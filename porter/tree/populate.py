@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, SourceUnavailable
 from porter.git.arguments import REMOTE
 from porter.levels.levels import Level, build_levels
@@ -33,7 +34,6 @@ from porter.tree.tree import (
     shown,
     tree_git,
     tree_root,
-    write_beside,
     write_record,
 )
 from porter.tree.treelock import TreeLock
@@ -233,17 +233,17 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         config += "[core]\n\tsparseCheckout = false\n"
     else:
         lines = b"".join(pattern + b"\n" for pattern in patterns)
-        write_beside(git_dir / "info" / "sparse-checkout", lines)
+        write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
     objects = upstream.git_dir.absolute() / "objects"
-    write_beside(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
+    write_atomic(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
     body = upstream.odb.read(upstream.commit)
     if b"\nparent " in body.split(b"\n\n", 1)[0]:
-        write_beside(git_dir / "shallow", upstream.commit.encode() + b"\n")
-    write_beside(git_dir / "porter" / "config", config.encode())
+        write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
+    write_atomic(git_dir / "porter" / "config", config.encode())
     for name, text in (("config", _CONFIG), ("HEAD", "ref: refs/heads/main\n")):
         if not (git_dir / name).exists():
-            write_beside(git_dir / name, text.encode())
+            write_atomic(git_dir / name, text.encode())
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
@@ -303,7 +303,7 @@ def _submodule(
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
         for stale in ("index.lock", "HEAD.lock"):
             (own / stale).unlink(missing_ok=True)
-        write_beside(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
+        write_atomic(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
         head = tree_git(folder, "rev-parse", "-q", "--verify", "HEAD", git_dir=own, check=False)
         if head.status != 0:
             form = ("checkout", "--detach", "--force", "--quiet")

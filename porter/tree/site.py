@@ -49,7 +49,7 @@ def _only_begun(folder: Path) -> bool:
         return False
     state = git_dir / "porter"
     return not state.exists() or all(
-        p.name == "lock" or p.name.startswith("tree.json.") for p in state.iterdir()
+        p.name == "lock" or p.name.startswith(".tree.json.") for p in state.iterdir()
     )
 
 

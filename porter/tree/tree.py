@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
@@ -155,22 +156,9 @@ def listed_paths(paths: Iterable[str]) -> str:
     return listed(map(readable, paths))
 
 
-def write_beside(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
-
-
 def write_record(state_dir: Path, record: Record) -> None:
     """Write ``tree.json``."""
-    write_beside(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
+    write_atomic(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
 
 
 def _level(value: dict[str, Any]) -> TreeLevel:

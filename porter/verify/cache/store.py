@@ -11,7 +11,6 @@ told and costs the next verification its time, not this one its verdict. None of
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -175,39 +174,27 @@ def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
 def making(places: Places, key: str) -> Iterator[bool]:
     """Hold the lock of a run while it is made; give False when another porter holds it.
 
-    The file is deleted at the end. Whoever opened it just before locks a file that is no more, and
-    so looks again. A file system without locks gives True: then work may be done twice.
+    The lock file is deleted at the end. Where no lock can be taken (a file system without locks, a
+    read-only cache) this gives True: then work may be done twice.
     """
+    from filelock import FileLock, Timeout
+
     path = places.runs / f"{key}.lock"
-    held = _lock(path)
+    lock = FileLock(path, timeout=0, thread_local=False)
+    mine = True
     try:
-        yield held is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        mine = False
+    except (OSError, NotImplementedError):  # filelock before 4 says the latter of a missing flock
+        pass
+    try:
+        yield mine
     finally:
-        if held:
+        if lock.is_locked:
             path.unlink(missing_ok=True)
-            os.close(held)
-
-
-def _lock(path: Path) -> int | None:
-    """Return the locked file (0 where there are no locks), or None when someone else has it."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        except OSError:
-            return 0
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return None
-        except OSError:
-            os.close(file)
-            return 0
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        os.close(file)
+            lock.release()
 
 
 def touch(path: Path) -> None:
