@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
@@ -59,7 +60,7 @@ def _carry(
     _rehearse(tree, tree.git(*update, "-n", index=index, check=False))
     journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
     with interrupts_deferred():
-        write_journal(tree, journal)
+        write_journal(tree, asdict(journal))
         try:
             tree.git(*update, index=index, lock=lock.fd)
             tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)

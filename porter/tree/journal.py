@@ -17,16 +17,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from porter.atomic import write_atomic
 from porter.errors import PorterError
 from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
+from porter.tree.checkout_rules import JOURNAL
 from porter.tree.tree import Tree, shown
 
-EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 _LOCKS = ("index.lock", "HEAD.lock")
 
 
@@ -58,12 +58,12 @@ class Settled:
 
 
 def journal_path(tree: Tree) -> Path:
-    return tree.state_dir / "move.json"
+    return tree.state_dir / JOURNAL
 
 
-def write_journal(tree: Tree, journal: Journal) -> None:
-    """Announce a move. The tree's lock must be held."""
-    write_atomic(journal_path(tree), json.dumps(asdict(journal)).encode())
+def write_journal(tree: Tree, fields: Mapping[str, str | None]) -> None:
+    """Announce a move by the fields of its :class:`Journal`. The tree's lock must be held."""
+    write_atomic(journal_path(tree), json.dumps(fields).encode())
 
 
 def read_journal(tree: Tree) -> Journal | None:
@@ -154,15 +154,17 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
     _, skipped = _index_entries(tree)
     moved = {path: pair for path, pair in moved.items() if path not in skipped}
     blobs = _blobs(tree, (e.oid for pair in moved.values() for e in pair if e and e.is_blob))
-    restore: list[str] = []
+    restore: dict[str, str | None] = {}  # with the parent in the way, which the move may have put
     remove: list[str] = []
     kept: list[str] = []
     for path, (old, new) in moved.items():
         if any(entry and entry.mode == MODE_SUBMODULE for entry in (old, new)):
             continue
-        found = _on_disk(tree.folder / path)
+        in_way = _parent_in_way(tree.folder, path)
+        found = None if in_way else _on_disk(tree.folder / path)
         if found is None:
-            restore += [path] if old else []
+            if old:
+                restore[path] = in_way
             continue
         mode, content = found
         if old and mode == old.mode and _same(content, blobs.get(old.oid, b"")):
@@ -170,7 +172,14 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
         ours = (new and _begins(content, blobs.get(new.oid, b""))) or (
             old and _same(content, blobs.get(old.oid, b""))
         )
-        (kept if not ours else restore if old else remove).append(path)
+        if ours and old:
+            restore[path] = None
+        else:
+            (remove if ours else kept).append(path)
+    for path, in_way in [*restore.items()]:
+        if in_way is not None and in_way not in remove:
+            del restore[path]
+            kept.append(in_way)
     _remove(tree.folder, remove)
     if restore:
         tree.git(
@@ -184,7 +193,16 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
             stdin="\0".join(restore).encode("utf-8", "surrogateescape"),
             lock=lock,
         )
-    return tuple(kept)
+    return tuple(dict.fromkeys(kept))
+
+
+def _parent_in_way(folder: Path, path: str) -> str | None:
+    """Return the parent of ``path`` where a file or a link stands in place of a folder, if any."""
+    for parent in reversed(Path(path).parents):
+        standing = folder / parent
+        if standing != folder and (standing.is_symlink() or standing.is_file()):
+            return str(parent)
+    return None
 
 
 def _remove(folder: Path, paths: Iterable[str]) -> None:

@@ -12,13 +12,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
 from porter.git.interrupts import interrupts_deferred
 from porter.git.run import Answer, first_error
-from porter.tree.journal import EMPTY_TREE, Journal, changes, end_move, settle, write_journal
+from porter.tree.checkout_rules import (
+    EMPTY_TREE,
+    checkout_journal,
+    is_refusal,
+    occupied_paths,
+    unfinished_operation,
+)
+from porter.tree.journal import changes, end_move, settle, write_journal
 from porter.tree.tree import (
     Position,
     Tree,
@@ -30,14 +36,6 @@ from porter.tree.tree import (
     shown,
 )
 from porter.tree.treelock import TreeLock
-
-_UNDER_WAY = {
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase or am",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +97,11 @@ def _ago(seconds: float) -> str:
 
 def refuse_unfinished(tree: Tree) -> None:
     """Raise LocalEdits while the user is in the middle of a merge, rebase or the like."""
-    for name, what in _UNDER_WAY.items():
-        if (tree.git_dir / name).exists():
-            raise LocalEdits(
-                f"{shown(tree.folder)}: a {what} is under way; finish it, or `git {what.split()[0]}"
-                " --abort`, before moving to another level"
-            )
+    if operation := unfinished_operation(str(tree.git_dir)):
+        raise LocalEdits(
+            f"{shown(tree.folder)}: a {operation} is under way; finish it, or"
+            f" `git {operation.split()[0]} --abort`, before moving to another level"
+        )
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
@@ -173,11 +170,10 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
 def _checkout(
     tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
 ) -> Answer:
-    before, after = start or EMPTY_TREE, target.commit
     with interrupts_deferred():
-        write_journal(tree, Journal(what, start, after, before, after, before, after))
-        answer = tree.git(*CHECKOUT, after, check=False, lock=lock.fd)
-        if answer.status == 0:
+        write_journal(tree, checkout_journal(what, start, target.commit))
+        answer = tree.git(*CHECKOUT, target.commit, check=False, lock=lock.fd)
+        if answer.status == 0 or is_refusal(answer.err):
             end_move(tree)
         elif start is not None:
             _settle_after(tree, lock, answer)
@@ -195,41 +191,18 @@ def _settle_after(tree: Tree, lock: TreeLock, answer: Answer) -> None:
 
 
 def _untracked(tree: Tree, here: Position, target: TreeLevel) -> list[str]:
-    """Return the untracked files that a move would overwrite.
-
-    Looked for before git is asked: in a sparse checkout git (2.39) overwrites them without a word.
-    """
-    levels = tree.record.levels
+    """Return the untracked files that a move would overwrite."""
     if here.level is not None and here.ahead == 0 and not here.former:
-        between = files_between(levels, here.level.number, target.number)
-        there = {path for path, (old, _) in between.items() if old is not None}
-        added = [path for path, (old, new) in between.items() if old is None and new is not None]
+        between = files_between(tree.record.levels, here.level.number, target.number)
+        occupied = occupied_paths(str(tree.folder), between)
     else:
-        moved = changes(tree, here.commit, target.commit)
-        there = {path for path, (entry, _) in moved.items() if entry is not None}
-        added = [path for path, (old, new) in moved.items() if old is None and new is not None]
-    standing = [path for path in added if _stands(tree.folder, path, there)]
-    if not standing:
+        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
+    if not occupied:
         return []
     known = set(
-        tree.git("ls-files", "-z", "--", *(f":(literal){path}" for path in standing)).fields()
+        tree.git("ls-files", "-z", "--", *(f":(literal){path}" for path in occupied)).fields()
     )
-    return [path for path in standing if path not in known]
-
-
-def _stands(folder: Path, path: str, tracked: set[str]) -> bool:
-    """Return whether something that is not ``tracked`` stands where the file ``path`` is to be."""
-    place = folder / path
-    if place.is_dir() and not place.is_symlink():
-        inside = (child for child in place.rglob("*") if child.is_symlink() or not child.is_dir())
-        return any(str(child.relative_to(folder)) not in tracked for child in inside)
-    if place.exists() or place.is_symlink():
-        return True
-    above = [parent for parent in place.parents if folder in parent.parents]
-    return any(
-        (parent.is_symlink() or parent.is_file()) and str(parent.relative_to(folder)) not in tracked
-        for parent in above
-    )
+    return [path for path in occupied if path not in known]
 
 
 def _refusal(tree: Tree, target: TreeLevel, edited: list[str], answer: Answer) -> PorterError:

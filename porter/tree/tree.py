@@ -30,6 +30,7 @@ from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
 from porter.places import PINS_FILE, project_root
 from porter.series.stamp import series_stamp
+from porter.tree.checkout_rules import differing_files
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
@@ -314,20 +315,8 @@ def pick_level(tree: Tree, text: str) -> TreeLevel:
     return find_level(tree.record.levels, text)
 
 
-def files_at(levels: Sequence[TreeLevel], number: int) -> dict[str, str | None]:
-    """Return path -> blob id (None: absent) at a level, for every path that any patch touches."""
-    found: dict[str, str | None] = {}
-    for level in levels[: number + 1]:
-        found.update(level.files)
-    return found
-
-
 def files_between(
     levels: Sequence[TreeLevel], one: int, other: int
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Return what differs between levels number ``one`` and ``other``: path -> (old id, new id).
-
-    A path whose mode alone differs is not among them.
-    """
-    old, new = files_at(levels, one), files_at(levels, other)
-    return {path: (old[path], new[path]) for path in sorted(old) if old[path] != new[path]}
+    """Return what differs between two recorded levels, as ``differing_files`` says."""
+    return differing_files([level.files for level in levels], one, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_deleted_file_comes_back_where_the_level_changes_it_and_else_stays_away(
     assert head(toy) == "Add a new file"
     assert (toy / "pkg" / "a.py").read_text() == sealed_git(toy, "show", "HEAD:pkg/a.py")
     assert sealed_git(toy, "status", "--porcelain") == " D README.md\n"
+
+
+def test_file_in_place_of_a_folder_that_the_level_changes_is_kept(
+    toy: Path, porter: Porter
+) -> None:
+    porter("goto", "2", toy)
+    shutil.rmtree(toy / "pkg")
+    write_files(toy, {"pkg": "mine\n"})
+    ran = porter("prev", toy)
+    assert (ran.code, "local edits in pkg/b.py" in ran.err) == (1, True)
+    assert ((toy / "pkg").read_text(), head(toy)) == ("mine\n", "Add a new file")
 
 
 @pytest.mark.parametrize("name", ["pkg/old.py", "pkg/new.py"])
