@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -89,25 +89,30 @@ def copied(tree: Path) -> Iterator[Path]:
 def apply_edit(tree: Path, what: str, name: str) -> None:
     """Make one edit, if the folder as it stands has room for it."""
     path = tree / name
+    is_locked = (tree / ".git" / "index.lock").exists()
     if what == "git":
-        _edit_git(tree, name)
+        _edit_git(tree, name, is_locked)
     elif what == "ignore":
         write_files(tree, {".git/info/exclude": f"{name}\n"})
     elif what == "stage":
-        if os.path.lexists(path) and not path.is_dir():
+        parents = [tree / parent for parent in Path(name).parents]
+        if path.is_file() and not any(parent.is_symlink() for parent in parents) and not is_locked:
             sealed_git(tree, "add", "--force", "--sparse", "--", name)
     elif what == "unstage":
-        sealed_git(tree, "rm", "--cached", "--quiet", "-r", "--ignore-unmatch", "--", name)
+        if not is_locked:
+            sealed_git(tree, "rm", "--cached", "--quiet", "-r", "--ignore-unmatch", "--", name)
     else:
-        _edit_file(path, what)
+        with suppress(FileExistsError, NotADirectoryError, PermissionError):
+            _edit_file(path, what)
 
 
-def _edit_git(tree: Path, what: str) -> None:
+def _edit_git(tree: Path, what: str, is_locked: bool) -> None:
     if what == "branch":
         sealed_git(tree, "symbolic-ref", "HEAD", "refs/heads/mine")
         sealed_git(tree, "update-ref", "HEAD", "ORIG_HEAD")
     elif what == "commit":
-        sealed_git(tree, "commit", "--quiet", "--allow-empty", "-m", "mine")
+        if not is_locked:
+            sealed_git(tree, "commit", "--quiet", "--allow-empty", "-m", "mine")
     else:
         (tree / ".git" / what).write_text("")
 
@@ -119,17 +124,14 @@ def _edit_file(path: Path, what: str) -> None:
         path.unlink(missing_ok=True)
     if what == "delete":
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     if what == "write":
         path.write_text("mine\n")
     elif what == "folder":
         path.mkdir()
         (path / "mine.txt").write_text("mine\n")
     else:
-        path.symlink_to("README.md" if what == "link" else "/usr")
+        path.symlink_to("README.md" if what == "link" else "..")
 
 
 def state(tree: Path) -> tuple[dict[str, str], str, str]:
