@@ -1,4 +1,4 @@
-"""``porter lock``: build a port's levels from the upstream's own bytes and write them down."""
+"""``porter lock``: build a port's levels from the upstream's contents and write their ids."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from porter.upstream.store import open_upstream
 def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     """Write the lock of ``pin`` and return a line that says what changed.
 
-    Raises ApplyFailed, CheckFailed for a submodule that is not its pin's, and SourceUnavailable
-    when a touched file is not covered: a lock holds only ids that were computed from contents.
+    Raises ApplyFailed, CheckFailed for a submodule that differs from its pin, and SourceUnavailable
+    when no source covers a touched file: a lock holds only ids computed from contents.
     """
     series = load_series(root, pin.name)
     upstream = open_upstream(root, pin)
@@ -35,7 +35,7 @@ def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     lock = lock_of(pins, pin, upstream.commit, built.levels)
     before = _former(root, pin.name)
     changed = write_lock(root, lock)
-    return f"{lock_path(root, pin.name)}: {_told(before, lock) if changed else 'unchanged'}"
+    return f"{lock_path(root, pin.name)}: {_summary(before, lock) if changed else 'unchanged'}"
 
 
 def _refuse_claimed(pin: Pin, levels: tuple[Level, ...]) -> None:
@@ -55,7 +55,7 @@ def _former(root: Path, port: str) -> Lock | None:
         return None  # broken, about to be replaced
 
 
-def _told(before: Lock | None, after: Lock) -> str:
+def _summary(before: Lock | None, after: Lock) -> str:
     levels = f"{len(after.levels)} level" + ("s" if len(after.levels) != 1 else "")
     if before is None:
         return f"{levels} locked"

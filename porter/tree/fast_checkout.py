@@ -1,10 +1,10 @@
-"""The ordinary move of a tree, with nothing imported that it can do without.
+"""Move a tree in the common case, with the fewest possible imports.
 
-`git checkout` of a level takes a few milliseconds; importing what the whole of a move needs
-(:mod:`porter.tree.locked`, :mod:`porter.tree.move`: subprocess, dataclasses, pathlib) takes ten
-times that. So the case that nearly every move is, a finished tree on a recorded level of an
-unchanged series with nothing in the way, is done here. Anything out of the ordinary is left to the
-whole path, with the tree as it was; lock, journal and git command are the same.
+`git checkout` of a level takes a few milliseconds; importing all that :mod:`porter.tree.locked` and
+:mod:`porter.tree.move` need (subprocess, dataclasses, pathlib) takes ten times as long. So the
+common case is handled here: a complete tree on a recorded level of an unchanged series, with
+nothing in the way. In any other case the tree stays as it is and the full path takes over; lock,
+journal, rules and git command are the same (:mod:`porter.tree.checkout_rules`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 Choose = Callable[["list[str]", int], "int | None"]
-"""Given the levels' names and the number of the present one: the number of the level to go to."""
+"""Takes the levels' names and the current number; returns the number of the level to go to."""
 
 
 def by_name(text: str) -> Choose:
-    """Choose the level that ``text`` names without doubt."""
+    """Choose the level that ``text`` names unambiguously."""
 
     def choose(names: list[str], _: int) -> int | None:
         if text.isdecimal() and text.isascii():
@@ -59,7 +59,7 @@ def by_step(step: int) -> Choose:
 
 
 def fast_checkout(folder: str | None, choose: Choose, what: str) -> bool:
-    """Move the tree around ``folder`` and say so; return False if that is no ordinary move."""
+    """Move the tree around ``folder`` and print so; return False to leave it to the full path."""
     top = _top(os.path.realpath(folder or "."))
     if top is None:
         return False
@@ -100,14 +100,14 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
     if number is None or number == here:
         return None
     if levels[number].get("off"):
-        return None  # whether it was asked for by its name, the whole path sees
+        return None  # the full path decides whether its name was given
     differing = differing_files([level["files"] for level in levels], here, number)
     if occupied_paths(top, differing):
         return None
     if not _checkout(top, head, levels[number]["commit"], what, lock):
         return None
     name = levels[number]["name"]
-    if os.isatty(1) or os.environ.get("FORCE_COLOR"):  # else plain, without the import
+    if os.isatty(1) or os.environ.get("FORCE_COLOR"):  # else plain text, without the import
         from porter.terminal import colour_wanted, paint
 
         name = paint(name, "bold", colour_wanted())
@@ -116,7 +116,7 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
 
 
 def _is_clean(top: str, record: dict[str, Any]) -> bool:
-    """Return whether nothing is under way, and series and store are as they were."""
+    """Return whether no operation is unfinished and series and store are unchanged."""
     root = os.environ.get("PORTER_ROOT")
     if root and os.path.abspath(os.path.expanduser(root)) != record["root"]:
         return False
@@ -133,7 +133,7 @@ def _is_clean(top: str, record: dict[str, Any]) -> bool:
 
 
 def _checkout(top: str, start: str, target: str, what: str, lock: int) -> bool:
-    """Run the move under its journal; False when git refused, with the tree as it was."""
+    """Run the move under its journal; return False, with the tree as it was, if git refused."""
     journal = os.path.join(top, ".git/porter", JOURNAL)
     command = git_command(*tree_arguments(top), *CHECKOUT, target)
     write_atomic(journal, json.dumps(checkout_journal(what, start, target)).encode())

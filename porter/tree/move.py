@@ -1,11 +1,11 @@
-"""Moving a tree from one level to another, so that no edit is lost and no crash leaves a mixture.
+"""Move a tree to another level without losing an edit or leaving a mixture after a crash.
 
 The move itself is one ``git checkout --detach``: it compares indexes, rewrites only the files that
-differ, carries edits of other files along and refuses before touching anything. What is added here:
-untracked files, ignored ones too, are never overwritten (git's default is to overwrite ignored
-files, and in a sparse checkout all untracked ones), commits of the author's own are not left behind
-unreachable, refusals name the files, and a crash is settled
-(:mod:`porter.tree.journal`). ``--keep`` is :mod:`porter.tree.carry`.
+differ, keeps edits of other files and refuses before touching anything. This module adds that
+untracked files, even ignored ones, are never overwritten (git overwrites ignored files by default,
+and in a sparse checkout all untracked ones), the user's own commits do not become unreachable,
+refusals name the files, and a crash is settled (:mod:`porter.tree.journal`). ``--keep`` is
+:mod:`porter.tree.carry`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from porter.tree.treelock import TreeLock
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a move did. ``carried`` are the edited files that ``--keep`` merged."""
+    """The result of a move. ``carried`` are the edited files that ``--keep`` merged."""
 
     start: Position
     target: TreeLevel
@@ -55,13 +55,13 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     here, levels = position(tree), tree.record.levels
     if here.level is None:
         raise CheckFailed(
-            f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) comes from no level; name one:"
+            f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) descends from no level; name one:"
             " `porter goto LEVEL`"
         )
     same_name = [level for level in levels if level.name == here.level.name]
     number = same_name[0].number if here.former and same_name else here.level.number
     if by < 0 and here.ahead:
-        number += 1  # below commits of one's own comes the level they start from
+        number += 1  # one step down from own commits is the level they start from
     number = min(number, len(levels) - 1 if by > 0 else len(levels)) + by
     if number < 0:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
@@ -76,7 +76,7 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
 
 
 def refuse_stale_lock(tree: Tree) -> None:
-    """Raise CheckFailed if an ``index.lock`` that is not ours stands in the way."""
+    """Raise CheckFailed if another git's ``index.lock`` exists."""
     path = tree.git_dir / "index.lock"
     try:
         age = time.time() - path.stat().st_mtime
@@ -96,16 +96,16 @@ def _ago(seconds: float) -> str:
 
 
 def refuse_unfinished(tree: Tree) -> None:
-    """Raise LocalEdits while the user is in the middle of a merge, rebase or the like."""
+    """Raise LocalEdits during an unfinished merge, rebase or the like."""
     if operation := unfinished_operation(str(tree.git_dir)):
         raise LocalEdits(
-            f"{shown(tree.folder)}: a {operation} is under way; finish it, or"
+            f"{shown(tree.folder)}: a {operation} is in progress; finish it, or"
             f" `git {operation.split()[0]} --abort`, before moving to another level"
         )
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
-    """Raise LocalEdits if HEAD's own commits would be reachable from nowhere after a move."""
+    """Raise LocalEdits if a move would make HEAD's own commits unreachable."""
     if here.branch is not None or (here.level is not None and here.ahead == 0):
         return
     named = ("refs/heads", "refs/tags", "refs/remotes", "refs/porter/levels")
@@ -114,17 +114,17 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"
     raise LocalEdits(
-        f"{shown(tree.folder)}: HEAD holds {many} that no level has ({subject}); `porter export"
-        f" {tree.record.port}` makes patches of them, `git branch NAME` keeps them"
+        f"{shown(tree.folder)}: HEAD has {many} that no level contains ({subject}); `porter export"
+        f" {tree.record.port}` turns them into patches, `git branch NAME` keeps them"
     )
 
 
 def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
-    """Raise LocalEdits if untracked files, ignored or not, stand where the level has its own."""
+    """Raise LocalEdits if the level has a file where an untracked one is, ignored or not."""
     if untracked := _untracked(tree, here, target):
         raise LocalEdits(
-            f"{shown(tree.folder)}: level {target} brings {listed_paths(untracked)}, where"
-            " untracked files stand; move them away first"
+            f"{shown(tree.folder)}: level {target} would overwrite untracked files:"
+            f" {listed_paths(untracked)}; move them away first"
         )
 
 
@@ -154,16 +154,16 @@ def move(tree: Tree, lock: TreeLock, target: TreeLevel, what: str, *, keep: bool
 
 def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> None:
     """Fill a new tree's folder with a level."""
-    standing = [
+    existing = [
         path for path in changes(tree, EMPTY_TREE, target.commit) if (tree.folder / path).is_file()
     ]
-    if standing:
+    if existing:
         raise LocalEdits(
-            f"{shown(tree.folder)}: files stand where the level has its own"
-            f" ({listed_paths(standing)}); move them away first"
+            f"{shown(tree.folder)}: the level would overwrite files: {listed_paths(existing)}; move"
+            " them away first"
         )
     answer = _checkout(tree, lock, None, target, what)
-    if answer.status != 0:  # an unfinished tree is taken away, or settled by the next attempt
+    if answer.status != 0:  # the caller removes the tree, or the next attempt settles it
         raise PorterError(f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}")
 
 
@@ -185,8 +185,8 @@ def _settle_after(tree: Tree, lock: TreeLock, answer: Answer) -> None:
         settle(tree, lock.fd)
     except (PorterError, OSError) as error:
         raise PorterError(
-            f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and the way back"
-            f" failed ({error}): nothing is lost, run `porter status` here once that is mended"
+            f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and restoring the"
+            f" files failed ({error}): nothing is lost, run `porter status` here once that is fixed"
         ) from None
 
 

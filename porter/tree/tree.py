@@ -2,15 +2,15 @@
 
 The folder's ``.git`` is a small repository that borrows the upstream's objects from porter's store
 (``objects/info/alternates``), with ``HEAD`` detached at a level's commit and a ref for every level
-under ``refs/porter/levels/``. What porter itself must know is in ``.git/porter/``:
+under ``refs/porter/levels/``. porter's own state is in ``.git/porter/``:
 
-- ``tree.json``: the port, the project's root, the levels as they were when last built, and what the
-  source could not serve. Levels are taken from here as long as the series' files are unchanged
-  (:mod:`porter.series.stamp`), so that moving imports neither YAML nor the object database;
-- ``move.json``: only while a move is under way (:mod:`porter.tree.move`);
+- ``tree.json``: the port, the project's root, the levels as last built, and what no source serves.
+  The levels are valid while the series' files are unchanged (:mod:`porter.series.stamp`), so that
+  moving imports neither YAML nor the object database;
+- ``move.json``: exists only during a move (:mod:`porter.tree.journal`);
 - ``lock``: see :mod:`porter.tree.treelock`.
 
-Which level a tree is at is never written down: it is what ``HEAD`` says.
+The level a tree is at is not stored: ``HEAD`` says it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _HEX = re.compile(r"[0-9a-f]{40}\Z")
 
 @dataclass(frozen=True, slots=True)
 class TreeLevel:
-    """What a tree remembers of a level.
+    """A level as recorded in a tree.
 
     ``files`` are the paths its patch touches, with their blob ids (None: deleted); for level 0 all
-    paths that any patch touches. So which files differ between two levels is known without git.
+    paths that any patch touches. So the files that differ between two levels are known without git.
     """
 
     number: int
@@ -58,8 +58,8 @@ class TreeLevel:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """``tree.json``. ``former`` is the level ``HEAD`` was at when the series changed under it."""
+class TreeRecord:
+    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed."""
 
     port: str
     root: str
@@ -79,7 +79,7 @@ class Tree:
     """An opened tree."""
 
     folder: Path
-    record: Record
+    record: TreeRecord
 
     @property
     def git_dir(self) -> Path:
@@ -97,7 +97,7 @@ class Tree:
         index: Path | None = None,
         lock: int | None = None,
     ) -> Answer:
-        """Run git on this tree, on ``index`` if given; ``lock`` is a descriptor git keeps open."""
+        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``."""
         return tree_git(self.folder, *args, stdin=stdin, check=check, index=index, lock=lock)
 
     def level(self, commit: str) -> TreeLevel | None:
@@ -107,7 +107,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where ``HEAD`` is: ``ahead`` commits after ``level``, which is None if no level is below it.
+    """Where ``HEAD`` is: ``ahead`` commits after ``level`` (None if it descends from none).
 
     ``former`` is True when the level is one of the series before it changed.
     """
@@ -141,7 +141,7 @@ def tree_git(
 
 
 def shown(path: Path) -> str:
-    """Return ``path`` as the user would type it: relative to here if it lies below, else whole."""
+    """Return ``path`` as a user would type it: relative if it is below here, else absolute."""
     text = str(path)
     try:
         relative = os.path.relpath(path)
@@ -157,7 +157,7 @@ def listed_paths(paths: Iterable[str]) -> str:
     return listed(map(readable, paths))
 
 
-def write_record(state_dir: Path, record: Record) -> None:
+def write_record(state_dir: Path, record: TreeRecord) -> None:
     """Write ``tree.json``."""
     write_atomic(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
 
@@ -166,7 +166,7 @@ def _level(value: dict[str, Any]) -> TreeLevel:
     return TreeLevel(**value)
 
 
-def read_record(state_dir: Path) -> Record | None:
+def read_record(state_dir: Path) -> TreeRecord | None:
     """Return ``tree.json``, or None when there is none. Raises BadInput if it is not porter's."""
     path = state_dir / "tree.json"
     try:
@@ -179,15 +179,15 @@ def read_record(state_dir: Path) -> Record | None:
     if version != STATE_VERSION:
         raise BadInput(
             f"{path}: expected version {STATE_VERSION}, found {version!r};"
-            " this tree was made by another porter: make a new one with `porter apply`"
+            " another version of porter made this tree: make a new one with `porter apply`"
         )
     try:
         value["levels"] = tuple(map(_level, value["levels"]))
         value["former"] = _level(value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
-        return Record(**value)
+        return TreeRecord(**value)
     except (KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not as porter writes it ({error})") from None
+        raise BadInput(f"{path}: damaged ({error})") from None
 
 
 def open_tree(folder: Path) -> Tree | None:
@@ -209,11 +209,11 @@ def find_tree(start: Path | str | None = None) -> Tree:
         if (tree := open_tree(folder)) is not None:
             if not tree.record.complete:
                 raise BadInput(
-                    f"{shown(folder)}: `porter apply` did not end here; run"
+                    f"{shown(folder)}: `porter apply` was interrupted here; run"
                     f" `porter apply {tree.record.port} {shown(folder)}` again"
                 )
             return tree
-    what = "no tree of porter's"
+    what = "not a tree of porter's"
     if any((folder / ".git").exists() for folder in (first, *first.parents)):
         what = "a git repository that porter did not make"
     raise BadInput(
@@ -233,7 +233,7 @@ def tree_root(tree: Tree) -> Path:
 
 
 def series_changed(tree: Tree) -> bool:
-    """Return whether the series is no longer the one that the recorded levels were built from."""
+    """Return whether the series changed since the recorded levels were built."""
     return series_stamp(str(tree_root(tree)), tree.record.port) != tree.record.fingerprint
 
 
@@ -250,7 +250,7 @@ def read_head(tree: Tree) -> tuple[Oid, str | None]:
 
 
 def position(tree: Tree, levels: Sequence[TreeLevel] | None = None) -> Position:
-    """Return where the tree is among ``levels`` (the recorded ones)."""
+    """Return the tree's position among ``levels`` (default: the recorded ones)."""
     commit, branch = read_head(tree)
     known = {level.commit: level for level in levels or tree.record.levels}
     if commit in known:
@@ -318,5 +318,5 @@ def pick_level(tree: Tree, text: str) -> TreeLevel:
 def files_between(
     levels: Sequence[TreeLevel], one: int, other: int
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Return what differs between two recorded levels, as ``differing_files`` says."""
+    """Return the differing files of two recorded levels, as ``differing_files`` does."""
     return differing_files([level.files for level in levels], one, other)

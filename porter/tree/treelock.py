@@ -1,4 +1,4 @@
-"""One porter at a time in a tree. Import-cost wall: every move of a tree takes this lock.
+"""Let one porter at a time work in a tree. Import-cost wall: every move of a tree locks it.
 
 ``flock`` on a file of the tree's own, not the ``filelock`` package: the git processes that move the
 tree inherit the descriptor, so the lock outlives a killed porter for exactly as long as its git
@@ -58,7 +58,7 @@ class TreeLock:
         try:
             os.pwrite(self.fd, _holder_line(self._what), 0)
         except OSError:
-            pass  # a full disk: the name of the holder is a courtesy, the lock is held
+            pass  # a full disk: the lock is held, only the holder's name is missing
         return self
 
     def __exit__(self, *_: object) -> None:

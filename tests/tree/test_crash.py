@@ -69,7 +69,7 @@ def test_edit_made_after_the_crash_is_kept_and_named(toy: Path, porter: Porter) 
     journal(toy, "HEAD", "HEAD~1")
     write_files(toy, {"pkg/a.py": "written after the crash\n", "pkg/old.py": "gone"})
     ran = porter("status", toy)
-    assert "edits made since are kept in pkg/a.py" in ran.err
+    assert "edits made since then are kept in pkg/a.py" in ran.err
     assert (toy / "pkg" / "a.py").read_text() == "written after the crash\n"
     assert not (toy / "pkg" / "old.py").exists()
 
@@ -81,7 +81,7 @@ def test_file_put_in_place_of_a_folder_after_the_crash_is_kept_and_named(
     shutil.rmtree(toy / "pkg")
     write_files(toy, {"pkg": "mine\n"})
     ran = porter("status", toy)
-    assert "edits made since are kept in pkg\n" in ran.err
+    assert "edits made since then are kept in pkg\n" in ran.err
     assert (toy / "pkg").read_text() == "mine\n"
 
 

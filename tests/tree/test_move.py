@@ -108,7 +108,7 @@ def test_untracked_file_in_the_way_is_refused(toy: Path, porter: Porter, name: s
     write_files(toy, {name: "mine\n"})
     ran = porter("goto", "2", toy, "--keep")
     assert ran.code == 1
-    assert f"{name}, where untracked files stand" in ran.err
+    assert f"would overwrite untracked files: {name};" in ran.err
     assert (toy / name).read_text() == "mine\n"
 
 
@@ -184,7 +184,7 @@ def test_branch_stays_where_it_was(toy: Path, porter: Porter) -> None:
 def test_merge_under_way_is_refused(toy: Path, porter: Porter) -> None:
     (toy / ".git" / "MERGE_HEAD").write_text("0" * 40 + "\n")
     ran = porter("prev", toy)
-    assert (ran.code, "a merge is under way" in ran.err) == (1, True)
+    assert (ran.code, "a merge is in progress" in ran.err) == (1, True)
 
 
 def test_foreign_index_lock_is_explained(toy: Path, porter: Porter) -> None:
@@ -227,6 +227,6 @@ def test_changed_series_is_followed(toy: Path, porter: Porter, project: Path) ->
 def test_no_tree_here_says_how_to_get_one(project: Path, porter: Porter, tmp_path: Path) -> None:
     ran = porter("next")
     assert ran.code == 2
-    assert "no tree of porter's" in ran.err
+    assert "not a tree of porter's" in ran.err
     assert "porter apply" in ran.err
     assert "no such folder" in porter("next", tmp_path / "none").err

@@ -12,7 +12,7 @@ from porter.terminal import colour_wanted, counted, listed, paint, plain
 
 if TYPE_CHECKING:
     from porter.levels.check import PatchReport, PortReport
-    from porter.levels.diagnose import Failure
+    from porter.levels.diagnose import PatchFailure
 
 _STYLES = {
     "ok": "green", "stated": "yellow", "differs": "red", "fails": "red", "unjudged": "yellow",
@@ -132,7 +132,7 @@ def _details(patch: PatchReport, colour: bool) -> Iterator[str]:
         yield from _failure(failure, colour)
 
 
-def _failure(failure: Failure, colour: bool) -> Iterator[str]:
+def _failure(failure: PatchFailure, colour: bool) -> Iterator[str]:
     hunk = f" {failure.hunk}" if failure.hunk else ""
     where = f"{failure.patch}:{failure.line}" if failure.line else failure.patch
     moved = f"; it is now {failure.moved_to}" if failure.moved_to else ""
