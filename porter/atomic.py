@@ -1,31 +1,52 @@
-"""Files in the cache: whole or not there, however a porter ends; and notes that nobody misses."""
+"""Write a file whole or not at all: into a temporary file beside it, then rename.
+
+Import-cost wall: every move of a tree writes its journal with this, so it imports json and os only.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-def write_atomic(place: Path, data: bytes) -> None:
-    """Write a file beside its place and rename it, its folder made when absent. Raises OSError."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(place)
-    finally:
-        Path(name).unlink(missing_ok=True)
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = False) -> None:
+    """Replace ``path`` by a file with the content ``data``; make its folder if there is none.
 
-
-def write_json(place: Path, found: Any) -> None:
-    """Note plain data as JSON.
-
-    A cache that cannot be written is no error: it costs the next one its time.
+    With ``sync`` the content is on disk before the rename. Raises OSError naming ``path``.
     """
-    with suppress(OSError):
-        write_atomic(place, json.dumps(found).encode())
+    target = os.fspath(path)
+    folder, name = os.path.split(target)
+    fresh = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.new")
+    try:
+        try:
+            file = os.open(fresh, _FLAGS, 0o666)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            file = os.open(fresh, _FLAGS, 0o666)
+        try:
+            with open(file, "wb") as stream:
+                stream.write(data)
+                if sync:
+                    stream.flush()
+                    os.fsync(file)
+            os.replace(fresh, target)
+        except BaseException:
+            os.unlink(fresh)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
+
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as JSON into the cache. A cache that cannot be written is no error."""
+    try:
+        write_atomic(path, json.dumps(value).encode())
+    except OSError:
+        pass

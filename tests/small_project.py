@@ -55,11 +55,14 @@ def sealed_git(folder: Path, *args: str) -> str:
 
 
 def write_files(folder: Path, files: Mapping[str, str | None]) -> None:
-    """Write (or, for None, delete) files below ``folder``."""
+    """Write (or, for None, delete) files below ``folder``; leave no folder empty."""
     for name, text in files.items():
         path = folder / name
         if text is None:
             path.unlink()
+            while path.parent != folder and not any(path.parent.iterdir()):
+                path = path.parent
+                path.rmdir()
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -103,13 +106,15 @@ class Upstreams:
     trees: dict[str, str]
 
 
-def _publish(folder: Path, name: str, work: Path) -> None:
+def publish(folder: Path, name: str, work: Path) -> None:
+    """Clone ``work`` to the bare repository ``folder/name.git``, which serves single objects."""
     sealed_git(folder, "clone", "--quiet", "--bare", str(work), f"{name}.git")
     for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
         sealed_git(folder / f"{name}.git", "config", key, "true")
 
 
-def _upstream(folder: Path, name: str, files: Mapping[str, str | None]) -> Path:
+def make_upstream(folder: Path, name: str, files: Mapping[str, str | None]) -> Path:
+    """Make the repository ``folder/name`` of two commits, the second with ``files``."""
     work = folder / name
     work.mkdir(parents=True)
     sealed_git(work, "init", "--quiet", "--initial-branch=main")
@@ -124,9 +129,9 @@ def _upstream(folder: Path, name: str, files: Mapping[str, str | None]) -> Path:
 
 def make_upstreams(folder: Path) -> Upstreams:
     """Make the bare repositories of lib, mate and toy."""
-    lib = _upstream(folder, "lib", {"lib.py": "lib = 1\n"})
-    mate = _upstream(folder, "mate", {"mate.py": "mate = 1\n", "more.py": "more = 1\n"})
-    toy = _upstream(folder, "toy", UPSTREAM)
+    lib = make_upstream(folder, "lib", {"lib.py": "lib = 1\n"})
+    mate = make_upstream(folder, "mate", {"mate.py": "mate = 1\n", "more.py": "more = 1\n"})
+    toy = make_upstream(folder, "toy", UPSTREAM)
     lib_commit = sealed_git(lib, "rev-parse", "HEAD").strip()
     write_files(toy, {".gitmodules": '[submodule "LIB"]\n\tpath = LIB\n\turl = ../lib\n'})
     sealed_git(toy, "add", ".gitmodules")
@@ -136,11 +141,12 @@ def make_upstreams(folder: Path) -> Upstreams:
     for name, work in (("lib", lib), ("mate", mate), ("toy", toy)):
         commits[name] = sealed_git(work, "rev-parse", "HEAD").strip()
         trees[name] = sealed_git(work, "rev-parse", "HEAD^{tree}").strip()
-        _publish(folder, name, work)
+        publish(folder, name, work)
     return Upstreams(folder, commits, trees)
 
 
-def _pin(upstreams: Upstreams, name: str, extra: str = "") -> str:
+def pin_text(upstreams: Upstreams, name: str, extra: str = "") -> str:
+    """Return the pin of an upstream as it stands in upstream_pins.yaml."""
     return (
         f"  {name}:\n    url: file://{upstreams.folder / name}.git\n"
         f"    commit: {upstreams.commits[name]}\n    tree: {upstreams.trees[name]}\n"
@@ -153,7 +159,9 @@ def make_project(root: Path, upstreams: Upstreams) -> Path:
     root.mkdir(parents=True)
     extra = "    wanted: [.gitignore, .gitmodules, README.md, pkg/, tools/]\n"
     extra += "    submodules: {LIB: lib}\n    companions: [mate]\n"
-    pins = _pin(upstreams, "toy", extra) + _pin(upstreams, "mate") + _pin(upstreams, "lib")
+    pins = (
+        pin_text(upstreams, "toy", extra) + pin_text(upstreams, "mate") + pin_text(upstreams, "lib")
+    )
     (root / "upstream_pins.yaml").write_text(f"version: 1\npins:\n{pins}")
     write_series(root, "toy", upstreams.folder / "toy", series_steps())
     step = ("mate-two", "Make it two", {"mate.py": "mate = 2\n"})

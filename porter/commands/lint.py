@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.levels.lint_built import lint_port
+    from porter.levels.lint import lint_port
     from porter.places import project_root
     from porter.report.ci.write import place_in_repository, write_files
     from porter.report.terminal.lint import render

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from porter.atomic import write_atomic
 from porter.device import DEVICES, Device, open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput, Exit
@@ -129,9 +129,7 @@ def _write_json(path: str, counters: dict[str, Any]) -> None:
     if path == "-":
         sys.stdout.write(text)
         return
-    beside = Path(f"{path}.{os.getpid()}.part")
-    beside.write_text(text)
-    beside.replace(path)
+    write_atomic(path, text.encode())
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""git's objects as values, and reading, writing and running git."""
+"""git's objects as values; reading, writing and running git."""

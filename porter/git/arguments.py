@@ -1,10 +1,9 @@
-"""What every git process of porter's is started with: sealed variables and fixed settings.
+"""Arguments and environment of every git process that works on a tree.
 
-A command of porter's may itself be run by a git hook, where ``GIT_DIR`` and ``GIT_INDEX_FILE``
-point at another repository: every git started here would then write into that one. So the variables
-that choose a repository, an index or a diff are taken out, messages are in the C locale, and no
-transport is open. Light on imports: every move of a tree needs this
-(:mod:`porter.tree.fast_checkout`).
+A git hook may run porter, with ``GIT_DIR`` and ``GIT_INDEX_FILE`` set for another repository: every
+git started here would then write into that one. So the variables that choose a repository, an index
+or a diff are removed, messages are in the C locale, and no transport is allowed. Import-cost wall:
+every move of a tree needs this (:mod:`porter.tree.fast_checkout`).
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ REMOTE = "upstream"
 """The name of a tree's remote: its upstream, as a partial clone."""
 
 # Of git's variables only these pass: the user's configuration and identity, and tracing. The rest
-# (`git rev-parse --local-env-vars`, and what bends a diff, a pathspec or a new repository) goes.
+# (`git rev-parse --local-env-vars`, and those that change diffs, pathspecs or new repositories) go.
 _USERS_OWN = ("GIT_CONFIG_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_EXEC_PATH", "GIT_TRACE")
-_NOT_OURS = ("GIT_CONFIG_PARAMETERS",)  # what `git -c` hands to the hooks of one command
+_NOT_OURS = ("GIT_CONFIG_PARAMETERS",)  # `git -c` passes it to the hooks of one command
 
-# Hooks and the user's habits have no say in how porter moves a tree.
+# Neither hooks nor the user's settings change how porter moves a tree.
 _QUIET = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -31,11 +30,11 @@ _QUIET = (
     "maintenance.auto=false",
 )
 CHECKOUT = ("checkout", "--detach", "--quiet", "--no-overwrite-ignore")
-"""A move of a tree, but for the commit."""
+"""Arguments of a move of a tree; the commit follows."""
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment git runs in: the caller's, sealed, plus ``extra``."""
+    """Return the environment git runs in: the caller's without what misleads it, plus ``extra``."""
     sealed = {
         key: value
         for key, value in os.environ.items()
@@ -53,9 +52,9 @@ def git_command(*args: str) -> list[str]:
 
 
 def tree_arguments(folder: str, git_dir: str | None = None) -> list[str]:
-    """Return the options that name a work tree's repository outright, and keep it from fetching.
+    """Return the options that name a work tree's repository and keep it from fetching.
 
-    Never discovered: a damaged repository must not make git go on to the one around it.
+    git must not search for it: from a damaged repository it would go on to the one around it.
     """
     return [
         f"--git-dir={git_dir or os.path.join(folder, '.git')}",

@@ -1,4 +1,4 @@
-"""Ctrl-C waits until a step that must not be cut in two has ended."""
+"""Defer Ctrl-C until the end of a step that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import FrameType
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Hold SIGINT back until the block ends, then act on it. May be nested.
+    """Defer SIGINT until the block ends. May be nested.
 
-    Outside the main thread nothing is done: Python raises KeyboardInterrupt in the main one only.
+    Does nothing outside the main thread: Python raises KeyboardInterrupt only there.
     """
     pressed: list[int] = []
 

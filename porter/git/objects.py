@@ -1,9 +1,9 @@
-"""git's nouns as values: object ids, tree entries, and the exact bytes git hashes.
+"""git's objects as values: object ids, tree entries, and the exact bytes git hashes.
 
 Levels are computed by hashing, not by running git: a tree id is the SHA-1 of a few hundred bytes,
-and forking ``git`` once per patch costs thirty times what the hash costs. These functions reproduce
-git's object encodings (Documentation/technical/pack-format and git-hash-object) and nothing else;
-reading and writing objects is :mod:`porter.git.odb`'s.
+and forking ``git`` once per patch costs thirty times as much. These functions reproduce git's
+object encodings (Documentation/technical/pack-format and git-hash-object) and nothing else;
+:mod:`porter.git.odb` reads and writes objects.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def blob_id(content: bytes) -> Oid:
 def encode_tree(entries: Iterable[tuple[bytes, Entry]]) -> bytes:
     """Return the body of a tree object. Entries are (name, entry) in any order.
 
-    They are put in git's order: it sorts a folder as if its name ended in a slash.
+    They are sorted as git does: a folder as if its name ended in a slash.
     """
     rows = sorted((name + b"/" if entry.is_tree else name, name, entry) for name, entry in entries)
     return b"".join(
@@ -88,7 +88,7 @@ def decode_tree(body: bytes) -> dict[bytes, Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who and when, as a commit records it: ``name <email> seconds zone``."""
+    """Author and time as a commit records them: ``name <email> seconds zone``."""
 
     name: str
     email: str

@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Iterable, Mapping
 from hashlib import sha1
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from porter.errors import BadInput, CorruptSource, PorterError
@@ -88,12 +87,7 @@ class Odb:
     def __enter__(self) -> Odb:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -118,7 +112,7 @@ class Odb:
         return found[oid]
 
     def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
-        """Return the bodies of those objects that are there; absent ones have no key."""
+        """Return the bodies of the objects that exist; absent ones have no key."""
         return {oid: body for oid, (_, body) in self.read_typed(oids).items()}
 
     def read_typed(self, oids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
@@ -145,7 +139,7 @@ class Odb:
         return found
 
     def has(self, oids: Iterable[Oid]) -> set[Oid]:
-        """Return those of ``oids`` that are there."""
+        """Return those of ``oids`` that exist."""
         wanted = list(dict.fromkeys(oids))
         present: set[Oid] = set()
         with self._lock:
@@ -201,13 +195,13 @@ class Odb:
     def write(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Store objects (type, body) in one pack: all of them or none, safe against ``kill -9``.
 
-        Those already there are not written again.
+        Objects that exist are not written again.
         """
         batch = {hash_object(kind, body): (kind, body) for kind, body in objects}
-        # Asked of the reader, which mostly runs already: another process costs as much as the pack.
+        # Through the reader, which mostly runs already: another process costs as much as the pack.
         present = self.read_many(batch)
         pack = encode_pack([item for oid, item in batch.items() if oid not in present])
-        (self.git_dir / WRITTEN).touch()  # gc leaves alone what was just written, or found here
+        (self.git_dir / WRITTEN).touch()  # gc spares what was just written or found here
         if pack is not None:
             index_pack(self.git_dir, pack)
 
@@ -237,7 +231,7 @@ class Odb:
     def _expect_missing(self, oid: Oid, header: list[bytes]) -> None:
         if len(header) == 2 and header[1] == b"missing":
             return
-        if not header:  # the process ended: git gives up on an object it cannot unpack
+        if not header:  # git ends when it cannot unpack an object
             raise self._damaged(oid)
         raise self._damaged(oid, b" ".join(header).decode(errors="replace"))
 
@@ -256,7 +250,7 @@ class Odb:
 
 
 def start_git(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a git process with pipes for input and output; its complaints are not shown."""
+    """Start a git process with pipes for input and output and without stderr."""
     try:
         return subprocess.Popen(
             command,
@@ -315,5 +309,7 @@ def index_pack(git_dir: Path, pack: bytes) -> None:
             "git: expected it on PATH, found none; install git 2.30 or newer"
         ) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise PorterError(f"{git_dir}: cannot store objects: {said[-1] if said else 'no reason'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PorterError(
+            f"{git_dir}: cannot store objects: {lines[-1] if lines else '(no reason)'}"
+        )

@@ -1,8 +1,8 @@
-"""Pack files as they lie on disk: which objects, where, with which checksum.
+"""Read pack files: which objects they hold, where, and with which checksum.
 
-``git fsck`` and ``verify-pack`` say that a pack is bad; neither says which of its objects can
-still be used. The index holds a CRC of every object's stored bytes, so a flipped byte is pinned to
-its object by reading alone (format: git's Documentation/gitformat-pack).
+``git fsck`` and ``verify-pack`` say that a pack is bad, but not which of its objects can still be
+used. The index holds a CRC of every object's stored bytes, so reading alone finds the object that a
+flipped byte belongs to (format: git's Documentation/gitformat-pack).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IDX_MAGIC = b"\xfftOc\x00\x00\x00\x02"
 
 
 class DamagedPack(Exception):
-    """A pack or its index does not hold together; the text says how."""
+    """A pack or its index is inconsistent; the text says how."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class PackedObject:
 
 
 def read_index(path: Path) -> list[PackedObject]:
-    """Return the objects of a version 2 pack index, in the order they lie in the pack.
+    """Return the objects of a version 2 pack index in pack order.
 
-    Raises DamagedPack when its own checksum does not hold.
+    Raises DamagedPack when its own checksum is wrong.
     """
     data = path.read_bytes()
     if sha1(data[:-20], usedforsecurity=False).digest() != data[-20:] or data[:8] != _IDX_MAGIC:
@@ -68,5 +68,5 @@ def flipped_objects(pack: Path, objects: list[PackedObject]) -> list[Oid]:
         if zlib.crc32(data[start:end]) != row.crc
     ]
     if not flipped and sha1(data[:-20], usedforsecurity=False).digest() != data[-20:]:
-        raise DamagedPack("its head or its checksum changed, its objects did not")
+        raise DamagedPack("its header or checksum changed, its objects did not")
     return flipped

@@ -1,4 +1,4 @@
-"""Paths as git prints them: C-style quoted when they would not survive a text file."""
+"""Quote paths as git does: in C style when they would not survive in a text file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEEDS_QUOTES = re.compile(rb'[\x00-\x1f\x7f"\\]')
 
 
 def quote(path: bytes) -> bytes:
-    """Return ``path`` as git writes it with ``core.quotePath=true``: as it is, or in quotes."""
+    """Return ``path`` as git writes it with ``core.quotePath=true``: quoted if need be."""
     if not _NEEDS_QUOTES.search(path) and path.isascii():
         return path
     body = b"".join(

@@ -1,9 +1,9 @@
-"""Running git: one small runner for what is not the store's.
+"""Run git on a work tree, with the arguments of :mod:`porter.git.arguments`.
 
-What every git process is started with is :mod:`porter.git.arguments`'s. A tree's lock is inherited
-by the git that moves it (``keep_open``): when porter is killed, the lock is free only after that
-git has ended too, so nobody takes a running git's ``index.lock`` for a stale one. For the same
-reason Ctrl-C does not reach git: it finishes its few milliseconds, then porter stops.
+The git that moves a tree inherits the tree's lock (``keep_open``): when porter is killed, the lock
+is free only after that git has ended too, so nobody takes a running git's ``index.lock`` for a
+stale one. For the same reason Ctrl-C does not reach git: it finishes its few milliseconds, then
+porter stops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from porter.git.interrupts import interrupts_deferred
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a git process left: exit status, output and messages."""
+    """The result of a git process: exit status, output and messages."""
 
     status: int
     out: bytes
@@ -63,9 +63,9 @@ def run_git(
     check: bool = True,
     keep_open: Iterable[int] = (),
 ) -> Answer:
-    """Run git to its end and return what it left.
+    """Run git to its end and return its result.
 
-    ``keep_open`` are file descriptors (a tree's lock) that git holds open too. Ctrl-C takes effect
+    ``keep_open`` are file descriptors (a tree's lock) that git inherits. Ctrl-C takes effect
     after git has ended. Raises GitFailed for a non-zero status unless ``check`` is False.
     """
     try:

@@ -1,4 +1,4 @@
-"""Paths that must not be written to: out of the tree, or into what may pass for ``.git``."""
+"""Find paths that must not be written: those that leave the tree, or may pass for ``.git``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import re
 from functools import lru_cache
 
 _NTFS = re.compile(rb"(?:\.git|git~\d+)[ .]*(?:$|[:\\])", re.IGNORECASE)
-# HFS+ does not see these code points, so `.g<U+200C>it` is `.git` there.
+# HFS+ ignores these code points, so `.g<U+200C>it` is `.git` there.
 _HFS_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 @lru_cache(maxsize=2**16)
 def is_dot_git(part: bytes) -> bool:
-    """True for a path component that some file system takes for ``.git``."""
+    """Return whether some file system takes a path component for ``.git``."""
     seen = _HFS_UNSEEN.sub("", part.decode("utf-8", "replace")).encode()
     return any(_NTFS.match(piece) for piece in seen.split(b"\\"))
 
 
 def escapes(path: bytes) -> bool:
-    """True when ``path``, read from the tree's root, is absolute, or leads out of the tree or
-    nowhere.
+    """Return whether ``path``, from the tree's root, is absolute, empty or leads out of the tree.
 
-    A backslash counts as a separator too, since it is one on Windows.
+    A backslash counts as a separator too, as on Windows.
     """
     depth = 0
     parts = re.split(rb"[/\\]", path)

@@ -1,8 +1,8 @@
-"""Editing a tree in memory: only touched folders are read, and only they are hashed again.
+"""Edit a git tree in memory; only touched folders are read and hashed again.
 
 A level differs from the one below in a few files, so a handful of folders is decoded once and kept
-for the whole series. A folder's rows stay the exact bytes git hashes, in git's order; replacing a
-file replaces one row, and a new tree id costs one join and one SHA-1 per folder on the way up.
+for the whole series. A folder's rows are the exact bytes git hashes, in git's order; replacing a
+file replaces one row, and a new tree id costs one join and one SHA-1 per folder up to the root.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ReadTree = Callable[[Oid], bytes]
 
 
 class PathConflict(Exception):
-    """A path runs through something that is not a folder, or a folder stands where a file goes."""
+    """A path needs a folder where a file is, or a file where a folder is."""
 
 
 class _Folder:
@@ -45,7 +45,7 @@ def _row_order(item: tuple[bytes, bytes]) -> bytes:
 
 
 class TreeEdit:
-    """One tree, changed in place. ``fresh`` collects the bodies of the tree objects it comes to."""
+    """One tree, changed in place. ``fresh`` has the bodies of the new tree objects."""
 
     def __init__(self, root: Oid, read_tree: ReadTree) -> None:
         self._read = read_tree
@@ -53,7 +53,7 @@ class TreeEdit:
         self.fresh: dict[Oid, bytes] = {}
 
     def get(self, path: bytes) -> Entry | None:
-        """The entry at ``path`` (a folder's too), or None."""
+        """Return the entry (a folder's too) at ``path``, or None."""
         *parents, name = path.split(b"/")
         folder = self._root
         for parent in parents:
@@ -69,7 +69,7 @@ class TreeEdit:
         return _entry(row)
 
     def blocking(self, path: bytes) -> bytes | None:
-        """The leading part of ``path`` that is there but is no folder (a file, link, submodule)."""
+        """Return the parent of ``path`` that is a file, link or submodule, if any."""
         folder = self._root
         parts = path.split(b"/")
         for depth, parent in enumerate(parts[:-1]):
@@ -85,30 +85,30 @@ class TreeEdit:
         read_many: Callable[[Iterable[Oid]], dict[Oid, bytes]],
         bodies: dict[Oid, bytes],
     ) -> list[Entry]:
-        """Load the folders on the way to ``paths``, one read per depth, into ``bodies``.
+        """Load the parent folders of ``paths``, one read per depth, into ``bodies``.
 
-        Returns the entries that are there. ``bodies`` is what ``read_tree`` answers from.
+        Returns the entries that exist. ``read_tree`` must read from ``bodies``.
         """
-        ways = [(self._root, path.split(b"/"), 0) for path in paths]
+        walks = [(self._root, path.split(b"/"), 0) for path in paths]
         found: list[Entry] = []
-        while ways:
+        while walks:
             missing = {
                 Oid(row[-20:].hex())
-                for folder, parts, depth in ways
+                for folder, parts, depth in walks
                 if depth < len(parts) - 1
                 and parts[depth] not in folder.folders
                 and (row := folder.rows.get(parts[depth], b"")).startswith(b"40000 ")
             }
             bodies.update(read_many(missing - bodies.keys()))
             deeper: list[tuple[_Folder, list[bytes], int]] = []
-            for folder, parts, depth in ways:
+            for folder, parts, depth in walks:
                 if depth < len(parts) - 1:
                     below = self._child(folder, parts[depth])
                     if below is not None:
                         deeper.append((below, parts, depth + 1))
                 elif parts[depth] in folder.rows:
                     found.append(_entry(folder.rows[parts[depth]]))
-            ways = deeper
+            walks = deeper
         return found
 
     def change(self, changes: Iterable[tuple[bytes, Entry | None]]) -> None:
@@ -146,7 +146,7 @@ class TreeEdit:
         for path, _ in added:
             there = self.get(path)
             if there is not None and not there.is_tree:
-                continue  # a file stays a file: whatever is added below it is judged by itself
+                continue  # a file stays a file: what is added below it is checked on its own
             parts = path.split(b"/")
             if any(b"/".join(parts[:depth]) in names for depth in range(1, len(parts))):
                 raise PathConflict(path)

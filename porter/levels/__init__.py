@@ -1,1 +1,1 @@
-"""What each patch makes of the pinned tree: built, locked, checked and linted."""
+"""Levels of a series: built in memory, locked, checked and linted."""

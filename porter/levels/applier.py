@@ -1,10 +1,9 @@
-"""Applying a diff in process, without fuzz and without offset.
+"""Apply a diff in process, without fuzz and without offset.
 
-Takes only what is beyond doubt: a canonical diff (no oddities) of regular files, each path named
-once, every hunk matching to the byte at the very line it names. For those git's answer is known,
-because the line a hunk names is the first place git tries. Everything else raises
-:class:`NotStrict` and is git's to decide (:mod:`porter.levels.gitapply`), so the two together
-equal ``git apply --index``.
+Accepts only unambiguous diffs: canonical (no oddities), of regular files, each path named once,
+every hunk matching byte for byte at the line it names. There git's result is known, because git
+tries that line first. Everything else raises :class:`NotStrict` and is left to git
+(:mod:`porter.levels.gitapply`), so the two together equal ``git apply --index``.
 
 Bump ``porter.levels.memo.APPLIER_VERSION`` when any result could change: it is part of a memo's
 key.
@@ -29,7 +28,7 @@ _REGULAR = (MODE_FILE, MODE_EXEC)
 
 
 class NotStrict(Exception):
-    """The strict applier does not take this diff; ``path`` and ``hunk`` say where, if anywhere."""
+    """The strict applier refuses this diff; ``path`` and ``hunk`` say where, if known."""
 
     def __init__(self, reason: str, path: bytes | None = None, hunk: Hunk | None = None) -> None:
         super().__init__(reason)
@@ -38,15 +37,15 @@ class NotStrict(Exception):
 
 
 class Contradicted(NotStrict):
-    """What the diff states of the tree is not so; no content is needed to see that."""
+    """The diff contradicts the tree; no file content is needed to see that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A path after the patch. ``entry`` None: gone. ``content`` None: gone, or claimed (see below).
+class FileChange:
+    """A path after the patch. ``entry`` None: deleted. ``content`` None: deleted or claimed.
 
-    ``claimed``: no source covers the file's old content, so the new id is the one that the diff's
-    index line states, not one computed; the old id was checked against the tree.
+    ``claimed``: no source covers the file's old content, so the new id is taken from the diff's
+    index line instead of computed; the old id was checked against the tree.
     """
 
     path: bytes
@@ -55,17 +54,17 @@ class Change:
     claimed: bool = False
 
 
-def apply_strictly(diff: Diff, tree: TreeEdit, read: ReadBlob) -> list[Change]:
+def apply_strictly(diff: Diff, tree: TreeEdit, read: ReadBlob) -> list[FileChange]:
     """Apply ``diff`` to ``tree`` and return what changed, in the diff's order.
 
-    Raises NotStrict, with the tree unchanged, for whatever is not beyond doubt.
+    Raises NotStrict, with the tree unchanged, for any diff that is not unambiguous.
     """
     if diff.doubtful:
         raise NotStrict(diff.doubtful[0].text)
     if not diff.files:
         raise NotStrict("no `diff --git` section")
     refuse_repeated_paths(diff.files)
-    changes: list[Change] = []
+    changes: list[FileChange] = []
     for file in diff.files:
         changes += change_of(file, tree, read)
     try:
@@ -76,7 +75,7 @@ def apply_strictly(diff: Diff, tree: TreeEdit, read: ReadBlob) -> list[Change]:
 
 
 def refuse_repeated_paths(files: Sequence[FilePatch]) -> None:
-    """git applies sections that share a path one on top of the other; that is left to git."""
+    """Raise NotStrict for sections that share a path: git applies one on top of the other."""
     seen: set[bytes] = set()
     for file in files:
         for path in file.paths:
@@ -85,8 +84,8 @@ def refuse_repeated_paths(files: Sequence[FilePatch]) -> None:
             seen.add(path)
 
 
-def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
-    """What one section does to ``tree`` (which is left as it is)."""
+def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[FileChange]:
+    """Return what one section does to ``tree``, which stays unchanged."""
     if file.binary is not None:
         raise NotStrict("a binary patch", file.path)
     for path in file.paths:
@@ -96,14 +95,14 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
         _refuse_existing(file.new_path, tree)
     base = None if file.old_path is None else _base(file, tree)
     mode = _new_mode(file, base)
-    changes: list[Change] = []
+    changes: list[FileChange] = []
     if file.old_path is not None and file.kind in ("delete", "rename"):
-        changes.append(Change(file.old_path, None))
+        changes.append(FileChange(file.old_path, None))
     old = b"" if base is None else read(base.oid)
     if old is None:
         assert base is not None
         if file.kind == "delete" and not _holds_all(file, base):
-            raise Contradicted("a deleted file with other lines than the patch has", file.old_path)
+            raise Contradicted("the file to delete has other lines than the patch", file.old_path)
         return changes + _claimed(file, base, mode)
     new = patched(file, old) if file.hunks else old
     if file.kind == "delete":
@@ -111,7 +110,7 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[Change]:
             raise NotStrict("a deleted file with lines left", file.path)
         return changes
     assert file.new_path is not None
-    return [*changes, Change(file.new_path, Entry(mode, blob_id(new)), new)]
+    return [*changes, FileChange(file.new_path, Entry(mode, blob_id(new)), new)]
 
 
 def _refuse_existing(path: bytes, tree: TreeEdit) -> None:
@@ -128,11 +127,11 @@ def _base(file: FilePatch, tree: TreeEdit) -> Entry:
     if entry.mode not in _REGULAR:
         raise NotStrict("not a regular file", file.old_path)
     if file.old_mode is not None and file.old_mode != entry.mode:
-        told = f"mode {entry.mode:o}, the patch expects {file.old_mode:o}"
-        raise Contradicted(told, file.old_path)
+        reason = f"mode {entry.mode:o}, the patch expects {file.old_mode:o}"
+        raise Contradicted(reason, file.old_path)
     if file.old_id is not None and not entry.oid.startswith(file.old_id):
-        told = f"other content ({entry.oid[:12]}) than the patch was made on ({file.old_id[:12]})"
-        raise Contradicted(told, file.old_path)
+        reason = f"its content is {entry.oid[:12]}, the patch was made on {file.old_id[:12]}"
+        raise Contradicted(reason, file.old_path)
     return entry
 
 
@@ -144,25 +143,25 @@ def _new_mode(file: FilePatch, base: Entry | None) -> int:
 
 
 def _holds_all(file: FilePatch, base: Entry) -> bool:
-    """Whether the deleted lines are the whole file: its id tells, no source need serve it."""
+    """Return whether the deleted lines are the whole file; its id decides, not its content."""
     return blob_id(b"".join(hunk.old_text for hunk in file.hunks)) == base.oid
 
 
-def _claimed(file: FilePatch, base: Entry, mode: int) -> list[Change]:
+def _claimed(file: FilePatch, base: Entry, mode: int) -> list[FileChange]:
     if file.kind == "delete":
         return []
     assert file.new_path is not None
     if not file.hunks:
-        return [Change(file.new_path, Entry(mode, base.oid), None, claimed=True)]
+        return [FileChange(file.new_path, Entry(mode, base.oid), None, claimed=True)]
     if file.old_id != base.oid or file.full_new_id is None:
         raise NotStrict("no source covers the file, and the index line is not full", file.path)
-    return [Change(file.new_path, Entry(mode, file.full_new_id), None, claimed=True)]
+    return [FileChange(file.new_path, Entry(mode, file.full_new_id), None, claimed=True)]
 
 
 def patched(file: FilePatch, old: bytes) -> bytes:
     """Return ``old`` with the hunks applied. Raises NotStrict for a hunk that does not fit."""
     result: list[bytes] = []
-    done = line = 0  # how far the old content is dealt with: bytes, lines
+    done = line = 0  # how much of the old content is processed: bytes, lines
     drift = 0  # new line number minus old line number, so far
     for hunk in file.hunks:
         ahead = first_try(hunk) - drift - line
@@ -181,25 +180,25 @@ def patched(file: FilePatch, old: bytes) -> bytes:
 
 
 def first_try(hunk: Hunk) -> int:
-    """The line (from 0) of the half-patched file where git looks for the hunk first."""
+    """Return the line (from 0) of the half-patched file where git looks for the hunk first."""
     return hunk.new_start - 1 if hunk.new_start else 0
 
 
 def anchored(hunk: Hunk, old: bytes, start: int) -> bool:
-    """True when git looks for the hunk at byte ``start`` of ``old`` at all, and there first.
+    """Return whether git would try the hunk at byte ``start`` of ``old``.
 
     git ties a hunk that starts at line 1 to the beginning of the file and one without context
-    behind its last change to the end (apply.c, ``match_beginning`` and ``match_end``), and looks
-    nowhere else then.
+    after its last change to the end (apply.c, ``match_beginning`` and ``match_end``), and then
+    looks nowhere else.
     """
     if hunk.old_start <= 1 and start != 0:
         return False
-    # A last line that is context and complete is all that lets a hunk end before the file does.
+    # Only a hunk whose last line is context may end before the file does.
     return hunk.lines[-1][0] == _BLANK or start + len(hunk.old_text) == len(old)
 
 
 def _offset(old: bytes, done: int, ahead: int, text: bytes) -> int | None:
-    """The byte ``ahead`` lines behind ``done`` if ``text`` stands there, else None.
+    """Return the offset ``ahead`` lines after ``done`` if ``text`` stands there, else None.
 
     ``done`` is the beginning of a line. Searching for the text and counting the newlines before it
     is many times faster than splitting the file into lines.
@@ -231,14 +230,14 @@ def _line_offset(old: bytes, done: int, ahead: int) -> int | None:
 
 
 def writable_name(path: bytes) -> bool:
-    """False for a path that is too long, in all or in a part, for the file systems there are."""
+    """Return False for a path, or a part of one, that is too long for any file system."""
     return len(path) < 4096 and all(len(part) < 256 for part in path.split(b"/"))
 
 
 def unsafe_path(path: bytes) -> bool:
-    """True for a path that git's own ``verify_path`` might refuse on some file system.
+    """Return whether git's own ``verify_path`` might refuse the path on some file system.
 
-    Over-careful on purpose: git decides about these, and ``porter lint`` refuses them.
+    Too strict on purpose: git decides about these paths, and ``porter lint`` refuses them.
     """
     if b"\0" in path or not writable_name(path):
         return True

@@ -1,8 +1,8 @@
-"""Applying the patches of a series one on another, in memory.
+"""Apply the patches of a series one after another, in memory.
 
-One read of the touched folders and files, one SHA-1 per changed object. What the strict applier
-does not take goes to ``git apply``; what git refuses too is told in full, and what does apply of
-it is kept so that the patches behind it are judged as well.
+It takes one read of the touched folders and files and one SHA-1 per changed object. Diffs that the
+strict applier refuses go to ``git apply``. When git refuses one too, every failing hunk is reported
+and the rest of the patch is applied, so that the patches after it are judged as well.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from porter.errors import SourceUnavailable
 from porter.git.objects import Oid
 from porter.git.quoting import show_path
 from porter.git.treeedit import PathConflict, TreeEdit
-from porter.levels.applier import Change, NotStrict, apply_strictly
+from porter.levels.applier import FileChange, NotStrict, apply_strictly
 from porter.series.series import Patch
 
 if TYPE_CHECKING:
-    from porter.levels.diagnose import Failure, Offset
+    from porter.levels.diagnose import Offset, PatchFailure
     from porter.levels.gitapply import Scratch
     from porter.series.diff import FilePatch
 
 
-class Objects(Protocol):
-    """What is needed of an object database (:class:`porter.git.odb.Odb`)."""
+class ObjectStore(Protocol):
+    """The part of an object database (:class:`porter.git.odb.Odb`) that a build uses."""
 
     def read(self, oid: Oid) -> bytes: ...
     def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
@@ -34,8 +34,8 @@ class Objects(Protocol):
     def write(self, objects: Iterable[tuple[str, bytes]]) -> None: ...
 
 
-class Pinned(Protocol):
-    """What is needed of a pin."""
+class PinnedTree(Protocol):
+    """The part of a pin that a build uses."""
 
     @property
     def tree(self) -> Oid: ...
@@ -43,15 +43,15 @@ class Pinned(Protocol):
     def context(self) -> int: ...
 
 
-class Upstream(Protocol):
-    """What is needed of an opened upstream (:class:`porter.upstream.store.Upstream`)."""
+class UpstreamObjects(Protocol):
+    """The part of a :class:`porter.upstream.store.Upstream` that a build uses."""
 
     @property
-    def pin(self) -> Pinned: ...
+    def pin(self) -> PinnedTree: ...
     @property
     def git_dir(self) -> Path: ...
     @property
-    def odb(self) -> Objects: ...
+    def odb(self) -> ObjectStore: ...
     @property
     def commit(self) -> Oid: ...
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
@@ -59,31 +59,31 @@ class Upstream(Protocol):
 
 @dataclass(slots=True)
 class Step:
-    """One patch applied: what changed and how. ``sound`` is False from the first failure on."""
+    """One applied patch: what changed and how. ``sound`` is False from the first failure on."""
 
     patch: Patch
     parent: Oid
     tree: Oid
-    changes: list[Change]
+    changes: list[FileChange]
     by: str
     """``strict`` or ``git``; ``failed`` when only parts applied."""
     why_git: str = ""
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[PatchFailure] = field(default_factory=list)
     offsets: list[Offset] = field(default_factory=list)
-    """Hunks that git took at another line than they name."""
+    """Hunks that git applied at another line than they name."""
     sound: bool = True
 
 
 class Blobs:
-    """File contents: made by earlier patches, or the upstream's (None: not covered)."""
+    """File contents, made by earlier patches or read from the upstream (None: not covered)."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: UpstreamObjects) -> None:
         self._upstream = upstream
         self.read: dict[Oid, bytes | None] = {}
         self.made: dict[Oid, bytes] = {}
 
     def fetch(self, oids: Iterable[Oid]) -> None:
-        """Bring many upstream blobs at once."""
+        """Fetch many upstream blobs at once."""
         wanted = [oid for oid in dict.fromkeys(oids) if oid not in self.read]
         if not wanted:
             return
@@ -103,18 +103,18 @@ class Blobs:
 
 
 Stating = Literal["never", "uncovered", "always"]
-"""Which patches that the strict applier does not take are judged by what they state: none, those
-on files that no source covers, or all of them (there is no store for git to read)."""
+"""Which patches that the strict applier refuses are judged by what they state: none, those on files
+that no source covers, or all of them (there is no store for git to read)."""
 
 
 class Builder:
-    """Applies patches one on another, and goes on after a failure so that all can be told.
+    """Applies patches one after another, and continues after a failure to report them all.
 
-    ``stating`` says when a patch is held to the tree by what it states alone: where its contents
-    are not at hand, a contradiction is then a failure of the patch in place of SourceUnavailable.
+    ``stating`` says when a patch is compared with the tree by its headers and index lines alone:
+    where contents are missing, a contradiction then fails the patch, in place of SourceUnavailable.
     """
 
-    def __init__(self, upstream: Upstream, stating: Stating = "never") -> None:
+    def __init__(self, upstream: UpstreamObjects, stating: Stating = "never") -> None:
         self._upstream = upstream
         self._stating = stating
         self._scratch: Scratch | None = None
@@ -123,7 +123,7 @@ class Builder:
         self.blobs = Blobs(upstream)
 
     def run(self, patches: Sequence[Patch]) -> list[Step]:
-        """Apply every patch; raises SourceUnavailable when a level cannot even be stated."""
+        """Apply every patch. Raises SourceUnavailable when a level's ids cannot be determined."""
         self._prefetch(patches)
         steps: list[Step] = []
         sound = True
@@ -142,7 +142,7 @@ class Builder:
             self._scratch.close()
 
     def scratch(self) -> Scratch:
-        """A repository in which git sees the store's objects and all that was made here."""
+        """Return a repository in which git sees the store's objects and all made here."""
         if self._scratch is None:
             from porter.levels.gitapply import Scratch
 
@@ -185,7 +185,7 @@ class Builder:
             return Step(patch, parent, parent, changes, "failed", where + str(reason), failures)
 
     def _uncovered(self, patch: Patch) -> FilePatch | None:
-        """The first file that the patch changes and that no source covers."""
+        """Return the first file that the patch changes and no source covers."""
         for file in patch.diff.files:
             entry = self.tree.get(file.old_path) if file.old_path is not None else None
             if entry is not None and entry.is_blob and self.blobs(entry.oid) is None:
@@ -195,7 +195,7 @@ class Builder:
     def _state(
         self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: FilePatch | None
     ) -> Step:
-        """Judge a patch by what it states. Raises SourceUnavailable when that does not decide."""
+        """Judge a patch by what it states. Raises SourceUnavailable when that is not enough."""
         from porter.levels.diagnose import stated
 
         if self._stating != "never":
@@ -217,7 +217,7 @@ class Builder:
         return body
 
     def _prefetch(self, patches: Sequence[Patch]) -> None:
-        """Bring the folders and files that the series touches in few reads."""
+        """Read the folders and files that the series touches in few reads."""
         paths = {path for patch in patches for file in patch.diff.files for path in file.paths}
         found = self.tree.prefetch(paths, self._upstream.odb.read_many, self.read_trees)
         self.blobs.fetch(entry.oid for entry in found if entry.is_blob)

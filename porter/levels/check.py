@@ -1,7 +1,7 @@
-"""``porter check``: rebuild every level of a port and hold it against the lock.
+"""``porter check``: rebuild every level of a port and compare it with the lock.
 
-A report is data; :mod:`porter.report.terminal.check` shows it. One port's trouble never hides
-another's.
+A report is data; :mod:`porter.report.terminal.check` prints it. An error in one port does not keep
+the others from being checked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Literal
 from porter.errors import PorterError, SourceUnavailable
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.quoting import show_path
-from porter.levels.levels import Level, levels_of, recall_levels, remember_levels
+from porter.levels.levels import Level, build_series, recall_levels
 from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock
 from porter.series.series import Patch, Series, load_series
 from porter.upstream.pins import Pin, Pins
 
 if TYPE_CHECKING:
-    from porter.levels.build import Builder, Stating, Step
-    from porter.levels.diagnose import Failure, Offset
+    from porter.git.treeedit import TreeEdit
+    from porter.levels.build import Stating, Step
+    from porter.levels.diagnose import Offset, PatchFailure
     from porter.upstream.listed import ListedUpstream
     from porter.upstream.store import Upstream
 
@@ -30,10 +31,11 @@ Status = Literal["ok", "stated", "differs", "fails", "unjudged"]
 
 @dataclass(frozen=True)
 class PatchReport:
-    """One patch: ``differs`` from the lock, ``fails`` to apply, or is ``unjudged``.
+    """One patch and its status.
 
-    Unjudged: it applies, but on what a failed patch below it left, so its ids mean nothing.
-    ``stated``: its ids are the lock's, as the patch states them; no content was seen.
+    ``differs``: from the lock. ``fails``: does not apply. ``unjudged``: it applies, but on top of a
+    patch that failed, so its ids mean nothing. ``stated``: the ids it states are the lock's; no
+    content was seen.
     """
 
     number: int
@@ -43,7 +45,7 @@ class PatchReport:
     tree: str = ""
     commit: str = ""
     differences: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[PatchFailure, ...] = ()
     offsets: tuple[Offset, ...] = ()
     files: int = 0
     not_covered: tuple[str, ...] = ()
@@ -51,10 +53,10 @@ class PatchReport:
 
 @dataclass(frozen=True)
 class PortReport:
-    """One port. ``problems`` belong to no patch; ``error`` kept it from being judged at all.
+    """One port. ``problems`` belong to no patch; ``error`` says why it was not checked at all.
 
-    ``not_reachable`` says why no source serves it. Its ``patches`` are then judged by what they
-    state, ``stated``, unless ``unstated`` says why their ids do not follow from that.
+    ``not_reachable`` says why no source serves it. Its patches are then judged by what they state,
+    unless ``unstated`` says why that does not determine their ids.
     """
 
     port: str
@@ -68,28 +70,28 @@ class PortReport:
 
     @property
     def ok(self) -> bool:
-        """False when something is wrong with the port; what was not looked at is not wrong."""
-        held = all(p.status in ("ok", "stated") for p in self.patches)
-        return self.error is None and not self.problems and held
+        """Whether nothing wrong was found; what was not checked is not wrong."""
+        as_locked = all(p.status in ("ok", "stated") for p in self.patches)
+        return self.error is None and not self.problems and as_locked
 
     @property
     def stated(self) -> bool:
-        """Whether the ids were checked, and no content was seen."""
+        """Whether the ids were checked without seeing any content."""
         return self.not_reachable is not None and not self.unstated
 
     @property
     def not_covered(self) -> list[str]:
-        """The files that no source covers, though one answers: their ids are as stated."""
+        """The files that no source covers although one answers; their ids are as stated."""
         return sorted({path for patch in self.patches for path in patch.not_covered})
 
     @property
     def complete(self) -> bool:
-        """Whether the content of every file that the patches touch was seen."""
+        """Whether the contents of all touched files were seen."""
         return self.error is None and self.not_reachable is None and not self.not_covered
 
 
 def ports_to_check(pins: Pins, names: Sequence[str]) -> list[Pin]:
-    """The ports asked for (all when none is), each followed by the companion ports it needs."""
+    """Return the named ports (all when none is named) and the companion ports they need."""
     chosen = [pins.port(name) for name in names] or list(pins.ports())
     having_series = {pin.name for pin in pins.ports()}
     beside = [pins.pins[name] for pin in chosen for name in pin.companions if name in having_series]
@@ -97,12 +99,12 @@ def ports_to_check(pins: Pins, names: Sequence[str]) -> list[Pin]:
 
 
 def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortReport:
-    """Rebuild one port's levels and compare; never raises for what is wrong with the port."""
+    """Rebuild one port's levels and compare. What is wrong with the port is in the report."""
     report = PortReport(pin.name, pin.commit or pin.tree)
     try:
         series = load_series(root, pin.name)
         lock = read_lock(root, pin.name)
-        if memo and (known := _recall(pin, series)) is not None:
+        if memo and (known := recall_levels(pin.tree, level0_commit(pin), series)) is not None:
             return replace(_compare(report, pins, pin, known, lock, ()), from_memo=True)
         return _rebuild(report, root, pins, pin, series, lock, memo)
     except PorterError as error:
@@ -110,17 +112,13 @@ def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortRe
 
 
 def level0_commit(pin: Pin) -> Oid:
-    """Level 0's commit id, without opening the upstream."""
+    """Return level 0's commit id without opening the upstream."""
     if pin.commit is not None:
         return pin.commit
     from porter.git.objects import hash_object
     from porter.upstream.sources import release_commit
 
     return hash_object("commit", release_commit(pin))
-
-
-def _recall(pin: Pin, series: Series) -> tuple[Level, ...] | None:
-    return recall_levels(pin.tree, level0_commit(pin), series)
 
 
 def _rebuild(
@@ -142,26 +140,23 @@ def _rebuild(
         return _by_ids(replace(report, not_reachable=error), root, pins, pin, series, lock)
     with upstream:
         try:
-            report, steps = _judge(report, pins, pin, series, lock, upstream, "uncovered")
+            return _judge(report, pins, pin, series, lock, upstream, "uncovered", remember=memo)
         except SourceUnavailable as error:
             return replace(report, not_reachable=error, unstated=error.reason)
-        if memo:
-            remember_levels(steps)
-        return report
 
 
 def _by_ids(
     report: PortReport, root: Path, pins: Pins, pin: Pin, series: Series, lock: Lock | None
 ) -> PortReport:
-    """Judge the levels' ids without any content: by the pin's listing and the index lines."""
+    """Judge the levels' ids without any content, from the pin's listing and the index lines."""
     from porter.upstream.listed import listed_upstream
 
     upstream = listed_upstream(root, pin)
     if upstream is None:
-        told = f"patches/{pin.name}/upstream.listing and upstream.commit are not there"
-        return replace(report, unstated=told)
+        reason = f"patches/{pin.name} has no upstream.listing and upstream.commit"
+        return replace(report, unstated=reason)
     try:
-        return _judge(report, pins, pin, series, lock, upstream, "always")[0]
+        return _judge(report, pins, pin, series, lock, upstream, "always", remember=False)
     except SourceUnavailable as error:
         return replace(report, unstated=error.reason)
 
@@ -174,23 +169,21 @@ def _judge(
     lock: Lock | None,
     upstream: Upstream | ListedUpstream,
     stating: Stating,
-) -> tuple[PortReport, list[Step]]:
-    from porter.levels.build import Builder
-
-    with Builder(upstream, stating) as builder:
-        steps = builder.run(series.patches)
-        levels = levels_of(pin.tree, upstream.commit, steps)
-        problems = submodule_problems(pins, pin, builder)
-    steps = [_with_hints(step, upstream) for step in steps]
-    report = _compare(report, pins, pin, levels, lock, steps)
-    return replace(report, problems=(*report.problems, *problems)), steps
+    *,
+    remember: bool,
+) -> PortReport:
+    built = build_series(upstream, series, stating=stating, recall=False, remember=remember)
+    problems = submodule_problems(pins, pin, built.top)
+    steps = [_with_hints(step, upstream) for step in built.steps]
+    report = _compare(report, pins, pin, built.levels, lock, steps)
+    return replace(report, problems=(*report.problems, *problems))
 
 
-def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
-    """Submodules whose commit in the (last) level's tree is not the one that their pin names."""
+def submodule_problems(pins: Pins, pin: Pin, tree: TreeEdit | None) -> list[str]:
+    """Return the submodules whose commit in ``tree`` is not the one that their pin names."""
     problems = []
     for path, name in pin.submodules.items():
-        entry = builder.tree.get(path.encode())
+        entry = tree.get(path.encode()) if tree is not None else None
         if entry is None or entry.mode != MODE_SUBMODULE:
             problems.append(f"submodule {path}: expected a submodule in the tree, found none")
         elif entry.oid != pins.pins[name].commit:
@@ -202,7 +195,7 @@ def submodule_problems(pins: Pins, pin: Pin, builder: Builder) -> list[str]:
 
 
 def _with_hints(step: Step, upstream: Upstream | ListedUpstream) -> Step:
-    """Say of a file that is not there where its content, or its name, is now."""
+    """Add to failures of a missing file where its content, or its name, is now."""
     if not any(failure.hunk is None and not failure.moved_to for failure in step.failures):
         return step
     listing = upstream.listing()
@@ -232,17 +225,17 @@ def _compare(
     lock: Lock | None,
     steps: Sequence[Step],
 ) -> PortReport:
-    """Hold built levels (those below the first failure) and the steps against the lock."""
+    """Compare the built levels (those below the first failure) and the steps with the lock."""
     problems = _pin_problems(pins, pin, levels, lock)
     rows = {row.name: row for row in lock.levels} if lock else {}
     patches: list[PatchReport] = []
-    held: Status = "ok" if report.not_reachable is None else "stated"
+    equal: Status = "ok" if report.not_reachable is None else "stated"
     for level in levels[1:]:
         assert level.patch is not None
         differences = _differences(level, level.patch, rows.get(level.name)) if lock else ()
         patches.append(
             PatchReport(
-                level.number, level.name, level.patch.name, "differs" if differences else held,
+                level.number, level.name, level.patch.name, "differs" if differences else equal,
                 level.tree, level.commit, tuple(differences), files=len(level.files),
                 not_covered=tuple(show_path(path) for path in sorted(level.claimed)),
             )
@@ -318,7 +311,7 @@ def _order_problems(names: Sequence[str], lock: Lock) -> list[str]:
     if list(names) == locked:
         return []
     gone = [name for name in locked if name not in names]
-    told = [f"level {name} is in levels.lock but not in the series" for name in gone]
-    if not told and sorted(names) == sorted(locked):
-        told = [f"the levels' order is {', '.join(names)}, locked {', '.join(locked)}"]
-    return told
+    problems = [f"level {name} is in levels.lock but not in the series" for name in gone]
+    if not problems and sorted(names) == sorted(locked):
+        problems = [f"the levels' order is {', '.join(names)}, locked {', '.join(locked)}"]
+    return problems

@@ -1,9 +1,9 @@
-"""git's own ``apply``, for the diffs that the strict applier leaves to it.
+"""Run git's own ``apply`` for the diffs that the strict applier refuses.
 
-Binary patches, symbolic links, sections that build on each other, hunks that moved: what these
-mean is what git makes of them, so git is asked, on a temporary index in a scratch repository that
-borrows the store's objects. The scratch repository has no configuration and no attributes but its
-own, reads no network, and is gone afterwards; the store is only read.
+Binary patches, symbolic links, sections that build on each other and hunks that moved mean what git
+makes of them. So git applies them, on a temporary index in a scratch repository that borrows the
+store's objects. The scratch repository has its own configuration and attributes only, uses no
+network and is deleted afterwards; the store is only read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from porter.errors import PorterError
 from porter.git.objects import MODE_LINK, Entry, Oid, oid
 from porter.git.quoting import show_path
-from porter.levels.applier import Change, writable_name
+from porter.git.run import first_error
+from porter.levels.applier import FileChange, writable_name
 from porter.series.diff import Diff
 
 _CONFIG = """[core]
@@ -38,11 +39,11 @@ LONGEST_LINK = 4096
 
 
 class GitRefused(Exception):
-    """git refuses the patch; the text is what it says, one line per complaint."""
+    """git refuses the patch; the text is git's, one line per complaint."""
 
 
 class Scratch:
-    """A repository in a temporary folder whose objects are the store's plus those put into it."""
+    """A temporary repository that sees the store's objects and those put into it."""
 
     def __init__(self, objects: Path | None) -> None:
         self._borrowed = objects
@@ -82,7 +83,7 @@ class Scratch:
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
 
     def forget_index(self) -> None:
-        """Start from no index: git crashes on some broken patches and leaves a lock behind."""
+        """Delete the index: git crashes on some broken patches and leaves a lock behind."""
         for name in ("index", "index.lock"):
             (self.folder / name).unlink(missing_ok=True)
 
@@ -95,16 +96,14 @@ class Scratch:
             env=sealed_environment(self.folder),
             cwd=self.folder,
         )
-        told = done.stderr.decode("utf-8", "replace").strip()
+        err = done.stderr.decode("utf-8", "replace").strip()
         if check and done.returncode:
-            raise PorterError(
-                f"git {args[0]} failed: {told.splitlines()[-1] if told else 'no word'}"
-            )
-        return done.returncode, done.stdout, told
+            raise PorterError(f"git {args[0]} failed: {first_error(err)}")
+        return done.returncode, done.stdout, err
 
 
 def sealed_environment(git_dir: Path) -> dict[str, str]:
-    """The environment of a git that sees neither the user's configuration nor any repository."""
+    """Return an environment in which git sees no configuration and no other repository."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return env | {
         "GIT_DIR": str(git_dir),
@@ -121,20 +120,20 @@ def sealed_environment(git_dir: Path) -> dict[str, str]:
     }
 
 
-def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> list[Change]:
+def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> list[FileChange]:
     """Apply a patch file's bytes to the tree ``parent`` with ``git apply --cached``.
 
-    Raises GitRefused, also for what ``--cached`` lets through and ``--index`` refuses: a file that
-    replaces a folder, or the other way round, without the patch deleting what was there, and names
-    and links that no file system takes.
+    Raises GitRefused, also for what ``--cached`` accepts and ``--index`` refuses: a file that
+    replaces a folder (or a folder a file) that the patch does not delete, and names and links that
+    no file system can hold.
     """
     scratch.forget_index()
     scratch.git("read-tree", parent)
-    code, _, told = scratch.git(
+    code, _, err = scratch.git(
         "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False
     )
     if code:
-        raise GitRefused(told or f"git apply ended with status {code}")
+        raise GitRefused(err or f"git apply ended with status {code}")
     tree = scratch.git("write-tree", "--missing-ok")[1].decode().strip()
     listing = scratch.git("diff-tree", "-r", "-z", "--no-renames", parent, tree)[1]
     changes = list(_read_changes(listing))
@@ -142,32 +141,32 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
         raise GitRefused(f"{clash!r}: a file and a folder of the same name")
     changes = _with_contents(scratch, changes)
     if bad := _unwritable(changes):
-        raise GitRefused(f"{bad}: no file system takes such a name or link")
+        raise GitRefused(f"{bad}: no file system can hold such a name or link")
     return changes
 
 
-def _read_changes(listing: bytes) -> Iterable[Change]:
+def _read_changes(listing: bytes) -> Iterable[FileChange]:
     fields = listing.split(b"\0")
     for head, path in zip(fields[0::2], fields[1::2], strict=False):
         _, mode, _, new, status = head.split(b" ")
         gone = status.startswith(b"D")
-        yield Change(path, None if gone else Entry(int(mode, 8), oid(new.decode())))
+        yield FileChange(path, None if gone else Entry(int(mode, 8), oid(new.decode())))
 
 
-def _unannounced(changes: list[Change], diff: Diff) -> str | None:
-    """A path that vanished only because another took its place as file or folder."""
-    told = {file.old_path for file in diff.files if file.kind in ("delete", "rename")}
+def _unannounced(changes: list[FileChange], diff: Diff) -> str | None:
+    """Return a path that vanished only because a file or folder replaced it."""
+    deleted = {file.old_path for file in diff.files if file.kind in ("delete", "rename")}
     added = [change.path for change in changes if change.entry is not None]
     for change in changes:
-        if change.entry is None and change.path not in told:
+        if change.entry is None and change.path not in deleted:
             path = change.path
             if any(a.startswith(path + b"/") or path.startswith(a + b"/") for a in added):
                 return show_path(path)
     return None
 
 
-def _unwritable(changes: list[Change]) -> str | None:
-    """A path that ``--index`` could not write to a work tree: an empty link, an endless name."""
+def _unwritable(changes: list[FileChange]) -> str | None:
+    """Return a path that no work tree can hold: an empty link, a name that is too long."""
     for change in changes:
         if change.entry is None:
             continue
@@ -178,7 +177,7 @@ def _unwritable(changes: list[Change]) -> str | None:
     return None
 
 
-def _with_contents(scratch: Scratch, changes: list[Change]) -> list[Change]:
+def _with_contents(scratch: Scratch, changes: list[FileChange]) -> list[FileChange]:
     wanted = [c.entry.oid for c in changes if c.entry is not None and c.entry.is_blob]
     if not wanted:
         return changes
@@ -194,6 +193,6 @@ def _with_contents(scratch: Scratch, changes: list[Change]) -> list[Change]:
             contents[oid(name.decode())] = answer[at : at + size]
             at += size + 1
     return [
-        c if c.entry is None else Change(c.path, c.entry, contents.get(c.entry.oid))
+        c if c.entry is None else FileChange(c.path, c.entry, contents.get(c.entry.oid))
         for c in changes
     ]

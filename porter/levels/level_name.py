@@ -1,6 +1,6 @@
-"""Which level a word of the user's means.
+"""Find the level that a user names by number, name or prefix.
 
-Apart from :mod:`porter.levels.levels`, so that moving a tree need not import what builds levels.
+Import-cost wall: moving a tree needs this and must not import :mod:`porter.levels.levels`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from porter.errors import BadInput
 
 
 class Named(Protocol):
-    """Whatever has a level's name; its number is its place."""
+    """Anything with a level's name; its index in the sequence is its number."""
 
     @property
     def name(self) -> str: ...
 
 
-class Optional(Protocol):
-    """Whatever a series may have off by default."""
+class Switchable(Protocol):
+    """Anything that a series may switch off by default."""
 
     @property
     def off(self) -> bool: ...
 
 
 L = TypeVar("L", bound=Named)
-M = TypeVar("M", bound=Optional)
+M = TypeVar("M", bound=Switchable)
 
 
 def find_level(levels: Sequence[L], text: str) -> L:
@@ -46,19 +46,19 @@ def find_level(levels: Sequence[L], text: str) -> L:
         return starting[0]
     if starting:
         names = ", ".join(level.name for level in starting)
-        raise BadInput(f"level {text!r} could be {names}; give more of the name, or the number")
+        raise BadInput(f"level {text!r} matches {names}; type more of the name, or the number")
     near = _nearest(text, list(by_name))
-    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(by_name)}"
+    hint = f"did you mean {near!r}?" if near else f"the levels are {', '.join(by_name)}"
     raise BadInput(f"no level {text!r}; {hint}")
 
 
 def last_level(levels: Sequence[M]) -> M:
-    """Return the level that a series leads to: the last that is not off by default."""
+    """Return the last level that is not off by default."""
     return [level for level in levels if not level.off][-1]
 
 
 def _nearest(text: str, names: list[str]) -> str | None:
-    """Return the name ``text`` most likely means: wholly, as a beginning, or as a word of it."""
+    """Return the name closest to ``text``: by the whole, its beginning or one of its words."""
     import difflib
 
     spelled: dict[str, str] = {}

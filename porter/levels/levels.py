@@ -1,11 +1,10 @@
-"""Levels: what each patch makes of the pinned tree, as git objects and without a work tree.
+"""Levels: the pinned tree after each patch, built as git objects without a work tree.
 
-All trees of a series are computed in process: one read of the touched folders and files, one SHA-1
-per changed object. ``build_levels(write=True)`` then puts the new objects into the store in one
-pack; otherwise nothing is written but a memo. What the strict applier does not take goes to ``git
-apply``, so a level is what ``git apply --index`` makes of the patches, byte for byte.
+:mod:`porter.levels.build` computes the trees in process. With ``write`` the new objects go into the
+store in one pack; otherwise only a memo is written. A level is what ``git apply --index`` makes of
+the patches, byte for byte.
 
-A level's commit has the patch's author and date for author and committer alike, so its id is the
+A level's commit uses the patch's author and date for both author and committer, so its id is the
 same on every machine.
 """
 
@@ -23,9 +22,10 @@ from porter.levels.level_name import find_level as find_level
 from porter.series.series import Patch, Series
 
 if TYPE_CHECKING:
-    from porter.levels.applier import Change
-    from porter.levels.build import Builder, Step, Upstream
-    from porter.levels.diagnose import Failure
+    from porter.git.treeedit import TreeEdit
+    from porter.levels.applier import FileChange
+    from porter.levels.build import Builder, Stating, Step, UpstreamObjects
+    from porter.levels.diagnose import PatchFailure
 
 UPSTREAM = "upstream"
 """The name of level 0."""
@@ -35,7 +35,7 @@ UPSTREAM = "upstream"
 class Level:
     """The state after ``number`` patches. ``files``: touched path -> blob id, None if deleted.
 
-    ``claimed`` are the touched files no source covers: their ids are those the patch states.
+    ``claimed`` are the touched files that no source covers; their ids are as the patch states.
     """
 
     number: int
@@ -48,55 +48,94 @@ class Level:
 
     @property
     def off(self) -> bool:
-        """Whether the series has it off by default."""
+        """Whether the series switches the level off by default."""
         return self.patch is not None and self.patch.off
 
 
 class ApplyFailed(CheckFailed):
-    """Patches that do not apply; ``failures`` has every failing hunk of every patch."""
+    """Patches do not apply; ``failures`` has every failing hunk of every patch."""
 
-    def __init__(self, port: str, failures: Sequence[Failure]) -> None:
+    def __init__(self, port: str, failures: Sequence[PatchFailure]) -> None:
         self.failures = tuple(failures)
-        first = failures[0]
-        where = f" at {first.hunk}" if first.hunk else ""
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         super().__init__(
-            f"{first.patch}: {first.path}{where}: {first.reason}{more}; "
+            f"{failures[0].patch}: {failures[0]}{more}; "
             f"`porter check {port}` shows every failing hunk"
         )
 
 
-def build_levels(
-    upstream: Upstream, series: Series, *, write: bool = False, memo: bool = True
-) -> tuple[Level, ...]:
-    """Return every level of ``series``, level 0 first.
+@dataclass(frozen=True, slots=True)
+class BuiltSeries:
+    """The levels below the first patch that fails, and how every patch applied.
 
-    With ``write`` the store holds them all on return. Raises ApplyFailed with every failing hunk of
-    every patch; SourceUnavailable when a patch needs a file that no source covers.
+    ``steps`` is empty when the levels were recalled from memos. ``top`` is the tree after the last
+    patch that applied at all, None when recalled.
+    """
+
+    levels: tuple[Level, ...]
+    steps: tuple[Step, ...] = ()
+    top: TreeEdit | None = None
+
+    @property
+    def failures(self) -> list[PatchFailure]:
+        """Every failing hunk of every patch."""
+        return [failure for step in self.steps for failure in step.failures]
+
+
+def build_series(
+    upstream: UpstreamObjects,
+    series: Series,
+    *,
+    stating: Stating = "never",
+    write: bool = False,
+    recall: bool = True,
+    remember: bool = True,
+) -> BuiltSeries:
+    """Recall the levels of ``series``, or build and remember them.
+
+    With ``write`` the store holds every level on return, unless a patch fails. For ``stating`` see
+    :class:`porter.levels.build.Builder`. Raises SourceUnavailable when a patch needs a file that no
+    source covers.
     """
     from porter.levels.build import Builder
 
-    known = recall_levels(upstream.pin.tree, upstream.commit, series) if memo else None
-    if known is not None:
-        wanted = [*(level.commit for level in known), *(level.tree for level in known)]
-        blobs = {blob for level in known for blob in level.files.values() if blob}
-        if not write or upstream.odb.has([*wanted, *blobs]) >= {*wanted, *blobs}:
-            return known
-    with Builder(upstream) as builder:
+    known = recall_levels(upstream.pin.tree, upstream.commit, series) if recall else None
+    if known is not None and not (write and _absent(upstream, known)):
+        return BuiltSeries(known)
+    with Builder(upstream, stating) as builder:
         steps = builder.run(series.patches)
-    failures = [failure for step in steps for failure in step.failures]
-    if failures:
-        raise ApplyFailed(series.port, failures)
     levels = levels_of(upstream.pin.tree, upstream.commit, steps)
-    if memo:
+    if remember:
         remember_levels(steps)
-    if write:
-        write_levels(upstream, builder, levels)
-    return levels
+    built = BuiltSeries(levels, tuple(steps), builder.tree)
+    if write and not built.failures:
+        _write_levels(upstream, builder, levels)
+    return built
+
+
+def build_levels(
+    upstream: UpstreamObjects, series: Series, *, write: bool = False, memo: bool = True
+) -> tuple[Level, ...]:
+    """Return every level of ``series``, level 0 first, as :func:`build_series` does.
+
+    Raises ApplyFailed with every failing hunk of every patch. Without ``memo`` nothing is recalled
+    or remembered.
+    """
+    built = build_series(upstream, series, write=write, recall=memo, remember=memo)
+    if built.failures:
+        raise ApplyFailed(series.port, built.failures)
+    return built.levels
+
+
+def _absent(upstream: UpstreamObjects, levels: Sequence[Level]) -> bool:
+    """Return whether the store lacks an object of the levels."""
+    objects = {blob for level in levels for blob in level.files.values() if blob}
+    objects |= {oid for level in levels for oid in (level.commit, level.tree)}
+    return not upstream.odb.has(objects) >= objects
 
 
 def levels_of(tree: Oid, commit: Oid, steps: Sequence[Step]) -> tuple[Level, ...]:
-    """Number and name the results of a build on ``tree`` (up to its first failure)."""
+    """Return the levels of a build on ``tree``, up to its first failure."""
     levels = [Level(0, UPSTREAM, tree, commit, None, {})]
     for step in steps:
         if not step.sound:
@@ -107,7 +146,7 @@ def levels_of(tree: Oid, commit: Oid, steps: Sequence[Step]) -> tuple[Level, ...
 
 
 def recall_levels(tree: Oid, commit: Oid, series: Series) -> tuple[Level, ...] | None:
-    """Return every level from memos alone, or None when one is absent."""
+    """Return every level from memos alone, or None when a memo is missing."""
     levels = [Level(0, UPSTREAM, tree, commit, None, {})]
     for patch in series.patches:
         known = memos.recall(memos.memo_key(levels[-1].tree, patch.sha256))
@@ -118,7 +157,7 @@ def recall_levels(tree: Oid, commit: Oid, series: Series) -> tuple[Level, ...] |
 
 
 def remember_levels(steps: Sequence[Step]) -> None:
-    """Write a memo for every patch that applied to contents we had."""
+    """Write a memo for every patch, up to the first failure, whose contents were all read."""
     for step in steps:
         if step.failures:
             return
@@ -127,8 +166,8 @@ def remember_levels(steps: Sequence[Step]) -> None:
             memos.remember(key, memos.Remembered(step.tree, _files(step.changes)))
 
 
-def write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) -> None:
-    """Put every object of the levels into the store, in one pack."""
+def _write_levels(upstream: UpstreamObjects, builder: Builder, levels: Sequence[Level]) -> None:
+    """Write every object of the levels into the store in one pack."""
     objects = [("blob", body) for body in builder.blobs.made.values()]
     objects += [("tree", body) for body in builder.tree.fresh.values()]
     for below, level in pairwise(levels):
@@ -137,7 +176,7 @@ def write_levels(upstream: Upstream, builder: Builder, levels: Sequence[Level]) 
     upstream.odb.write(objects)
 
 
-def _files(changes: Iterable[Change]) -> dict[bytes, Oid | None]:
+def _files(changes: Iterable[FileChange]) -> dict[bytes, Oid | None]:
     return {change.path: change.entry.oid if change.entry else None for change in changes}
 
 

@@ -1,8 +1,8 @@
-"""``porter lint``: is every patch of a series fit for review?
+"""``porter lint``: judge whether every patch of a series is fit for review.
 
-Two halves. What the patch files themselves show (:func:`lint_files`) needs no upstream; what only
-shows on the pinned tree (:func:`lint_built`: hunks that moved, ids that are not those stated,
-patches that git would write otherwise) does.
+:func:`lint_files` reads the patch files alone and needs no upstream. :func:`lint_built` applies
+them on the pinned tree and finds hunks that moved, ids that differ from those stated, and patches
+that git would write differently.
 """
 
 from __future__ import annotations
@@ -10,52 +10,77 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from porter.errors import BadInput
+from porter.errors import BadInput, SourceUnavailable
 from porter.finding import Finding
 from porter.git.objects import MODE_LINK, MODE_SUBMODULE
 from porter.git.quoting import show_path
 from porter.git.safepath import escapes, is_dot_git
+from porter.levels.build import Builder, Step, UpstreamObjects
+from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.diff import Diff, FilePatch, Hunk
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
+from porter.terminal import counted
+from porter.upstream.pins import Pin
+from porter.upstream.store import open_upstream
+
+
+def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding]:
+    """Return everything wrong with a port's series; with ``files_only``, in the files alone.
+
+    An upstream that no source serves gives a note: what needs it was not checked.
+    """
+    findings, patches = lint_files(root, pin.name)
+    usable = [p for p in patches if not any(problem.blocks for problem in p.problems)]
+    if files_only or not patches:
+        return findings
+    try:
+        upstream = open_upstream(root, pin)
+        try:
+            return findings + lint_built(upstream, pin.name, usable)
+        finally:
+            upstream.close()
+    except SourceUnavailable as error:
+        text = f"not applied on the pin: {error.reason}"
+        return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]
 
 
 def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
-    """Judge the series file and every patch by itself; return the findings and the patches read.
+    """Check the series file and each patch by itself; return the findings and the patches.
 
     Raises BadInput when there is no series file.
     """
     folder = patches_dir(root, port)
     lines, problems = read_series_file(folder / SERIES_FILE)
-    place = f"patches/{port}"
-    findings = [Finding(f"{place}/{SERIES_FILE}", p.line, "series", p.text) for p in problems]
+    where = f"patches/{port}"
+    findings = [Finding(f"{where}/{SERIES_FILE}", p.line, "series", p.text) for p in problems]
     patches: list[Patch] = []
     levels: dict[str, str] = {}
     for line in lines:
         try:
             patch = read_patch(folder / line.name, off=line.off)
         except BadInput:
-            text = f"{line.name}: expected a patch file beside the series, found none"
-            findings.append(Finding(f"{place}/{SERIES_FILE}", line.line, "series", text))
+            text = f"{line.name}: expected a patch file in this folder, found none"
+            findings.append(Finding(f"{where}/{SERIES_FILE}", line.line, "series", text))
             continue
         patches.append(patch)
-        findings += lint_patch(patch, f"{place}/{patch.name}")
+        findings += lint_patch(patch, f"{where}/{patch.name}")
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
-            text = f"Level: {patch.level!r} is the name of {first} already"
-            findings.append(Finding(f"{place}/{patch.name}", at, "series", text))
+            text = f"Level: {first} already has the name {patch.level!r}"
+            findings.append(Finding(f"{where}/{patch.name}", at, "series", text))
         elif patch.level:
             levels[patch.level] = patch.name
     listed = {line.name for line in lines}
     for path in sorted(folder.glob("*.patch")) + sorted(folder.glob("*.diff")):
         if path.name not in listed:
-            text = "in no line of the series; add it there or remove the file"
-            findings.append(Finding(f"{place}/{path.name}", 0, "series", text))
+            text = "not named in the series; add it there or delete the file"
+            findings.append(Finding(f"{where}/{path.name}", 0, "series", text))
     return findings, patches
 
 
 def lint_patch(patch: Patch, file: str) -> list[Finding]:
-    """Everything that a patch file shows by itself."""
+    """Return everything wrong that the patch file alone shows."""
     findings = [Finding(file, p.line, "header", p.text) for p in patch.problems]
     findings += [Finding(file, line, rule, text) for line, rule, text in _judge(patch)]
     return sorted(findings, key=lambda finding: (finding.line, finding.rule))
@@ -80,7 +105,7 @@ def _judge(patch: Patch) -> Iterator[_Row]:
 
 
 def _around(patch: Patch) -> Iterator[_Row]:
-    """Text that is neither header nor diff."""
+    """Yield text that is neither header nor diff."""
     lines = patch.raw.split(b"\n")
     for number in range(patch.header.end, patch.diff.first_line - 1):
         if lines[number].strip():
@@ -99,7 +124,7 @@ def _around(patch: Patch) -> Iterator[_Row]:
 
 
 def _signature(diff: Diff, lines: Sequence[bytes]) -> int:
-    """The line of a mail signature (``-- `` and git's version) at the end; 0 without one."""
+    """Return the line of a mail signature (``-- `` and git's version) at the end, or 0."""
     for odd in diff.oddities:
         if odd.ignored and lines[odd.line - 1] in (b"-- ", b"--"):
             return odd.line
@@ -111,25 +136,29 @@ def _paths(file: FilePatch) -> Iterator[_Row]:
         if escapes(path):
             yield file.line, "path", f"{show_path(path)} leaves the tree"
         elif any(is_dot_git(part) for part in path.split(b"/")):
-            yield file.line, "path", f"{show_path(path)} is (on some file system) inside .git"
+            yield file.line, "path", f"{show_path(path)} is inside .git on some file system"
     if MODE_SUBMODULE in (file.old_mode, file.new_mode):
-        yield file.line, "submodule", f"{show_path(file.path)}: the pin says a submodule's commit"
+        yield file.line, "submodule", f"{show_path(file.path)}: the pin sets a submodule's commit"
 
 
 def _link(file: FilePatch) -> Iterator[_Row]:
-    """A symbolic link that points out of the tree, or is changed in a way that hides where to."""
+    """Yield a symbolic link that leads out of the tree, or whose target the diff hides."""
     if file.new_path is None or file.new_mode != MODE_LINK:
         return
     if not file.hunks:
         if file.kind == "add" or file.binary is not None:
-            yield file.line, "link", f"{show_path(file.path)}: a symbolic link to nowhere readable"
+            yield (
+                file.line,
+                "link",
+                f"{show_path(file.path)}: a symbolic link whose target the diff does not show",
+            )
         return
-    if text := link_problem(file.new_path, file.hunks[-1].new_text):
+    if text := _link_problem(file.new_path, file.hunks[-1].new_text):
         yield file.line, "link", text
 
 
-def link_problem(path: bytes, target: bytes) -> str | None:
-    """What to say of a symbolic link at ``path`` to ``target``; None when it stays in the tree."""
+def _link_problem(path: bytes, target: bytes) -> str | None:
+    """Return what is wrong with a symbolic link at ``path`` to ``target``; None if nothing."""
     folder = path.rpartition(b"/")[0]
     if target.startswith(b"/") or escapes((folder + b"/" if folder else b"") + target):
         return f"{show_path(path)}: a symbolic link out of the tree, to {show_path(target)}"
@@ -165,14 +194,95 @@ def _white_space(file: FilePatch) -> Iterator[_Row]:
 
 
 def _blank_at_end(hunk: Hunk) -> int:
-    """The number within the hunk of an empty line added at the file's end; 0 without one."""
+    """Return the line within the hunk of an empty line added at the file's end, or 0."""
     if hunk.trailing or len(hunk.lines) < 2 or hunk.lines[-1] not in (b"+", b"+\r"):
         return 0
     return len(hunk.lines)
 
 
-def needs_less_context(file: FilePatch, context: int) -> Hunk | None:
-    """A hunk with more than ``context`` lines of context on either side."""
+def lint_built(upstream: UpstreamObjects, port: str, patches: Sequence[Patch]) -> list[Finding]:
+    """Apply the patches on the pin and check how they apply.
+
+    Raises SourceUnavailable when a level's ids cannot be determined from the sources.
+    """
+    context = upstream.pin.context
+    with Builder(upstream) as builder:
+        steps = builder.run(patches)
+        findings = [finding for step in steps for finding in _applied(step, port)]
+        exact = [step for step in steps if _contents_known(step)]
+        diffs = export_diffs(
+            builder.scratch(), [(step.parent, step.tree) for step in exact], context
+        )
+    for step, diff in zip(exact, diffs, strict=True):
+        findings += _minimal(step.patch, diff, port, context)
+    for step in steps:
+        if any(change.claimed for change in step.changes):
+            text = "no source covers all its files: size and context are not checked"
+            findings.append(Finding(_file(step, port), 0, "coverage", text, "note"))
+    return findings
+
+
+def _file(step: Step, port: str) -> str:
+    return f"patches/{port}/{step.patch.name}"
+
+
+def _contents_known(step: Step) -> bool:
+    return not step.failures and not any(change.claimed for change in step.changes)
+
+
+def _applied(step: Step, port: str) -> Iterator[Finding]:
+    file = _file(step, port)
+    for failure in step.failures:
+        yield failure.finding(port)
+    for offset in step.offsets:
+        yield Finding(file, offset.line, "offset", str(offset))
+    yield from _moved_links(step, file)
+    if step.sound and not step.failures and not step.offsets:
+        yield from _ids(step, file)
+
+
+def _moved_links(step: Step, file: str) -> Iterator[Finding]:
+    """Yield links that only move: their target, relative to their folder, is not in the diff."""
+    moved = {section.path: section for section in step.patch.files if not section.hunks}
+    for change in step.changes:
+        if change.path not in moved or not change.entry or change.entry.mode != MODE_LINK:
+            continue
+        if problem := _link_problem(change.path, change.content or b""):
+            yield Finding(file, moved[change.path].line, "link", problem)
+
+
+def _ids(step: Step, file: str) -> Iterator[Finding]:
+    """Yield index lines whose new id is not the one that the patch produces."""
+    made = {change.path: change.entry.oid for change in step.changes if change.entry is not None}
+    for section in step.patch.files:
+        stated, now = section.new_id, made.get(section.path)
+        if stated is not None and now is not None and not now.startswith(stated):
+            name = show_path(section.path)
+            text = f"{name}: the index line states {stated}, the patch produces {now}"
+            yield Finding(file, section.line, "index", text)
+
+
+def _minimal(patch: Patch, diff: bytes, port: str, context: int) -> list[Finding]:
+    """Compare the patch's diff with what git exports for the same two trees."""
+    mine = patch.raw[patch.diff.first_byte :]
+    if mine == diff or patch.diff.oddities:
+        return []
+    file = f"patches/{port}/{patch.name}"
+    for section in patch.files:
+        if hunk := _wide_hunk(section, context):
+            text = f"more than {counted(context, 'line')} of context; `porter export` corrects it"
+            return [Finding(file, hunk.line, "size", text)]
+    ours, gits = mine.split(b"\n"), diff.split(b"\n")
+    same = next((n for n, (a, b) in enumerate(zip(ours, gits, strict=False)) if a != b), len(gits))
+    size = f" in {len(gits)} lines, not {len(ours)}" if len(gits) != len(ours) else ""
+    expected = show_path(gits[same])[:60] if same < len(gits) else "the end"
+    text = f"git exports the same change differently{size}: here it has {expected!r}"
+    text += "; `porter export` rewrites it"
+    return [Finding(file, patch.diff.first_line + same, "size", text)]
+
+
+def _wide_hunk(file: FilePatch, context: int) -> Hunk | None:
+    """Return a hunk with more than ``context`` lines of context on either side."""
     for hunk in file.hunks:
         if max(hunk.leading, hunk.trailing) > context:
             return hunk

@@ -1,19 +1,18 @@
-"""``levels.lock``: the ids every level of a port must come to, on every machine.
+"""Read and write ``levels.lock``: the ids that every level of a port must have on every machine.
 
-JSON with one fact a line, in series order and with sorted paths, so that a change of a patch shows
+It is JSON with one fact per line, in series order and with sorted paths. So a changed patch shows
 in review as the levels and files it touches, and locking an unchanged series changes no byte.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.git.objects import Oid
 from porter.git.quoting import show_path
@@ -29,7 +28,7 @@ LOCK_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class LockedLevel:
-    """One level as locked; ``files`` has paths as they are shown (git-quoted when odd)."""
+    """One locked level; the paths in ``files`` are git-quoted where they need it."""
 
     name: str
     patch: str
@@ -41,7 +40,7 @@ class LockedLevel:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A port's lock. ``pins`` are the exact upstreams beside its own: submodules and companions."""
+    """A port's lock: its upstream, its levels, and the pins of submodules and companions."""
 
     port: str
     upstream: Mapping[str, str]
@@ -55,7 +54,7 @@ def lock_path(root: Path, port: str) -> Path:
 
 
 def lock_of(pins: Pins, pin: Pin, commit: Oid, levels: Sequence[Level]) -> Lock:
-    """The lock of freshly built levels (level 0 first)."""
+    """Return the lock of freshly built levels (level 0 first)."""
     locked = []
     for level in levels[1:]:
         assert level.patch is not None
@@ -80,7 +79,7 @@ def _exact(pins: Pins, name: str) -> dict[str, str]:
 
 
 def format_lock(lock: Lock) -> str:
-    """The file's text."""
+    """Return the text of the file."""
     data: dict[str, Any] = {
         "version": LOCK_VERSION,
         "port": lock.port,
@@ -112,21 +111,21 @@ def read_lock(root: Path, port: str) -> Lock | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: expected UTF-8; `porter lock {port}` writes it anew") from None
+        raise BadInput(f"{path}: expected UTF-8; `porter lock {port}` rewrites it") from None
     try:
         data = json.loads(text)
     except ValueError as error:
         line = getattr(error, "lineno", 0)
-        hint = "a merge left both sides?" if "<<<<<<<" in text else str(error)
+        hint = "unresolved merge conflict" if "<<<<<<<" in text else str(error)
         raise BadInput(
-            f"{path}:{line}: expected JSON ({hint}); `porter lock {port}` writes it anew"
+            f"{path}:{line}: expected JSON ({hint}); `porter lock {port}` rewrites it"
         ) from None
     try:
         return _lock(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{path}: expected version {LOCK_VERSION} with port, upstream and levels, found no "
-            f"{error}; `porter lock {port}` writes it anew"
+            f"{error}; `porter lock {port}` rewrites it"
         ) from None
 
 
@@ -149,7 +148,7 @@ def _lock(data: Any) -> Lock:
 
 
 def write_lock(root: Path, lock: Lock) -> bool:
-    """Write a port's lock beside its place and rename it; return whether a byte changed."""
+    """Write a port's lock atomically; return whether a byte changed."""
     path = lock_path(root, lock.port)
     text = format_lock(lock).encode()
     try:
@@ -157,15 +156,5 @@ def write_lock(root: Path, lock: Lock) -> bool:
             return False
     except FileNotFoundError:
         pass
-    handle, draft = tempfile.mkstemp(prefix=f".{LOCK_FILE}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    write_atomic(path, text, sync=True)
     return True

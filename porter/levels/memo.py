@@ -1,7 +1,7 @@
-"""What applying a patch to a tree gave, remembered: an unchanged series is a few small reads.
+"""Cache the result of applying a patch to a tree: an unchanged series costs a few small reads.
 
-A memo is keyed by everything its result follows from: parent tree, the patch's hash, the applier's
-version. One that cannot be read, or whose checksum is wrong, is as good as none. Never trusted for
+The key covers all that the result depends on: parent tree, patch hash and applier version. A memo
+that cannot be read, or whose checksum is wrong, counts as missing. Memos are never trusted for
 writing: a level that goes into the store is built again.
 """
 
@@ -24,14 +24,14 @@ APPLIER_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The tree a patch leads to, and path -> blob id (None: deleted) for every file it touches."""
+    """The tree after a patch, and path -> blob id (None: deleted) of every file it touches."""
 
     tree: Oid
     files: dict[bytes, Oid | None]
 
 
 def memo_dir() -> Path:
-    """Where memos are kept; safe to delete at any time."""
+    """Return the folder of memos, which may be deleted at any time."""
     return cache_dir() / "levels"
 
 
@@ -41,7 +41,7 @@ def memo_key(parent: Oid, patch_sha256: str) -> str:
 
 
 def recall(key: str) -> Remembered | None:
-    """Return what is remembered under ``key``, or None."""
+    """Return the memo of ``key``, or None."""
     try:
         raw = _path(key).read_bytes()
         checksum, _, body = raw.partition(b"\n")
@@ -58,7 +58,7 @@ def recall(key: str) -> Remembered | None:
 
 
 def remember(key: str, result: Remembered) -> None:
-    """Write a memo beside its place and rename it. A cache that cannot be written is no error."""
+    """Write a memo. A cache that cannot be written is no error."""
     body = json.dumps(
         {"tree": result.tree, "files": {show_path(p): blob for p, blob in result.files.items()}}
     ).encode()

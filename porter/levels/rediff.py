@@ -1,9 +1,9 @@
-"""How porter writes a diff: the one form every patch of a series has.
+"""Write diffs in the one form that every patch of a series has.
 
-Full index lines, binary contents, renames found at git's default 50 %, as many lines of context as
-the pin says (three where it says nothing), no colour, no function-context driver, nothing of the
-user's configuration. So exporting an unchanged series again changes no byte, and a patch that
-differs from this form is bigger than it need be or was made by other means.
+The form: full index lines, binary contents, renames found at git's default 50 %, as many lines of
+context as the pin says (default three), no colour, no function-context driver, nothing of the
+user's configuration. So exporting an unchanged series again changes no byte, and a patch in another
+form is larger than needed or was made by another tool.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXPORT_OPTIONS = (
     "--submodule=short",
     "--ignore-submodules=none",
 )
-"""Options of ``git diff-tree``; run it with no configuration and no attributes of the user's."""
+"""Options of ``git diff-tree``; run it without the user's configuration and attributes."""
 
 
 _HEADING = re.compile(rb"^(@@ -[0-9,]+ \+[0-9,]+ @@).*$", re.MULTILINE)
@@ -49,7 +49,7 @@ def export_options(context: int = CONTEXT) -> tuple[str, ...]:
 
 
 def least_text(diff: bytes, context: int) -> bytes:
-    """Leave the upstream's line out of hunk headers where the pin wants less context than git's."""
+    """Drop the upstream's line from hunk headers where the pin wants less context than git's."""
     return diff if context >= CONTEXT else _HEADING.sub(rb"\1", diff)
 
 
@@ -59,14 +59,14 @@ def export_diffs(
     """Return the diffs between pairs of trees, as porter exports them, in one git process."""
     if not pairs:
         return []
-    asked = "".join(f"{old} {new}\n" for old, new in pairs).encode()
-    answer = scratch.git("diff-tree", "--stdin", *export_options(context), data=asked)[1]
+    request = "".join(f"{old} {new}\n" for old, new in pairs).encode()
+    answer = scratch.git("diff-tree", "--stdin", *export_options(context), data=request)[1]
     answer = least_text(answer, context)
     diffs: list[bytes] = []
     at = 0
     for number, (old, new) in enumerate(pairs):
         head = f"{old} {new}\n".encode()
-        if answer[at : at + len(head)] != head:  # git says nothing about equal trees
+        if answer[at : at + len(head)] != head:  # git prints nothing for equal trees
             diffs.append(b"")
             continue
         at += len(head)

@@ -1,4 +1,4 @@
-"""``porter lock``: build a port's levels from the upstream's own bytes and write them down."""
+"""``porter lock``: build a port's levels from the upstream's contents and write their ids."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed, SourceUnavailable
 from porter.git.quoting import show_path
-from porter.levels.build import Builder
 from porter.levels.check import submodule_problems
-from porter.levels.levels import ApplyFailed, Level, levels_of, remember_levels
+from porter.levels.levels import ApplyFailed, Level, build_series
 from porter.levels.lock import Lock, lock_of, lock_path, read_lock, write_lock
 from porter.series.series import load_series
 from porter.upstream.pins import Pin, Pins
@@ -18,28 +17,25 @@ from porter.upstream.store import open_upstream
 def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     """Write the lock of ``pin`` and return a line that says what changed.
 
-    Raises ApplyFailed, CheckFailed for a submodule that is not its pin's, and SourceUnavailable
-    when a touched file is not covered: a lock holds only ids that were computed from contents.
+    Raises ApplyFailed, CheckFailed for a submodule that differs from its pin, and SourceUnavailable
+    when no source covers a touched file: a lock holds only ids computed from contents.
     """
     series = load_series(root, pin.name)
     upstream = open_upstream(root, pin)
     try:
-        with Builder(upstream) as builder:
-            steps = builder.run(series.patches)
-            problems = submodule_problems(pins, pin, builder)
-        levels = levels_of(pin.tree, upstream.commit, steps)
+        built = build_series(upstream, series, recall=False)
+        problems = submodule_problems(pins, pin, built.top)
     finally:
         upstream.close()
-    if failures := [failure for step in steps for failure in step.failures]:
-        raise ApplyFailed(pin.name, failures)
+    if built.failures:
+        raise ApplyFailed(pin.name, built.failures)
     if problems:
         raise CheckFailed(f"{pin.name}: {problems[0]}; correct upstream_pins.yaml")
-    _refuse_claimed(pin, levels)
-    remember_levels(steps)
-    lock = lock_of(pins, pin, upstream.commit, levels)
+    _refuse_claimed(pin, built.levels)
+    lock = lock_of(pins, pin, upstream.commit, built.levels)
     before = _former(root, pin.name)
     changed = write_lock(root, lock)
-    return f"{lock_path(root, pin.name)}: {_told(before, lock) if changed else 'unchanged'}"
+    return f"{lock_path(root, pin.name)}: {_summary(before, lock) if changed else 'unchanged'}"
 
 
 def _refuse_claimed(pin: Pin, levels: tuple[Level, ...]) -> None:
@@ -59,7 +55,7 @@ def _former(root: Path, port: str) -> Lock | None:
         return None  # broken, about to be replaced
 
 
-def _told(before: Lock | None, after: Lock) -> str:
+def _summary(before: Lock | None, after: Lock) -> str:
     levels = f"{len(after.levels)} level" + ("s" if len(after.levels) != 1 else "")
     if before is None:
         return f"{levels} locked"

@@ -1,9 +1,9 @@
-"""Git diffs as values: sections, hunks, and what is odd about them.
+"""Git diffs as values: sections, hunks, and oddities.
 
-:mod:`porter.series.diffreader` makes them. What ``git diff`` would not have written is an
-:class:`NonCanonical`, and that is what makes applying in process safe: ``porter.levels.applier``
-takes only diffs without, whose meaning is beyond doubt, and leaves the rest to git itself. Nothing
-is decoded: file names and lines are bytes, lines end at LF only and keep a CR before it.
+:mod:`porter.series.diffreader` produces them. Anything that ``git diff`` would not have written is
+a :class:`NonCanonical` oddity. ``porter.levels.applier`` applies only diffs without one, whose
+meaning is unambiguous, and leaves the rest to git. Nothing is decoded: file names and lines are
+bytes, and lines end at LF only and keep a CR before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODES = (0o100644, 0o100755, 0o120000, 0o160000)
 
 
 def split_lines(content: bytes) -> list[bytes]:
-    """Lines of a file, ended by LF only, each with its newline; the last may lack it."""
+    """Return the lines of a file, each with its LF; the last may lack it."""
     lines = [line + b"\n" for line in content.split(b"\n")]
     last = lines.pop()[:-1]
     if last:
@@ -81,7 +81,7 @@ class Hunk:
 
 @dataclass(frozen=True, slots=True)
 class BinaryPart:
-    """A binary patch: ``literal`` or ``delta`` with a size, or ``none``: only that it differs."""
+    """A binary patch: ``literal`` or ``delta`` with a size, or ``none`` without content."""
 
     method: Literal["literal", "delta", "none"]
     size: int
@@ -90,7 +90,7 @@ class BinaryPart:
 
 @dataclass(frozen=True, slots=True)
 class NonCanonical:
-    """Something ``git diff`` would not have written, and where. ``ignored``: git skips over it."""
+    """Something ``git diff`` would not have written, and its line. ``ignored``: git skips it."""
 
     line: int
     text: str
@@ -134,7 +134,7 @@ class FilePatch:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """All sections of a patch file, and all that is odd in it."""
+    """All sections of a patch file and all its oddities."""
 
     files: tuple[FilePatch, ...]
     oddities: tuple[NonCanonical, ...]
@@ -144,5 +144,5 @@ class Diff:
 
     @property
     def doubtful(self) -> tuple[NonCanonical, ...]:
-        """The oddities that git may read otherwise than we do."""
+        """The oddities that git may read differently than porter."""
         return tuple(o for o in self.oddities if not o.ignored)

@@ -1,7 +1,7 @@
-"""Reads patch files into :mod:`porter.series.diff`'s values, to the byte.
+"""Parse patch files, byte for byte, into the values of :mod:`porter.series.diff`.
 
-Whatever ``git diff`` would not have written becomes an oddity; where reading on would be guessing,
-the rest of the section is skipped. The format: git's ``Documentation/diff-generate-patch``.
+Anything that ``git diff`` would not have written becomes an oddity; where parsing on would be
+guessing, the rest of the section is skipped. Format: git's ``Documentation/diff-generate-patch``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNQUOTED_ODD = re.compile(rb'[\x00-\x1f\x7f"\\]|//')
 
 
 class _Odd(Exception):
-    """Raised inside the parser where reading on would be guessing."""
+    """Raised inside the parser where parsing on would be guessing."""
 
     def __init__(self, at: int, text: str) -> None:
         super().__init__(text)
@@ -40,7 +40,7 @@ class _Odd(Exception):
 
 @dataclass(slots=True)
 class _Section:
-    """What the header lines of one ``diff --git`` section said so far."""
+    """The header of one ``diff --git`` section, as far as parsed."""
 
     line: int
     names: tuple[bytes, bytes] | None
@@ -62,7 +62,7 @@ class _Section:
 
 
 def parse_diff(raw: bytes) -> Diff:
-    """Read every ``diff --git`` section of a patch file. Never raises: see ``Diff.oddities``."""
+    """Parse every ``diff --git`` section of a patch file. Never raises: see ``Diff.oddities``."""
     return _Parser(raw).parse()
 
 
@@ -113,7 +113,7 @@ class _Parser:
     # -- one section ------------------------------------------------------------------------------
 
     def _plain_section(self, at: int) -> tuple[FilePatch, int] | None:
-        """A section that edits a file of an unremarkable name, which most do; else None."""
+        """Parse a section that edits a file with a plain name, as most do; else return None."""
         match = _PLAIN.match(b"\n".join(self.lines[at : at + 5]))
         if match is None:
             return None
@@ -159,7 +159,7 @@ class _Parser:
         return section, at
 
     def _header_line(self, s: _Section, at: int) -> bool:
-        """Take one extended header line; return False when the line is none."""
+        """Parse one extended header line; return False when the line is none."""
         line = self.lines[at]
         if line.startswith(b"index "):
             match = _INDEX.match(line)
@@ -188,7 +188,7 @@ class _Parser:
         else:
             return False
         if key in s.seen:
-            raise _Odd(at, f"`{key.decode().strip()}` a second time")
+            raise _Odd(at, f"a second `{key.decode().strip()}`")
         s.seen.add(key)
         return True
 
@@ -202,7 +202,7 @@ class _Parser:
         return mode
 
     def _name(self, at: int, text: bytes) -> bytes:
-        """A file name alone on its line, quoted or not."""
+        """Parse a file name alone on its line, quoted or not."""
         name, rest = text, b""
         if text.startswith(b'"'):
             try:
@@ -216,14 +216,14 @@ class _Parser:
         return name
 
     def _side(self, at: int, marker: bytes, prefix: bytes) -> bytes | None:
-        """The file name of a ``---`` or ``+++`` line; None for /dev/null."""
+        """Parse the file name of a ``---`` or ``+++`` line; None for /dev/null."""
         text = self.lines[at][len(marker) :]
         if text == b"/dev/null":
             return None
         if text.endswith(b"\t") and b" " in text:
-            text = text[:-1]  # git puts a tab behind a name with a blank in it
+            text = text[:-1]  # git puts a tab after a name with a blank in it
         elif b" " in text and not text.startswith(b'"'):
-            raise _Odd(at, "a file name with a blank and no tab behind it")
+            raise _Odd(at, "a file name with a blank and no tab after it")
         name = self._name(at, text)
         if not name.startswith(prefix) or len(name) == 2:
             raise _Odd(at, f"expected a file name that starts with {prefix.decode()}")
@@ -259,7 +259,7 @@ class _Parser:
         return hunk, at
 
     def _body(self, at: int, old: int, new: int) -> tuple[list[bytes], int]:
-        """The lines of a hunk that has so many old and new ones, and the index behind it."""
+        """Return the lines of a hunk with these counts of old and new lines, and the next index."""
         start, lines, end = at, self.lines, len(self.lines)
         while old or new or (at < end and lines[at][:1] == b"\\"):
             if at >= end:
@@ -273,7 +273,7 @@ class _Parser:
             elif mark == b"+":
                 new -= 1
             elif not mark:
-                self.odd(at, "an empty line inside a hunk (a blank at its start was lost)")
+                self.odd(at, "an empty line inside a hunk (it lost its leading blank)")
                 lines[at] = b" "
                 continue
             elif mark != b"\\":
@@ -286,10 +286,10 @@ class _Parser:
         return lines[start:at], at
 
     def _whole_run(self, at: int, old: int, new: int) -> int:
-        """The end of the run of hunk lines at ``at`` if it has just the lines that are counted.
+        """Return the end of the run of hunk lines at ``at`` if it has exactly the counted lines.
 
-        That is so in nearly every diff that git writes, and found without looking at each line. 0
-        for a hunk that must be read line by line.
+        Nearly every diff that git writes passes, without a look at each line. Returns 0 for a hunk
+        that must be parsed line by line.
         """
         found = _RUN.match(self.marks, at)
         assert found is not None
@@ -300,14 +300,14 @@ class _Parser:
         return found.end()
 
     def _no_newline(self, at: int, body: list[bytes]) -> tuple[bool, bool]:
-        """Whether the old and the new side lack their last newline."""
+        """Return whether the old and the new side lack their last newline."""
         cut = {_OF_OLD: False, _OF_NEW: False}
         for index, line in enumerate(body):
             if line != NO_NEWLINE:
                 continue
             mark = body[index - 1][0] if index else NO_NEWLINE[0]
             if mark == NO_NEWLINE[0]:
-                raise _Odd(at, "`\\ No newline at end of file` behind no line")
+                raise _Odd(at, "`\\ No newline at end of file` after no line")
             for side in cut:
                 if mark in side:
                     if any(later[0] in side for later in body[index + 1 :]):
@@ -316,7 +316,7 @@ class _Parser:
         return cut[_OF_OLD], cut[_OF_NEW]
 
     def _binary(self, at: int) -> tuple[BinaryPart, int]:
-        """Step over the one or two base85 parts; git itself decodes them."""
+        """Skip the one or two base85 parts; git itself decodes them."""
         start, end = at, len(self.lines)
         match = _BINARY.match(self.lines[at + 1]) if at + 1 < end else None
         if match is None:
@@ -351,7 +351,7 @@ class _Parser:
         if s.added and s.deleted:
             raise _Odd(at, "a file both new and deleted")
         if s.hunks and (s.minus != old or s.plus != new):
-            raise _Odd(at, "the `---` and `+++` lines name other files than the `diff --git` line")
+            raise _Odd(at, "the `---` and `+++` lines disagree with the `diff --git` line")
         self._check_modes(s, kind)
         self._check_hunks(s, kind)
         old_mode = s.old_mode if s.old_mode is not None else s.index_mode
@@ -390,7 +390,7 @@ class _Parser:
     def _check_hunks(self, s: _Section, kind: Kind) -> None:
         at = s.line - 1
         if kind == "add" and any(h.old_count for h in s.hunks):
-            raise _Odd(at, "a new file with lines of an old one")
+            raise _Odd(at, "a new file with old lines")
         if kind == "delete" and any(h.new_count for h in s.hunks):
             raise _Odd(at, "a deleted file with lines left")
         _check_order(s.hunks)
@@ -407,7 +407,7 @@ def _check_order(hunks: Sequence[Hunk]) -> None:
 
 
 def _names(rest: bytes) -> tuple[bytes, bytes] | None:
-    """The two names of a ``diff --git`` line without prefixes, if both are the same; else None."""
+    """Return the names of a ``diff --git`` line without prefixes if they are equal; else None."""
     if rest.startswith(b'"'):
         try:
             first, tail = unquote(rest)

@@ -1,9 +1,9 @@
-"""The header of a patch file: a mail as ``git am`` reads it, with DEP-3 fields at its end.
+"""Parse the header of a patch file: a mail as ``git am`` reads it, with DEP-3 fields at its end.
 
-What is made of it here (subject without ``[PATCH]``, stripped body, name without crud) is what git
-makes of it, so that a level's commit is the one that ``git am --committer-date-is-author-date``
-makes for an author who is also the committer. Problems are collected, not raised: ``porter lint``
-tells them all, loading a series raises the first.
+The result (subject without ``[PATCH]``, stripped body, cleaned name) is git's own, so a level's
+commit is the one that ``git am --committer-date-is-author-date`` makes when the author is also the
+committer. Problems are collected, not raised: ``porter lint`` reports all of them, loading a series
+raises the first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 class Problem:
     """Something wrong in a patch file: line number (0: the file as a whole) and one sentence.
 
-    ``blocks``: without it no level can be named or built.
+    ``blocks``: no level can be named or built while the problem exists.
     """
 
     line: int
@@ -47,7 +47,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a patch says of itself. ``message`` is the commit's; absent fields are empty."""
+    """The header's fields. ``message`` is the commit's; absent fields are empty."""
 
     author: Signature
     date: str
@@ -61,13 +61,13 @@ class Header:
     origin: str
     forwarded: str
     lines: dict[str, int]
-    """Line number of each field that is there."""
+    """Line number of each field present."""
     end: int
     """Line number of the ``---`` line (one past the header's last line when there is none)."""
 
 
 def parse_header(raw: bytes) -> tuple[Header, list[Problem]]:
-    """Read the header of a patch file's bytes; never raises."""
+    """Parse the header of a patch file's bytes. Never raises."""
     return _Reader(raw).read()
 
 
@@ -80,22 +80,22 @@ class _Reader:
         try:
             text = head.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.tell(
+            self.report(
                 head.count(b"\n", 0, error.start) + 1, "expected UTF-8 in the header", blocks=True
             )
             text = head.decode("utf-8", "replace")
         if "\r" in text:
             line = text.count("\n", 0, text.index("\r")) + 1
-            self.tell(line, "a carriage return in the header; expected lines that end in LF alone")
+            self.report(line, "a carriage return in the header; expected lines that end in LF")
         self.lines = text.split("\n")
 
-    def tell(self, line: int, text: str, *, blocks: bool = False) -> None:
+    def report(self, line: int, text: str, *, blocks: bool = False) -> None:
         self.problems.append(Problem(line, text, blocks))
 
     def read(self) -> tuple[Header, list[Problem]]:
         at = self._mail()
         if self.separator is None:
-            self.tell(0, "no `---` line between the header and the diff")
+            self.report(0, "no `---` line between the header and the diff")
         body = self.lines[at:]
         self._fields(body, at)
         for name in MAIL_FIELDS + FIELDS:
@@ -103,9 +103,9 @@ class _Reader:
                 blocks = name in _NEEDED
                 if name in self.found:
                     text = f"{name}: expected a value, found none"
-                    self.tell(self.found[name], text, blocks=blocks)
+                    self.report(self.found[name], text, blocks=blocks)
                 else:
-                    self.tell(0, f"no `{name}:` line in the header", blocks=blocks)
+                    self.report(0, f"no `{name}:` line in the header", blocks=blocks)
         subject = _clean_subject(decode_words(self.values.get("Subject", "")))
         name, email = self._author()
         seconds, zone = self._date()
@@ -131,7 +131,7 @@ class _Reader:
     # -- the mail's own lines ---------------------------------------------------------------------
 
     def _mail(self) -> int:
-        """Read up to the first empty line; return the index of the line behind it."""
+        """Parse up to the first empty line; return the index of the line after it."""
         name = ""
         for index, line in enumerate(self.lines):
             if not line:
@@ -141,7 +141,7 @@ class _Reader:
                 continue
             match = _MAIL_LINE.match(line)
             if match is None:
-                self.tell(index + 1, f"expected `Name: value` or an empty line, found {line!r}")
+                self.report(index + 1, f"expected `Name: value` or an empty line, found {line!r}")
                 continue
             name = match[1]
             self._mail_field(index + 1, name, match[2].strip())
@@ -154,13 +154,13 @@ class _Reader:
             and "charset" in value.lower()
             and "utf-8" not in value.lower()
         ):
-            self.tell(line, f"Content-Type: expected charset=UTF-8, found {value!r}")
+            self.report(line, f"Content-Type: expected charset=UTF-8, found {value!r}")
         if lowered == "content-transfer-encoding" and value.lower() not in ("8bit", "7bit"):
-            self.tell(line, f"Content-Transfer-Encoding: expected 8bit, found {value!r}")
+            self.report(line, f"Content-Transfer-Encoding: expected 8bit, found {value!r}")
         if name in FIELDS:
-            self.tell(line, f"{name}: belongs to the end of the message, not into the mail header")
+            self.report(line, f"{name}: belongs at the end of the message, not in the mail header")
         if name in self.found:
-            self.tell(line, f"{name}: a second time, the first is line {self.found[name]}")
+            self.report(line, f"{name}: repeated, first on line {self.found[name]}")
             return
         self.found[name] = line
         self.values[name] = value
@@ -170,8 +170,8 @@ class _Reader:
             return "", ""
         match = _FROM.match(text)
         if match is None:
-            told = f"From: expected `Name <email>`, found {text!r}"
-            self.tell(self.found["From"], told, blocks=True)
+            problem = f"From: expected `Name <email>`, found {text!r}"
+            self.report(self.found["From"], problem, blocks=True)
             return text, ""
         name = match[1]
         if name[:1] == '"' and name[-1:] == '"' and len(name) > 1:
@@ -195,8 +195,8 @@ class _Reader:
                 at = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
                 return at - away, match[7] + match[8] + match[9]
         example = "Thu, 7 Dec 2023 12:00:00 +0100"
-        told = f"Date: expected a date such as {example!r}, found {text!r}"
-        self.tell(self.found["Date"], told, blocks=True)
+        problem = f"Date: expected a date such as {example!r}, found {text!r}"
+        self.report(self.found["Date"], problem, blocks=True)
         return 0, "+0000"
 
     # -- the message's end ------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class _Reader:
                 name = match[1]
                 if name in self.found:
                     first = self.found[name]
-                    self.tell(at + index + 1, f"{name}: a second time, the first is line {first}")
+                    self.report(at + index + 1, f"{name}: repeated, first on line {first}")
                     name = ""
                     continue
                 self.found[name] = at + index + 1
@@ -222,9 +222,11 @@ class _Reader:
     def _why(self, body: list[str], at: int) -> None:
         first = next((i for i, line in enumerate(body) if line.strip()), None)
         if first is None or _FIELD_LINE.match(body[first]):
-            self.tell(at + 1, "no word on why: expected a few sentences before the fields")
+            self.report(
+                at + 1, "the message gives no reason: expected a few sentences before the fields"
+            )
         elif match := _IN_BODY.match(body[first]):
-            self.tell(
+            self.report(
                 at + first + 1,
                 f"the message begins with {match[0]!r}, which git am would read as a mail header",
             )
@@ -232,7 +234,7 @@ class _Reader:
     def _level(self) -> str:
         level = self.values.get("Level", "")
         if level and (not _LEVEL_NAME.match(level) or level.isdigit() or level == "upstream"):
-            self.tell(
+            self.report(
                 self.found["Level"],
                 "Level: expected a name of lower-case words joined by '-', not a number and not "
                 f"'upstream', found {level!r}",
@@ -245,7 +247,7 @@ class _Reader:
         for device in devices:
             if device not in DEVICES:
                 known = ", ".join(DEVICES)
-                self.tell(self.found["Devices"], f"Devices: expected {known}; found {device!r}")
+                self.report(self.found["Devices"], f"Devices: expected {known}; found {device!r}")
         return devices
 
 
@@ -275,7 +277,7 @@ def decode_words(text: str) -> str:
 
 
 def _clean_subject(text: str) -> str:
-    """Drop ``Re:`` and ``[...]`` from the front and runs of blanks, as git's mailinfo does."""
+    """Remove leading ``Re:`` and ``[...]`` and runs of blanks, as git's mailinfo does."""
     while True:
         rest = text.lstrip(" \t:")
         if rest[:3].lower() == "re:":
@@ -288,7 +290,7 @@ def _clean_subject(text: str) -> str:
 
 
 def strip_space(text: str) -> str:
-    """What ``git stripspace`` leaves: no blanks at line ends, one newline at the end."""
+    """Strip blanks at line ends and empty lines at both ends, as ``git stripspace`` does."""
     lines: list[str] = []
     for line in text.split("\n"):
         line = line.rstrip(" \t\r\v\f")
@@ -300,7 +302,7 @@ def strip_space(text: str) -> str:
 
 
 def _days(year: int, month: int, day: int) -> int:
-    """Days from 1970-01-01 to a Gregorian date (month lengths are not checked, as git does not)."""
+    """Return the days from 1970-01-01 to a date; as in git, month lengths are not checked."""
     year -= month <= 2
     era = year // 400
     of_era = year - era * 400

@@ -1,8 +1,8 @@
-"""A port's patch series: the quilt ``series`` file and the patches it names, in order.
+"""Read a port's patch series: the quilt ``series`` file and the patches it names, in order.
 
-A last line or lines ``# off: NNNN-name.patch`` name levels that are off by default: quilt sees a
-comment, porter a level on top of the series that is built, locked and checked like any other, and
-taken only when it is named.
+Last lines ``# off: NNNN-name.patch`` name levels that are off by default: quilt sees a comment,
+porter a level on top of the series. It is built, locked and checked like any other, and used only
+when it is named.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 SERIES_FILE = "series"
 
 OFF = "# off: "
-"""What a line of a series file begins with that names a level which is off by default."""
+"""Start of a line in a series file that names a level which is off by default."""
 _OFF_LINE = re.compile(r"\s*#\s*off:\s*(.*)")
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file: its bytes and what its header says. The diff is read when first asked for.
+    """One patch file: its bytes and parsed header. The diff is parsed on first use.
 
-    ``off`` says that the series has it off by default.
+    ``off``: the series switches it off by default.
     """
 
     name: str
@@ -91,7 +91,7 @@ def read_patch(path: Path, *, off: bool = False) -> Patch:
 
 
 def line_words(line: str) -> tuple[list[str], bool]:
-    """Return the words of a series file's line, comments left out, and whether it says "off"."""
+    """Return the words of a line in a series file without comments, and whether it says "off"."""
     off = _OFF_LINE.match(line)
     return (off[1] if off else line.split("#", 1)[0]).split(), off is not None
 
@@ -99,7 +99,7 @@ def line_words(line: str) -> tuple[list[str], bool]:
 def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
 
-    Lines ``# off: NAME`` come last: a level that is off by default carries no other.
+    Lines ``# off: NAME`` come last: no level may build on one that is off by default.
 
     Raises BadInput when there is no such file.
     """
@@ -128,9 +128,7 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
         if "/" in name or "\\" in name or name.startswith(("-", ".")):
             problems.append(Problem(number, f"expected a file name in this folder, found {name!r}"))
         elif name in seen:
-            problems.append(
-                Problem(number, f"{name} a second time, the first is line {seen[name]}")
-            )
+            problems.append(Problem(number, f"{name}: repeated, first on line {seen[name]}"))
         else:
             seen[name] = number
             lines.append(SeriesLine(name, number, is_off))
@@ -140,9 +138,9 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
 def load_series(root: Path, port: str) -> Series:
     """Read the series of ``port`` and its patches.
 
-    Raises BadInput for the first thing that keeps a level from being named or built: an unreadable
-    series, a patch that is absent, a header without author, date, subject or level, a level named
-    twice.
+    Raises BadInput for the first problem that keeps a level from being named or built: an
+    unreadable series, a missing patch, a header without author, date, subject or level, a repeated
+    level name.
     """
     folder = patches_dir(root, port)
     path = folder / SERIES_FILE
@@ -157,7 +155,7 @@ def load_series(root: Path, port: str) -> Series:
         if patch.level in levels:
             first = levels[patch.level]
             where = f"{patch.path}:{patch.header.lines['Level']}"
-            raise BadInput(f"{where}: Level: {patch.level!r} is the name of {first} already")
+            raise BadInput(f"{where}: Level: {first} already has the name {patch.level!r}")
         levels[patch.level] = patch.name
         patches.append(patch)
     return Series(port, folder, tuple(patches))
@@ -167,4 +165,4 @@ def _refuse_unusable(patch: Patch) -> None:
     for problem in patch.problems:
         if problem.blocks:
             where = f"{patch.path}:{problem.line}" if problem.line else str(patch.path)
-            raise BadInput(f"{where}: {problem.text}; `porter lint` tells all that is wrong")
+            raise BadInput(f"{where}: {problem.text}; `porter lint` lists every problem")

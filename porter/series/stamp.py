@@ -1,6 +1,6 @@
-"""Whether a port's series is still the one that a tree's levels were built from.
+"""Detect changes to a port's series since a tree's levels were built.
 
-Light on imports: every move of a tree asks (:mod:`porter.tree.fast_checkout`).
+Import-cost wall: every move of a tree needs this (:mod:`porter.tree.fast_checkout`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import zlib
 
 
 def series_stamp(root: str, port: str) -> str:
-    """Return a checksum of all that a port's levels follow from: pins, series file and patches.
+    """Return a checksum of all that a port's levels depend on: pins, series file and patches.
 
-    Tells a change from none; it is no proof of content (levels carry their own ids).
+    It detects changes and proves no content (levels carry their own ids).
     """
     folder = os.path.join(root, "patches", port)
     try:

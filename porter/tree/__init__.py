@@ -1,1 +1,1 @@
-"""Levels checked out into folders: making, moving and exporting work trees."""
+"""Work trees of levels: making, moving and exporting them."""

@@ -1,4 +1,4 @@
-"""``porter apply``: a port's tree at a level, and its companions beside it."""
+"""``porter apply``: make or move a port's tree, and its companions' trees beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Applied:
-    """A tree that is where it was asked to be: newly ``made``, or ``moved`` there."""
+    """A tree at the requested level: newly ``made``, or ``moved`` there."""
 
     tree: Tree
     level: TreeLevel
@@ -41,27 +41,27 @@ def apply_port(
 ) -> list[Applied]:
     """Make (or move) the tree of ``port`` at ``folder``, then its companions' trees beside it.
 
-    Every place is looked at, and everything fetched and built, before any folder is written.
+    All folders are checked, and everything is fetched and built, before any folder is written.
     """
     from porter.upstream.pins import load_pins
 
     pins = load_pins(root)
     pin = pins.port(port)
-    place = _absolute(folder) if folder is not None else default_folder(root, port)
+    folder = _absolute(folder) if folder is not None else default_folder(root, port)
     others = [pins.port(name) for name in pin.companions] if companions else []
-    there = tree_at(place, port)
-    beside = [(other.name, place.parent / other.name) for other in others]
-    for name, companion_place in beside:
-        _companion_at(companion_place, name, port)
-    if there is not None:
-        first = _move(there, level, keep)
+    existing = tree_at(folder, port)
+    beside = [(other.name, folder.parent / other.name) for other in others]
+    for name, companion_folder in beside:
+        _check_companion(companion_folder, name, port)
+    if existing is not None:
+        first = _move(existing, level, keep)
     else:
-        first = _make(build(root, port, progress), place, level, progress)
+        first = _make(build(root, port, progress), folder, level, progress)
     done = [first]
-    for name, companion_place in beside:
-        tree = tree_at(companion_place, name)
+    for name, companion_folder in beside:
+        tree = tree_at(companion_folder, name)
         if tree is None:
-            made = _make(build(root, name, progress), companion_place, None, progress)
+            made = _make(build(root, name, progress), companion_folder, None, progress)
             done.append(Applied(made.tree, made.level, True, companion=True))
         elif (at := position(tree).level) is not None:
             done.append(Applied(tree, at, False, companion=True))
@@ -72,19 +72,19 @@ def _absolute(folder: Path) -> Path:
     return folder.expanduser().resolve()
 
 
-def _companion_at(place: Path, name: str, port: str) -> None:
+def _check_companion(folder: Path, name: str, port: str) -> None:
     try:
-        tree_at(place, name)
+        tree_at(folder, name)
     except BadInput as error:
-        raise BadInput(f"{error} ({name} belongs beside {port}; --alone leaves it out)") from None
+        raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
 
 
-def _make(built: Built, place: Path, level: str | None, progress: Progress | None) -> Applied:
+def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:
     try:
         levels = built.tree_levels()
         target = find_level(levels, level) if level is not None else last_level(levels)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return Applied(make_tree(built, place, target, progress), target, made=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Applied(make_tree(built, folder, target, progress), target, made=True)
     finally:
         built.upstream.close()
 

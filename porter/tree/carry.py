@@ -1,9 +1,9 @@
-"""``--keep``: take local edits along to another level by a 3-way merge, or change nothing at all.
+"""``--keep``: carry local edits to another level by a 3-way merge, or change nothing.
 
-The merge happens in the object database (``git merge-tree``), with the level the tree is at as the
-base, the files as they stand as one side and the new level as the other. Only a merge without a
-conflict reaches the folder, and what stood there is a tree object by then, so that a crash half-way
-can always be undone (:mod:`porter.tree.journal`). What was staged is merged apart and stays staged.
+The merge happens in the object database (``git merge-tree``): its base is the current level, its
+sides are the files as they are and the new level. Only a merge without conflicts reaches the
+folder. By then the old files are a tree object, so a crash half-way can always be undone
+(:mod:`porter.tree.journal`). Staged edits are merged separately and stay staged.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.interrupts import interrupts_deferred
 from porter.git.run import Answer, first_error
 from porter.tree.journal import Journal, changes, end_move, settle, write_journal
-from porter.tree.move import listed_paths
-from porter.tree.tree import Tree, TreeLevel, shown
+from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
 _OLDEST_GIT = (2, 38)
@@ -60,7 +60,7 @@ def _carry(
     _rehearse(tree, tree.git(*update, "-n", index=index, check=False))
     journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
     with interrupts_deferred():
-        write_journal(tree, journal)
+        write_journal(tree, asdict(journal))
         try:
             tree.git(*update, index=index, lock=lock.fd)
             tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
@@ -120,7 +120,7 @@ def _rehearse(tree: Tree, answer: Answer) -> None:
 
 
 def _publish_index(tree: Tree) -> None:
-    """Put the finished index in git's place, by git's own protocol."""
+    """Replace git's index by the finished one, with git's own lock protocol."""
     own, lock = tree.state_dir / "index", tree.git_dir / "index.lock"
     try:
         os.link(own, lock)

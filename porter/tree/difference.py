@@ -1,6 +1,6 @@
-"""Differences between levels, and between a level and a folder, as git writes them.
+"""``porter diff``: differences between levels, and between a level and a folder, written by git.
 
-The form is pinned (:data:`FORM`): the same for everyone, whatever the git configuration says.
+The form is fixed (:data:`FORM`): the same for everyone, whatever the git configuration.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORM = export_options()
 def tree_difference(
     start: Path | str | None, a: str | None, b: str | None, stat: int | None
 ) -> bytes:
-    """Return the diff inside a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
+    """Return a diff in a tree: local edits, level ``a`` to the files, or ``a`` to ``b``."""
     tree = find_tree(start)
     levels = [str(pick_level(tree, text).commit) for text in (a, b) if text is not None]
     # Attributes and index.lock are the user's own: `git diff` against the files needs the former.
@@ -27,7 +27,7 @@ def tree_difference(
 
 
 def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
-    """Return the diff between two levels of ``port``, which are built into the store for it."""
+    """Build the levels of ``port`` into the store and return the diff between two of them."""
     from porter.places import project_root
     from porter.tree.populate import build
 

@@ -1,14 +1,14 @@
-"""From a tree's commits back to the patch series, always to the same bytes.
+"""``porter export``: write a tree's commits as the patch series, always to the same bytes.
 
-The commits between level 0 and HEAD become the series, one patch each: the header is the commit's
-author, date and message (subject, body and fields), the diff is git's in the pinned form of
-:mod:`porter.levels.rediff`, with the pin's number of lines of context, made in a scratch repository
-that knows neither the user's git configuration nor attributes. So an unchanged series is exported
-to what it was, byte for byte, on every machine.
+The commits between level 0 and HEAD become the series, one patch each. The header is the commit's
+author, date and message (subject, body and fields). The diff has the fixed form of
+:mod:`porter.levels.rediff` and the pin's number of context lines; git writes it in a scratch
+repository without the user's configuration and attributes. So exporting an unchanged series changes
+no byte on any machine.
 
-Nothing is published before the new series was built and came to the commits' own trees; then files
-are written beside their places and renamed. Killed between two renames, the same export again puts
-it right: the commits are still there.
+Nothing is published before the new series was built and gave the commits' own trees; then files are
+written to a staging folder and renamed. After a kill between two renames the same export again
+completes it: the commits still exist.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.git.run import run_git
@@ -40,7 +41,7 @@ from porter.series.series import (
     read_patch,
     read_series_file,
 )
-from porter.tree.tree import Tree, shown, tree_root, write_beside
+from porter.tree.tree import Tree, shown, tree_root
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
 
@@ -62,7 +63,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit as the export needs it."""
+    """What the export reads of a commit."""
 
     oid: Oid
     parents: tuple[str, ...]
@@ -78,7 +79,7 @@ class Commit:
 def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> list[Exported]:
     """Write the tree's commits as the port's series; return what became of each patch file.
 
-    With ``check`` nothing is written. ``drop`` lets levels that HEAD lacks leave the series. Raises
+    With ``check`` nothing is written. With ``drop`` levels that HEAD lacks leave the series. Raises
     BadInput for a commit that cannot be a patch, saying what it lacks.
     """
     root, port = tree_root(tree), tree.record.port
@@ -91,7 +92,9 @@ def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> lis
         files = _named(commits, rendered)
         lines = read_series_file(folder / SERIES_FILE)[0]
         off = {_level_part(line.name) for line in lines if line.off}
-        if not any(_level_part(name) in off for name in files):  # HEAD below them: left alone
+        if not any(
+            _level_part(name) in off for name in files
+        ):  # HEAD is below them: they stay as they are
             lines = [line for line in lines if not line.off]
         old = [line.name for line in lines]
         _refuse_dropping(folder, old, files, drop, tree)
@@ -104,7 +107,7 @@ def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> lis
 
 @contextmanager
 def _series_lock(folder: Path) -> Iterator[None]:
-    """One export at a time into a series' folder; leaves no file behind."""
+    """Hold the folder's lock, so that exports into it take turns. It needs no lock file."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -132,7 +135,7 @@ def read_commits(tree: Tree, base: str) -> list[Commit]:
     commits = [Commit(Oid(a), tuple(b.split()), Oid(c), d, e, f) for a, b, c, d, e, f in rows]
     for commit in commits:
         if len(commit.parents) != 1:
-            raise BadInput(f"{commit}: a merge; a series is a line of commits, rebase it first")
+            raise BadInput(f"{commit}: a merge commit; a series is linear, rebase it first")
     return commits
 
 
@@ -188,13 +191,13 @@ def _and(words: Sequence[str]) -> str:
 
 
 def _named(commits: Sequence[Commit], rendered: Sequence[bytes]) -> dict[str, bytes]:
-    """Name each patch for its place and level. Raises BadInput for a level named twice."""
+    """Name each patch by its number and level. Raises BadInput for a repeated level name."""
     files: dict[str, bytes] = {}
     first: dict[str, Commit] = {}
     for number, (commit, raw) in enumerate(zip(commits, rendered, strict=True), 1):
         level = parse_header(raw)[0].level
         if level in first:
-            raise BadInput(f"{commit}: Level: {level!r} is the name of {first[level]} already")
+            raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
         first[level] = commit
         files[f"{number:04d}-{level}.patch"] = raw
     return files
@@ -220,7 +223,7 @@ def _refuse_dropping(
 def _prove(
     root: Path, tree: Tree, commits: Sequence[Commit], files: dict[str, bytes], scratch: Path
 ) -> None:
-    """Build the new series and expect the commits' trees. Raises CheckFailed."""
+    """Build the new series; raise CheckFailed unless it gives the commits' trees."""
     staged = scratch / "staged"
     staged.mkdir()
     patches: list[Patch] = []
@@ -236,7 +239,7 @@ def _prove(
     for commit, level in zip(commits, levels[1:], strict=True):
         if level.tree != commit.tree:
             raise CheckFailed(
-                f"{commit}: its patch comes to tree {level.tree}, expected {commit.tree};"
+                f"{commit}: its patch gives tree {level.tree}, expected {commit.tree};"
                 " nothing was written"
             )
 
@@ -254,9 +257,9 @@ def _compare(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> list[
 def _publish(
     folder: Path, old: Sequence[str], files: dict[str, bytes], off: AbstractSet[str]
 ) -> None:
-    """Put the new files in place: all of them written first, then renamed, the series last.
+    """Publish the new files: write all of them first, then rename them, the series last.
 
-    ``off`` has the levels (``name.patch``) that are off by default and stay so.
+    ``off`` has the levels (``name.patch``) that stay off by default.
     """
     staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     try:
@@ -271,7 +274,7 @@ def _publish(
         for name in changed:
             (staging / name).replace(folder / name)
         if text is not None:
-            write_beside(folder / SERIES_FILE, text.encode())
+            write_atomic(folder / SERIES_FILE, text.encode())
         for name in old:
             if name not in files:
                 (folder / name).unlink(missing_ok=True)
@@ -282,7 +285,7 @@ def _publish(
 def _series_text(
     text: str, old: Sequence[str], new: Sequence[str], off: AbstractSet[str]
 ) -> str | None:
-    """Return the series file naming ``new``, comments kept with their patch; None if unchanged."""
+    """Return the series file for ``new``, comments kept with their patch; None if unchanged."""
     if list(old) == list(new):
         return None
     by_level = {_level_part(name): name for name in old}
@@ -307,7 +310,7 @@ def _level_part(name: str) -> str:
 
 
 def anchor(tree: Tree) -> bool:
-    """Put a detached HEAD that is equal to a level, file for file, on that level's commit.
+    """Move a detached HEAD whose tree equals a level's to that level's commit.
 
     The levels must be those of the new series. Returns whether HEAD is on a level now.
     """

@@ -1,15 +1,14 @@
-"""What makes a move safe against ``kill -9``: a note written before, and the way back.
+"""The journal that makes a move safe against ``kill -9``, and the recovery from it.
 
-git moves a work tree file by file, then replaces the index, then ``HEAD``. Killed between two of
-these, it leaves a mixture and an ``index.lock`` that stops every later git. So
-:mod:`porter.tree.move` writes ``move.json`` first and removes it last; whoever finds one while
-holding the tree's lock knows that the move's git has ended (it holds the lock too) and calls
-:func:`settle`:
+git moves a work tree file by file, then replaces the index, then ``HEAD``. Killed in between, it
+leaves a mixture and an ``index.lock`` that stops every later git. So a move writes ``move.json``
+first and removes it last. Whoever finds one while holding the tree's lock knows that the move's git
+has ended (it holds the lock too) and calls :func:`settle`:
 
-- the index already is the new one: every file was written before it, so only ``HEAD`` is missing;
-- else the files go back. Before the move every file that it writes was clean, so on disk there can
-  only be its old bytes, nothing, its new bytes or a beginning of them. Anything else is an edit
-  made since the crash: it stays, and is named.
+- If the index is already the new one, every file was written before it: only ``HEAD`` is missing.
+- Otherwise the files are restored. Every file that a move writes was clean before it, so the disk
+  can only hold its old bytes, nothing, its new bytes or a beginning of them. Anything else is an
+  edit made after the crash: it stays, and its path is reported.
 """
 
 from __future__ import annotations
@@ -17,21 +16,22 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.errors import PorterError
 from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
-from porter.tree.tree import Tree, shown, write_beside
+from porter.tree.checkout_rules import JOURNAL
+from porter.tree.tree import Tree, shown
 
-EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 _LOCKS = ("index.lock", "HEAD.lock")
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """A move under way. ``work`` is what the files hold, ``index`` what the index holds."""
+    """A move in progress: the trees of the files (``work``) and the index before and after."""
 
     what: str
     head_from: str | None
@@ -44,7 +44,7 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How an interrupted move ended: undone or finished, and which files hold edits made since."""
+    """How an interrupted move was settled, and the files that were edited after it."""
 
     what: str
     finished: bool
@@ -52,34 +52,34 @@ class Settled:
 
     def __str__(self) -> str:
         end = "finished" if self.finished else "undone"
-        kept = f"; edits made since are kept in {', '.join(self.kept)}" if self.kept else ""
+        kept = f"; edits made since then are kept in {', '.join(self.kept)}" if self.kept else ""
         return f"an interrupted `porter {self.what}` was {end}{kept}"
 
 
 def journal_path(tree: Tree) -> Path:
-    return tree.state_dir / "move.json"
+    return tree.state_dir / JOURNAL
 
 
-def write_journal(tree: Tree, journal: Journal) -> None:
-    """Announce a move. The tree's lock must be held."""
-    write_beside(journal_path(tree), json.dumps(asdict(journal)).encode())
+def write_journal(tree: Tree, fields: Mapping[str, str | None]) -> None:
+    """Announce a move by the fields of its :class:`Journal`. The tree's lock must be held."""
+    write_atomic(journal_path(tree), json.dumps(fields).encode())
 
 
 def read_journal(tree: Tree) -> Journal | None:
-    """Return the move that was under way, if any."""
+    """Return the journal of an unfinished move, if any."""
     try:
         return Journal(**json.loads(journal_path(tree).read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise PorterError(
-            f"{shown(journal_path(tree))}: not as porter writes it ({error}); compare the tree with"
-            " `git status`, then delete this file"
+            f"{shown(journal_path(tree))}: damaged ({error}); inspect the tree with `git status`,"
+            " then delete this file"
         ) from None
 
 
 def end_move(tree: Tree) -> None:
-    """Remove the note: the tree is at one level."""
+    """Delete the journal: the tree is at one level."""
     journal_path(tree).unlink(missing_ok=True)
 
 
@@ -111,7 +111,7 @@ def _index_entries(tree: Tree) -> tuple[dict[str, Entry], set[str]]:
 
 
 def _blobs(tree: Tree, oids: Iterable[str]) -> dict[str, bytes]:
-    """Return the blobs that are there."""
+    """Return those of the blobs that exist."""
     wanted = sorted(set(oids))
     answer = tree.git("cat-file", "--batch", stdin="".join(f"{o}\n" for o in wanted).encode())
     found, at = {}, 0
@@ -127,7 +127,7 @@ def _blobs(tree: Tree, oids: Iterable[str]) -> dict[str, bytes]:
 
 
 def _on_disk(path: Path) -> tuple[int, bytes] | None:
-    """Return (git file mode, content) of what stands at ``path``; None if no file does."""
+    """Return (git file mode, content) of the file or link at ``path``; None without one."""
     try:
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
@@ -148,20 +148,22 @@ def _begins(content: bytes, blob: bytes) -> bool:
 
 
 def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
-    """Restore the files of the move to what they were; return the paths left alone as edited."""
+    """Restore the files of the move; return the edited paths, which stay as they are."""
     moved = changes(tree, journal.work_from, journal.work_to)
     _, skipped = _index_entries(tree)
     moved = {path: pair for path, pair in moved.items() if path not in skipped}
     blobs = _blobs(tree, (e.oid for pair in moved.values() for e in pair if e and e.is_blob))
-    restore: list[str] = []
+    restore: dict[str, str | None] = {}  # path -> the file or link in place of a parent folder
     remove: list[str] = []
     kept: list[str] = []
     for path, (old, new) in moved.items():
         if any(entry and entry.mode == MODE_SUBMODULE for entry in (old, new)):
             continue
-        found = _on_disk(tree.folder / path)
+        in_way = _parent_in_way(tree.folder, path)
+        found = None if in_way else _on_disk(tree.folder / path)
         if found is None:
-            restore += [path] if old else []
+            if old:
+                restore[path] = in_way
             continue
         mode, content = found
         if old and mode == old.mode and _same(content, blobs.get(old.oid, b"")):
@@ -169,7 +171,14 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
         ours = (new and _begins(content, blobs.get(new.oid, b""))) or (
             old and _same(content, blobs.get(old.oid, b""))
         )
-        (kept if not ours else restore if old else remove).append(path)
+        if ours and old:
+            restore[path] = None
+        else:
+            (remove if ours else kept).append(path)
+    for path, in_way in [*restore.items()]:
+        if in_way is not None and in_way not in remove:
+            del restore[path]
+            kept.append(in_way)
     _remove(tree.folder, remove)
     if restore:
         tree.git(
@@ -183,11 +192,20 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
             stdin="\0".join(restore).encode("utf-8", "surrogateescape"),
             lock=lock,
         )
-    return tuple(kept)
+    return tuple(dict.fromkeys(kept))
+
+
+def _parent_in_way(folder: Path, path: str) -> str | None:
+    """Return the parent of ``path`` that is a file or a link instead of a folder, if any."""
+    for parent in reversed(Path(path).parents):
+        standing = folder / parent
+        if standing != folder and (standing.is_symlink() or standing.is_file()):
+            return str(parent)
+    return None
 
 
 def _remove(folder: Path, paths: Iterable[str]) -> None:
-    """Delete files, and the folders that this leaves empty."""
+    """Delete files, and the folders that become empty."""
     for path in paths:
         target = folder / path
         target.unlink(missing_ok=True)
@@ -201,10 +219,10 @@ def _remove(folder: Path, paths: Iterable[str]) -> None:
 
 
 def settle(tree: Tree, lock: int) -> Settled | None:
-    """Bring a tree whose move was interrupted to one level; return how, or None if there was none.
+    """Finish or undo an interrupted move; return how, or None without one.
 
-    The tree's lock must be held. Raises PorterError (and can be called again) when the way back
-    fails too, on a full disk for instance.
+    The tree's lock must be held. Raises PorterError (and can be called again) when restoring fails
+    too, for instance on a full disk.
     """
     journal = read_journal(tree)
     if journal is None:

@@ -1,4 +1,4 @@
-"""Holding a tree to move it: its lock, an interrupted move settled, its levels up to date."""
+"""Lock a tree to move it: settle an interrupted move and bring its levels up to date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from porter.tree.treelock import TreeLock
 
 @dataclass(frozen=True, slots=True)
 class LockedTree:
-    """A tree under its lock. ``notes`` are what was found and mended on the way."""
+    """A locked tree. ``notes`` say what was repaired first."""
 
     tree: Tree
     lock: TreeLock
@@ -24,10 +24,10 @@ class LockedTree:
 
 @contextmanager
 def hold_tree(start: Path | str | None, what: str, *, rebuild: bool = True) -> Iterator[LockedTree]:
-    """Hold the tree around ``start`` for the command ``what``.
+    """Lock the tree around ``start`` for the command ``what``.
 
-    Levels are rebuilt when the series changed (unless ``rebuild`` is False), or when the store they
-    borrow from is gone.
+    Levels are rebuilt when the series changed (unless ``rebuild`` is False), or when the store that
+    the tree borrows from is gone.
     """
     tree = find_tree(start)
     with TreeLock(tree.state_dir, what) as lock:
@@ -35,12 +35,12 @@ def hold_tree(start: Path | str | None, what: str, *, rebuild: bool = True) -> I
         notes = []
         if not store_there(tree):
             tree = _refreshed(tree)
-            notes.append("the store was gone: fetched the upstream again")
+            notes.append("the store was missing: fetched the upstream again")
         if (settled := settle(tree, lock.fd)) is not None:
             notes.append(str(settled))
         if rebuild and series_changed(tree):
             tree = _refreshed(tree)
-            notes.append("the series had changed: levels rebuilt")
+            notes.append("the series changed: levels rebuilt")
         yield LockedTree(tree, lock, tuple(notes))
 
 
@@ -51,18 +51,18 @@ def _refreshed(tree: Tree) -> Tree:
 
 
 def store_there(tree: Tree) -> bool:
-    """Return whether the objects that the tree borrows are where they were."""
+    """Return whether the object folders that the tree borrows from exist."""
     try:
-        places = (tree.git_dir / "objects" / "info" / "alternates").read_bytes().splitlines()
+        folders = (tree.git_dir / "objects" / "info" / "alternates").read_bytes().splitlines()
     except FileNotFoundError:
         return False
-    return all(Path(os.fsdecode(place)).is_dir() for place in places)
+    return all(Path(os.fsdecode(folder)).is_dir() for folder in folders)
 
 
 def settle_if_idle(tree: Tree) -> str | None:
-    """Settle an interrupted move when no porter is at work; return the note, if any.
+    """Settle an interrupted move unless another porter holds the tree; return the note, if any.
 
-    For commands that only look: they do not wait for a lock that someone holds.
+    For read-only commands, which do not wait long for the lock.
     """
     if not journal_path(tree).exists():
         return None

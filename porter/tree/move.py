@@ -1,39 +1,46 @@
-"""Moving a tree from one level to another, so that no edit is lost and no crash leaves a mixture.
+"""Move a tree to another level without losing an edit or leaving a mixture after a crash.
 
 The move itself is one ``git checkout --detach``: it compares indexes, rewrites only the files that
-differ, carries edits of other files along and refuses before touching anything. What is added here:
-untracked files, ignored ones too, are never overwritten (git's default is to overwrite ignored
-files, and in a sparse checkout all untracked ones), commits of the author's own are not left behind
-unreachable, refusals name the files, and a crash is settled
-(:mod:`porter.tree.journal`). ``--keep`` is :mod:`porter.tree.carry`.
+differ, keeps edits of other files and refuses before touching anything. This module adds that
+untracked files, even ignored ones, are never overwritten (git overwrites ignored files by default,
+and in a sparse checkout all untracked ones), the user's own commits do not become unreachable,
+refusals name the files, and a crash is settled (:mod:`porter.tree.journal`). ``--keep`` is
+:mod:`porter.tree.carry`.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
 from porter.git.interrupts import interrupts_deferred
 from porter.git.run import Answer, first_error
-from porter.tree.journal import EMPTY_TREE, Journal, changes, end_move, settle, write_journal
-from porter.tree.tree import Position, Tree, TreeLevel, edits, files_between, position, shown
+from porter.tree.checkout_rules import (
+    EMPTY_TREE,
+    checkout_journal,
+    is_refusal,
+    occupied_paths,
+    unfinished_operation,
+)
+from porter.tree.journal import changes, end_move, settle, write_journal
+from porter.tree.tree import (
+    Position,
+    Tree,
+    TreeLevel,
+    edits,
+    files_between,
+    listed_paths,
+    position,
+    shown,
+)
 from porter.tree.treelock import TreeLock
-
-_UNDER_WAY = {
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase or am",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a move did. ``carried`` are the edited files that ``--keep`` merged."""
+    """The result of a move. ``carried`` are the edited files that ``--keep`` merged."""
 
     start: Position
     target: TreeLevel
@@ -48,13 +55,13 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     here, levels = position(tree), tree.record.levels
     if here.level is None:
         raise CheckFailed(
-            f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) comes from no level; name one:"
+            f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) descends from no level; name one:"
             " `porter goto LEVEL`"
         )
     same_name = [level for level in levels if level.name == here.level.name]
     number = same_name[0].number if here.former and same_name else here.level.number
     if by < 0 and here.ahead:
-        number += 1  # below commits of one's own comes the level they start from
+        number += 1  # one step down from own commits is the level they start from
     number = min(number, len(levels) - 1 if by > 0 else len(levels)) + by
     if number < 0:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
@@ -68,14 +75,8 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     return levels[number]
 
 
-def listed_paths(paths: list[str]) -> str:
-    from porter.terminal import listed, readable
-
-    return listed(map(readable, paths))
-
-
 def refuse_stale_lock(tree: Tree) -> None:
-    """Raise CheckFailed if an ``index.lock`` that is not ours stands in the way."""
+    """Raise CheckFailed if another git's ``index.lock`` exists."""
     path = tree.git_dir / "index.lock"
     try:
         age = time.time() - path.stat().st_mtime
@@ -95,17 +96,16 @@ def _ago(seconds: float) -> str:
 
 
 def refuse_unfinished(tree: Tree) -> None:
-    """Raise LocalEdits while the user is in the middle of a merge, rebase or the like."""
-    for name, what in _UNDER_WAY.items():
-        if (tree.git_dir / name).exists():
-            raise LocalEdits(
-                f"{shown(tree.folder)}: a {what} is under way; finish it, or `git {what.split()[0]}"
-                " --abort`, before moving to another level"
-            )
+    """Raise LocalEdits during an unfinished merge, rebase or the like."""
+    if operation := unfinished_operation(str(tree.git_dir)):
+        raise LocalEdits(
+            f"{shown(tree.folder)}: a {operation} is in progress; finish it, or"
+            f" `git {operation.split()[0]} --abort`, before moving to another level"
+        )
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
-    """Raise LocalEdits if HEAD's own commits would be reachable from nowhere after a move."""
+    """Raise LocalEdits if a move would make HEAD's own commits unreachable."""
     if here.branch is not None or (here.level is not None and here.ahead == 0):
         return
     named = ("refs/heads", "refs/tags", "refs/remotes", "refs/porter/levels")
@@ -114,17 +114,17 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"
     raise LocalEdits(
-        f"{shown(tree.folder)}: HEAD holds {many} that no level has ({subject}); `porter export"
-        f" {tree.record.port}` makes patches of them, `git branch NAME` keeps them"
+        f"{shown(tree.folder)}: HEAD has {many} that no level contains ({subject}); `porter export"
+        f" {tree.record.port}` turns them into patches, `git branch NAME` keeps them"
     )
 
 
 def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
-    """Raise LocalEdits if untracked files, ignored or not, stand where the level has its own."""
+    """Raise LocalEdits if the level has a file where an untracked one is, ignored or not."""
     if untracked := _untracked(tree, here, target):
         raise LocalEdits(
-            f"{shown(tree.folder)}: level {target} brings {listed_paths(untracked)}, where"
-            " untracked files stand; move them away first"
+            f"{shown(tree.folder)}: level {target} would overwrite untracked files:"
+            f" {listed_paths(untracked)}; move them away first"
         )
 
 
@@ -154,27 +154,26 @@ def move(tree: Tree, lock: TreeLock, target: TreeLevel, what: str, *, keep: bool
 
 def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> None:
     """Fill a new tree's folder with a level."""
-    standing = [
+    existing = [
         path for path in changes(tree, EMPTY_TREE, target.commit) if (tree.folder / path).is_file()
     ]
-    if standing:
+    if existing:
         raise LocalEdits(
-            f"{shown(tree.folder)}: files stand where the level has its own"
-            f" ({listed_paths(standing)}); move them away first"
+            f"{shown(tree.folder)}: the level would overwrite files: {listed_paths(existing)}; move"
+            " them away first"
         )
     answer = _checkout(tree, lock, None, target, what)
-    if answer.status != 0:  # an unfinished tree is taken away, or settled by the next attempt
+    if answer.status != 0:  # the caller removes the tree, or the next attempt settles it
         raise PorterError(f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}")
 
 
 def _checkout(
     tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
 ) -> Answer:
-    before, after = start or EMPTY_TREE, target.commit
     with interrupts_deferred():
-        write_journal(tree, Journal(what, start, after, before, after, before, after))
-        answer = tree.git(*CHECKOUT, after, check=False, lock=lock.fd)
-        if answer.status == 0:
+        write_journal(tree, checkout_journal(what, start, target.commit))
+        answer = tree.git(*CHECKOUT, target.commit, check=False, lock=lock.fd)
+        if answer.status == 0 or is_refusal(answer.err):
             end_move(tree)
         elif start is not None:
             _settle_after(tree, lock, answer)
@@ -186,47 +185,24 @@ def _settle_after(tree: Tree, lock: TreeLock, answer: Answer) -> None:
         settle(tree, lock.fd)
     except (PorterError, OSError) as error:
         raise PorterError(
-            f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and the way back"
-            f" failed ({error}): nothing is lost, run `porter status` here once that is mended"
+            f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and restoring the"
+            f" files failed ({error}): nothing is lost, run `porter status` here once that is fixed"
         ) from None
 
 
 def _untracked(tree: Tree, here: Position, target: TreeLevel) -> list[str]:
-    """Return the untracked files that a move would overwrite.
-
-    Looked for before git is asked: in a sparse checkout git (2.39) overwrites them without a word.
-    """
-    levels = tree.record.levels
+    """Return the untracked files that a move would overwrite."""
     if here.level is not None and here.ahead == 0 and not here.former:
-        between = files_between(levels, here.level.number, target.number)
-        there = {path for path, (old, _) in between.items() if old is not None}
-        added = [path for path, (old, new) in between.items() if old is None and new is not None]
+        between = files_between(tree.record.levels, here.level.number, target.number)
+        occupied = occupied_paths(str(tree.folder), between)
     else:
-        moved = changes(tree, here.commit, target.commit)
-        there = {path for path, (entry, _) in moved.items() if entry is not None}
-        added = [path for path, (old, new) in moved.items() if old is None and new is not None]
-    standing = [path for path in added if _stands(tree.folder, path, there)]
-    if not standing:
+        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
+    if not occupied:
         return []
     known = set(
-        tree.git("ls-files", "-z", "--", *(f":(literal){path}" for path in standing)).fields()
+        tree.git("ls-files", "-z", "--", *(f":(literal){path}" for path in occupied)).fields()
     )
-    return [path for path in standing if path not in known]
-
-
-def _stands(folder: Path, path: str, tracked: set[str]) -> bool:
-    """Return whether something that is not ``tracked`` stands where the file ``path`` is to be."""
-    place = folder / path
-    if place.is_dir() and not place.is_symlink():
-        inside = (child for child in place.rglob("*") if child.is_symlink() or not child.is_dir())
-        return any(str(child.relative_to(folder)) not in tracked for child in inside)
-    if place.exists() or place.is_symlink():
-        return True
-    above = [parent for parent in place.parents if folder in parent.parents]
-    return any(
-        (parent.is_symlink() or parent.is_file()) and str(parent.relative_to(folder)) not in tracked
-        for parent in above
-    )
+    return [path for path in occupied if path not in known]
 
 
 def _refusal(tree: Tree, target: TreeLevel, edited: list[str], answer: Answer) -> PorterError:

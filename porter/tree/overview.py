@@ -1,7 +1,7 @@
-"""The levels of a port as people look at them: from the series alone, no work tree needed.
+"""The levels of a port for display, from the series alone and without a work tree.
 
-Object ids are added where they are known without fetching anything: from the tree one stands in, or
-by building the levels in memory when the store already holds the upstream.
+Object ids are added where they are known without fetching: from the current tree, or by building
+the levels in memory when the store holds the upstream.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LevelView:
 
 @dataclass(frozen=True)
 class PortView:
-    """A port's levels, and where the tree one asked from is among them."""
+    """A port's levels and, when viewed from a tree, the tree's position among them."""
 
     root: Path
     pin: Pin
@@ -90,7 +90,7 @@ def view(start: Path | str | None, port: str | None) -> PortView:
 
 
 def _views(series: Series, known: Sequence[TreeLevel]) -> tuple[LevelView, ...]:
-    """Put the series beside what is known of its levels (nothing, if that is of another series)."""
+    """Combine the series with the known levels, which are ignored if of another series."""
     names = ["upstream", *(patch.level for patch in series.patches)]
     fits = [level.name for level in known] == names
     views = []

@@ -1,8 +1,8 @@
-"""Making a tree, and bringing one up to date when its series changed.
+"""Make a tree, and update one whose series changed.
 
-A tree is made in place: ``.git/porter/tree.json`` marked incomplete comes first, so that a killed
-``porter apply`` is recognised and carried on by the next one. A failure that porter lives to see
-removes what was made.
+A tree is made in its final folder. ``.git/porter/tree.json`` marked incomplete is written first, so
+that the next ``porter apply`` recognises and continues a killed one. Any other failure removes what
+was made.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, SourceUnavailable
 from porter.git.arguments import REMOTE
 from porter.levels.levels import Level, build_levels
@@ -24,16 +25,15 @@ from porter.tree.move import checkout_first, move
 from porter.tree.sparse import sparse_patterns
 from porter.tree.tree import (
     LEVEL_REFS,
-    Record,
     Tree,
     TreeLevel,
+    TreeRecord,
     open_tree,
     position,
     remember,
     shown,
     tree_git,
     tree_root,
-    write_beside,
     write_record,
 )
 from porter.tree.treelock import TreeLock
@@ -44,8 +44,8 @@ from porter.upstream.store import Coverage, Upstream, fetch, open_upstream
 if TYPE_CHECKING:
     from porter.upstream.gitfetch import Progress
 
-# `.git/config` is written once and belongs to the user from then on; what porter may have to change
-# is in a file of its own that it includes.
+# `.git/config` is written once and then belongs to the user. It includes a file of porter's own for
+# the settings that porter may have to change.
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 1
@@ -55,8 +55,8 @@ _CONFIG = """\
 [include]
 \tpath = porter/config
 """
-# Files as the level has them, whatever line ends the user likes elsewhere; no automatic gc, which
-# would stumble over the blobs that a partial clone lacks; no `git log -p` of all of upstream.
+# Files as the level has them, whatever line ends the user prefers; no automatic gc, which would
+# fail on the blobs that a partial clone lacks; no `git log -p` of all of upstream.
 _OWN_CONFIG = """\
 [core]
 \tautocrlf = false
@@ -117,14 +117,14 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
     levels = build_levels(upstream, series, write=True)
     listing = upstream.listing()
     touched = {path for level in levels for path in level.files if path in listing}
-    upstream.bring(listing[path].oid for path in touched)  # a patch may touch what is not wanted
+    upstream.bring(listing[path].oid for path in touched)  # a patch may touch unwanted files
     return Built(root, pins, pin, upstream, coverage, levels, fingerprint)
 
 
 def make_tree(
     built: Built, folder: Path, level: TreeLevel, progress: Progress | None = None
 ) -> Tree:
-    """Check ``level`` out into ``folder``, which must be free (``porter.tree.site`` sees to it)."""
+    """Check ``level`` out into ``folder``, which must be free (``porter.tree.site`` checks)."""
     git_dir = folder / ".git"
     existed, ours = folder.exists(), (git_dir / "porter" / "tree.json").exists()
     (git_dir / "porter").mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _make(
 
 
 def _unmake(folder: Path, existed: bool) -> None:
-    """Remove a tree that could not be made. Everything in it was written a moment ago."""
+    """Remove a tree that could not be made. porter has just written everything in it."""
     for child in folder.iterdir():
         if child.name != ".git":
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
@@ -176,9 +176,9 @@ def _unmake(folder: Path, existed: bool) -> None:
             pass
 
 
-def _record(built: Built, *, complete: bool) -> Record:
+def _record(built: Built, *, complete: bool) -> TreeRecord:
     missing = built.coverage.missing
-    return Record(
+    return TreeRecord(
         port=built.pin.name,
         root=str(built.root),
         fingerprint=built.fingerprint,
@@ -191,7 +191,7 @@ def _record(built: Built, *, complete: bool) -> Record:
 
 
 def _present(built: Built) -> tuple[list[bytes], set[bytes]]:
-    """Return (every path of every level, the paths that appear in a tree)."""
+    """Return (every path of every level, the paths checked out in a tree)."""
     listing = built.upstream.listing()
     claimed = {path for level in built.levels for path in level.claimed}
     missing = claimed.union(built.coverage.missing)
@@ -203,12 +203,12 @@ def _present(built: Built) -> tuple[list[bytes], set[bytes]]:
 
 
 def _for_git(path: bytes) -> bool:
-    """Return whether git itself reads this file, wanted or not, in the index if nowhere else."""
+    """Return whether git itself reads this file, wanted or not, at least from the index."""
     return path.rpartition(b"/")[2] in (b".gitignore", b".gitattributes", b".gitmodules")
 
 
 def _bring_for_git(upstream: Upstream) -> set[bytes]:
-    """Bring the files that git itself reads; return those that came."""
+    """Fetch the files that git itself reads; return those that came."""
     wanted = {path: entry.oid for path, entry in upstream.listing().items() if _for_git(path)}
     upstream.bring(wanted.values())
     there = upstream.odb.has(wanted.values())
@@ -216,14 +216,14 @@ def _bring_for_git(upstream: Upstream) -> set[bytes]:
 
 
 def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
-    """Make ``git_dir`` a repository that borrows from the store; choose the paths that appear."""
+    """Make ``git_dir`` a repository that borrows from the store, with its sparse checkout."""
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "porter"):
         (git_dir / name).mkdir(parents=True, exist_ok=True)
     everything, present = paths
     config = _OWN_CONFIG
     if upstream.pin.url is not None:
-        # A partial clone of the real upstream: what porter did not bring, git fetches if asked. But
-        # not where git's own files are absent: it would ask for them at every `git status`.
+        # A partial clone of the real upstream: git fetches on demand what porter did not bring. But
+        # not where git's own files are missing: it would fetch them at every `git status`.
         # (No partialclonefilter: it would make the remote a promisor whatever -c says.)
         promisor = all(path in present for path in everything if _for_git(path))
         config += f'[remote "{REMOTE}"]\n\turl = {upstream.pin.url}\n'
@@ -233,25 +233,25 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         config += "[core]\n\tsparseCheckout = false\n"
     else:
         lines = b"".join(pattern + b"\n" for pattern in patterns)
-        write_beside(git_dir / "info" / "sparse-checkout", lines)
+        write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
     objects = upstream.git_dir.absolute() / "objects"
-    write_beside(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
+    write_atomic(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
     body = upstream.odb.read(upstream.commit)
     if b"\nparent " in body.split(b"\n\n", 1)[0]:
-        write_beside(git_dir / "shallow", upstream.commit.encode() + b"\n")
-    write_beside(git_dir / "porter" / "config", config.encode())
+        write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
+    write_atomic(git_dir / "porter" / "config", config.encode())
     for name, text in (("config", _CONFIG), ("HEAD", "ref: refs/heads/main\n")):
         if not (git_dir / name).exists():
-            write_beside(git_dir / name, text.encode())
+            write_atomic(git_dir / name, text.encode())
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
     """Give the tree its own copy of the levels' objects, and a ref for each.
 
-    Its own, because the store's collection knows of pins only: a tree must not lose the level it is
-    at when the series moves on. Level 0 and its folders come as what git calls a promisor pack:
-    it tells `git fsck` and `git gc` that files missing here can be had from the upstream.
+    Its own, because the store's garbage collection knows pins only: a tree must not lose its level
+    when the series changes. Level 0 and its folders are a promisor pack, which tells `git fsck` and
+    `git gc` that the upstream has the files missing here.
     """
     base, last = built.levels[0].commit, built.levels[-1].commit
     if base != last:
@@ -262,14 +262,14 @@ def _write_levels(tree: Tree, built: Built) -> None:
 
 
 def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:
-    """Copy objects that the tree borrows into a pack of its own."""
+    """Copy borrowed objects into a pack of the tree's own."""
     form = ("pack-objects", "--revs", "--delta-base-offset", "-q", "--stdout", option)
     pack = tree.git(*form, stdin=revisions.encode()).out
     tree.git("index-pack", "--stdin", *(["--promisor"] if promisor else []), stdin=pack)
 
 
 def _write_level_refs(tree: Tree) -> None:
-    """Make ``refs/porter/levels/`` name exactly the recorded levels."""
+    """Update ``refs/porter/levels/`` to the recorded levels."""
     wanted = {f"{LEVEL_REFS}{lv.number:04d}-{lv.name}": lv.commit for lv in tree.record.levels}
     rows = tree.git("for-each-ref", "--format=%(refname) %(objectname)", LEVEL_REFS).text
     there = dict(row.split(" ") for row in rows.splitlines())
@@ -282,7 +282,7 @@ def _write_level_refs(tree: Tree) -> None:
 def _submodule(
     built: Built, tree: Tree, path: str, name: str, lock: TreeLock, progress: Progress | None
 ) -> str:
-    """Check a submodule out at its pin; return "" or why that could not be."""
+    """Check a submodule out at its pin; return "" or why that failed."""
     pin = built.pins.port(name)
     try:
         coverage = fetch(built.root, pin, None, progress=progress)
@@ -303,7 +303,7 @@ def _submodule(
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
         for stale in ("index.lock", "HEAD.lock"):
             (own / stale).unlink(missing_ok=True)
-        write_beside(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
+        write_atomic(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
         head = tree_git(folder, "rev-parse", "-q", "--verify", "HEAD", git_dir=own, check=False)
         if head.status != 0:
             form = ("checkout", "--detach", "--force", "--quiet")
@@ -318,9 +318,9 @@ def _submodule(
 
 
 def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
-    """Rebuild the levels of a tree whose series changed, and record them; no file is touched.
+    """Rebuild and record the levels of a tree whose series changed; touch no file.
 
-    The tree's lock must be held. Raises what building the levels raises.
+    The tree's lock must be held. Raises as building the levels does.
     """
     here = position(tree)
     built = build(tree_root(tree), tree.record.port, progress)

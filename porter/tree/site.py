@@ -1,6 +1,6 @@
-"""Where a tree may be made: what stands in the folder that ``porter apply`` was given.
+"""Decide whether a tree can be made in the folder given to ``porter apply``.
 
-Everything that is not free gets an answer that says what it is.
+If not, the error says what the folder is.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from porter.tree.tree import Tree, open_tree, shown
 
 
 def default_folder(root: Path, port: str) -> Path:
-    """Return where a tree goes when the user names no folder: ``trees/PORT`` in the project."""
+    """Return the folder of a tree when the user names none: ``trees/PORT`` in the project."""
     return root / "trees" / port
 
 
 def tree_at(folder: Path, port: str) -> Tree | None:
     """Return the tree of ``port`` at ``folder``, or None if one can be made there.
 
-    A tree that was never finished counts as none. Raises BadInput when something else is there.
+    An incomplete tree counts as none. Raises BadInput when something else is there.
     """
     where = shown(folder)
     if folder.exists() and not folder.is_dir():
@@ -43,13 +43,13 @@ def tree_at(folder: Path, port: str) -> Tree | None:
 
 
 def _only_begun(folder: Path) -> bool:
-    """Return whether ``folder`` holds nothing but what a ``porter apply`` killed at once leaves."""
+    """Return whether ``folder`` holds only what a ``porter apply`` killed early leaves."""
     git_dir = folder / ".git"
     if not git_dir.is_dir() or {p.name for p in git_dir.iterdir()} - {"porter"}:
         return False
     state = git_dir / "porter"
     return not state.exists() or all(
-        p.name == "lock" or p.name.startswith("tree.json.") for p in state.iterdir()
+        p.name == "lock" or p.name.startswith(".tree.json.") for p in state.iterdir()
     )
 
 
@@ -61,7 +61,7 @@ def _refuse_contents(folder: Path) -> None:
         from porter.terminal import listed, readable
 
         raise BadInput(
-            f"{shown(folder)}: not empty ({listed(map(readable, names), 3)}), and no tree of"
+            f"{shown(folder)}: not empty ({listed(map(readable, names), 3)}) and not a tree of"
             " porter's; choose a new folder"
         )
 
@@ -85,7 +85,7 @@ def _refuse_surroundings(folder: Path) -> None:
         )
         if ignored.status != 0:
             raise BadInput(
-                f"{shown(folder)}: inside the git repository {parent}, which would take the tree"
-                f" for its own files; choose a folder outside, or ignore it there"
+                f"{shown(folder)}: inside the git repository {parent}, which would see the tree as"
+                f" its own files; choose a folder outside, or ignore it there"
             )
         return

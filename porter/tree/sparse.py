@@ -1,8 +1,8 @@
-"""Which files of an upstream appear in a tree, as the shortest list of sparse-checkout patterns.
+"""Compute the shortest list of sparse-checkout patterns that selects a tree's files.
 
-Everything, except what is absent: so a file that the user adds anywhere else belongs to the tree.
-git matches every path against every pattern, so a pattern for each of 800 files would make each
-checkout slow; a folder of which no file appears is one pattern.
+The patterns select everything except the absent files, so a file that the user adds anywhere else
+belongs to the tree. git matches every path against every pattern: a pattern for each of 800 files
+would make each checkout slow, so a folder without any selected file is one pattern.
 """
 
 from __future__ import annotations

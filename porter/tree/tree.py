@@ -2,15 +2,15 @@
 
 The folder's ``.git`` is a small repository that borrows the upstream's objects from porter's store
 (``objects/info/alternates``), with ``HEAD`` detached at a level's commit and a ref for every level
-under ``refs/porter/levels/``. What porter itself must know is in ``.git/porter/``:
+under ``refs/porter/levels/``. porter's own state is in ``.git/porter/``:
 
-- ``tree.json``: the port, the project's root, the levels as they were when last built, and what the
-  source could not serve. Levels are taken from here as long as the series' files are unchanged
-  (:mod:`porter.series.stamp`), so that moving imports neither YAML nor the object database;
-- ``move.json``: only while a move is under way (:mod:`porter.tree.move`);
+- ``tree.json``: the port, the project's root, the levels as last built, and what no source serves.
+  The levels are valid while the series' files are unchanged (:mod:`porter.series.stamp`), so that
+  moving imports neither YAML nor the object database;
+- ``move.json``: exists only during a move (:mod:`porter.tree.journal`);
 - ``lock``: see :mod:`porter.tree.treelock`.
 
-Which level a tree is at is never written down: it is what ``HEAD`` says.
+The level a tree is at is not stored: ``HEAD`` says it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
 from porter.places import PINS_FILE, project_root
 from porter.series.stamp import series_stamp
+from porter.tree.checkout_rules import differing_files
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
@@ -37,10 +39,10 @@ _HEX = re.compile(r"[0-9a-f]{40}\Z")
 
 @dataclass(frozen=True, slots=True)
 class TreeLevel:
-    """What a tree remembers of a level.
+    """A level as recorded in a tree.
 
     ``files`` are the paths its patch touches, with their blob ids (None: deleted); for level 0 all
-    paths that any patch touches. So which files differ between two levels is known without git.
+    paths that any patch touches. So the files that differ between two levels are known without git.
     """
 
     number: int
@@ -56,8 +58,8 @@ class TreeLevel:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """``tree.json``. ``former`` is the level ``HEAD`` was at when the series changed under it."""
+class TreeRecord:
+    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed."""
 
     port: str
     root: str
@@ -77,7 +79,7 @@ class Tree:
     """An opened tree."""
 
     folder: Path
-    record: Record
+    record: TreeRecord
 
     @property
     def git_dir(self) -> Path:
@@ -95,7 +97,7 @@ class Tree:
         index: Path | None = None,
         lock: int | None = None,
     ) -> Answer:
-        """Run git on this tree, on ``index`` if given; ``lock`` is a descriptor git keeps open."""
+        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``."""
         return tree_git(self.folder, *args, stdin=stdin, check=check, index=index, lock=lock)
 
     def level(self, commit: str) -> TreeLevel | None:
@@ -105,7 +107,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where ``HEAD`` is: ``ahead`` commits after ``level``, which is None if no level is below it.
+    """Where ``HEAD`` is: ``ahead`` commits after ``level`` (None if it descends from none).
 
     ``former`` is True when the level is one of the series before it changed.
     """
@@ -139,7 +141,7 @@ def tree_git(
 
 
 def shown(path: Path) -> str:
-    """Return ``path`` as the user would type it: relative to here if it lies below, else whole."""
+    """Return ``path`` as a user would type it: relative if it is below here, else absolute."""
     text = str(path)
     try:
         relative = os.path.relpath(path)
@@ -148,29 +150,23 @@ def shown(path: Path) -> str:
     return text if relative.startswith("..") or relative == "." else relative
 
 
-def write_beside(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
+def listed_paths(paths: Iterable[str]) -> str:
+    """Return the first few paths as a message names them, and how many more there are."""
+    from porter.terminal import listed, readable
+
+    return listed(map(readable, paths))
 
 
-def write_record(state_dir: Path, record: Record) -> None:
+def write_record(state_dir: Path, record: TreeRecord) -> None:
     """Write ``tree.json``."""
-    write_beside(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
+    write_atomic(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
 
 
 def _level(value: dict[str, Any]) -> TreeLevel:
     return TreeLevel(**value)
 
 
-def read_record(state_dir: Path) -> Record | None:
+def read_record(state_dir: Path) -> TreeRecord | None:
     """Return ``tree.json``, or None when there is none. Raises BadInput if it is not porter's."""
     path = state_dir / "tree.json"
     try:
@@ -183,15 +179,15 @@ def read_record(state_dir: Path) -> Record | None:
     if version != STATE_VERSION:
         raise BadInput(
             f"{path}: expected version {STATE_VERSION}, found {version!r};"
-            " this tree was made by another porter: make a new one with `porter apply`"
+            " another version of porter made this tree: make a new one with `porter apply`"
         )
     try:
         value["levels"] = tuple(map(_level, value["levels"]))
         value["former"] = _level(value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
-        return Record(**value)
+        return TreeRecord(**value)
     except (KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not as porter writes it ({error})") from None
+        raise BadInput(f"{path}: damaged ({error})") from None
 
 
 def open_tree(folder: Path) -> Tree | None:
@@ -213,11 +209,11 @@ def find_tree(start: Path | str | None = None) -> Tree:
         if (tree := open_tree(folder)) is not None:
             if not tree.record.complete:
                 raise BadInput(
-                    f"{shown(folder)}: `porter apply` did not end here; run"
+                    f"{shown(folder)}: `porter apply` was interrupted here; run"
                     f" `porter apply {tree.record.port} {shown(folder)}` again"
                 )
             return tree
-    what = "no tree of porter's"
+    what = "not a tree of porter's"
     if any((folder / ".git").exists() for folder in (first, *first.parents)):
         what = "a git repository that porter did not make"
     raise BadInput(
@@ -237,7 +233,7 @@ def tree_root(tree: Tree) -> Path:
 
 
 def series_changed(tree: Tree) -> bool:
-    """Return whether the series is no longer the one that the recorded levels were built from."""
+    """Return whether the series changed since the recorded levels were built."""
     return series_stamp(str(tree_root(tree)), tree.record.port) != tree.record.fingerprint
 
 
@@ -254,7 +250,7 @@ def read_head(tree: Tree) -> tuple[Oid, str | None]:
 
 
 def position(tree: Tree, levels: Sequence[TreeLevel] | None = None) -> Position:
-    """Return where the tree is among ``levels`` (the recorded ones)."""
+    """Return the tree's position among ``levels`` (default: the recorded ones)."""
     commit, branch = read_head(tree)
     known = {level.commit: level for level in levels or tree.record.levels}
     if commit in known:
@@ -319,20 +315,8 @@ def pick_level(tree: Tree, text: str) -> TreeLevel:
     return find_level(tree.record.levels, text)
 
 
-def files_at(levels: Sequence[TreeLevel], number: int) -> dict[str, str | None]:
-    """Return path -> blob id (None: absent) at a level, for every path that any patch touches."""
-    found: dict[str, str | None] = {}
-    for level in levels[: number + 1]:
-        found.update(level.files)
-    return found
-
-
 def files_between(
     levels: Sequence[TreeLevel], one: int, other: int
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Return what differs between levels number ``one`` and ``other``: path -> (old id, new id).
-
-    A path whose mode alone differs is not among them.
-    """
-    old, new = files_at(levels, one), files_at(levels, other)
-    return {path: (old[path], new[path]) for path in sorted(old) if old[path] != new[path]}
+    """Return the differing files of two recorded levels, as ``differing_files`` does."""
+    return differing_files([level.files for level in levels], one, other)

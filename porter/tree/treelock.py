@@ -1,4 +1,4 @@
-"""One porter at a time in a tree.
+"""Let one porter at a time work in a tree. Import-cost wall: every move of a tree locks it.
 
 ``flock`` on a file of the tree's own, not the ``filelock`` package: the git processes that move the
 tree inherit the descriptor, so the lock outlives a killed porter for exactly as long as its git
@@ -11,14 +11,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from pathlib import Path
-from types import TracebackType
 
 from porter.errors import CheckFailed
-from porter.tree.lockline import holder_line
 
 _PAUSE = 0.02
 _PATIENCE = 20.0
+_LINE = 120  # bytes of the line that names the holder
 
 
 class TreeLock:
@@ -27,25 +25,30 @@ class TreeLock:
     Waits up to ``patience`` seconds, then raises CheckFailed naming who holds it.
     """
 
-    def __init__(self, folder: Path, what: str, patience: float | None = None) -> None:
-        self.path = folder / "lock"
+    def __init__(
+        self, folder: str | os.PathLike[str], what: str, patience: float | None = None
+    ) -> None:
+        self._folder = os.fspath(folder)
         self._what = what
         self._patience = _PATIENCE if patience is None else patience
         self.fd = -1
 
     def __enter__(self) -> TreeLock:
         deadline = time.monotonic() + self._patience
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self.fd = os.open(
+            os.path.join(self._folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666
+        )
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
                     holder = os.pread(self.fd, 200, 0).decode(errors="replace").strip()
                     self._close()
                     raise CheckFailed(
-                        f"{self.path.parent.parent.parent}: another porter is at work there"
+                        f"{os.path.dirname(os.path.dirname(self._folder))}: another porter is at"
+                        " work there"
                         f" ({holder or 'unknown'}); try again when it has ended"
                     ) from None
                 time.sleep(_PAUSE)
@@ -53,20 +56,25 @@ class TreeLock:
                 self._close()
                 raise
         try:
-            os.pwrite(self.fd, holder_line(self._what), 0)
+            os.pwrite(self.fd, _holder_line(self._what), 0)
         except OSError:
-            pass  # a full disk: the name of the holder is a courtesy, the lock is held
+            pass  # a full disk: the lock is held, only the holder's name is missing
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def _close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _holder_line(what: str) -> bytes:
+    """Return the line for this process at work on ``what``.
+
+    Always of one length, written over the last one: a file system may flush a truncated file to
+    disk when it is closed, which takes longer than the move.
+    """
+    text = f"process {os.getpid()}: porter {what}".encode(errors="replace")
+    return text[: _LINE - 1].ljust(_LINE - 1) + b"\n"

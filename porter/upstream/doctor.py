@@ -51,7 +51,7 @@ for name, module in (("cuda", None), ("hpu", "habana_frameworks.torch.core"), ("
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fact:
     """One fact. ``ok`` False: porter cannot work; None: something cannot be done here.
 
     ``detail`` is what a source's client said, in full.
@@ -69,12 +69,10 @@ class Finding:
         return not self.subject.endswith(" source")
 
 
-def examine(
-    root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bool
-) -> list[Finding]:
+def examine(root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[Fact]:
     """Gather every finding; ``answers`` are :func:`ask_sources`' own."""
-    findings = [
-        Finding("porter", "porter", True, f"{__version__}, project {root}"),
+    facts = [
+        Fact("porter", "porter", True, f"{__version__}, project {root}"),
         _python(),
         _git(),
         _package("pip", needed=True),
@@ -82,52 +80,50 @@ def examine(
         *_cache(),
         *_devices(deep),
     ]
-    return findings + _sources(root, pins, answers, offline)
+    return facts + _sources(root, pins, answers, offline)
 
 
-def _python() -> Finding:
+def _python() -> Fact:
     fits = (3, 10) <= sys.version_info[:2] <= (3, 13)
     text = f"{platform.python_version()} ({sys.executable})"
-    return Finding("porter", "Python", True if fits else None, text + ("" if fits else
+    return Fact("porter", "Python", True if fits else None, text + ("" if fits else
                    "; porter is tested with 3.10 to 3.13"))  # fmt: skip
 
 
-def _git() -> Finding:
+def _git() -> Fact:
     try:
         said = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
     except FileNotFoundError:
-        return Finding("porter", "git", False, "not on PATH; install git 2.30 or newer")
+        return Fact("porter", "git", False, "not on PATH; install git 2.30 or newer")
     match = re.search(r"(\d+)\.(\d+)(\.\d+)*", said)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     if version < GIT_NEEDED:
-        return Finding("porter", "git", False, f"{said.strip()}; 2.30 or newer is needed")
-    return Finding("porter", "git", True, match[0] if match else said.strip())
+        return Fact("porter", "git", False, f"{said.strip()}; 2.30 or newer is needed")
+    return Fact("porter", "git", True, match[0] if match else said.strip())
 
 
-def _package(name: str, *, needed: bool) -> Finding:
+def _package(name: str, *, needed: bool) -> Fact:
     try:
-        return Finding("porter", name, True, importlib.metadata.version(name))
+        return Fact("porter", name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         text = f"not installed; `{sys.executable} -m pip install {name}`"
         if name == "pip":
             text = (
                 f"not installed; `{sys.executable} -m ensurepip` (source releases come through it)"
             )
-        return Finding("porter", name, False if needed else None, text)
+        return Fact("porter", name, False if needed else None, text)
 
 
-def _cache() -> list[Finding]:
+def _cache() -> list[Fact]:
     cache = cache_dir()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     writable = os.access(there, os.W_OK)
     text = f"{cache}" + ("" if writable else " (read-only: only what is there can be used)")
     return [
-        Finding("cache", "location", True if writable else None, text),
-        Finding("cache", "in use", True, f"{_used(cache) / 1e6:.1f} MB"),
-        Finding(
-            "cache", "free disk", True if free >= DISK_NEEDED else None, f"{free / 1e9:.1f} GB"
-        ),
+        Fact("cache", "location", True if writable else None, text),
+        Fact("cache", "in use", True, f"{_used(cache) / 1e6:.1f} MB"),
+        Fact("cache", "free disk", True if free >= DISK_NEEDED else None, f"{free / 1e9:.1f} GB"),
     ]
 
 
@@ -142,9 +138,9 @@ def _used(folder: Path) -> int:
     return total
 
 
-def _devices(deep: bool) -> list[Finding]:
+def _devices(deep: bool) -> list[Fact]:
     asked = _asked_of_torch() if deep else {}
-    findings = []
+    facts = []
     for name, (folder, pattern) in _NODES.items():
         nodes = [p for p in _listed(folder) if re.match(pattern, p)]
         parts = [f"{len(nodes)} device node{'s' if len(nodes) != 1 else ''}" if nodes else "none"]
@@ -157,9 +153,9 @@ def _devices(deep: bool) -> list[Finding]:
                 usable = False
         if name in asked:
             parts.append(f"torch says {asked[name]}")
-        findings.append(Finding("devices", name, True if usable else None, ", ".join(parts)))
-    findings.append(Finding("devices", "cpu", True, f"{os.cpu_count()} cores, simulated devices"))
-    return findings
+        facts.append(Fact("devices", name, True if usable else None, ", ".join(parts)))
+    facts.append(Fact("devices", "cpu", True, f"{os.cpu_count()} cores, simulated devices"))
+    return facts
 
 
 def _listed(folder: str) -> list[str]:
@@ -193,14 +189,14 @@ def ask_sources(pins: Pins, *, offline: bool) -> dict[str, dict[Source, SourceFa
     return answers
 
 
-def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Finding]:
-    findings = []
+def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fact]:
+    facts = []
     for pin in pins.pins.values():
         held = _held(root, pin)
         mine = answers[pin.name]
         answering = any(mine[source] is None for source in mine)
         ok = True if held or answering else None
-        findings.append(Finding("sources", pin.name, ok, held or "not in the store"))
+        facts.append(Fact("sources", pin.name, ok, held or "not in the store"))
         for source in pin.sources:
             failure = mine.get(source)
             text = "reachable" if failure is None else failure.reason
@@ -208,13 +204,11 @@ def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fi
             if source not in mine:
                 text = "not asked"
             good = True if source in mine and failure is None else None
-            findings.append(
-                Finding("sources", f"{pin.name} source", good, f"{source}: {text}", detail)
-            )
-    if findings and all(f.ok is None for f in findings) and not offline:
+            facts.append(Fact("sources", f"{pin.name} source", good, f"{source}: {text}", detail))
+    if facts and all(f.ok is None for f in facts) and not offline:
         text = "none is in the store, no source answers: check network, proxy and pip's index"
-        findings.append(Finding("sources", "upstreams", False, text))
-    return findings
+        facts.append(Fact("sources", "upstreams", False, text))
+    return facts
 
 
 def _held(root: Path, pin: Pin) -> str:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from porter.atomic import write_atomic
 from porter.places import PINS_FILE, cache_dir
 
 
@@ -54,15 +55,11 @@ def _notes(kind: str) -> list[Path]:
 
 def _register(kind: str, path: Path) -> None:
     text = str(path.absolute())
-    folder = _folder(kind)
-    note = folder / f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:24]}.path"
+    note = _folder(kind) / f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:24]}.path"
     if note.exists():
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = note.with_suffix(f".{os.getpid()}")
-        fresh.write_text(text)
-        fresh.replace(note)
+        write_atomic(note, text.encode())
     except OSError:
         pass  # a read-only store serves all the same, and nobody can gc it
 

@@ -15,16 +15,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
 from porter.places import cache_dir
 from porter.upstream.needs import Needs
 from porter.upstream.sources import check_names
-
-if TYPE_CHECKING:
-    from porter.upstream.store import Coverage, Upstream
+from porter.upstream.store import Coverage, Upstream, coverage
 
 
 def export_tree(upstream: Upstream, tree: Oid, paths: Iterable[str] | None, dest: Path) -> Coverage:
@@ -126,8 +123,6 @@ def _together(covered: Coverage, where: str, inner: Coverage) -> Coverage:
 def _bring(
     upstream: Upstream, tree: Oid, wanted: Callable[[bytes], bool]
 ) -> tuple[dict[bytes, Entry], Coverage]:
-    from porter.upstream.store import coverage
-
     files = {
         path: entry
         for path, entry in upstream.odb.flat(tree).items()

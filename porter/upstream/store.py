@@ -30,7 +30,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from porter.errors import SourceUnavailable
 from porter.git.objects import Entry, Oid, hash_object
@@ -40,7 +39,6 @@ from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source
 from porter.upstream.gitfetch import Progress, create_repository
 from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
 from porter.upstream.registry import register_project
-from porter.upstream.snapshot import export_tree as export_tree
 from porter.upstream.sources import Supply, expect_tree, release_commit
 
 
@@ -108,12 +106,7 @@ class Upstream:
     def __enter__(self) -> Upstream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -137,7 +137,7 @@ def test_foreign_folder_in_the_companions_place_stops_everything(
     project: Path, porter: Porter, tmp_path: Path
 ) -> None:
     write_files(tmp_path / "w" / "mate", {"mine.txt": "x\n"})
-    assert "--alone leaves it out" in refused(porter, "apply", "toy", tmp_path / "w" / "toy")
+    assert "--alone omits it" in refused(porter, "apply", "toy", tmp_path / "w" / "toy")
     assert not (tmp_path / "w" / "toy").exists()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -68,9 +69,20 @@ def test_edit_made_after_the_crash_is_kept_and_named(toy: Path, porter: Porter) 
     journal(toy, "HEAD", "HEAD~1")
     write_files(toy, {"pkg/a.py": "written after the crash\n", "pkg/old.py": "gone"})
     ran = porter("status", toy)
-    assert "edits made since are kept in pkg/a.py" in ran.err
+    assert "edits made since then are kept in pkg/a.py" in ran.err
     assert (toy / "pkg" / "a.py").read_text() == "written after the crash\n"
     assert not (toy / "pkg" / "old.py").exists()
+
+
+def test_file_put_in_place_of_a_folder_after_the_crash_is_kept_and_named(
+    toy: Path, porter: Porter
+) -> None:
+    journal(toy, "HEAD", "HEAD~1")
+    shutil.rmtree(toy / "pkg")
+    write_files(toy, {"pkg": "mine\n"})
+    ran = porter("status", toy)
+    assert "edits made since then are kept in pkg\n" in ran.err
+    assert (toy / "pkg").read_text() == "mine\n"
 
 
 def test_note_of_a_move_that_ended_is_dropped(toy: Path, porter: Porter) -> None:

@@ -94,7 +94,7 @@ def test_commit_without_a_field_is_refused_by_name(
         (message("say-more", "[draft] Say more"), "would not survive as a mail"),
         (message("say-more", "Say more").replace("Because", "---\nBecause"), "its message"),
         (message("say-more", "Say more").replace("hpu, npu", "gpu"), "found 'gpu'"),
-        (message("widen-a", "Say more"), "is the name of commit"),
+        (message("widen-a", "Say more"), "already has the name 'widen-a'"),
     ],
 )
 def test_message_that_is_no_header_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,13 +91,24 @@ def test_deleted_file_comes_back_where_the_level_changes_it_and_else_stays_away(
     assert sealed_git(toy, "status", "--porcelain") == " D README.md\n"
 
 
+def test_file_in_place_of_a_folder_that_the_level_changes_is_kept(
+    toy: Path, porter: Porter
+) -> None:
+    porter("goto", "2", toy)
+    shutil.rmtree(toy / "pkg")
+    write_files(toy, {"pkg": "mine\n"})
+    ran = porter("prev", toy)
+    assert (ran.code, "local edits in pkg/b.py" in ran.err) == (1, True)
+    assert ((toy / "pkg").read_text(), head(toy)) == ("mine\n", "Add a new file")
+
+
 @pytest.mark.parametrize("name", ["pkg/old.py", "pkg/new.py"])
 def test_untracked_file_in_the_way_is_refused(toy: Path, porter: Porter, name: str) -> None:
     porter("goto", "1" if name == "pkg/new.py" else "3", toy)
     write_files(toy, {name: "mine\n"})
     ran = porter("goto", "2", toy, "--keep")
     assert ran.code == 1
-    assert f"{name}, where untracked files stand" in ran.err
+    assert f"would overwrite untracked files: {name};" in ran.err
     assert (toy / name).read_text() == "mine\n"
 
 
@@ -172,7 +184,7 @@ def test_branch_stays_where_it_was(toy: Path, porter: Porter) -> None:
 def test_merge_under_way_is_refused(toy: Path, porter: Porter) -> None:
     (toy / ".git" / "MERGE_HEAD").write_text("0" * 40 + "\n")
     ran = porter("prev", toy)
-    assert (ran.code, "a merge is under way" in ran.err) == (1, True)
+    assert (ran.code, "a merge is in progress" in ran.err) == (1, True)
 
 
 def test_foreign_index_lock_is_explained(toy: Path, porter: Porter) -> None:
@@ -215,6 +227,6 @@ def test_changed_series_is_followed(toy: Path, porter: Porter, project: Path) ->
 def test_no_tree_here_says_how_to_get_one(project: Path, porter: Porter, tmp_path: Path) -> None:
     ran = porter("next")
     assert ran.code == 2
-    assert "no tree of porter's" in ran.err
+    assert "not a tree of porter's" in ran.err
     assert "porter apply" in ran.err
     assert "no such folder" in porter("next", tmp_path / "none").err

@@ -33,13 +33,13 @@ def test_git_checks_out_exactly_the_chosen_files(
     tmp_path: Path, paths: set[str], data: st.DataObject
 ) -> None:
     files = {p for p in paths if not any(q.startswith(p + "/") for q in paths) and _plain(p)}
-    chosen = {p for p in sorted(files) if data.draw(st.booleans())} | {"atomic"}
-    everything = [p.encode() for p in files | {"atomic"}]
+    chosen = {p for p in sorted(files) if data.draw(st.booleans())} | {"kept"}
+    everything = [p.encode() for p in files | {"kept"}]
     patterns = sparse_patterns(everything, {p.encode() for p in chosen})
     if patterns is None:
-        assert chosen == files | {"atomic"}
+        assert chosen == files | {"kept"}
     else:
-        assert checked_out(tmp_path / "r", files | {"atomic"}, patterns) == chosen
+        assert checked_out(tmp_path / "r", files | {"kept"}, patterns) == chosen
 
 
 def checked_out(repository: Path, files: set[str], patterns: list[bytes]) -> set[str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from porter.atomic import write_atomic
 from porter.finding import Finding
 
 SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
@@ -95,7 +96,4 @@ def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all, and ends in one newline."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_atomic(path, (text.rstrip("\n") + "\n").encode())

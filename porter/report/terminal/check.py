@@ -12,7 +12,7 @@ from porter.terminal import colour_wanted, counted, listed, paint, plain
 
 if TYPE_CHECKING:
     from porter.levels.check import PatchReport, PortReport
-    from porter.levels.diagnose import Failure
+    from porter.levels.diagnose import PatchFailure
 
 _STYLES = {
     "ok": "green", "stated": "yellow", "differs": "red", "fails": "red", "unjudged": "yellow",
@@ -127,15 +127,12 @@ def _details(patch: PatchReport, colour: bool) -> Iterator[str]:
     for difference in patch.differences:
         yield f"               {plain(difference)}"
     for offset in patch.offsets:
-        yield (
-            f"               {plain(offset.path)} {offset.hunk} stands {abs(offset.lines)} "
-            f"lines {'below' if offset.lines > 0 else 'above'}; `porter export` writes it anew"
-        )
+        yield f"               {plain(str(offset))}"
     for failure in patch.failures:
         yield from _failure(failure, colour)
 
 
-def _failure(failure: Failure, colour: bool) -> Iterator[str]:
+def _failure(failure: PatchFailure, colour: bool) -> Iterator[str]:
     hunk = f" {failure.hunk}" if failure.hunk else ""
     where = f"{failure.patch}:{failure.line}" if failure.line else failure.patch
     moved = f"; it is now {failure.moved_to}" if failure.moved_to else ""
@@ -226,12 +223,7 @@ def _cases(report: PortReport, asked: Asked) -> Iterator[Case]:
     for patch in report.patches:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]
-        found += [
-            Finding(
-                file, f.line, "apply", f"{f.path} {f.hunk or ''}: {f.reason}".replace(" :", ":")
-            )
-            for f in patch.failures
-        ]
+        found += [failure.finding(report.port) for failure in patch.failures]
         skipped = AS_STATED if patch.status == "stated" else ""
         yield Case(report.port, f"{patch.number} {patch.level}", found, skipped=skipped)
 

@@ -11,7 +11,6 @@ and costs the next verification time, not this one its verdict. Free of torch.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -175,39 +174,27 @@ def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
 def making(places: Places, key: str) -> Iterator[bool]:
     """Hold the lock of a run while it is made; yield False when another process holds it.
 
-    The lock file is deleted at the end. A process that opened it just before then holds a deleted
-    file, notices, and tries again. Without file locks, yields True: work may be done twice.
+    The lock file is deleted at the end. Where no lock can be taken (a file system without locks, a
+    read-only cache) this gives True: then work may be done twice.
     """
+    from filelock import FileLock, Timeout
+
     path = places.runs / f"{key}.lock"
-    held = _lock(path)
+    lock = FileLock(path, timeout=0, thread_local=False)
+    mine = True
     try:
-        yield held is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        mine = False
+    except (OSError, NotImplementedError):  # filelock before 4 says the latter of a missing flock
+        pass
+    try:
+        yield mine
     finally:
-        if held:
+        if lock.is_locked:
             path.unlink(missing_ok=True)
-            os.close(held)
-
-
-def _lock(path: Path) -> int | None:
-    """Return the locked file (0 without file locks), or None when another process has the lock."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        except OSError:
-            return 0
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return None
-        except OSError:
-            os.close(file)
-            return 0
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        os.close(file)
+            lock.release()
 
 
 def touch(path: Path) -> None:

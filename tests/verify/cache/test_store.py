@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,6 +174,28 @@ def test_two_porters_do_not_make_the_same_run(tmp_path: Path) -> None:
         assert third
 
     assert list(places.runs.iterdir()) == []
+
+
+def test_where_no_lock_can_be_taken_a_run_is_made_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    places = Places.under(tmp_path / "file")
+
+    with making(places, "key") as mine:
+        assert mine
+
+
+def test_a_lock_that_a_killed_porter_left_is_free(tmp_path: Path) -> None:
+    places = Places.under(tmp_path)
+    code = (
+        "import os, sys; from pathlib import Path; from porter.verify.cache.store import *\n"
+        "with making(Places.under(Path(sys.argv[1])), 'key'): os.kill(os.getpid(), 9)"
+    )
+
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+
+    assert (places.runs / "key.lock").exists()
+    with making(places, "key") as mine:
+        assert mine
 
 
 def test_verdicts_survive_the_way_through_a_file(tmp_path: Path) -> None:

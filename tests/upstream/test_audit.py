@@ -70,7 +70,7 @@ def test_a_flip_of_any_byte_of_an_index_is_found(root: Path) -> None:
         index.write_bytes(whole)
 
 
-@pytest.mark.parametrize("atomic", [0, 10, 100, -1])
+@pytest.mark.parametrize("kept", [0, 10, 100, -1])
 def test_a_pack_cut_short_is_found(root: Path, kept: int) -> None:
     pack = packs()[0]
     pack.chmod(0o644)

@@ -201,7 +201,7 @@ def test_a_broken_lock_is_one_line_with_the_way_out(
 ) -> None:
     lock_path(port.root, port.name).write_text("<<<<<<< HEAD\n{}\n")
     assert main(["check"]) == 2
-    assert "a merge left both sides?" in capsys.readouterr().out
+    assert "unresolved merge conflict" in capsys.readouterr().out
     assert "2 levels locked" in lock(port)
 
 
@@ -322,7 +322,7 @@ def test_a_deleted_file_with_other_lines_is_found_without_any_content(port: Smal
     respell(port, "second", b"-gone\n", b"-gane\n")
     failures = [f for patch in check(port).patches for f in patch.failures]
     assert [(f.path, f.reason) for f in failures] == [
-        ("d/gone.py", "a deleted file with other lines than the patch has")
+        ("d/gone.py", "the file to delete has other lines than the patch")
     ]
 
 

@@ -119,7 +119,7 @@ def test_an_altered_archive_is_refused_before_it_is_opened(
         assert odb.has(blob_id(content) for content in HELD.values()) == set()
 
 
-@pytest.mark.parametrize("atomic", [0, 1, 100, -1])
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_truncated_archive_is_refused(
     tmp_path: Path, index: Path, remote: Remote, kept: int
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_truncated_archive_is_refused(
         open_upstream(tmp_path / "project", partial_pin(tmp_path, remote, pinned))
 
 
-@pytest.mark.parametrize("atomic", [0, 1, 30, 100, -200])
+@pytest.mark.parametrize("kept", [0, 1, 30, 100, -200])
 def test_an_archive_pinned_in_a_truncated_state_is_damaged(tmp_path: Path, kept: int) -> None:
     make_sdist(tmp_path, "model", "1.0", {**FILES, "x.bin": hashlib.sha256().digest() * 99})
     archive = tmp_path / "model-1.0.tar.gz"

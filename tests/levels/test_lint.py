@@ -9,7 +9,7 @@ import pytest
 
 from porter.cli import main
 from porter.git.safepath import escapes, is_dot_git
-from porter.levels.lint_built import lint_port
+from porter.levels.lint import lint_port
 from tests.small_port import HEADER, SmallPort, changed, make_small_port
 
 

@@ -12,8 +12,8 @@ import pytest
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import Oid
 from porter.upstream.needs import Needs
-from porter.upstream.snapshot import cached_tree, gather_tree
-from porter.upstream.store import Upstream, export_tree, open_upstream
+from porter.upstream.snapshot import cached_tree, export_tree, gather_tree
+from porter.upstream.store import Upstream, open_upstream
 from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
 
 ALL = {**FILES, "run.sh": b"#!/bin/sh\r\n", "to.link": b"src/model.py"}
