@@ -43,7 +43,7 @@ def test_patch_half_never_imports_torch() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.moved"],
+    ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.tree"],
 )
 def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
     loaded = imported_by([module])

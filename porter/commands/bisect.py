@@ -159,7 +159,7 @@ def _print(console: Console, planned: RecipePlan, border: Border, root: Path) ->
 
 
 def _plain(planned: RecipePlan, border: Border, root: Path) -> dict[str, Any]:
-    from porter.report.terminal.verify import plain
+    from porter.verify.judge.result import verdict_to_json
 
     path, subject = _patch(planned, border.first_bad, root)
     return {
@@ -169,7 +169,7 @@ def _plain(planned: RecipePlan, border: Border, root: Path) -> dict[str, Any]:
             "level_name": planned.levels[border.first_bad].name,
             "patch": path or None,
             "subject": subject or None,
-            "verdicts": [plain(verdict) for verdict in border.verdicts],
+            "verdicts": [verdict_to_json(verdict) for verdict in border.verdicts],
             "narrow": _compare(planned, border) or None,
         }
     }

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.report.terminal.moved import report_notes
+    from porter.report.terminal.tree import report_notes
     from porter.terminal import colour_wanted, counted, emit, emit_json, table
     from porter.tree.export import anchor, export_series
     from porter.tree.locked import hold_tree

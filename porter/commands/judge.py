@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
 
     from porter.places import cache_dir, project_root, recipes_dir
-    from porter.report.ci.verify import render
     from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.terminal.verify import render
     from porter.verify.cache.store import Places
     from porter.verify.plan.select import Plan
     from porter.verify.rejudge import find_records, rejudge

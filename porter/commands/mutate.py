@@ -185,7 +185,7 @@ def _by_claim(
 
     from porter.mutation.loose import recipe_rows, rows_as_json
     from porter.mutation.margins import measure
-    from porter.report.terminal.loose_claims import print_recipes
+    from porter.report.terminal.mutation import print_recipes
 
     tried = []
     with (

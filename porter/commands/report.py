@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
         text = as_markdown(results)
     else:
-        from porter.report.ci.write import as_json
+        from porter.report.ci.model import as_json
         from porter.report.html_report.as_json import as_plain
 
         text = as_json(as_plain(results))

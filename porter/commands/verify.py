@@ -106,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
                     print_result(console, result, args.all, brief)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
-    from porter.report.ci.verify import render
     from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.terminal.verify import render
 
     def rendered(form: str) -> str:
         return render(plan, results, form, passed, strict, place_in_repository(root))

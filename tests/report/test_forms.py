@@ -10,7 +10,8 @@ import pytest
 
 from porter.cli import main
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, place_in_repository
+from porter.report.ci.model import Case
+from porter.report.ci.write import as_form, place_in_repository
 from tests.small_port import SmallPort, changed, make_small_port
 
 WRONG = Finding("patches/p/0001-a b.patch", 7, "apply", 'hunk "1" <fails>\n50% & \x1b[31m')

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from porter import __version__
 from porter.finding import Finding
-from porter.report.ci.write import as_json
+from porter.report.ci.model import as_json
 
 RULES = {
     "apply": "A patch does not apply to the level below it",

@@ -1,12 +1,13 @@
-"""How ``porter verify`` tells its results to CI: a case per run, a finding per claim not held."""
+"""Results of ``porter verify`` for programs: JSON, and a case per run with its findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, as_json
+from porter.report.ci.model import Case
+from porter.verify.judge.result import result_to_json
 
 if TYPE_CHECKING:
     from porter.verify.judge.result import RecipeResult, Verdict
@@ -15,25 +16,25 @@ if TYPE_CHECKING:
 _STDERR_LINES = 12
 
 
-def render(
-    plan: Plan,
-    results: Sequence[RecipeResult],
-    form: str,
-    passed: bool,
-    strict: bool,
-    place: str = "",
-) -> str:
-    """All results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
-
-    ``place`` is the project's folder in its repository.
-    """
-    from porter.report.terminal import verify as table
-
-    if form == "json":
-        return as_json(table.as_json(results, plan.unreachable, passed))
-    if form == "text":
-        return table.as_text(results, plan.unreachable)
-    return as_form(form, "porter verify", cases(plan, results, strict=strict), place)
+def plain_results(
+    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
+) -> dict[str, Any]:
+    """Return all results, every seed of them, as plain values for JSON."""
+    return {
+        "version": 1,
+        "passed": passed,
+        "recipes": [result_to_json(result) for result in results],
+        "not_reachable": [
+            {
+                "port": one.port,
+                "recipe": one.recipe or None,
+                "short": one.reason,
+                "reason": one.detail or one.reason,
+                "failed": one.fault,
+            }
+            for one in unreachable
+        ],
+    }
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:

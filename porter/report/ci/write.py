@@ -1,59 +1,18 @@
-"""What checks find, as data for the forms that people and CI systems read.
+"""Write the cases of a check in the form that was asked for, to a string or to files.
 
-One list of :class:`Case` makes all of them: :mod:`porter.report.ci.github` (annotations),
-:mod:`porter.report.ci.sarif` (code scanning), :mod:`porter.report.ci.junit` (test reports) and
-JSON.
+The forms: GitHub annotations (:mod:`porter.report.ci.github`), SARIF for code scanning
+(:mod:`porter.report.ci.sarif`) and JUnit test reports (:mod:`porter.report.ci.junit`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from porter.finding import Finding
+from porter.report.ci.model import Case, findings_of
 
 SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
-"""The form a result file is written in, by the end of its name."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing that was looked at: a test case of the report.
-
-    ``group`` is what it belongs to (a port, a recipe), ``findings`` what is wrong with it,
-    ``broken`` whether it could not be judged at all, ``skipped`` why it was not looked at.
-    """
-
-    group: str
-    name: str
-    findings: Sequence[Finding] = ()
-    broken: bool = False
-    skipped: str = ""
-    seconds: float | None = None
-
-    @property
-    def errors(self) -> list[Finding]:
-        """The findings that fail the case; notes do not."""
-        return [finding for finding in self.findings if finding.severity == "error"]
-
-
-def findings_of(cases: Iterable[Case]) -> list[Finding]:
-    """Return the findings of all cases, in their order."""
-    return [finding for case in cases for finding in case.findings]
-
-
-def as_json(data: Any) -> str:
-    """Indented JSON; dataclasses and bytes are written as they print."""
-    return json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return asdict(value)
+"""The form of a result file, by the suffix of its name."""
 
 
 def place_in_repository(root: Path) -> str:

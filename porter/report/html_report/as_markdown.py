@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from porter.report.html_report.charts import exact
-from porter.report.html_report.counters import MAIN, LevelCounters, Series
-from porter.report.html_report.gather import RecipeReport, Results
+from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters
+from porter.report.html_report.gather import RecipeSection, Results
 from porter.verify.recipe.types import is_simulated
 
 
@@ -24,7 +24,7 @@ def as_markdown(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
-def _table(port: str, recipe: RecipeReport, counters: LevelCounters) -> Iterator[str]:
+def _table(port: str, recipe: RecipeSection, counters: LevelCounters) -> Iterator[str]:
     device = f"{counters.device} (simulated)" if is_simulated(counters.device) else counters.device
     yield f"#### {port}/{recipe.name} on {device}"
     yield ""
@@ -41,7 +41,7 @@ def _table(port: str, recipe: RecipeReport, counters: LevelCounters) -> Iterator
             yield f"| {name} | {' | '.join(exact(value) for value in values)} |"
 
 
-def _is_shown(series: Series) -> bool:
+def _is_shown(series: CounterSeries) -> bool:
     return series.is_claimed or series.name in MAIN or "/" not in series.name
 
 

@@ -19,7 +19,7 @@ _ORDER: tuple[CellWord, ...] = ("skipped", "baseline", "pass", "missing", "fail"
 
 
 @dataclass(frozen=True)
-class Row:
+class ClaimResult:
     """One claim on one output, the worst of its seeds. ``share`` is the part of the allowance
     that is used: 1 is the limit, None where a claim has no such number."""
 
@@ -36,7 +36,7 @@ class Cell:
     level_name: str
     device: str
     word: CellWord
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ClaimResult, ...] = ()
 
     @property
     def is_simulated(self) -> bool:
@@ -71,21 +71,21 @@ def share(verdict: Verdict) -> float | None:
     return over / under if under > 0 else math.inf
 
 
-def rows_of(verdicts: Iterable[Verdict]) -> tuple[Row, ...]:
+def rows_of(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
     """Return one row per claim, output, dtype and variant: the worst seed. The bad come first,
     then those that use most of their allowance."""
-    worst: dict[tuple[object, ...], Row] = {}
+    worst: dict[tuple[object, ...], ClaimResult] = {}
     for verdict in verdicts:
         key = (verdict.dtype, verdict.variant, verdict.subject, verdict.output, verdict.claim)
-        row = Row(verdict, share(verdict))
+        row = ClaimResult(verdict, share(verdict))
         known = worst.get(key)
         seeds = known.seeds + 1 if known else 1
         worse = row if known is None or _badness(row) > _badness(known) else known
-        worst[key] = Row(worse.verdict, worse.share, seeds)
+        worst[key] = ClaimResult(worse.verdict, worse.share, seeds)
     return tuple(sorted(worst.values(), key=_badness, reverse=True))
 
 
-def _badness(row: Row) -> tuple[int, float]:
+def _badness(row: ClaimResult) -> tuple[int, float]:
     return _ORDER.index(row.verdict.word), row.share if row.share is not None else -1.0
 
 

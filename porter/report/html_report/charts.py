@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from porter.report.html_report.counters import Series
+from porter.report.html_report.counters import CounterSeries
 
 WIDTH, HEIGHT = 320, 132
 _TOP, _BOTTOM, _SIDE = 20, 20, 4
@@ -49,7 +49,7 @@ class Chart:
     base: int = HEIGHT - _BOTTOM
 
 
-def chart(series: Series) -> Chart:
+def chart(series: CounterSeries) -> Chart:
     """Draw a counter: a group of bars for every level, a bar for every variant (four at most)."""
     labels = list(series.values)[:MOST_SHADES]
     counted = [value for label in labels for value in series.values[label] if value is not None]
@@ -90,7 +90,7 @@ def chart(series: Series) -> Chart:
     )
 
 
-def _summary(series: Series) -> str:
+def _summary(series: CounterSeries) -> str:
     parts = []
     for label, values in series.values.items():
         ends = [v for v in values if v is not None]

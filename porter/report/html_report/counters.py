@@ -21,7 +21,7 @@ MOST_DRAWN = 8
 
 
 @dataclass(frozen=True)
-class Series:
+class CounterSeries:
     """One counter across levels: for every variant (a label) the value at each level; None where
     no run is stored or the run does not count it."""
 
@@ -44,8 +44,8 @@ class LevelCounters:
     device_title: str
     dtype: str
     level_names: tuple[str, ...]
-    drawn: tuple[Series, ...]
-    table: tuple[Series, ...]
+    drawn: tuple[CounterSeries, ...]
+    table: tuple[CounterSeries, ...]
     zero: tuple[str, ...]
 
 
@@ -76,12 +76,12 @@ def _on_device(
     labels = list(dict.fromkeys(_label(point) for point in points))
     at = {(point.level, _label(point)): judged.runs[point].counters for point in points}
 
-    def series(name: str) -> Series:
+    def series(name: str) -> CounterSeries:
         values = {
             label: tuple(at.get((level, label), {}).get(name) for level in levels)
             for label in labels
         }
-        return Series(name, levels, values, any(claim.names(name) for claim in claims))
+        return CounterSeries(name, levels, values, any(claim.names(name) for claim in claims))
 
     everything = sorted((series(name) for name in names), key=_rank)
     shown = tuple(one for one in everything if one.is_claimed or not one.is_zero)
@@ -105,7 +105,7 @@ def _is_main(name: str) -> bool:
     return name in MAIN or ("/" not in name and not name.endswith("_bytes"))
 
 
-def _rank(series: Series) -> tuple[object, ...]:
+def _rank(series: CounterSeries) -> tuple[object, ...]:
     """Claimed ones first, then the whole run's main ones, then the rest by name."""
     order = MAIN.index(series.name) if series.name in MAIN else len(MAIN)
     return (not series.is_claimed, "/" in series.name, order, series.name)

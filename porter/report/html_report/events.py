@@ -19,7 +19,7 @@ MOST = 12
 
 
 @dataclass(frozen=True)
-class Compilation:
+class CompilationCause:
     """Graphs compiled for one and the same cause. ``number`` is the first of them, ``largest`` the
     most ops in one; ``nearest`` the earlier graph it is most like, ``differs`` how."""
 
@@ -47,7 +47,7 @@ class CostSite:
 class RunEvents:
     """One run's. ``more_causes`` and ``more_places`` were left out."""
 
-    compilations: tuple[Compilation, ...]
+    compilations: tuple[CompilationCause, ...]
     more_causes: int
     places: tuple[CostSite, ...]
     more_places: int
@@ -93,14 +93,14 @@ def happenings(run: StoredRun) -> RunEvents:
     )
 
 
-def _compilations(events: Iterable[Mapping[str, Any]]) -> list[Compilation]:
-    found: dict[tuple[object, ...], Compilation] = {}
+def _compilations(events: Iterable[Mapping[str, Any]]) -> list[CompilationCause]:
+    found: dict[tuple[object, ...], CompilationCause] = {}
     for event in events:
         differs = tuple(str(words) for words in event.get("differs", ()))
         key = (event.get("why"), event.get("site"), differs)
         number, ops = int(event.get("number", 0)), int(event.get("ops", 0))
         known = found.get(key)
-        found[key] = Compilation(
+        found[key] = CompilationCause(
             number=known.number if known else number,
             times=known.times + 1 if known else 1,
             largest=max(ops, known.largest) if known else ops,

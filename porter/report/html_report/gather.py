@@ -45,7 +45,7 @@ class RunNote:
 
 
 @dataclass(frozen=True)
-class RecipeReport:
+class RecipeSection:
     """One recipe: its cells by (level, device), its counters, images and runs."""
 
     name: str
@@ -62,7 +62,7 @@ class RecipeReport:
 
 
 @dataclass(frozen=True)
-class PortReport:
+class PortSection:
     """One port: where it comes from, its levels and its recipes."""
 
     name: str
@@ -70,7 +70,7 @@ class PortReport:
     pinned: str
     licence: str
     levels: tuple[LevelDiff, ...]
-    recipes: tuple[RecipeReport, ...]
+    recipes: tuple[RecipeSection, ...]
     calls: tuple[ServedCall, ...]
 
     @property
@@ -91,7 +91,7 @@ class Results:
     version: str
     made: str
     machine: str
-    ports: tuple[PortReport, ...]
+    ports: tuple[PortSection, ...]
     unreachable: tuple[str, ...]
 
     @property
@@ -145,8 +145,8 @@ def gather(
 
 def _port(
     root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], told: ImportedVerdicts
-) -> PortReport:
-    return PortReport(
+) -> PortSection:
+    return PortSection(
         name=pin.name,
         url=pin.url or "",
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
@@ -157,7 +157,7 @@ def _port(
     )
 
 
-def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeReport:
+def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
     elsewhere = told.get((loaded.port, loaded.name), [])
     cells = {}
@@ -167,7 +167,7 @@ def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeR
             other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
             verdicts = other or verdicts
         cells[level, device] = cell_of(level, planned.levels[level].name, device, verdicts)
-    return RecipeReport(
+    return RecipeSection(
         name=loaded.name,
         title=loaded.recipe.title,
         path=loaded.path.relative_to(root).as_posix(),

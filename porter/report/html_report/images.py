@@ -1,4 +1,4 @@
-"""Sample images of a recipe: the reference, every level's, and where they differ.
+"""Sample images of a recipe as PNG: the reference, every level's, and where they differ.
 
 Images are outputs recorded as such (uint8, H x W x C), and float outputs of one or three channels
 whose name says "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
@@ -6,11 +6,13 @@ whose name says "image" or "sample" and whose reference lies in [0, 1] or about 
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.report.html_report.png import data_uri, encode_png
 from porter.verify.plan.matrix import judged_points, reference_point
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ MOST_OUTPUTS = 2
 _SMALLEST = 8
 _FAR_FROM_ONE = 4.0
 _RAMP = ((11, 16, 32), (30, 64, 120), (194, 65, 12), (255, 247, 237))
-"""Colours of a difference map, from none to the greatest of the map."""
+"""Colours of a difference map, from no difference to the greatest one of the map."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+"""Channels -> colour type: grey, RGB, RGB with alpha."""
 
 
 @dataclass(frozen=True)
@@ -205,3 +210,31 @@ def _heat(gap: torch.Tensor) -> str:
     low = at.floor().clamp(max=len(_RAMP) - 2).long()
     part = (at - low).unsqueeze(-1)
     return _picture((ramp[low] * (1 - part) + ramp[low + 1] * part).round())
+
+
+def encode_png(pixels: bytes, width: int, height: int, channels: int) -> bytes:
+    """Return 8-bit pixels, row by row, as a PNG file, made with zlib alone.
+
+    ``channels`` is 1, 3 or 4. W3C PNG specification, third edition: https://www.w3.org/TR/png-3/
+    """
+    stride = width * channels
+    if len(pixels) != stride * height or channels not in _PNG_COLOUR_TYPES:
+        raise ValueError(f"{len(pixels)} bytes are not a {width} x {height} x {channels} image")
+    rows = b"".join(b"\x00" + pixels[at : at + stride] for at in range(0, len(pixels), stride or 1))
+    head = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    body = zlib.compress(rows, 9)
+    return (
+        _PNG_SIGNATURE
+        + _png_chunk(b"IHDR", head)
+        + _png_chunk(b"IDAT", body)
+        + _png_chunk(b"IEND", b"")
+    )
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def data_uri(png: bytes) -> str:
+    """Return the file as a ``data:`` URI, which a page shows without a request."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

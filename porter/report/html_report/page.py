@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.report.html_report.cells import Cell, Row
+from porter.report.html_report.cells import Cell, ClaimResult
 from porter.report.html_report.charts import chart, exact
 from porter.report.html_report.gather import Results
 from porter.terminal import counted
@@ -107,13 +107,13 @@ class Broken:
     port: str
     recipe: str
     device: str
-    worst: Row
+    worst: ClaimResult
     cells: tuple[Cell, ...]
 
 
 def _failures(results: Results) -> list[Broken]:
     """Return what does not hold, a claim on a device once."""
-    found: dict[tuple[str, ...], list[tuple[Cell, Row]]] = {}
+    found: dict[tuple[str, ...], list[tuple[Cell, ClaimResult]]] = {}
     for port in results.ports:
         for recipe in port.recipes:
             for cell in recipe.cells.values():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, as_json
+from porter.report.ci.model import Case, as_json
+from porter.report.ci.write import as_form
 from porter.terminal import colour_wanted, counted, paint, plain
 
 

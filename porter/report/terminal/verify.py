@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,9 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from porter.report.ci.model import as_json
+from porter.report.ci.verify import cases, plain_results
+from porter.report.ci.write import as_form
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
-from porter.verify.plan.select import Unreachable
+from porter.verify.plan.select import Plan, Unreachable
 
 _STYLES = {
     "pass": "green",
@@ -280,67 +281,20 @@ def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable])
     return written.get()
 
 
-def as_json(
-    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
-) -> dict[str, Any]:
-    """Return everything the tables say, and every seed, in plain values."""
-    return {
-        "version": 1,
-        "passed": passed,
-        "recipes": [
-            {
-                "port": result.port,
-                "recipe": result.recipe,
-                "title": result.title,
-                "passed": result.passed,
-                "runs": result.runs,
-                "cached": result.cached,
-                "seconds": round(result.seconds, 3),
-                "warnings": list(result.warnings),
-                "verdicts": [plain(verdict) for verdict in result.verdicts],
-            }
-            for result in results
-        ],
-        "not_reachable": [
-            {
-                "port": u.port,
-                "recipe": u.recipe or None,
-                "short": u.reason,
-                "reason": u.detail or u.reason,
-                "failed": u.fault,
-            }
-            for u in unreachable
-        ],
-    }
+def render(
+    plan: Plan,
+    results: Sequence[RecipeResult],
+    form: str,
+    passed: bool,
+    strict: bool,
+    prefix: str = "",
+) -> str:
+    """All results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
 
-
-def plain(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict in plain values, as JSON shows it."""
-    return {
-        "level": verdict.level,
-        "level_name": verdict.level_name,
-        "device": verdict.device,
-        "simulated": verdict.simulated,
-        "dtype": verdict.dtype or None,
-        "seed": verdict.seed,
-        "variant": {name: json.loads(text) for name, text in verdict.variant},
-        "subject": verdict.subject,
-        "output": verdict.output or None,
-        "claim": verdict.claim or None,
-        "verdict": verdict.word,
-        "measure": verdict.measure or None,
-        "error": _finite(verdict.error),
-        "allowed": _finite(verdict.allowed),
-        "noise": _finite(verdict.noise),
-        "bound": "least" if verdict.lower else "most",
-        "detail": verdict.detail or None,
-        "stderr": verdict.stderr or None,
-        "narrow": verdict.narrow or None,
-    }
-
-
-def _finite(value: float | None) -> float | str | None:
-    """JSON has no infinity."""
-    if value is None or math.isfinite(value):
-        return value
-    return str(value)
+    ``prefix`` is the project's folder in its repository.
+    """
+    if form == "text":
+        return as_text(results, plan.unreachable)
+    if form == "json":
+        return as_json(plain_results(results, plan.unreachable, passed))
+    return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)
