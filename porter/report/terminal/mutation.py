@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from porter.mutation.loose import ClaimRow, Measured, RecipeRows
-from porter.mutation.margins import Margin
 from porter.mutation.score import Outcome, Row, rows
 from porter.terminal import counted
+
+if TYPE_CHECKING:  # these import torch
+    from porter.mutation.loose import ClaimRow, Measured, RecipeRows
+    from porter.mutation.margins import Margin
 
 _MOST_SHOWN = 5
 
