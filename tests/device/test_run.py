@@ -64,7 +64,7 @@ def test_a_failing_script_shows_its_own_traceback_and_the_counters(
     assert main(["run", "--device", "sim:cuda", "--", "scripts/fails.py"]) == 1
     told = capfd.readouterr().err
     assert "ValueError: no such luck" in told
-    assert "porter/commands/run.py" not in told
+    assert "porter/device/script.py" not in told
     assert "simulated" in told
 
 

@@ -6,6 +6,7 @@ The forms: GitHub annotations (:mod:`porter.report.ci.github`), SARIF for code s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -47,14 +48,14 @@ def as_form(form: str, tool: str, cases: Sequence[Case], place: str) -> str:
 
 
 def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:
-    """Write each file in the form that its name asks for."""
+    """Write each file in the form that its suffix names."""
     for path in files:
         write_text(path, render(SUFFIXES[path.suffix]))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, and ends in one newline."""
+    """Write a text file that ends in one newline, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     beside.replace(path)

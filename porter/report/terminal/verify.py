@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,6 +19,9 @@ from porter.report.ci.write import as_form
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Plan, Unreachable
+
+if TYPE_CHECKING:
+    from porter.verify.rejudge import Change
 
 _STYLES = {
     "pass": "green",
@@ -139,6 +143,17 @@ def print_summary(
     if beyond:
         parts.append(f"{beyond} not reachable")
     console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
+
+
+def print_changes(console: Console, changes: Sequence[Change]) -> None:
+    """Print the verdicts of ``porter judge`` that differ from the recorded ones."""
+    if not changes:
+        console.print(Text("  no verdict changed", "dim"))
+    for change in changes:
+        words = f"{change.before or 'not judged'} -> {change.now or 'not judged'}"
+        line = Text("  changed: ", "yellow") + Text(f"{where_words(change.verdict)}: {words}")
+        console.print(line, soft_wrap=True)
+    console.print()
 
 
 def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
