@@ -1,5 +1,5 @@
-"""Move a tree to a level, named by number, name or unique prefix of it. Only files that differ are
-rewritten, local edits are never lost."""
+"""Move a tree to a level, given by number, name or unique prefix. Only files that differ are
+rewritten; local edits are never lost."""
 
 from __future__ import annotations
 

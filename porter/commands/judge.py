@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from porter.places import cache_dir, project_root, recipes_dir
-    from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_changes, print_result, print_summary, render
     from porter.verify.cache.store import Places
     from porter.verify.plan.select import Plan
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             print_changes(console, one.changes)
         print_summary(console, results, ())
     plan = Plan(tuple(one.planned for one in judged), ())
-    prefix = "" if recipes is None else place_in_repository(recipes.parent)
+    prefix = "" if recipes is None else folder_in_repository(recipes.parent)
 
     def rendered(form: str) -> str:
         return render(plan, results, form, passed, False, prefix)

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 if args.format == "text":
                     display.clear()
                     print_result(console, result, args.all, brief)
-    from porter.report.ci.write import place_in_repository, write_files
+    from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_summary, print_unreachable, render
 
     strict = args.strict or bool(args.ports)
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     passed = all(result.passed for result in results) and not lacking
 
     def rendered(form: str) -> str:
-        return render(plan, results, form, passed, strict, place_in_repository(root))
+        return render(plan, results, form, passed, strict, folder_in_repository(root))
 
     write_files(args.output, rendered)
     if args.format == "text":

@@ -38,9 +38,9 @@ def plain_results(
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:
-    """Return a case for every run of every recipe, and one for everything not reachable.
+    """Return a case for every run of every recipe, and one for each that is not reachable.
 
-    What is not reachable is skipped; with ``strict`` it fails, as it fails the verification.
+    The latter are skipped; with ``strict`` they fail, as they fail the verification.
     """
     planned = {(one.loaded.port, one.loaded.name): one for one in plan.recipes}
     found = [
@@ -61,7 +61,7 @@ def _runs(planned: RecipePlan, result: RecipeResult) -> Iterator[Case]:
 
 
 def run_name(verdict: Verdict) -> str:
-    """Return which run a verdict is on: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
+    """Return the name of a verdict's run: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
     parts = [f"level {verdict.level} {verdict.level_name}"]
     parts.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
     parts += [verdict.dtype] if verdict.dtype else []
@@ -70,7 +70,7 @@ def run_name(verdict: Verdict) -> str:
 
 
 def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
-    """Return a bad verdict as a finding at the recipe's line that states the claim."""
+    """Return a bad verdict as a finding at the line of the recipe that states the claim."""
     loaded = planned.loaded
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
@@ -90,7 +90,7 @@ def _numbers(verdict: Verdict) -> str:
 
 
 def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
-    """Return the line of the claim that a verdict judges; of the claims when it judges none."""
+    """Return the line of the claim that a verdict judges; without a claim, of the claims."""
     from porter.verify.plan.matrix import RunSpec, claims_on
 
     document = planned.loaded.document
@@ -98,7 +98,7 @@ def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
         verdict.level, verdict.device, verdict.dtype, verdict.seed, tuple(verdict.variant)
     )
     claims = document.value.claims
-    # A claim across variants is judged on a point that lacks what it varies: it speaks of no run.
+    # A claim across variants has a verdict that lacks what it varies: it is about no single run.
     for claim in (*claims_on(planned, point), *claims):
         named = claim.names(verdict.output) or claim.pattern == verdict.output
         if claim.subject == verdict.subject and claim.kind_name == verdict.claim and named:

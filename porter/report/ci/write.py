@@ -16,10 +16,10 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
 """The form of a result file, by the suffix of its name."""
 
 
-def place_in_repository(root: Path) -> str:
+def folder_in_repository(root: Path) -> str:
     """Return the project's folder in its git repository, as ``sub/folder/`` ("" at the top).
 
-    CI systems want paths from the top of the repository, findings have them from the project's.
+    CI systems want paths from the top of the repository; findings have them from the project.
     """
     top = root.resolve()
     for folder in (top, *top.parents):
@@ -29,19 +29,19 @@ def place_in_repository(root: Path) -> str:
     return ""
 
 
-def as_form(form: str, tool: str, cases: Sequence[Case], place: str) -> str:
-    """Write cases as GitHub annotations, SARIF or JUnit XML.
+def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
+    """Return cases as GitHub annotations, SARIF or JUnit XML.
 
-    ``tool`` is the command that found them, ``place`` is :func:`place_in_repository`'s.
+    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
     """
     if form == "github":
         from porter.report.ci.github import as_github
 
-        return as_github(findings_of(cases), place)
+        return as_github(findings_of(cases), prefix)
     if form == "sarif":
         from porter.report.ci.sarif import as_sarif
 
-        return as_sarif(tool, findings_of(cases), place)
+        return as_sarif(tool, findings_of(cases), prefix)
     from porter.report.ci.junit import as_junit
 
     return as_junit(tool, cases)
