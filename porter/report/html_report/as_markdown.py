@@ -1,4 +1,4 @@
-"""Counters across levels as Markdown tables, for pages of documentation."""
+"""Counters across levels as Markdown tables, for documentation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from porter.verify.recipe.types import is_simulated
 
 
 def as_markdown(results: Results) -> str:
-    """Return a table for every recipe and device that counted something: the claimed counters and
-    the main ones, a row a counter (and variant), a column a level."""
+    """Return a table per recipe and device with counters: a row per claimed or main counter and
+    variant, a column per level."""
     blocks = [
         "\n".join(_table(port.name, recipe, counters))
         for port in results.ports
@@ -20,7 +20,7 @@ def as_markdown(results: Results) -> str:
         for counters in recipe.counters
     ]
     if not blocks:
-        return "No stored run counted anything: `porter verify` first."
+        return "No stored run has counters: run `porter verify` first."
     return "\n\n".join(blocks)
 
 

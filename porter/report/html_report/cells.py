@@ -20,8 +20,8 @@ _ORDER: tuple[CellWord, ...] = ("skipped", "baseline", "pass", "missing", "fail"
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """One claim on one output, the worst of its seeds. ``share`` is the part of the allowance
-    that is used: 1 is the limit, None where a claim has no such number."""
+    """One claim on one output, by its worst seed. ``share`` is the used part of the allowance: 1 is
+    the limit, None where a claim has no such number."""
 
     verdict: Verdict
     share: float | None
@@ -30,7 +30,7 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one recipe came to at one level on one device."""
+    """The result of one recipe at one level on one device."""
 
     level: int
     level_name: str
@@ -40,12 +40,12 @@ class Cell:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the device is a simulated one."""
+        """Whether the device is simulated."""
         return is_simulated(self.device)
 
     @property
     def share(self) -> float | None:
-        """The greatest part of an allowance that is used, of the claims that hold."""
+        """The greatest used part of an allowance, of the claims that hold."""
         shares = [row.share for row in self.rows if row.share is not None and not row.verdict.bad]
         return max(shares, default=None)
 
@@ -56,7 +56,7 @@ class Cell:
 
 
 def share(verdict: Verdict) -> float | None:
-    """Return the part of what is allowed that a verdict uses: 1 is the limit.
+    """Return the part of its allowance that a verdict uses: 1 is the limit.
 
     For a claim of the kind "at least", the limit over the value.
     """
@@ -72,7 +72,7 @@ def share(verdict: Verdict) -> float | None:
 
 
 def rows_of(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
-    """Return one row per claim, output, dtype and variant: the worst seed. The bad come first,
+    """Return a result per claim, output, dtype and variant, by its worst seed: the bad ones first,
     then those that use most of their allowance."""
     worst: dict[tuple[object, ...], ClaimResult] = {}
     for verdict in verdicts:

@@ -1,7 +1,7 @@
 """Sample images of a recipe as PNG: the reference, every level's, and where they differ.
 
 Images are outputs recorded as such (uint8, H x W x C), and float outputs of one or three channels
-whose name says "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
+whose name contains "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
 @dataclass(frozen=True)
 class Sample:
-    """One level's image beside the reference. ``picture`` and ``difference`` are data addresses;
-    both are empty where the image is the reference's: pixel for pixel, or for a float output to one
-    step of 255. ``greatest`` is the greatest difference in the output's own units."""
+    """One level's image beside the reference. ``picture`` and ``difference`` are data URIs, empty
+    where the image equals the reference: pixel for pixel, or for a float output to one step of 255.
+    ``greatest`` is the greatest difference in the output's own units."""
 
     level: int
     level_name: str
@@ -62,7 +62,7 @@ class SampleRow:
 
 
 def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
-    """Return the images of a recipe's first seed: of the last variant, two outputs at most."""
+    """Return the images of a recipe's first seed and last variant, of at most two outputs."""
     planned = judged.planned
     recipe = planned.loaded.recipe
     points = [
@@ -85,14 +85,18 @@ def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
 
 
 def _names(run: StoredRun) -> Iterator[str]:
-    """Yield the outputs that may be images, by name and shape alone; files first."""
-    files = [name for name, told in run.outputs.items() if told.get("kind") == "image"]
+    """Yield the outputs that may be images by name and shape; recorded images come first."""
+    files = [name for name, output in run.outputs.items() if output.get("kind") == "image"]
     yield from files
-    for name, told in run.outputs.items():
-        shape = tuple(told["shape"][-3:])
-        if name in files or not str(told["dtype"]).endswith(("float64", "float32", "float16")):
+    for name, output in run.outputs.items():
+        shape = tuple(output["shape"][-3:])
+        if name in files or not str(output["dtype"]).endswith(("float64", "float32", "float16")):
             continue
-        if len(told["shape"]) not in (3, 4) or shape[0] not in (1, 3) or min(shape[1:]) < _SMALLEST:
+        if (
+            len(output["shape"]) not in (3, 4)
+            or shape[0] not in (1, 3)
+            or min(shape[1:]) < _SMALLEST
+        ):
             continue
         if "image" in name.lower() or "sample" in name.lower():
             yield name
@@ -100,7 +104,7 @@ def _names(run: StoredRun) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How an output becomes pixels: ``(x - low) / (high - low)``, cut off at both ends."""
+    """How an output becomes pixels: ``(x - low) / (high - low)``, clipped at both ends."""
 
     low: float
     high: float
@@ -108,7 +112,7 @@ class _Scale:
 
     @property
     def words(self) -> str:
-        return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], cut off beyond"
+        return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], clipped"
 
 
 def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
@@ -166,7 +170,7 @@ def _first(x: torch.Tensor) -> torch.Tensor:
 
 
 def _pixels(x: torch.Tensor, scale: _Scale) -> torch.Tensor:
-    """Return H x W x C in 0..255, as doubles of whole numbers."""
+    """Return H x W x C in 0..255, as whole numbers in float64."""
     x = _first(x).double()
     if not scale.is_file:
         x = ((x - scale.low) / (scale.high - scale.low) * 255).nan_to_num().permute(1, 2, 0)
@@ -174,7 +178,7 @@ def _pixels(x: torch.Tensor, scale: _Scale) -> torch.Tensor:
 
 
 def _reduced(pixels: torch.Tensor) -> torch.Tensor:
-    """Average down to LARGEST pixels on the longer side."""
+    """Average an image down to LARGEST pixels on the longer side."""
     import torch
 
     height, width = pixels.shape[:2]
@@ -195,7 +199,7 @@ def _picture(pixels: torch.Tensor) -> str:
 
 
 def _heat(gap: torch.Tensor) -> str:
-    """Return a map of the greatest difference of any channel, its own maximum the last colour."""
+    """Return a map of the greatest difference of any channel, scaled to its own maximum."""
     import torch
 
     plane = gap.nan_to_num(posinf=0.0).amax(dim=2)

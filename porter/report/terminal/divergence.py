@@ -1,10 +1,12 @@
-"""Where two levels depart, as text and as JSON."""
+"""What ``porter compare`` found, as text and as JSON: where two levels diverge."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
     from porter.verify.divergence.first import Divergence, OpDeparture
@@ -16,19 +18,19 @@ if TYPE_CHECKING:
 _MOST = 5
 
 
-def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
-    """Return everything that a search found."""
-    departure, alignment = found.moments.departure, found.runs.alignment
+def as_json(comparison: Comparison, found: Found, lacking: str) -> dict[str, Any]:
+    """Return everything that a search found as plain values."""
+    divergence, alignment = found.moments.departure, found.runs.alignment
     return {
-        "port": sides.planned.loaded.port,
-        "recipe": sides.planned.loaded.name,
-        "first": _side(sides, "first"),
-        "second": _side(sides, "second"),
-        "exact": None if lacking or sides.exact is None else _side(sides, "exact"),
+        "port": comparison.planned.loaded.port,
+        "recipe": comparison.planned.loaded.name,
+        "first": _side(comparison, "first"),
+        "second": _side(comparison, "second"),
+        "exact": None if lacking or comparison.exact is None else _side(comparison, "exact"),
         "without_exact": lacking,
-        "dtype": sides.second.dtype,
-        "seed": sides.second.seed,
-        "variant": sides.second.values,
+        "dtype": comparison.second.dtype,
+        "seed": comparison.second.seed,
+        "variant": comparison.second.values,
         "moments": found.moments.compared,
         "unseen": found.moments.unseen,
         "shapes": found.moments.shapes,
@@ -36,35 +38,35 @@ def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
         "only_first": list(alignment.only_first),
         "only_second": list(alignment.only_second),
         "uneven": [list(row) for row in alignment.uneven],
-        "departs": departure is not None,
-        "module": None if departure is None else _module(departure),
-        "op": None if found.op is None else _op_departure(found.op, found),
+        "departs": divergence is not None,
+        "module": None if divergence is None else _module(divergence),
+        "op": None if found.op is None else _op_divergence(found.op, found),
     }
 
 
-def _side(sides: Comparison, side: str) -> dict[str, Any]:
-    point = getattr(sides, side)
-    level = sides.level(point)
+def _side(comparison: Comparison, side: str) -> dict[str, Any]:
+    point = getattr(comparison, side)
+    level = comparison.level(point)
     return {"level": level.number, "name": level.name, "tree": level.tree, "device": point.device}
 
 
-def _module(departure: Divergence) -> dict[str, Any]:
-    moment, inside = departure.moment, departure.inside
+def _module(divergence: Divergence) -> dict[str, Any]:
+    activation, inside = divergence.moment, divergence.inside
     return {
-        "path": moment.path,
-        "class": moment.class_name,
-        "call": moment.call,
-        "what": {"in": "input", "out": "output", "record": "recorded output"}[moment.kind],
-        "site": moment.site,
-        "source": moment.source,
-        "first_path": departure.counterpart.path,
-        "first_class": departure.counterpart.class_name,
+        "path": activation.path,
+        "class": activation.class_name,
+        "call": activation.call,
+        "what": {"in": "input", "out": "output", "record": "recorded output"}[activation.kind],
+        "site": activation.site,
+        "source": activation.source,
+        "first_path": divergence.counterpart.path,
+        "first_class": divergence.counterpart.class_name,
         "fault_in": None if inside is None else inside.path,
         "fault_in_class": None if inside is None else inside.class_name,
-        "differences": [_difference(each) for each in departure.differences],
+        "differences": [_difference(each) for each in divergence.differences],
         "jump": None
-        if departure.jump is None
-        else {"path": departure.jump[0].path, "times_allowed": _number(departure.jump[1])},
+        if divergence.jump is None
+        else {"path": divergence.jump[0].path, "times_allowed": number_to_json(divergence.jump[1])},
     }
 
 
@@ -74,13 +76,13 @@ def _difference(each: Difference) -> dict[str, Any]:
         "first": each.first,
         "second": each.second,
         "measure": each.measure,
-        "error": _number(each.error),
-        "allowed": _number(each.allowed),
-        "first_error": None if each.own_error is None else _number(each.own_error),
+        "error": number_to_json(each.error),
+        "allowed": number_to_json(each.allowed),
+        "first_error": None if each.own_error is None else number_to_json(each.own_error),
     }
 
 
-def _op_departure(found: OpDeparture, whole: Found) -> dict[str, Any]:
+def _op_divergence(found: OpDeparture, whole: Found) -> dict[str, Any]:
     return {
         **_op(found.op),
         "of": whole.ops,
@@ -92,8 +94,8 @@ def _op_departure(found: OpDeparture, whole: Found) -> dict[str, Any]:
                 "name": each.name,
                 "agrees": each.agrees,
                 "told": each.told,
-                "error": _number(each.error),
-                "allowed": _number(each.allowed),
+                "error": number_to_json(each.error),
+                "allowed": number_to_json(each.allowed),
             }
             for each in found.operands
         ],
@@ -114,47 +116,48 @@ def _op(op: Op) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | str:
-    """A number as JSON can hold it."""
-    return value if math.isfinite(value) else str(value)
-
-
-def lines(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
-    """Yield the text of a comparison."""
-    first, second = (_named(sides, side) for side in ("first", "second"))
-    loaded = sides.planned.loaded
-    variant = "".join(f", {name} {value}" for name, value in sides.second.values.items())
-    on = f" on {sides.second.device}" if sides.first.device == sides.second.device else ""
-    yield (
-        f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {sides.second.dtype}, "
-        f"seed {sides.second.seed}{variant}"
+def lines(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
+    """Yield the lines of a comparison."""
+    first, second = (_named(comparison, side) for side in ("first", "second"))
+    loaded = comparison.planned.loaded
+    variant = "".join(f", {name} {value}" for name, value in comparison.second.values.items())
+    on = (
+        f" on {comparison.second.device}"
+        if comparison.first.device == comparison.second.device
+        else ""
     )
-    yield from _held_to(sides, found, lacking)
+    yield (
+        f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {comparison.second.dtype}, "
+        f"seed {comparison.second.seed}{variant}"
+    )
+    yield from _held_to(comparison, found, lacking)
     yield from _structure(found)
-    departure = found.moments.departure
-    if departure is None:
+    divergence = found.moments.departure
+    if divergence is None:
         yield from _nothing(found)
         return
     yield ""
-    yield from _departure_lines(departure, sides.level(sides.first).name)
+    yield from _divergence_lines(divergence, comparison.level(comparison.first).name)
     yield ""
     if found.op is None:
-        yield f"no single op departs among the {found.ops} recorded there"
+        yield f"no single op diverges among the {found.ops} recorded there"
         return
-    yield from _op_lines(found.op, found, sides.level(sides.first).name)
+    yield from _op_lines(found.op, found, comparison.level(comparison.first).name)
 
 
-def _named(sides: Comparison, side: str) -> str:
-    point = getattr(sides, side)
-    name = sides.level(point).name
-    return name if sides.first.device == sides.second.device else f"{name} on {point.device}"
+def _named(comparison: Comparison, side: str) -> str:
+    point = getattr(comparison, side)
+    name = comparison.level(point).name
+    return (
+        name if comparison.first.device == comparison.second.device else f"{name} on {point.device}"
+    )
 
 
-def _held_to(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
+def _held_to(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
     moments = f"{found.moments.compared:,} inputs and outputs of modules compared"
-    if sides.exact is not None and not lacking:
-        name = sides.level(sides.exact).name
-        yield f"{moments}, held to {name} in float64 on {sides.exact.device}"
+    if comparison.exact is not None and not lacking:
+        name = comparison.level(comparison.exact).name
+        yield f"{moments}, held to {name} in float64 on {comparison.exact.device}"
     else:
         yield f"{moments}, held to each other: no float64 run to tell rounding by"
     if lacking:
@@ -182,7 +185,7 @@ def _structure(found: Found) -> Iterator[str]:
 
 def _nothing(found: Found) -> Iterator[str]:
     yield ""
-    yield "no departure: rounding explains every difference in what was compared"
+    yield "no divergence: rounding explains every difference in what was compared"
     if found.moments.unseen:
         yield (
             f"  {found.moments.unseen} tensors differ, but in none of the elements that were kept; "
@@ -190,32 +193,34 @@ def _nothing(found: Found) -> Iterator[str]:
         )
 
 
-def _departure_lines(departure: Divergence, first: str) -> Iterator[str]:
-    moment = departure.moment
-    what = {"in": "input of", "out": "output of", "record": "recorded output"}[moment.kind]
-    yield f"first departure: {what} {_call(moment)}"
-    for each in departure.differences[:_MOST]:
+def _divergence_lines(divergence: Divergence, first: str) -> Iterator[str]:
+    activation = divergence.moment
+    what = {"in": "input of", "out": "output of", "record": "recorded output"}[activation.kind]
+    yield f"first divergence: {what} {_call(activation)}"
+    for each in divergence.differences[:_MOST]:
         yield f"  {_shown(each, first)}"
-    if departure.counterpart.class_name != moment.class_name:
-        yield f"  {first} has {departure.counterpart.class_name} there"
-    word = "recorded" if moment.kind == "record" else "called"
-    yield f"  {word} at {moment.site}: {moment.source}"
-    if departure.inside is None:
+    if divergence.counterpart.class_name != activation.class_name:
+        yield f"  {first} has {divergence.counterpart.class_name} there"
+    word = "recorded" if activation.kind == "record" else "called"
+    yield f"  {word} at {activation.site}: {activation.source}"
+    if divergence.inside is None:
         yield "  everything before agrees: the fault is in code outside any module"
     else:
-        inside = departure.inside
-        at = "" if inside.path == moment.path else f", called at {inside.site}"
+        inside = divergence.inside
+        at = "" if inside.path == activation.path else f", called at {inside.site}"
         yield f"  everything before agrees: the fault is in the own code of {_call(inside)}{at}"
-    if departure.jump is not None:
-        later, share = departure.jump
+    if divergence.jump is not None:
+        later, share = divergence.jump
         yield f"  the error grows to {_times(share)} what is allowed at {later.path}"
 
 
-def _call(moment: Activation) -> str:
-    if moment.kind == "record":
-        return moment.path
-    named = moment.path == moment.class_name
-    return f"{moment.path}{'' if named else f' ({moment.class_name})'}, call {moment.call}"
+def _call(activation: Activation) -> str:
+    if activation.kind == "record":
+        return activation.path
+    named = activation.path == activation.class_name
+    return (
+        f"{activation.path}{'' if named else f' ({activation.class_name})'}, call {activation.call}"
+    )
 
 
 def _shown(each: Difference, first: str) -> str:
@@ -249,19 +254,19 @@ def _op_lines(found: OpDeparture, whole: Found, first: str) -> Iterator[str]:
                 yield from _op_line(op)
         if not found.differences:
             return
-    yield f"first op that departs, number {found.op.number} of {whole.ops} {where}:"
+    yield f"first op that diverges, number {found.op.number} of {whole.ops} {where}:"
     yield from _op_line(found.op)
     for each in found.differences[:_MOST]:
         yield f"    result {_shown(each, first)}"
     if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
         yield f"    {first}: {found.counterpart.name}{found.counterpart.arguments}"
     for operand in () if found.only_second else found.operands:
-        told = operand.told
+        text = operand.told
         if not operand.agrees:
-            told += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
-        yield f"    {operand.name} {told}"
+            text += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
+        yield f"    {operand.name} {text}"
     if not found.operands_agree:
-        yield "    what departs already was made before anything that was recorded"
+        yield "    its inputs already differ, and were made before anything was recorded"
 
 
 def _op_line(op: Op) -> Iterator[str]:
