@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print its errors in one line.
+"""The command line: parse, run one command, print its error in one line.
 
 Exit codes are :class:`porter.errors.Exit`.
 """
@@ -21,7 +21,7 @@ _DESCRIPTION = "Patch-based porting of PyTorch models: pins, patch levels, verif
 
 
 def _overview() -> str:
-    """The help page: every command under its heading, one line each."""
+    """Return the help page: every command under its heading, one line each."""
     lines = ["usage: porter COMMAND [ARGUMENTS]", "", _DESCRIPTION]
     width = max(len(command.name) for command in COMMANDS)
     for group in dict.fromkeys(command.group for command in COMMANDS):
@@ -29,17 +29,17 @@ def _overview() -> str:
         lines += [f"  {c.name:<{width}}  {c.help}" for c in COMMANDS if c.group == group]
     lines += [
         "",
-        "`porter COMMAND --help` tells more. Options before the command: --version, --root DIR",
-        "(the folder that holds upstream_pins.yaml; else found upwards from here), --verbose (what",
-        "git and pip said, in full).",
+        "`porter COMMAND --help` describes a command. Options before the command: --version,",
+        "--root DIR (the folder with upstream_pins.yaml; default: found upwards from here),",
+        "--verbose (show in full what git and pip printed).",
         "Exit codes: 0 fine, 1 a check or verification failed, 2 usage or bad input,",
-        "3 a bug of porter's, 130 interrupted.",
+        "3 internal error (bug in porter), 130 interrupted.",
     ]
     return "\n".join(lines)
 
 
 def _page(prog: str) -> argparse.HelpFormatter:
-    """A help page as wide as the terminal; argparse alone would import shutil for every command."""
+    """Return a formatter as wide as the terminal; argparse alone would import shutil."""
     try:
         width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
-    if argv is None:  # a fifth of a short command's time was looking for garbage (mypy does so too)
+    if argv is None:  # garbage collection took a fifth of a short command (mypy does this too)
         gc.set_threshold(200_000, 30, 30)
     try:
         return run(sys.argv[1:] if argv is None else argv)
@@ -119,11 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("porter: interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
-        # The reader (`| head`) went away: not an error. Python would complain once more at exit.
+        # The reader (`| head`) closed the pipe: not an error. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
     except OSError as error:
-        # A full disk, a read-only folder, a missing permission: the user's machine, not our bug.
+        # A full disk, a read-only folder, a missing permission: the machine, not a bug.
         where = f"{error.filename}: " if error.filename else ""
         print(f"porter: {where}{error.strerror or error}", file=sys.stderr)
         return int(Exit.USAGE)
@@ -131,5 +131,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         from porter.crash import write_crash_log
 
         path = write_crash_log(sys.argv if argv is None else ["porter", *argv])
-        print(f"porter: a bug of porter's; the log is {path}", file=sys.stderr)
+        print(f"porter: internal error (bug in porter); log: {path}", file=sys.stderr)
         return int(Exit.BUG)

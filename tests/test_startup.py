@@ -52,7 +52,7 @@ def test_help_and_list_import_nothing_that_only_verification_needs(command: str)
 
 @pytest.mark.parametrize(
     "module",
-    ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.moved"],
+    ["porter.cli", "porter.tree.locked", "porter.tree.move", "porter.report.terminal.tree"],
 )
 def test_moving_a_tree_imports_neither_yaml_nor_models(module: str) -> None:
     loaded = imported_by([module])

@@ -1,8 +1,8 @@
-"""One module per command.
+"""One module per command, in one flat folder: who looks for a command knows its name.
 
 Each has ``add_arguments(parser)`` and ``run(args) -> int`` (an exit code). Only the module of the
-command that was asked for is imported, and it imports what is heavy inside ``run``, so that
-``porter --help`` costs no more than Python itself.
+given command is imported, and it imports heavy modules inside ``run``, so that ``porter --help``
+takes no longer than Python itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command's name, its module under ``porter.commands``, its heading and its one-line help."""
+    """A command: name, module under ``porter.commands``, heading and one-line help."""
 
     name: str
     module: str
@@ -24,33 +24,35 @@ COMMANDS: tuple[Command, ...] = (
     Command("list", "list_ports", "Look", "ports, their levels, pins and licences"),
     Command("show", "show", "Look", "one level: its header, files and diff"),
     Command("log", "log", "Look", "the levels of a port or of a tree"),
-    Command("status", "status", "Look", "which level a tree is at, and its local edits"),
+    Command("status", "status", "Look", "the level a tree is at, and its local edits"),
     Command("diff", "diff", "Look", "difference between two levels"),
     Command("apply", "apply", "Trees", "check a level out into a folder"),
     Command("next", "step", "Trees", "move a tree one level up"),
     Command("prev", "step", "Trees", "move a tree one level down"),
     Command("goto", "goto", "Trees", "move a tree to a level"),
     Command("export", "export", "Trees", "write a tree's commits back as the patch series"),
-    Command("lint", "lint", "Checks", "refuse patches that are not fit for review"),
+    Command("lint", "lint", "Checks", "find patches that are not fit for review"),
     Command("lock", "lock", "Checks", "write levels.lock"),
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),
-    Command("verify", "verify", "Checks", "run the recipes: what every level keeps"),
-    Command("compare", "compare", "Checks", "find where one level departs from another"),
+    Command("verify", "verify", "Checks", "run the recipes: what each level keeps"),
+    Command("compare", "compare", "Checks", "find where one level diverges from another"),
     Command("judge", "judge", "Checks", "judge stored traces again, without running"),
     Command("bisect", "bisect", "Checks", "find the level that broke a claim"),
-    Command("mutate", "mutate", "Checks", "wrong ports on purpose: how many the recipes catch"),
-    Command("matrix", "matrix", "Checks", "what there is to verify, as a CI job matrix"),
-    Command("report", "report", "Checks", "show what earlier verifications left, as one HTML file"),
+    Command(
+        "mutate", "mutate", "Checks", "make wrong ports on purpose: how many the recipes catch"
+    ),
+    Command("matrix", "matrix", "Checks", "everything to verify, as a CI job matrix"),
+    Command("report", "report", "Checks", "write the results of stored runs as one HTML file"),
     Command(
         "migration-log",
         "migration_log",
         "Checks",
-        "write which CUDA calls every level makes",
+        "write the logs of CUDA calls of each level",
     ),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
-    Command("fetch", "fetch", "Upstreams", "bring the pinned upstreams into the store"),
+    Command("fetch", "fetch", "Upstreams", "fetch the pinned upstreams into the store"),
     Command("store", "store", "Upstreams", "verify the stored objects"),
-    Command("gc", "gc", "Upstreams", "free what no pin names"),
-    Command("doctor", "doctor", "Upstreams", "what this machine has"),
+    Command("gc", "gc", "Upstreams", "delete what no pin needs"),
+    Command("doctor", "doctor", "Upstreams", "what this machine has, and what works with it"),
     Command("schema", "schema", "Upstreams", "JSON Schemas of porter's YAML files, for editors"),
 )

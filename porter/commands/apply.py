@@ -1,7 +1,7 @@
 """Check a level of a port out into a folder: a git work tree whose `git log` shows the levels.
 
-Companion ports (accelerate for diffusers) appear beside it. A tree of the port that is there
-already is moved to the level, if that was named."""
+Companion ports (accelerate for diffusers) are checked out beside it. An existing tree of the port
+is moved to the level, if one is named."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Rebuild every level and compare with levels.lock; companion ports are checked too.
 
-Without PORT all ports are checked, and one that no source serves here is told as not reachable: its
-ids are still held to the lock, as its patches state them. With PORT, or --strict, that fails too.
-Exit code 1 on any difference. Every failing hunk of every patch is shown: the lines it expects, the
-lines that stand there, and where they moved to.
+Without PORT all ports are checked, and a port that no source serves is reported as not reachable:
+only the ids that its patches state are compared with the lock. With PORT, or --strict, that fails
+too. Exit code 1 on any difference. Every failing hunk is shown: the lines it expects, the lines
+that are there, and where they moved to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="fail unless the content of every file that a patch touches was seen",
+        help="fail unless the content of every file that a patch touches was checked",
     )
     parser.add_argument("--no-memo", action="store_true", help="apply every patch again")
     add_verbose(parser)
@@ -29,25 +29,25 @@ def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.check import check_port, ports_to_check
     from porter.places import project_root
-    from porter.report.ci.write import place_in_repository, write_files
-    from porter.report.terminal.check import Asked, print_report, print_summary, render
+    from porter.report.ci.write import folder_in_repository, write_files
+    from porter.report.terminal.check import CheckRequest, print_report, print_summary, render
     from porter.upstream.pins import load_pins
 
     root = project_root()
     pins = load_pins(root)
-    asked = Asked(strict=args.strict, named=bool(args.ports))
+    request = CheckRequest(strict=args.strict, named=bool(args.ports))
     reports = []
     for pin in ports_to_check(pins, args.ports):
         report = check_port(root, pins, pin, memo=not args.no_memo)
         reports.append(report)
         if args.format == "text":
             print_report(report, args.verbose)
-    place = place_in_repository(root)
-    write_files(args.output, lambda form: render(reports, form, place, asked))
+    prefix = folder_in_repository(root)
+    write_files(args.output, lambda form: render(reports, form, prefix, request))
     if args.format == "text":
-        print_summary(reports, asked)
+        print_summary(reports, request)
     else:
-        print(render(reports, args.format, place, asked))
+        print(render(reports, args.format, prefix, request))
     codes = [report.error.code for report in reports if report.error is not None]
-    failed = [Exit.FAILED for report in reports if not asked.passes(report)]
+    failed = [Exit.FAILED for report in reports if not request.passes(report)]
     return max(failed + codes, default=Exit.OK)

@@ -1,5 +1,5 @@
-"""Show a difference: between two levels, from a level to the files as they stand (`diff A`), or
-the local edits (no argument). Into a pipe it goes to the byte, fit for `git apply`."""
+"""Show a difference: between two levels, from a level to the current files (`diff A`), or the local
+edits (no argument). In a pipe the output is byte-exact, fit for `git apply`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from porter.commands.options import add_folder_option, add_port_option
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", nargs="?", metavar="A", help="a level (default: the tree's own)")
-    parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the files themselves)")
+    parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the current files)")
     add_folder_option(parser)
     add_port_option(parser)
-    parser.add_argument("--stat", action="store_true", help="only which files, and how much")
+    parser.add_argument("--stat", action="store_true", help="only the files, and how much changed")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     if sys.stdout.isatty() or colour:
         page(paint_diff(diff, colour))
     else:
-        sys.stdout.buffer.write(diff)  # to the byte: `porter diff 0 2 | git apply`
+        sys.stdout.buffer.write(diff)  # byte-exact: `porter diff 0 2 | git apply`
         sys.stdout.flush()
     return 0

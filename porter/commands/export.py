@@ -1,4 +1,4 @@
-"""Write a tree's commits back as the port's patch series, one patch a commit.
+"""Write a tree's commits back as the port's patch series, one patch per commit.
 
 A commit's message is the patch's header: subject, why, and the fields Level, Devices, Keeps, Gains,
 Origin and Forwarded. An unchanged series is exported to the same bytes."""
@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.commands.options import add_json
+
+if TYPE_CHECKING:
+    from porter.tree.tree import Tree
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="write nothing; exit 1 if anything would change"
     )
     parser.add_argument(
-        "--drop", action="store_true", help="let levels that HEAD does not hold leave the series"
+        "--drop",
+        action="store_true",
+        help="remove levels that HEAD does not contain from the series",
     )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.report.terminal.moved import report_notes
+    from porter.report.terminal.tree import report_notes
     from porter.terminal import colour_wanted, counted, emit, emit_json, table
     from porter.tree.export import anchor, export_series
     from porter.tree.locked import hold_tree
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(port: str, folder: Path | None) -> Path | None:
-    """Return where to look for the tree: the folder named, here, or the port's default place."""
+    """Return where to look for the tree: the given folder, here, or the port's default folder."""
     from porter.errors import BadInput
     from porter.places import project_root
     from porter.tree.site import default_folder
@@ -75,10 +81,9 @@ def _start(port: str, folder: Path | None) -> Path | None:
         return default if default.is_dir() else None
 
 
-def _expect_port(tree: object, port: str) -> None:
+def _expect_port(tree: Tree, port: str) -> None:
     from porter.errors import BadInput
-    from porter.tree.tree import Tree, shown
+    from porter.tree.tree import shown
 
-    assert isinstance(tree, Tree)
     if tree.record.port != port:
         raise BadInput(f"{shown(tree.folder)}: a tree of {tree.record.port}, expected {port}")

@@ -1,6 +1,6 @@
-"""Free what no pin and no work tree needs any more.
+"""Delete stored objects that no pin and no work tree needs any more.
 
-Pins of every project that used this store count, and everything its work trees can reach.
+Pins of every project that used this store count, and everything that its work trees reach.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would go")
     parser.add_argument(
-        "--now", action="store_true", help="also what is younger than an hour or used lately"
+        "-n", "--dry-run", action="store_true", help="only show what would be deleted"
+    )
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="also delete what is younger than an hour or was used recently",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect, and say what went."""
+    """Collect, and show what was deleted."""
     from porter.places import project_root
     from porter.report.terminal.transfers import size_text
     from porter.upstream.collect import collect

@@ -1,5 +1,5 @@
-"""Move a tree to a level, named by number, name or unique prefix of it. Only files that differ are
-rewritten, local edits are never lost."""
+"""Move a tree to a level, given by number, name or unique prefix. Only files that differ are
+rewritten; local edits are never lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     what = f"goto {args.level}"
     if fast_checkout(args.dir, by_name(args.level), what):
         return 0
-    from porter.report.terminal.moved import report_move
+    from porter.report.terminal.tree import report_move
     from porter.tree.locked import hold_tree
     from porter.tree.move import move
     from porter.tree.tree import pick_level

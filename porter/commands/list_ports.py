@@ -1,4 +1,4 @@
-"""List the ports: their patches, what they are pinned to, licences, what they need beside them."""
+"""List the ports: patches, pins, licences, and the submodules and companions they need."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count(port: dict[str, Any]) -> str:
-    """Patches, and those that are off by default: "8 + 1 off"."""
+    """Return the number of patches, and of those off by default: "8 + 1 off"."""
     off = f" + {len(port['off'])} off" if port["off"] else ""
     return f"{len(port['patches'])}{off}"
 

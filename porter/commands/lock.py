@@ -1,4 +1,4 @@
-"""Build every level of a port anew and write its levels.lock."""
+"""Rebuild every level of a port and write its levels.lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ports", nargs="+", metavar="PORT", help="the port, as upstream_pins.yaml")
+    parser.add_argument("ports", nargs="+", metavar="PORT", help="a port of upstream_pins.yaml")
 
 
 def run(args: argparse.Namespace) -> int:

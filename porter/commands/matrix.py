@@ -1,38 +1,28 @@
-"""Print what there is to verify as a CI job matrix: port x level x device, as JSON.
+"""Print everything to verify as a CI job matrix: port x level x device, as JSON.
 
-Read from recipes and series alone: needs no torch, no upstream and no network.
+It is read from recipes and series alone and needs no torch, no upstream and no network.
 """
 
 from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import add_repeated
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
     )
-    parser.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="TAG",
-        help="only recipes with this tag (a pattern; may be given again)",
-    )
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        metavar="DEVICE",
-        help="only this device (a pattern such as 'sim:*'; may be given again)",
-    )
+    add_repeated(parser, "--tag", "TAG", "only recipes with a tag that matches this pattern")
+    add_repeated(parser, "--device", "DEVICE", "only devices that match this pattern ('sim:*')")
     parser.add_argument(
         "--runs-on",
         action="append",
         default=[],
         metavar="DEVICE=LABEL,...",
         type=_labels,
-        help="the runner's labels for a device; default: ubuntu-latest for cpu and simulated "
+        help="labels of the runner for a device; default: ubuntu-latest for cpu and simulated "
         "devices, self-hosted,DEVICE for real ones",
     )
     form = parser.add_mutually_exclusive_group()

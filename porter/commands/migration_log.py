@@ -1,8 +1,8 @@
-"""Write the migration logs: which CUDA calls a port makes at every level, and what served them.
+"""Write the migration logs: which CUDA calls a port makes at each level, and what served them.
 
-From the runs of every recipe with `migration_log: true` on the simulated devices sim:hpu and
-sim:npu, into migration_logs/PORT/LEVEL.DEVICE.txt. With --check nothing is written: what differs is
-printed as a diff.
+They come from the runs of every recipe with `migration_log: true` on the simulated devices sim:hpu
+and sim:npu, and go to migration_logs/PORT/LEVEL.DEVICE.txt. With --check nothing is written:
+differences are printed as a diff.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ports", nargs="*", metavar="PORT", help="ports (default: all with such recipes)"
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail when a file would change"
+        "--check", action="store_true", help="write nothing; fail if a file would change"
     )
     parser.add_argument(
         "--device",
@@ -31,16 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from porter.places import cache_dir, project_root
-    from porter.report.terminal.progress import RunningDisplay
+    from porter.places import project_root
+    from porter.report.terminal.progress import shown_session
     from porter.report.terminal.transfers import transfer_bar
     from porter.terminal import counted
     from porter.verify import migration_logs
-    from porter.verify.cache.store import Places
     from porter.verify.execution.scheduler import open_runs
-    from porter.verify.execution.session import Session
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
@@ -50,10 +46,8 @@ def run(args: argparse.Namespace) -> int:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, Filters())
         recipes = migration_logs.logged_recipes(plan, devices)
-        with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
-            session = Session(trees, Places.under(cache_dir()), observer, run_options(args))
-            with open_runs(session) as runs:
-                logs = migration_logs.make_logs(recipes, devices, runs)
+        with shown_session(trees, run_options(args)) as (session, _), open_runs(session) as runs:
+            logs = migration_logs.make_logs(recipes, devices, runs)
     for one in plan.unreachable:
         print(f"{one.port}{'/' if one.recipe else ''}{one.recipe}: not reachable: {one.reason}")
     if not args.check:

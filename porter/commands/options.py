@@ -14,26 +14,33 @@ if TYPE_CHECKING:
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """``[DIR]``: the tree to work on."""
     parser.add_argument(
-        "dir",
-        nargs="?",
-        metavar="DIR",
-        help="a tree or a folder in it (default: here)",
+        "dir", nargs="?", metavar="DIR", help="a tree or a folder in it (default: here)"
     )
 
 
 def add_folder_option(parser: argparse.ArgumentParser) -> None:
-    """``-C DIR``, where the plain arguments are levels."""
+    """``-C DIR``: the tree to work on, where the positional arguments are levels."""
     parser.add_argument(
-        "-C",
-        dest="dir",
-        metavar="DIR",
-        help="a tree or a folder in it (default: here)",
+        "-C", dest="dir", metavar="DIR", help="a tree or a folder in it (default: here)"
     )
 
 
 def add_port_option(parser: argparse.ArgumentParser) -> None:
-    """``--port PORT``: without a tree."""
+    """``--port PORT``: levels of a port, without a tree."""
     parser.add_argument("--port", metavar="PORT", help="levels of this port, without a tree")
+
+
+def add_repeated(parser: argparse.ArgumentParser, option: str, metavar: str, text: str) -> None:
+    """An option that may be given several times; its value is a list."""
+    parser.add_argument(
+        option, action="append", default=[], metavar=metavar, help=f"{text} (may be given again)"
+    )
+
+
+def add_recipes(parser: argparse.ArgumentParser) -> None:
+    """``--recipe`` and ``--tag``: which recipes of a port."""
+    add_repeated(parser, "--recipe", "NAME", "only recipes whose name matches this pattern")
+    add_repeated(parser, "--tag", "TAG", "only recipes with a tag that matches this pattern")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -41,19 +48,19 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
-    """``--verbose``: what git and pip said of a source, in full."""
+    """``--verbose``: what git and pip printed, in full."""
     from porter.errors import verbose_asked
 
     parser.add_argument(
         "--verbose",
         action="store_true",
         default=verbose_asked(),
-        help="say in full why something is not reachable",
+        help="show in full why something is not reachable",
     )
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """``--format``, ``--json`` for the form that scripts ask for most, and ``--output``."""
+    """``--format``, its shorthand ``--json``, and ``--output``."""
     parser.add_argument(
         "--format",
         choices=("text", "json", "github", "sarif", "junit"),
@@ -73,7 +80,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         type=_result_file,
-        help="also write FILE, in the form of its ending: .json, .xml (JUnit), .sarif, .txt "
+        help="also write FILE; its suffix names the form: .json, .xml (JUnit), .sarif, .txt "
         "(may be given again)",
     )
 
@@ -91,6 +98,7 @@ def _result_file(text: str) -> Path:
 
 
 def add_keep(parser: argparse.ArgumentParser) -> None:
+    """``--keep``: take local edits along."""
     parser.add_argument(
         "--keep",
         action="store_true",
@@ -104,28 +112,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="so many runs at once (default: as many as the cores carry)",
+        help="maximum number of parallel runs (default: as many as the cores allow)",
     )
-    parser.add_argument(
-        "--fresh", action="store_true", help="run what was run before too; use nothing kept"
-    )
+    parser.add_argument("--fresh", action="store_true", help="ignore the cache")
     parser.add_argument(
         "--cold",
         action="store_true",
-        help="a fresh interpreter for every run (as with PORTER_COLD=1), instead of a fork of one "
-        "that has imported torch",
+        help="start a new interpreter for every run (as PORTER_COLD=1 does), instead of forking "
+        "one that has imported torch",
     )
 
 
 def run_options(args: argparse.Namespace) -> Options:
-    """Return what :func:`add_run_options` asked for."""
+    """Return the values of :func:`add_run_options`."""
     from porter.verify.execution.session import Options
 
     return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
 
 
 def positive(text: str) -> int:
-    """Return a number given on the command line. Raises ArgumentTypeError for one below 1."""
+    """Parse a number of the command line. Raises ArgumentTypeError for one below 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
     return int(text)

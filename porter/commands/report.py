@@ -1,13 +1,15 @@
-"""Show what earlier verifications left, as one HTML file; nothing is run.
+"""Write the results of stored runs as one HTML file; nothing is run.
 
-The file holds everything it shows: matrix, errors against what is allowed, counters across levels,
-images, why graphs were compiled, the levels' diffs. ``--format markdown`` prints the tables of
-counters for a page of documentation, ``--format json`` everything for programs.
+The file is self-contained: the matrix of verdicts, errors and allowances, counters across levels,
+images, why graphs were compiled, and the levels' diffs. ``--format markdown`` prints the tables of
+counters for documentation, ``--format json`` everything for programs.
 """
 
 from __future__ import annotations
 
 import argparse
+
+from porter.commands.options import add_recipes, add_repeated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,31 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="where to write (default: porter-report.html; other forms: standard output)",
+        help="output file (default: porter-report.html; for other forms standard output)",
     )
     parser.add_argument("--format", choices=("html", "markdown", "json"), default="html")
-    parser.add_argument(
+    add_repeated(
+        parser,
         "--verdicts",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="also what `porter verify --output FILE.json` wrote, where runs are not stored here "
-        "(may be given again)",
+        "FILE",
+        "also verdicts that `porter verify --output FILE.json` wrote, for runs not stored here",
     )
-    parser.add_argument(
-        "--recipe",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only recipes of this name (a pattern; may be given again)",
-    )
-    parser.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="TAG",
-        help="only recipes with this tag (a pattern; may be given again)",
-    )
+    add_recipes(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.plan.select import Filters
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
-    told = read_imported(Path(name) for name in args.verdicts)
-    results = gather(project_root(), cache_dir(), args.ports, filters, told)
+    imported = read_imported(Path(name) for name in args.verdicts)
+    results = gather(project_root(), cache_dir(), args.ports, filters, imported)
     if args.format == "html":
         from porter.report.html_report.page import as_html
 
@@ -68,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
         text = as_markdown(results)
     else:
-        from porter.report.ci.write import as_json
+        from porter.report.ci.model import as_json
         from porter.report.html_report.as_json import as_plain
 
         text = as_json(as_plain(results))

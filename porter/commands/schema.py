@@ -1,6 +1,6 @@
 """Print the JSON Schema of one of porter's YAML files, for editors.
 
-A first line `# yaml-language-server: $schema=PATH` in the YAML file names it.
+An editor finds it by a first line `# yaml-language-server: $schema=PATH` in the YAML file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pins: upstream_pins.yaml; recipe: recipes/<port>/*.yaml (default: %(default)s)",
     )
     parser.add_argument(
-        "--write", action="store_true", help="write every schema file that the package carries"
+        "--write", action="store_true", help="write all schema files of the package"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the schema, or write them all beside the package's code."""
+    """Print the schema, or write all of them into the package."""
     from porter.schemas import SCHEMAS, schema_path, schema_text
 
     if args.write:

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     by = 1 if args.command == "next" else -1
     if fast_checkout(args.dir, by_step(by), args.command):
         return 0
-    from porter.report.terminal.moved import report_move
+    from porter.report.terminal.tree import report_move
     from porter.tree.locked import hold_tree
     from porter.tree.move import level_beside, move
 

@@ -1,10 +1,10 @@
-"""Run the recipes: what every level keeps of upstream's results.
+"""Run the recipes: which of upstream's results each level keeps.
 
 Each recipe's probe runs in its own process: level 0 in float64 (the reference), level 0 in every
-dtype (whose error is the allowance), and every level in every dtype. What was run before and has
-not changed is taken from the cache. Without PORT all ports with recipes are verified, and what no
-source here covers is listed as not reachable; a recipe that passes is then a line, unless --recipe
-chooses some or --all asks for every output.
+dtype (whose error is the allowance), and every level in every dtype. Unchanged runs are taken from
+the cache. Without PORT all ports with recipes are verified, and recipes whose files no source
+serves are listed as not reachable; each recipe that passes takes one line, unless --recipe chooses
+some or --all shows every output.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import argparse
 
 from porter.commands.options import (
     add_format,
+    add_recipes,
+    add_repeated,
     add_run_options,
     add_verbose,
     positive,
@@ -23,45 +25,20 @@ from porter.errors import Exit
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to verify (default: all)")
-    parser.add_argument(
-        "--recipe",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only recipes of this name (a pattern; may be given again)",
-    )
-    parser.add_argument(
-        "--level",
-        action="append",
-        default=[],
-        metavar="LEVEL",
-        help="judge only this level: number, name or unique prefix (may be given again)",
-    )
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        metavar="DEVICE",
-        help="judge only on this device, which must be there (may be given again)",
-    )
-    parser.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="TAG",
-        help="only recipes with this tag (a pattern; may be given again)",
-    )
+    add_recipes(parser)
+    add_repeated(parser, "--level", "LEVEL", "judge only this level: number, name or unique prefix")
+    add_repeated(parser, "--device", "DEVICE", "judge only on this device, which must be available")
     parser.add_argument(
         "--strict", action="store_true", help="fail when something is not reachable"
     )
     parser.add_argument(
-        "--all", action="store_true", help="show every output, not the worst of many"
+        "--all", action="store_true", help="show every output, not only the worst of many"
     )
     parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
-        help="threads of every run (default: as its recipe says)",
+        help="threads of each run (default: the recipe's)",
     )
     add_verbose(parser)
     add_run_options(parser)
@@ -69,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import cache_dir, project_root
+    from porter.places import project_root
     from porter.report.terminal.transfers import transfer_bar
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
@@ -85,32 +62,30 @@ def run(args: argparse.Namespace) -> int:
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)
-        strict = args.strict or bool(args.ports)
-        brief = not (args.ports or args.recipe or args.all)
         from rich.console import Console
 
-        from porter.report.terminal.progress import RunningDisplay
-        from porter.report.terminal.verify import print_result, print_summary, print_unreachable
-        from porter.verify.cache.store import Places
+        from porter.report.terminal.progress import shown_session
+        from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
-        from porter.verify.execution.session import Session
 
         console = Console(highlight=False)
-        with RunningDisplay(Console(stderr=True, highlight=False)) as observer:
-            session = Session(trees, Places.under(cache_dir()), observer, run_options(args))
-            results = []
+        brief = not (args.ports or args.recipe or args.all)
+        results = []
+        with shown_session(trees, run_options(args)) as (session, display):
             for result in execute(plan, session):
                 results.append(result)
                 if args.format == "text":
-                    observer.clear()
+                    display.clear()
                     print_result(console, result, args.all, brief)
+    from porter.report.ci.write import folder_in_repository, write_files
+    from porter.report.terminal.verify import print_summary, print_unreachable, render
+
+    strict = args.strict or bool(args.ports)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
-    from porter.report.ci.verify import render
-    from porter.report.ci.write import place_in_repository, write_files
 
     def rendered(form: str) -> str:
-        return render(plan, results, form, passed, strict, place_in_repository(root))
+        return render(plan, results, form, passed, strict, folder_in_repository(root))
 
     write_files(args.output, rendered)
     if args.format == "text":

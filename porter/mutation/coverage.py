@@ -1,8 +1,8 @@
-"""Which runs of a port's recipes execute which lines of a level.
+"""Which lines of a level each run of a port's recipes executes.
 
-A mutant is tried only on runs that execute its line: on the others it changes nothing, since a run
-depends on the tree through the code that it runs. What a run of a level met is kept in the cache
-under the key of its trace.
+A mutant is tried only on runs that execute its line: a run depends on the tree through the code it
+executes, so on the others it changes nothing. The lines are cached under the key of the run's
+trace.
 """
 
 from __future__ import annotations
@@ -25,53 +25,53 @@ from porter.verify.plan.matrix import RecipePlan, RunSpec
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """The lines that one run executes, by file; ``everything`` where that cannot be told."""
+class LineCoverage:
+    """The lines that one run executes, by file; ``everything`` where they are not known."""
 
     lines: Mapping[str, frozenset[int]]
     everything: bool = False
 
-    def holds(self, mutant: Mutant) -> bool:
+    def includes(self, mutant: Mutant) -> bool:
         """Whether the run executes any line of the mutant's statement."""
         first, last = mutant.statement
-        met = self.lines.get(mutant.path, frozenset())
-        return self.everything or any(line in met for line in range(first, last + 1))
+        executed = self.lines.get(mutant.path, frozenset())
+        return self.everything or any(line in executed for line in range(first, last + 1))
 
 
-def find_reach(
+def find_coverage(
     planned: RecipePlan,
     point: RunSpec,
     known: RunKey,
-    outcome: Trace,
+    outcome: Trace | Failure,
     files: Sequence[str],
     session: Session,
     start: Launcher,
     python: Path,
-    kept: Path,
-) -> Coverage:
-    """Return what a run executes of ``files``; the run is made once more for that.
+    cache: Path,
+) -> LineCoverage:
+    """Return which lines of ``files`` a run executes; unless cached, the run is repeated for that.
 
     A run that launched processes may execute anything in them, and counts as executing everything;
-    so does one that fails while it is watched.
+    so does one that fails while its lines are recorded.
     """
-    if any(name.startswith("launched/") for name in outcome.counters):
-        return Coverage({}, everything=True)
+    if isinstance(outcome, Failure) or any(n.startswith("launched/") for n in outcome.counters):
+        return LineCoverage({}, everything=True)
     names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]
-    place = kept / f"{known.key}-{names}.json"
+    path = cache / f"{known.key}-{names}.json"
     try:
-        found = json.loads(place.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         job = job_of(planned, point, known.facts, session.trees)
         if isinstance(job, Failure):
-            return Coverage({}, everything=True)
-        found = _watch(replace(job, lines=tuple(files)), session, start, python)
+            return LineCoverage({}, everything=True)
+        found = _record_lines(replace(job, lines=tuple(files)), session, start, python)
         if found is None:
-            return Coverage({}, everything=True)
-        write_json(place, found)
-    return Coverage({name: frozenset(lines) for name, lines in found.items()})
+            return LineCoverage({}, everything=True)
+        write_json(path, found)
+    return LineCoverage({name: frozenset(lines) for name, lines in found.items()})
 
 
-def _watch(
+def _record_lines(
     job: Job, session: Session, start: Launcher, python: Path
 ) -> dict[str, list[int]] | None:
     slower = replace(job, seconds=job.seconds * 3)

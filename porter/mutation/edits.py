@@ -1,4 +1,4 @@
-"""One small change of a Python source text, named by the mistake it imitates.
+"""Small changes of a Python source text, each named by the mistake it imitates.
 
 Positions are those of :mod:`ast`: lines count from 1, columns are bytes of UTF-8.
 """
@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, order=True)
-class Edit:
+class SourceEdit:
     """Replace the bytes from (``line``, ``column``) to (``end_line``, ``end_column``)."""
 
     line: int
@@ -43,10 +43,10 @@ class Edit:
 
 
 class Source:
-    """A parsed source text that gives the text of its nodes and takes edits."""
+    """A parsed source text: gives the text of its nodes and applies edits."""
 
     def __init__(self, text: str) -> None:
-        """Raises SyntaxError for what is no Python."""
+        """Parse ``text``. Raises SyntaxError."""
         self.text = text
         self.tree = ast.parse(text)
         self._lines = text.encode().splitlines(keepends=True)
@@ -56,40 +56,40 @@ class Source:
         self._bytes = text.encode()
 
     def offset(self, line: int, column: int) -> int:
-        """The position in bytes of a line and column."""
+        """Return the offset in bytes of a line and column."""
         return self._starts[line - 1] + column
 
     def span(self, node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int, int, int]:
-        """The lines and columns of a node: first, and one past the last."""
+        """Return line and column of a node's start, then of its end."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
     def of(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
-        """The text of a node, as it stands in the file."""
+        """Return the text of a node, as it stands in the file."""
         line, column, end_line, end_column = self.span(node)
         found = self._bytes[self.offset(line, column) : self.offset(end_line, end_column)]
         return found.decode()
 
-    def replace(self, node: ast.expr | ast.stmt | ast.keyword, text: str, kind: Kind) -> Edit:
-        """The edit that puts ``text`` in the place of ``node``."""
-        return Edit(*self.span(node), text, kind)
+    def replace(self, node: ast.expr | ast.stmt | ast.keyword, text: str, kind: Kind) -> SourceEdit:
+        """Return the edit that replaces ``node`` by ``text``."""
+        return SourceEdit(*self.span(node), text, kind)
 
-    def between(self, left: ast.expr, right: ast.expr, text: str, kind: Kind) -> Edit:
-        """The edit that replaces what stands between two nodes (an operator)."""
+    def between(self, left: ast.expr, right: ast.expr, text: str, kind: Kind) -> SourceEdit:
+        """Return the edit that replaces the text between two nodes (an operator)."""
         _, _, line, column = self.span(left)
         end_line, end_column, _, _ = self.span(right)
-        return Edit(line, column, end_line, end_column, text, kind)
+        return SourceEdit(line, column, end_line, end_column, text, kind)
 
     def gap(self, left: ast.expr, right: ast.expr) -> str:
-        """The text between two nodes."""
+        """Return the text between two nodes."""
         _, _, line, column = self.span(left)
         end_line, end_column, _, _ = self.span(right)
         found = self._bytes[self.offset(line, column) : self.offset(end_line, end_column)]
         return found.decode()
 
-    def apply(self, edit: Edit) -> str:
-        """The whole text with the edit made."""
+    def apply(self, edit: SourceEdit) -> str:
+        """Return the whole text with the edit applied."""
         start = self.offset(edit.line, edit.column)
         end = self.offset(edit.end_line, edit.end_column)
         made = self._bytes[:start] + edit.replacement.encode() + self._bytes[end:]

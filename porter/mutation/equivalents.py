@@ -1,4 +1,4 @@
-"""Mutants that no recipe can catch because they compute the same: listed by hand, with a reason.
+"""Mutants that compute the same, so that no recipe can catch them: listed by hand with a reason.
 
 ``recipes/<port>/mutants/equivalent.yaml``::
 
@@ -10,7 +10,7 @@
         after: "if len(self.graphs) >= self.most:"
         reason: "how many graphs are kept changes memory, no result"
 
-An entry that names no mutant of the series any more is an error: the list cannot go stale.
+An entry that matches no mutant of the series is an error, so the list cannot go stale.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Text = Annotated[str, Meta(min_length=1, description="a text")]
 
 
 class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One mutant that is no mistake, and why."""
+    """One mutant that is not a mistake, and why."""
 
     level: Text
     file: Text
@@ -41,16 +41,16 @@ class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reason: Text
 
     def matches(self, mutant: Mutant) -> bool:
-        """Whether the entry means this mutant (on whatever line it stands)."""
-        same_place = (self.level, self.file) == (mutant.level_name, mutant.path)
-        return same_place and (_words(self.before), _words(self.after)) == (
-            _words(mutant.changed[0]),
-            _words(mutant.changed[1]),
+        """Whether the entry means this mutant, on any line."""
+        same_file = (self.level, self.file) == (mutant.level_name, mutant.path)
+        return same_file and (_normalized(self.before), _normalized(self.after)) == (
+            _normalized(mutant.changed[0]),
+            _normalized(mutant.changed[1]),
         )
 
 
 class EquivalentsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The file: its format's version and the entries."""
+    """The file: format version and entries."""
 
     version: Literal[1]
     equivalents: tuple[Equivalent, ...]
@@ -58,7 +58,7 @@ class EquivalentsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 @dataclass(frozen=True)
 class Equivalents:
-    """The entries of a port's file; none when there is no file."""
+    """The entries of a port's file; none without a file."""
 
     document: Document[EquivalentsFile] | None
 
@@ -67,14 +67,14 @@ class Equivalents:
         return self.document.value.equivalents if self.document else ()
 
     def reason(self, mutant: Mutant) -> str:
-        """Why the mutant is equivalent; "" when it is not listed."""
+        """Return why the mutant is equivalent; "" when it is not listed."""
         return next((entry.reason for entry in self.entries if entry.matches(mutant)), "")
 
     def check(self, mutants: Iterable[Mutant]) -> None:
         """Raise BadInput, with file and line, for an entry that matches none of ``mutants``."""
-        there = list(mutants)
+        known = list(mutants)
         for index, entry in enumerate(self.entries):
-            if not any(entry.matches(mutant) for mutant in there):
+            if not any(entry.matches(mutant) for mutant in known):
                 assert self.document is not None
                 line = self.document.line(("equivalents", index))
                 raise BadInput(
@@ -85,13 +85,13 @@ class Equivalents:
 
 
 def load_equivalents(folder: Path) -> Equivalents:
-    """Read the file of a port's recipe folder. Raises BadInput for whatever is wrong with it."""
+    """Read the file in a port's recipe folder. Raises BadInput."""
     path = folder / FILE
     if not path.is_file():
         return Equivalents(None)
     return Equivalents(load(path, EquivalentsFile))
 
 
-def _words(text: str) -> str:
-    """The text with every run of blanks as one: how a line is indented does not matter."""
+def _normalized(text: str) -> str:
+    """Return the text with every run of blanks as one, so that indentation does not matter."""
     return " ".join(text.split())

@@ -1,22 +1,26 @@
-"""Each claim with a stated bound beside the mutants it measured: is it weaker than one of them?
+"""Compare each claim's stated bound with the mutants it measured: is it weaker than one of them?
 
-A claim is **loose** when it passes a mutant that it measured, and no other claim of its recipe
-catches that mutant: what it measures came out worse than it should, and the recipe says nothing.
+A claim is **loose** when it passes a mutant that it measured and no other claim of its recipe
+catches that mutant: its value came out worse than without the mutant, and the recipe passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.mutation.margins import Margin, Tried, worst_without
+from porter.mutation.margins import Margin, Tried, measure, worst_without
 from porter.mutation.mutants import Mutant
+from porter.mutation.mutation_run import Say, mutation_run
 from porter.mutation.stated import bound, is_stated
+from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
     from porter.mutation.mutation_run import Baseline
+    from porter.mutation.plan import MutationPlan
+    from porter.verify.plan.trees import Trees
     from porter.verify.recipe.claims import Claim
 
 
@@ -36,8 +40,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One claim: where it stands, its bound, the worst without a mutant, and every mutant it
-    measured, the weakest (the one nearest to what is right) first."""
+    """One claim: its line, its bound, the worst value without a mutant, and every mutant that it
+    measured, the weakest (the one nearest to the correct value) first."""
 
     line: int
     subject: str
@@ -47,7 +51,7 @@ class ClaimRow:
 
     @property
     def weakest(self) -> Measured | None:
-        """The mutant that comes nearest to what is right."""
+        """The mutant that comes nearest to the correct value."""
         return self.measured[0] if self.measured else None
 
     @property
@@ -63,7 +67,7 @@ class ClaimRow:
 
 @dataclass(frozen=True)
 class RecipeRows:
-    """A recipe, how many mutants its runs execute, and its claims with a stated bound."""
+    """A recipe: how many mutants its runs execute (``over``), its claims with a stated bound."""
 
     name: str
     path: Path
@@ -79,22 +83,39 @@ class RecipeRows:
         return self.over - self.caught - self.unmeasured
 
 
-def recipe_rows(grounds: Sequence[Baseline], tried: Iterable[Tried]) -> list[RecipeRows]:
-    """Gather what was tried, recipe by recipe in the order of their names."""
+def measure_claims(
+    plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: Say, tried: Callable[[], None]
+) -> list[RecipeRows]:
+    """Try every mutant of a plan on all recipes, and return what their claims measured.
+
+    ``cache`` is porter's cache folder; ``tried`` is called after each mutant. Raises CheckFailed
+    when a recipe fails without any mutant, EnvironmentFailed.
+    """
+    run = mutation_run(plan, trees, cache, jobs, say)
+    results: list[Tried] = []
+    with run.opened(plan.recipes, plan.to_try) as (runs, baselines):
+        for several in measure(run, runs, baselines, plan.to_try):
+            results += several
+            tried()
+    return recipe_rows(baselines, results)
+
+
+def recipe_rows(baselines: Sequence[Baseline], tried: Iterable[Tried]) -> list[RecipeRows]:
+    """Return a row of results for each recipe, in the order of their names."""
     found: dict[str, list[Tried]] = {}
     for one in tried:
         found.setdefault(one.recipe, []).append(one)
     own: dict[str, list[Baseline]] = {}
-    for ground in grounds:
-        own.setdefault(ground.planned.loaded.name, []).append(ground)
+    for baseline in baselines:
+        own.setdefault(baseline.planned.loaded.name, []).append(baseline)
     return [_recipe(own[name], found.get(name, [])) for name in sorted(own)]
 
 
-def _recipe(grounds: Sequence[Baseline], tried: Sequence[Tried]) -> RecipeRows:
-    loaded = grounds[0].planned.loaded
+def _recipe(baselines: Sequence[Baseline], tried: Sequence[Tried]) -> RecipeRows:
+    loaded = baselines[0].planned.loaded
     without: dict[int, list[Margin]] = {}
-    for ground in grounds:
-        for index, margin in worst_without(ground).items():
+    for baseline in baselines:
+        for index, margin in worst_without(baseline).items():
             without.setdefault(index, []).append(margin)
     rows = []
     for index, claim in enumerate(loaded.recipe.claims):
@@ -134,7 +155,7 @@ def _subject(claim: Claim) -> str:
 
 
 def rows_as_json(port: str, recipes: Sequence[RecipeRows], possible: int) -> dict[str, Any]:
-    """Everything as plain data; ``possible`` is the number of mutants before sampling."""
+    """Return everything as plain values; ``possible``: the number of mutants before sampling."""
     return {
         "port": port,
         "possible": possible,
@@ -178,13 +199,7 @@ def _claim_json(row: ClaimRow) -> dict[str, Any]:
 
 
 def _margin_json(margin: Margin) -> dict[str, Any]:
-    """A value that is not finite is told as text: JSON has no number for it."""
+    """Return value and limit; what is not finite is a text, since JSON has no number for it."""
     numbers = {"value": margin.value, "allowed": margin.allowed}
-    told = {name: _plain(number) for name, number in numbers.items()}
-    return {**told, "measure": margin.measure, "where": margin.where}
-
-
-def _plain(number: float | None) -> float | str | None:
-    if number is None or abs(number) < float("inf"):
-        return number
-    return str(number)
+    finite = {name: number_to_json(number) for name, number in numbers.items()}
+    return {**finite, "measure": margin.measure, "where": margin.where}

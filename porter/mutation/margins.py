@@ -1,9 +1,9 @@
 """What each claim of a recipe measures on each mutant, whether or not another claim catches it.
 
-A claim **measured** a mutant when some run or output of it came out worse than without the mutant;
-its margin is the worst of these. A mutant is tried on all runs of a recipe that execute its line.
-What came out is kept under the recipe's claims without their single figures
-(:data:`porter.mutation.stated.SINGLE`): another figure is judged on what is kept, and runs nothing.
+A claim **measured** a mutant when one of its runs or outputs came out worse than without the
+mutant; its margin is the worst of these. A mutant is tried on all runs of a recipe that execute its
+line. Results are cached under the recipe's claims without their single figures
+(:data:`porter.mutation.stated.SINGLE`): another figure is compared with them, and nothing runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import msgspec
 from porter.atomic import write_json
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
-from porter.mutation.mutation_run import Baseline, MutationRun, level_of, with_level, words_of
-from porter.mutation.stated import JudgeContext, by_claim, figure, form
+from porter.mutation.mutation_run import Baseline, MutationRun, describe, with_level
+from porter.mutation.stated import Measurement, by_claim, figure, form
 from porter.process import Stopped
 from porter.verify.cache.keys import judge_hash
 from porter.verify.execution.scheduler import Runs
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Margin:
-    """The worst that one claim measured: ``value`` against ``allowed``, on which run and output.
+    """The worst value that one claim measured, what is ``allowed``, and on which run and output.
 
-    ``value`` is None where there is nothing to measure: the output is missing, or of another shape.
+    ``value`` is None where nothing can be measured: the output is missing or has another shape.
     """
 
     claim: int
@@ -58,7 +58,7 @@ class Margin:
         return _badness(self.value, self.allowed, self.lower)
 
     def under(self, claim: Claim) -> Margin:
-        """The same measure, held to the claim's figure as it stands in the recipe now."""
+        """Return the same measurement, compared with the claim's figure in the recipe as of now."""
         limit = figure(claim)
         if limit is None or self.value is None:
             return self
@@ -68,8 +68,8 @@ class Margin:
 
 @dataclass(frozen=True)
 class Tried:
-    """One recipe's runs with one mutant. ``failed`` says how a run failed, and then nothing was
-    measured; ``other`` is what else was bad, as a claim across runs or an output nobody claims."""
+    """One recipe's runs with one mutant. ``failed`` says how a run failed (then nothing was
+    measured), ``other`` what else was bad: a claim across runs, or an output without a claim."""
 
     mutant: Mutant
     recipe: str
@@ -84,44 +84,44 @@ class Tried:
 
 
 def measure(
-    hunt: MutationRun, runs: Runs, grounds: Sequence[Baseline], mutants: Sequence[Mutant]
+    run: MutationRun, runs: Runs, baselines: Sequence[Baseline], mutants: Sequence[Mutant]
 ) -> Iterator[list[Tried]]:
-    """Yield what every recipe that runs over a mutant makes of it, mutant by mutant."""
+    """Yield, mutant by mutant, the results of every recipe that executes its line."""
 
     def attempt(
-        runs: Runs, trees: MutantTrees, grounds: Sequence[Baseline], mutant: Mutant
+        runs: Runs, trees: MutantTrees, baselines: Sequence[Baseline], mutant: Mutant
     ) -> list[Tried]:
         tried, made = [], None
         try:
-            for ground in grounds:
-                hunt.watch(runs, ground)
-                if not (touched := ground.touched(mutant)):
+            for baseline in baselines:
+                run.find_lines(runs, baseline)
+                if not (points := baseline.runs_over(mutant)):
                     continue
-                place = hunt.kept / "margins" / f"{_key(mutant, ground)}.json"
-                found = _recall(place, mutant, ground)
+                path = run.cache / "margins" / f"{_key(mutant, baseline)}.json"
+                found = _recall(path, mutant, baseline)
                 if found is None:
-                    made = made or trees.add(level_of(ground), mutant)
-                    found = _try(runs, ground, with_level(ground, made), touched, mutant)
-                    write_json(place, _kept(found))
+                    made = made or trees.add(baseline.level_tree, mutant)
+                    found = _try(runs, baseline, with_level(baseline, made), points, mutant)
+                    write_json(path, _cached(found))
                 tried.append(found)
         finally:
             if made is not None:
                 trees.remove(made)
         return tried
 
-    return hunt.each(runs, grounds, mutants, attempt)
+    return run.each(runs, baselines, mutants, attempt)
 
 
-def worst_without(ground: Baseline) -> dict[int, Margin]:
-    """Return the worst that each claim measures without any mutant."""
-    found = by_claim(ground.planned, ground.verdicts)
+def worst_without(baseline: Baseline) -> dict[int, Margin]:
+    """Return the worst value that each claim measures without any mutant."""
+    found = by_claim(baseline.planned, baseline.verdicts)
     return {index: _worst(index, several) for index, several in found.items()}
 
 
 def _try(
-    runs: Runs, ground: Baseline, planned: RecipePlan, touched: Sequence[RunSpec], mutant: Mutant
+    runs: Runs, baseline: Baseline, planned: RecipePlan, points: Sequence[RunSpec], mutant: Mutant
 ) -> Tried:
-    name = ground.planned.loaded.name
+    name = baseline.planned.loaded.name
     failed: list[Failure] = []
 
     def has_failed(_: RunSpec, outcome: Trace | Failure) -> bool:
@@ -131,19 +131,19 @@ def _try(
             failed.append(outcome)
         return bool(failed)
 
-    outcomes = runs.outcomes(planned, touched, until=has_failed)
+    outcomes = runs.outcomes(planned, points, until=has_failed)
     if failed:
         return Tried(mutant, name, failed=failed[0].reason)
-    verdicts = judge(ground.planned, {**ground.outcomes, **outcomes})
-    before = by_claim(ground.planned, ground.verdicts)
-    found = by_claim(ground.planned, verdicts)
+    verdicts = judge(baseline.planned, {**baseline.outcomes, **outcomes})
+    before = by_claim(baseline.planned, baseline.verdicts)
+    found = by_claim(baseline.planned, verdicts)
     margins = []
     for index, several in found.items():
         worse = {at: v for at, v in several.items() if _is_worse(v, before[index].get(at))}
         if worse:
             margins.append(_worst(index, worse))
     known = {id(verdict) for several in found.values() for verdict in several.values()}
-    other = next((words_of(v) for v in verdicts if v.bad and id(v) not in known), "")
+    other = next((describe(v) for v in verdicts if v.bad and id(v) not in known), "")
     return Tried(mutant, name, tuple(margins), other=other)
 
 
@@ -153,7 +153,7 @@ def _is_worse(verdict: Verdict, before: Verdict | None) -> bool:
     return _verdict_badness(verdict) > _verdict_badness(before)
 
 
-def _worst(index: int, verdicts: Mapping[JudgeContext, Verdict]) -> Margin:
+def _worst(index: int, verdicts: Mapping[Measurement, Verdict]) -> Margin:
     (point, name), verdict = max(verdicts.items(), key=lambda item: _verdict_badness(item[1]))
     values = [f"{key} {text}" for key, text in point.variant]
     where = ", ".join([name, f"{point.dtype} on {point.device}", *values])
@@ -180,31 +180,31 @@ def _badness(value: float | None, allowed: float | None, lower: bool) -> float:
     return value / allowed if allowed else value
 
 
-def _key(mutant: Mutant, ground: Baseline) -> str:
-    """The hash of everything that decides what the claims measure."""
-    recipe = ground.planned.loaded.recipe
+def _key(mutant: Mutant, baseline: Baseline) -> str:
+    """Return the hash of everything that decides what the claims measure."""
+    recipe = baseline.planned.loaded.recipe
     facts = {
         "judge": judge_hash(),
-        "mutant": [mutant_level(level_of(ground), mutant).tree, mutant.after],
-        "recipe": [ground.planned.loaded.name, [form(claim) for claim in recipe.claims]],
+        "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
+        "recipe": [baseline.planned.loaded.name, [form(claim) for claim in recipe.claims]],
         "limits": msgspec.to_builtins(recipe.limits),
-        "runs": {str(astuple(point)): known.key for point, known in ground.known.items()},
+        "runs": {str(astuple(point)): known.key for point, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _kept(tried: Tried) -> dict[str, Any]:
+def _cached(tried: Tried) -> dict[str, Any]:
     margins = [astuple(margin) for margin in tried.margins]
     return {"failed": tried.failed, "other": tried.other, "margins": margins}
 
 
-def _recall(place: Path, mutant: Mutant, ground: Baseline) -> Tried | None:
-    """What was kept, its figures held to the recipe's claims as they stand now."""
-    loaded = ground.planned.loaded
+def _recall(path: Path, mutant: Mutant, baseline: Baseline) -> Tried | None:
+    """Return the cached result, compared with the figures of the recipe's claims as of now."""
+    loaded = baseline.planned.loaded
     try:
-        told = json.loads(place.read_text())
-        margins = [Margin(*one) for one in told["margins"]]
+        data = json.loads(path.read_text())
+        margins = [Margin(*one) for one in data["margins"]]
         now = [one.under(loaded.recipe.claims[one.claim]) for one in margins]
-        return Tried(mutant, loaded.name, tuple(now), told["failed"], told["other"])
+        return Tried(mutant, loaded.name, tuple(now), data["failed"], data["other"])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

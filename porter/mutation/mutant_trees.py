@@ -1,4 +1,4 @@
-"""Levels with one wrong file, as folders: the level's own files, linked, and the mutant's one."""
+"""A level with one wrong file as a folder: the level's own files, hard-linked, and the mutant's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from porter.verify.plan.trees import LevelTree, Trees
 
 @dataclass(frozen=True)
 class MutantLevel:
-    """A level whose one file is a mutant's. ``tree`` names it, but no git object is made of it."""
+    """A level with one file replaced by a mutant's. ``tree`` names it, but is no git object."""
 
     number: int
     name: str
@@ -32,7 +32,7 @@ def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
 
 
 class MutantTrees:
-    """The trees of a port, and of its mutants while they are hunted. Thread-safe.
+    """The trees of a port, and of its mutants while they are tried. Thread-safe.
 
     Implements :class:`porter.verify.plan.trees.Trees`.
     """
@@ -41,19 +41,19 @@ class MutantTrees:
         self._trees = trees
         self._scratch = scratch
         self._lock = threading.Lock()
-        self._hunted: dict[str, tuple[LevelTree, Mutant]] = {}
+        self._mutants: dict[str, tuple[LevelTree, Mutant]] = {}
 
     def add(self, level: LevelTree, mutant: Mutant) -> MutantLevel:
-        """Make a mutant's level known; :meth:`remove` it when it has been hunted."""
+        """Register a mutant's level; :meth:`remove` it when it has been tried."""
         made = mutant_level(level, mutant)
         with self._lock:
-            self._hunted[made.tree] = level, mutant
+            self._mutants[made.tree] = level, mutant
         return made
 
     def remove(self, made: MutantLevel) -> None:
         """Forget a mutant's level and delete its folders."""
         with self._lock:
-            self._hunted.pop(made.tree, None)
+            self._mutants.pop(made.tree, None)
         shutil.rmtree(self._scratch / made.tree, ignore_errors=True)
 
     def levels(self, port: str) -> Sequence[LevelTree]:
@@ -67,23 +67,23 @@ class MutantTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """See :class:`porter.verify.plan.trees.Trees`."""
         with self._lock:
-            hunted = self._hunted.get(level.tree)
-            whole = self._trees.folder(port, hunted[0] if hunted else level, needs)
-        if hunted is None:
-            return whole
+            known = self._mutants.get(level.tree)
+            unchanged = self._trees.folder(port, known[0] if known else level, needs)
+        if known is None:
+            return unchanged
         name = hashlib.sha256("\0".join(needs).encode()).hexdigest()[:16]
         folder = self._scratch / level.tree / name
         if not folder.is_dir():
-            _write(whole, folder, hunted[1])
+            _write(unchanged, folder, known[1])
         return folder
 
 
-def _write(whole: Path, folder: Path, mutant: Mutant) -> None:
-    shutil.copytree(whole, folder, symlinks=True, copy_function=_link)
-    place = folder / mutant.path
-    if place.is_file():
-        place.unlink()  # a link to the shared file: not to be written through
-        place.write_bytes(mutant.after.encode("utf-8", "surrogateescape"))
+def _write(unchanged: Path, folder: Path, mutant: Mutant) -> None:
+    shutil.copytree(unchanged, folder, symlinks=True, copy_function=_link)
+    path = folder / mutant.path
+    if path.is_file():
+        path.unlink()  # a link to the shared file: not to be written through
+        path.write_bytes(mutant.after.encode("utf-8", "surrogateescape"))
 
 
 def _link(source: str, target: str) -> None:

@@ -12,10 +12,10 @@ from porter.git.objects import Oid
 from porter.levels.levels import Level
 from porter.mutation.edits import Kind, Source
 from porter.mutation.operators import edits
-from porter.series.diff import FilePatch
+from porter.series.unified import added_lines, diff_text, read_diff
 
 _WHOLE: tuple[Kind, ...] = ("removed-call", "missing-mark-step", "removed-copy")
-"""Kinds that take a whole statement away: it has to begin on a line of the patch."""
+"""Kinds that remove a whole statement, which must begin on a line of the patch."""
 
 ReadBlob = Callable[[Oid], bytes]
 
@@ -32,17 +32,17 @@ class Mutant:
     before: str
     after: str
     statement: tuple[int, int]
-    """First and last line of the statement it changes (of a compound one: of its head)."""
+    """First and last line of the changed statement (of a compound one: of its head)."""
 
     @property
     def key(self) -> str:
-        """Names the mutant in tables and lists: 10 hex digits of what it is."""
+        """The mutant's name in tables and lists: 10 hex digits of its hash."""
         text = "\0".join((self.level_name, self.path, *self.changed))
         return hashlib.sha256(f"{text}\0{self.line}".encode()).hexdigest()[:10]
 
     @property
     def changed(self) -> tuple[str, str]:
-        """The lines that differ, before and after, each block without its outer blanks."""
+        """The lines that differ, before and after, without blanks around each block."""
         before, after = self.before.splitlines(), self.after.splitlines()
         first = 0
         while first < min(len(before), len(after)) and before[first] == after[first]:
@@ -65,32 +65,20 @@ class Mutant:
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def changed_lines(file: FilePatch) -> frozenset[int]:
-    """The numbers, in the new file, of the lines that a patch adds."""
-    added: set[int] = set()
-    for hunk in file.hunks:
-        number = hunk.new_start
-        for line in hunk.lines:
-            if line[:1] == b"+":
-                added.add(number)
-            if line[:1] in (b"+", b" "):
-                number += 1
-    return frozenset(added)
-
-
 def level_mutants(level: Level, read: ReadBlob) -> Iterator[Mutant]:
-    """Yield the mutants of a level's Python files, in the order of file and line.
+    """Yield the mutants of a level's Python files, by file and line, without duplicates.
 
-    Equal texts come once. Level 0 has none: it is not ours to test.
+    Level 0 has none: porter does not test upstream's own lines.
     """
     if level.patch is None:
         return
-    for file in sorted(level.patch.files, key=lambda each: each.path):
+    both = zip(level.patch.files, read_diff(diff_text(level.patch)), strict=True)
+    for file, read_file in sorted(both, key=lambda pair: pair[0].path):
         blob = level.files.get(file.path)
         if blob is None or not file.path.endswith(b".py"):
             continue
         text = read(blob).decode("utf-8", "surrogateescape")
-        yield from _file_mutants(level, file.path.decode(), text, changed_lines(file))
+        yield from _file_mutants(level, file.path.decode(), text, added_lines(read_file))
 
 
 def _file_mutants(level: Level, path: str, text: str, lines: frozenset[int]) -> Iterator[Mutant]:
@@ -116,7 +104,7 @@ def _file_mutants(level: Level, path: str, text: str, lines: frozenset[int]) -> 
 
 
 def _statements(tree: ast.AST) -> list[tuple[int, int]]:
-    """The line ranges of all statements, the shortest first; of compound ones only the head."""
+    """Return the line ranges of all statements, shortest first; of compound ones only the head."""
     spans = []
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt | ast.ExceptHandler):
@@ -128,9 +116,9 @@ def _statements(tree: ast.AST) -> list[tuple[int, int]]:
 
 
 def sample(mutants: Sequence[Mutant], most: int) -> list[Mutant]:
-    """Choose at most ``most``, the same ones every time: kinds in turn, by hash within a kind.
+    """Choose at most ``most`` mutants, always the same: kinds in turn, by hash within a kind.
 
-    Every kind that occurs is met before any kind is met twice as often as another has members.
+    So every kind that occurs is in the sample, if it is large enough.
     """
     queues: dict[Kind, list[Mutant]] = {}
     for mutant in sorted(mutants, key=lambda each: each.key):

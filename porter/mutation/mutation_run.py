@@ -1,8 +1,10 @@
-"""Trying mutants on the recipes: each on the runs that execute its line, until one verdict is bad.
+"""Try mutants on the recipes: each on the runs that execute its line, until one verdict is bad.
 
-The cheapest recipe comes first, and what a recipe executes is found out when a mutant has passed
-all before it. Runs that do not execute the line keep the outcome they have without the mutant.
-Mutants are tried several at a time, each by a thread of its own.
+The cheapest recipe comes first; which lines a recipe executes is found out when a mutant has passed
+all recipes before it. Runs that do not execute the line keep the outcome they have without the
+mutant. Several mutants are tried at a time, each in a thread of its own. What each recipe made of
+each mutant is cached in a file of its own, so that with more recipes, or after one changed, mutants
+are tried on those alone.
 """
 
 from __future__ import annotations
@@ -20,62 +22,81 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from porter.atomic import write_json
 from porter.errors import CheckFailed
-from porter.mutation.coverage import Coverage, find_reach
-from porter.mutation.mutant_cache import PASSED, recall, remember
+from porter.mutation.coverage import LineCoverage, find_coverage
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
-from porter.mutation.score import MutantStatus, Outcome
+from porter.mutation.score import MutantResult, MutantStatus
 from porter.process import Stopped
 from porter.verify.cache.keys import RunKey, judge_hash, known_runs
+from porter.verify.cache.store import Places
 from porter.verify.execution.scheduler import Runs, open_runs
-from porter.verify.execution.session import Session
+from porter.verify.execution.session import Options, Session
 from porter.verify.judge import judge
 from porter.verify.plan.job import Failure
 from porter.verify.plan.matrix import RecipePlan, RunSpec, judged_points, points
-from porter.verify.plan.trees import LevelTree
+from porter.verify.plan.trees import LevelTree, Trees
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Limits
 
 if TYPE_CHECKING:
+    from porter.mutation.plan import MutationPlan
     from porter.verify.harness.trace import Trace
     from porter.verify.judge.result import Verdict
 
 _START_SECONDS = 10.0
 _SLOWER = 10.0
-_QUIET_CLAIMS = ("independent_of",)
+_CLAIMS_ACROSS_RUNS = ("independent_of",)
+
+
+PASSED = ""
+"""What a recipe's file in the cache says when it noticed nothing."""
+
+Say = Callable[[str], None]
+"""Prints a line about what is done now."""
 
 
 @dataclass
 class Baseline:
-    """A recipe at one level without any mutant: its outcomes, and what each run executes."""
+    """A recipe at one level without any mutant: its outcomes, and which lines each run executes."""
 
     planned: RecipePlan
     level: int
     known: Mapping[RunSpec, RunKey]
     outcomes: Mapping[RunSpec, Trace | Failure]
     verdicts: Sequence[Verdict] = ()
-    reach: dict[RunSpec, Coverage] = field(default_factory=dict)
-    watching: threading.Lock = field(default_factory=threading.Lock)
+    coverage: dict[RunSpec, LineCoverage] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def cost(self) -> float:
-        """About how long all runs of the level take, in seconds."""
+        """Roughly how long all runs of the level take, in seconds."""
         return sum(self.seconds(point) + 1 for point in judged_points(self.planned))
 
-    def touched(self, mutant: Mutant) -> list[RunSpec]:
-        """The runs of this level that execute the mutant's line, the quickest first."""
-        found = [point for point, reach in self.reach.items() if reach.holds(mutant)]
+    @property
+    def level_tree(self) -> LevelTree:
+        """The level itself, without any mutant."""
+        return self.planned.levels[self.level]
+
+    @property
+    def title(self) -> str:
+        loaded = self.planned.loaded
+        return f"{loaded.port}/{loaded.name} at level {self.level_tree.name}"
+
+    def runs_over(self, mutant: Mutant) -> list[RunSpec]:
+        """Return the runs of this level that execute the mutant's line, the quickest first."""
+        found = [point for point, lines in self.coverage.items() if lines.includes(mutant)]
         return sorted(found, key=self.seconds)
 
     def seconds(self, point: RunSpec) -> float:
-        """How long the run took without a mutant."""
+        """Return how long the run took without a mutant."""
         outcome = self.outcomes[point]
         return 0.0 if isinstance(outcome, Failure) else outcome.seconds
 
 
-class Quiet:
-    """An observer for the threads: nobody listens to single runs of a mutant."""
+class SilentObserver:
+    """Ignores the progress of single runs: a mutation run reports mutants."""
 
     def say(self, line: str) -> None: ...
     def building(self, environment: str) -> None: ...
@@ -86,116 +107,108 @@ class Quiet:
     def ended(self, run: str, how: str) -> None: ...
 
 
-Told = Callable[[str], None]
 T = TypeVar("T")
 Attempt = Callable[[Runs, MutantTrees, Sequence[Baseline], Mutant], T]
-"""What is to become of one mutant, in a thread of its own; the grounds are those of its level, in
-the order in which to try them."""
+"""Tries one mutant, in a thread of its own, on the baselines of its level in the given order."""
 
 
 @dataclass
 class MutationRun:
-    """One port's hunt. ``kept`` is the folder of the cache for what earlier hunts found.
+    """One port's mutants being tried. ``cache`` is the folder of earlier results.
 
-    ``files`` are the paths of each level (by number) that any mutant changes, tried now or not:
-    what a run executes of them is found out once.
+    ``files`` are the paths of each level (by number) that any mutant changes, tried now or not: the
+    lines that a run executes of them are found once.
     """
 
     session: Session
-    kept: Path
+    cache: Path
     files: Mapping[int, Sequence[str]]
     jobs: int
-    say: Told
+    say: Say
 
     def run(
         self, recipes: Sequence[RecipePlan], mutants: Sequence[Mutant]
-    ) -> Iterator[tuple[Outcome, bool]]:
-        """Yield each mutant's outcome as it is there, and whether it was known from before.
+    ) -> Iterator[tuple[MutantResult, bool]]:
+        """Yield each mutant's result as soon as it is known, and whether it was in the cache.
 
         Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
         """
-        with self.opened(recipes, mutants) as (runs, grounds):
-            yield from self.each(runs, grounds, mutants, self._attempt)
+        with self.opened(recipes, mutants) as (runs, baselines):
+            yield from self.each(runs, baselines, mutants, self._attempt)
 
     @contextmanager
     def opened(
         self, recipes: Sequence[RecipePlan], mutants: Sequence[Mutant]
     ) -> Iterator[tuple[Runs, list[Baseline]]]:
-        """Give what makes runs, and the recipes at the mutants' levels, each without a mutant.
+        """Give what makes runs, and the recipes' baselines at the mutants' levels.
 
         Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
         """
         with open_runs(self.session) as runs:
-            yield runs, self._grounds(runs, recipes, mutants)
+            yield runs, self._baselines(runs, recipes, mutants)
 
-    def _grounds(
+    def _baselines(
         self, runs: Runs, recipes: Sequence[RecipePlan], mutants: Sequence[Mutant]
     ) -> list[Baseline]:
-        grounds = []
+        found = []
         for planned in recipes:
             for level in sorted({mutant.level for mutant in mutants}):
                 one = replace(planned, chosen=planned.chosen & {level})
                 if judged_points(one):
-                    grounds.append(self._ground(runs, one, level))
-        return sorted(grounds, key=lambda ground: ground.cost)
+                    found.append(self._baseline(runs, one, level))
+        return sorted(found, key=lambda baseline: baseline.cost)
 
-    def _ground(self, runs: Runs, planned: RecipePlan, level: int) -> Baseline:
+    def _baseline(self, runs: Runs, planned: RecipePlan, level: int) -> Baseline:
         loaded = planned.loaded
         name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
         self.say(f"{name}: without a mutant")
         environment = self.session.environment(loaded.environment, runs.start.warm)
         known = known_runs(planned, points(planned), environment)
         outcomes = runs.outcomes(planned, points(planned))
-        ground = Baseline(planned, level, known, outcomes, judge(planned, outcomes))
-        bad = [verdict for verdict in ground.verdicts if verdict.bad]
+        baseline = Baseline(planned, level, known, outcomes, judge(planned, outcomes))
+        bad = [verdict for verdict in baseline.verdicts if verdict.bad]
         if bad:
             raise CheckFailed(
                 f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
                 f"`porter verify {loaded.port} --recipe {loaded.name}` shows them"
             )
-        return ground
+        return baseline
 
-    def watch(self, runs: Runs, ground: Baseline) -> None:
-        """Find out what the runs of a ground execute, if nobody has yet."""
-        planned = ground.planned
-        with ground.watching:
+    def find_lines(self, runs: Runs, baseline: Baseline) -> None:
+        """Find the lines that a baseline's runs execute, unless they are known."""
+        planned = baseline.planned
+        with baseline.lock:
             for point in judged_points(planned):
-                if point in ground.reach:
+                if point in baseline.coverage:
                     continue
-                outcome = ground.outcomes[point]
-                assert not isinstance(outcome, Failure)
-                level = planned.levels[ground.level].name
-                self.say(
-                    f"{planned.loaded.port}/{planned.loaded.name} at level {level}: "
-                    f"which lines it runs, {point.dtype} on {point.device}"
-                )
-                ground.reach[point] = find_reach(
+                self.say(f"{baseline.title}: which lines it runs, {point.dtype} on {point.device}")
+                baseline.coverage[point] = find_coverage(
                     planned,
                     point,
-                    ground.known[point],
-                    outcome,
-                    self.files[ground.level],
+                    baseline.known[point],
+                    baseline.outcomes[point],
+                    self.files[baseline.level],
                     self.session,
                     runs.start,
                     self.session.environment(planned.loaded.environment, runs.start.warm).python,
-                    self.kept / "lines",
+                    self.cache / "lines",
                 )
 
     def each(
         self,
         runs: Runs,
-        grounds: Sequence[Baseline],
+        baselines: Sequence[Baseline],
         mutants: Sequence[Mutant],
         attempt: Attempt[T],
     ) -> Iterator[T]:
-        """Yield what ``attempt`` makes of each mutant, as it is there."""
+        """Yield what ``attempt`` returns for each mutant, as soon as it is known."""
         with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
-            yield from self._try_all(runs, grounds, mutants, attempt, Path(scratch))
+            yield from self._try_all(runs, baselines, mutants, attempt, Path(scratch))
 
     def _try_all(
         self,
         runs: Runs,
-        grounds: Sequence[Baseline],
+        baselines: Sequence[Baseline],
         mutants: Sequence[Mutant],
         attempt: Attempt[T],
         scratch: Path,
@@ -207,12 +220,16 @@ class MutationRun:
 
         def tried(mutant: Mutant) -> T:
             if not hasattr(local, "runs"):
-                # The environments are shared: they were found or built for the grounds.
+                # The environments are shared: the baselines found or built them.
                 session = replace(
-                    self.session, trees=trees, places=places, observer=Quiet(), options=options
+                    self.session,
+                    trees=trees,
+                    places=places,
+                    observer=SilentObserver(),
+                    options=options,
                 )
                 local.runs = Runs(session, runs.start)
-            own = [ground for ground in grounds if ground.level == mutant.level]
+            own = [baseline for baseline in baselines if baseline.level == mutant.level]
             return attempt(local.runs, trees, own, mutant)
 
         pool = ThreadPoolExecutor(self.jobs, "mutant")
@@ -234,43 +251,85 @@ class MutationRun:
             pool.shutdown(cancel_futures=True)
 
     def _attempt(
-        self, runs: Runs, trees: MutantTrees, grounds: Sequence[Baseline], mutant: Mutant
-    ) -> tuple[Outcome, bool]:
+        self, runs: Runs, trees: MutantTrees, baselines: Sequence[Baseline], mutant: Mutant
+    ) -> tuple[MutantResult, bool]:
         """Try one mutant until a recipe catches it."""
-        places = [self.kept / "fates" / f"{_key(mutant, ground)}.json" for ground in grounds]
-        earlier = [recall(place) for place in places]
-        for ground, words in zip(grounds, earlier, strict=True):
-            if words:
-                return Outcome(mutant, "caught", ground.planned.loaded.name, words), True
-        fate: MutantStatus = "not run"
+        paths = [self.cache / "fates" / f"{_key(mutant, each)}.json" for each in baselines]
+        earlier = [_recall(path) for path in paths]
+        for baseline, reason in zip(baselines, earlier, strict=True):
+            if reason:
+                return MutantResult(mutant, "caught", baseline.planned.loaded.name, reason), True
+        status: MutantStatus = "not run"
         known, made = True, None
         try:
-            for ground, place, word in zip(grounds, places, earlier, strict=True):
-                self.watch(runs, ground)
-                if not (touched := ground.touched(mutant)):
+            for baseline, path, before in zip(baselines, paths, earlier, strict=True):
+                self.find_lines(runs, baseline)
+                if not (points_over := baseline.runs_over(mutant)):
                     continue
-                fate = "survived"
-                if word == PASSED:
+                status = "survived"
+                if before == PASSED:
                     continue
                 known = False
-                made = made or trees.add(level_of(ground), mutant)
-                bad = _first_bad(runs, ground, with_level(ground, made), touched)
-                words = PASSED if bad is None else words_of(bad)
-                remember(place, words)
-                if words != PASSED:
-                    return Outcome(mutant, "caught", ground.planned.loaded.name, words), False
+                made = made or trees.add(baseline.level_tree, mutant)
+                bad = _first_bad(runs, baseline, with_level(baseline, made), points_over)
+                reason = PASSED if bad is None else describe(bad)
+                write_json(path, {"caught": reason})
+                if reason != PASSED:
+                    name = baseline.planned.loaded.name
+                    return MutantResult(mutant, "caught", name, reason), False
         finally:
             if made is not None:
                 trees.remove(made)
-        return Outcome(mutant, fate), known
+        return MutantResult(mutant, status), known
 
 
-def with_level(ground: Baseline, made: LevelTree) -> RecipePlan:
-    """The recipe with the mutant's level, and little patience: a mutant may never end."""
-    planned = ground.planned
+def try_mutants(
+    plan: MutationPlan,
+    trees: Trees,
+    cache: Path,
+    jobs: int,
+    say: Say,
+    tried: Callable[[MutantResult], None],
+) -> list[MutantResult]:
+    """Try the mutants of a plan and return all results in its order, equivalents included.
+
+    ``cache`` is porter's cache folder; ``tried`` is called with each result as soon as it is known.
+    Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
+    """
+    reasons = plan.equivalent
+    found = {
+        m.key: MutantResult(m, "equivalent", detail=reasons[m.key])
+        for m in plan.mutants
+        if m.key in reasons
+    }
+    run = mutation_run(plan, trees, cache, jobs, say)
+    for result, _ in run.run(plan.recipes, plan.to_try):
+        found[result.mutant.key] = result
+        tried(result)
+    return [found[mutant.key] for mutant in plan.mutants]
+
+
+def mutation_run(plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: Say) -> MutationRun:
+    """Return what tries the mutants of a plan, with porter's cache folder."""
+    session = Session(trees, Places.under(cache), SilentObserver(), Options(jobs=jobs))
+    return MutationRun(session, cache / "mutants" / plan.port, plan.files, jobs, say)
+
+
+def _recall(path: Path) -> str | None:
+    """Return how a recipe caught the mutant, `PASSED`, or None where nothing is cached."""
+    try:
+        reason = json.loads(path.read_text())["caught"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return reason if isinstance(reason, str) else None
+
+
+def with_level(baseline: Baseline, made: LevelTree) -> RecipePlan:
+    """Return the recipe on the mutant's level, with a short time limit: a mutant may never end."""
+    planned = baseline.planned
     levels = list(planned.levels)
-    levels[ground.level] = made
-    longest = max(ground.seconds(point) for point in ground.reach)
+    levels[baseline.level] = made
+    longest = max(baseline.seconds(point) for point in baseline.coverage)
     recipe = planned.loaded.recipe
     seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
     limits = Limits(seconds=seconds, memory_gib=recipe.limits.memory_gib)
@@ -282,10 +341,10 @@ def with_level(ground: Baseline, made: LevelTree) -> RecipePlan:
 
 
 def _first_bad(
-    runs: Runs, ground: Baseline, planned: RecipePlan, touched: Sequence[RunSpec]
+    runs: Runs, baseline: Baseline, planned: RecipePlan, wanted: Sequence[RunSpec]
 ) -> Verdict | None:
-    """Run the touched points, and judge after each; what looks across runs is judged at the end."""
-    outcomes = dict(ground.outcomes)
+    """Run some points and judge after each; claims across runs are judged at the end."""
+    outcomes = dict(baseline.outcomes)
     found: list[Verdict] = []
 
     def is_enough(point: RunSpec, outcome: Trace | Failure) -> bool:
@@ -294,17 +353,18 @@ def _first_bad(
         outcomes[point] = outcome
         found[:] = [
             verdict
-            for verdict in judge(ground.planned, outcomes)
-            if verdict.bad and verdict.claim not in _QUIET_CLAIMS
+            for verdict in judge(baseline.planned, outcomes)
+            if verdict.bad and verdict.claim not in _CLAIMS_ACROSS_RUNS
         ]
         return bool(found)
 
-    runs.outcomes(planned, touched, until=is_enough)
-    found = found or [verdict for verdict in judge(ground.planned, outcomes) if verdict.bad]
+    runs.outcomes(planned, wanted, until=is_enough)
+    found = found or [verdict for verdict in judge(baseline.planned, outcomes) if verdict.bad]
     return found[0] if found else None
 
 
-def words_of(verdict: Verdict) -> str:
+def describe(verdict: Verdict) -> str:
+    """Return in one line what was measured and allowed where."""
     where = verdict.output or "the run"
     numbers = ""
     if verdict.error is not None and verdict.allowed is not None:
@@ -313,18 +373,13 @@ def words_of(verdict: Verdict) -> str:
     return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
 
 
-def _key(mutant: Mutant, ground: Baseline) -> str:
-    """The hash of everything that a recipe's word on a mutant depends on."""
-    loaded = ground.planned.loaded
+def _key(mutant: Mutant, baseline: Baseline) -> str:
+    """Return the hash of everything that a recipe's verdict on a mutant depends on."""
+    loaded = baseline.planned.loaded
     facts = {
         "judge": judge_hash(),
-        "mutant": [mutant_level(level_of(ground), mutant).tree, mutant.after],
+        "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
         "recipe": [loaded.name, loaded.sha256],
-        "runs": {str(astuple(point)): known.key for point, known in ground.known.items()},
+        "runs": {str(astuple(point)): known.key for point, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
-
-
-def level_of(ground: Baseline) -> LevelTree:
-    """The level itself, without any mutant."""
-    return ground.planned.levels[ground.level]

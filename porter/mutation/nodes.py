@@ -1,4 +1,4 @@
-"""Reading syntax trees: what a call calls, which of its arguments names an axis."""
+"""Questions about syntax trees: what a call calls, what names an axis, what cannot matter."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _AXIS: Final = {
 }
 AXIS_OF_FUNCTION: Final = {"cat": 1, "stack": 1, "concat": 1}
 _AXIS_NAMES: Final = frozenset({"dim", "axis", "start_dim"})
+_SHAPES: Final = frozenset({"view", "reshape", "expand", "repeat", "permute", "transpose"})
+PRINTS: Final = frozenset({"print", "warn", "info", "debug", "warning", "log", "write"})
 
 
 def called_name(function: ast.expr) -> str:
@@ -75,3 +77,46 @@ def is_text(node: ast.AST) -> bool:
 
 def is_main_guard(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and called_name(test.left) == "__name__"
+
+
+class NodeContext:
+    """Which nodes of a tree cannot change a result (``silent``), and which are indices."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self.silent: set[ast.AST] = set()
+        self.index: set[ast.AST] = set()  # indices, axes, shapes, ranges
+        for node in ast.walk(tree):
+            self._visit(node)
+
+    def _visit(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom) or _only_prints(node):
+            self._add(self.silent, node)
+        elif isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+            self._add(self.silent, node.annotation)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            self._add(self.silent, node.returns)
+        elif isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr):
+            self._add(self.silent, node)
+        elif isinstance(node, ast.Subscript):
+            self._add(self.index, node.slice)
+        elif isinstance(node, ast.Call):
+            name = called_name(node.func)
+            if name in _SHAPES or name == "range":
+                for argument in node.args:
+                    self._add(self.index, argument)
+            for axis in axes(node):
+                self._add(self.index, axis)
+
+    @staticmethod
+    def _add(nodes: set[ast.AST], node: ast.AST) -> None:
+        nodes.update(ast.walk(node))
+
+
+def _only_prints(node: ast.AST) -> bool:
+    """Whether a statement is a text (a docstring), or only prints or logs."""
+    if not isinstance(node, ast.Expr):
+        return False
+    value = node.value
+    return isinstance(value, ast.Constant) or (
+        isinstance(value, ast.Call) and called_name(value.func) in PRINTS
+    )

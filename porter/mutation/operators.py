@@ -1,8 +1,8 @@
-"""The mistakes that porting makes, as edits of a syntax tree.
+"""The mistakes that porting makes, as edits of a source text.
 
-Each function looks at one node and yields the edits that imitate one mistake there. Replaced text
-keeps its brackets, so that an edit changes what it says and not how its neighbours bind. What
-cannot change a result (docstrings, annotations, imports, what is printed) is left alone.
+Each function looks at one syntax node and yields the edits that imitate one mistake there. New text
+is put in brackets where needed, so that an edit does not change how its neighbours bind. What
+cannot change a result (docstrings, annotations, imports, printing) is left alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from porter.mutation.edits import Edit, Kind, Source
+from porter.mutation.edits import Kind, Source, SourceEdit
 from porter.mutation.nodes import (
     AXIS_OF_FUNCTION,
+    PRINTS,
+    NodeContext,
     axes,
     called_name,
     is_main_guard,
@@ -21,7 +23,6 @@ from porter.mutation.nodes import (
     names_device,
     whole_number,
 )
-from porter.mutation.places import SAYS, Places
 
 _COMPARE: Final[dict[type[ast.cmpop], tuple[str, str]]] = {
     ast.Lt: ("<", "<="),
@@ -52,20 +53,20 @@ _SILENT_FLAGS: Final = frozenset({"flush", "exist_ok", "parents", "non_blocking"
 _NEEDED: Final = frozenset({"copy_", "_foreach_copy_", "add_argument", "__init__"})
 
 
-def edits(source: Source) -> Iterator[Edit]:
+def edits(source: Source) -> Iterator[SourceEdit]:
     """Yield every edit of a source text, in the order of its nodes."""
-    places = Places(source.tree)
+    context = NodeContext(source.tree)
     for node in ast.walk(source.tree):
-        if node in places.silent:
+        if node in context.silent:
             continue
         for mistake in _MISTAKES:
-            yield from mistake(source, node, places)
+            yield from mistake(source, node, context)
 
 
-Mistake = Callable[[Source, ast.AST, Places], Iterator[Edit]]
+Mistake = Callable[[Source, ast.AST, NodeContext], Iterator[SourceEdit]]
 
 
-def _off_by_one(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _off_by_one(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "off-by-one"
     if isinstance(node, ast.Call) and called_name(node.func) == "range" and node.args:
         stop = node.args[0] if len(node.args) == 1 else node.args[1]
@@ -84,7 +85,7 @@ def _off_by_one(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
                 yield source.replace(number, str(number.value + 1), kind)
 
 
-def _swapped(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _swapped(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "swapped-operands"
     if isinstance(node, ast.BinOp) and isinstance(node.op, _ORDERED):
         if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
@@ -95,10 +96,10 @@ def _swapped(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
     elif isinstance(node, ast.Call) and called_name(node.func) == "where" and len(node.args) == 3:
         first, second = node.args[1], node.args[2]
         text = f"{source.of(second)}, {source.of(first)}"
-        yield Edit(*source.span(first)[:2], *source.span(second)[2:], text, kind)
+        yield SourceEdit(*source.span(first)[:2], *source.span(second)[2:], text, kind)
 
 
-def _dropped_term(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _dropped_term(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "dropped-term"
     if isinstance(node, ast.BinOp) and isinstance(node.op, _TERMS):
         if any(isinstance(side, ast.JoinedStr) or is_text(side) for side in ast.walk(node)):
@@ -120,7 +121,7 @@ def _dropped_term(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
             yield source.replace(parts, f"[{', '.join(kept)}]", kind)
 
 
-def _wrong_axis(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _wrong_axis(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     if isinstance(node, ast.Call):
         for axis in axes(node):
             value = whole_number(axis)
@@ -129,7 +130,7 @@ def _wrong_axis(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
                 yield source.replace(axis, str(other), "wrong-axis")
 
 
-def _wrong_dtype(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _wrong_dtype(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "wrong-dtype"
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         if node.value.id == "torch" and node.attr in _DTYPES:
@@ -142,7 +143,7 @@ def _wrong_dtype(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
             yield source.replace(node, f"{receiver}.{other}()", kind)
 
 
-def _removed_copy(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _removed_copy(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "removed-copy"
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         if called_name(node.value.func) in ("copy_", "_foreach_copy_"):
@@ -154,8 +155,8 @@ def _removed_copy(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
             yield source.replace(node, source.of(node.args[0]), kind)
 
 
-def _scaled_constant(source: Source, node: ast.AST, places: Places) -> Iterator[Edit]:
-    if not isinstance(node, ast.Constant) or node in places.index:
+def _scaled_constant(source: Source, node: ast.AST, context: NodeContext) -> Iterator[SourceEdit]:
+    if not isinstance(node, ast.Constant) or node in context.index:
         return
     if type(node.value) is float:
         other = repr(node.value * 2) if node.value else "1.0"
@@ -164,7 +165,7 @@ def _scaled_constant(source: Source, node: ast.AST, places: Places) -> Iterator[
         yield source.replace(node, str(node.value * 2 or 1), "scaled-constant")
 
 
-def _dropped_last_batch(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _dropped_last_batch(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "dropped-last-batch"
     if isinstance(node, ast.Call):
         name = called_name(node.func)
@@ -186,25 +187,25 @@ def _dropped_last_batch(source: Source, node: ast.AST, _: Places) -> Iterator[Ed
             yield source.replace(node, f"(({above}) // ({below}))", kind)
 
 
-def _removed_call(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _removed_call(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = called_name(node.value.func)
         if name == "mark_step":
             yield source.replace(node, "pass", "missing-mark-step")
-        elif name not in SAYS | _NEEDED:
+        elif name not in PRINTS | _NEEDED:
             yield source.replace(node, "pass", "removed-call")
 
 
-def _device_moved_back(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _device_moved_back(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "device-moved-back"
     if not isinstance(node, ast.Call):
         return
     if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
         receiver = node.func.value
-        places = [a for a in node.args if names_device(a)]
-        places += [k.value for k in node.keywords if k.arg == "device"]
-        if places:
-            rest = [source.of(a) for a in node.args if a not in places]
+        devices = [a for a in node.args if names_device(a)]
+        devices += [k.value for k in node.keywords if k.arg == "device"]
+        if devices:
+            rest = [source.of(a) for a in node.args if a not in devices]
             rest += [source.of(k) for k in node.keywords if k.arg != "device"]
             before = source.of(receiver)
             kept = f"{before}.to({', '.join(rest)})" if rest else before
@@ -212,7 +213,7 @@ def _device_moved_back(source: Source, node: ast.AST, _: Places) -> Iterator[Edi
             if isinstance(receiver, ast.Call) and called_name(receiver.func) in _DRAWS:
                 others = [source.of(a) for a in receiver.args]
                 others += [source.of(k) for k in receiver.keywords if k.arg != "device"]
-                others.append(f"device={source.of(places[0])}")
+                others.append(f"device={source.of(devices[0])}")
                 yield source.replace(node, f"{source.of(receiver.func)}({', '.join(others)})", kind)
     for keyword in node.keywords:
         if (
@@ -223,7 +224,7 @@ def _device_moved_back(source: Source, node: ast.AST, _: Places) -> Iterator[Edi
             yield source.replace(keyword.value, '"cpu"', kind)
 
 
-def _negated(source: Source, node: ast.AST, _: Places) -> Iterator[Edit]:
+def _negated(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "negated-condition"
     if isinstance(node, ast.If | ast.While | ast.IfExp):
         if not is_main_guard(node.test):

@@ -1,4 +1,4 @@
-"""What became of each mutant, and the share that the recipes caught."""
+"""What became of each mutant, and the share of them that the recipes caught."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from porter.mutation.mutants import Mutant
 
 MutantStatus = Literal["caught", "survived", "not run", "equivalent"]
 """``caught``: a verdict turned bad. ``survived``: every recipe that runs the changed line passed.
-``not run``: no recipe runs that line. ``equivalent``: listed by hand as no mistake."""
+``not run``: no recipe runs that line. ``equivalent``: listed by hand as not a mistake."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One mutant's fate. ``by`` names the recipe that caught it, ``detail`` the verdict."""
+class MutantResult:
+    """One mutant's status. ``by`` names the recipe that caught it, ``detail`` the verdict."""
 
     mutant: Mutant
-    fate: MutantStatus
+    status: MutantStatus
     by: str = ""
     detail: str = ""
 
     @property
     def missed(self) -> bool:
         """Whether a mistake went unnoticed."""
-        return self.fate in ("survived", "not run")
+        return self.status in ("survived", "not run")
 
 
 @dataclass(frozen=True)
-class Row:
-    """The fates of a level's mutants, or of all."""
+class LevelScore:
+    """How many of a level's mutants have which status; ``level`` is "all" for the sum."""
 
     level: str
     caught: int
@@ -44,49 +44,48 @@ class Row:
 
     @property
     def score(self) -> float | None:
-        """Caught among the mutants that are mistakes; None where there are none."""
+        """The share caught of the mutants that are mistakes; None where there are none."""
         mistakes = self.total - self.equivalent
         return self.caught / mistakes if mistakes else None
 
 
-def row(level: str, outcomes: Iterable[Outcome]) -> Row:
-    """Count the fates."""
-    fates = [outcome.fate for outcome in outcomes]
-    return Row(
+def _score(level: str, results: Iterable[MutantResult]) -> LevelScore:
+    statuses = [result.status for result in results]
+    return LevelScore(
         level,
-        fates.count("caught"),
-        fates.count("survived"),
-        fates.count("not run"),
-        fates.count("equivalent"),
+        statuses.count("caught"),
+        statuses.count("survived"),
+        statuses.count("not run"),
+        statuses.count("equivalent"),
     )
 
 
-def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """One row a level, in their order, and one for all."""
-    names = dict.fromkeys(outcome.mutant.level_name for outcome in outcomes)
-    made = [row(name, (o for o in outcomes if o.mutant.level_name == name)) for name in names]
-    return [*made, row("all", outcomes)]
+def level_scores(results: Sequence[MutantResult]) -> list[LevelScore]:
+    """Return one score per level, in their order, and one for all."""
+    names = dict.fromkeys(result.mutant.level_name for result in results)
+    scores = [_score(name, (r for r in results if r.mutant.level_name == name)) for name in names]
+    return [*scores, _score("all", results)]
 
 
-def as_json(port: str, outcomes: Sequence[Outcome], possible: int) -> dict[str, Any]:
-    """Everything as plain data; ``possible`` is the number of mutants before sampling."""
+def as_json(port: str, results: Sequence[MutantResult], possible: int) -> dict[str, Any]:
+    """Return everything as plain values; ``possible``: the number of mutants before sampling."""
     return {
         "port": port,
         "possible": possible,
-        "levels": [asdict(each) | {"score": each.score} for each in rows(outcomes)],
+        "levels": [asdict(each) | {"score": each.score} for each in level_scores(results)],
         "mutants": [
             {
-                "key": outcome.mutant.key,
-                "level": outcome.mutant.level_name,
-                "file": outcome.mutant.path,
-                "line": outcome.mutant.line,
-                "kind": outcome.mutant.kind,
-                "before": outcome.mutant.changed[0],
-                "after": outcome.mutant.changed[1],
-                "fate": outcome.fate,
-                "by": outcome.by,
-                "detail": outcome.detail,
+                "key": result.mutant.key,
+                "level": result.mutant.level_name,
+                "file": result.mutant.path,
+                "line": result.mutant.line,
+                "kind": result.mutant.kind,
+                "before": result.mutant.changed[0],
+                "after": result.mutant.changed[1],
+                "fate": result.status,
+                "by": result.by,
+                "detail": result.detail,
             }
-            for outcome in outcomes
+            for result in results
         ],
     }

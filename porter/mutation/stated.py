@@ -1,6 +1,6 @@
-"""Claims with a bound of their own, and what they measure.
+"""Claims with a stated bound, and the verdicts that belong to each claim.
 
-A bound is **stated** where a figure in the recipe decides and no reference run does: psnr, ssim,
+A bound is **stated** where a figure in the recipe decides, not a reference run: psnr, ssim,
 allclose, within_ulps, same_distribution, at_most, at_least, less_than, and parity or loss_curve
 with another factor or other ulps than the usual.
 """
@@ -27,17 +27,17 @@ SINGLE: Final = {
     "at_most": None,
     "at_least": None,
 }
-"""Kinds that hold one measured value to one figure (the key it stands under; None: the claim's
-own), so that what they measure does not depend on it."""
+"""Kinds that compare one measured value with one figure, so that what they measure does not depend
+on it -> the figure's key (None: the claim's own value)."""
 _FIGURES: Final = ("allclose", "less_than")
 _OWN_FIGURES: Final = ("parity", "loss_curve")
 
-JudgeContext = tuple[RunSpec, str]
-"""What one claim is held on: a run, and the name of an output or counter."""
+Measurement = tuple[RunSpec, str]
+"""What one claim is judged on: a run, and the name of an output or counter."""
 
 
 def is_stated(claim: Claim) -> bool:
-    """Whether the claim's bound is its own."""
+    """Whether the claim states a bound of its own."""
     kind = getattr(claim, claim.kind_name)
     if claim.kind_name in _OWN_FIGURES:
         return (kind.factor, kind.ulps) != (FACTOR, FLOOR_ULPS)
@@ -45,7 +45,7 @@ def is_stated(claim: Claim) -> bool:
 
 
 def figure(claim: Claim) -> float | None:
-    """The one figure that decides; None where there is none or it is not the only one."""
+    """Return the one figure that decides; None where there is none or several."""
     if claim.kind_name not in SINGLE:
         return None
     key = SINGLE[claim.kind_name]
@@ -54,45 +54,45 @@ def figure(claim: Claim) -> float | None:
 
 
 def bound(claim: Claim) -> str:
-    """The claim's kind and figures, as they stand in the recipe."""
+    """Return the claim's kind and figures, as the recipe has them."""
     kind: Any = getattr(claim, claim.kind_name)
     if isinstance(kind, float | int):
         return f"{claim.kind_name} {kind:g}"
-    told: dict[str, Any] = msgspec.to_builtins(kind)
+    data: dict[str, Any] = msgspec.to_builtins(kind)
     words = [
         f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"
-        for name, value in told.items()
+        for name, value in data.items()
         if name not in ("reason", "where", "peak") and value not in (None, 0)
     ]
     return " ".join([claim.kind_name, *words])
 
 
 def form(claim: Claim) -> dict[str, Any]:
-    """The claim as data, without what does not change what it measures: reasons, single figures."""
-    told: dict[str, Any] = msgspec.to_builtins(claim)
-    kind = told[claim.kind_name]
+    """Return the claim as data, without reasons and single figures: they do not change values."""
+    data: dict[str, Any] = msgspec.to_builtins(claim)
+    kind = data[claim.kind_name]
     if not isinstance(kind, dict):
         if claim.kind_name in SINGLE:
-            told[claim.kind_name] = True
-        return told
+            data[claim.kind_name] = True
+        return data
     kind.pop("reason", None)
     if key := SINGLE.get(claim.kind_name):
         kind.pop(key)
-    return told
+    return data
 
 
 def by_claim(
     planned: RecipePlan, verdicts: Sequence[Verdict]
-) -> dict[int, dict[JudgeContext, Verdict]]:
-    """Return the verdicts of each claim, by its place in the recipe.
+) -> dict[int, dict[Measurement, Verdict]]:
+    """Return the verdicts of each claim, by its index in the recipe.
 
-    A verdict on a whole output (it is missing, or of another shape) is that of every claim on it.
-    Failed runs, and claims that look across runs, are left out.
+    A verdict on a whole output (missing, or of another shape) belongs to every claim on it. Failed
+    runs, and claims across runs, are left out.
     """
     groups: dict[tuple[RunSpec, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(_subject(verdict), []).append(verdict)
-    found: dict[int, dict[JudgeContext, Verdict]] = {}
+    found: dict[int, dict[Measurement, Verdict]] = {}
     for (point, name, _, _), several in groups.items():
         for index, verdict in _claims_of(planned, point, several):
             found.setdefault(index, {})[(point, name)] = verdict
@@ -101,7 +101,7 @@ def by_claim(
 
 def _subject(verdict: Verdict) -> tuple[RunSpec, str, str, str]:
     point = RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
-    kind = verdict.claim if verdict.subject == "counters" else ""  # these come claim by claim
+    kind = verdict.claim if verdict.subject == "counters" else ""  # one verdict per claim
     return point, verdict.output, verdict.subject, kind
 
 
@@ -119,7 +119,7 @@ def _claims_of(
         and (not counted or claim.kind_name == first.claim)
         and (claim.names(first.output) or claim.pattern == first.output)
     ]
-    if len(verdicts) != len(claims):  # it is missing, or of another shape: told once or twice
+    if len(verdicts) != len(claims):  # missing, or of another shape: one or two verdicts
         worst = next((verdict for verdict in verdicts if verdict.bad), first)
         verdicts = [worst] * len(claims)
     for claim, verdict in zip(claims, verdicts, strict=True):

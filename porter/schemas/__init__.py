@@ -1,7 +1,7 @@
 """JSON Schemas of porter's YAML files, generated from the types that read them.
 
-The generated files lie beside this module, so that an editor needs no porter to find them; a test
-compares them with what the types say today (``porter schema --write`` brings them up to date).
+The generated files are beside this module, so that an editor finds them without porter. A test
+compares them with the types; ``porter schema --write`` updates them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ SCHEMAS: dict[str, tuple[str, str, str]] = {
     "pins": ("porter.upstream.pins", "PinsFile", "upstream_pins.schema.json"),
     "recipe": ("porter.verify.recipe.schema", "Recipe", "recipe.schema.json"),
 }
-"""name -> module and type that reads the file, and the schema's file name."""
+"""name -> module and type of the file's model, and the schema's file name."""
 
 
 def schema_path(name: str) -> Path:
-    """Return where the generated schema lies."""
+    """Return the path of the generated schema."""
     return Path(__file__).parent / SCHEMAS[name][2]
 
 

@@ -64,7 +64,7 @@ def test_a_failing_script_shows_its_own_traceback_and_the_counters(
     assert main(["run", "--device", "sim:cuda", "--", "scripts/fails.py"]) == 1
     stderr = capfd.readouterr().err
     assert "ValueError: no such luck" in stderr
-    assert "porter/commands/run.py" not in stderr
+    assert "porter/device/script.py" not in stderr
     assert "simulated" in stderr
 
 

@@ -19,7 +19,7 @@ from porter.levels.lock import lock_path
 from porter.levels.memo import memo_dir
 from porter.levels.relock import lock_port
 from porter.places import cache_dir
-from porter.report.terminal.check import Asked, summary
+from porter.report.terminal.check import CheckRequest, summary
 from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
 from tests.small_port import SmallPort, changed, make_small_port
@@ -394,12 +394,22 @@ def test_the_summary_says_how_many_ports_were_checked_and_which_were_not() -> No
         PortReport("far", "1" * 40, (replace(part, status="stated"),), not_reachable=away),
         PortReport("bad", "1" * 40, (replace(seen, status="differs"),)),
     ]
-    told = summary(reports, Asked())
+    told = summary(reports, CheckRequest())
     assert told == (
         "3 of 4 ports checked, 1 failed: bad, 1 not reachable: far (ids as the patches state them,"
         " no content seen); checked in part: half"
     )
-    assert summary(reports, Asked(strict=True)) == f"{told}; that fails with --strict"
-    assert [Asked(strict=True).passes(report) for report in reports] == [True, False, False, False]
-    assert [Asked(named=True).passes(report) for report in reports] == [True, True, False, False]
-    assert [Asked().passes(report) for report in reports] == [True, True, True, False]
+    assert summary(reports, CheckRequest(strict=True)) == f"{told}; that fails with --strict"
+    assert [CheckRequest(strict=True).passes(report) for report in reports] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [CheckRequest(named=True).passes(report) for report in reports] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [CheckRequest().passes(report) for report in reports] == [True, True, True, False]

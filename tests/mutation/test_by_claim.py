@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from porter.cli import main
-from porter.mutation import margins
-from porter.verify.cache.store import Places
-from tests.small_port import make_small_port
-from tests.verify.folder_trees import write_recipe
+from porter.places import cache_dir
+from tests.mutation.conftest import add_recipe
+from tests.small_port import SmallPort
 
 UPSTREAM = "def f(x):\n    return x * 2.0\n"
 LEVEL = "def f(x):\n    return x + x * 0.99 + x * 0.01\n"
@@ -31,31 +29,32 @@ Mutate = Callable[..., int]
 
 
 @pytest.fixture
-def mutate(tmp_path: Path, environments: Path, monkeypatch: pytest.MonkeyPatch) -> Mutate:
+def mutate(port: SmallPort) -> Mutate:
     """Run ``porter mutate --by-claim`` on the port with these claims. A doubled number of its level
     gives 12 dB or 52 dB."""
-    port = make_small_port(tmp_path)
     port.move_pin({"code_of.py": UPSTREAM})
     port.add_patch("three", {"code_of.py": LEVEL})
-    places = Places(environments, tmp_path / "traces", tmp_path / "runs")
-    monkeypatch.setattr(Places, "under", staticmethod(lambda _: places))
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
-    monkeypatch.setenv("PORTER_CACHE", str(tmp_path / "cache"))
 
     def run(claims: list[str], *options: str) -> int:
-        write_recipe(port.root, "small", "one", f"claims: [{', '.join(claims)}]\n", PROBE)
+        add_recipe(port, f"claims: [{', '.join(claims)}]\n", PROBE)
         return main(["mutate", "small", "--by-claim", "--kind", "scaled-constant", *options])
 
     return run
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The first claim of the one recipe, as JSON tells it."""
+def recipe_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the printed JSON of the one recipe."""
     found: dict[str, Any] = json.loads(capsys.readouterr().out)["recipes"][0]
     return found
 
 
-def test_a_claim_weaker_than_a_mutant_is_told_with_what_the_mutant_reached(
+def when_measured() -> dict[str, int]:
+    """Return which results are in the cache, and when each was written."""
+    files = (cache_dir() / "mutants" / "small" / "margins").iterdir()
+    return {path.name: path.stat().st_mtime_ns for path in files}
+
+
+def test_a_claim_weaker_than_a_mutant_is_shown_with_the_mutants_value(
     mutate: Mutate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mutate([PSNR % 20]) == 1
@@ -69,16 +68,19 @@ def test_a_claim_weaker_than_a_mutant_is_told_with_what_the_mutant_reached(
     assert "1 claim with a stated bound, 1 weaker than a mutant" in printed
 
 
-def test_a_tightened_claim_is_judged_on_what_is_kept_and_is_loose_no_more(
-    mutate: Mutate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_tightened_claim_is_judged_on_cached_values_and_is_no_longer_loose(
+    mutate: Mutate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mutate([PSNR % 20, COUNTED], "--json")
-    before = told(capsys)
-    monkeypatch.setattr(margins, "_try", None)  # nothing may be run again
+    before = recipe_json(capsys)
+    measured = when_measured()
 
     assert mutate([PSNR % 90, COUNTED], "--json") == 0
 
-    after = told(capsys)
+    assert len(measured) == 2
+    assert when_measured() == measured
+
+    after = recipe_json(capsys)
     loose, tight = before["claims"][0], after["claims"][0]
     assert (loose["loose"], tight["loose"]) == (True, False)
     assert [one["caught"] for one in loose["mutants"]] == [False, True]
@@ -99,15 +101,15 @@ def test_a_claim_whose_measure_no_mutant_changes_has_measured_none(
 ) -> None:
     mutate([COUNTED, "{outputs: image, finite: {}}"], "--json")
 
-    recipe = told(capsys)
+    recipe = recipe_json(capsys)
     assert (recipe["run_over"], recipe["unmeasured"], recipe["missed"]) == (2, 2, 0)
     assert [(c["bound"], c["mutants"]) for c in recipe["claims"]] == [("at_least 2", [])]
 
 
 def test_mutants_listed_as_equivalent_do_not_count(
-    mutate: Mutate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mutate: Mutate, port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listed = tmp_path / "project" / "recipes" / "small" / "mutants" / "equivalent.yaml"
+    listed = port.root / "recipes" / "small" / "mutants" / "equivalent.yaml"
     listed.parent.mkdir(parents=True)
     entry = """\
         version: 1
@@ -118,10 +120,10 @@ def test_mutants_listed_as_equivalent_do_not_count(
     listed.write_text(dedent(entry))
 
     assert mutate([PSNR % 20], "--json") == 0
-    assert told(capsys)["run_over"] == 1
+    assert recipe_json(capsys)["run_over"] == 1
 
 
-def test_it_cannot_be_had_with_a_list_of_mutants(
+def test_by_claim_and_a_list_of_mutants_exclude_each_other(
     mutate: Mutate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mutate([PSNR % 20], "--list") == 2

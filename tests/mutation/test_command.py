@@ -1,4 +1,4 @@
-"""`porter mutate` as a user meets it, where nobody watches: a log."""
+"""`porter mutate` on the command line, its output going to a log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
-from tests.small_port import SmallPort, make_small_port
-from tests.verify.folder_trees import write_recipe
+from tests.mutation.conftest import add_recipe
+from tests.small_port import SmallPort
 
 UPSTREAM = "def f(x):\n    return x + x - 1\n"
 PORTED = "def f(x):\n    y = x * 2 - 1\n    return y + 0\n"
@@ -23,44 +23,36 @@ COMMAND = ["mutate", "small", "--kind", "dropped-term", "--jobs", "1"]
 
 
 @pytest.fixture
-def port(tmp_path: Path, environments: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
-    """A port whose one level, ``ported``, adds a term of nothing: a mutant that no claim sees."""
-    port = make_small_port(tmp_path)
+def port(port: SmallPort) -> SmallPort:
+    """A port whose one level, ``ported``, adds a term of 0: a mutant that no claim notices."""
     port.move_pin({"code_of.py": UPSTREAM})
     port.add_patch("ported", {"code_of.py": PORTED})
-    pins = (port.root / "upstream_pins.yaml").read_text()
-    write_recipe(port.root, "small", "one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
-    (port.root / "upstream_pins.yaml").write_text(pins)
-    cache = Path(os.environ["PORTER_CACHE"])
-    cache.mkdir(parents=True, exist_ok=True)
-    environments.mkdir(exist_ok=True)
-    (cache / "environments").symlink_to(environments)
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+    add_recipe(port, 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
     return port
 
 
-def test_a_log_tells_each_recipe_and_each_mutant_that_it_missed(
+def test_a_log_names_each_recipe_and_each_mutant_that_was_missed(
     port: SmallPort, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(COMMAND) == 1
 
-    printed, told = capfd.readouterr()
-    first, *_, missed = told.splitlines()
+    printed, log = capfd.readouterr()
+    first, *_, missed = log.splitlines()
     assert first == "porter: small/one at level ported: without a mutant"
     assert missed.endswith("ported  dropped-term  code_of.py:3  every recipe passes")
-    assert told.count("every recipe passes") == 1
+    assert log.count("every recipe passes") == 1
     assert "-    return y + 0\n" in printed
     assert "+    return y\n" in printed
 
 
-def test_json_names_every_mutant_and_its_fate_and_a_low_bar_is_reached(
+def test_json_names_every_mutant_and_its_status_and_a_low_bar_is_reached(
     port: SmallPort, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*COMMAND, "--json", "--at-least", "10"]) == 0
 
-    told = json.loads(capfd.readouterr().out)
-    assert told["possible"] == 5
-    by_change = {(one["line"], one["after"]): one["fate"] for one in told["mutants"]}
+    data = json.loads(capfd.readouterr().out)
+    assert data["possible"] == 5
+    by_change = {(one["line"], one["after"]): one["fate"] for one in data["mutants"]}
     assert by_change.pop((3, "return y")) == "survived"
     assert set(by_change.values()) == {"caught"}
 

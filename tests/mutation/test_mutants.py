@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from porter.mutation.mutants import Mutant, changed_lines, sample
-from porter.series.diffreader import parse_diff
+from porter.mutation.mutants import Mutant, sample
+from porter.series.unified import added_lines, read_diff
 
-DIFF = b"""diff --git a/m.py b/m.py
+DIFF = """diff --git a/m.py b/m.py
 index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644
 --- a/m.py
 +++ b/m.py
@@ -29,12 +29,12 @@ def mutant(kind: str, line: int) -> Mutant:
 
 
 def test_only_added_lines_count_as_changed() -> None:
-    (file,) = parse_diff(DIFF).files
+    (file,) = read_diff(DIFF)
 
-    assert changed_lines(file) == {2, 3, 12}
+    assert added_lines(file) == {2, 3, 12}
 
 
-def test_the_changed_lines_are_told_before_and_after() -> None:
+def test_a_mutant_gives_its_changed_lines_before_and_after() -> None:
     before = "import a\n\ndef f():\n    return a.b - 1\n"
     one = Mutant(
         1, "minimal", "m.py", 4, "off-by-one", before, before.replace("- 1", "- 2"), (4, 4)
@@ -44,18 +44,18 @@ def test_the_changed_lines_are_told_before_and_after() -> None:
     assert "-    return a.b - 1\n+    return a.b - 2\n" in one.diff()
 
 
-def test_a_sample_is_the_same_every_time_and_meets_every_kind() -> None:
-    there = [mutant("off-by-one", n) for n in range(40)]
-    there += [mutant("wrong-axis", 90), mutant("wrong-dtype", 91)]
+def test_a_sample_is_the_same_every_time_and_holds_every_kind() -> None:
+    known = [mutant("off-by-one", n) for n in range(40)]
+    known += [mutant("wrong-axis", 90), mutant("wrong-dtype", 91)]
 
-    chosen = sample(there, 6)
+    chosen = sample(known, 6)
 
     assert len(chosen) == 6
     assert {one.kind for one in chosen} == {"off-by-one", "wrong-axis", "wrong-dtype"}
-    assert chosen == sample(list(reversed(there)), 6)[::-1]
+    assert chosen == sample(list(reversed(known)), 6)[::-1]
 
 
 def test_a_sample_of_more_than_there_are_is_all() -> None:
-    there = [mutant("off-by-one", n) for n in range(3)]
+    known = [mutant("off-by-one", n) for n in range(3)]
 
-    assert sample(there, 10) == there
+    assert sample(known, 10) == known

@@ -1,4 +1,4 @@
-"""Counting fates: equivalent mutants are no mistakes, those not run are missed."""
+"""Scores: equivalent mutants are not mistakes, those not run are missed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import io
 from rich.console import Console
 
 from porter.mutation.mutants import Mutant
-from porter.mutation.score import Outcome, as_json, rows
+from porter.mutation.score import MutantResult, as_json, level_scores
 from porter.report.terminal.mutation import print_score, print_survivors
 
 
-def outcome(level: str, fate: str) -> Outcome:
+def result(level: str, status: str) -> MutantResult:
     text = "x = a - b\n"
     one = Mutant(1, level, "m.py", 1, "swapped-operands", text, "x = (b - a)\n", (1, 1))
-    return Outcome(one, fate)  # type: ignore[arg-type]
+    return MutantResult(one, status)  # type: ignore[arg-type]
 
 
-OUTCOMES = [
-    outcome("minimal", "caught"),
-    outcome("minimal", "equivalent"),
-    outcome("minimal", "survived"),
-    outcome("hpu-graph", "not run"),
+RESULTS = [
+    result("minimal", "caught"),
+    result("minimal", "equivalent"),
+    result("minimal", "survived"),
+    result("hpu-graph", "not run"),
 ]
 
 
@@ -29,21 +29,21 @@ def printed(*, survivors: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, width=120, highlight=False)
     if survivors:
-        print_survivors(console, OUTCOMES)
+        print_survivors(console, RESULTS)
     else:
-        print_score(console, "port", OUTCOMES, 10)
+        print_score(console, "port", RESULTS, 10)
     return out.getvalue()
 
 
 def test_scores_are_caught_among_mistakes() -> None:
-    minimal, graph, everything = rows(OUTCOMES)
+    minimal, graph, everything = level_scores(RESULTS)
 
     assert (minimal.score, graph.score, everything.score) == (0.5, 0.0, 1 / 3)
     assert everything.total == 4
 
 
 def test_a_level_of_equivalents_alone_has_no_score() -> None:
-    assert rows([outcome("minimal", "equivalent")])[0].score is None
+    assert level_scores([result("minimal", "equivalent")])[0].score is None
 
 
 def test_the_table_says_that_it_is_a_sample() -> None:
@@ -62,8 +62,8 @@ def test_survivors_are_shown_as_diffs_with_the_reason() -> None:
     assert "no recipe runs this line" in text
 
 
-def test_json_holds_every_mutant_and_its_fate() -> None:
-    told = as_json("port", OUTCOMES, 10)
+def test_json_holds_every_mutant_and_its_status() -> None:
+    data = as_json("port", RESULTS, 10)
 
-    assert [each["fate"] for each in told["mutants"]] == [o.fate for o in OUTCOMES]
-    assert told["levels"][-1]["score"] == 1 / 3
+    assert [each["fate"] for each in data["mutants"]] == [o.status for o in RESULTS]
+    assert data["levels"][-1]["score"] == 1 / 3

@@ -95,8 +95,8 @@ class StoredProject:
             if lines:
                 (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
-    def gather(self, told: ImportedVerdicts | None = None) -> Results:
-        return gather(self.port.root, self.cache, told=told)
+    def gather(self, imported: ImportedVerdicts | None = None) -> Results:
+        return gather(self.port.root, self.cache, imported=imported)
 
 
 def picture(dtype: str, shift: float = 0.0) -> torch.Tensor:

@@ -21,7 +21,8 @@ README = (PROJECT / "README.md").read_text()
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 RUN_HALF = {"Jinja", "numpy", "pip", "safetensors", "torch"}
 """What porter depends on only to run probes and to report on them (pip is always there)."""
-OF_RICH = {"markdown-it-py", "mdurl", "pygments"}
+THEIR_OWN_NEEDS = {"markdown-it-py", "mdurl", "pygments", "gitdb", "smmap"}
+"""What rich and GitPython depend on."""
 
 
 def patch_half_needs() -> set[str]:
@@ -46,7 +47,7 @@ def test_a_hook_runs_a_command_that_exists_and_brings_what_it_imports(hook: dict
         main([command, *arguments, "--help"])
     assert ended.value.code == 0
     needs = set(hook["additional_dependencies"])
-    assert needs == {"--no-deps"} | patch_half_needs() | OF_RICH
+    assert needs == {"--no-deps"} | patch_half_needs() | THEIR_OWN_NEEDS
     assert all(re.search(hook["files"], f) for f in ("a/patches/p/series", "upstream_pins.yaml"))
 
 

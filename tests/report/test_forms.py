@@ -10,7 +10,8 @@ import pytest
 
 from porter.cli import main
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, place_in_repository
+from porter.report.ci.model import Case
+from porter.report.ci.write import as_form, folder_in_repository
 from tests.small_port import SmallPort, changed, make_small_port
 
 WRONG = Finding("patches/p/0001-a b.patch", 7, "apply", 'hunk "1" <fails>\n50% & \x1b[31m')
@@ -78,8 +79,8 @@ def test_paths_are_from_the_top_of_the_repository(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "a" / "port").mkdir(parents=True)
 
-    assert place_in_repository(tmp_path) == ""
-    assert place_in_repository(tmp_path / "a" / "port") == "a/port/"
+    assert folder_in_repository(tmp_path) == ""
+    assert folder_in_repository(tmp_path / "a" / "port") == "a/port/"
 
 
 @pytest.mark.parametrize("command", ["check", "lint"])

@@ -230,8 +230,8 @@ def test_json_holds_every_claim(stored: StoredProject, capsys: pytest.CaptureFix
 def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
     stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from porter.report.ci.verify import plain_results
     from porter.report.html_report.imported import read_imported
-    from porter.report.terminal.verify import as_json
     from porter.verify.judge.result import RecipeResult, Verdict
 
     stored.skipped.add((2, "sim:hpu"))
@@ -240,7 +240,7 @@ def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
     here = Verdict(1, "one", "float32", 0, "image", "parity", "fail")
     file = tmp_path / "v.json"
     result = RecipeResult("small", "one", "t", (died, here), 1, 1.0)
-    file.write_text(json.dumps(as_json([result], [], False)))
+    file.write_text(json.dumps(plain_results([result], [], False)))
 
     (recipe,) = stored.gather(read_imported([file])).ports[0].recipes
 

@@ -8,8 +8,8 @@ import zlib
 import pytest
 
 from porter.report.html_report.charts import chart, exact, short
-from porter.report.html_report.counters import Series
-from porter.report.html_report.png import encode_png
+from porter.report.html_report.counters import CounterSeries
+from porter.report.html_report.images import encode_png
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -29,12 +29,12 @@ def test_a_png_holds_the_pixels_it_was_made_of(channels: int) -> None:
 
 
 def test_pixels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="11 bytes are no 2 x 2 x 3 image"):
+    with pytest.raises(ValueError, match="11 bytes are not a 2 x 2 x 3 image"):
         encode_png(b"x" * 11, 2, 2, 3)
 
 
-def series(**values: tuple[float | None, ...]) -> Series:
-    return Series("compilations", (0, 1, 2), values or {"": (8, None, 4)}, True)
+def series(**values: tuple[float | None, ...]) -> CounterSeries:
+    return CounterSeries("compilations", (0, 1, 2), values or {"": (8, None, 4)}, True)
 
 
 def test_bars_are_as_high_as_their_values_and_a_missing_run_has_none() -> None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from porter.report.terminal.progress import LINE_SECONDS, RunningDisplay, about
-from porter.report.terminal.remaining import Remaining
+from porter.report.terminal.progress import LINE_SECONDS, Remaining, RunningDisplay, about
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +35,7 @@ def test_a_run_cut_short_is_as_if_it_were_not_there(stored: StoredProject) -> No
     assert (1, "cpu") not in found(stored)
 
 
-def test_kept_verdicts_on_these_very_runs_are_taken_as_they_stand(
+def test_cached_verdicts_on_exactly_these_runs_are_used(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from porter.report.html_report import judged
@@ -61,8 +60,8 @@ def test_kept_verdicts_on_these_very_runs_are_taken_as_they_stand(
     assert judged.judge_stored(places, planned).verdicts == kept
 
 
-def test_equal_causes_of_compilations_are_told_once(stored: StoredProject) -> None:
-    from porter.report.html_report.events import happenings
+def test_equal_causes_of_compilations_are_one_row(stored: StoredProject) -> None:
+    from porter.report.html_report.events import run_events
 
     event = {
         "kind": "compilation",
@@ -88,21 +87,21 @@ def test_equal_causes_of_compilations_are_told_once(stored: StoredProject) -> No
     }
     stored.store()
 
-    told = happenings(found(stored)[1, "sim:hpu"])
+    events = run_events(found(stored)[1, "sim:hpu"])
 
-    assert [(c.number, c.times, c.largest) for c in told.compilations] == [(1, 2, 9), (3, 1, 4)]
-    assert [(p.kind, p.times) for p in told.places] == [("host_sync", 1), ("h2d", 2)]
+    assert [(c.number, c.times, c.largest) for c in events.compilations] == [(1, 2, 9), (3, 1, 4)]
+    assert [(site.kind, site.times) for site in events.sites] == [("host_sync", 1), ("h2d", 2)]
 
 
 def test_events_cut_short_lose_nothing_else(stored: StoredProject) -> None:
-    from porter.report.html_report.events import happenings
+    from porter.report.html_report.events import run_events
 
     stored.runs[1, "sim:hpu"] = {"events": [{"kind": "warning", "what": "odd"}]}
     stored.store()
     run = found(stored)[1, "sim:hpu"]
     (run.folder / "events.jsonl").write_text('{"kind": "war')
 
-    assert happenings(run).compilations == ()
+    assert run_events(run).compilations == ()
 
 
 def test_a_call_that_moves_is_one_call_with_the_levels_that_meet_it(stored: StoredProject) -> None:
@@ -116,25 +115,14 @@ def test_a_call_that_moves_is_one_call_with_the_levels_that_meet_it(stored: Stor
     assert (call.site, call.levels, call.device) == ("a.py:3", (0, 1), "sim:hpu")
 
 
-def test_what_shows_a_report_imports_no_torch() -> None:
-    import subprocess
-
-    imports = "sys, porter.report.html_report.gather, porter.report.html_report.page"
-    code = f"import {imports}; print('torch' in sys.modules)"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "False"
-
-
 def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report.html_report import patches as level_diffs
+    from porter.report.html_report import patches
 
-    monkeypatch.setattr(level_diffs, "MOST_LINES", 5)
+    monkeypatch.setattr(patches, "MOST_LINES", 5)
 
-    upstream, first, _ = level_diffs.level_diffs(stored.port.root, "small")
+    upstream, first, _ = patches.level_diffs(stored.port.root, "small")
 
     assert (upstream.lines, first.added, first.removed) == ((), 1, 1)
     assert (len(first.lines), first.lines[0][0]) == (5, "file")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from porter.report.ci.verify import render
+from porter.report.terminal.verify import render
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Filters, Plan, Unreachable, make_plan
 from tests.verify.folder_trees import FolderTrees, write_recipe

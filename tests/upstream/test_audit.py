@@ -93,7 +93,7 @@ def test_the_damaged_object_its_path_and_the_remedy_are_named(root: Path) -> Non
     assert done.returncode == 1
     assert "model: 10 objects, 1 damaged" in done.stdout
     assert f"object {oid} (docs/long.txt) in {largest_pack()}: " in done.stdout
-    assert "`porter store verify --repair` drops what is damaged" in done.stdout
+    assert "`porter store verify --repair` drops damaged objects" in done.stdout
 
 
 def test_reading_a_damaged_object_says_so_in_one_line(root: Path) -> None:
@@ -115,7 +115,7 @@ def test_json_names_the_same(root: Path) -> None:
 def test_repair_brings_the_object_anew_and_keeps_the_others(root: Path) -> None:
     flip_object(FILES["docs/long.txt"])
     done = porter(root, "store", "verify", "--repair")
-    assert (done.returncode, "repaired: 1 brought anew" in done.stdout) == (0, True)
+    assert (done.returncode, "repaired: 1 fetched again" in done.stdout) == (0, True)
     assert audit(repository("model")).damage == ()
     assert "5 of 5 wanted files" in porter(root, "fetch", "--offline").stdout
 

@@ -124,7 +124,7 @@ def test_porter_bisect_names_level_patch_verdict_and_what_to_do_next(
     assert "narrow it down: porter compare port c drifts --recipe one --device cpu\n" in printed
 
     assert main(["bisect", "port", "--recipe", "one", "--level", "b"]) == 0
-    assert "level 2 b keeps every claim: nothing to look for\n" in capsys.readouterr().out
+    assert "level 2 b keeps every claim: there is nothing to search\n" in capsys.readouterr().out
 
     assert main(["bisect", "port", "--recipe", "one", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["border"]

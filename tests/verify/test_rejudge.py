@@ -122,7 +122,7 @@ def test_a_folder_without_traces_and_a_damaged_record_are_told(tmp_path: Path) -
     with pytest.raises(BadInput, match=r"expected traces of `porter verify`"):
         find_records(tmp_path)
 
-    (tmp_path / RECORD).write_text('{"format": 1}')
+    (tmp_path / RECORD).write_text('{"format": 2}')
     with pytest.raises(BadInput, match=r"judged\.json: expected a record of a verification"):
         rejudge(tmp_path / RECORD, set(), None)
 

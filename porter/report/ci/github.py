@@ -1,4 +1,4 @@
-"""GitHub's annotations: workflow commands on standard output.
+"""GitHub annotations: workflow commands on standard output.
 
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from porter.finding import Finding
 
 
-def as_github(findings: Sequence[Finding], place: str = "") -> str:
-    """Return one workflow command a line; ``place`` goes before every path.
+def as_github(findings: Sequence[Finding], prefix: str = "") -> str:
+    """Return one workflow command per line; ``prefix`` goes before every path.
 
-    GitHub shows at most 10 errors and 10 notices of a step, so errors come first.
+    GitHub shows at most 10 errors and 10 notices per step, so errors come first.
     """
     ordered = sorted(findings, key=lambda finding: finding.severity != "error")
     return "\n".join(
         f"::{'error' if f.severity == 'error' else 'notice'} "
-        f"file={_property(place + f.file)},line={max(f.line, 1)}"
+        f"file={_property(prefix + f.file)},line={max(f.line, 1)}"
         f",title={_property('porter ' + f.rule)}::{_escape(f.text)}"
         for f in ordered
     )

@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, the form that code scanning reads (OASIS, sarif-v2.1.0-os)."""
+"""SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), which code scanning reads."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import quote
 
 from porter import __version__
 from porter.finding import Finding
-from porter.report.ci.write import as_json
+from porter.report.ci.model import as_json
 
 RULES = {
     "apply": "A patch does not apply to the level below it",
-    "coverage": "No source serves a file, so a check was left out",
+    "coverage": "No source serves a file, so a check was skipped",
     "diff": "A patch's diff is damaged",
     "differs": "A level is not what levels.lock says",
-    "garbage": "A patch holds text that git apply would pass over",
+    "garbage": "A patch contains text that git apply would ignore",
     "header": "A patch's header lacks a field or has a wrong one",
     "index": "An index line states another id than the patch makes",
-    "link": "A symbolic link leads out of the tree",
+    "link": "A symbolic link points out of the tree",
     "lock": "levels.lock is absent, damaged or out of date",
     "name": "A patch's file name is not NNNN-level.patch",
     "offset": "A hunk applies at another line than it names",
@@ -30,9 +30,9 @@ RULES = {
     "whitespace": "A patch adds white space at the end of a line",
     "allclose": "An output is not within the stated tolerance",
     "counters": "A counter is not what a recipe claims",
-    "equal": "An output is not bit for bit equal",
-    "finite": "An output holds an infinity or a NaN",
-    "loss_curve": "A loss curve departs from level 0's",
+    "equal": "An output is not bit-for-bit equal",
+    "finite": "An output contains an infinity or a NaN",
+    "loss_curve": "A loss curve diverges from level 0's",
     "nonfinite": "An overflow that a recipe records is no longer there",
     "parity": "A level's error is greater than level 0's allows",
     "psnr": "An image's peak signal-to-noise ratio is too low",
@@ -42,13 +42,13 @@ RULES = {
     "throughput": "A level is slower than a recipe claims",
     "within_ulps": "An output is further from the reference than a recipe allows",
 }
-"""What each rule finds: the names of ``porter lint``, ``check`` and ``verify`` together."""
+"""What each rule of ``porter lint``, ``check`` and ``verify`` finds."""
 
 
-def as_sarif(tool: str, findings: Sequence[Finding], place: str = "") -> str:
-    """Return a log with one run; ``place`` goes before every path.
+def as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
+    """Return a log with one run; ``prefix`` goes before every path.
 
-    ``tool`` ("porter lint") tells the runs of one commit apart.
+    ``tool`` ("porter lint") distinguishes the runs on one commit.
     """
     rules = sorted({finding.rule for finding in findings})
     driver = {
@@ -59,7 +59,7 @@ def as_sarif(tool: str, findings: Sequence[Finding], place: str = "") -> str:
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"{tool.replace(' ', '/')}/"},
-        "results": [_result(finding, rules, place) for finding in findings],
+        "results": [_result(finding, rules, prefix) for finding in findings],
     }
     return as_json(
         {
@@ -74,9 +74,9 @@ def _rule(name: str) -> dict[str, Any]:
     return {"id": name, "shortDescription": {"text": RULES.get(name, name)}}
 
 
-def _result(finding: Finding, rules: list[str], place: str) -> dict[str, Any]:
+def _result(finding: Finding, rules: list[str], prefix: str) -> dict[str, Any]:
     where = {
-        "artifactLocation": {"uri": quote(place + finding.file), "uriBaseId": "%SRCROOT%"},
+        "artifactLocation": {"uri": quote(prefix + finding.file), "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": max(finding.line, 1)},
     }
     return {

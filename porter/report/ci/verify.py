@@ -1,12 +1,13 @@
-"""How ``porter verify`` tells its results to CI: a case per run, a finding per claim not held."""
+"""Results of ``porter verify`` for programs: JSON, and a case per run with its findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, as_json
+from porter.report.ci.model import Case
+from porter.verify.judge.result import result_to_json
 
 if TYPE_CHECKING:
     from porter.verify.judge.result import RecipeResult, Verdict
@@ -15,31 +16,31 @@ if TYPE_CHECKING:
 _STDERR_LINES = 12
 
 
-def render(
-    plan: Plan,
-    results: Sequence[RecipeResult],
-    form: str,
-    passed: bool,
-    strict: bool,
-    place: str = "",
-) -> str:
-    """All results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
-
-    ``place`` is the project's folder in its repository.
-    """
-    from porter.report.terminal import verify as table
-
-    if form == "json":
-        return as_json(table.as_json(results, plan.unreachable, passed))
-    if form == "text":
-        return table.as_text(results, plan.unreachable)
-    return as_form(form, "porter verify", cases(plan, results, strict=strict), place)
+def plain_results(
+    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
+) -> dict[str, Any]:
+    """Return all results, every seed of them, as plain values for JSON."""
+    return {
+        "version": 1,
+        "passed": passed,
+        "recipes": [result_to_json(result) for result in results],
+        "not_reachable": [
+            {
+                "port": one.port,
+                "recipe": one.recipe or None,
+                "short": one.reason,
+                "reason": one.detail or one.reason,
+                "failed": one.fault,
+            }
+            for one in unreachable
+        ],
+    }
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:
-    """Return a case for every run of every recipe, and one for everything not reachable.
+    """Return a case for every run of every recipe, and one for each that is not reachable.
 
-    What is not reachable is skipped; with ``strict`` it fails, as it fails the verification.
+    The latter are skipped; with ``strict`` they fail, as they fail the verification.
     """
     planned = {(one.loaded.port, one.loaded.name): one for one in plan.recipes}
     found = [
@@ -60,7 +61,7 @@ def _runs(planned: RecipePlan, result: RecipeResult) -> Iterator[Case]:
 
 
 def run_name(verdict: Verdict) -> str:
-    """Return which run a verdict is on: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
+    """Return the name of a verdict's run: "level 1 norm, sim:hpu (simulated), float32, seed 0"."""
     parts = [f"level {verdict.level} {verdict.level_name}"]
     parts.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
     parts += [verdict.dtype] if verdict.dtype else []
@@ -69,7 +70,7 @@ def run_name(verdict: Verdict) -> str:
 
 
 def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
-    """Return a bad verdict as a finding at the recipe's line that states the claim."""
+    """Return a bad verdict as a finding at the line of the recipe that states the claim."""
     loaded = planned.loaded
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
@@ -89,7 +90,7 @@ def _numbers(verdict: Verdict) -> str:
 
 
 def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
-    """Return the line of the claim that a verdict judges; of the claims when it judges none."""
+    """Return the line of the claim that a verdict judges; without a claim, of the claims."""
     from porter.verify.plan.matrix import RunSpec, claims_on
 
     document = planned.loaded.document
@@ -97,7 +98,7 @@ def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
         verdict.level, verdict.device, verdict.dtype, verdict.seed, tuple(verdict.variant)
     )
     claims = document.value.claims
-    # A claim across variants is judged on a point that lacks what it varies: it speaks of no run.
+    # A claim across variants has a verdict that lacks what it varies: it is about no single run.
     for claim in (*claims_on(planned, point), *claims):
         named = claim.names(verdict.output) or claim.pattern == verdict.output
         if claim.subject == verdict.subject and claim.kind_name == verdict.claim and named:

@@ -1,17 +1,17 @@
-"""The report as plain values, for programs: everything but pictures and diffs."""
+"""The report as JSON, for programs: everything but pictures and diffs."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
-from porter.report.html_report.cells import Cell
-from porter.report.html_report.gather import PortReport, RecipeReport, Results
+from porter.report.html_report.cells import Cell, ClaimResult
+from porter.report.html_report.gather import PortSection, RecipeSection, Results
+from porter.verify.judge.result import number_to_json, verdict_to_json
 
 
 def as_plain(results: Results) -> dict[str, Any]:
-    """Return values that JSON can hold; infinities and NaN are texts."""
+    """Return plain values that JSON can hold; infinities and NaN are texts."""
     return {
         "version": 1,
         "project": results.project,
@@ -24,7 +24,7 @@ def as_plain(results: Results) -> dict[str, Any]:
     }
 
 
-def _port(port: PortReport) -> dict[str, Any]:
+def _port(port: PortSection) -> dict[str, Any]:
     return {
         "port": port.name,
         "pin": port.pinned,
@@ -34,7 +34,7 @@ def _port(port: PortReport) -> dict[str, Any]:
     }
 
 
-def _recipe(recipe: RecipeReport) -> dict[str, Any]:
+def _recipe(recipe: RecipeSection) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "title": recipe.title,
@@ -59,24 +59,23 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "device": cell.device,
         "simulated": cell.is_simulated,
         "verdict": cell.word,
-        "claims": [
-            {
-                "output": row.verdict.output,
-                "claim": row.verdict.claim,
-                "dtype": row.verdict.dtype,
-                "variant": dict(row.verdict.variant),
-                "verdict": row.verdict.word,
-                "measure": row.verdict.measure,
-                "error": _finite(row.verdict.error),
-                "allowed": _finite(row.verdict.allowed),
-                "share": _finite(row.share),
-                "seeds": row.seeds,
-                "detail": row.verdict.detail,
-            }
-            for row in cell.rows
-        ],
+        "claims": [_claim(row) for row in cell.rows],
     }
 
 
-def _finite(value: float | None) -> float | str | None:
-    return value if value is None or math.isfinite(value) else str(value)
+def _claim(row: ClaimResult) -> dict[str, Any]:
+    """Return a verdict's JSON without what the cell says, and with what the report adds."""
+    verdict = verdict_to_json(row.verdict)
+    return {
+        "output": verdict["output"] or "",
+        "claim": verdict["claim"] or "",
+        "dtype": verdict["dtype"] or "",
+        "variant": dict(row.verdict.variant),
+        "verdict": verdict["verdict"],
+        "measure": verdict["measure"] or "",
+        "error": verdict["error"],
+        "allowed": verdict["allowed"],
+        "share": number_to_json(row.share),
+        "seeds": row.seeds,
+        "detail": verdict["detail"] or "",
+    }

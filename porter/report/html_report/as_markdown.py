@@ -1,18 +1,18 @@
-"""Counters across levels as Markdown tables, for pages of documentation."""
+"""Counters across levels as Markdown tables, for documentation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from porter.report.html_report.charts import exact
-from porter.report.html_report.counters import MAIN, LevelCounters, Series
-from porter.report.html_report.gather import RecipeReport, Results
+from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters
+from porter.report.html_report.gather import RecipeSection, Results
 from porter.verify.recipe.types import is_simulated
 
 
 def as_markdown(results: Results) -> str:
-    """Return a table for every recipe and device that counted something: the claimed counters and
-    the main ones, a row a counter (and variant), a column a level."""
+    """Return a table per recipe and device with counters: a row per claimed or main counter and
+    variant, a column per level."""
     blocks = [
         "\n".join(_table(port.name, recipe, counters))
         for port in results.ports
@@ -20,11 +20,11 @@ def as_markdown(results: Results) -> str:
         for counters in recipe.counters
     ]
     if not blocks:
-        return "No stored run counted anything: `porter verify` first."
+        return "No stored run has counters: run `porter verify` first."
     return "\n\n".join(blocks)
 
 
-def _table(port: str, recipe: RecipeReport, counters: LevelCounters) -> Iterator[str]:
+def _table(port: str, recipe: RecipeSection, counters: LevelCounters) -> Iterator[str]:
     device = f"{counters.device} (simulated)" if is_simulated(counters.device) else counters.device
     yield f"#### {port}/{recipe.name} on {device}"
     yield ""
@@ -41,7 +41,7 @@ def _table(port: str, recipe: RecipeReport, counters: LevelCounters) -> Iterator
             yield f"| {name} | {' | '.join(exact(value) for value in values)} |"
 
 
-def _is_shown(series: Series) -> bool:
+def _is_shown(series: CounterSeries) -> bool:
     return series.is_claimed or series.name in MAIN or "/" not in series.name
 
 

@@ -19,9 +19,9 @@ _ORDER: tuple[CellWord, ...] = ("skipped", "baseline", "pass", "missing", "fail"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One claim on one output, the worst of its seeds. ``share`` is the part of the allowance
-    that is used: 1 is the limit, None where a claim has no such number."""
+class ClaimResult:
+    """One claim on one output, by its worst seed. ``share`` is the used part of the allowance: 1 is
+    the limit, None where a claim has no such number."""
 
     verdict: Verdict
     share: float | None
@@ -30,22 +30,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one recipe came to at one level on one device."""
+    """The result of one recipe at one level on one device."""
 
     level: int
     level_name: str
     device: str
     word: CellWord
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ClaimResult, ...] = ()
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the device is a simulated one."""
+        """Whether the device is simulated."""
         return is_simulated(self.device)
 
     @property
     def share(self) -> float | None:
-        """The greatest part of an allowance that is used, of the claims that hold."""
+        """The greatest used part of an allowance, of the claims that hold."""
         shares = [row.share for row in self.rows if row.share is not None and not row.verdict.bad]
         return max(shares, default=None)
 
@@ -56,7 +56,7 @@ class Cell:
 
 
 def share(verdict: Verdict) -> float | None:
-    """Return the part of what is allowed that a verdict uses: 1 is the limit.
+    """Return the part of its allowance that a verdict uses: 1 is the limit.
 
     For a claim of the kind "at least", the limit over the value.
     """
@@ -71,21 +71,21 @@ def share(verdict: Verdict) -> float | None:
     return over / under if under > 0 else math.inf
 
 
-def rows_of(verdicts: Iterable[Verdict]) -> tuple[Row, ...]:
-    """Return one row per claim, output, dtype and variant: the worst seed. The bad come first,
+def rows_of(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
+    """Return a result per claim, output, dtype and variant, by its worst seed: the bad ones first,
     then those that use most of their allowance."""
-    worst: dict[tuple[object, ...], Row] = {}
+    worst: dict[tuple[object, ...], ClaimResult] = {}
     for verdict in verdicts:
         key = (verdict.dtype, verdict.variant, verdict.subject, verdict.output, verdict.claim)
-        row = Row(verdict, share(verdict))
+        row = ClaimResult(verdict, share(verdict))
         known = worst.get(key)
         seeds = known.seeds + 1 if known else 1
         worse = row if known is None or _badness(row) > _badness(known) else known
-        worst[key] = Row(worse.verdict, worse.share, seeds)
+        worst[key] = ClaimResult(worse.verdict, worse.share, seeds)
     return tuple(sorted(worst.values(), key=_badness, reverse=True))
 
 
-def _badness(row: Row) -> tuple[int, float]:
+def _badness(row: ClaimResult) -> tuple[int, float]:
     return _ORDER.index(row.verdict.word), row.share if row.share is not None else -1.0
 
 

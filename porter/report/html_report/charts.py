@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from porter.report.html_report.counters import Series
+from porter.report.html_report.counters import CounterSeries
 
 WIDTH, HEIGHT = 320, 132
 _TOP, _BOTTOM, _SIDE = 20, 20, 4
@@ -13,7 +13,7 @@ MOST_SHADES = 4
 
 @dataclass(frozen=True)
 class Column:
-    """One bar. ``shade`` is the number of its variant, ``text`` its value in short."""
+    """One bar. ``shade`` is the number of its variant, ``text`` its value in short form."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """``width`` x ``height`` user units; ``summary`` says in words what the bars show."""
+    """A chart of ``width`` x ``height`` user units; ``summary`` describes the bars in words."""
 
     name: str
     columns: tuple[Column, ...]
@@ -49,19 +49,19 @@ class Chart:
     base: int = HEIGHT - _BOTTOM
 
 
-def chart(series: Series) -> Chart:
-    """Draw a counter: a group of bars for every level, a bar for every variant (four at most)."""
+def chart(series: CounterSeries) -> Chart:
+    """Draw a counter: a group of bars per level, a bar per variant (at most four)."""
     labels = list(series.values)[:MOST_SHADES]
     counted = [value for label in labels for value in series.values[label] if value is not None]
     greatest = max(counted, default=0) or 1
-    room = (WIDTH - 2 * _SIDE) / max(len(series.levels), 1)
-    bar = min(room * 0.8 / max(len(labels), 1), 36)
+    slot = (WIDTH - 2 * _SIDE) / max(len(series.levels), 1)
+    bar = min(slot * 0.8 / max(len(labels), 1), 36)
     columns, ticks = [], []
-    for place, level in enumerate(series.levels):
-        middle = _SIDE + room * (place + 0.5)
+    for position, level in enumerate(series.levels):
+        middle = _SIDE + slot * (position + 0.5)
         ticks.append(Tick(round(middle, 1), str(level)))
         for shade, label in enumerate(labels):
-            value = series.values[label][place]
+            value = series.values[label][position]
             if value is None:
                 continue
             height = (HEIGHT - _TOP - _BOTTOM) * value / greatest
@@ -90,7 +90,7 @@ def chart(series: Series) -> Chart:
     )
 
 
-def _summary(series: Series) -> str:
+def _summary(series: CounterSeries) -> str:
     parts = []
     for label, values in series.values.items():
         ends = [v for v in values if v is not None]

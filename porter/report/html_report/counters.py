@@ -1,4 +1,4 @@
-"""Counters of a recipe across levels: what is drawn, and the whole table."""
+"""Counters of a recipe across levels: those drawn as charts, and all of them as a table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAIN = (
     "h2d", "d2h", "captures", "replays", "replayed_ops", "migrated_calls", "dynamic_shape",
     "missing_dtype",
 )  # fmt: skip
-"""What is looked at first, in this order."""
+"""The counters to show first, in this order."""
 MOST_DRAWN = 8
 
 
 @dataclass(frozen=True)
-class Series:
-    """One counter across levels: for every variant (a label) the value at each level; None where
-    no run is stored or the run does not count it."""
+class CounterSeries:
+    """One counter across levels: by variant (a label) the value at each level, None where no run is
+    stored or the run does not count it."""
 
     name: str
     levels: tuple[int, ...]
@@ -32,25 +32,25 @@ class Series:
 
     @property
     def is_zero(self) -> bool:
-        """Whether nothing was ever counted."""
+        """Whether it is 0 everywhere."""
         return not any(value for values in self.values.values() for value in values)
 
 
 @dataclass(frozen=True)
 class LevelCounters:
-    """All counters of a recipe on one device. ``drawn`` are those worth a chart."""
+    """All counters of a recipe on one device. ``drawn`` are those shown as charts."""
 
     device: str
     device_title: str
     dtype: str
     level_names: tuple[str, ...]
-    drawn: tuple[Series, ...]
-    table: tuple[Series, ...]
+    drawn: tuple[CounterSeries, ...]
+    table: tuple[CounterSeries, ...]
     zero: tuple[str, ...]
 
 
 def level_counters(judged: JudgedRecipe) -> list[LevelCounters]:
-    """Return the counters of every device that counted something, of the first seed and dtype."""
+    """Return the counters of each device with any, for the first seed and dtype."""
     planned = judged.planned
     recipe = planned.loaded.recipe
     found = []
@@ -76,12 +76,12 @@ def _on_device(
     labels = list(dict.fromkeys(_label(point) for point in points))
     at = {(point.level, _label(point)): judged.runs[point].counters for point in points}
 
-    def series(name: str) -> Series:
+    def series(name: str) -> CounterSeries:
         values = {
             label: tuple(at.get((level, label), {}).get(name) for level in levels)
             for label in labels
         }
-        return Series(name, levels, values, any(claim.names(name) for claim in claims))
+        return CounterSeries(name, levels, values, any(claim.names(name) for claim in claims))
 
     everything = sorted((series(name) for name in names), key=_rank)
     shown = tuple(one for one in everything if one.is_claimed or not one.is_zero)
@@ -105,7 +105,7 @@ def _is_main(name: str) -> bool:
     return name in MAIN or ("/" not in name and not name.endswith("_bytes"))
 
 
-def _rank(series: Series) -> tuple[object, ...]:
-    """Claimed ones first, then the whole run's main ones, then the rest by name."""
+def _rank(series: CounterSeries) -> tuple[object, ...]:
+    """Order claimed counters first, then the main ones, then the rest by name."""
     order = MAIN.index(series.name) if series.name in MAIN else len(MAIN)
     return (not series.is_claimed, "/" in series.name, order, series.name)

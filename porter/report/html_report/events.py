@@ -1,5 +1,5 @@
-"""What happened in stored runs, from their event and migration files: why graphs were compiled,
-what fell back to the host or waited for it, and which CUDA calls the device served."""
+"""Events of stored runs, from their event and migration files: why graphs were compiled, what fell
+back to the host or waited for it, and which CUDA calls the device served."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MOST = 12
 
 
 @dataclass(frozen=True)
-class Compilation:
-    """Graphs compiled for one and the same cause. ``number`` is the first of them, ``largest`` the
-    most ops in one; ``nearest`` the earlier graph it is most like, ``differs`` how."""
+class CompilationCause:
+    """Graphs compiled for the same cause. ``number`` is the first of them, ``largest`` the most ops
+    in one, ``nearest`` the earlier graph that is most similar, and ``differs`` how it differs."""
 
     number: int
     times: int
@@ -45,18 +45,18 @@ class CostSite:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """One run's. ``more_causes`` and ``more_places`` were left out."""
+    """One run's events. ``more_causes`` and ``more_sites`` were left out."""
 
-    compilations: tuple[Compilation, ...]
+    compilations: tuple[CompilationCause, ...]
     more_causes: int
-    places: tuple[CostSite, ...]
-    more_places: int
+    sites: tuple[CostSite, ...]
+    more_sites: int
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ServedCall:
-    """A CUDA call that a device served, and the levels at which it is met."""
+    """A CUDA call that a device served, and the levels that make it."""
 
     device: str
     site: str
@@ -67,11 +67,11 @@ class ServedCall:
     levels: tuple[int, ...]
 
 
-def happenings(run: StoredRun) -> RunEvents:
-    """Return what happened in a run, the dearest first."""
+def run_events(run: StoredRun) -> RunEvents:
+    """Return the events of a run, the most costly first."""
     events = _lines(run, EVENTS)
     causes = _compilations(event for event in events if event.get("kind") == "compilation")
-    places = [
+    sites = [
         CostSite(
             kind=event["kind"],
             what=str(event.get("what", "")),
@@ -82,25 +82,25 @@ def happenings(run: StoredRun) -> RunEvents:
         for event in events
         if event.get("kind") in COSTLY
     ]
-    places.sort(key=lambda place: (COSTLY.index(place.kind), -place.times))
-    told = [str(event.get("what", "")) for event in events if event.get("kind") == "warning"]
+    sites.sort(key=lambda site: (COSTLY.index(site.kind), -site.times))
+    warnings = [str(event.get("what", "")) for event in events if event.get("kind") == "warning"]
     return RunEvents(
         compilations=tuple(causes[:MOST]),
         more_causes=max(len(causes) - MOST, 0),
-        places=tuple(places[:MOST]),
-        more_places=max(len(places) - MOST, 0),
-        warnings=(*(str(text) for text in run.head.get("warnings", ())), *told),
+        sites=tuple(sites[:MOST]),
+        more_sites=max(len(sites) - MOST, 0),
+        warnings=(*(str(text) for text in run.head.get("warnings", ())), *warnings),
     )
 
 
-def _compilations(events: Iterable[Mapping[str, Any]]) -> list[Compilation]:
-    found: dict[tuple[object, ...], Compilation] = {}
+def _compilations(events: Iterable[Mapping[str, Any]]) -> list[CompilationCause]:
+    found: dict[tuple[object, ...], CompilationCause] = {}
     for event in events:
         differs = tuple(str(words) for words in event.get("differs", ()))
         key = (event.get("why"), event.get("site"), differs)
         number, ops = int(event.get("number", 0)), int(event.get("ops", 0))
         known = found.get(key)
-        found[key] = Compilation(
+        found[key] = CompilationCause(
             number=known.number if known else number,
             times=known.times + 1 if known else 1,
             largest=max(ops, known.largest) if known else ops,
@@ -113,9 +113,9 @@ def _compilations(events: Iterable[Mapping[str, Any]]) -> list[Compilation]:
 
 
 def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
-    """Return every CUDA call that stored runs of a port met, with the levels that meet it.
+    """Return every CUDA call that stored runs of a port made, with the levels that make it.
 
-    A call's line moves from level to level, so calls are told apart by file and source line.
+    A call's line number changes between levels, so calls are distinguished by file and source text.
     """
     found: dict[tuple[str, ...], tuple[str, set[int]]] = {}
     for judged in recipes:
@@ -139,4 +139,4 @@ def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:
     try:
         return read_lines(run.folder / name)
     except (OSError, ValueError):
-        return []  # cut short: the rest of the run is shown all the same
+        return []  # cut short: the rest of the run is shown nevertheless

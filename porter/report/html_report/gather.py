@@ -1,4 +1,4 @@
-"""Everything a report shows, gathered from a project and its cache. Nothing is run."""
+"""Gather everything that a report shows from a project and its cache. Nothing is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from porter import __version__
 from porter.report.html_report.cells import Cell, cell_of
 from porter.report.html_report.counters import LevelCounters, level_counters
-from porter.report.html_report.events import RunEvents, ServedCall, happenings, served_calls
+from porter.report.html_report.events import RunEvents, ServedCall, run_events, served_calls
 from porter.report.html_report.images import SampleRow, sample_rows
 from porter.report.html_report.imported import ImportedVerdicts
 from porter.report.html_report.judged import JudgedRecipe, judge_stored
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunNote:
-    """One stored run, as the report tells it."""
+    """One stored run, as the report shows it."""
 
     level: int
     device: str
@@ -41,11 +41,11 @@ class RunNote:
     torch: str
     time: str
     key: str
-    happenings: RunEvents
+    events: RunEvents
 
 
 @dataclass(frozen=True)
-class RecipeReport:
+class RecipeSection:
     """One recipe: its cells by (level, device), its counters, images and runs."""
 
     name: str
@@ -62,20 +62,20 @@ class RecipeReport:
 
 
 @dataclass(frozen=True)
-class PortReport:
-    """One port: where it comes from, its levels and its recipes."""
+class PortSection:
+    """One port: its source, levels and recipes."""
 
     name: str
     url: str
     pinned: str
     licence: str
     levels: tuple[LevelDiff, ...]
-    recipes: tuple[RecipeReport, ...]
+    recipes: tuple[RecipeSection, ...]
     calls: tuple[ServedCall, ...]
 
     @property
     def words(self) -> Counter[str]:
-        """How many cells of each word."""
+        """How many cells have each word."""
         return Counter(cell.word for recipe in self.recipes for cell in recipe.cells.values())
 
     @property
@@ -85,13 +85,13 @@ class PortReport:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole report. ``made`` is when, in UTC."""
+    """A whole report; ``made`` is its time in UTC."""
 
     project: str
     version: str
     made: str
     machine: str
-    ports: tuple[PortReport, ...]
+    ports: tuple[PortSection, ...]
     unreachable: tuple[str, ...]
 
     @property
@@ -100,7 +100,7 @@ class Results:
 
     @property
     def claims(self) -> Counter[str]:
-        """How many claims of each word, the worst seed of each."""
+        """How many claims have each word, by their worst seeds."""
         return Counter(row.verdict.word for cell in self.cells() for row in cell.rows)
 
     @property
@@ -118,12 +118,12 @@ def gather(
     cache: Path,
     ports: Sequence[str] = (),
     filters: Filters | None = None,
-    told: ImportedVerdicts | None = None,
+    imported: ImportedVerdicts | None = None,
 ) -> Results:
-    """Judge what is stored of the ports' recipes (none named: of all).
+    """Judge the stored runs of the ports' recipes (none named: of all).
 
-    ``told`` are verdicts of other verifications, for cells whose runs are not all stored. Imports
-    torch where verdicts are to be made or images are there. Raises BadInput as a verification does.
+    ``imported`` are verdicts of other verifications, for cells whose runs are not all stored.
+    Imports torch where tensors are compared or shown. Raises BadInput as a verification does.
     """
     pins = load_pins(root)
     plan = make_plan(root, ports, SeriesTrees(root, pins), filters or Filters())
@@ -137,29 +137,30 @@ def gather(
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         machine=platform.platform(),
         ports=tuple(
-            _port(root, pins.port(name), recipes, told or {}) for name, recipes in by_port.items()
+            _port(root, pins.port(name), recipes, imported or {})
+            for name, recipes in by_port.items()
         ),
         unreachable=tuple(f"{one.port}/{one.recipe}: {one.reason}" for one in plan.unreachable),
     )
 
 
 def _port(
-    root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], told: ImportedVerdicts
-) -> PortReport:
-    return PortReport(
+    root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], imported: ImportedVerdicts
+) -> PortSection:
+    return PortSection(
         name=pin.name,
         url=pin.url or "",
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
         levels=tuple(level_diffs(root, pin.name)),
-        recipes=tuple(_recipe(root, judged, told) for judged in recipes),
+        recipes=tuple(_recipe(root, judged, imported) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
 
-def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeReport:
+def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
-    elsewhere = told.get((loaded.port, loaded.name), [])
+    elsewhere = imported.get((loaded.port, loaded.name), [])
     cells = {}
     for level, device in sorted({(p.level, p.device) for p in judged_points(planned)}):
         verdicts = [v for v in judged.verdicts if (v.level, v.device) == (level, device)]
@@ -167,7 +168,7 @@ def _recipe(root: Path, judged: JudgedRecipe, told: ImportedVerdicts) -> RecipeR
             other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
             verdicts = other or verdicts
         cells[level, device] = cell_of(level, planned.levels[level].name, device, verdicts)
-    return RecipeReport(
+    return RecipeSection(
         name=loaded.name,
         title=loaded.recipe.title,
         path=loaded.path.relative_to(root).as_posix(),
@@ -205,5 +206,5 @@ def _note(level: int, device: str, label: str, run: StoredRun) -> RunNote:
         torch=str(run.head["versions"].get("torch", "")),
         time=written.strftime("%Y-%m-%d %H:%M UTC"),
         key=run.folder.name,
-        happenings=happenings(run),
+        events=run_events(run),
     )

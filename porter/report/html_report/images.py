@@ -1,16 +1,18 @@
-"""Sample images of a recipe: the reference, every level's, and where they differ.
+"""Sample images of a recipe as PNG: the reference, every level's, and where they differ.
 
 Images are outputs recorded as such (uint8, H x W x C), and float outputs of one or three channels
-whose name says "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
+whose name contains "image" or "sample" and whose reference lies in [0, 1] or about [-1, 1].
 """
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.report.html_report.png import data_uri, encode_png
 from porter.verify.plan.matrix import judged_points, reference_point
 
 if TYPE_CHECKING:
@@ -26,14 +28,17 @@ MOST_OUTPUTS = 2
 _SMALLEST = 8
 _FAR_FROM_ONE = 4.0
 _RAMP = ((11, 16, 32), (30, 64, 120), (194, 65, 12), (255, 247, 237))
-"""Colours of a difference map, from none to the greatest of the map."""
+"""Colours of a difference map, from no difference to the greatest one of the map."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+"""Channels -> colour type: grey, RGB, RGB with alpha."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One level's image beside the reference. ``picture`` and ``difference`` are data addresses;
-    both are empty where the image is the reference's: pixel for pixel, or for a float output to one
-    step of 255. ``greatest`` is the greatest difference in the output's own units."""
+    """One level's image beside the reference. ``picture`` and ``difference`` are data URIs, empty
+    where the image equals the reference: pixel for pixel, or for a float output to one step of 255.
+    ``greatest`` is the greatest difference in the output's own units."""
 
     level: int
     level_name: str
@@ -57,7 +62,7 @@ class SampleRow:
 
 
 def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
-    """Return the images of a recipe's first seed: of the last variant, two outputs at most."""
+    """Return the images of a recipe's first seed and last variant, of at most two outputs."""
     planned = judged.planned
     recipe = planned.loaded.recipe
     points = [
@@ -80,14 +85,18 @@ def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
 
 
 def _names(run: StoredRun) -> Iterator[str]:
-    """Yield the outputs that may be images, by name and shape alone; files first."""
-    files = [name for name, told in run.outputs.items() if told.get("kind") == "image"]
+    """Yield the outputs that may be images by name and shape; recorded images come first."""
+    files = [name for name, output in run.outputs.items() if output.get("kind") == "image"]
     yield from files
-    for name, told in run.outputs.items():
-        shape = tuple(told["shape"][-3:])
-        if name in files or not str(told["dtype"]).endswith(("float64", "float32", "float16")):
+    for name, output in run.outputs.items():
+        shape = tuple(output["shape"][-3:])
+        if name in files or not str(output["dtype"]).endswith(("float64", "float32", "float16")):
             continue
-        if len(told["shape"]) not in (3, 4) or shape[0] not in (1, 3) or min(shape[1:]) < _SMALLEST:
+        if (
+            len(output["shape"]) not in (3, 4)
+            or shape[0] not in (1, 3)
+            or min(shape[1:]) < _SMALLEST
+        ):
             continue
         if "image" in name.lower() or "sample" in name.lower():
             yield name
@@ -95,7 +104,7 @@ def _names(run: StoredRun) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How an output becomes pixels: ``(x - low) / (high - low)``, cut off at both ends."""
+    """How an output becomes pixels: ``(x - low) / (high - low)``, clipped at both ends."""
 
     low: float
     high: float
@@ -103,7 +112,7 @@ class _Scale:
 
     @property
     def words(self) -> str:
-        return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], cut off beyond"
+        return "" if self.is_file else f"from [{self.low:g}, {self.high:g}], clipped"
 
 
 def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
@@ -161,7 +170,7 @@ def _first(x: torch.Tensor) -> torch.Tensor:
 
 
 def _pixels(x: torch.Tensor, scale: _Scale) -> torch.Tensor:
-    """Return H x W x C in 0..255, as doubles of whole numbers."""
+    """Return H x W x C in 0..255, as whole numbers in float64."""
     x = _first(x).double()
     if not scale.is_file:
         x = ((x - scale.low) / (scale.high - scale.low) * 255).nan_to_num().permute(1, 2, 0)
@@ -169,7 +178,7 @@ def _pixels(x: torch.Tensor, scale: _Scale) -> torch.Tensor:
 
 
 def _reduced(pixels: torch.Tensor) -> torch.Tensor:
-    """Average down to LARGEST pixels on the longer side."""
+    """Average an image down to LARGEST pixels on the longer side."""
     import torch
 
     height, width = pixels.shape[:2]
@@ -190,7 +199,7 @@ def _picture(pixels: torch.Tensor) -> str:
 
 
 def _heat(gap: torch.Tensor) -> str:
-    """Return a map of the greatest difference of any channel, its own maximum the last colour."""
+    """Return a map of the greatest difference of any channel, scaled to its own maximum."""
     import torch
 
     plane = gap.nan_to_num(posinf=0.0).amax(dim=2)
@@ -205,3 +214,31 @@ def _heat(gap: torch.Tensor) -> str:
     low = at.floor().clamp(max=len(_RAMP) - 2).long()
     part = (at - low).unsqueeze(-1)
     return _picture((ramp[low] * (1 - part) + ramp[low + 1] * part).round())
+
+
+def encode_png(pixels: bytes, width: int, height: int, channels: int) -> bytes:
+    """Return 8-bit pixels, row by row, as a PNG file, made with zlib alone.
+
+    ``channels`` is 1, 3 or 4. W3C PNG specification, third edition: https://www.w3.org/TR/png-3/
+    """
+    stride = width * channels
+    if len(pixels) != stride * height or channels not in _PNG_COLOUR_TYPES:
+        raise ValueError(f"{len(pixels)} bytes are not a {width} x {height} x {channels} image")
+    rows = b"".join(b"\x00" + pixels[at : at + stride] for at in range(0, len(pixels), stride or 1))
+    head = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    body = zlib.compress(rows, 9)
+    return (
+        _PNG_SIGNATURE
+        + _png_chunk(b"IHDR", head)
+        + _png_chunk(b"IDAT", body)
+        + _png_chunk(b"IEND", b"")
+    )
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def data_uri(png: bytes) -> str:
+    """Return the file as a ``data:`` URI, which a page shows without a request."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,4 +1,4 @@
-"""Verdicts on stored runs: what a verification would say now, without running anything."""
+"""Verdicts on stored runs: what a verification would find now, without running anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_STORED = "no run of it is stored"
 
 @dataclass(frozen=True)
 class JudgedRecipe:
-    """A recipe, its stored runs, the points that have none, and the verdicts."""
+    """A recipe, its stored runs, those that are missing, and the verdicts."""
 
     planned: RecipePlan
     runs: Mapping[RunSpec, StoredRun]
@@ -32,10 +32,10 @@ class JudgedRecipe:
 
 
 def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
-    """Judge what is stored of a recipe's runs.
+    """Judge the stored runs of a recipe.
 
-    The verdicts that a verification kept on these very runs are taken as they stand; only without
-    them torch is imported and the tensors are compared again.
+    Cached verdicts on exactly these runs are used; only without them torch is imported and the
+    tensors are compared again.
     """
     wanted = points(planned)
     runs = stored_runs(places.traces, planned)
@@ -54,7 +54,7 @@ def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
 
 
 def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list[Verdict]:
-    """Compare the tensors. What hangs on a run that is not there gets no verdict."""
+    """Compare the tensors. Claims that need a missing run get no verdict."""
     from porter.verify.harness.trace import BadTrace, read
     from porter.verify.plan.job import Failure
 

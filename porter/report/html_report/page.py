@@ -1,7 +1,7 @@
-"""The report as one HTML file that needs nothing else: no script, font or image from anywhere.
+"""The report as one self-contained HTML file: no script, font or image from anywhere else.
 
-Templates, style and script stand in ``porter/report/html_report/templates``. Autoescaping is on for
-all of it, a Content-Security-Policy forbids every request, and the page says the same without its
+Templates, style and script are in ``porter/report/html_report/templates``. Autoescaping is on
+everywhere, a Content-Security-Policy forbids every request, and the page is complete without its
 script.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.report.html_report.cells import Cell, Row
+from porter.report.html_report.cells import Cell, ClaimResult
 from porter.report.html_report.charts import chart, exact
 from porter.report.html_report.gather import Results
 from porter.terminal import counted
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "templates"
 MOST_ROWS = 40
-"""Rows that a cell opens; those that hold beyond are counted in words."""
+"""Claims that a cell shows; how many more hold is stated."""
 MOST_FAILURES = 12
 GLYPHS = {
     "pass": "✓", "baseline": "○", "fail": "✕", "error": "!", "skipped": "~", "missing": "·",
@@ -83,7 +83,7 @@ def _environment() -> Environment:
 
 
 def _file(name: str) -> Any:
-    """Return one of our own files, to be put into the page as it stands."""
+    """Return one of porter's own files, not to be escaped."""
     from markupsafe import Markup
 
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
@@ -101,19 +101,19 @@ def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
 
 @dataclass(frozen=True)
 class Broken:
-    """One claim that does not hold on a device, at one level or several: ``cells`` are these,
-    ``worst`` the row that is furthest off."""
+    """One claim that does not hold on a device, at the levels of ``cells``; ``worst`` is the result
+    furthest from its limit."""
 
     port: str
     recipe: str
     device: str
-    worst: Row
+    worst: ClaimResult
     cells: tuple[Cell, ...]
 
 
 def _failures(results: Results) -> list[Broken]:
-    """Return what does not hold, a claim on a device once."""
-    found: dict[tuple[str, ...], list[tuple[Cell, Row]]] = {}
+    """Return the claims that do not hold, each once per device."""
+    found: dict[tuple[str, ...], list[tuple[Cell, ClaimResult]]] = {}
     for port in results.ports:
         for recipe in port.recipes:
             for cell in recipe.cells.values():
@@ -150,7 +150,7 @@ def number(value: float | None, measure: str = "") -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a part of an allowance: "0 %", "42 %", "13x"."""
+    """Return the used part of an allowance: "0 %", "42 %", "13x"."""
     if share is None:
         return ""
     if not math.isfinite(share):
@@ -161,14 +161,14 @@ def percent(share: float | None) -> str:
 
 
 def bar(share: float | None) -> int:
-    """Return a bar's length in percent of the whole; the whole is the limit."""
+    """Return a bar's length in percent; 100 is the limit."""
     if share is None:
         return 0
     return 100 if not share < 1 else round(share * 100)
 
 
 def span(levels: tuple[int, ...]) -> str:
-    """Return level numbers in short: "0-2, 5"."""
+    """Return level numbers in short form: "0-2, 5"."""
     parts: list[list[int]] = []
     for level in levels:
         if parts and level == parts[-1][-1] + 1:

@@ -1,8 +1,8 @@
-"""The runs that earlier verifications left in the cache, for the points of a recipe.
+"""Find the cached runs of earlier verifications that match a recipe's runs. Needs no torch.
 
-A stored run serves a point when it ran the level's own tree with the recipe's and the probe's
-present text, on the point's device, dtype, seed and variant. Environment, machine and porter's own
-version may differ: they are shown, not asked for. Nothing here needs torch.
+A stored run matches when it ran the level's own tree with the current text of recipe and probe, on
+the same device, dtype, seed and variant. Environment, machine and porter's version may differ: they
+are shown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from porter.verify.plan.matrix import RecipePlan, RunSpec, points
 if TYPE_CHECKING:
     import torch
 
-_ASKED = (
+_MATCHED = (
     "tree", "device", "dtype", "seed", "variant", "environ", "shaken", "inputs_sha256",
     "probe_sha256", "companions",
 )  # fmt: skip
@@ -41,7 +41,7 @@ class StoredRun:
 
     @property
     def outputs(self) -> Mapping[str, Mapping[str, Any]]:
-        """What was recorded: by name the ``shape``, ``dtype`` and ``kind``."""
+        """The recorded outputs: name -> ``shape``, ``dtype`` and ``kind``."""
         outputs: Mapping[str, Mapping[str, Any]] = self.head["outputs"]
         return outputs
 
@@ -55,12 +55,12 @@ class StoredRun:
 
     @property
     def device_title(self) -> str:
-        """The hardware's name, with "simulated" where it is that."""
+        """The hardware's name, with "simulated" for a simulated device."""
         return str(self.head.get("device_title") or self.head["facts"]["device"])
 
 
 def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
-    """Return the newest stored run for every point of a recipe that has one."""
+    """Return the newest stored run of each of a recipe's runs that has one."""
     loaded = planned.loaded
     companions = {name: level.tree for name, level in planned.companions}
     wanted: dict[str, list[RunSpec]] = {}
@@ -77,12 +77,12 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
             "probe_sha256": probe_hash(loaded),
             "companions": companions,
         }
-        assert tuple(facts) == _ASKED
+        assert tuple(facts) == _MATCHED
         wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(point)
     found: dict[RunSpec, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
-        own = {name: run.head["facts"].get(name) for name in _ASKED}
-        own["shaken"] = bool(own["shaken"])  # older runs know no other kind
+        own = {name: run.head["facts"].get(name) for name in _MATCHED}
+        own["shaken"] = bool(own["shaken"])  # older runs do not record it
         for point in wanted.get(json.dumps(own, sort_keys=True), ()):
             found[point] = run
     return found
@@ -96,5 +96,5 @@ def _runs_under(folder: Path) -> list[StoredRun]:
             if head["format"] == FORMAT:
                 runs.append(StoredRun(path.parent, head, path.stat().st_mtime))
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # a run that was cut short, or is being written just now
+            continue  # cut short, or being written now
     return runs

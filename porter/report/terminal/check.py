@@ -1,4 +1,4 @@
-"""How ``porter check`` shows what it found: one line per patch, then every failing hunk."""
+"""Results of ``porter check`` in every form: a line per patch, and every failing hunk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, as_json
+from porter.report.ci.model import Case, as_json
+from porter.report.ci.write import as_form
 from porter.terminal import colour_wanted, counted, listed, paint, plain
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ AS_STATED = "ids as the patches state them, no content seen"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What fails a check beside what is wrong: a port that was named and is not reachable; with
-    ``strict`` every file whose content was not seen.
+class CheckRequest:
+    """What fails a check besides errors: a ``named`` port that is not reachable and, with
+    ``strict``, any file whose content was not checked.
     """
 
     strict: bool = False
@@ -34,26 +35,26 @@ class Asked:
         return report.ok and not self.lacks(report)
 
     def lacks(self, report: PortReport) -> bool:
-        """Whether it fails for what was not seen of it."""
+        """Whether it fails for content that was not checked."""
         if report.not_reachable is not None:
             return self.strict or self.named
         return self.strict and bool(report.not_covered)
 
 
 def print_report(report: PortReport, verbose: bool = False) -> None:
-    """Write one port's report to stdout."""
+    """Print one port's report."""
     for line in _lines(report, colour_wanted(), verbose):
         print(line)
 
 
-def print_summary(reports: Sequence[PortReport], asked: Asked) -> None:
-    """Write the last line, unless it would only repeat one port's own."""
+def print_summary(reports: Sequence[PortReport], request: CheckRequest) -> None:
+    """Print the summary line, unless there is only one port."""
     if len(reports) > 1:
-        print(summary(reports, asked))
+        print(summary(reports, request))
 
 
-def summary(reports: Sequence[PortReport], asked: Asked) -> str:
-    """Return how many ports were checked, which failed, which no source serves here."""
+def summary(reports: Sequence[PortReport], request: CheckRequest) -> str:
+    """Return how many ports were checked, which failed and which no source serves here."""
     failed = [report.port for report in reports if not report.ok]
     away = [report for report in reports if report.not_reachable is not None]
     in_part = [r.port for r in reports if r.not_reachable is None and r.not_covered]
@@ -63,18 +64,18 @@ def summary(reports: Sequence[PortReport], asked: Asked) -> str:
         parts.append(f"{len(failed)} failed: {', '.join(failed)}")
     if away:
         parts.append(f"{len(away)} not reachable: {', '.join(report.port for report in away)}")
-    told = ", ".join(parts)
+    text = ", ".join(parts)
     if stated := sum(report.stated for report in away):
-        told += f" ({AS_STATED})" if stated == len(away) else f" (of {stated} the {AS_STATED})"
+        text += f" ({AS_STATED})" if stated == len(away) else f" (of {stated} the {AS_STATED})"
     if in_part:
-        told += f"; checked in part: {', '.join(in_part)}"
-    if any(asked.lacks(report) for report in reports):
-        told += f"; that fails {'with --strict' if asked.strict else 'where ports are named'}"
-    return told
+        text += f"; checked in part: {', '.join(in_part)}"
+    if any(request.lacks(report) for report in reports):
+        text += f"; that fails {'with --strict' if request.strict else 'where ports are named'}"
+    return text
 
 
 def _away_lines(report: PortReport, colour: bool, verbose: bool) -> Iterator[str]:
-    """A port that no source serves, and what of it was checked all the same."""
+    """Yield a port that no source serves, and what was checked of it nevertheless."""
     assert report.not_reachable is not None
     word = paint("not reachable", "yellow", colour)
     yield f"{paint(report.port, 'bold', colour)}: {word}: {plain(report.not_reachable.reason)}"
@@ -168,30 +169,36 @@ def _shown(line: bytes) -> str:
 
 
 def render(
-    reports: Sequence[PortReport], form: str, place: str = "", asked: Asked = Asked()
+    reports: Sequence[PortReport],
+    form: str,
+    prefix: str = "",
+    request: CheckRequest = CheckRequest(),
 ) -> str:
-    """All reports as text, JSON, GitHub annotations, SARIF or JUnit."""
+    """Return all reports as text, JSON, GitHub annotations, SARIF or JUnit.
+
+    ``prefix`` is the project's folder in its repository.
+    """
     if form == "text":
         lines = [line for report in reports for line in _lines(report, False)]
-        return "\n".join([*lines, summary(reports, asked)])
+        return "\n".join([*lines, summary(reports, request)])
     if form == "json":
         away = [report.port for report in reports if report.not_reachable is not None]
         data = {
-            "ok": all(asked.passes(report) for report in reports),
-            "summary": summary(reports, asked),
+            "ok": all(request.passes(report) for report in reports),
+            "summary": summary(reports, request),
             "not_reachable": away,
-            "ports": [_data(report, asked) for report in reports],
+            "ports": [_data(report, request) for report in reports],
         }
         return as_json(data)
-    cases = [case for report in reports for case in _cases(report, asked)]
-    return as_form(form, "porter check", cases, place)
+    cases = [case for report in reports for case in _cases(report, request)]
+    return as_form(form, "porter check", cases, prefix)
 
 
-def _data(report: PortReport, asked: Asked) -> dict[str, Any]:
+def _data(report: PortReport, request: CheckRequest) -> dict[str, Any]:
     away = report.not_reachable
     return {
         "port": report.port,
-        "ok": asked.passes(report),
+        "ok": request.passes(report),
         "content": _content(report),
         "not_reachable": away and {"reason": away.reason, "detail": away.detail or str(away)},
         "ids_not_checked": report.unstated or None,
@@ -204,22 +211,24 @@ def _data(report: PortReport, asked: Asked) -> dict[str, Any]:
 
 
 def _content(report: PortReport) -> str:
-    """How much content was seen: all that the patches touch, a part of it, or none."""
+    """Return how much of the content that the patches touch was checked."""
     if report.error is not None or report.not_reachable is not None:
         return "none"
     return "part" if report.not_covered else "all"
 
 
-def _cases(report: PortReport, asked: Asked) -> Iterator[Case]:
+def _cases(report: PortReport, request: CheckRequest) -> Iterator[Case]:
     folder = f"patches/{report.port}"
     own = [*report.problems, *([str(report.error)] if report.error else [])]
     problems = [Finding(f"{folder}/levels.lock", 0, "lock", text) for text in own]
     yield Case(report.port, "levels.lock", problems, broken=report.error is not None)
-    if told := _not_seen(report):
-        lacks = asked.lacks(report)
+    if reason := _unchecked(report):
+        lacks = request.lacks(report)
         severity: Literal["error", "note"] = "error" if lacks else "note"
-        unseen = Finding(f"{folder}/series", 0, "coverage", told, severity)
-        yield Case(report.port, "content", [unseen], broken=lacks, skipped="" if lacks else told)
+        unchecked = Finding(f"{folder}/series", 0, "coverage", reason, severity)
+        yield Case(
+            report.port, "content", [unchecked], broken=lacks, skipped="" if lacks else reason
+        )
     for patch in report.patches:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]
@@ -228,14 +237,14 @@ def _cases(report: PortReport, asked: Asked) -> Iterator[Case]:
         yield Case(report.port, f"{patch.number} {patch.level}", found, skipped=skipped)
 
 
-def _not_seen(report: PortReport) -> str:
-    """What was not seen of a port, and why."""
+def _unchecked(report: PortReport) -> str:
+    """Return what content of a port was not checked, and why."""
     if report.not_reachable is not None:
         why = report.unstated
         if why == report.not_reachable.reason:
             why = ""
-        told = AS_STATED if report.stated else f"not even its ids are checked{why and ': '}{why}"
-        return f"not reachable: {report.not_reachable.reason}; {told}"
+        text = AS_STATED if report.stated else f"not even its ids are checked{why and ': '}{why}"
+        return f"not reachable: {report.not_reachable.reason}; {text}"
     if paths := report.not_covered:
         return f"no source serves {listed(paths)}; their {AS_STATED}"
     return ""

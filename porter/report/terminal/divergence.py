@@ -1,10 +1,12 @@
-"""Where two levels depart, as text and as JSON."""
+"""What ``porter compare`` found, as text and as JSON: where two levels diverge."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
     from porter.verify.divergence.first import Divergence, OpDivergence
@@ -16,19 +18,19 @@ if TYPE_CHECKING:
 _MOST = 5
 
 
-def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
-    """Return everything that a search found."""
+def as_json(comparison: Comparison, found: Found, lacking: str) -> dict[str, Any]:
+    """Return everything that a search found as plain values."""
     divergence, alignment = found.activations.divergence, found.runs.alignment
     return {
-        "port": sides.planned.loaded.port,
-        "recipe": sides.planned.loaded.name,
-        "first": _side(sides, "first"),
-        "second": _side(sides, "second"),
-        "exact": None if lacking or sides.exact is None else _side(sides, "exact"),
+        "port": comparison.planned.loaded.port,
+        "recipe": comparison.planned.loaded.name,
+        "first": _side(comparison, "first"),
+        "second": _side(comparison, "second"),
+        "exact": None if lacking or comparison.exact is None else _side(comparison, "exact"),
         "without_exact": lacking,
-        "dtype": sides.second.dtype,
-        "seed": sides.second.seed,
-        "variant": sides.second.values,
+        "dtype": comparison.second.dtype,
+        "seed": comparison.second.seed,
+        "variant": comparison.second.values,
         "moments": found.activations.compared,
         "unseen": found.activations.unseen,
         "shapes": found.activations.shapes,
@@ -42,9 +44,9 @@ def as_json(sides: Comparison, found: Found, lacking: str) -> dict[str, Any]:
     }
 
 
-def _side(sides: Comparison, side: str) -> dict[str, Any]:
-    point = getattr(sides, side)
-    level = sides.level(point)
+def _side(comparison: Comparison, side: str) -> dict[str, Any]:
+    point = getattr(comparison, side)
+    level = comparison.level(point)
     return {"level": level.number, "name": level.name, "tree": level.tree, "device": point.device}
 
 
@@ -64,7 +66,7 @@ def _module(divergence: Divergence) -> dict[str, Any]:
         "differences": [_difference(each) for each in divergence.differences],
         "jump": None
         if divergence.jump is None
-        else {"path": divergence.jump[0].path, "times_allowed": _number(divergence.jump[1])},
+        else {"path": divergence.jump[0].path, "times_allowed": number_to_json(divergence.jump[1])},
     }
 
 
@@ -74,9 +76,9 @@ def _difference(each: Difference) -> dict[str, Any]:
         "first": each.first,
         "second": each.second,
         "measure": each.measure,
-        "error": _number(each.error),
-        "allowed": _number(each.allowed),
-        "first_error": None if each.own_error is None else _number(each.own_error),
+        "error": number_to_json(each.error),
+        "allowed": number_to_json(each.allowed),
+        "first_error": None if each.own_error is None else number_to_json(each.own_error),
     }
 
 
@@ -92,8 +94,8 @@ def _op_divergence(found: OpDivergence, whole: Found) -> dict[str, Any]:
                 "name": each.name,
                 "agrees": each.agrees,
                 "told": each.text,
-                "error": _number(each.error),
-                "allowed": _number(each.allowed),
+                "error": number_to_json(each.error),
+                "allowed": number_to_json(each.allowed),
             }
             for each in found.operands
         ],
@@ -114,49 +116,50 @@ def _op(op: Op) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | str:
-    """A number as JSON can hold it."""
-    return value if math.isfinite(value) else str(value)
-
-
-def lines(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
-    """Yield the text of a comparison."""
-    first, second = (_named(sides, side) for side in ("first", "second"))
-    loaded = sides.planned.loaded
-    variant = "".join(f", {name} {value}" for name, value in sides.second.values.items())
-    on = f" on {sides.second.device}" if sides.first.device == sides.second.device else ""
-    yield (
-        f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {sides.second.dtype}, "
-        f"seed {sides.second.seed}{variant}"
+def lines(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
+    """Yield the lines of a comparison."""
+    first, second = (_named(comparison, side) for side in ("first", "second"))
+    loaded = comparison.planned.loaded
+    variant = "".join(f", {name} {value}" for name, value in comparison.second.values.items())
+    on = (
+        f" on {comparison.second.device}"
+        if comparison.first.device == comparison.second.device
+        else ""
     )
-    yield from _held_to(sides, found, lacking)
+    yield (
+        f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {comparison.second.dtype}, "
+        f"seed {comparison.second.seed}{variant}"
+    )
+    yield from _held_to(comparison, found, lacking)
     yield from _structure(found)
     divergence = found.activations.divergence
     if divergence is None:
         yield from _nothing(found)
         return
     yield ""
-    yield from _departure_lines(divergence, sides.level(sides.first).name)
+    yield from _divergence_lines(divergence, comparison.level(comparison.first).name)
     yield ""
     if found.op is None:
-        yield f"no single op departs among the {found.ops} recorded there"
+        yield f"no single op diverges among the {found.ops} recorded there"
         return
-    yield from _op_lines(found.op, found, sides.level(sides.first).name)
+    yield from _op_lines(found.op, found, comparison.level(comparison.first).name)
 
 
-def _named(sides: Comparison, side: str) -> str:
-    point = getattr(sides, side)
-    name = sides.level(point).name
-    return name if sides.first.device == sides.second.device else f"{name} on {point.device}"
+def _named(comparison: Comparison, side: str) -> str:
+    point = getattr(comparison, side)
+    name = comparison.level(point).name
+    return (
+        name if comparison.first.device == comparison.second.device else f"{name} on {point.device}"
+    )
 
 
-def _held_to(sides: Comparison, found: Found, lacking: str) -> Iterator[str]:
-    activations = f"{found.activations.compared:,} inputs and outputs of modules compared"
-    if sides.exact is not None and not lacking:
-        name = sides.level(sides.exact).name
-        yield f"{activations}, held to {name} in float64 on {sides.exact.device}"
+def _held_to(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
+    compared = f"{found.activations.compared:,} inputs and outputs of modules compared"
+    if comparison.exact is not None and not lacking:
+        name = comparison.level(comparison.exact).name
+        yield f"{compared}, held to {name} in float64 on {comparison.exact.device}"
     else:
-        yield f"{activations}, held to each other: no float64 run to tell rounding by"
+        yield f"{compared}, held to each other: no float64 run to tell rounding by"
     if lacking:
         yield f"  ({lacking})"
     warnings = dict.fromkeys((*found.runs.first.warnings, *found.runs.second.warnings))
@@ -182,7 +185,7 @@ def _structure(found: Found) -> Iterator[str]:
 
 def _nothing(found: Found) -> Iterator[str]:
     yield ""
-    yield "no departure: rounding explains every difference in what was compared"
+    yield "no divergence: rounding explains every difference in what was compared"
     if found.activations.unseen:
         yield (
             f"  {found.activations.unseen} tensors differ, but in none of the elements that were "
@@ -190,10 +193,10 @@ def _nothing(found: Found) -> Iterator[str]:
         )
 
 
-def _departure_lines(divergence: Divergence, first: str) -> Iterator[str]:
+def _divergence_lines(divergence: Divergence, first: str) -> Iterator[str]:
     activation = divergence.activation
     what = {"in": "input of", "out": "output of", "record": "recorded output"}[activation.kind]
-    yield f"first departure: {what} {_call(activation)}"
+    yield f"first divergence: {what} {_call(activation)}"
     for each in divergence.differences[:_MOST]:
         yield f"  {_shown(each, first)}"
     if divergence.counterpart.class_name != activation.class_name:
@@ -251,19 +254,19 @@ def _op_lines(found: OpDivergence, whole: Found, first: str) -> Iterator[str]:
                 yield from _op_line(op)
         if not found.differences:
             return
-    yield f"first op that departs, number {found.op.number} of {whole.ops} {where}:"
+    yield f"first op that diverges, number {found.op.number} of {whole.ops} {where}:"
     yield from _op_line(found.op)
     for each in found.differences[:_MOST]:
         yield f"    result {_shown(each, first)}"
     if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
         yield f"    {first}: {found.counterpart.name}{found.counterpart.arguments}"
     for operand in () if found.only_second else found.operands:
-        told = operand.text
+        text = operand.text
         if not operand.agrees:
-            told += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
-        yield f"    {operand.name} {told}"
+            text += f", error {operand.error:.2g}, allowed {operand.allowed:.2g}"
+        yield f"    {operand.name} {text}"
     if not found.operands_agree:
-        yield "    what departs already was made before anything that was recorded"
+        yield "    its inputs already differ, and were made before anything was recorded"
 
 
 def _op_line(op: Op) -> Iterator[str]:

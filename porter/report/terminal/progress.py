@@ -1,22 +1,25 @@
-"""What runs now, what is done and what is left: a live display on a terminal, lines elsewhere.
+"""Progress of runs: a live display on a terminal, a line now and then in a log.
 
-On a terminal: a bar over all runs, and a line for each that is under way. Elsewhere, in a log, at
-most one line in :data:`LINE_SECONDS`, and only when a run has ended since the last; where none has,
-the next line waits twice as long as the one before.
+On a terminal: a bar over all runs, and a line for each that is under way. In a log: at most one
+line in :data:`LINE_SECONDS`, and only when a run has ended since the last line; while none ends,
+each line waits twice as long as the one before.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from porter.report.terminal.remaining import Remaining
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
+
+    from porter.verify.execution.session import Options, Session
+    from porter.verify.plan.trees import Trees
 
 LINE_SECONDS = 30.0
 _MOST_LINES = 8
@@ -24,15 +27,29 @@ _BAR_WIDTH = 24
 _GRAIN = 10
 
 
+@contextmanager
+def shown_session(
+    trees: Trees, options: Options | None = None
+) -> Iterator[tuple[Session, RunningDisplay]]:
+    """Give a session that uses porter's cache, and the display of its runs on stderr."""
+    from rich.console import Console
+
+    from porter.places import cache_dir
+    from porter.verify.cache.store import Places
+    from porter.verify.execution.session import Options, Session
+
+    with RunningDisplay(Console(stderr=True, highlight=False)) as display:
+        yield Session(trees, Places.under(cache_dir()), display, options or Options()), display
+
+
 class RunningDisplay:
-    """Hears of runs (:class:`porter.verify.execution.session.Observer`) and shows them on
-    ``console``."""
+    """Shows runs on ``console``; see :class:`porter.verify.execution.session.Observer`."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._began = clock()
-        self._told, self._told_done, self._wait = self._began, 0, LINE_SECONDS
+        self._logged, self._logged_done, self._wait = self._began, 0, LINE_SECONDS
         self._expected = 0
         self._ended = {"made": 0, "cached": 0, "failed": 0, "dropped": 0}
         self._remaining = Remaining(clock)
@@ -64,30 +81,30 @@ class RunningDisplay:
             self.say(f"building the environment {environment} (once)")
 
     def progress(self, line: str) -> None:
-        """Show a line until the next thing happens to it."""
+        """Show a line until there is a newer one."""
         with self._lock:
             self._passing = line
             self._show()
 
     def built(self, environment: str, how: str) -> None:
-        """An environment is built, or could not be."""
+        """An environment was built, or could not be."""
         with self._lock:
             since = self._building.pop(environment, self._clock())
             self.say(f"environment {environment} {how} ({duration(self._clock() - since)})")
 
     def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
-        """So many runs more are to be made or found; ``seconds`` is what one took earlier."""
+        """Count more runs to be made or found; ``seconds`` is what one took earlier."""
         self._expected += runs
         self._remaining.expect(recipe, runs, seconds)
 
     def started(self, run: str) -> None:
-        """A run is under way."""
+        """A run started."""
         with self._lock:
             self._remaining.started(run)
             self._show()
 
     def ended(self, run: str, how: str) -> None:
-        """A run is there, or is not wanted any more."""
+        """A run ended, or is no longer needed."""
         with self._lock:
             self._remaining.ended(run, how in ("made", "failed"))
             self._ended[how] += 1
@@ -95,14 +112,14 @@ class RunningDisplay:
                 self._show()
 
     def clear(self) -> None:
-        """Take the moving part away, until the next thing happens."""
+        """Remove the live display until the next event."""
         with self._lock:
             if self._live is not None:
                 self._live.stop()
                 self._live = None
 
     def line(self) -> str:
-        """What is done, what is left and what runs, in one line."""
+        """Return in one line what is done, what is left and what runs."""
         parts = [f"{self._done()} of {self._expected} runs done{self._notes()}", self._times()]
         line = ", ".join(parts)
         if runs := self._remaining.under_way():
@@ -116,7 +133,7 @@ class RunningDisplay:
         return sum(self._ended.values())
 
     def _times(self) -> str:
-        """What was spent, and what is left as far as anything tells."""
+        """Return the time spent, and an estimate of the time left."""
         spent = duration(self._clock() - self._began)
         if self._done() >= self._expected:
             return spent
@@ -146,23 +163,23 @@ class RunningDisplay:
             self._live.start()
 
     def _log(self) -> None:
-        """Print a line when there is something to say."""
+        """Print a line if it is time for one."""
         now, done = self._clock(), self._done()
-        is_new = done > self._told_done
-        if now - self._told < (LINE_SECONDS if is_new else self._wait) or not self._expected:
+        is_new = done > self._logged_done
+        if now - self._logged < (LINE_SECONDS if is_new else self._wait) or not self._expected:
             return
         self._wait = LINE_SECONDS * 2 if is_new else self._wait * 2
-        self._told, self._told_done = now, done
+        self._logged, self._logged_done = now, done
         self._console.print(f"porter: {self.line()}", markup=False, soft_wrap=True)
 
     def _tick(self) -> None:
-        """Where nothing happens for long, say that too."""
+        """Print lines while nothing happens, too."""
         while not self._over.wait(LINE_SECONDS):
             with self._lock:
                 self._log()
 
     def shown(self) -> RenderableType:
-        """What a terminal shows now."""
+        """Return what a terminal shows now."""
         from rich.console import Group
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
@@ -197,8 +214,8 @@ class RunningDisplay:
                 each.add_task(run, total=None, spent=duration(spent))
             for name, since in self._building.items():
                 passing = self._passing.removeprefix(f"{name}: ")
-                told = f"environment {name}: {passing or 'being built'}"
-                each.add_task(told, total=None, spent=duration(self._clock() - since))
+                text = f"environment {name}: {passing or 'being built'}"
+                each.add_task(text, total=None, spent=duration(self._clock() - since))
             shown: list[RenderableType] = [whole, each] if each.tasks else [whole]
             if len(runs) > _MOST_LINES:
                 shown.append(Text(f"  and {len(runs) - _MOST_LINES} more", style="dim"))
@@ -212,9 +229,93 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """Return a duration that is no more than a guess: in steps of ten seconds, then of minutes."""
+    """Return a duration as an estimate: in steps of ten seconds, then of minutes."""
     if seconds < _GRAIN:
         return "a few seconds"
     if seconds < 600:
         return f"about {duration(round(seconds / _GRAIN) * _GRAIN)}"
     return f"about {round(seconds / 60)} min"
+
+
+@dataclass
+class _RecipeRuns:
+    """One recipe's runs: how many are still to start, and how long those made took."""
+
+    waiting: int = 0
+    made: int = 0
+    seconds: float = 0.0
+    usual: float | None = None
+
+
+@dataclass
+class Remaining:
+    """Estimates the time left. Thread-safe; a run's title begins with its recipe and a colon.
+
+    A run is expected to take as long as the runs of its recipe made in this session did on average;
+    while there are none, as long as those of an earlier verification; else as long as all made so
+    far.
+    """
+
+    clock: Callable[[], float]
+    running: dict[str, float] = field(default_factory=dict)
+    _recipes: dict[str, _RecipeRuns] = field(default_factory=dict)
+    _most: int = 1
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def expect(self, recipe: str, runs: int, seconds: float | None) -> None:
+        """Count more runs of a recipe; ``seconds`` is what one took earlier."""
+        with self._lock:
+            known = self._recipes.setdefault(recipe, _RecipeRuns())
+            known.waiting += runs
+            known.usual = seconds if seconds is not None else known.usual
+
+    def started(self, run: str) -> None:
+        with self._lock:
+            self.running[run] = self.clock()
+            self._of(run).waiting -= 1
+            self._most = max(self._most, len(self.running))
+
+    def ended(self, run: str, is_made: bool) -> None:
+        """A run ended, was found in the cache, or is no longer needed."""
+        with self._lock:
+            recipe, since = self._of(run), self.running.pop(run, None)
+            if since is None:
+                recipe.waiting -= 1
+            elif is_made:
+                recipe.made += 1
+                recipe.seconds += self.clock() - since
+
+    def under_way(self) -> list[tuple[str, float]]:
+        """Return the runs under way, the oldest first, and how long each has taken."""
+        with self._lock:
+            now = self.clock()
+            return sorted(((r, now - s) for r, s in self.running.items()), key=lambda one: -one[1])
+
+    def seconds(self) -> float | None:
+        """Return roughly how long all runs left take; None without anything to go by."""
+        with self._lock:
+            left = 0.0
+            for name, recipe in self._recipes.items():
+                mine = [s for run, s in self.under_way() if _recipe_of(run) == name]
+                if recipe.waiting <= 0 and not mine:
+                    continue
+                usual = self._usual(recipe)
+                if usual is None:
+                    return None
+                left += max(recipe.waiting, 0) * usual + sum(max(usual - s, 0.0) for s in mine)
+            return left / self._most
+
+    def _of(self, run: str) -> _RecipeRuns:
+        return self._recipes.setdefault(_recipe_of(run), _RecipeRuns())
+
+    def _usual(self, recipe: _RecipeRuns) -> float | None:
+        if recipe.made:
+            return recipe.seconds / recipe.made
+        if recipe.usual is not None:
+            return recipe.usual
+        made = sum(one.made for one in self._recipes.values())
+        return sum(one.seconds for one in self._recipes.values()) / made if made else None
+
+
+def _recipe_of(run: str) -> str:
+    return run.partition(":")[0]

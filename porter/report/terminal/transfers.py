@@ -1,4 +1,4 @@
-"""A progress bar for transfers, on a terminal only."""
+"""A progress bar for transfers, only on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from porter.upstream.gitfetch import Progress
 
 @contextmanager
 def transfer_bar() -> Iterator[Progress | None]:
-    """Show transfers on standard error while the block runs; nothing when that is no terminal."""
+    """Show transfers on standard error while the block runs, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,25 +1,67 @@
-"""What ``porter apply`` did, told."""
+"""Work trees on the terminal: what ``apply``, ``goto`` and ``next`` did, and ``porter status``.
+
+Imports only what moving a tree has imported already: a move takes milliseconds.
+"""
 
 from __future__ import annotations
 
-from porter.report.terminal.moved import level_line
-from porter.terminal import colour_wanted, counted, flow, listed, readable
-from porter.tree.apply import Applied
-from porter.tree.tree import shown
+import sys
+from typing import TYPE_CHECKING, Any
+
+from porter.terminal import colour_wanted, counted, emit, flow, listed, paint, readable, table
+from porter.tree.tree import files_between, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from porter.tree.apply import Applied
+    from porter.tree.locked import LockedTree
+    from porter.tree.move import Moved
+    from porter.tree.tree import Edit, Position, Tree, TreeLevel
 
 
-def not_covered(source: str) -> str:
-    """Return "not covered", and by which source when there was one just now."""
+def level_line(level: TreeLevel, last: int, colour: bool) -> str:
+    """Return "level 1 of 3: name"."""
+    return f"level {level.number} of {last}: {paint(level.name, 'bold', colour)}"
+
+
+def report_notes(notes: tuple[str, ...]) -> None:
+    """Print on stderr what was repaired on the way."""
+    for note in notes:
+        print(f"porter: {note}", file=sys.stderr)
+
+
+def report_move(held: LockedTree, moved: Moved) -> None:
+    """Print which level the tree is at now, and what the move did."""
+    report_notes(held.notes)
+    colour, target = colour_wanted(), moved.target
+    levels = held.tree.record.levels
+    start = moved.start
+    line = level_line(target, len(levels) - 1, colour)
+    if start.commit == target.commit:
+        line += " (already there)"
+    elif start.level is not None and not start.former and start.ahead == 0:
+        files = files_between(levels, start.level.number, target.number)
+        line += f" ({counted(len(files), 'file')})"
+    lines = [line]
+    if moved.carried:
+        lines.append(f"edits carried along: {listed(map(readable, moved.carried))}")
+    if start.branch is not None and start.commit != target.commit:
+        lines.append(f"branch {start.branch} stays where it was, HEAD is detached")
+    emit(lines)
+
+
+def _not_covered(source: str) -> str:
+    """Return "not covered by" with the source, when there was one just now."""
     return f"not covered by {source}" if source.startswith("sdist") else "not covered by any source"
 
 
 def applied_lines(done: Applied) -> list[str]:
-    """Return the lines about one tree."""
+    """Return what ``porter apply`` did with one tree."""
     colour, record = colour_wanted(), done.tree.record
     last = len(record.levels) - 1
-    where = shown(done.tree.folder)
     lead = "beside it: " if done.companion else ""
-    line = f"{lead}{where}: {record.port}, {level_line(done.level, last, colour)}"
+    line = f"{lead}{shown(done.tree.folder)}: {record.port}, {level_line(done.level, last, colour)}"
     if done.made:
         line += f" ({counted(record.files, 'file')})"
     elif done.companion:
@@ -37,5 +79,70 @@ def applied_lines(done: Applied) -> list[str]:
         if record.uncovered:
             names = listed(map(readable, record.uncovered), 4)
             many = f"{len(record.uncovered):,} of {record.files + len(record.uncovered):,}"
-            lines += flow(f"{not_covered(record.source)}: {many} wanted files ({names})", 2)
+            lines += flow(f"{_not_covered(record.source)}: {many} wanted files ({names})", 2)
     return lines
+
+
+def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> dict[str, Any]:
+    """Return ``porter status`` as plain values; ``changed``: the series is another one now."""
+    level = here.level
+    return {
+        "folder": str(tree.folder),
+        "port": tree.record.port,
+        "level": None if level is None else {"number": level.number, "name": level.name},
+        "levels": len(tree.record.levels),
+        "commit": here.commit,
+        "commits_ahead": here.ahead,
+        "branch": here.branch,
+        "series_changed": changed,
+        "edits": [{"path": readable(e.path), "status": e.what, "staged": e.staged} for e in edits],
+        "files": tree.record.files,
+        "source": tree.record.source,
+        "not_covered": [readable(path) for path in tree.record.uncovered],
+        "submodules": {
+            path: {"populated": not why, "reason": why}
+            for path, why in tree.record.submodules.items()
+        },
+    }
+
+
+def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> list[str]:
+    """Return ``porter status`` as text; ``changed``: the series is another one now."""
+    colour, record = colour_wanted(), tree.record
+    last = len(record.levels) - 1
+    lines = [f"{shown(tree.folder)}: {paint(record.port, 'bold', colour)}"]
+    level = here.level
+    if level is None:
+        lines.append(f"HEAD ({here.commit[:8]}) comes from no level")
+    else:
+        lines[0] += ", " + level_line(level, last, colour)
+        if here.ahead:
+            lines.append(
+                f"{counted(here.ahead, 'commit')} after it, in no level yet"
+                f" (`porter export {record.port}` makes patches of them)"
+            )
+    if here.branch:
+        lines.append(f"on branch {here.branch}")
+    if here.former or changed:
+        lines.append("the series has changed since; `porter goto LEVEL` takes the new one")
+    elif level is not None and level.number < last:
+        after = record.levels[level.number + 1]
+        lines += table([("next:", f"{after.number} {after.name}", after.subject)], colour=colour)
+    lines += _edit_lines("edited:", [e for e in edits if e.what != "?"], colour)
+    lines += _edit_lines("untracked:", [e for e in edits if e.what == "?"], colour)
+    if record.uncovered:
+        names = listed(map(readable, record.uncovered), 4)
+        many = counted(len(record.uncovered), "file")
+        lines += flow(f"{_not_covered(record.source)}: {many} ({names})")
+    for path, why in record.submodules.items():
+        lines += flow(f"submodule {path}: {why}") if why else []
+    return lines
+
+
+def _edit_lines(title: str, edits: Sequence[Edit], colour: bool) -> list[str]:
+    if not edits:
+        return []
+    styles = {"A": "green", "D": "red", "U": "red", "?": "dim"}
+    rows = [(e.what, readable(e.path) + (" (staged)" if e.staged else "")) for e in edits]
+    colours = [styles.get(e.what, "yellow") for e in edits]
+    return [title, *table(rows, row_styles=colours, colour=colour, indent=2)]

@@ -1,12 +1,11 @@
-"""Results of a verification for people (a rich table, at home in 80 columns) and for programs."""
+"""Results of ``porter verify`` in every form; for people, rich tables of 80 columns."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,9 +13,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from porter.report.ci.model import as_json
+from porter.report.ci.verify import cases, plain_results
+from porter.report.ci.write import as_form
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
-from porter.verify.plan.select import Unreachable
+from porter.verify.plan.select import Plan, Unreachable
+
+if TYPE_CHECKING:
+    from porter.verify.rejudge import Change
 
 _STYLES = {
     "pass": "green",
@@ -36,8 +41,8 @@ def print_result(
 ) -> None:
     """Print one recipe's table, then what is wrong in words.
 
-    Unless ``every`` output is wanted, a level with many shows the bad ones and the worst good one.
-    Of a recipe without a bad, skipped or warning word there is a line alone if ``brief``.
+    Unless ``every`` is set, a level with many outputs shows the bad ones and the worst good one.
+    With ``brief``, a recipe that passed without skips and warnings takes one line.
     """
     is_plain = result.passed and result.judged and not result.warnings
     if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
@@ -55,8 +60,8 @@ def print_result(
             _print_stderr(console, verdict.stderr)
             if verdict.narrow:
                 console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
-    for told in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
-        console.print(Text("  ") + Text("skipped: ", "yellow") + Text(told), soft_wrap=True)
+    for why in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
+        console.print(Text("  ") + Text("skipped: ", "yellow") + Text(why), soft_wrap=True)
     for warning in result.warnings[:_MOST_WARNINGS]:
         console.print(Text("  ") + Text("warning: ", "yellow") + Text(warning), soft_wrap=True)
     if len(result.warnings) > _MOST_WARNINGS:
@@ -66,7 +71,7 @@ def print_result(
 
 
 def _ending(result: RecipeResult) -> Text:
-    """How a recipe went, of how many runs, and how long that took."""
+    """Return whether a recipe passed, its number of runs, and how long they took."""
     seeds = len({verdict.seed for verdict in result.verdicts})
     shown = f"worst of {seeds} seeds, " if seeds > 1 else ""
     bad = sum(verdict.bad for verdict in result.verdicts)
@@ -86,7 +91,7 @@ def _cached(result: RecipeResult) -> str:
 def print_unreachable(
     console: Console, unreachable: Sequence[Unreachable], verbose: bool = False
 ) -> None:
-    """Print what could not run here and why: a line each that fits 80 columns, or all of it."""
+    """Print what could not run here and why: a line of 80 columns each, or in full."""
     away = [one for one in unreachable if not one.fault]
     for one in unreachable:
         if one.fault:
@@ -110,10 +115,10 @@ def _name(one: Unreachable) -> str:
     return f"{one.port}/{one.recipe}" if one.recipe else one.port
 
 
-def _cut(text: str, room: int) -> str:
-    """A text in its first words that fit."""
+def _cut(text: str, width: int) -> str:
+    """Return as much of a text as fits."""
     text = " ".join(text.split())
-    return text if len(text) <= room else text[: max(room - 3, 0)].rstrip(" ,;:(") + "..."
+    return text if len(text) <= width else text[: max(width - 3, 0)].rstrip(" ,;:(") + "..."
 
 
 def _print_detail(console: Console, detail: str) -> None:
@@ -124,7 +129,7 @@ def _print_detail(console: Console, detail: str) -> None:
 def print_summary(
     console: Console, results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]
 ) -> None:
-    """Print the one line that says how it all went: recipes passed, failed, not reachable."""
+    """Print the summary line: recipes passed, failed, not reachable."""
     failed = [f"{result.port}/{result.recipe}" for result in results if not result.passed]
     failed += [one.recipe or one.port for one in unreachable if one.fault]
     beyond = sum(not one.fault for one in unreachable)
@@ -140,8 +145,19 @@ def print_summary(
     console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
 
 
+def print_changes(console: Console, changes: Sequence[Change]) -> None:
+    """Print the verdicts of ``porter judge`` that differ from the recorded ones."""
+    if not changes:
+        console.print(Text("  no verdict changed", "dim"))
+    for change in changes:
+        words = f"{change.before or 'not judged'} -> {change.now or 'not judged'}"
+        line = Text("  changed: ", "yellow") + Text(f"{where_words(change.verdict)}: {words}")
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
 def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return one verdict per run (but for its seed), output and claim: the worst of its seeds."""
+    """Return one verdict per run, output and claim: the worst of its seeds."""
     worst: dict[tuple[object, ...], Verdict] = {}
     for verdict in verdicts:
         key = (*_run_of(verdict), verdict.subject, verdict.output, verdict.claim)
@@ -164,9 +180,9 @@ def _run_of(verdict: Verdict) -> tuple[object, ...]:
 
 
 def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
-    """One heading row per run, one row per output or counter below it.
+    """Return a table with a heading per run, and a row per output or counter below it.
 
-    Devices are named unless all is on the cpu, and simulated ones called so.
+    Devices are named unless all runs are on the cpu; simulated ones are marked.
     """
     devices = {verdict.device for verdict in verdicts} != {"cpu"}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
@@ -195,7 +211,7 @@ def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
 
 
 def run_words(verdict: Verdict, device: bool = True) -> str:
-    """Return device (when wanted), dtype and varied values: "sim:hpu (simulated), float32"."""
+    """Return a run's device (if wanted), dtype and variant: "sim:hpu (simulated), float32"."""
     words = []
     if device or verdict.simulated:
         words.append(f"{verdict.device} (simulated)" if verdict.simulated else verdict.device)
@@ -205,9 +221,9 @@ def run_words(verdict: Verdict, device: bool = True) -> str:
 
 
 def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
-    """Return the rows to show of one run, and what to say beside the output.
+    """Return the rows to show of one run, each with a note beside the output.
 
-    Of many good outputs only the worst is shown, and so of many good counters.
+    Of many good outputs, or good counters, only the worst is shown.
     """
     shown: list[tuple[Verdict, str]] = []
     for subject in dict.fromkeys(verdict.subject for verdict in group):
@@ -237,14 +253,14 @@ def _number(value: float | None, measure: str) -> str:
 
 
 def fault(verdict: Verdict) -> Text:
-    """Return one line that says what is wrong where."""
+    """Return one line: what is wrong, and where."""
     return Text(f"{verdict.word}: ", "bold red") + Text(
         f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
     )
 
 
 def where_words(verdict: Verdict) -> str:
-    """Return what a verdict is on: level, run, output and claim."""
+    """Return what a verdict is about: level, run, output and claim."""
     run = run_words(verdict, device=verdict.device != "cpu")
     level = f"level {verdict.level} {verdict.level_name}"
     return ", ".join(part for part in (level, run, verdict.output, verdict.claim) if part)
@@ -257,7 +273,7 @@ def _numbers(verdict: Verdict) -> str:
 
 
 def _skipped(verdict: Verdict) -> str:
-    """What is said of a verdict that was not given, once for all levels."""
+    """Return why a claim was not judged; the text is the same on all levels."""
     return f"{verdict.output}: {verdict.detail}" if verdict.output else verdict.detail
 
 
@@ -270,77 +286,30 @@ def _print_stderr(console: Console, stderr: str) -> None:
 
 
 def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
-    """Return what the terminal shows, every output of it, without colour."""
+    """Return what the terminal shows, with every output and without colour."""
     console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
-    with console.capture() as written:
+    with console.capture() as captured:
         for result in results:
             print_result(console, result, every=True)
         print_unreachable(console, unreachable)
         print_summary(console, results, unreachable)
-    return written.get()
+    return captured.get()
 
 
-def as_json(
-    results: Sequence[RecipeResult], unreachable: Sequence[Unreachable], passed: bool
-) -> dict[str, Any]:
-    """Return everything the tables say, and every seed, in plain values."""
-    return {
-        "version": 1,
-        "passed": passed,
-        "recipes": [
-            {
-                "port": result.port,
-                "recipe": result.recipe,
-                "title": result.title,
-                "passed": result.passed,
-                "runs": result.runs,
-                "cached": result.cached,
-                "seconds": round(result.seconds, 3),
-                "warnings": list(result.warnings),
-                "verdicts": [plain(verdict) for verdict in result.verdicts],
-            }
-            for result in results
-        ],
-        "not_reachable": [
-            {
-                "port": u.port,
-                "recipe": u.recipe or None,
-                "short": u.reason,
-                "reason": u.detail or u.reason,
-                "failed": u.fault,
-            }
-            for u in unreachable
-        ],
-    }
+def render(
+    plan: Plan,
+    results: Sequence[RecipeResult],
+    form: str,
+    passed: bool,
+    strict: bool,
+    prefix: str = "",
+) -> str:
+    """Return all results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
 
-
-def plain(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict in plain values, as JSON shows it."""
-    return {
-        "level": verdict.level,
-        "level_name": verdict.level_name,
-        "device": verdict.device,
-        "simulated": verdict.simulated,
-        "dtype": verdict.dtype or None,
-        "seed": verdict.seed,
-        "variant": {name: json.loads(text) for name, text in verdict.variant},
-        "subject": verdict.subject,
-        "output": verdict.output or None,
-        "claim": verdict.claim or None,
-        "verdict": verdict.word,
-        "measure": verdict.measure or None,
-        "error": _finite(verdict.error),
-        "allowed": _finite(verdict.allowed),
-        "noise": _finite(verdict.noise),
-        "bound": "least" if verdict.lower else "most",
-        "detail": verdict.detail or None,
-        "stderr": verdict.stderr or None,
-        "narrow": verdict.narrow or None,
-    }
-
-
-def _finite(value: float | None) -> float | str | None:
-    """JSON has no infinity."""
-    if value is None or math.isfinite(value):
-        return value
-    return str(value)
+    ``prefix`` is the project's folder in its repository.
+    """
+    if form == "text":
+        return as_text(results, plan.unreachable)
+    if form == "json":
+        return as_json(plain_results(results, plan.unreachable, passed))
+    return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.verify.cache.keys import RunKey
 from porter.verify.cache.store import CacheWriteError, Places
-from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.judge.result import RecipeResult, Verdict, verdict_from_json, verdict_to_json
 from porter.verify.plan.job import Failure
 from porter.verify.plan.matrix import RecipePlan, RunSpec
 from porter.verify.plan.select import plan_recipe
@@ -31,7 +31,7 @@ from porter.verify.recipe.schema import Recipe
 from porter.verify.recipe.validate import check_recipe
 from porter.yamlfile import loads
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "judged.json"
 _HEAD_BYTES = 200
 
@@ -115,8 +115,10 @@ def write_record(
         verdicts=result.verdicts,
         threads=loaded.threads,
     )
+    data = dataclasses.asdict(replace(record, verdicts=()))
+    data["verdicts"] = [verdict_to_json(verdict) for verdict in record.verdicts]
     try:
-        write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1).encode())
+        write_atomic(path, json.dumps(data, indent=1).encode())
     except OSError as error:
         raise CacheWriteError(f"{path}: {error.strerror}") from error
 
@@ -135,8 +137,9 @@ def read_record(path: Path) -> Record:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.get("format") != FORMAT:
             raise BadInput(f"{path}: expected format {FORMAT}, found {found.get('format')}")
-        return msgspec.convert(found, Record)
-    except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
+        verdicts = tuple(verdict_from_json(row) for row in found.pop("verdicts"))
+        return replace(msgspec.convert({**found, "verdicts": ()}, Record), verdicts=verdicts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: expected a record of a verification: {error}") from error
 
 

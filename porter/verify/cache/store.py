@@ -19,15 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from porter.atomic import write_atomic
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
-from porter.verify.judge.result import RecipeResult
+from porter.verify.judge.result import RecipeResult, result_from_json, result_to_json
 
-_VERDICTS_FORMAT = 1
+_VERDICTS_FORMAT = 2
 _LAST_FEW = 5
 
 
@@ -138,34 +137,22 @@ def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeRes
     """Return the cached result of a recipe, if the same runs were judged before."""
     path = _verdicts_file(places, port, recipe, key)
     try:
-        kept = _read_kept(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if kept.format != _VERDICTS_FORMAT:
+        kept = msgspec.json.decode(path.read_bytes())
+        if kept["format"] != _VERDICTS_FORMAT:
+            return None
+        result = result_from_json(kept["result"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     touch(path)
-    return kept.result
-
-
-class _Kept(msgspec.Struct):
-    format: Any
-    result: RecipeResult
-
-
-def _read_kept(data: bytes) -> _Kept:
-    """Raises ValueError when ``data`` is no cached result."""
-    try:
-        return msgspec.json.decode(data, type=_Kept)
-    except msgspec.DecodeError:  # JSON proper has no NaN and no infinity, and verdicts may
-        return msgspec.convert(json.loads(data), _Kept)
+    return result
 
 
 def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
     """Cache a recipe's result. Raises CacheWriteError."""
     path = _verdicts_file(places, result.port, result.recipe, key)
-    document: dict[str, Any] = {"format": _VERDICTS_FORMAT, "result": dataclasses.asdict(result)}
+    kept = {"format": _VERDICTS_FORMAT, "result": result_to_json(result)}
     try:
-        write_atomic(path, json.dumps(document).encode())
+        write_atomic(path, json.dumps(kept).encode())
     except OSError as error:
         raise CacheWriteError(f"{path}: {error.strerror}") from error
 

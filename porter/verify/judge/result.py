@@ -1,12 +1,17 @@
-"""Verdicts and results of recipes, as plain data.
+"""Verdicts and a recipe's result as plain data, and their one JSON form.
 
-Free of torch, so that cached verdicts are read and shown without importing it.
+:func:`verdict_to_json` and :func:`result_to_json` write that form, :func:`verdict_from_json` and
+:func:`result_from_json` read it: for ``porter verify --json`` and for the cache. Free of torch, so
+that cached verdicts are read and shown without waiting for its import.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from porter.verify.recipe.types import is_simulated
 
@@ -59,7 +64,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """The result of a recipe: its verdicts, the number of runs behind them, and of cached ones."""
+    """The verdicts on one recipe, and how many runs they rest on (``cached``: not made now)."""
 
     port: str
     recipe: str
@@ -79,6 +84,94 @@ class RecipeResult:
     def passed(self) -> bool:
         """Whether there are verdicts and none is bad."""
         return bool(self.verdicts) and not any(verdict.bad for verdict in self.verdicts)
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON shows it: empty texts are null, infinities and NaN are texts."""
+    return {
+        "level": verdict.level,
+        "level_name": verdict.level_name,
+        "device": verdict.device,
+        "simulated": verdict.simulated,
+        "dtype": verdict.dtype or None,
+        "seed": verdict.seed,
+        "variant": {name: json.loads(text) for name, text in verdict.variant},
+        "subject": verdict.subject,
+        "output": verdict.output or None,
+        "claim": verdict.claim or None,
+        "verdict": verdict.word,
+        "measure": verdict.measure or None,
+        "error": number_to_json(verdict.error),
+        "allowed": number_to_json(verdict.allowed),
+        "noise": number_to_json(verdict.noise),
+        "bound": "least" if verdict.lower else "most",
+        "detail": verdict.detail or None,
+        "stderr": verdict.stderr or None,
+        "narrow": verdict.narrow or None,
+    }
+
+
+_TEXTS = ("level_name", "dtype", "output", "claim", "measure", "detail", "stderr", "narrow")
+
+
+def verdict_from_json(row: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that :func:`verdict_to_json` wrote.
+
+    Raises KeyError, TypeError, AttributeError or ValueError for anything else.
+    """
+    import msgspec
+
+    # The same text that the recipe's reader makes of a varied value.
+    variant = tuple((n, json.dumps(v, sort_keys=True)) for n, v in row["variant"].items())
+    fields = {name: row[name] or "" for name in _TEXTS}
+    fields |= {name: row[name] for name in ("level", "device", "seed", "subject")}
+    fields |= {
+        "variant": variant,
+        "word": row["verdict"],
+        "lower": row["bound"] == "least",
+        "error": _number(row["error"]),
+        "allowed": _number(row["allowed"]),
+        "noise": _number(row.get("noise")),  # files of earlier versions have none
+    }
+    return msgspec.convert(fields, Verdict)
+
+
+def result_to_json(result: RecipeResult) -> dict[str, Any]:
+    """Return a recipe's result as JSON shows it."""
+    return {
+        "port": result.port,
+        "recipe": result.recipe,
+        "title": result.title,
+        "passed": result.passed,
+        "runs": result.runs,
+        "cached": result.cached,
+        "seconds": round(result.seconds, 3),
+        "warnings": list(result.warnings),
+        "verdicts": [verdict_to_json(verdict) for verdict in result.verdicts],
+    }
+
+
+def result_from_json(row: Mapping[str, Any]) -> RecipeResult:
+    """Return the result that :func:`result_to_json` wrote; raises as :func:`verdict_from_json`."""
+    return RecipeResult(
+        port=str(row["port"]),
+        recipe=str(row["recipe"]),
+        title=str(row["title"]),
+        verdicts=tuple(verdict_from_json(verdict) for verdict in row["verdicts"]),
+        runs=int(row["runs"]),
+        seconds=float(row["seconds"]),
+        cached=int(row["cached"]),
+        warnings=tuple(str(text) for text in row["warnings"]),
+    )
+
+
+def number_to_json(value: float | None) -> float | str | None:
+    """Return a number as JSON can hold it: what is not finite is a text."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
 
 
 Measure = str
@@ -104,5 +197,5 @@ class Outcome:
 
 
 def vacuous(detail: str, noise: float | None = None) -> Outcome:
-    """The outcome of a claim that cannot be judged."""
+    """Return the outcome of a claim that cannot be judged."""
     return Outcome(held=False, detail=detail, problem=True, noise=noise)

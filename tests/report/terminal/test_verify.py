@@ -8,7 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from porter.report.terminal.verify import as_json, print_result, print_summary, print_unreachable
+from porter.report.ci.verify import plain_results
+from porter.report.terminal.verify import print_result, print_summary, print_unreachable
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Unreachable
 
@@ -75,7 +76,7 @@ def test_what_runs_warn_of_is_shown_a_few_times() -> None:
 
     assert told.getvalue().count("warning: level 1, cpu, float32: printed much") == 4
     assert "and 2 warnings more" in told.getvalue()
-    assert as_json([result], [], True)["recipes"][0]["warnings"] == list(warnings)
+    assert plain_results([result], [], True)["recipes"][0]["warnings"] == list(warnings)
 
 
 def test_a_lower_bound_looks_like_one() -> None:
@@ -114,7 +115,7 @@ def test_json_says_all_that_a_report_needs() -> None:
     verdict = replace(ONE, device="sim:hpu", variant=STEPS, narrow="porter compare")
     result = RecipeResult("port", "sampling", "a title", (verdict,), 3, 1.0)
 
-    (told,) = as_json([result], [], True)["recipes"]
+    (told,) = plain_results([result], [], True)["recipes"]
 
     assert (told["port"], told["recipe"], told["title"]) == ("port", "sampling", "a title")
     assert (
@@ -177,6 +178,6 @@ def test_a_fault_is_told_whole_and_as_failed() -> None:
 
 
 def test_json_keeps_the_whole_reason() -> None:
-    (row,) = as_json([], [LONG], False)["not_reachable"]
+    (row,) = plain_results([], [LONG], False)["not_reachable"]
 
     assert (row["short"], row["reason"]) == (LONG.reason, LONG.detail)

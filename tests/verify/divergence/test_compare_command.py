@@ -47,7 +47,7 @@ def test_the_place_is_told_in_words(project: Path, capsys: pytest.CaptureFixture
     head = "p/one: wrong against upstream on cpu, float32, seed 0, size 1"
     assert printed.splitlines()[0] == head
     assert "held to upstream in float64 on cpu" in printed
-    assert "first departure: output of Scale, call 0" in printed
+    assert "first divergence: output of Scale, call 0" in printed
     assert "called at probe/one_probe.py:4: probe.record(" in printed
     assert "the fault is in the own code of Scale" in printed
     assert "ops that upstream does not run, just before" in printed
@@ -74,7 +74,7 @@ def test_no_departure_is_exit_code_0_also_across_devices(
 
     printed = capsys.readouterr().out
     assert "p/one: same on sim:hpu against same on cpu, float32" in printed
-    assert "no departure: rounding explains every difference" in printed
+    assert "no divergence: rounding explains every difference" in printed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from porter.errors import CheckFailed
 from porter.mutation.mutants import Mutant
 from porter.mutation.mutation_run import MutationRun
-from porter.mutation.score import Outcome
+from porter.mutation.score import MutantResult
 from porter.verify.cache.store import Places
 from porter.verify.execution.session import Options, Session
 from porter.verify.plan.select import Filters, make_plan
@@ -41,27 +41,31 @@ CHANGES = {
 }
 
 
-def mutant(fate: str) -> Mutant:
-    before, after, line = CHANGES[fate]
+def mutant(status: str) -> Mutant:
+    before, after, line = CHANGES[status]
     text = LEVEL.replace(before, after)
     return Mutant(1, "ported", "upstream_code.py", line, "dropped-term", LEVEL, text, (line, line))
 
 
-Try = Callable[..., dict[str, tuple[Outcome, bool]]]
+Try = Callable[..., dict[str, tuple[MutantResult, bool]]]
 
 
 @pytest.fixture
 def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard) -> Try:
-    """Try the mutants of some fates; give outcome by mutant key, with whether it was known."""
+    """Try the mutants of some statuses; give result by mutant key, with whether it was cached."""
 
-    def run(*fates: str) -> dict[str, tuple[Outcome, bool]]:
+    def run(*statuses: str) -> dict[str, tuple[MutantResult, bool]]:
         plan = make_plan(tmp_path, ["port"], trees, Filters())
         places = Places(environments, tmp_path / "traces", tmp_path / "runs")
         session = Session(trees, places, heard, Options(jobs=1))
-        hunt = MutationRun(session, tmp_path / "atomic", {1: ["upstream_code.py"]}, 2, heard.say)
+        mutation_run = MutationRun(
+            session, tmp_path / "atomic", {1: ["upstream_code.py"]}, 2, heard.say
+        )
         return {
-            outcome.mutant.key: (outcome, known)
-            for outcome, known in hunt.run(plan.recipes, [mutant(fate) for fate in fates])
+            result.mutant.key: (result, known)
+            for result, known in mutation_run.run(
+                plan.recipes, [mutant(status) for status in statuses]
+            )
         }
 
     trees.add("port", upstream="def f(x): return x + x - 1", ported=LEVEL)
@@ -69,17 +73,17 @@ def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard
     return run
 
 
-def test_each_mutant_meets_its_fate(attempt: Try) -> None:
+def test_each_mutant_has_its_status(attempt: Try) -> None:
     found = attempt(*CHANGES)
 
-    assert {fate: found[mutant(fate).key][0].fate for fate in CHANGES} == {
-        fate: fate for fate in CHANGES
+    assert {status: found[mutant(status).key][0].status for status in CHANGES} == {
+        status: status for status in CHANGES
     }
     caught = found[mutant("caught").key][0]
     assert (caught.by, caught.detail.split()[:2]) == ("one", ["y", "parity"])
 
 
-def test_a_fate_is_remembered_until_something_changes(attempt: Try, tmp_path: Path) -> None:
+def test_a_result_is_cached_until_something_changes(attempt: Try, tmp_path: Path) -> None:
     first = attempt("caught")
     again = attempt("caught")
     recipe = tmp_path / "recipes" / "port" / "one.yaml"
@@ -99,9 +103,9 @@ def test_another_recipe_leaves_what_the_others_found(attempt: Try, tmp_path: Pat
     more = attempt("survived", "caught")
 
     assert more[mutant("caught").key][1]
-    assert (more[key][0].fate, more[key][1]) == ("survived", False)
+    assert (more[key][0].status, more[key][1]) == ("survived", False)
     again = attempt("survived")
-    assert (again[key][0].fate, again[key][1]) == ("survived", True)
+    assert (again[key][0].status, again[key][1]) == ("survived", True)
 
 
 def test_the_levels_own_files_stay_as_they_are(attempt: Try, trees: FolderTrees) -> None:
@@ -111,7 +115,7 @@ def test_the_levels_own_files_stay_as_they_are(attempt: Try, trees: FolderTrees)
     assert (trees.folder("port", level, ()) / "upstream_code.py").read_text() == LEVEL
 
 
-def test_a_recipe_that_fails_without_a_mutant_is_told(attempt: Try, tmp_path: Path) -> None:
+def test_a_recipe_that_fails_without_a_mutant_is_an_error(attempt: Try, tmp_path: Path) -> None:
     strict = 'claims: [{outputs: "*", equal: {}}, {outputs: "z", parity: {}}]\n'
     write_recipe(tmp_path, "port", "two", strict, PROBE)
 
