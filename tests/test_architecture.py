@@ -1,4 +1,4 @@
-"""The code keeps the order that docs/architecture.md draws."""
+"""The code follows the order in docs/architecture.md."""
 
 from __future__ import annotations
 
