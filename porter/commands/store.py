@@ -82,10 +82,10 @@ def _paths(root: Path, pin: Pin | None) -> dict[Oid, str]:
 
 def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> dict[str, Any]:
     from porter.git.odb import Odb
-    from porter.upstream.audit import mend
+    from porter.upstream.audit import repair
     from porter.upstream.sources import Supply
 
-    lost = mend(git_dir, git_dir.stem, found.damage)
+    lost = repair(git_dir, git_dir.stem, found.damage)
     with Odb(git_dir) as odb:
         reasons: list[str] = []
         if pin is not None:

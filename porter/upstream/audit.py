@@ -48,7 +48,7 @@ def audit(git_dir: Path) -> Audit:
     return Audit(len(ids), tuple(damage))
 
 
-def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
+def repair(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
     """Delete damaged files from a repository, keep their sound objects; return the lost ids.
 
     The caller holds the upstream's lock and fetches lost objects again. Sound objects are in a new

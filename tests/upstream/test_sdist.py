@@ -94,7 +94,7 @@ def test_without_the_listing_a_release_says_what_it_needs(
 ) -> None:
     sha256 = make_sdist(index, "model", "1.0", HELD)
     pin = partial_pin(tmp_path, remote, sha256, files=False)
-    with pytest.raises(SourceUnavailable, match=r"of use only with patches/model/upstream.listing"):
+    with pytest.raises(SourceUnavailable, match=r"can be used only with patches/model/upstream.listing"):
         open_upstream(tmp_path / "project", pin)
 
 

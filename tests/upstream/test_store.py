@@ -99,7 +99,7 @@ def test_offline_and_cold_says_how_to_warm_it(
     root: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTER_OFFLINE", "1")
-    with pytest.raises(SourceUnavailable, match=r"offline; `porter fetch model` brings it"):
+    with pytest.raises(SourceUnavailable, match=r"offline; `porter fetch model` fetches it"):
         open_upstream(root, pin)
 
 
