@@ -1,4 +1,4 @@
-"""The log that an unexpected error leaves behind."""
+"""Write the log of an unexpected error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from porter.places import cache_dir
 
 
 def write_crash_log(argv: Sequence[str]) -> Path:
-    """Write versions, command line and traceback of the exception in flight; return the path."""
+    """Write versions, command line and traceback of the current exception; return the path."""
     text = "\n".join(
         [
             f"porter {__version__}, Python {platform.python_version()}, {platform.platform()}",

@@ -1,8 +1,8 @@
-"""What can go wrong, by kind, and the exit code of each kind.
+"""Errors by kind, and the exit code of each kind.
 
-Every error a user can cause is a :class:`PorterError` whose text is one line: which file and where
-in it, what was expected, what stood there, what to do next. Anything else that escapes is a bug of
-porter's (exit code 3, with a log).
+Every error that a user can cause is a :class:`PorterError` whose text is one line: the file and the
+line in it, what was expected, what was found, what to do next. Any other exception is a bug in
+porter (exit code 3, with a log).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 from enum import IntEnum
 
 VERBOSE = "PORTER_VERBOSE"
-"""Set in the environment: say what stands behind an error, in full."""
+"""Environment variable: print the details of an error in full."""
 
 
 def verbose_asked() -> bool:
-    """True when ``porter --verbose``, or the environment, asks for what stands behind errors."""
+    """Return whether ``porter --verbose`` or the environment asks for the details of errors."""
     return os.environ.get(VERBOSE, "") not in ("", "0")
 
 
@@ -25,14 +25,14 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1  # a check or a verification failed
     USAGE = 2  # bad usage or bad input
-    BUG = 3  # a bug of porter's
+    BUG = 3  # a bug in porter
     INTERRUPTED = 130
 
 
 class PorterError(Exception):
-    """An expected failure, told in one line. ``code`` is the exit code it ends the process with.
+    """An expected failure with a message of one line. ``code`` is the exit code of the process.
 
-    ``detail`` is what stands behind it at length, for who asks (``porter --verbose``).
+    ``detail`` is the long text that ``porter --verbose`` prints.
     """
 
     code: Exit = Exit.USAGE
@@ -40,20 +40,20 @@ class PorterError(Exception):
 
 
 class CheckFailed(PorterError):
-    """A check, a lock or a verification does not hold."""
+    """A check, a lock or a verification fails."""
 
     code = Exit.FAILED
 
 
 class BadInput(PorterError):
-    """A file of the project, or an argument, is not what it must be."""
+    """A file of the project, or an argument, is invalid."""
 
 
 class SourceUnavailable(PorterError):
-    """No source of a pin could be reached, or none serves what was asked for.
+    """No source of a pin could be reached, or none serves the requested files.
 
-    ``reason`` says why in a few words, ``detail`` what git and pip said. ``away``: no source
-    answers, or none has it; when it is False, one answered with something else than the pin names.
+    ``reason`` says why in a few words, ``detail`` has git's and pip's messages. ``away`` is False
+    when a source answered with something else than the pin names.
     """
 
     code = Exit.FAILED
@@ -66,13 +66,13 @@ class SourceUnavailable(PorterError):
 
 
 class CorruptSource(PorterError):
-    """A source served other bytes than the pin names, or a stored object changed on disk."""
+    """A source served other bytes than the pin names, or a stored object is damaged."""
 
     code = Exit.FAILED
 
 
 class LocalEdits(PorterError):
-    """The work tree holds edits that the command would overwrite."""
+    """The command would overwrite edits in the work tree."""
 
     code = Exit.FAILED
 

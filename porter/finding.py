@@ -1,4 +1,4 @@
-"""One thing that a check found wrong, as data."""
+"""A finding of a check, as data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong: file (relative to the project), line (0: the whole file), rule."""
+    """One problem: file (relative to the project), line (0: the whole file), rule."""
 
     file: str
     line: int

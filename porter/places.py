@@ -1,4 +1,4 @@
-"""Where things are: the project's root, the cache, and a port's own folders."""
+"""Paths of the project's root, the cache, and a port's folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def project_root() -> Path:
     if own := os.environ.get("PORTER_ROOT"):
         root = Path(own).expanduser().absolute()
         if not (root / PINS_FILE).is_file():
-            raise BadInput(f"{root}: expected a folder that holds {PINS_FILE}, found none there")
+            raise BadInput(f"{root}: expected a folder with {PINS_FILE}, found none")
         return root
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):

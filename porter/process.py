@@ -1,4 +1,4 @@
-"""Process groups: how much memory they hold, how they end, and the last of what they print."""
+"""Process groups: measure their memory, kill them, and keep the end of their output."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ _KEPT_BYTES = 16 * 1024
 
 
 class Stopped(Exception):
-    """Ended before its time: nobody wants it any more."""
+    """A run was stopped early because its result is no longer needed."""
 
 
 def kill_group(group: int) -> None:
-    """Kill every process of a group; fine when there is none any more."""
+    """Kill every process of a group, if there still is one."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
 
 def group_memory(group: int) -> int:
-    """Return the resident bytes of a process group's members and of all that they started.
+    """Return the resident bytes of a process group's members and of all their descendants.
 
-    0 where the system does not say. A launcher's workers lead groups of their own.
+    0 where the system does not tell. Descendants count because a launcher's workers may lead groups
+    of their own.
     """
     page = os.sysconf("SC_PAGE_SIZE")
     resident: dict[int, int] = {}
@@ -51,7 +52,7 @@ def group_memory(group: int) -> int:
 
 
 class Tail:
-    """Drains a pipe in a thread, keeps the end of what came, and counts it all."""
+    """Drains a pipe in a thread, keeps the end of the output and counts its bytes."""
 
     def __init__(self, pipe: IO[bytes], kept: int = _KEPT_BYTES) -> None:
         self._pipe = pipe
@@ -69,12 +70,12 @@ class Tail:
                 del self._end[: -self._kept]
 
     def as_json(self) -> dict[str, Any]:
-        """Return how much came, how much of it was left out, and the end of it."""
+        """Return the output's size, how much of it was dropped, and its end."""
         left_out = self.total - len(self._end)
         return {"bytes": self.total, "left_out": left_out, "end": self.text()}
 
     def text(self) -> str:
-        """Return the end of the output; say how much was left out."""
+        """Return the end of the output, and how much was dropped."""
         self._thread.join(timeout=2)
         shown = plain(bytes(self._end).decode("utf-8", "replace").replace("\r", "\n"))
         left_out = self.total - len(self._end)
@@ -82,5 +83,5 @@ class Tail:
 
 
 def plain(text: str) -> str:
-    """Leave out control characters, which would let a probe paint over porter's own output."""
+    """Replace control characters, with which a probe could overwrite porter's own output."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

@@ -1,9 +1,8 @@
-"""Text for a terminal: colour where it is wanted, tables that fit, a pager for long diffs.
+"""Terminal output: optional colour, tables that fit, a pager for long diffs.
 
-Written here and not with rich because every look at a tree (``status``, ``log``, ``list``) would
-pay rich's import, several times the work itself. Nothing is ever cut off: a cell too long for the
-screen goes on in the next line under its own column, so that pipes and 80 columns see the same
-words.
+Not rich, because importing it takes several times as long as a short command's own work
+(``status``, ``log``, ``list``). Nothing is ever cut off: a cell that is too long continues on the
+next line in its own column, so pipes and 80 columns show the same words.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def colour_wanted(stream: IO[str] | None = None) -> bool:
 
 
 def screen_width() -> int:
-    """Return the columns to write in: ``COLUMNS``, else the terminal's, else 80."""
+    """Return the width of the screen: ``COLUMNS``, else the terminal's, else 80."""
     import shutil
 
     return max(shutil.get_terminal_size((80, 24)).columns, 40)
@@ -46,7 +45,7 @@ def paint(text: str, style: str | None, colour: bool) -> str:
 
 
 def readable(path: bytes | str) -> str:
-    """Return a path fit for printing: as git quotes it when it holds odd bytes."""
+    """Return a path fit for printing: quoted as by git if it has unusual bytes."""
     from porter.git.quoting import show_path
 
     return show_path(os.fsencode(path) if isinstance(path, str) else path)
@@ -62,7 +61,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 6) -> str:
-    """Return the first ``limit`` names, comma-separated, and how many more there are."""
+    """Return the first ``limit`` names, comma-separated, and the number of the others."""
     names = list(names)
     more = [f"and {len(names) - limit} more"] if len(names) > limit else []
     return ", ".join([*names[:limit], *more])
@@ -83,12 +82,12 @@ def flow(text: str, indent: int = 0, width: int | None = None) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return ``text`` without control characters: what a patch says must not steer a terminal."""
+    """Return ``text`` without control characters, so that a patch cannot control a terminal."""
     return "".join(c for c in text if c.isprintable() or c in "\n\t")
 
 
 def _cells(text: str) -> int:
-    """Columns that ``text`` takes on a terminal."""
+    """Return the columns that ``text`` takes on a terminal."""
     if text.isascii():
         return len(text)
     import unicodedata
@@ -152,7 +151,7 @@ def table(
 
 
 def emit(lines: Iterable[str]) -> None:
-    """Print ``lines`` to stdout in one write; what the terminal's encoding lacks is escaped."""
+    """Print ``lines`` to stdout in one write, escaping what the encoding cannot express."""
     text = "".join(f"{line}\n" for line in lines)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -167,7 +166,7 @@ def emit_json(value: Any) -> None:
 
 
 def paint_diff(diff: bytes, colour: bool) -> list[str]:
-    """Return the lines of a diff, coloured as git does; bytes that are no UTF-8 are escaped."""
+    """Return the lines of a diff, coloured as git does; bytes that are not UTF-8 are escaped."""
     lines = []
     for raw in diff.decode("utf-8", "backslashreplace").split("\n"):
         line = plain(raw.rstrip("\r"))
@@ -187,7 +186,7 @@ def paint_diff(diff: bytes, colour: bool) -> list[str]:
 
 
 def page(lines: Sequence[str]) -> None:
-    """Show ``lines`` in a pager if stdout is a terminal that they do not fit on, else print them.
+    """Show ``lines`` in a pager if stdout is a terminal too small for them, else print them.
 
     The pager is ``PORTER_PAGER``, ``PAGER`` or ``less``; an empty value or ``cat`` means none.
     """

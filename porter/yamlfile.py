@@ -1,14 +1,14 @@
-"""YAML files as typed values, with errors that say file, line, key, expected and found.
+"""Load YAML files as typed values, with errors that name file, line, key, expected and found.
 
-``msgspec.yaml`` converts well but reports ``$.pins[...].commit`` without a line, and PyYAML keeps
-the last of two equal keys in silence. So the file is composed into nodes (which know their lines),
-walked next to the msgspec type it must have, and converted leaf by leaf.
+``msgspec.yaml`` converts well but reports ``$.pins[...].commit`` without a line, and PyYAML
+silently keeps the last of two equal keys. So the file is composed into nodes (which know their
+lines), walked along with its msgspec type, and converted leaf by leaf.
 
     document = load(path, Recipe)   # BadInput: recipe.yaml:7: limits.seconds: expected ..., ...
     document.value                     # a Recipe
-    raise document.error(("limits", "seconds"), "more than 0", 0)   # for rules a type cannot say
+    raise document.error(("limits", "seconds"), "more than 0", 0)   # rules beyond types
 
-Of YAML 1.1 only what people mean is read: ``true``/``false`` are booleans and
+Only the unsurprising part of YAML 1.1 is read: ``true``/``false`` are booleans and
 ``yes``/``no``/``on`` are text, dates are text, tags, merge keys and several documents in one file
 are refused.
 """
@@ -46,14 +46,14 @@ _CONTAINERS = (shapes.ListType, shapes.VarTupleType, shapes.SetType, shapes.Froz
 
 @dataclass(frozen=True)
 class Document(Generic[T]):
-    """A loaded file: its typed value, and the line every key stands on."""
+    """A loaded file: its typed value and the line of every key."""
 
     path: Path
     value: T
     lines: dict[tuple[Key, ...], int]
 
     def line(self, key: Sequence[Key]) -> int:
-        """Return the line of ``key``, or of the nearest key above it that stands in the file."""
+        """Return the line of ``key``, or of the nearest parent key in the file."""
         at = tuple(key)
         while at and at not in self.lines:
             at = at[:-1]
@@ -62,9 +62,9 @@ class Document(Generic[T]):
     def error(
         self, key: Sequence[Key], expected: str, found: object, *, words: bool = False
     ) -> BadInput:
-        """Return the one-line error for a rule that the types could not express.
+        """Return the one-line error for a rule that types cannot express.
 
-        ``found`` is shown as a value, or with ``words`` as it stands.
+        ``found`` is shown as a value, or with ``words`` as plain text.
         """
         shown = str(found) if words else _shown(found)
         return _error(self.path, self.line(key), tuple(key), expected, shown)
@@ -73,7 +73,7 @@ class Document(Generic[T]):
 def load(path: Path, shape: type[T]) -> Document[T]:
     """Read ``path`` as YAML of type ``shape`` (a msgspec Struct or any type msgspec converts).
 
-    Raises BadInput, in one line, for everything that does not fit.
+    Raises BadInput, in one line, for anything invalid.
     """
     try:
         data = path.read_bytes()
@@ -83,7 +83,7 @@ def load(path: Path, shape: type[T]) -> Document[T]:
 
 
 def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
-    """As :func:`load`, with the file's bytes given; ``path`` is only named in errors."""
+    """Like :func:`load`, from bytes; ``path`` is only named in errors."""
     walk = _Walk(path)
     known: Any = shape
     value = walk.convert(_compose(data, path), _type_info(known), ())
@@ -92,7 +92,7 @@ def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
 
 @cache
 def _type_info(shape: Any) -> shapes.Type:
-    """Take a type apart, once: it takes longer than reading a file of that type."""
+    """Inspect a type, once: that takes longer than reading a file of the type."""
     return shapes.type_info(shape)
 
 
@@ -135,7 +135,7 @@ def _error(path: Path, line: int, key: tuple[Key, ...], expected: str, found: st
 
 
 class _Walk:
-    """One pass over nodes and type together."""
+    """One pass over the nodes and the type together."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -152,17 +152,17 @@ class _Walk:
             raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
         if node.tag not in _PLAIN_TAGS:
             raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
-        shape, said = _unwrapped(shape)
+        shape, description = _unwrapped(shape)
         if isinstance(shape, shapes.UnionType):
             shape, inner = _unwrapped(_branch(node, shape))
-            said = said or inner
+            description = description or inner
         if isinstance(shape, shapes.StructType):
             return self._struct(node, shape, key)
         if isinstance(shape, shapes.DictType):
-            return self._dict(node, shape, key, said)
+            return self._dict(node, shape, key, description)
         if isinstance(shape, _CONTAINERS):
-            return self._sequence(node, shape, key, said)
-        return self._leaf(node, shape, key, said)
+            return self._sequence(node, shape, key, description)
+        return self._leaf(node, shape, key, description)
 
     def _mapping(self, node: Any, key: tuple[Key, ...]) -> list[tuple[str, Any, Any]]:
         rows: list[tuple[str, Any, Any]] = []
@@ -201,18 +201,20 @@ class _Walk:
         except (TypeError, ValueError) as error:
             raise self.fail(node, key, str(error), "another") from None
 
-    def _dict(self, node: Any, shape: shapes.DictType, key: tuple[Key, ...], said: str) -> Any:
+    def _dict(
+        self, node: Any, shape: shapes.DictType, key: tuple[Key, ...], description: str
+    ) -> Any:
         if not isinstance(node, yaml.MappingNode):
-            raise self.fail(node, key, said or "a mapping", _kind(node))
+            raise self.fail(node, key, description or "a mapping", _kind(node))
         result = {}
         for name, name_node, value_node in self._mapping(node, key):
             checked = self.convert(name_node, shape.key_type, (*key, name))
             result[checked] = self.convert(value_node, shape.value_type, (*key, name))
         return result
 
-    def _sequence(self, node: Any, shape: Any, key: tuple[Key, ...], said: str) -> Any:
+    def _sequence(self, node: Any, shape: Any, key: tuple[Key, ...], description: str) -> Any:
         if not isinstance(node, yaml.SequenceNode):
-            raise self.fail(node, key, said or "a list", _kind(node))
+            raise self.fail(node, key, description or "a list", _kind(node))
         items = [
             self.convert(item, shape.item_type, (*key, index))
             for index, item in enumerate(node.value)
@@ -221,7 +223,7 @@ class _Walk:
             return tuple(items)
         return items if isinstance(shape, shapes.ListType) else frozenset(items)
 
-    def _leaf(self, node: Any, shape: shapes.Type, key: tuple[Key, ...], said: str) -> Any:
+    def _leaf(self, node: Any, shape: shapes.Type, key: tuple[Key, ...], description: str) -> Any:
         value = self._plain(node, key)
         if isinstance(shape, shapes.AnyType):
             return value
@@ -231,14 +233,14 @@ class _Walk:
                 return msgspec.convert(float(value), target)
             return msgspec.convert(value, target)
         except msgspec.ValidationError as error:
-            expected = said or _expectation(str(error))
+            expected = description or _expectation(str(error))
             hint = ""
             if _wants_text(shape) and isinstance(value, int | float) and value is not True:
                 hint = " (put it in quotes to make it text)"
             raise self.fail(node, key, expected, _found(node, value) + hint) from None
 
     def _plain(self, node: Any, key: tuple[Key, ...]) -> Any:
-        """The node as plain Python values (for keys of any type)."""
+        """Return the node as plain Python values (for keys of any type)."""
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         anything = shapes.AnyType()
@@ -248,12 +250,12 @@ class _Walk:
 
 
 def _unwrapped(shape: shapes.Type) -> tuple[shapes.Type, str]:
-    """A type without its annotations, and the description among them."""
-    said = ""
+    """Return a type without its annotations, and their description."""
+    description = ""
     while isinstance(shape, shapes.Metadata):
-        said = said or (shape.extra_json_schema or {}).get("description", "")
+        description = description or (shape.extra_json_schema or {}).get("description", "")
         shape = shape.type
-    return shape, said
+    return shape, description
 
 
 def _branch(node: Any, union: shapes.UnionType) -> shapes.Type:
@@ -274,7 +276,7 @@ def _branch(node: Any, union: shapes.UnionType) -> shapes.Type:
 
 
 def _scalar(node: Any) -> Any:
-    """A scalar's value; quoted scalars are always text."""
+    """Return a scalar's value; quoted scalars are always text."""
     text: str = node.value
     if node.style:  # the C loader says "" for plain, the other None
         return text
@@ -325,7 +327,7 @@ _python_types: dict[int, tuple[shapes.Type, Any]] = {}  # by id, of shapes held 
 
 
 def _python_type(shape: shapes.Type) -> Any:
-    """The Python annotation that ``shape`` was read from, rebuilt for msgspec.convert, once."""
+    """Return the Python annotation of ``shape``, rebuilt for msgspec.convert, once."""
     if id(shape) not in _python_types:
         _python_types[id(shape)] = shape, _rebuilt(shape)
     return _python_types[id(shape)][1]
@@ -381,7 +383,7 @@ _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "
 
 
 def _expectation(message: str) -> str:
-    """msgspec's "Expected `int` >= 1, got `str`" as the words after "expected"."""
+    """Turn msgspec's "Expected `int` >= 1, got `str`" into the words after "expected"."""
     text = message.split(" - at ")[0].split(", got")[0]
     text = re.sub(r"^(Expected|Invalid) ", "", text)
     text = re.sub(r"`(\w+)`", lambda m: _WORDS.get(m[1], m[1]), text)

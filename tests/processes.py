@@ -1,4 +1,4 @@
-"""Processes of a test's own: their environment, and waiting for what they do.
+"""Processes that tests start: their environment, and waiting for them.
 
 A test waits for what happens, never for a time in which it should have: a machine may be twenty
 times as slow as another. PATIENCE only ends a wait for what will never happen, just before
@@ -23,7 +23,7 @@ def own_environment(**more: str) -> dict[str, str]:
 
 
 def wait_until(happened: Callable[[], bool], what: str) -> None:
-    """Wait until ``happened()``; fail, naming ``what``, when PATIENCE is at its end."""
+    """Wait until ``happened()``; fail after PATIENCE seconds, naming ``what``."""
     end = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < end, f"waited {PATIENCE:g} s for {what}"
@@ -31,7 +31,7 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process ended: absent, or dead and not yet reaped by whoever inherited it."""
+    """Return whether a process has ended: it is gone or a zombie."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -40,7 +40,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_for_end(pid: int) -> None:
-    """Wait until a process has ended, whoever's child it is."""
+    """Wait until a process has ended, even if it is not a child."""
     wait_until(lambda: is_gone(pid), f"the end of process {pid}")
 
 

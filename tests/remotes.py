@@ -1,4 +1,4 @@
-"""Upstreams made on the spot: bare git repositories, source releases, a project that pins them."""
+"""Generated upstreams: bare git repositories, source releases, a project that pins them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def make_project(root: Path, pins: Mapping[str, Mapping[str, Any]]) -> Path:
 
 
 def pin_of(remote: Remote, **more: Any) -> dict[str, Any]:
-    """The pin of a remote's newest commit."""
+    """Return the pin of a remote's newest commit."""
     return {
         "url": remote.url,
         "commit": remote.commit,
@@ -135,7 +135,7 @@ def listing_text(entries: Mapping[bytes, Entry]) -> str:
 
 
 def porter(root: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run porter's command line on a project, in a process of its own."""
+    """Run porter's command line on a project in a separate process."""
     return subprocess.run(
         porter_command(*args), capture_output=True, text=True, env=porter_environment(root, **env)
     )
@@ -153,7 +153,7 @@ def porter_environment(root: Path, **env: str) -> dict[str, str]:
 
 
 def git_commands(trace: Path, names: Sequence[str] = ("fetch",)) -> list[list[str]]:
-    """The git commands of these names in a GIT_TRACE2_EVENT file, lazy fetches included."""
+    """Return the git commands of these names in a GIT_TRACE2_EVENT file, with lazy fetches."""
     events = (json.loads(line) for line in trace.read_text().splitlines()) if trace.exists() else ()
     started = [event["argv"] for event in events if event["event"] == "start"]
     return [argv for argv in started if any(name in argv for name in names)]

@@ -1,4 +1,4 @@
-"""Real content for tests marked ``upstream``: the files a test names, or a skip with the reason.
+"""Real upstream files for tests marked ``upstream``, or a skip with the reason.
 
 A source may serve only a part of its upstream (a release holds the library and not the scripts), so
 that an upstream can be opened says nothing about its files. A test therefore asks here for those it
@@ -22,7 +22,7 @@ from porter.verify.plan.trees import NotReachable
 
 
 class Served:
-    """What the sources of a project's pins serve here."""
+    """The files that the sources of a project's pins serve here."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

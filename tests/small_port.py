@@ -1,4 +1,4 @@
-"""A whole small project in a folder: pins, one upstream behind a file URL, a series, a lock."""
+"""A complete small project: pins, one upstream behind a file URL, a series, a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project of one's own for tests: upstreams in bare repositories, pins, and short series.
+"""A small project for tests: upstreams in bare repositories, pins, and short series.
 
 Port ``toy`` has three patches, a submodule ``LIB`` (pin ``lib``) and a companion ``mate``.
 """
@@ -29,7 +29,7 @@ LEVELS = ("widen-a", "add-new", "drop-old")
 
 
 def sealed_git(folder: Path, *args: str) -> str:
-    """Run git in ``folder`` with nothing of this machine's; return its output."""
+    """Run git in ``folder`` without this machine's configuration; return its output."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     env |= {
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -71,7 +71,7 @@ def write_files(folder: Path, files: Mapping[str, str | None]) -> None:
 
 
 def message(level: str, subject: str) -> str:
-    """A commit message as a patch's header needs it."""
+    """Return a commit message with all fields that a patch's header needs."""
     return (
         f"{subject}\n\nBecause the tests need it.\n\nLevel: {level}\nDevices: hpu, npu\n"
         "Keeps: everything\nGains: a level\nOrigin: these tests\nForwarded: not-needed\n"

@@ -1,4 +1,4 @@
-"""Tests of real upstreams skip for want of content, and fail for nothing else."""
+"""Tests of real upstreams skip only when content is not served."""
 
 from __future__ import annotations
 

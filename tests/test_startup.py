@@ -1,4 +1,4 @@
-"""What looks at patches starts without torch, and without anything else that is slow."""
+"""Commands on patches and trees import neither torch nor anything else that is slow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def patch_half() -> list[str]:
 
 
 def imported_by(modules: list[str]) -> set[str]:
-    """Return what is loaded after importing ``modules`` in a process of their own."""
+    """Return what is loaded after importing ``modules`` in a separate process."""
     code = (
         f"import importlib, sys\nfor module in {modules!r}:\n    importlib.import_module(module)\n"
         "print(*sys.modules)"

@@ -240,7 +240,7 @@ class Odb:
         more = f" ({detail})" if detail else ""
         return CorruptSource(
             f"{self.git_dir}: object {oid} is damaged{more}; "
-            f"`porter store verify --repair` fetches damaged objects anew"
+            f"`porter store verify --repair` fetches damaged objects again"
         )
 
     def _broken(self, process: subprocess.Popen[bytes]) -> PorterError:

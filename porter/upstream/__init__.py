@@ -1,1 +1,1 @@
-"""Pins, the store and the sources that fill it."""
+"""Pins, the store, and the sources that fill it."""

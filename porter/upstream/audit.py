@@ -1,7 +1,7 @@
-"""Finding, and mending, stored objects that changed on disk.
+"""``porter store verify``: find and repair stored objects that changed on disk.
 
-Every stored object is checked twice: the bytes it is stored as against the CRC in its pack's index,
-which finds the very object a flipped byte belongs to, and its content against its id.
+Every stored object is checked twice: its stored bytes against the CRC in the pack's index, which
+identifies the object that a flipped byte belongs to, and its content against its id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from porter.upstream.gitfetch import publish_packs, staging, sync_folder
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as it was written: an object of a file, or (``oid`` None) the file."""
+    """A damaged object of a file, or (``oid`` None) a damaged file."""
 
     file: Path
     oid: Oid | None
@@ -28,7 +28,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Audit:
-    """What reading a whole repository came to."""
+    """The result of reading a whole repository."""
 
     objects: int
     damage: tuple[Damage, ...]
@@ -44,15 +44,15 @@ def audit(git_dir: Path) -> Audit:
     known = {found.oid for found in damage}
     for oid in _unreadable(git_dir, ids):
         if oid not in known:
-            damage.append(Damage(ids[oid], oid, "its content is not what its id says"))
+            damage.append(Damage(ids[oid], oid, "its content does not match its id"))
     return Audit(len(ids), tuple(damage))
 
 
-def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
-    """Drop damaged files from a repository, keeping their sound objects; return the lost ids.
+def drop_damaged(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
+    """Delete damaged files from a repository, keep their sound objects; return the lost ids.
 
-    The caller holds the upstream's lock, and brings lost objects anew. Sound objects are in place
-    in a new pack before a damaged one goes, so a kill at any moment loses nothing.
+    The caller holds the upstream's lock and fetches lost objects again. Sound objects are in a new
+    pack before a damaged one is deleted, so a kill at any moment loses nothing.
     """
     found = list(damage)
     files = {each.file for each in found}
@@ -74,11 +74,11 @@ def mend(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]:
             published = publish_packs(fresh, git_dir)
     for file in files - set(published):
         suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
-        for suffix in suffixes:  # the index first: without it git does not see the pack
+        for suffix in suffixes:  # the index first: git ignores a pack without one
             file.with_suffix(suffix).unlink(missing_ok=True)
     sync_folder(git_dir / "objects" / "pack")
     for marker in git_dir.glob("porter-read-*"):
-        marker.unlink(missing_ok=True)  # what a release held must be read from it again
+        marker.unlink(missing_ok=True)  # the release must be read again
     return ids - set(sound)
 
 
@@ -90,7 +90,7 @@ def _pack_damage(pack: Path, ids: dict[Oid, Path]) -> Iterator[Damage]:
     try:
         rows = read_index(pack.with_suffix(".idx"))
     except FileNotFoundError:
-        return  # an unfinished pack, which git does not see either; gc removes it
+        return  # an unfinished pack, which git ignores too; gc removes it
     except DamagedPack as error:
         yield Damage(pack, None, str(error))
         return
@@ -114,7 +114,7 @@ def _unreadable(git_dir: Path, ids: Mapping[Oid, Path]) -> set[Oid]:
 
 
 def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
-    """Read what can be read and hashes right: in bulk, and one by one where the bulk fails."""
+    """Read the objects that are intact: in bulk, and one by one where the bulk fails."""
     waiting = [list(ids)]
     found: dict[Oid, tuple[str, bytes]] = {}
     with Odb(git_dir) as odb:
@@ -130,7 +130,7 @@ def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]
 
 
 def _reindexed(pack: Path, name: str) -> dict[Oid, tuple[str, bytes]]:
-    """The objects of a pack whose index is lost, if the pack itself is sound."""
+    """Read the objects of a pack whose index is lost, if the pack itself is sound."""
     with staging(name) as fresh:
         try:
             index_pack(fresh, pack.read_bytes())

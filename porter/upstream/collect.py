@@ -1,9 +1,9 @@
-"""Freeing what nobody needs: garbage collection of the store.
+"""``porter gc``: garbage collection of the store and the cache.
 
-Needed are the pins of every registered project (their commit, trees, and files fetched so far) and
-whatever the registered work trees can reach: branches, tags, reflogs, index. What a running porter
-writes is not reachable from anything yet, so a repository written to within the last hour is left
-alone, and so is everything as young as that.
+It keeps the pins of every registered project (their commit, trees, and files fetched so far) and
+everything that the registered work trees can reach: branches, tags, reflogs, index. Objects that a
+running porter writes are not reachable yet, so repositories written to within the last hour, and
+everything else of that age, are kept too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from porter.upstream.sources import release_commit
 from porter.upstream.store import store_dir, upstream_lock
 
 GRACE_SECONDS = 3600.0
-UNUSED_SECONDS = 14 * 86400.0  # snapshots of levels, which any run makes again
+UNUSED_SECONDS = 14 * 86400.0  # of what any run makes again: snapshots of levels, traces
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Freed:
 
 
 def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
-    """Free what no pin and no work tree needs; yield each thing. ``now`` drops the hour's grace.
+    """Free what no pin and no work tree needs; yield each thing. ``now`` skips the hour's grace.
 
-    Raises BadInput when a registered project's pins cannot be read: nobody knows what it needs.
+    Raises BadInput when a registered project's pins cannot be read: its needs are unknown then.
     """
     pins: dict[str, list[Pin]] = {}
     for project in {root.absolute(), *projects()}:
@@ -57,7 +57,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
     unused = time.time() - (0 if now else UNUSED_SECONDS)
     for folder in _children(cache_dir() / "trees"):
         if folder.stat().st_mtime <= unused:
-            yield _remove(folder, "snapshot nobody used lately", dry_run)
+            yield _remove(folder, "unused snapshot", dry_run)
     yield from _collect_probes(unused, dry_run)
     for folder in _children(cache_dir() / "staging"):
         if folder.stat().st_mtime <= oldest:
@@ -70,14 +70,14 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
 
 
 def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
-    """Free probe environments and traces nobody used lately; any run makes them again."""
+    """Free unused probe environments and traces; any run makes them again."""
     for folder in _children(cache_dir() / "environments"):
         used = folder / "current.json"  # touched whenever a probe runs there
         if not folder.is_dir() or (used if used.exists() else folder).stat().st_mtime > unused:
             continue
         try:
-            with FileLock(f"{folder}.lock", timeout=0):  # held: a porter builds it right now
-                yield _remove(folder, "probe environment nobody used lately", dry_run)
+            with FileLock(f"{folder}.lock", timeout=0):  # held: another porter is building it
+                yield _remove(folder, "unused probe environment", dry_run)
         except Timeout:
             continue
     for folder in sorted((cache_dir() / "traces").glob("*/*/*")):
@@ -85,13 +85,13 @@ def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
             yield _remove(folder, "trace of an old run", dry_run)
     for file in sorted((cache_dir() / "verdicts").glob("*/*/*")):
         if file.stat().st_mtime <= unused:
-            yield _remove(file, "verdicts nobody asked for lately", dry_run)
+            yield _remove(file, "unused verdicts", dry_run)
     for pattern in ("mutants/*/*/*", "probe-names/*"):
         for file in sorted(cache_dir().glob(pattern)):
             if file.stat().st_mtime <= unused:
-                yield _remove(file, "noted long ago, and noted again when needed", dry_run)
+                yield _remove(file, "unused notes, made again when needed", dry_run)
     for left in _children(cache_dir() / "runs"):
-        if left.stat().st_mtime <= time.time() - UNUSED_SECONDS:  # a younger one may be under way
+        if left.stat().st_mtime <= time.time() - UNUSED_SECONDS:  # a younger one may still run
             yield _remove(left, "left by a killed run", dry_run)
 
 
@@ -118,7 +118,7 @@ def _collect_upstream(
 
 
 def _repack(git_dir: Path, needed: set[Oid], oldest: float, dry_run: bool) -> Iterator[Freed]:
-    """Write what is needed of packs that hold anything else to one new pack, and drop those."""
+    """Rewrite packs with unneeded objects as one new pack of what is needed."""
     keep: set[Oid] = set()
     drop: list[Path] = []
     spare = 0
@@ -129,7 +129,7 @@ def _repack(git_dir: Path, needed: set[Oid], oldest: float, dry_run: bool) -> It
         try:
             rows = read_index(index)
         except DamagedPack:
-            return  # `porter store verify` is for this one
+            return  # `porter store verify` repairs it
         ends = [row.offset for row in rows[1:]] + [pack.stat().st_size - 20]
         unneeded = sum(
             end - row.offset for row, end in zip(rows, ends, strict=True) if row.oid not in needed
@@ -163,8 +163,7 @@ def _pack_again(git_dir: Path, fresh: Path, keep: set[Oid]) -> None:
         env=git_environment(),
     )
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise PorterError(f"{git_dir}: cannot repack: {said.splitlines()[-1] if said else '?'}")
+        raise PorterError(f"{git_dir}: cannot repack: {_last_line(done.stderr)}")
 
 
 def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
@@ -178,17 +177,21 @@ def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
 
 
 def _needed_by_tree(folder: Path) -> set[Oid]:
-    """Everything a work tree can reach. Raises PorterError when git cannot say."""
+    """Return every object that a work tree can reach. Raises PorterError when git fails."""
     command = ["git", "-C", str(folder), "rev-list", "--objects", "--no-object-names", "--all"]
     command += ["--reflog", "--indexed-objects", "--missing=allow-any", "--ignore-missing"]
     done = subprocess.run(command, capture_output=True, env=git_environment())
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
         raise PorterError(
             f"{folder}: expected a work tree of porter's, found one git cannot read "
-            f"({said.splitlines()[-1] if said else 'no reason given'}); mend or delete it first"
+            f"({_last_line(done.stderr)}); repair or delete it first"
         )
     return {Oid(line.decode()) for line in done.stdout.split() if len(line) == 40}
+
+
+def _last_line(err: bytes) -> str:
+    lines = err.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no reason given"
 
 
 def _borrows(folder: Path, git_dir: Path) -> bool:
@@ -220,7 +223,7 @@ def _remove(path: Path, what: str, dry_run: bool) -> Freed:
     size = sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
     if not dry_run:
         if path.is_dir():
-            # Renamed first: half a repository must never be taken for a whole one.
+            # Renamed first: nobody may take half a repository for a whole one.
             gone = path if path.name.endswith(".gone") else path.with_name(f".{path.name}.gone")
             if gone != path:
                 shutil.rmtree(gone, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""What this machine has: facts for a person to read, gathered without importing torch.
+"""``porter doctor``: gather facts about this machine, without importing torch.
 
-Each finding says whether porter can do its work with it. Devices are found by their device nodes
-and their plugins by package metadata; ``deep`` asks torch itself, in a process of its own.
+Each fact says whether porter can work with it. Devices are found by their device nodes and their
+plugins by package metadata; ``deep`` asks torch itself in a separate process.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ for name, module in (("cuda", None), ("hpu", "habana_frameworks.torch.core"), ("
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact. ``ok`` False: porter cannot work; None: something cannot be done here.
+    """One fact. ``ok`` False: porter cannot work; None: some commands cannot work here.
 
-    ``detail`` is what a source's client said, in full.
+    ``detail`` is the full message of a source's client.
     """
 
     topic: str
@@ -65,12 +65,12 @@ class Fact:
 
     @property
     def main(self) -> bool:
-        """False for the detail lines below another finding."""
+        """False for the detail lines below another fact."""
         return not self.subject.endswith(" source")
 
 
 def examine(root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[Fact]:
-    """Gather every finding; ``answers`` are :func:`ask_sources`' own."""
+    """Return every fact; ``answers`` come from :func:`ask_sources`."""
     facts = [
         Fact("porter", "porter", True, f"{__version__}, project {root}"),
         _python(),
@@ -92,14 +92,14 @@ def _python() -> Fact:
 
 def _git() -> Fact:
     try:
-        said = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+        out = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
     except FileNotFoundError:
         return Fact("porter", "git", False, "not on PATH; install git 2.30 or newer")
-    match = re.search(r"(\d+)\.(\d+)(\.\d+)*", said)
+    match = re.search(r"(\d+)\.(\d+)(\.\d+)*", out)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     if version < GIT_NEEDED:
-        return Fact("porter", "git", False, f"{said.strip()}; 2.30 or newer is needed")
-    return Fact("porter", "git", True, match[0] if match else said.strip())
+        return Fact("porter", "git", False, f"{out.strip()}; 2.30 or newer is needed")
+    return Fact("porter", "git", True, match[0] if match else out.strip())
 
 
 def _package(name: str, *, needed: bool) -> Fact:
@@ -139,7 +139,7 @@ def _used(folder: Path) -> int:
 
 
 def _devices(deep: bool) -> list[Fact]:
-    asked = _asked_of_torch() if deep else {}
+    counts = _device_counts() if deep else {}
     facts = []
     for name, (folder, pattern) in _NODES.items():
         nodes = [p for p in _listed(folder) if re.match(pattern, p)]
@@ -151,8 +151,8 @@ def _devices(deep: bool) -> list[Fact]:
             except importlib.metadata.PackageNotFoundError:
                 parts.append(f"{plugin} not installed")
                 usable = False
-        if name in asked:
-            parts.append(f"torch says {asked[name]}")
+        if name in counts:
+            parts.append(f"torch says {counts[name]}")
         facts.append(Fact("devices", name, True if usable else None, ", ".join(parts)))
     facts.append(Fact("devices", "cpu", True, f"{os.cpu_count()} cores, simulated devices"))
     return facts
@@ -165,7 +165,7 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
-def _asked_of_torch() -> dict[str, str]:
+def _device_counts() -> dict[str, str]:
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120
@@ -177,14 +177,14 @@ def _asked_of_torch() -> dict[str, str]:
 
 
 def ask_sources(pins: Pins, *, offline: bool) -> dict[str, dict[Source, SourceFailure | None]]:
-    """Ask each source of each pin whether it answers: None, or why it does not."""
+    """Ask each source of each pin; return None where it answers, else why not."""
     pairs = [(pin.name, source) for pin in pins.pins.values() for source in pin.sources]
     if offline:
         return {name: {} for name in pins.pins}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        told = list(pool.map(lambda pair: _ask(pair[1]), pairs))
+        reasons = list(pool.map(lambda pair: _ask(pair[1]), pairs))
     answers: dict[str, dict[Source, SourceFailure | None]] = {name: {} for name in pins.pins}
-    for (name, source), text in zip(pairs, told, strict=True):
+    for (name, source), text in zip(pairs, reasons, strict=True):
         answers[name][source] = source_failure(source, text) if text else None
     return answers
 
@@ -206,7 +206,7 @@ def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fa
             good = True if source in mine and failure is None else None
             facts.append(Fact("sources", f"{pin.name} source", good, f"{source}: {text}", detail))
     if facts and all(f.ok is None for f in facts) and not offline:
-        text = "none is in the store, no source answers: check network, proxy and pip's index"
+        text = "none is in the store and no source answers: check network, proxy and pip's index"
         facts.append(Fact("sources", "upstreams", False, text))
     return facts
 
@@ -226,7 +226,7 @@ def _held(root: Path, pin: Pin) -> str:
 
 
 def _ask(source: Source) -> str:
-    """Return why a source does not answer, or nothing when it does."""
+    """Return why a source does not answer, or "" when it does."""
     if isinstance(source, GitSource):
         command = ["git", "ls-remote", "--exit-code", "--", source.url, "HEAD"]
         return _answer(command, "HEAD", _SECONDS)

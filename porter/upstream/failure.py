@@ -1,7 +1,7 @@
-"""Why a source did not serve, in a few words that name its host.
+"""Shorten git's and pip's messages about a failed source to a few words that name its host.
 
-git and pip tell it in long lines that repeat the URL. People get the short reason, once; the whole
-text stays beside it (``porter --verbose``, JSON).
+git and pip print long lines that repeat the URL. People see the short reason, once; the full text
+is kept beside it (``porter --verbose``, JSON).
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _KINDS: tuple[tuple[str, str], ...] = (
      "{host} does not answer"),
     (r"^no pip in this Python", "pip is not installed"),
 )  # fmt: skip
-"""What git and pip say of a source that does not serve here; the first that matches. Whatever else
-they say speaks against the pin or the source, and is told as it stands."""
+"""Patterns of messages about a source that does not serve here; the first match counts. Any other
+message speaks against the pin or the source and is printed unchanged."""
 
 
 @dataclass(frozen=True)
 class SourceFailure:
-    """A source that did not serve. ``reason`` is short; ``text`` is what git or pip said.
+    """A source that did not serve. ``reason`` is short; ``text`` is git's or pip's message.
 
-    ``away`` is True when it does not answer here, or keeps its files from this machine: nothing
-    speaks against the pin. Otherwise it answered, with something else than the pin names.
+    ``away``: the source does not answer here or refuses this machine, which says nothing against
+    the pin. Otherwise it answered with something else than the pin names.
     """
 
     source: str
@@ -69,7 +69,7 @@ class SourceFailure:
 
 
 def source_failure(source: GitSource | Sdist | None, text: str) -> SourceFailure:
-    """Return what became of a source, by what git or pip said of it."""
+    """Classify git's or pip's message about a source."""
     named = str(source) if source is not None else ""
     for pattern, words in _KINDS:
         if re.search(pattern, text):
@@ -83,7 +83,7 @@ def source_failure(source: GitSource | Sdist | None, text: str) -> SourceFailure
 
 
 def _host(source: GitSource | Sdist | None, text: str) -> str:
-    """The machine that was asked; git and pip name another than the pin does behind a mirror."""
+    """Return the host that was asked; behind a mirror it is not the pin's."""
     for pattern in _HOSTS:
         if match := re.search(pattern, text):
             return match[1]
@@ -105,14 +105,14 @@ def _shortened(text: str) -> str:
 
 
 def short_reason(failures: Iterable[SourceFailure]) -> str:
-    """Return the reasons of several sources in one line, each once."""
+    """Join the reasons of several sources in one line, each once."""
     return "; ".join(dict.fromkeys(failure.reason for failure in failures))
 
 
 def no_source(name: str, failures: Iterable[SourceFailure]) -> SourceUnavailable:
     """Return the error for an upstream that none of its sources serves.
 
-    Where one answered with something else than the pin names, its words are told in full.
+    The message of a source that answered with something else than the pin names is given in full.
     """
     failures = tuple(failures)
     detail = "\n".join(map(str, failures))
@@ -120,6 +120,6 @@ def no_source(name: str, failures: Iterable[SourceFailure]) -> SourceUnavailable
     if all(failure.away for failure in failures):
         text = f"{name}: not reachable: {reason}; `porter doctor` says what would help"
         return SourceUnavailable(text, reason=reason, detail=detail)
-    told = "; ".join(dict.fromkeys(f.reason if f.away else str(f) for f in failures))
-    text = f"{name}: no source could be used: {told}"
+    reasons = "; ".join(dict.fromkeys(f.reason if f.away else str(f) for f in failures))
+    text = f"{name}: no source could be used: {reasons}"
     return SourceUnavailable(text, reason=reason, detail=detail, away=False)

@@ -1,10 +1,10 @@
-"""Bringing objects over git: into a folder of their own, watched, and published in one rename each.
+"""Fetch objects with git into a staging repository, then publish each pack by a rename.
 
 No git command that writes ever runs inside the store, except ``index-pack``. A fetch goes to a
-fresh staging repository, because a killed git leaves ``shallow.lock`` or ``config.lock`` behind
-and the next fetch would refuse; and because a partial fetch registers its remote as a promisor,
-after which git would fetch missing objects by itself, one connection for each. From staging only
-packs move on.
+fresh staging repository, because a killed git leaves ``shallow.lock`` or ``config.lock`` behind,
+which would stop the next fetch; and because a partial fetch registers its remote as a promisor,
+after which git would fetch missing objects by itself, one connection for each. Only packs move from
+staging to the store.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _CONFIG = """\
 
 
 class Progress(Protocol):
-    """Told how a transfer stands: what comes, how many objects of how many, bytes so far."""
+    """Called with a transfer's state: what, objects done, objects in all, bytes received."""
 
     def __call__(self, what: str, done: int, total: int, received: int) -> None: ...
 
 
 class FetchFailed(PorterError):
-    """git could not fetch. ``absent`` names an object the remote says it lacks, if it named one."""
+    """git could not fetch. ``absent`` is an object that the remote reports as missing, if any."""
 
     def __init__(self, reason: str, absent: Oid | None = None) -> None:
         super().__init__(reason)
@@ -61,7 +61,7 @@ class FetchFailed(PorterError):
 
 
 def create_repository(path: Path) -> None:
-    """Make an empty bare repository at ``path``, at once or not at all. Nothing if one is there.
+    """Make an empty bare repository at ``path`` atomically, unless one exists.
 
     Written by hand: ``git init`` would copy the user's template folder and hooks into it.
     """
@@ -78,7 +78,7 @@ def create_repository(path: Path) -> None:
         try:
             made.rename(path)
         except OSError:
-            if not (path / "objects").is_dir():  # someone else's is as good as ours
+            if not (path / "objects").is_dir():  # another porter's is as good as ours
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -86,9 +86,9 @@ def create_repository(path: Path) -> None:
 
 @contextmanager
 def staging(name: str) -> Iterator[Path]:
-    """A fresh repository in the cache for one fetch of the upstream ``name``; removed afterwards.
+    """Give a fresh repository in the cache for one fetch of the upstream ``name``; then delete it.
 
-    The caller holds the upstream's lock, so any other staging folder of that name is a dead one's.
+    The caller holds the upstream's lock, so another staging folder of that name is left over.
     """
     folder = cache_dir() / "staging"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def fetch_objects(
 ) -> int:
     """Fetch exactly ``wants`` into the staging repository ``git_dir``; return the bytes received.
 
-    A commit comes with its trees and without history or blobs; a blob comes alone. One connection.
+    A commit comes with its trees, without history or blobs; a blob comes alone. One connection.
     Raises FetchFailed.
     """
     before = _pack_bytes(git_dir)
@@ -128,8 +128,8 @@ def fetch_objects(
 def publish_packs(source: Path, target: Path) -> list[Path]:
     """Move every finished pack of the staging repository into the store; return the packs there.
 
-    The index goes last: git knows a pack by its index, so a reader sees all of it or nothing. A
-    pack of the same name holds the same bytes and is replaced, in case it was damaged since.
+    The index goes last: git finds a pack by its index, so a reader sees all of it or nothing. An
+    existing pack of the same name holds the same bytes; it is replaced in case it is damaged.
     """
     published = []
     folder = target / "objects" / "pack"
@@ -168,7 +168,7 @@ def _pack_bytes(git_dir: Path) -> int:
 
 
 def _watch(command: list[str], feed: bytes, what: str, progress: Progress | None) -> None:
-    """Run git, turn its progress into calls, and end it when it is silent for too long."""
+    """Run git, report its progress, and end it when it is silent for too long."""
     try:
         process = subprocess.Popen(
             command,
@@ -207,7 +207,7 @@ def _watch(command: list[str], feed: bytes, what: str, progress: Progress | None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let git end its own helpers; kill it when it does not."""
+    """Let git end its helpers; kill it when it does not end."""
     process.terminate()
     try:
         process.wait(timeout=3)
@@ -238,9 +238,9 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 
 def _reason(lines: list[str], code: int) -> str:
-    """The line of git's complaint that says most, without any password in it."""
-    told = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:", "remote: "))]
-    fatal = [line for line in told if not line.startswith("remote: ")] or told or lines[-1:]
+    """Return the most telling line of git's messages, without passwords."""
+    errors = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:", "remote: "))]
+    fatal = [line for line in errors if not line.startswith("remote: ")] or errors or lines[-1:]
     text = fatal[0] if fatal else f"git fetch ended with exit code {code}"
     text = re.sub(r"^(fatal|error): ", "", text)
     return re.sub(r"//[^/@\s]*@", "//", text)[:300]

@@ -1,6 +1,6 @@
-"""An upstream of which only the listing is known: every file's id, and no content.
+"""An upstream known by its listing only: every file's id and no content.
 
-``patches/<pin>/upstream.listing`` and ``upstream.commit`` prove themselves (their hashes are the
+``patches/<pin>/upstream.listing`` and ``upstream.commit`` need no trust (their hashes are the
 pin's), so the ids of all trees follow from them when no source answers.
 """
 
@@ -19,7 +19,7 @@ from porter.upstream.sources import check_names, release_commit
 
 @dataclass(frozen=True)
 class ListedObjects:
-    """The tree objects and the commit that a listing comes to. Nothing is written."""
+    """The tree objects and the commit of a listing; read-only."""
 
     git_dir: Path
     bodies: dict[Oid, bytes]
@@ -31,11 +31,11 @@ class ListedObjects:
         return self.bodies[oid]
 
     def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
-        """Return the bodies of those that are known."""
+        """Return the bodies of the known ones."""
         return {oid: self.bodies[oid] for oid in oids if oid in self.bodies}
 
     def has(self, oids: Iterable[Oid]) -> set[Oid]:
-        """Return those that are known."""
+        """Return the known ones."""
         return set(oids) & self.bodies.keys()
 
     def write(self, objects: Iterable[tuple[str, bytes]]) -> None:
@@ -45,7 +45,7 @@ class ListedObjects:
 
 @dataclass(frozen=True)
 class ListedUpstream:
-    """What :class:`porter.upstream.store.Upstream` is, without any content."""
+    """A stand-in for :class:`porter.upstream.store.Upstream` without contents."""
 
     pin: Pin
     git_dir: Path
@@ -58,16 +58,16 @@ class ListedUpstream:
         return self.entries
 
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
-        """Return the contents of no blob, or raise SourceUnavailable."""
+        """Raise SourceUnavailable when any content is asked for."""
         if list(oids):
-            raise SourceUnavailable(f"{self.pin.name}: no content at hand")
+            raise SourceUnavailable(f"{self.pin.name}: no content available")
         return {}
 
 
 def listed_upstream(root: Path, pin: Pin) -> ListedUpstream | None:
-    """Return what the files beside the patches tell of ``pin``; None when they are not there.
+    """Return ``pin`` as its listing and commit files describe it; None when they are missing.
 
-    Raises CorruptSource and BadInput for files that are not the pin's.
+    Raises CorruptSource or BadInput for files that do not match the pin.
     """
     entries = read_listing(root, pin)
     body = release_commit(pin) if pin.commit is None else read_commit(root, pin)

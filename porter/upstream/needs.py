@@ -1,13 +1,13 @@
-"""Which files of a tree a run gets: what ``needs`` of a recipe means. ``docs/recipes.md`` tells it.
+"""Select the files of a tree that a run gets: the meaning of ``needs`` in a recipe.
 
-An entry is a folder (``src/``), a file, or a shell pattern (``src/**/*.py``; ``*`` stays within a
-folder, ``**`` does not, and a pattern that ends in ``/`` is of folders); with ``!`` before it, it
-takes out. No entry but such means everything that the pin wants.
+``docs/recipes.md`` documents it. An entry is a folder (``src/``), a file, or a shell pattern
+(``src/**/*.py``; ``*`` stays within a folder, ``**`` does not, and a pattern that ends in ``/``
+matches folders); with a leading ``!`` it excludes. Without an including entry, everything that the
+pin wants is included.
 
-What stands beside code (documentation, notebooks, pictures and other media, tests) is no part of
-that, unless an entry names it: the file, its suffix (``docs/*.md``), or its folder (``tests/``). A
-run's tree holds exactly the files that are part of it: what is not cannot be read, so it is the
-same whether a source serves it here or not.
+Files beside code (documentation, notebooks, pictures and other media, tests) are excluded unless an
+entry names the file, its suffix (``docs/*.md``) or its folder (``tests/``). A run's tree holds
+exactly the selected files, so a run does not depend on which other files a source serves here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 RULE = 1
-"""Bump it when the same entries come to mean other files: it is part of the keys of traces."""
+"""Bump it when the same entries select other files: it is part of the keys of traces."""
 
 BESIDE_SUFFIXES = frozenset({
     ".md", ".mdx", ".rst", ".ipynb", ".pdf",
@@ -40,12 +40,13 @@ class Needs:
 
     @cached_property
     def named(self) -> tuple[str, ...]:
-        """The entries that take in."""
+        """The including entries."""
         return tuple(entry for entry in self.entries if not entry.startswith("!"))
 
     def takes(self, path: str) -> bool:
-        """Whether the file is part of what is needed. Without entries that take in, all are asked
-        about: whether the pin wants the file is the caller's to say.
+        """Return whether the file is needed.
+
+        Without an including entry the caller must check whether the pin wants the file.
         """
         if path not in self._known:  # the levels of a port hold mostly the same paths
             self._known[path] = self._takes(path)
@@ -62,11 +63,11 @@ class Needs:
         )
 
     def may_take_inside(self, folder: str) -> bool:
-        """Whether some file in ``folder`` might be needed: False only where none can be."""
+        """Return whether a file in ``folder`` may be needed; False only where none can be."""
         return not self.named or any(_may_reach(entry, folder) for entry in self.named)
 
     def key(self) -> str:
-        """Return what tells apart needs that mean other files of one tree."""
+        """Return a key that differs for needs that select different files."""
         return " ".join([str(RULE), *self.entries])
 
 
@@ -94,7 +95,7 @@ def _beside(path: str) -> bool:
 
 
 def _names_it(entry: str, path: str) -> bool:
-    """Whether an entry names what makes a file one that stands beside code."""
+    """Return whether an entry names the suffix, folder or file that puts a file beside code."""
     *folders, name = entry.split("/")
     if any(folder in BESIDE_FOLDERS for folder in folders) or entry.rstrip("/") == path:
         return True
@@ -109,7 +110,7 @@ def _matches(entry: str, path: str) -> bool:
 
 @cache
 def _compiled(entry: str) -> re.Pattern[str]:
-    """An entry as an expression for whole paths."""
+    """Compile an entry to an expression for whole paths."""
     folder = entry.endswith("/")
     parts = entry.rstrip("/").split("/")
     text = ""
@@ -126,7 +127,7 @@ def _compiled(entry: str) -> re.Pattern[str]:
 
 
 def _part(part: str) -> str:
-    """One part of a path: ``*``, ``?`` and ``[...]`` as in a shell, within the part."""
+    """Translate one part of a path: ``*``, ``?`` and ``[...]`` as in a shell."""
     text = ""
     at = 0
     while at < len(part):
@@ -143,7 +144,7 @@ def _part(part: str) -> str:
 
 
 def _may_reach(entry: str, folder: str) -> bool:
-    """Whether an entry could match a file in ``folder``: by its parts, as far as they go."""
+    """Return whether an entry could match a file in ``folder``, by their common parts."""
     parts, wanted = entry.rstrip("/").split("/"), folder.split("/")
     for part, name in zip(parts, wanted, strict=False):
         if part == "**":

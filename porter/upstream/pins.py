@@ -1,14 +1,14 @@
-"""Pins: what makes every upstream exact.
+"""Read pins, which identify every upstream exactly.
 
 ``upstream_pins.yaml`` names, for each upstream, a git commit (or a source release by hash), the
-tree id both must come to, further sources of the same bytes, and what of it is wanted. Two small
-files beside the patches belong to a pin and prove themselves, because their hash must be the pin's:
+tree id that both must have, further sources of the same bytes, and the wanted files. Two small
+files beside the patches belong to a pin. They need no trust, because their hash must be the pin's:
 
-- ``patches/<name>/upstream.listing``: what ``git ls-tree -r`` prints for the pinned tree. With it a
-  machine that reaches only PyPI knows every tree object, so every level's tree id can be computed
+- ``patches/<name>/upstream.listing``: the output of ``git ls-tree -r`` for the pinned tree. With it
+  a machine that reaches only PyPI knows every tree object, so it can compute every level's tree id
   from the few blobs that patches touch.
 - ``patches/<name>/upstream.commit``: the pinned commit object (author, date, subject), so that
-  level commits have the same ids and a work tree the same history wherever its files came from.
+  level commits have the same ids, and a work tree the same history, whatever the source.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Pin:
         """Every source, the pin's own first."""
         if self.url is not None and self.commit is not None:
             return (GitSource(self.url, self.commit), *self.alternates)
-        assert self.sdist is not None  # load_pins sees to it
+        assert self.sdist is not None  # load_pins checks that
         return (self.sdist, *self.alternates)
 
     @property
@@ -186,7 +186,7 @@ class Pin:
         return "none stated" if self.license == "NONE" else self.license
 
     def wants(self, path: bytes) -> bool:
-        """True when ``path`` is wanted: under ``dir/`` or an exact file; no wants mean all."""
+        """Return whether ``path`` is wanted: below ``dir/`` or an exact file; no wants mean all."""
         files, folders = self._wanted_bytes
         return not files or path in files or path.startswith(folders)
 
@@ -294,8 +294,7 @@ _ESCAPES = {b"n": b"\n", b"t": b"\t", b'"': b'"', b"\\": b"\\", b"r": b"\r", b"a
 def read_listing(root: Path, pin: Pin) -> dict[bytes, Entry] | None:
     """Return ``patches/<pin>/upstream.listing`` as path -> entry, or None when the pin has none.
 
-    Raises CorruptSource when it does not come to the pin's tree id, BadInput for a line of another
-    form.
+    Raises CorruptSource when its tree id is not the pin's, BadInput for a malformed line.
     """
     path = patches_dir(root, pin.name) / LISTING
     try:

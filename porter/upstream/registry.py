@@ -1,7 +1,7 @@
-"""Who uses the store: projects whose pins it serves, and work trees that borrow its objects.
+"""Register the users of the store: projects, and work trees that borrow its objects.
 
-``porter gc`` may free only what none of them needs, and the store itself cannot know: a work tree
-points at the store, not the other way. So each leaves one small file here that holds its path.
+``porter gc`` may free only what none of them needs. A work tree points at the store, but the store
+not at its trees; so each user leaves a small file here that holds its path.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from porter.places import PINS_FILE, cache_dir
 
 
 def register_project(root: Path) -> None:
-    """Note that ``root`` holds pins that the store serves."""
+    """Register the project ``root``."""
     _register("projects", root)
 
 
 def register_tree(folder: Path) -> None:
-    """Note that the work tree ``folder`` borrows objects of the store."""
+    """Register the work tree ``folder``."""
     _register("trees", folder)
 
 
@@ -36,7 +36,7 @@ def trees() -> tuple[Path, ...]:
 
 
 def forget_gone() -> None:
-    """Remove the notes of projects and work trees that no longer exist."""
+    """Unregister projects and work trees that no longer exist."""
     living = {*map(str, projects()), *map(str, trees())}
     for kind in ("projects", "trees"):
         for note in _notes(kind):
@@ -61,7 +61,7 @@ def _register(kind: str, path: Path) -> None:
     try:
         write_atomic(note, text.encode())
     except OSError:
-        pass  # a read-only store serves all the same, and nobody can gc it
+        pass  # a read-only store works all the same, and gc cannot run on it
 
 
 def _registered(kind: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from porter.errors import PorterError
 from porter.git.objects import Oid
 from porter.git.odb import Odb
-from porter.upstream.audit import Audit, Damage, audit, mend
+from porter.upstream.audit import Audit, Damage, audit, drop_damaged
 from porter.upstream.pins import Pin, Pins, read_listing
 from porter.upstream.sources import Supply
 from porter.upstream.store import repository, store_dir, upstream_lock
@@ -67,7 +67,7 @@ def _paths(root: Path, pin: Pin | None) -> dict[Oid, str]:
 
 
 def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> Repair:
-    lost = mend(git_dir, git_dir.stem, found.damage)
+    lost = drop_damaged(git_dir, git_dir.stem, found.damage)
     with Odb(git_dir) as odb:
         reasons: list[str] = []
         if pin is not None:

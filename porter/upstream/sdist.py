@@ -1,14 +1,13 @@
-"""Source releases (sdists) as a source of upstream files.
+"""Download source releases (sdists) and read upstream files from them.
 
 pip is the client: its configuration decides which index, proxy, certificate or folder serves the
-archive. pip however asks an archive for its metadata, which means running the archive's own
-``setup.py``, with build requirements downloaded for it. porter needs the bytes and nothing else, so
-it puts its own stand-in for setuptools' build backend on pip's path: that answers with the name and
-version the pin gives. Nothing out of an archive is ever executed, nothing is built, and pip
-compares the sha256 before it opens the archive; porter compares it again.
+archive. But pip reads an archive's metadata by running its ``setup.py``, with build requirements
+downloaded for it. porter needs the bytes only, so it puts a stand-in for setuptools' build backend
+on pip's path, which returns the pin's name and version. Nothing from an archive is executed and
+nothing is built. pip compares the sha256 before it opens the archive; porter compares it again.
 
-Archives are read in memory, file by file, and only blobs whose ids are wanted are kept. Nothing is
-written under a name that an archive chose.
+Archives are read in memory, file by file, and only wanted blobs are kept. No file is written under
+a name that an archive chose.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | No
     """
     if progress:
         progress(f"{sdist.name} {sdist.version}: source release", 0, 0, 0)
-    # In the cache, where gc finds it should this process be killed.
+    # In the cache, where gc finds it if this process is killed.
     fresh = cache_dir() / "staging"
     fresh.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{sdist.name}-sdist.", dir=fresh) as folder:
@@ -88,7 +87,7 @@ def check_archive(sdist: Sdist, archive: Path) -> None:
 
 
 def read_release(archive: Path, wanted: set[Oid] | None) -> Release:
-    """Read a ``.tar.gz`` source release into memory, without the folder that all its files are in.
+    """Read a ``.tar.gz`` source release into memory, without its top folder.
 
     Raises FetchFailed for members that no source release needs: absolute paths, ``..``, links,
     devices, a file twice, files outside the one top folder; and for a damaged archive.
@@ -151,15 +150,15 @@ def _download(sdist: Sdist, folder: Path) -> Path:
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").write_text("")
     (stand_in / "build_meta.py").write_text(_STAND_IN)
-    asked = folder / "requirements.txt"
-    asked.write_text(f"{sdist.name}=={sdist.version} --hash=sha256:{sdist.sha256}\n")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{sdist.name}=={sdist.version} --hash=sha256:{sdist.sha256}\n")
     arrived = folder / "archive"
     arrived.mkdir()
     command = [
         *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"),
         *("--no-deps", "--no-binary=:all:", "--require-hashes", "--ignore-requires-python"),
         *("--no-build-isolation", "--use-pep517", "--progress-bar=off"),
-        *("--dest", str(arrived), "--requirement", str(asked)),
+        *("--dest", str(arrived), "--requirement", str(requirements)),
     ]
     path = [str(stand_in.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {
@@ -167,7 +166,7 @@ def _download(sdist: Sdist, folder: Path) -> Path:
         "PORTER_SDIST": f"{sdist.name}=={sdist.version}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    env.setdefault("PIP_RETRIES", "2")  # other sources wait behind this one
+    env.setdefault("PIP_RETRIES", "2")  # other sources wait for this one
     done = subprocess.run(
         command,
         capture_output=True,
@@ -183,19 +182,19 @@ def _download(sdist: Sdist, folder: Path) -> Path:
     return files[0]
 
 
-def _reason(sdist: Sdist, said: str) -> str:
-    """pip's many lines as one."""
-    if got := re.search(r"Got\s+([0-9a-f]{64})", said):
+def _reason(sdist: Sdist, output: str) -> str:
+    """Reduce pip's output to one line."""
+    if got := re.search(r"Got\s+([0-9a-f]{64})", output):
         return f"expected an archive of sha256 {sdist.sha256}, found {got[1]}"
-    if "No module named pip" in said:
+    if "No module named pip" in output:
         return "no pip in this Python; `python -m ensurepip` installs it"
-    if "Traceback (most recent call last)" in said:  # pip broke down: the last line says of what
-        return f"pip: {said.strip().splitlines()[-1].strip()}"
-    errors = [line[7:].strip() for line in said.splitlines() if line.startswith("ERROR: ")]
-    warnings = [line[9:].strip() for line in said.splitlines() if line.startswith("WARNING: ")]
+    if "Traceback (most recent call last)" in output:  # pip crashed: the last line names the error
+        return f"pip: {output.strip().splitlines()[-1].strip()}"
+    errors = [line[7:].strip() for line in output.splitlines() if line.startswith("ERROR: ")]
+    warnings = [line[9:].strip() for line in output.splitlines() if line.startswith("WARNING: ")]
     retried = [line for line in warnings if line.startswith("Retrying")]
     if retried:
         cause = re.search(r"connection broken by '(.*?)(?:\(|'|$)", retried[-1])
         return f"pip could not reach its index ({cause[1] if cause else 'connection broken'})"
-    text = (errors or warnings or said.strip().splitlines() or ["pip said nothing"])[0]
+    text = (errors or warnings or output.strip().splitlines() or ["pip printed nothing"])[0]
     return re.sub(r"//[^/@\s]*@", "//", text)[:300]

@@ -1,8 +1,8 @@
-"""A level as plain files in a folder, for running it: no ``.git``, no filters, exact bytes.
+"""Write a level as plain files into a folder: no ``.git``, no filters, exact bytes.
 
-A folder appears whole (written beside, then renamed). The cached form is keyed by the tree id and
-by which files it holds, so it is shared by every run of that level and never changed once made.
-Which files a run gets is decided in :mod:`porter.upstream.needs`.
+A folder appears complete (written under another name, then renamed). A cached folder is keyed by
+the tree id and the names of its files, so every run of that level shares it and it never changes.
+:mod:`porter.upstream.needs` selects the files that a run gets.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from porter.upstream.store import Coverage, Upstream, coverage
 def export_tree(upstream: Upstream, tree: Oid, paths: Iterable[str] | None, dest: Path) -> Coverage:
     """Write the files of ``tree`` under ``paths`` (None: the pin's wanted ones) into ``dest``.
 
-    ``dest`` must not exist or be an empty folder. Files that no source serves are left out and
-    named in the result. Submodules are left out: export theirs into their folder. Raises BadInput
-    for a ``dest`` in use, CorruptSource for a tree with links or names that lead out of it.
+    ``dest`` must be absent or an empty folder. Files that no source serves are omitted and named in
+    the result. Submodules are omitted: export theirs into their folders. Raises BadInput for a
+    ``dest`` in use, CorruptSource for a tree with links or names that lead out of it.
     """
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise BadInput(f"{dest}: expected no such folder or an empty one, found it in use")
     pin = upstream.pin if paths is None else replace(upstream.pin, wanted=tuple(paths))
     entries, covered = _bring(upstream, tree, pin.wants)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    _write_beside(upstream, entries, dest)
+    _publish(upstream, entries, dest)
     return covered
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The files of a tree that a run needs and that are in the store now, submodules' too.
+    """The files of a tree and its submodules that a run needs and that are in the store now.
 
-    ``covered`` says which are missing: by their paths in the tree.
+    ``covered`` has the missing ones, by their paths in the tree.
     """
 
     tree: Oid
@@ -57,10 +57,10 @@ class Gathered:
 def gather_tree(
     upstream: Upstream, tree: Oid, needs: Needs, submodules: Mapping[str, Upstream] | None = None
 ) -> Gathered:
-    """Bring the files of ``tree`` that ``needs`` takes into the store, as far as sources have them.
+    """Fetch the files of ``tree`` that ``needs`` selects, as far as sources serve them.
 
-    ``submodules`` (path -> upstream) stand at their paths; of one that an entry names whole, or
-    that lies in a folder so named, those files count that its pin wants.
+    ``submodules`` maps paths to upstreams. Of a submodule that an entry names as a whole, or by a
+    folder around it, the files that its pin wants are selected.
     """
     wants = upstream.pin.wants if not needs.named else None
     entries, covered = _bring(upstream, tree, lambda path: _taken(needs, path, path, wants))
@@ -81,8 +81,8 @@ def gather_tree(
 def cached_tree(gathered: Gathered) -> Path:
     """Return a read-only folder with exactly the gathered files, made once.
 
-    The folder is shared: write nothing into it (its files are read-only; byte code belongs
-    elsewhere, see PYTHONPYCACHEPREFIX).
+    The folder is shared: do not write into it (its files are read-only; for byte code see
+    PYTHONPYCACHEPREFIX).
     """
     identity = [b"\0".join(sorted(gathered.entries))]
     for where, inner, own in gathered.submodules:
@@ -91,10 +91,10 @@ def cached_tree(gathered: Gathered) -> Path:
     name = f"{gathered.tree}-{hashlib.sha256(names).hexdigest()[:16]}"
     folder = cache_dir() / "trees" / name
     if folder.is_dir():
-        os.utime(folder)  # gc frees those that nobody used for long
+        os.utime(folder)  # gc frees folders that were not used for long
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _write_beside(gathered.upstream, gathered.entries, folder, gathered.submodules, read_only=True)
+    _publish(gathered.upstream, gathered.entries, folder, gathered.submodules, read_only=True)
     return folder
 
 
@@ -137,7 +137,7 @@ def _bring(
     return files, covered
 
 
-def _write_beside(
+def _publish(
     upstream: Upstream,
     entries: Mapping[bytes, Entry],
     dest: Path,

@@ -1,10 +1,10 @@
-"""Filling an upstream's repository from its pin's sources, in the pin's order.
+"""Fill an upstream's repository from its pin's sources, in the pin's order.
 
-A pin is satisfied by content, not by host: whatever serves an object of the right id will do. The
-git URL comes first (the user's ``url.<base>.insteadOf`` may point it at a mirror), then each
-alternate. A source that fails leaves a reason and the next one is tried.
+A pin names content, not a host: any source of an object with the right id will do. The git URL
+comes first (the user's ``url.<base>.insteadOf`` may point it at a mirror), then each alternate.
+When a source fails, its reason is recorded and the next one is tried.
 
-Everything here runs under the upstream's lock.
+The caller holds the upstream's lock.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publi
 from porter.upstream.pins import GitSource, Pin, Sdist, read_commit, read_listing, tree_objects
 from porter.upstream.sdist import Release, bring_release
 
-_RETRIES = 64  # blobs that a remote may lack, one named per answer, before its others are given up
+_RETRIES = 64  # missing blobs that a remote may report, one per answer, before it is given up
 
 
 @dataclass
 class Supply:
-    """Brings objects of one pin into the repository ``git_dir``; remembers what came from where."""
+    """Fetches objects of one pin into the repository ``git_dir`` and records their sources."""
 
     root: Path
     pin: Pin
@@ -35,7 +35,7 @@ class Supply:
     odb: Odb
     progress: Progress | None = None
     silent: dict[GitSource | Sdist, SourceFailure] = field(default_factory=dict)
-    """Sources that do not answer: found so before, or known so beforehand. They are asked once."""
+    """Sources known not to answer, from the caller or from an earlier try. They are skipped."""
     received: int = 0
     served: list[str] = field(default_factory=list)
     _holdings: dict[GitSource, set[Oid]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Supply:
         """Store level 0's commit with all its trees.
 
         Raises SourceUnavailable with every source's reason, CorruptSource for a pin that
-        contradicts itself or what its commit holds.
+        contradicts itself or its commit.
         """
         failures = [*self.not_asked()]
         for source in self.asked():
@@ -62,7 +62,7 @@ class Supply:
         raise no_source(self.pin.name, failures)
 
     def bring_blobs(self, wanted: set[Oid]) -> tuple[SourceFailure, ...]:
-        """Store what is absent of ``wanted``, as far as sources have it; return what went wrong."""
+        """Store what is missing of ``wanted``, as far as sources serve it; return the failures."""
         failures = [*self.not_asked()]
         for source in self.asked():
             absent = wanted - self.odb.has(wanted)
@@ -84,11 +84,11 @@ class Supply:
         return failure
 
     def asked(self) -> tuple[GitSource | Sdist, ...]:
-        """Return the sources to ask: all but those that are known not to answer."""
+        """Return the sources to ask: all that are not known to be silent."""
         return tuple(s for s in self.pin.sources if s not in self.silent)
 
     def not_asked(self) -> tuple[SourceFailure, ...]:
-        """Return what is known of the others."""
+        """Return the failures of the silent sources."""
         return tuple(self.silent[s] for s in self.pin.sources if s in self.silent)
 
     def _fetch_commit(self, source: GitSource) -> None:
@@ -131,7 +131,7 @@ class Supply:
             raise FetchFailed(f"it lacks {len(absent) - len(wanted)} of {len(absent)} files")
 
     def _held_by(self, source: GitSource) -> set[Oid]:
-        """The blobs in another commit than the pin's, which need not hold all that the pin does."""
+        """Return the blobs of a source whose commit differs from the pin's: it may lack files."""
         if source not in self._holdings:
             with staging(self.pin.name) as fresh:
                 what = f"{self.pin.name}: trees of another source"
@@ -146,11 +146,11 @@ class Supply:
         return self._holdings[source]
 
     def _commit_beside_release(self, source: Sdist) -> None:
-        """A release has files, but neither commit nor listing: those are the pin's own files."""
+        """Read a release's files; its commit and listing come from the pin's own files."""
         release = self._blobs_of_release(source)
         listing = read_listing(self.root, self.pin)
         if listing is None and source == self.pin.sdist:
-            # Found in the store already, or just read: either way it has the whole tree.
+            # Whether it was read just now or before, it has the whole tree.
             release = release or bring_release(source, None, self.progress)
             listing = release.entries
         self._write_commit(listing)
@@ -165,7 +165,7 @@ class Supply:
         if listing is None or commit is None:
             kind = "upstream.listing" if listing is None else "upstream.commit"
             raise FetchFailed(
-                f"it is of use only with patches/{pin.name}/{kind}, which is not there"
+                f"it can be used only with patches/{pin.name}/{kind}, which is missing"
             )
         check_names(pin, listing)
         trees = tree_objects(listing)
@@ -177,7 +177,7 @@ class Supply:
         self.odb.write([("tree", body) for _, body in trees.values()] + [("commit", commit)])
 
     def _blobs_of_release(self, source: Sdist) -> Release | None:
-        """Store a release's files that the pin's tree has too; None when that was done before."""
+        """Store the files of a release that are in the pin's tree; None if already done."""
         marker = self.git_dir / f"porter-read-{source.sha256}"
         if marker.exists():
             return None
@@ -195,8 +195,8 @@ class Supply:
                 return None
             if not self.odb.has((self.pin.tree,)):
                 raise FetchFailed(
-                    f"it is of use only with patches/{self.pin.name}/upstream.listing, "
-                    f"which is not there"
+                    f"it can be used only with patches/{self.pin.name}/upstream.listing, "
+                    f"which is missing"
                 )
             listing = self.odb.flat(self.pin.tree)
         return {entry.oid for entry in listing.values() if entry.is_blob}
@@ -208,7 +208,7 @@ class Supply:
 
 
 def release_commit(pin: Pin) -> bytes:
-    """Return the body of the commit that stands for a source release: made from the pin alone."""
+    """Return the body of the commit that represents a source release, from the pin alone."""
     assert pin.sdist is not None
     who = Signature("porter", "porter@localhost", 946684800)
     text = f"{pin.sdist.name} {pin.sdist.version} (source release)\n\nsha256 {pin.sdist.sha256}\n"

@@ -5,15 +5,15 @@
     upstream.blobs(oids)    # contents; those not in the store yet come in ONE git fetch
     upstream.odb            # trees; level commits are written here
 
-What holds, whoever is killed when:
+Invariants, even if porter is killed at any moment:
 
-- An object is in the store wholly or not at all (packs appear by one rename of their index).
-- The pinned commit is in the store only together with all its trees, so "the commit is there" is
-  the whole test of a warm store, and a warm store is used without lock, network or writing.
+- An object is in the store completely or not at all (packs appear by one rename of their index).
+- The pinned commit is in the store only together with all its trees. So a store that has the commit
+  is warm, and a warm store is used without lock, network or writing.
 - Writers of one upstream take turns (a lock file beside the repository; the system frees it when
-  its holder dies), and look again once they hold it.
-- Nothing is taken on trust: ids are hashes of content, git hashes what it receives, the archive of
-  a release is hashed before it is opened, and every object is hashed again when read.
+  its holder dies) and check again once they hold the lock.
+- Nothing is trusted: ids are hashes of content, git hashes what it receives, the archive of a
+  release is hashed before it is opened, and every object is hashed again when read.
 
 The repository has no promisor remote and no history below the pin. A work tree that borrows its
 objects (``objects/info/alternates``) registers itself
@@ -44,7 +44,7 @@ from porter.upstream.sources import Supply, expect_tree, release_commit
 
 @dataclass(frozen=True)
 class Coverage:
-    """What came of asking for files. ``missing`` are the wanted paths that no source served."""
+    """How many wanted files the store has. ``missing`` are those that no source served."""
 
     wanted: int
     covered: int
@@ -66,7 +66,7 @@ def repository(name: str) -> Path:
 
 @contextmanager
 def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]:
-    """Hold the one lock for writing to an upstream's repository."""
+    """Hold the lock for writing to an upstream's repository."""
     from filelock import FileLock, Timeout  # only writers pay for importing it
 
     folder = store_dir()
@@ -85,7 +85,7 @@ def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]
 
 
 def offline_asked() -> bool:
-    """True when PORTER_OFFLINE forbids the network."""
+    """Return whether PORTER_OFFLINE forbids the network."""
     return os.environ.get("PORTER_OFFLINE", "") not in ("", "0")
 
 
@@ -126,13 +126,13 @@ class Upstream:
         return {path for path, oid in blobs.items() if oid in present}
 
     def present(self, oids: Iterable[Oid]) -> set[Oid]:
-        """Return those of ``oids`` that the store holds; what was there once is not looked for."""
+        """Return those of ``oids`` that the store holds; found ones are not checked again."""
         wanted = set(oids)
         self._present |= self.odb.has(wanted - self._present)
         return wanted & self._present
 
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
-        """Return the contents of blobs, bringing absent ones from the pin's sources at once.
+        """Return the contents of blobs; fetch missing ones from the pin's sources at once.
 
         Raises SourceUnavailable, naming the paths that no source serves and why.
         """
@@ -147,7 +147,7 @@ class Upstream:
         return found
 
     def bring(self, oids: Iterable[Oid]) -> tuple[SourceFailure, ...]:
-        """Bring what the store lacks of ``oids`` from the sources; return what went wrong."""
+        """Fetch those of ``oids`` that the store lacks; return the failures."""
         wanted = set(oids)
         if not wanted - self.present(wanted):
             return ()
@@ -159,7 +159,7 @@ class Upstream:
     def not_served(
         self, oids: Iterable[Oid], failures: Iterable[SourceFailure]
     ) -> SourceUnavailable:
-        """Return the error that names, in one line, the files that are lacking, and says why."""
+        """Return the error that names the missing files and the reasons in one line."""
         lacking, failures = set(oids), tuple(failures)
         paths = [
             path.decode(errors="replace")
@@ -186,10 +186,9 @@ def open_upstream(
 ) -> Upstream:
     """Return ``pin`` as an upstream whose commit and trees are in the store.
 
-    Fetches them when they are not, from the pin's sources in order; those in ``silent`` are known
-    not to answer, and are not asked. Raises SourceUnavailable, with
-    each source's reason, when none serves, and CorruptSource when what a source serves, or what the
-    pin's own files say, is not what the pin names.
+    Fetches missing ones from the pin's sources in order, except those in ``silent``, which are
+    known not to answer. Raises SourceUnavailable with each source's reason when none serves, and
+    CorruptSource when a source or the pin's own files contradict the pin.
     """
     git_dir = repository(pin.name)
     odb = Odb(git_dir)
@@ -208,7 +207,7 @@ def open_upstream(
     if upstream.offline:
         raise SourceUnavailable(
             f"{pin.name}: not in the store and porter is offline; "
-            f"`porter fetch {pin.name}` brings it when a source can be reached",
+            f"`porter fetch {pin.name}` fetches it once a source can be reached",
             reason=OFFLINE,
         )
     with upstream_lock(pin.name, progress):
@@ -237,7 +236,7 @@ def fetch(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Coverage:
-    """Bring a pin's wanted files (or those under ``paths``) into the store; say what is covered."""
+    """Fetch a pin's wanted files (or those under ``paths``); return what the store then has."""
     chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
     with open_upstream(root, pin, offline=offline, progress=progress) as upstream:
         entries = {
@@ -252,7 +251,7 @@ def fetch(
 def coverage(
     upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[SourceFailure, ...]
 ) -> Coverage:
-    """Say which of ``entries`` (path -> blob id) the store holds now."""
+    """Return which of ``entries`` (path -> blob id) the store holds now."""
     present = upstream.present(entries.values())
     missing = tuple(path for path, oid in entries.items() if oid not in present)
     return Coverage(

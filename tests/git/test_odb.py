@@ -1,4 +1,4 @@
-"""Objects: read in bulk, hashed again, written in one pack, and never fetched behind our back."""
+"""Objects are read in bulk, hashed again, written in one pack, and never fetched implicitly."""
 
 from __future__ import annotations
 

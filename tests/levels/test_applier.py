@@ -1,4 +1,4 @@
-"""The strict applier takes what is beyond doubt and nothing else; trees are edited in memory."""
+"""The strict applier accepts unambiguous diffs only; trees are edited in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``porter check`` and ``porter lock``: what is built is what is locked, or why it is not."""
+"""``porter check`` and ``porter lock``: levels equal the lock, or the report says why not."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def test_a_changed_patch_differs_in_every_id_that_changed(port: SmallPort) -> No
     assert [text.split()[0] for text in second.differences] == ["tree", "commit"]
 
 
-def test_a_level_missing_from_the_series_is_told(port: SmallPort) -> None:
+def test_a_level_missing_from_the_series_is_reported(port: SmallPort) -> None:
     lock(port)
     (port.folder / "series").write_text("0001-first.patch\n")
     assert check(port).problems == ("level second is in levels.lock but not in the series",)
 
 
-def test_every_failing_hunk_of_every_patch_is_told(port: SmallPort) -> None:
+def test_every_failing_hunk_of_every_patch_is_reported(port: SmallPort) -> None:
     port.add_patch("third", changed("a.py", 5, 25, by="again"))
     lock(port)
     port.move_pin(changed("a.py", 4, 25, by="other") | changed("d/b.py", 19, by="other"))
@@ -123,7 +123,7 @@ def test_a_hunk_whose_lines_moved_names_the_line(port: SmallPort) -> None:
     assert text is not None
     port.move_pin({"d/b.py": text.replace("b17\n", "") + "b17\nb18\nb19\nb20\n"})
     (failure,) = check(port).patches[1].failures
-    assert "stand at line" in failure.reason
+    assert "the lines to change are at line" in failure.reason
     assert failure.moved is not None
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_moved_is_found_by_its_content(port: SmallPort) -> None:
     assert failure.moved_to == "e/other.py"
 
 
-def test_hunks_that_git_takes_at_another_line_are_told(port: SmallPort) -> None:
+def test_hunks_that_git_takes_at_another_line_are_reported(port: SmallPort) -> None:
     text = changed("a.py")["a.py"]
     assert text is not None
     port.move_pin({"a.py": "new first line\n" + text})
@@ -178,7 +178,7 @@ def test_the_command_exits_1_and_shows_the_lines_within_80_columns(
     assert "\x1b" not in text
 
 
-def test_json_tells_the_same(port: SmallPort, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_says_the_same(port: SmallPort, capsys: pytest.CaptureFixture[str]) -> None:
     port.move_pin(changed("a.py", 5, by="other"))
     assert main(["check", "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
@@ -206,7 +206,7 @@ def test_a_broken_lock_is_one_line_with_the_way_out(
 
 
 def cut_off(port: SmallPort, *, listed: bool = True) -> None:
-    """Take the upstream away, and all that the cache holds; its listing is kept if ``listed``."""
+    """Remove the upstream and the cache; keep its listing if ``listed``."""
     if listed:
         commit = port.pin.commit or ""
         listing = git(port.upstream, "ls-tree", "-r", commit)[1]
@@ -218,7 +218,7 @@ def cut_off(port: SmallPort, *, listed: bool = True) -> None:
 
 
 def respell(port: SmallPort, patch: str, old: bytes, new: bytes) -> None:
-    """Change a patch file, and what the lock says of the file itself."""
+    """Change a patch file and its hash in the lock."""
     path = next(port.folder.glob(f"*-{patch}.patch"))
     before = path.read_bytes()
     assert old in before
@@ -255,7 +255,7 @@ def test_what_no_source_serves_fails_only_when_asked_for(
     assert lines[1:] == ["  2 levels: ids as the patches state them, no content seen"]
 
 
-def test_what_git_said_is_told_when_asked_for(
+def test_what_git_said_is_reported_when_asked_for(
     port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cut_off(port)
@@ -269,7 +269,10 @@ def test_without_a_listing_not_even_the_ids_are_checked(
     lock(port)
     cut_off(port, listed=False)
     assert main(["check"]) == 0
-    assert "not even its ids are checked: patches/small/upstream.listing" in capsys.readouterr().out
+    assert (
+        "not even its ids are checked: patches/small has no upstream.listing"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_wrong_lock_is_found_without_any_content(port: SmallPort) -> None:
@@ -301,7 +304,7 @@ def test_a_wrong_old_id_of_an_index_line_is_found_without_any_content(port: Smal
     respell(port, "first", b"index " + old, b"index " + b"1" * 40)
     first, second = check(port).patches
     assert (first.status, second.status) == ("fails", "unjudged")
-    assert "than the patch was made on (111111111111)" in first.failures[0].reason
+    assert "the patch was made on 111111111111" in first.failures[0].reason
     assert main(["check"]) == 1
 
 
@@ -347,24 +350,24 @@ def test_a_source_that_serves_another_commit_is_no_matter_of_reach(port: SmallPo
     assert main(["check"]) == 1
 
 
-def test_every_form_tells_that_nothing_was_seen(
+def test_every_form_says_that_nothing_was_seen(
     port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock(port)
     cut_off(port)
-    told = {}
+    outputs = {}
     for form in ("json", "junit", "sarif", "github"):
         assert main(["check", "--format", form]) == 0
-        told[form] = capsys.readouterr().out
-    (row,) = json.loads(told["json"])["ports"]
+        outputs[form] = capsys.readouterr().out
+    (row,) = json.loads(outputs["json"])["ports"]
     assert (row["ok"], row["content"], row["error"]) == (True, "none", None)
     assert "does not appear to be a git repository" in row["not_reachable"]["detail"]
-    skipped = [case.get("name") for case in ET.fromstring(told["junit"]).iter("testcase")
+    skipped = [case.get("name") for case in ET.fromstring(outputs["junit"]).iter("testcase")
                if case.find("skipped") is not None]  # fmt: skip
     assert skipped == ["content", "1 first", "2 second"]
-    (result,) = json.loads(told["sarif"])["runs"][0]["results"]
+    (result,) = json.loads(outputs["sarif"])["runs"][0]["results"]
     assert (result["ruleId"], result["level"]) == ("coverage", "note")
-    assert told["github"].startswith("::notice file=patches/small/series")
+    assert outputs["github"].startswith("::notice file=patches/small/series")
 
 
 def test_strict_makes_it_an_error_in_every_form(
@@ -372,16 +375,16 @@ def test_strict_makes_it_an_error_in_every_form(
 ) -> None:
     lock(port)
     cut_off(port)
-    told = {}
+    outputs = {}
     for form in ("json", "junit", "sarif", "github"):
         assert main(["check", "--strict", "--format", form]) == 1
-        told[form] = capsys.readouterr().out
-    assert json.loads(told["json"])["ok"] is False
-    suites = ET.fromstring(told["junit"])
+        outputs[form] = capsys.readouterr().out
+    assert json.loads(outputs["json"])["ok"] is False
+    suites = ET.fromstring(outputs["junit"])
     assert (suites.get("errors"), suites.get("failures")) == ("1", "0")
-    (result,) = json.loads(told["sarif"])["runs"][0]["results"]
+    (result,) = json.loads(outputs["sarif"])["runs"][0]["results"]
     assert result["level"] == "error"
-    assert told["github"].startswith("::error file=patches/small/series")
+    assert outputs["github"].startswith("::error file=patches/small/series")
 
 
 def test_the_summary_says_how_many_ports_were_checked_and_which_were_not() -> None:
@@ -394,12 +397,12 @@ def test_the_summary_says_how_many_ports_were_checked_and_which_were_not() -> No
         PortReport("far", "1" * 40, (replace(part, status="stated"),), not_reachable=away),
         PortReport("bad", "1" * 40, (replace(seen, status="differs"),)),
     ]
-    told = summary(reports, CheckRequest())
-    assert told == (
+    line = summary(reports, CheckRequest())
+    assert line == (
         "3 of 4 ports checked, 1 failed: bad, 1 not reachable: far (ids as the patches state them,"
         " no content seen); checked in part: half"
     )
-    assert summary(reports, CheckRequest(strict=True)) == f"{told}; that fails with --strict"
+    assert summary(reports, CheckRequest(strict=True)) == f"{line}; that fails with --strict"
     assert [CheckRequest(strict=True).passes(report) for report in reports] == [
         True,
         False,

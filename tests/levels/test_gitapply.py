@@ -1,4 +1,4 @@
-"""git's own apply, in a scratch repository of ours."""
+"""git's own apply in a scratch repository."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from porter.levels.gitapply import Scratch
 
 
 def test_an_object_that_git_wrote_is_not_written_again() -> None:
-    """git makes its objects read-only: an ordinary user cannot write them, and root need not."""
+    """git makes its objects read-only: writing one again fails for all users but root."""
     body = b"made by git apply\n"
     scratch = Scratch(None)
     try:

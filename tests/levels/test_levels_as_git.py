@@ -36,7 +36,7 @@ class Bench:
         return git(self.folder, "diff", *options, before, after)[1]
 
     def git_apply(self, base: Oid, patch: bytes) -> Oid | None:
-        """The tree that ``git apply --index`` makes in a work tree; None when it refuses."""
+        """Return the tree that ``git apply --index`` makes in a work tree; None when it refuses."""
         for name in ("index", "index.lock"):  # git can crash on a spoiled patch
             (self.folder / ".git" / name).unlink(missing_ok=True)
         for path in self.folder.iterdir():
@@ -47,7 +47,7 @@ class Bench:
         return Oid(git(self.folder, "write-tree")[1].decode().strip()) if code == 0 else None
 
     def porter(self, base: Oid, patches: list[Patch]) -> list[Oid | None]:
-        """The trees porter makes, None for a refusal."""
+        """Return the trees that porter makes, None for a refusal."""
         upstream = PlainUpstream(self.folder / ".git", PlainPin(base))
         with upstream.odb, Builder(upstream) as builder:
             steps = builder.run(patches)

@@ -110,7 +110,7 @@ def spoil_series(change: Callable[[str], str]) -> Callable[[SmallPort], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "text"),
     [
         (spoil_series(lambda text: text + "0001-one.patch\n"), "series:3 series"),
         (spoil_series(lambda text: text.replace("0001-one", "#")), "0001-one.patch:0 series"),
@@ -119,10 +119,10 @@ def spoil_series(change: Callable[[str], str]) -> Callable[[SmallPort], None]:
         (spoil_series(lambda text: text.replace(".patch\n", ".patch -R\n")), "series:2 series"),
     ],
 )  # fmt: skip
-def test_a_bad_series_file_is_refused(port: SmallPort, spoil, told: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_series_file_is_refused(port: SmallPort, spoil, text: str) -> None:  # type: ignore[no-untyped-def]
     port.add_patch("one", changed("a.py", 5))
     spoil(port)
-    assert told in found(port, files_only=True)
+    assert text in found(port, files_only=True)
 
 
 def test_a_missing_field_and_a_wrong_file_name_are_refused(port: SmallPort) -> None:

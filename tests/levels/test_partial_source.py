@@ -1,4 +1,4 @@
-"""With a source that covers only some files, the covered ones are checked and the others named."""
+"""A source that covers some files: those are checked, the others are named."""
 
 from __future__ import annotations
 
@@ -51,11 +51,12 @@ def test_a_wrong_old_id_of_an_uncovered_file_is_a_failure_where_ids_are_held_to_
     tmp_path: Path,
 ) -> None:
     upstream, series, _ = case(tmp_path, "--full-index")
-    path = series.patches[0].path
-    path.write_bytes(path.read_bytes().replace(blob_id(b"x\n").encode(), b"0" * 39 + b"1"))
+    path, stored = series.patches[0].path, b"x\n"
+    path.write_bytes(path.read_bytes().replace(blob_id(stored).encode(), b"0" * 39 + b"1"))
     with upstream.odb, Builder(upstream, "uncovered") as builder:
         (step,) = builder.run([read_patch(path)])
-    assert [(f.path, f.reason.split(" (")[0]) for f in step.failures] == [("b", "other content")]
+    reason = f"its content is {blob_id(stored)[:12]}, the patch was made on 000000000000"
+    assert [(f.path, f.reason) for f in step.failures] == [("b", reason)]
     assert not step.sound
 
 

@@ -1,4 +1,4 @@
-"""``git am`` and ``quilt push -a`` take the same series and come to the same trees."""
+"""``git am`` and ``quilt push -a`` accept the same series and give the same trees."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_git_am_makes_the_same_commits_of_a_generated_series(data: st.DataObject
 
 @st.composite
 def plain_series(draw: st.DrawFn) -> list[Tree]:
-    """Edits of text files: what GNU patch, which quilt calls, knows how to do."""
+    """Edits of text files, which GNU patch (called by quilt) supports."""
     text = texts().filter(lambda t: bool(t) and b"\0" not in t and b"\r" not in t)
     names = st.sampled_from((b"a", b"b.txt", b"d/e", b"d/f"))
     states: list[Tree] = [dict.fromkeys((b"a", b"keep"), (FILE, b"1\n2\n3\n"))]
@@ -169,7 +169,7 @@ def _ports() -> list[str]:
 
 
 def _check_out(folder: Path, upstream: Upstream, covered: set[bytes]) -> Oid:
-    """A commit in ``folder`` of these files of the upstream."""
+    """Commit these files of the upstream in ``folder``; return the commit."""
     listing = upstream.listing()
     blobs = upstream.blobs(listing[path].oid for path in covered)
     tree = write_tree(folder, {p: (listing[p].mode, blobs[listing[p].oid]) for p in covered})

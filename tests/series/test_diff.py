@@ -1,4 +1,4 @@
-"""The reader of git diffs: byte-exact, and outspoken about what git would not have written."""
+"""The diff parser is byte-exact and reports everything that git would not have written."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def test_binary_hunks_are_recognised_and_stepped_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "text"),
     [
         (lambda raw: raw.replace(b"@@ -1,2", b"@@ -1,3"), "ends inside a hunk"),
         (lambda raw: raw.replace(b" a\n", b"a\n"), "starts with a blank"),
-        (lambda raw: raw.replace(b"--- a/x", b"--- a/y"), "name other files"),
+        (lambda raw: raw.replace(b"--- a/x", b"--- a/y"), "disagree with"),
         (lambda raw: raw.replace(b"+++ b/x\n", b""), "`+++` line"),
         (lambda raw: raw.replace(b"-b\n+c\n", b" b\n"), "changes nothing"),
         (lambda raw: raw.replace(b" 100644", b" 100600"), "file mode"),
@@ -83,8 +83,8 @@ def test_binary_hunks_are_recognised_and_stepped_over() -> None:
         (lambda raw: b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n" + raw, "outside of any"),
     ],
 )  # fmt: skip
-def test_what_git_would_not_have_written_is_told(spoil, told) -> None:  # type: ignore[no-untyped-def]
-    assert any(told in oddity.text for oddity in parse_diff(spoil(PLAIN)).doubtful)
+def test_what_git_would_not_have_written_is_an_oddity(spoil, text) -> None:  # type: ignore[no-untyped-def]
+    assert any(text in oddity.text for oddity in parse_diff(spoil(PLAIN)).doubtful)
 
 
 def test_a_signature_is_odd_but_harmless() -> None:

@@ -1,4 +1,4 @@
-"""Patch headers: read as git am reads them, and every fault told with its line."""
+"""Patch headers: read as git am reads them, and problems come with their line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_rfc_2047_words_are_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "problem"),
     [
         ("Level: groupnorm-to-layernorm\n", "", "0: no `Level:` line"),
         ("From: Ada Porter <ada@example.org>\n", "", "0: no `From:` line"),
@@ -75,12 +75,12 @@ def test_rfc_2047_words_are_decoded() -> None:
         ("One kernel", "One\r kernel", "6: a carriage return"),
     ],
 )
-def test_a_fault_is_told_with_its_line(old: str, new: str, told: str) -> None:
+def test_a_fault_is_reported_with_its_line(old: str, new: str, problem: str) -> None:
     assert old in GOOD
     found = problems(GOOD.replace(old, new))
-    assert any(text.startswith(told) for text in found), found
+    assert any(text.startswith(problem) for text in found), found
 
 
-def test_bytes_that_are_no_utf_8_are_told() -> None:
+def test_bytes_that_are_no_utf_8_are_reported() -> None:
     _, wrong = parse_header(GOOD.encode().replace(b"kernel instead", b"k\xff"))
     assert [(p.line, p.blocks) for p in wrong] == [(6, True)]

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -90,12 +90,12 @@ def toy(project: Path, porter: Porter, tmp_path: Path) -> Path:
 
 
 def head(folder: Path) -> str:
-    """The subject of HEAD's commit."""
+    """Return the subject of HEAD's commit."""
     return sealed_git(folder, "log", "-1", "--format=%s").strip()
 
 
 def porter_process(*args: str | Path, **env: str) -> subprocess.Popen[bytes]:
-    """Start porter as a process of its own."""
+    """Start porter in a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "porter", *map(str, args)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},

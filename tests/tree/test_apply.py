@@ -1,4 +1,4 @@
-"""``porter apply``: what a new tree is, and where none may be made."""
+"""``porter apply``: the new tree, and folders where none may be made."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_folder_with_files_is_refused_by_name(
     assert snapshot(tmp_path / "full") == {"mine.txt": "keep me\n"}
 
 
-def test_file_in_the_place_is_refused(project: Path, porter: Porter, tmp_path: Path) -> None:
+def test_file_at_that_path_is_refused(project: Path, porter: Porter, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "a file; expected" in refused(porter, "apply", "mate", tmp_path / "file")
 
@@ -133,7 +133,7 @@ def test_folder_inside_a_tree_is_refused(toy: Path, porter: Porter) -> None:
     assert "a tree of toy; choose a folder outside" in refused(porter, "apply", "mate", toy / "x")
 
 
-def test_foreign_folder_in_the_companions_place_stops_everything(
+def test_foreign_folder_at_the_companions_path_stops_everything(
     project: Path, porter: Porter, tmp_path: Path
 ) -> None:
     write_files(tmp_path / "w" / "mate", {"mine.txt": "x\n"})

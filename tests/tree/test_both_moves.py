@@ -1,4 +1,4 @@
-"""The fast and the full way of moving a tree end alike, or leave the tree as it was."""
+"""The fast and the full path of a move give the same tree, index and HEAD, or change nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def copied(tree: Path) -> Iterator[Path]:
 
 
 def apply_edit(tree: Path, what: str, name: str) -> None:
-    """Make one edit, if the folder as it stands has room for it."""
+    """Make one edit, unless the folder's present state rules it out."""
     path = tree / name
     is_locked = (tree / ".git" / "index.lock").exists()
     if what == "git":
@@ -153,7 +153,7 @@ def state(tree: Path) -> tuple[dict[str, str], str, str]:
 
 
 def full_move(tree: Path, level: str) -> bool:
-    """Move as commands do when the fast way declines; return whether it was not refused."""
+    """Move as commands do when the fast path declines; return False if it is refused."""
     try:
         with hold_tree(tree, f"goto {level}") as held:
             move(held.tree, held.lock, pick_level(held.tree, level), f"goto {level}")

@@ -1,4 +1,4 @@
-"""Whatever stops porter or git half-way, the tree ends at one level and edits stay."""
+"""Whatever stops porter or git half-way, the tree ends at one level and keeps its edits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE = 400
 
 
 def journal(tree: Path, start: str, target: str) -> None:
-    """Leave the note of a move from one level to another."""
+    """Write the journal of a move from one level to another."""
     ids = [sealed_git(tree, "rev-parse", f"{name}^{{commit}}").strip() for name in (start, target)]
     value = {"what": "goto x", "head_from": ids[0], "head_to": ids[1]}
     value |= {
@@ -85,7 +85,7 @@ def test_file_put_in_place_of_a_folder_after_the_crash_is_kept_and_named(
     assert (toy / "pkg").read_text() == "mine\n"
 
 
-def test_note_of_a_move_that_ended_is_dropped(toy: Path, porter: Porter) -> None:
+def test_journal_of_a_move_that_ended_is_dropped(toy: Path, porter: Porter) -> None:
     journal(toy, "HEAD~1", "HEAD")
     assert porter("next", toy).code == 1
     assert not (toy / ".git" / "porter" / "move.json").exists()
@@ -151,7 +151,7 @@ def test_applies_at_once_make_one_tree(project: Path, porter: Porter, tmp_path: 
 
 @pytest.fixture
 def wide(project: Path, porter: Porter, tmp_path: Path) -> Path:
-    """A tree whose second level rewrites many files, made by exporting a commit of one's own."""
+    """A tree whose second level rewrites many files, made by exporting own commits."""
     folder = tmp_path / "wide"
     assert porter("apply", "mate", folder).code == 0
     for level, text in (("wide-one", "one"), ("wide-two", "two")):
@@ -202,7 +202,7 @@ def kill_moves(wide: Path, porter: Porter, keep: bool, whom: str, rounds: int) -
 def _wait_a_while(
     process: subprocess.Popen[bytes], tree: Path, dice: random.Random, for_the_move: bool
 ) -> None:
-    """Wait for some time from the process's start or, however long that takes, the move's."""
+    """Wait a random time after the start of the process or of its move."""
     if for_the_move:
         journal = tree / ".git" / "porter" / "move.json"
         wait_until(lambda: journal.exists() or process.poll() is not None, "a move to begin")
@@ -223,7 +223,7 @@ def _kill(process: subprocess.Popen[bytes], whom: str) -> None:
 
 
 def assert_at_one_level(tree: Path, edited: set[str]) -> None:
-    """HEAD, index and files agree, but for the local edits."""
+    """Assert that HEAD, index and files agree except for the local edits."""
     assert not (tree / ".git" / "porter" / "move.json").exists()
     assert not (tree / ".git" / "index.lock").exists()
     rows = sealed_git(tree, "status", "--porcelain", "-z").split("\0")[:-1]

@@ -166,7 +166,7 @@ def test_binary_and_odd_names_survive(toy: Path, porter: Porter, project: Path) 
     assert patches(project) == before
 
 
-def test_uncommitted_edits_are_said_to_stay_out(toy: Path, porter: Porter) -> None:
+def test_uncommitted_edits_are_reported_as_not_exported(toy: Path, porter: Porter) -> None:
     write_files(toy, {"README.md": "mine\n"})
     assert "1 edited file not committed" in porter("export", "toy", toy).err
     assert (toy / "README.md").read_text() == "mine\n"

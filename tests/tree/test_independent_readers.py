@@ -1,4 +1,4 @@
-"""Patches and trees as two other implementations read them: unidiff, and GitPython's own database.
+"""Two other implementations, unidiff and GitPython, read the same patches and trees.
 
 Neither shares code with porter or with the git program (GitPython reads objects through gitdb), so
 a mistake that porter's reader and writer had in common would show here.

@@ -1,4 +1,4 @@
-"""What the commands that only look print: text at 80 columns, and JSON."""
+"""The output of read-only commands: text at 80 columns, and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving between levels: what is rewritten, and what never is."""
+"""Moving between levels rewrites only what differs and never loses an edit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_way_there_and_back_gives_the_same_files(toy: Path, porter: Porter) -> N
     assert snapshot(toy) == before
 
 
-def test_edit_of_an_untouched_file_goes_along(toy: Path, porter: Porter) -> None:
+def test_edit_of_an_untouched_file_is_kept(toy: Path, porter: Porter) -> None:
     write_files(toy, {"README.md": "mine\n"})
     assert porter("goto", "0", toy).code == 0
     assert (toy / "README.md").read_text() == "mine\n"
@@ -181,7 +181,7 @@ def test_branch_stays_where_it_was(toy: Path, porter: Porter) -> None:
     assert sealed_git(toy, "log", "-1", "--format=%s", "work") == "Drop the old file\n"
 
 
-def test_merge_under_way_is_refused(toy: Path, porter: Porter) -> None:
+def test_unfinished_merge_is_refused(toy: Path, porter: Porter) -> None:
     (toy / ".git" / "MERGE_HEAD").write_text("0" * 40 + "\n")
     ran = porter("prev", toy)
     assert (ran.code, "a merge is in progress" in ran.err) == (1, True)

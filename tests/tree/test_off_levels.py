@@ -14,7 +14,7 @@ LINES = "0001-widen-a.patch\n0002-add-new.patch\n# why it is off\n# off: 0003-dr
 
 @pytest.fixture
 def off(project: Path, porter: Porter) -> Path:
-    """The project with toy's last level off; its lock and the series file are written."""
+    """The project with toy's last level off, in the series file and the lock."""
     (project / "patches" / "toy" / "series").write_text(LINES)
     assert porter("lock", "toy", "mate").code == 0
     return project

@@ -1,4 +1,4 @@
-"""The patterns select exactly what is to appear, as git reads them."""
+"""git checks out exactly the files that the patterns should select."""
 
 from __future__ import annotations
 

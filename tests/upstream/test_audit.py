@@ -1,4 +1,4 @@
-"""porter store verify: any flipped byte is found, named and mended."""
+"""porter store verify: any flipped byte is found, named and repaired."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def test_reading_a_damaged_object_says_so_in_one_line(root: Path) -> None:
 
 def test_json_names_the_same(root: Path) -> None:
     oid = flip_object(FILES["docs/long.txt"])
-    told = json.loads(porter(root, "store", "verify", "--json").stdout)["upstreams"][0]
-    assert told["objects"] == 10
-    assert [(row["object"], row["path"]) for row in told["damaged"]] == [(oid, "docs/long.txt")]
+    report = json.loads(porter(root, "store", "verify", "--json").stdout)["upstreams"][0]
+    assert report["objects"] == 10
+    assert [(row["object"], row["path"]) for row in report["damaged"]] == [(oid, "docs/long.txt")]
 
 
 def test_repair_brings_the_object_anew_and_keeps_the_others(root: Path) -> None:
@@ -120,7 +120,7 @@ def test_repair_brings_the_object_anew_and_keeps_the_others(root: Path) -> None:
     assert "5 of 5 wanted files" in porter(root, "fetch", "--offline").stdout
 
 
-def test_repair_mends_a_lost_commit_and_lost_trees(root: Path) -> None:
+def test_repair_restores_a_lost_commit_and_lost_trees(root: Path) -> None:
     smallest = min(packs(), key=lambda path: path.stat().st_size)
     for at in range(14, smallest.stat().st_size - 20, 30):
         flip(smallest, at)
@@ -144,7 +144,7 @@ def test_without_a_source_repair_says_what_stays_lost(root: Path, remote: Remote
     assert f"lost: {oid}" in done.stdout
 
 
-def test_an_empty_store_and_a_wrong_name_are_told(root: Path) -> None:
+def test_an_empty_store_and_a_wrong_name_are_reported(root: Path) -> None:
     shutil.rmtree(repository("model"))
     assert porter(root, "store", "verify").stdout == "the store is empty\n"
     assert "did you mean 'model'" in porter(root, "store", "verify", "modle").stderr

@@ -1,4 +1,4 @@
-"""porter gc: frees what nobody needs, and never what somebody does."""
+"""porter gc frees what nobody needs and keeps everything else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_level(content: bytes) -> tuple[Oid, Oid]:
 
 
 def borrow(folder: Path, commit: Oid) -> None:
-    """Make a work tree that stands on ``commit`` and borrows the store's objects."""
+    """Make a work tree at ``commit`` that borrows the store's objects."""
     git("init", "--quiet", folder)
     alternates = folder / ".git/objects/info/alternates"
     alternates.write_text(f"{repository('model')}/objects\n")
@@ -113,7 +113,7 @@ def test_a_work_tree_git_cannot_read_stops_the_collection(root: Path, tmp_path: 
     (tmp_path / "tree/.git/packed-refs").write_text("nonsense nonsense\n")
     done = porter(root, "gc", "--now")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "mend or delete it first" in done.stderr
+    assert "repair or delete it first" in done.stderr
     assert held(*level) == [True, True]
 
 

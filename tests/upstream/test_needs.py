@@ -1,4 +1,4 @@
-"""Which files of a tree ``needs`` takes in."""
+"""``needs`` selects the right files of a tree."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_submodule_is_opened_only_where_something_of_it_may_be_needed(
     assert Needs(tuple(entries.split())).may_take_inside(folder) is may
 
 
-def test_the_key_tells_needs_apart() -> None:
+def test_the_key_distinguishes_needs() -> None:
     keys = {Needs(entries).key() for entries in [(), ("a",), ("a", "b"), ("b", "a"), ("!a",)]}
 
     assert len(keys) == 5

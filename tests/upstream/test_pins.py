@@ -1,4 +1,4 @@
-"""Pins: typed, exact, and wrong ones told in one line."""
+"""Pins are typed and exact; a wrong one is an error of one line."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ HELD = {name: FILES[name] for name in ("LICENSE", "src/model.py", "src/deep/laye
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes for its index."""
+    """A folder that pip uses as its index."""
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     return tmp_path / "index"
 
@@ -94,7 +94,9 @@ def test_without_the_listing_a_release_says_what_it_needs(
 ) -> None:
     sha256 = make_sdist(index, "model", "1.0", HELD)
     pin = partial_pin(tmp_path, remote, sha256, files=False)
-    with pytest.raises(SourceUnavailable, match=r"of use only with patches/model/upstream.listing"):
+    with pytest.raises(
+        SourceUnavailable, match=r"can be used only with patches/model/upstream.listing"
+    ):
         open_upstream(tmp_path / "project", pin)
 
 
@@ -266,7 +268,7 @@ def test_pip_is_asked_for_one_exact_archive(tmp_path: Path, index: Path) -> None
     assert len(bring_release(Sdist("model", "1.0", sha256), None, None).entries) == 5
 
 
-def test_a_pip_that_breaks_down_is_told_by_its_last_line(
+def test_a_pip_that_crashes_is_reported_by_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "python"

@@ -1,4 +1,4 @@
-"""Levels as plain files: whole, exact, inside their folder, and shared when cached."""
+"""Levels as plain files: complete, exact, inside their folder, and shared when cached."""
 
 from __future__ import annotations
 

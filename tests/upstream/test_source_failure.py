@@ -1,4 +1,4 @@
-"""Why a source does not serve is told in a few words that name its host."""
+"""A failed source gets a short reason that names its host."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_answer_that_is_not_the_pins_is_no_matter_of_reach(said: str) -> None
     assert said in str(no_source("model", [failure]))
 
 
-def test_sources_that_fail_alike_are_told_once() -> None:
+def test_sources_that_fail_alike_are_reported_once() -> None:
     said = "unable to access 'https://example.org/x/': Could not resolve host: example.org"
     error = no_source("model", [source_failure(GIT, said), source_failure(GIT, said)])
 

@@ -1,4 +1,4 @@
-"""The store over git: what comes, what does not, and what can be done without the network."""
+"""The store over git: what is fetched, what is not, and what works offline."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_offline_and_cold_says_how_to_warm_it(
     root: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTER_OFFLINE", "1")
-    with pytest.raises(SourceUnavailable, match=r"offline; `porter fetch model` brings it"):
+    with pytest.raises(SourceUnavailable, match=r"offline; `porter fetch model` fetches it"):
         open_upstream(root, pin)
 
 
@@ -205,9 +205,9 @@ def test_two_projects_may_pin_two_commits_of_one_name(root: Path, remote: Remote
     assert fetch(root, one_pin(root, remote)).source == "store"
 
 
-def test_progress_is_told_while_objects_come(root: Path, pin: Pin) -> None:
+def test_progress_is_reported_while_objects_come(root: Path, pin: Pin) -> None:
     seen: list[tuple[str, int, int]] = []
-    fetch(root, pin, progress=lambda *told: seen.append(told[:3]))
+    fetch(root, pin, progress=lambda *state: seen.append(state[:3]))
     assert ("model: files", 3, 3) in seen
 
 

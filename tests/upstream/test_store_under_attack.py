@@ -1,4 +1,4 @@
-"""The store when things go wrong: killed fetches, two at once, a remote that lies, a full disk."""
+"""The store under failures: killed and concurrent fetches, a lying remote, a full disk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def root(tmp_path: Path, remote: Remote) -> Path:
 
 
 def assert_whole(root: Path, remote: Remote) -> None:
-    """The store holds no half object, and the next fetch completes it."""
+    """Assert that the store has no partial object and that the next fetch completes it."""
     git_dir = repository("model")
     if git_dir.exists():
         assert audit(git_dir).damage == ()

@@ -55,12 +55,12 @@ def test_a_second_fetch_receives_nothing(root: Path) -> None:
 
 
 def test_fetch_as_json(root: Path, remote: Remote) -> None:
-    told = json.loads(porter(root, "fetch", "model", "--json").stdout)
-    row = told["upstreams"][0]
+    result = json.loads(porter(root, "fetch", "model", "--json").stdout)
+    row = result["upstreams"][0]
     assert row["commit"] == remote.commit
     assert (row["wanted"], row["covered"], row["missing"]) == (5, 5, [])
     assert row["sources"] == [f"git {remote.url}"]
-    assert told["bytes_received"] >= row["bytes_received"] > 0
+    assert result["bytes_received"] >= row["bytes_received"] > 0
 
 
 def test_fetch_of_some_paths_only(root: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_upstream_without_a_source_does_not_stop_the_others(root: Path, remot
     assert done.stderr == ""
 
 
-def test_partial_coverage_is_told_and_fails_only_when_strict(
+def test_partial_coverage_is_reported_and_fails_only_when_strict(
     tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = make_sdist(tmp_path / "index", "model", "1.0", {"src/model.py": b"changed\n"})
@@ -118,7 +118,7 @@ def test_schema_prints_json_that_describes_every_key(root: Path) -> None:
     assert {"url", "commit", "tree", "license", "wanted", "alternates", "checkpoints"} <= set(keys)
 
 
-def test_doctor_tells_what_is_here(root: Path) -> None:
+def test_doctor_lists_what_is_here(root: Path) -> None:
     porter(root, "fetch", "extra")
     done = porter(root, "doctor")
     assert done.returncode == 0, done.stdout
@@ -131,11 +131,11 @@ def test_doctor_tells_what_is_here(root: Path) -> None:
 def test_doctor_says_why_a_source_does_not_answer(root: Path, remote: Remote) -> None:
     shutil.rmtree(remote.path)
     rows = json.loads(porter(root, "doctor", "--json").stdout)["findings"]
-    told = {row["subject"]: row for row in rows if row["topic"] == "sources"}
-    assert told["model source"]["ok"] is None
-    assert told["model source"]["text"].split(": ")[-1].startswith("there is no git repository at")
-    assert "does not appear to be a git repository" in told["model source"]["detail"]
-    assert told["extra source"]["text"].endswith("reachable")
+    facts = {row["subject"]: row for row in rows if row["topic"] == "sources"}
+    assert facts["model source"]["ok"] is None
+    assert facts["model source"]["text"].split(": ")[-1].startswith("there is no git repository at")
+    assert "does not appear to be a git repository" in facts["model source"]["detail"]
+    assert facts["extra source"]["text"].endswith("reachable")
 
 
 def test_doctor_without_any_source_fails_and_says_what_to_check(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_command_runs_from_below_the_project(root: Path) -> None:
     assert "extra  1 of 1 wanted files" in done.stdout
 
 
-def test_an_error_is_short_and_verbose_tells_what_git_said(root: Path, remote: Remote) -> None:
+def test_an_error_is_short_and_verbose_prints_gits_message(root: Path, remote: Remote) -> None:
     shutil.rmtree(remote.path)
     (root / "patches/model").mkdir(parents=True)
     (root / "patches/model/series").write_text("")

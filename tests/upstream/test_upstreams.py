@@ -1,4 +1,4 @@
-"""The real upstreams: what upstream_pins.yaml says of them is true."""
+"""The real upstreams match upstream_pins.yaml."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_git_serves_the_pinned_commit_with_its_tree(
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that releases alone fill."""
+    """A cache filled from releases only."""
     return tmp_path_factory.mktemp("alone")
 
 
