@@ -1,4 +1,4 @@
-"""Which lines of some files a run executes: what a recipe cannot notice is code it never runs.
+"""Record which lines of some files a run executes: a recipe cannot check code it never runs.
 
 Runs in the probe's interpreter: the standard library only. Python 3.12 and newer report each line
 once through :mod:`sys.monitoring`; older ones are traced, which makes a run about twice as long.
@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 LINES = "lines.json"
-"""The file a run leaves beside its trace: file -> lines met."""
+"""The file beside a trace that holds file -> executed lines."""
 
 
 class LinesMet:
@@ -25,7 +25,7 @@ class LinesMet:
         self._met: dict[str, set[int]] = {name: set() for name in self._names.values()}
 
     def start(self) -> None:
-        """Listen, in every thread that starts from now on, too."""
+        """Start recording, in this thread and those started later."""
         if sys.version_info >= (3, 12):
             self._monitor()
         else:
@@ -33,7 +33,7 @@ class LinesMet:
             sys.settrace(self._enter)
 
     def met(self) -> dict[str, list[int]]:
-        """The lines met so far, sorted, by file."""
+        """Return the lines executed so far, sorted, by file."""
         # A module's frame begins on line 0 in Python 3.11.
         return {name: sorted(lines - {0}) for name, lines in self._met.items()}
 
