@@ -1,4 +1,4 @@
-"""Which lines a run executes, told by a fresh interpreter (tracing is a process's own affair)."""
+"""The lines that a run executes, in a fresh interpreter (tracing belongs to a process)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def never():
 """
 
 
-def test_lines_met_are_those_executed_in_the_wanted_files(tmp_path: Path) -> None:
+def test_the_lines_recorded_are_those_executed_in_the_wanted_files(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "other.py").write_text("x = 1\n")
 
