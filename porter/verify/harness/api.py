@@ -59,7 +59,7 @@ import torch
 
 from porter.verify.harness import recording
 from porter.verify.harness.counters import Number, counts_of, of_section, per_step
-from porter.verify.harness.liveness import Watch
+from porter.verify.harness.liveness import LivenessCheck
 from porter.verify.harness.recording import ProbeError as ProbeError
 from porter.verify.harness.recording import expect_name
 from porter.verify.harness.script import ScriptRun, expect_code, expect_text, run_script
@@ -117,7 +117,7 @@ class Probe:
         self.recorder: Recorder | None = None
         self._device = device
         self._shaken = shaken
-        self._watch = Watch(self.warnings)
+        self._liveness = LivenessCheck(self.warnings)
         self._bytes = 0
         self._steps: dict[str, int] = {}
         self._entered: dict[str, int] = {}
@@ -289,7 +289,7 @@ class Probe:
                 if parameter.is_floating_point():
                     drawn = self._weights(f"{label}:{name}", parameter, gain)
                     parameter.copy_(self._rounded(f"{label}:{name}", drawn))
-        self._watch.first_call(module)
+        self._liveness.first_call(module)
         return module.to(self.device, self.dtype).eval()
 
     def _weights(self, label: str, like: torch.Tensor, gain: float) -> torch.Tensor:

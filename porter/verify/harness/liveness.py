@@ -29,7 +29,7 @@ class _Call:
     is_over: bool = False
 
 
-class Watch:
+class LivenessCheck:
     """Checks the first call of each module given to :meth:`first_call`.
 
     A constant output raises ProbeError within that call; submodules that gave only zeros become a

@@ -22,7 +22,7 @@ import torch
 from porter.device import Device, open_device
 from porter.verify.harness import events, network, trace
 from porter.verify.harness.api import Probe, ProbeError
-from porter.verify.harness.line_coverage import LINES, LinesMet
+from porter.verify.harness.line_coverage import LINES, LineCoverage
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.subprocesses import Launches
 
@@ -56,7 +56,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         scratch=Path.cwd(),
         shaken=facts.shaken,
     )
-    coverage = LinesMet(Path(job["tree"]), job["lines"])
+    coverage = LineCoverage(Path(job["tree"]), job["lines"])
     if job["lines"]:
         coverage.start()
     began = time.monotonic()
@@ -66,7 +66,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         run_probe(job, probe)
     seconds = time.monotonic() - began
     if job["lines"]:
-        (out / LINES).write_text(json.dumps(coverage.met()), encoding="utf-8")
+        (out / LINES).write_text(json.dumps(coverage.executed()), encoding="utf-8")
     probe.finish()
     write_trace(out, facts, probe, device, seconds, launches, roots)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 CODE = """
 import json, sys, threading
 from pathlib import Path
-from porter.verify.harness.line_coverage import LinesMet
+from porter.verify.harness.line_coverage import LineCoverage
 root = Path(sys.argv[1])
-met = LinesMet(root, ["m.py"])
+coverage = LineCoverage(root, ["m.py"])
 sys.path.insert(0, str(root))
-met.start()
+coverage.start()
 import m, other
 m.double(3)
 thread = threading.Thread(target=m.threaded)
 thread.start(); thread.join()
-print(json.dumps(met.met()))
+print(json.dumps(coverage.executed()))
 """
 MODULE = """\
 def double(x):
