@@ -1,4 +1,4 @@
-"""Mutants are tried in the environment and with the fork servers of verification's tests."""
+"""Mutants run in the environment and the fork servers of the tests of verification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.small_port import SmallPort, make_small_port
-from tests.verify.conftest import _nurseries as _nurseries
+from tests.verify.conftest import _fork_servers as _fork_servers
 from tests.verify.conftest import environments as environments
 from tests.verify.conftest import heard as heard
 from tests.verify.conftest import trees as trees

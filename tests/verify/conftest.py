@@ -1,4 +1,4 @@
-"""What all tests of verification share: a probe environment (torch alone), and warm nurseries."""
+"""Fixtures of the tests of verification; they share a probe environment and fork servers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.verify.folder_trees import FolderTrees
 
 @dataclass
 class Heard:
-    """An observer that remembers."""
+    """An observer that records its calls."""
 
     lines: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Heard:
 
 
 class Lent(ForkServerPool):
-    """One verification's nurseries, which are those of all tests: torch is imported once."""
+    """The fork servers of one verification, shared by all tests: torch is imported once."""
 
     def __init__(self, folder: Path, lender: ForkServerPool) -> None:
         super().__init__(folder, enabled=False)
@@ -79,29 +79,29 @@ class Lent(ForkServerPool):
 
 
 def _lasting(shared: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's variables that do not name a folder of one test."""
+    """Return the variables of a run that name no folder of one test."""
     return {
         k: v for k, v in shared.items() if not k.startswith(("GIT_", "HOME", "PORTER_", "XDG_"))
     }
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Lend every verification of this session the same nurseries.
+def _fork_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every verification of the session use the same fork servers.
 
-    Tests of the nurseries themselves imported the real ``launcher`` before this.
+    Tests of the fork server itself import the real ``launcher`` before this.
     """
     real = run.launcher
     with (
         pytest.MonkeyPatch.context() as patch,
-        real(tmp_path_factory.mktemp("nurseries")) as lender,
+        real(tmp_path_factory.mktemp("forkservers")) as lender,
     ):
 
         @contextmanager
         def lending(folder: Path, warm: bool | None = None) -> Iterator[Launcher]:
             with real(folder, False) as own:
-                nurseries = own.warm if warm is False else Lent(own.warm.folder, lender.warm)
-                yield Launcher(nurseries, own.stop)
+                servers = own.warm if warm is False else Lent(own.warm.folder, lender.warm)
+                yield Launcher(servers, own.stop)
 
         patch.setattr(run, "launcher", lending)
         patch.setattr(runs, "launcher", lending)

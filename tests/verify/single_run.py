@@ -53,13 +53,13 @@ def job_for(folder: Path, code: str, seconds: float = PATIENCE, memory_mib: int 
     )
 
 
-def ended_late(run: Callable[[int], Failure], place: str) -> tuple[Failure, int]:
-    """Give a run more seconds until it has come to ``place`` before they are over; return both."""
+def ended_late(run: Callable[[int], Failure], function: str) -> tuple[Failure, int]:
+    """Give a run more time until it hangs in ``function`` when it is killed; return both."""
     for seconds in (6, 15, 50, 180):
-        told = run(seconds)
-        if place in told.stderr:
+        failure = run(seconds)
+        if function in failure.stderr:
             break
-    return told, seconds
+    return failure, seconds
 
 
 @dataclass
@@ -91,9 +91,9 @@ class SingleRun:
         shutil.rmtree(self.left, ignore_errors=True)
         job = job_for(self.base / "job", code, seconds=seconds)
         for path, text in (files or {}).items():
-            place = job.tree / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(dedent(text))
+            file = job.tree / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(dedent(text))
         facts = replace(job.facts, device=device, dtype=dtype, environ=dict(environ or {}))
         job = replace(job, facts=facts, parameters=parameters or {}, activations=activations)
         with run_folder(self.base / "runs") as folder:
@@ -122,6 +122,6 @@ class SingleRun:
 
 @contextmanager
 def single_runs(base: Path, python: Path) -> Iterator[SingleRun]:
-    """Give a place to make single runs; they start warm where that is possible."""
+    """Give an object that runs probes once each, forked where that is possible."""
     with run.launcher(base / "runs") as start:
         yield SingleRun(base, python, start)

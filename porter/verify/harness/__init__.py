@@ -1,1 +1,1 @@
-"""Code that runs inside a probe process."""
+"""Run a probe inside its own process."""

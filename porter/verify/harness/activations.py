@@ -1,26 +1,26 @@
-"""Activations: what went into and came out of every module call of a run, in order.
+"""Record activations: the inputs and outputs of every module call of a run, in order.
 
-On demand (a job's ``activations``), as ``activations.jsonl`` beside the trace, one **moment** a
+On demand (a job's ``activations``), as ``activations.jsonl`` beside the trace, one activation per
 line::
 
     {"moment": 17, "kind": "in" | "out" | "record", "path": "Model.net.3", "class": "GroupNorm",
      "call": 0, "depth": 2, "site": "model.py:46", "source": "x = self.norm(x)", "tensors": [...]}
 
-A call has two moments, its inputs when it begins and its outputs when it ends; ``call`` counts the
-calls of one path; recorded outputs are moments too. What a module computes between two moments of
-its parts is its own code, so the first moment that departs says whose code to look at. ``tensors``
-is described by :func:`porter.verify.harness.tensor_digest.sample_tensor`; elements are in
-``activations.bin``.
+``moment`` is the activation's number. A call has two, its inputs when it begins and its outputs
+when it ends; a recorded output has one; ``call`` counts the calls of one path. What a module
+computes between two activations of its parts is its own code, so the first one that diverges says
+whose code to look at. ``tensors`` is described by
+:func:`porter.verify.harness.tensor_digest.sample_tensor`; the elements are in ``activations.bin``.
 
-With ``{"kind": "ops", "after": I, "until": J}`` also every ATen op that ran between these moments,
-as ``ops.jsonl``::
+With ``{"kind": "ops", "after": I, "until": J}`` also every ATen op that ran between activations I
+and J, as ``ops.jsonl``::
 
     {"op": 5, "moment": 17, "name": "aten.mul.Tensor", "path": "Model.net.3", "site": "model.py:48",
      "source": "...", "arguments": "(%0, 0.5)", "inputs": [...], "outputs": [...]}
 
-``moment`` is the last one before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
-ends when it has come to UNTIL. Class probes and
-script probes alike; calls of the main thread only, and not those of launched processes.
+``moment`` is the last activation before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
+ends at activation J. This holds for class probes and script probes, for calls of the main thread
+only, and not for launched processes.
 """
 
 from __future__ import annotations
@@ -55,31 +55,31 @@ Module = torch.nn.Module
 
 
 class Recorder:
-    """Records from :meth:`start` to :meth:`stop`; ``asked`` is the job's ``activations``."""
+    """Records from :meth:`start` to :meth:`stop`; ``request`` is the job's ``activations``."""
 
-    def __init__(self, asked: str, roots: Mapping[Path, str]) -> None:
-        self._asked: dict[str, Any] = json.loads(asked) if asked.startswith("{") else {}
-        self._sample = int(self._asked.get("sample", SAMPLE))
+    def __init__(self, request: str, roots: Mapping[Path, str]) -> None:
+        self._request: dict[str, Any] = json.loads(request) if request.startswith("{") else {}
+        self._sample_size = int(self._request.get("sample", SAMPLE))
         self._roots = roots
         self._trees = tuple(
             f"{root.as_posix().rstrip('/')}/" for root, shown in roots.items() if shown != PROBE
         )
         self._values = Values(MOST_BYTES)
-        self._moments: list[dict[str, Any]] = []
+        self._activations: list[dict[str, Any]] = []
         self._ops: list[dict[str, Any]] = []
         self._stack: list[str] = []
         self._calls: Counter[str] = Counter()
         self._paths = ModulePaths()
-        self._here = os.getpid(), threading.get_ident()
+        self._owner = os.getpid(), threading.get_ident()
         self._native: Callable[..., Any] = Module.__call__
-        self._mode = _OpMode(self) if self._asked.get("kind") == "ops" else None
+        self._mode = _OpMode(self) if self._request.get("kind") == "ops" else None
 
     def start(self) -> None:
-        """Record from now on. To be called before the probe builds anything."""
+        """Start to record. Call this before the probe builds anything."""
         native, recorder = self._native, self
 
         def call(module: Module, *args: Any, **kwargs: Any) -> Any:
-            if recorder._here != (os.getpid(), threading.get_ident()):
+            if recorder._owner != (os.getpid(), threading.get_ident()):
                 return native(module, *args, **kwargs)
             return recorder.call(module, args, kwargs)
 
@@ -88,63 +88,61 @@ class Recorder:
             self._mode.__enter__()  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
-        """Record no more."""
+        """Stop recording."""
         if self._mode is not None:
             self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         Module.__call__ = self._native  # type: ignore[method-assign]
         self._paths.close()
 
     def call(self, module: Module, args: Any, kwargs: Any) -> Any:
-        """Call a module and record both moments."""
+        """Call a module and record its inputs and outputs."""
         path = self._paths.name(module, self._stack[-1] if self._stack else "")
         number = self._calls[path]
         self._calls[path] += 1
-        told = {"path": path, "class": type(module).__name__, "call": number}
-        told |= self._where()
-        named = {**{str(place): value for place, value in enumerate(args)}, **kwargs}
-        self._moment("in", told, named)
+        call = {"path": path, "class": type(module).__name__, "call": number, **self._site()}
+        named = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
+        self._record("in", call, named)
         self._stack.append(path)
         try:
             output = self._native(module, *args, **kwargs)
         finally:
             self._stack.pop()
-        self._moment("out", told, output)
+        self._record("out", call, output)
         return output
 
     def recorded(self, name: str, value: torch.Tensor) -> None:
-        """Record an output of the probe as a moment."""
-        told = {"path": name, "class": "", "call": 0, **self._where()}
-        self._moment("record", told, value)
+        """Record an output of the probe as an activation."""
+        self._record("record", {"path": name, "class": "", "call": 0, **self._site()}, value)
 
-    def _where(self) -> dict[str, str]:
+    def _site(self) -> dict[str, str]:
         """Return the running line of the level's code, or else of the probe's."""
         site = _innermost_below(self._trees) or user_site(2)
         return {"site": shown_site(str(site), self._roots), "source": site.source}
 
-    def _moment(self, kind: str, told: dict[str, Any], value: Any) -> None:
-        number = len(self._moments)
-        row = {"moment": number, "kind": kind, "depth": len(self._stack), **told}
-        row["tensors"] = [] if self._skips(number) else self._look(value)
-        self._moments.append(row)
-        if self._mode is not None and number == int(self._asked["until"]):
+    def _record(self, kind: str, call: dict[str, Any], value: Any) -> None:
+        number = len(self._activations)
+        row = {"moment": number, "kind": kind, "depth": len(self._stack), **call}
+        row["tensors"] = [] if self._skips(number) else self._sample(value)
+        self._activations.append(row)
+        if self._mode is not None and number == int(self._request["until"]):
             raise Enough
 
     def _skips(self, number: int) -> bool:
-        """Whether values at this moment are of no use: only ops are wanted, and others."""
-        return self._mode is not None and number < int(self._asked["after"])
+        """Whether this activation's values are not needed: it comes before the requested ops."""
+        return self._mode is not None and number < int(self._request["after"])
 
-    def _look(self, value: Any) -> list[dict[str, Any]]:
-        with torch._C._DisableTorchDispatch():  # looking is not an op of the program's
+    def _sample(self, value: Any) -> list[dict[str, Any]]:
+        with torch._C._DisableTorchDispatch():  # sampling is not an op of the program
             found = [
-                sample_tensor(name, tensor, self._values, self._sample)
+                sample_tensor(name, tensor, self._values, self._sample_size)
                 for name, tensor in tensors_in(value)
             ]
         return [each for each in found if each is not None]
 
     def is_wanted(self) -> bool:
-        """Whether ops are recorded at this moment."""
-        last = len(self._moments) - 1
-        inside = int(self._asked["after"]) <= last < int(self._asked["until"])
+        """Whether ops are recorded now."""
+        last = len(self._activations) - 1
+        inside = int(self._request["after"]) <= last < int(self._request["until"])
         return inside and len(self._ops) < MOST_OPS
 
     def op(self, run: Callable[[], Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -153,7 +151,7 @@ class Recorder:
 
         def shown(value: Any) -> str:
             if isinstance(value, torch.Tensor):
-                found = self._look(value)
+                found = self._sample(value)
                 inputs.extend(found)
                 return f"%{len(inputs) - 1}" if found else "tensor"
             if isinstance(value, list | tuple):
@@ -164,37 +162,37 @@ class Recorder:
         words += [f"{key}={shown(value)}" for key, value in kwargs.items() if value is not None]
         row = {
             "op": len(self._ops),
-            "moment": len(self._moments) - 1,
+            "moment": len(self._activations) - 1,
             "name": name,
             "path": self._stack[-1] if self._stack else "",
-            **self._where(),
+            **self._site(),
             "arguments": f"({', '.join(words)})"[:_TEXT],
             "inputs": inputs,
         }
         output = run()
-        row["outputs"] = self._look(output)
+        row["outputs"] = self._sample(output)
         self._ops.append(row)
         return output
 
     def write(self, folder: Path) -> list[str]:
-        """Write everything; return warnings."""
+        """Write the files; return warnings."""
         self._values.write(folder / VALUES)
-        write_lines(folder / MOMENTS, map(json.dumps, self._moments))
+        write_lines(folder / MOMENTS, map(json.dumps, self._activations))
         write_lines(folder / OPS, map(json.dumps, self._ops))
         warnings = []
         if self._values.thinning != 1:
-            told = f"activations fill {self._values.size * 8 >> 20} MiB"
-            warnings.append(f"{told}: of later tensors fewer elements are kept, or none")
+            size = f"{self._values.size * 8 >> 20} MiB"
+            warnings.append(f"activations fill {size}: later tensors keep fewer elements, or none")
         if len(self._ops) >= MOST_OPS:
-            warnings.append(f"activations: {MOST_OPS} ops kept; later ones left out")
+            warnings.append(f"activations: {MOST_OPS} ops recorded; later ones left out")
         return warnings
 
 
 class ModulePaths:
     """Names modules from the outermost owner inwards: ``CC12M1Model.net.3.main.0``.
 
-    Different modules have different names. Owners are learnt as modules are registered in each
-    other, so a part is named by its model even where only the part is called (an autoencoder's
+    Different modules have different names. Owners are learnt when modules are registered in each
+    other, so a part is named after its model even if only the part is called (an autoencoder's
     decoder, without the pipeline around it). Models built earlier, and copies, are learnt when they
     are called.
     """
@@ -208,7 +206,7 @@ class ModulePaths:
         self._hook = register_module_module_registration_hook(self._registered)
 
     def close(self) -> None:
-        """Learn no more."""
+        """Stop learning."""
         self._hook.remove()
 
     def _registered(self, owner: Module, name: str, part: Module | None) -> None:
@@ -216,31 +214,31 @@ class ModulePaths:
             self._owners[part] = weakref.ref(owner), name
 
     def learn(self, module: Module) -> None:
-        """Learn the parts of a module that was not seen being built."""
+        """Learn the parts of a module that was built before this object."""
         for part in module.modules():
             for name, inner in part.named_children():
                 if inner not in self._owners:
                     self._owners[inner] = weakref.ref(part), name
 
     def name(self, module: Module, inside: str) -> str:
-        """Return a module's path; ``inside`` names the call around it, "" when there is none.
+        """Return a module's path; ``inside`` is the path of the call around it, "" if none.
 
-        A module without owner that is made and called within another's call is named by that one.
+        A module without owner that is made and called within another's call is named after that.
         """
         names: list[str] = []
-        at, seen = module, {id(module)}
-        while (owned := self._owners.get(at)) is not None:
+        outermost, visited = module, {id(module)}
+        while (owned := self._owners.get(outermost)) is not None:
             owner = owned[0]()
-            if owner is None or id(owner) in seen:
+            if owner is None or id(owner) in visited:
                 break
             names.append(owned[1])
-            seen.add(id(owner))
-            at = owner
-        if at is module and module not in self._roots:
+            visited.add(id(owner))
+            outermost = owner
+        if outermost is module and module not in self._roots:
             self.learn(module)
             if inside:
                 return f"{inside}/{type(module).__name__}"
-        return ".".join([self._root(at), *reversed(names)])
+        return ".".join([self._root(outermost), *reversed(names)])
 
     def _root(self, module: Module) -> str:
         if module not in self._roots:
@@ -262,7 +260,7 @@ def _innermost_below(folders: tuple[str, ...]) -> Site | None:
 
 
 class _OpMode(TorchDispatchMode):
-    """Hands every op to the recorder, below whatever modes the program itself uses."""
+    """Passes every op to the recorder, below the modes that the program itself uses."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

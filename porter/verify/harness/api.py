@@ -1,4 +1,4 @@
-"""What a probe file sees: ``def run(probe: Probe) -> None``.
+"""The API of probe files, which define ``def run(probe: Probe) -> None``.
 
 A **class probe** builds the upstream's own classes from the level's tree (already on ``sys.path``),
 gives them small random weights and inputs, and records named outputs::
@@ -23,22 +23,22 @@ and data that it writes first::
         probe.record_files("files", done.folder / "out")
         probe.record_image("first", done.folder / "out" / "out_00000.png")
 
-It runs once per level, device, dtype, seed and variant, each in its own process, in its own empty
-working folder (``probe.scratch``), with ``HOME`` and the caches of XDG and Hugging Face in empty
-folders beside it, no network, a fixed hash seed, and threads pinned. Whatever is random must come
-from the probe: draws are made in float64 on the CPU and then cast, so every level and dtype sees
-the same weights and inputs. ``torch``, ``random`` and (where imported) ``numpy`` are seeded with
-the seed before ``run`` all the same.
+A probe runs once per level, device, dtype, seed and variant, each time in a process and an empty
+working folder (``probe.scratch``) of its own, with ``HOME`` and the caches of XDG and Hugging Face
+in empty folders beside it, no network, a fixed hash seed, and a fixed number of threads. Random
+numbers must come from the probe: they are drawn in float64 on the CPU and then cast, so every level
+and dtype gets the same weights and inputs. ``torch``, ``random`` and (if imported) ``numpy`` are
+also seeded before ``run``.
 
-In a float64 run torch's default dtype is float64 too, so that constants upstream makes on the way
-(``linspace``, ``tensor(0.5)``) are exact there; in every other run it is torch's own default,
-float32. A probe whose upstream cannot bear that may set it back. In a run of dtype ``native`` the
-probe or its script chooses: ``probe.dtype`` is float32, in which draws are made, and
+In a float64 run torch's default dtype is float64, so that constants upstream creates on the way
+(``linspace``, ``tensor(0.5)``) are exact; in every other run it is torch's own default, float32. A
+probe whose upstream fails with that may set it back. In a run of dtype ``native`` the probe or its
+script chooses dtypes: ``probe.dtype`` is float32, in which numbers are drawn, and
 ``probe.is_native`` is true.
 
-On a simulated device what it counts reaches the trace by itself, under the names of
+The counters of a simulated device are added to the trace, under the names of
 :mod:`porter.verify.harness.counters`: for the whole run, and ``NAME/counter`` for each section.
-Processes that a run starts are simulated too and are counted apart (``launched/counter``).
+Processes that a run starts are simulated too and counted separately (``launched/counter``).
 Recording and checking are not counted.
 
 This module runs in the probe's interpreter: torch and the standard library only.
@@ -59,7 +59,7 @@ import torch
 
 from porter.verify.harness import recording
 from porter.verify.harness.counters import Number, counts_of, of_section, per_step
-from porter.verify.harness.liveness import Watch
+from porter.verify.harness.liveness import LivenessCheck
 from porter.verify.harness.recording import ProbeError as ProbeError
 from porter.verify.harness.recording import expect_name
 from porter.verify.harness.script import ScriptRun, expect_code, expect_text, run_script
@@ -76,13 +76,13 @@ M = TypeVar("M", bound=torch.nn.Module)
 
 
 class Probe:
-    """One run: what to run it in, and where its outputs go.
+    """One run: its settings, inputs and outputs.
 
     Attributes: ``dtype`` (torch.dtype), ``is_native`` (the recipe's dtype is ``native``),
     ``device`` (torch.device, ready for use), ``device_name`` (porter's name: "sim:hpu"), ``seed``
     (int), ``parameters`` (the recipe's mapping), ``tree`` (the level's folder, read-only),
-    ``companions`` (name -> folder), ``folder`` (where the probe file stands), ``scratch`` (the
-    empty working folder, removed afterwards).
+    ``companions`` (name -> folder), ``folder`` (of the probe file), ``scratch`` (the empty working
+    folder, removed afterwards).
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Probe:
         self.recorder: Recorder | None = None
         self._device = device
         self._shaken = shaken
-        self._watch = Watch(self.warnings)
+        self._liveness = LivenessCheck(self.warnings)
         self._bytes = 0
         self._steps: dict[str, int] = {}
         self._entered: dict[str, int] = {}
@@ -125,24 +125,24 @@ class Probe:
     # Recording
 
     def record(self, name: str, value: torch.Tensor) -> None:
-        """Keep a copy of ``value`` as the output ``name`` (any shape and real dtype; CPU copy).
+        """Record a CPU copy of ``value`` as the output ``name`` (any shape and real dtype).
 
-        Raises ProbeError for a name used twice, a value that is no dense real tensor, or more than
-        1 GiB of outputs.
+        Raises ProbeError for a name used twice, a value that is not a dense real tensor, or more
+        than 1 GiB of outputs.
         """
         self._expect_new(name)
         self._keep(name, recording.keepable(name, value))
 
     def record_image(self, name: str, image: Any) -> None:
-        """Keep an image file, or a PIL image: uint8 of H x W x C, C being 1, 3 or 4."""
+        """Record an image file or a PIL image as uint8 of H x W x C, C being 1, 3 or 4."""
         self._expect_new(name)
         self._keep(name, recording.image_of(name, image), "image")
 
     def record_text(self, name: str, text: str) -> None:
-        """Keep a text, as its UTF-8 bytes.
+        """Record a text as its UTF-8 bytes.
 
-        Folders of this run, which differ from run to run, are written ``<scratch>``, ``<tree>`` and
-        ``<probe>``.
+        The paths of this run's folders, which differ from run to run, are replaced by
+        ``<scratch>``, ``<tree>`` and ``<probe>``.
         """
         self._expect_new(name)
         folders = {"<scratch>": self.scratch, "<tree>": self.tree, "<probe>": self.folder}
@@ -152,27 +152,26 @@ class Probe:
         self._keep(name, recording.bytes_of(text), "text")
 
     def record_files(self, name: str, folder: str | Path) -> None:
-        """Keep the relative paths of all files below ``folder``, sorted, one a line."""
+        """Record the relative paths of all files below ``folder``, sorted, one per line."""
         self._expect_new(name)
         text = recording.files_of(name, self._inside(folder))
         self._keep(name, recording.bytes_of(text), "files")
 
     def count(self, name: str, number: Number) -> None:
-        """Keep the counter ``name``; counted twice, the numbers add up."""
+        """Add ``number`` to the counter ``name``."""
         expect_name("count", name)
         if isinstance(number, float) and not math.isfinite(number):
             raise ProbeError(f"count({name!r}): expected a finite number, found {number}")
-        kept = number if isinstance(number, float) else int(number)
-        self.counters[name] = self.counters.get(name, 0) + kept
+        added = number if isinstance(number, float) else int(number)
+        self.counters[name] = self.counters.get(name, 0) + added
 
     @contextlib.contextmanager
     def section(self, name: str, per: int = 1) -> Iterator[None]:
-        """Count what happens inside apart, as ``NAME/counter`` (simulated devices).
+        """Count the block's operations separately, as ``NAME/counter`` (simulated devices).
 
-        ``per`` is how many steps of a loop run inside: above 1 there is also
-        ``NAME/counter_per_step``. A section may be entered again: counts and steps add up. Entering
-        and leaving waits for nothing and ends no graph, so a graph that was begun before counts
-        where it ends.
+        ``per`` is the number of loop steps inside; above 1 there is also ``NAME/counter_per_step``.
+        A section may be entered again: counts and steps add up. Entering and leaving does not
+        synchronize or end a graph, so a graph is counted in the section in which it ends.
         """
         expect_name("section", name)
         if isinstance(per, bool) or not isinstance(per, int) or per < 1:
@@ -187,7 +186,7 @@ class Probe:
             self._entered[name] = self._entered.get(name, 0) + 1
 
     def finish(self) -> None:
-        """Add what the device counted over the whole run; porter calls it after ``run``."""
+        """Add the device's counters of the whole run; porter calls this after ``run``."""
         self.counters |= per_step(self.counters, self._steps)
         self.counters = counts_of(self._device) | self.counters
         self.events += [
@@ -208,20 +207,20 @@ class Probe:
         """Run a script of the level's tree in this process, as ``python SCRIPT ARGUMENTS`` would.
 
         ``script`` is relative to the tree. ``cwd`` is a folder inside ``scratch`` (the default),
-        made when absent. Seeds are set anew before it. An exit code other than ``expect`` (None:
-        any) raises ScriptFailed; an exception counts as exit code 1, its traceback on stderr.
-        See :mod:`porter.verify.harness.script`.
+        created if absent. Seeds are set again first. An exit code other than ``expect`` (None: any)
+        raises ScriptFailed; an exception counts as exit code 1, its traceback on stderr. See
+        :mod:`porter.verify.harness.script`.
         """
         path = self.tree / script
         if not path.is_file():
             raise ProbeError(f"script({script!r}): no such file in the level's tree")
         words = expect_text("script", arguments)
         self.seed_everything()
-        begun: dict[str, Any] = {"kind": "script", "what": " ".join([script, *words])}
-        self.events.append(begun)
-        done = run_script(path, script, words, self._inside(cwd or self.scratch))
-        begun["exit_code"] = done[0].exit_code
-        return expect_code(script, done[0], expect, done[1])
+        event: dict[str, Any] = {"kind": "script", "what": " ".join([script, *words])}
+        self.events.append(event)
+        done, error = run_script(path, script, words, self._inside(cwd or self.scratch))
+        event["exit_code"] = done.exit_code
+        return expect_code(script, done, expect, error)
 
     def launch(
         self,
@@ -232,9 +231,9 @@ class Probe:
     ) -> ScriptRun:
         """Run ``python ARGUMENTS`` as a process of its own, which may start others (torchrun).
 
-        The run's device is simulated in all of them, and what they count is added up as
-        ``launched/counter``. They run within the limits of the run. ``cwd`` and ``expect`` as in
-        :meth:`script`; files of the tree are named in full: ``probe.tree / "train.py"``.
+        The run's device is simulated in all of them, and the sums of their counters are
+        ``launched/counter``. The run's limits include them. ``cwd`` and ``expect`` are as in
+        :meth:`script`; files of the tree need their full path: ``probe.tree / "train.py"``.
         """
         words = expect_text("launch", arguments)
         done = launch(words, self._inside(cwd or self.scratch))
@@ -243,7 +242,7 @@ class Probe:
         return expect_code(what, done, expect)
 
     def seed_everything(self) -> None:
-        """Seed torch, ``random`` and numpy (where imported) with the run's seed."""
+        """Seed torch, ``random`` and numpy (if imported) with the run's seed."""
         torch.manual_seed(self.seed)
         random.seed(self.seed)
         if "numpy" in sys.modules:
@@ -252,13 +251,13 @@ class Probe:
     # Drawing
 
     def generator(self, *labels: object) -> torch.Generator:
-        """Return a CPU generator seeded from the run's seed and ``labels``."""
+        """Return a CPU generator seeded with the run's seed and ``labels``."""
         text = repr((self.seed, *(str(label) for label in labels)))
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def normal(self, label: str, *shape: int, scale: float = 1.0) -> torch.Tensor:
-        """Return normals of deviation ``scale``: drawn in float64, cast, moved to the device.
+        """Return normal numbers of deviation ``scale``, drawn in float64, cast, on the device.
 
         The same ``label`` and number of elements always give the same numbers.
         """
@@ -266,23 +265,23 @@ class Probe:
         return self._rounded(label, drawn * scale).to(self.device, self.dtype)
 
     def uniform(self, label: str, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        """Return numbers of [low, high), drawn in float64, cast, moved to the device."""
+        """Return uniform numbers of [low, high), drawn in float64, cast, on the device."""
         drawn = torch.rand(math.prod(shape), generator=self.generator(label), dtype=torch.float64)
         drawn = low + (high - low) * drawn.reshape(shape)
         return self._rounded(label, drawn).to(self.device, self.dtype)
 
     def alive(self, module: M, label: str = "weights", gain: float = 1.0) -> M:
-        """Give every parameter of ``module`` fresh numbers, cast it, move it, set it to eval mode.
+        """Draw every parameter of ``module`` anew, cast and move it, and set it to eval mode.
 
         Nothing stays zero (upstreams initialise last layers to zero, which hides every error before
-        them). Draws depend on the seed, ``label``, the parameter's name and its number of elements
-        only, not on order or level: matrices and kernels are normal with deviation
-        ``gain / sqrt(fan-in)``, so that activations keep their size; vectors are 1 + 0.1 normal
-        where the name ends in ``weight`` (norms) and 0.1 normal elsewhere (biases). Buffers keep
-        their values. Parameters of other than floating dtype are left alone.
+        them). Numbers depend on the seed, ``label``, the parameter's name and its number of
+        elements only, not on order or level: matrices and kernels are normal with deviation
+        ``gain / sqrt(fan-in)``, so that activations keep their size; vectors are 1 + 0.1 normal if
+        the name ends in ``weight`` (norms) and 0.1 normal otherwise (biases). Buffers keep their
+        values, and so do parameters of a dtype that is not floating.
 
-        The first call of the module is looked at: an output that is one number all over fails the
-        run (ProbeError), and submodules that give nothing but zeros become a warning.
+        The first call of the module is checked: a constant output fails the run (ProbeError), and
+        submodules that give only zeros become a warning.
         """
         module = module.to("cpu", torch.float64)
         with torch.no_grad():
@@ -290,7 +289,7 @@ class Probe:
                 if parameter.is_floating_point():
                     drawn = self._weights(f"{label}:{name}", parameter, gain)
                     parameter.copy_(self._rounded(f"{label}:{name}", drawn))
-        self._watch.first_call(module)
+        self._liveness.first_call(module)
         return module.to(self.device, self.dtype).eval()
 
     def _weights(self, label: str, like: torch.Tensor, gain: float) -> torch.Tensor:
@@ -300,7 +299,7 @@ class Probe:
         return 1.0 + 0.1 * drawn if label.endswith("weight") else 0.1 * drawn
 
     def _rounded(self, label: str, drawn: torch.Tensor) -> torch.Tensor:
-        """Return what is drawn; in a shaken run rounded to the run's dtype and moved by an ulp."""
+        """Return ``drawn``; in a shaken run, rounded to the run's dtype and moved by an ulp."""
         if not self._shaken:
             return drawn
         return by_one_ulp(drawn.to(self.dtype), self.generator("shaken", label))
@@ -315,18 +314,19 @@ class Probe:
         if name in self.outputs:
             raise ProbeError(f"record({name!r}): recorded twice in one run; number the names")
 
-    def _keep(self, name: str, kept: torch.Tensor, kind: str = "tensor") -> None:
-        self._bytes += kept.nbytes
+    def _keep(self, name: str, copy: torch.Tensor, kind: str = "tensor") -> None:
+        self._bytes += copy.nbytes
         if self._bytes > _MOST_BYTES:
-            told = f"{self._bytes} bytes of outputs, at most {_MOST_BYTES}"
-            raise ProbeError(f"record({name!r}): {told}")
-        self.outputs[name] = kept
+            raise ProbeError(
+                f"record({name!r}): {self._bytes} bytes of outputs, at most {_MOST_BYTES}"
+            )
+        self.outputs[name] = copy
         self.kinds[name] = kind
         if self.recorder is not None:
-            self.recorder.recorded(name, kept)
+            self.recorder.recorded(name, copy)
 
     def _inside(self, folder: str | Path) -> Path:
-        """Return a folder of the scratch folder."""
+        """Return the path of a folder inside ``scratch``. Raises ProbeError for any other."""
         path = Path(self.scratch, folder)
         if not path.resolve().is_relative_to(self.scratch.resolve()):
             raise ProbeError(f"{folder}: expected a folder inside probe.scratch")

@@ -1,28 +1,28 @@
-"""Counters of a simulated device as flat names, for a whole run and for its sections.
+"""Flatten the counters of a simulated device, for a whole run and for its sections.
 
-The names that a recipe's claims speak of, and what they count (``docs/simulator-accounting.md``):
+The names that a recipe's claims use, and what they count (``docs/simulator-accounting.md``):
 
 ======================  ==========================================================================
 ``ops``                 ops that the host dispatched to the device
-``kernels``             those of them that launch something (no views, no bare allocations)
-``cpu_fallback``        runs of ops that the device does not have; ``cpu_fallback_bytes`` operands
-``host_sync``           places where the host waited
+``kernels``             those that launch something (no views, no bare allocations)
+``cpu_fallback``        runs of ops that the device lacks; ``cpu_fallback_bytes`` of operands
+``host_sync``           times that the host waited
 ``h2d`` ``d2h`` ``d2d`` copies to the device, to the host, between devices; also ``*_bytes``
-``dynamic_shape``       ops whose result's shape depends on data
+``dynamic_shape``       ops whose output shape depends on data
 ``missing_dtype``       uses of a dtype that the device lacks
-``not_simulated``       vendor names asked for that the simulator does not have
+``not_simulated``       uses of vendor names that the simulator does not have
 ``captures``            graph captures; ``captured_ops`` in them, ``replays`` of them,
                         ``replayed_ops`` run by replays, which no host dispatched
 ``migrated_calls``      sites whose CUDA call was served by the device (hpu and npu)
 ======================  ==========================================================================
 
 On ``sim:hpu`` in lazy mode (``PT_HPU_LAZY_MODE=1``) also ``graphs`` launched, ``compilations``,
-``graph_cache_hits``, ``graph_disk_hits``, ``graph_ops`` in them, and, of the whole run only,
-``largest_graph`` and ``pending_ops`` (after the last step, launched by nothing). In eager mode and
-on other devices these are absent, so that a claim on them cannot pass by accident. Every other name
-is always there, 0 when nothing was counted.
+``graph_cache_hits``, ``graph_disk_hits``, ``graph_ops`` in them, and, for the whole run only,
+``largest_graph`` and ``pending_ops`` (never launched, after the last step). In eager mode and on
+other devices these are absent, so that a claim on them cannot pass by accident. Every other name is
+always present, 0 if nothing was counted.
 
-What a probe records or checks is read behind the device's back and counted nowhere.
+Recording and checking by a probe bypass the device's accounting.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ GRAPHS = {
     "largest": "largest_graph",
     "pending": "pending_ops",
 }
-"""What is said of lazy graphs -> the counter's name."""
+"""Key of the lazy graphs' summary -> the counter's name."""
 
 NOT_SUMS = ("largest_graph", "pending_ops")
-"""Figures that do not add up over time, so a section has none of them."""
+"""Figures that do not add up over time; sections do not have them."""
 
 
 class Counting(Protocol):
-    """What is needed of a device."""
+    """The part of a device that is used here."""
 
     def counters(self, root: Path | None = None) -> dict[str, Any]: ...
 
 
 def flat(counted: Mapping[str, Any], migrated: int) -> dict[str, int]:
-    """Return ``Device.counters()`` as name -> number; nothing for a device that does not count."""
+    """Return ``Device.counters()`` as name -> number; empty for a device that does not count."""
     if not counted["simulated"]:
         return {}
     totals = counted["totals"]
@@ -87,13 +87,13 @@ def flat(counted: Mapping[str, Any], migrated: int) -> dict[str, int]:
     }
     if "graphs" in counted:
         found |= {name: counted["graphs"][key] for key, name in GRAPHS.items()}
-    # A total that a newer simulator counts and nobody has named yet keeps its own name.
+    # A total that has no name above yet keeps its own.
     found |= {name: number for name, number in totals.items() if name not in TOTALS}
     return found
 
 
 def counts_of(device: Counting) -> dict[str, int]:
-    """Return the device's counters so far, flat. Changes nothing on the device."""
+    """Return the device's counters so far, flat; nothing on the device changes."""
     import sys
 
     migration = sys.modules.get("porter.migrate.migration")
@@ -102,7 +102,7 @@ def counts_of(device: Counting) -> dict[str, int]:
 
 
 def of_section(before: Mapping[str, int], after: Mapping[str, int], name: str) -> dict[str, int]:
-    """Return what was counted between two calls of :func:`counts_of`, as ``NAME/counter``."""
+    """Return the counts between two calls of :func:`counts_of`, as ``NAME/counter``."""
     return {
         f"{name}/{counter}": number - before.get(counter, 0)
         for counter, number in after.items()
@@ -113,7 +113,7 @@ def of_section(before: Mapping[str, int], after: Mapping[str, int], name: str) -
 def per_step(counters: Mapping[str, Number], steps: Mapping[str, int]) -> dict[str, Number]:
     """Return ``NAME/counter_per_step`` for the sections with more than one step.
 
-    ``steps`` is section -> steps, over all times that it was entered. Whole numbers stay integers.
+    ``steps`` is section -> steps, summed over its entries. Whole numbers stay integers.
     """
     found: dict[str, Number] = {}
     for section, count in steps.items():

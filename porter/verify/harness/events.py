@@ -1,4 +1,4 @@
-"""Events of a run: one JSON object a line, in ``events.jsonl`` of its trace.
+"""Write the events of a run: one JSON object per line, in ``events.jsonl`` of its trace.
 
 =============  ===================================================================================
 ``kind``       further keys
@@ -7,8 +7,8 @@ device event   ``kind`` is the counter's name (``cpu_fallback``, ``host_sync``, 
                ``what`` (the op or call), ``site`` ("file:line"), ``source`` (that line), ``detail``
                (words), ``count`` (how often, at this site)
 compilation    ``number``, ``ops``, ``why`` (what ended the graph), ``site`` (where), ``nearest``
-               (the number of the most alike earlier graph, or null), ``differs`` (what differed
-               from it, in words), ``from_disk``
+               (the number of the most similar earlier graph, or null), ``differs`` (the
+               differences from it, in words), ``from_disk``
 dispatch       ``what`` (an op), ``count`` (runs on the device)
 section        ``name``, ``per`` (steps), ``entered`` (times)
 script         ``what`` (the command line), ``exit_code``
@@ -17,8 +17,8 @@ warning        ``what`` (words)
 =============  ===================================================================================
 
 ``site`` is relative to the level's tree; ``companion NAME/file:line`` in a companion's tree,
-``probe/file:line`` in the probe's folder, and otherwise absolute. Events of a launched process bear
-``process`` (1, 2, ...) and ``rank``, where it has one.
+``probe/file:line`` in the probe's folder, and otherwise absolute. Events of a launched process also
+have ``process`` (1, 2, ...) and, if it has one, its ``rank``.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MIGRATION = "migration.jsonl"
 Event = dict[str, Any]
 
 PROBE = "probe"
-"""How the probe's own folder is shown."""
+"""The name shown for the probe's folder."""
 
 MIGRATING = ("hpu", "npu")
-"""Device types that can serve CUDA calls."""
+"""Device types that can run CUDA calls."""
 
 
 def shown_site(site: str, roots: Mapping[Path, str]) -> str:
-    """Return "FILE:LINE" with FILE below a root of ``roots`` named by how that root is shown."""
+    """Return "FILE:LINE" with a folder of ``roots`` replaced by its shown name ("": left out)."""
     for root, shown in roots.items():
         start = f"{root.as_posix().rstrip('/')}/"
         if site.startswith(start):
@@ -54,7 +54,7 @@ def shown_site(site: str, roots: Mapping[Path, str]) -> str:
 
 
 def of_device(device: Any, roots: Mapping[Path, str]) -> list[Event]:
-    """Return what a simulated device noted; nothing of a real one."""
+    """Return the events of a simulated device; none for a real one."""
     counted = device.counters()
     if not counted["simulated"]:
         return []
@@ -73,7 +73,7 @@ def of_device(device: Any, roots: Mapping[Path, str]) -> list[Event]:
 
 
 def _shorten(words: str, roots: Mapping[Path, str]) -> str:
-    """Shorten the files named in "... at FILE:LINE: ..."."""
+    """Shorten the file names in "... at FILE:LINE: ..."."""
     for root, shown in roots.items():
         start = f" at {root.as_posix().rstrip('/')}/"
         words = words.replace(start, f" at {shown}/" if shown else " at ")
@@ -81,15 +81,15 @@ def _shorten(words: str, roots: Mapping[Path, str]) -> str:
 
 
 def keep_migration_log(kind: str, tree: Path) -> None:
-    """Keep this process's log of CUDA calls that ``kind`` ("hpu", "npu") serves, to its end."""
+    """Log the CUDA calls that ``kind`` ("hpu", "npu") runs until this process ends."""
     from porter.migrate.migration import logging_to
 
     logging = logging_to(None, target=kind, root=tree)
     logging.__enter__()
-    _kept.append(logging)  # its end would switch the migration off
+    _references.append(logging)  # its destructor would switch the migration off
 
 
-_kept: list[object] = []
+_references: list[object] = []
 
 
 def migration_lines(roots: Mapping[Path, str]) -> list[str]:
@@ -105,19 +105,19 @@ def migration_lines(roots: Mapping[Path, str]) -> list[str]:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a file; no file when there are none."""
+    """Write lines to a file; no file if there are none."""
     text = "".join(f"{line}\n" for line in lines)
     if text:
         path.write_text(text, encoding="utf-8")
 
 
 def write_events(folder: Path, events: Iterable[Event]) -> None:
-    """Write ``events.jsonl``; no file when nothing happened."""
+    """Write ``events.jsonl``; no file if there are no events."""
     write_lines(folder / EVENTS, (json.dumps(event, ensure_ascii=False) for event in events))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file; none when there is no file."""
+    """Return the objects of a JSON-lines file; none if there is no file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

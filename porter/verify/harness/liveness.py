@@ -1,8 +1,8 @@
-"""Whether a module with random weights computes anything: its first call is looked at, once.
+"""Check on its first call that a module with random weights computes anything.
 
-A network whose output is the same number everywhere, or whose inner layers give zeros, hides every
-error before them, and all recipes pass on it. One hook for all modules, so that nothing is attached
-to them that would be pickled or copied with them.
+A network whose output is constant, or whose inner layers give zeros, hides every error before them,
+and all recipes pass on it. One global hook serves all modules; hooks on the modules themselves
+would be pickled and copied with them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _MOST_NAMED = 3
 
 @dataclass
 class _Call:
-    """The first call of a watched module, while it goes on: parts that gave only zeros."""
+    """The first call of a watched module; ``zero`` names its parts that gave only zeros."""
 
     kind: str
     zero: dict[str, None] = field(default_factory=dict)
     is_over: bool = False
 
 
-class Watch:
-    """Looks at the first call of each module given to :meth:`first_call`.
+class LivenessCheck:
+    """Checks the first call of each module given to :meth:`first_call`.
 
-    A constant output raises ProbeError within that call; submodules that gave nothing but zeros
-    become a line of ``warnings``.
+    A constant output raises ProbeError within that call; submodules that gave only zeros become a
+    line of ``warnings``.
     """
 
     def __init__(self, warnings: list[str]) -> None:
@@ -44,19 +44,19 @@ class Watch:
         self._hook: torch.utils.hooks.RemovableHandle | None = None
 
     def first_call(self, module: torch.nn.Module) -> None:
-        """Look at the next call of ``module``, the whole (named "") and its parts."""
+        """Check the next call of ``module``, its own output (named "") and those of its parts."""
         call = _Call(type(module).__name__)
         for name, part in module.named_modules():
             self._parts[part] = call, name
         if self._hook is None:
-            self._hook = register_module_forward_hook(self._look)
+            self._hook = register_module_forward_hook(self._after_call)
 
-    def _look(self, module: torch.nn.Module, _args: Any, output: Any) -> None:
+    def _after_call(self, module: torch.nn.Module, _args: Any, output: Any) -> None:
         call, name = self._parts.get(module, (None, ""))
         if call is None or call.is_over:
             return
         if name:
-            if any(not seen.any() for seen in floating(output)):
+            if any(not tensor.any() for tensor in floating(output)):
                 call.zero[name] = None
             return
         call.is_over = True
@@ -64,22 +64,23 @@ class Watch:
             self._hook.remove()
             self._hook = None
             self._parts.clear()
-        self._judge(call, output)
+        self._check(call, output)
 
-    def _judge(self, call: _Call, output: Any) -> None:
-        for seen in floating(output):
-            first = seen.reshape(-1)[0]
-            if seen.numel() > 1 and bool((seen == first).all()):
+    def _check(self, call: _Call, output: Any) -> None:
+        for tensor in floating(output):
+            first = tensor.reshape(-1)[0]
+            if tensor.numel() > 1 and bool((tensor == first).all()):
                 raise ProbeError(
-                    f"alive: {call.kind} gives {float(first):g} everywhere, so nothing that happens"
-                    " inside can be seen; mind the gain, and zeros among its buffers"
+                    f"alive: {call.kind} gives {float(first):g} everywhere, which hides any error"
+                    " inside it; check the gain, and its buffers for zeros"
                 )
         if call.zero:
             names = ", ".join(list(call.zero)[:_MOST_NAMED])
             more = len(call.zero) - _MOST_NAMED
             names += f" and {more} more" if more > 0 else ""
-            told = f"{call.kind}: only zeros from {names}: errors before them cannot be seen"
-            self._warnings.append(told)
+            self._warnings.append(
+                f"{call.kind}: only zeros from {names}: errors before them cannot be seen"
+            )
 
 
 def floating(output: Any) -> Iterator[torch.Tensor]:

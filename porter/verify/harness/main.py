@@ -1,12 +1,12 @@
-"""One run of a probe: the program that the probe's own interpreter executes.
+"""Run one probe: the program that the probe's own interpreter executes.
 
-``python main.py JOB.json LIFELINE``: the job says what to run and where to leave the trace.
-Whatever the probe does (crash, hang, take all memory, print megabytes, end the process) stays in
-this process; :mod:`porter.verify.execution.run_probe` watches it from outside. An exception is
-written to ``failure.json`` beside the trace; an end without either file speaks for itself.
+``python main.py JOB.json LIFELINE``: the job says what to run and where to write the trace.
+Whatever the probe does (crash, hang, exhaust memory, print megabytes, exit) affects this process
+alone; :mod:`porter.verify.execution.run_probe` watches it from outside. An exception is written to
+``failure.json`` beside the trace; a run that leaves neither file has crashed.
 
-Nothing here may need more than torch, safetensors and the standard library, and nothing of the
-interpreter that runs porter is visible but the package porter itself.
+This code may import only torch, safetensors and the standard library. Of the interpreter that runs
+porter, only the package porter itself is visible.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAILURE = "failure.json"
 def end_with_parent(lifeline: int) -> None:
     """Kill this process's whole group when the other end of ``lifeline`` closes.
 
-    porter holds that end: however porter ends, kill -9 included, no probe goes on computing.
+    porter holds that end: when porter ends in any way, kill -9 included, no probe survives it.
     """
 
     def watch() -> None:
@@ -44,9 +44,9 @@ def end_with_parent(lifeline: int) -> None:
 
 
 def limit_memory(most: int) -> None:
-    """Make allocations beyond ``most`` bytes fail, where the system can (Linux: RLIMIT_DATA).
+    """Make allocations beyond ``most`` bytes fail (on Linux: RLIMIT_DATA).
 
-    RLIMIT_AS would count address space too, of which device drivers reserve terabytes.
+    RLIMIT_AS would also count address space, of which device drivers reserve terabytes.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
@@ -54,7 +54,7 @@ def limit_memory(most: int) -> None:
 
 
 def import_porter() -> None:
-    """Make ``import porter.…`` work without opening the folder that porter was imported from."""
+    """Make ``import porter.…`` work without putting the folder that holds porter on sys.path."""
     folder = Path(__file__).resolve().parents[2]
     spec = importlib.util.spec_from_file_location(
         "porter", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -67,7 +67,7 @@ def import_porter() -> None:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether the exception is one of the many ways of saying "out of memory"."""
+    """Whether the exception means "out of memory" in any of its many forms."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
@@ -78,7 +78,7 @@ def is_memory_error(error: BaseException) -> bool:
 
 
 def kind_of(error: BaseException) -> str:
-    """Return what kind of failure an exception is: memory, exit, device or exception."""
+    """Return the kind of failure of an exception: memory, exit, device or exception."""
     cause: BaseException | None = error
     while cause is not None:
         if is_memory_error(cause):
@@ -86,26 +86,26 @@ def kind_of(error: BaseException) -> str:
         cause = cause.__cause__
     if isinstance(error, SystemExit):
         return "exit"
-    if type(error).__module__ == "porter.errors":  # of the device: nothing else here raises them
+    if type(error).__module__ == "porter.errors":  # only opening the device raises them here
         return "device"
     return "exception"
 
 
 def write_failure(out: Path, kind: str, error: BaseException) -> None:
-    """Say in ``failure.json`` what ended the run: kind and one line."""
-    told = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
+    """Write to ``failure.json`` what ended the run: its kind and a message of one line."""
+    lines = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
     beside = out / f"{FAILURE}.new"
-    beside.write_text(json.dumps({"kind": kind, "message": " ".join(told)[:500]}))
+    beside.write_text(json.dumps({"kind": kind, "message": " ".join(lines)[:500]}))
     beside.replace(out / FAILURE)
 
 
 def main(argv: list[str]) -> int:
-    """Run the job named on the command line; 0 when its trace is written."""
+    """Run the job named on the command line; return 0 if its trace is written."""
     job = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     out = Path(job["out"])
     end_with_parent(int(argv[2]))
     limit_memory(job["memory_bytes"])
-    # Shows in the end of stderr where a probe hung, just before porter kills it.
+    # Just before porter kills a hung probe: the end of stderr then shows where it hung.
     faulthandler.dump_traceback_later(max(0.1, job["seconds"] * 0.98 - 0.5))
     try:
         import torch  # noqa: F401
@@ -130,5 +130,5 @@ if __name__ == "__main__":
     code = main(sys.argv)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Worker threads and exit hooks of old libraries may hang or crash; the outcome is on disk.
+    # Worker threads and exit hooks of old libraries may hang or crash; the result is on disk.
     os._exit(code)

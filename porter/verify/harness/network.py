@@ -1,7 +1,7 @@
-"""No network in a probe's processes: what reaches beyond this machine is refused in words.
+"""Forbid a probe's processes to reach other machines, with an error that says so.
 
-An audit hook sees every connection and every name that Python code asks for. It is a fence against
-upstreams that download what a probe forgot to bring, not against hostile code.
+An audit hook sees every connection and every name lookup of Python code. It stops upstreams from
+downloading what a probe did not provide; it is no protection against hostile code.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class NoNetwork(ConnectionRefusedError):
-    """Something tried to leave this machine."""
+    """Code tried to reach another machine."""
 
 
 def forbid() -> None:
-    """Refuse connections to other machines, and look-ups of their names, from now on."""
+    """Refuse connections to other machines, and lookups of their names, from now on."""
     here = {"localhost", "localhost.localdomain", "ip6-localhost", ""}
     here |= {socket.gethostname(), socket.gethostname().partition(".")[0]}
 
     def refuse(host: Any) -> None:
-        raise NoNetwork(f"a probe has no network; it asked for {host!r}: bring it along instead")
+        raise NoNetwork(f"a probe has no network; it asked for {host!r}: provide the data instead")
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect":
@@ -47,7 +47,7 @@ def _is_local(host: Any, names: set[str]) -> bool:
 
 
 def _own_addresses(names: set[str]) -> set[str]:
-    """This machine's addresses by its own names (a rendezvous may use those)."""
+    """Return the addresses of this machine's own names (a rendezvous may use those)."""
     found: set[str] = set()
     for name in names - {""}:
         try:

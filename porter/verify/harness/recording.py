@@ -1,4 +1,4 @@
-"""What a probe records: checked, copied to the host unseen by the device's accounting."""
+"""Check and copy what a probe records, without the device's accounting noticing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SKIPPED = ("__pycache__",)
 
 
 class ProbeError(Exception):
-    """The probe asked for something the API cannot give; the text says what to do instead."""
+    """The probe used the API wrongly; the message says what to do instead."""
 
 
 class Enough(BaseException):
-    """Everything that was asked for is recorded: the run may end here."""
+    """Everything requested is recorded: the run may end here."""
 
 
 def expect_name(call: str, name: str) -> None:
@@ -33,7 +33,7 @@ def expect_name(call: str, name: str) -> None:
 def host_view(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor on the host, outside autograd; a simulated device's is not copied.
 
-    Reading a simulated tensor this way counts no transfer, waits for nothing and ends no graph.
+    For a simulated tensor this counts no transfer, does not synchronize and ends no graph.
     """
     if "porter.device.sim.core.tensor" in sys.modules:
         from porter.device.sim.core.tensor import DeviceTensor
@@ -45,7 +45,7 @@ def host_view(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def keepable(name: str, value: Any) -> torch.Tensor:
-    """Return a contiguous copy of ``value`` on the host; ProbeError when it cannot be kept."""
+    """Return a contiguous copy of ``value`` on the host; ProbeError if it cannot be recorded."""
     if not isinstance(value, torch.Tensor):
         raise ProbeError(f"record({name!r}): expected a tensor, found {type(value).__name__}")
     if value.layout != torch.strided or value.is_quantized:
@@ -53,7 +53,7 @@ def keepable(name: str, value: Any) -> torch.Tensor:
     if value.is_complex():
         raise ProbeError(f"record({name!r}): complex; record torch.view_as_real(x) instead")
     if value.dtype not in DTYPES:
-        raise ProbeError(f"record({name!r}): {value.dtype} cannot be kept; cast it first")
+        raise ProbeError(f"record({name!r}): {value.dtype} cannot be recorded; cast it first")
     return host_view(value).clone(memory_format=torch.contiguous_format)
 
 
@@ -62,8 +62,9 @@ def image_of(name: str, source: Any) -> torch.Tensor:
     try:
         pillow = importlib.import_module("PIL.Image")
     except ImportError as error:
-        told = f"record_image({name!r}): needs pillow; list it in the recipe's environment"
-        raise ProbeError(told) from error
+        raise ProbeError(
+            f"record_image({name!r}): needs pillow; list it in the recipe's environment"
+        ) from error
     if isinstance(source, str | Path):
         if not Path(source).is_file():
             raise ProbeError(f"record_image({name!r}): no such file: {source}")
@@ -90,7 +91,7 @@ def bytes_of(text: str) -> torch.Tensor:
 
 
 def files_of(name: str, folder: Path) -> str:
-    """Return the relative paths of all files below ``folder``, sorted, one a line."""
+    """Return the relative paths of all files below ``folder``, sorted, one per line."""
     if not folder.is_dir():
         raise ProbeError(f"record_files({name!r}): no such folder: {folder}")
     paths = (path for path in folder.rglob("*") if not path.is_dir())

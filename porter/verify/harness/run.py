@@ -1,4 +1,4 @@
-"""What one run does, once its process is set up: the device, the probe, the trace.
+"""Execute a job: open the device, run the probe, write the trace.
 
 Called by :mod:`porter.verify.harness.main` in the probe's own process.
 """
@@ -22,12 +22,12 @@ import torch
 from porter.device import Device, open_device
 from porter.verify.harness import events, network, trace
 from porter.verify.harness.api import Probe, ProbeError
-from porter.verify.harness.line_coverage import LINES, LinesMet
+from porter.verify.harness.line_coverage import LINES, LineCoverage
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.subprocesses import Launches
 
 NATIVE = "native"
-"""The dtype of a recipe whose probe or script chooses for itself."""
+"""The dtype of a recipe whose probe or script chooses dtypes itself."""
 
 
 def run(job: dict[str, Any], out: Path) -> None:
@@ -56,9 +56,9 @@ def run(job: dict[str, Any], out: Path) -> None:
         scratch=Path.cwd(),
         shaken=facts.shaken,
     )
-    met = LinesMet(Path(job["tree"]), job["lines"])
+    coverage = LineCoverage(Path(job["tree"]), job["lines"])
     if job["lines"]:
-        met.start()
+        coverage.start()
     began = time.monotonic()
     if job["activations"]:
         run_recorded(job, probe, roots, out)
@@ -66,7 +66,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         run_probe(job, probe)
     seconds = time.monotonic() - began
     if job["lines"]:
-        (out / LINES).write_text(json.dumps(met.met()), encoding="utf-8")
+        (out / LINES).write_text(json.dumps(coverage.executed()), encoding="utf-8")
     probe.finish()
     write_trace(out, facts, probe, device, seconds, launches, roots)
 
@@ -83,7 +83,7 @@ def run_probe(job: dict[str, Any], probe: Probe) -> None:
 
 
 def run_recorded(job: dict[str, Any], probe: Probe, roots: Mapping[Path, str], out: Path) -> None:
-    """Run the probe with its activations recorded, as far as they are asked for."""
+    """Run the probe with its activations recorded, until the last one requested."""
     from porter.verify.harness.activations import Enough, Recorder
 
     probe.recorder = Recorder(job["activations"], roots)
@@ -106,7 +106,7 @@ def write_trace(
     launches: Launches,
     roots: Mapping[Path, str],
 ) -> None:
-    """Write everything that the run leaves; ``trace.json`` last."""
+    """Write all files of the run, ``trace.json`` last."""
     counters, launched_events, launched_migration = launches.collect()
     events.write_events(out, [*probe.events, *events.of_device(device, roots), *launched_events])
     migration = [*events.migration_lines(roots), *launched_migration]
@@ -130,7 +130,7 @@ def write_trace(
 
 
 def load_probe(path: Path) -> types.ModuleType:
-    """Import the probe file; its neighbours can be imported by it, after everything else."""
+    """Import the probe file; its folder comes last on ``sys.path``."""
     sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(f"porter_probe_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -142,19 +142,19 @@ def load_probe(path: Path) -> types.ModuleType:
 
 
 def versions() -> dict[str, str]:
-    """What the trace says of its environment: interpreter, platform, every distribution."""
+    """Return the versions of the environment: interpreter, platform, every distribution."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for distribution in importlib.metadata.distributions():
-        # The first one on sys.path is the one that an import finds. A damaged one has no name.
+        # Imports find the first one on sys.path. A damaged one has no name.
         if name := distribution.metadata["Name"]:
             found.setdefault(name, distribution.version)
     return found
 
 
 def open_probe_device(name: str, tree: Path) -> Device:
-    """Return the run's device, ready: its plugin imported, or its simulation started.
+    """Return the run's device with its plugin imported, or its simulation started.
 
-    CUDA calls that a migration serves are logged from here on. Raises BadInput.
+    CUDA calls that the device runs are logged from here on. Raises BadInput.
     """
     device = open_device(name)
     if device.is_simulated and device.kind in events.MIGRATING:
@@ -164,7 +164,7 @@ def open_probe_device(name: str, tree: Path) -> Device:
 
 
 def site_roots(job: dict[str, Any]) -> dict[Path, str]:
-    """Return how files are shown: those of the tree by their path, others with a word before."""
+    """Return folder -> shown name: "" for the tree, and prefixes for companions and the probe."""
     roots = {Path(job["tree"]): ""}
     roots |= {Path(folder): f"companion {name}" for name, folder in job["companions"].items()}
     return roots | {Path(job["probe"]).parent: events.PROBE}

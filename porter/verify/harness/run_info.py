@@ -1,8 +1,7 @@
-"""What is known of a run before it runs, and the names of the files it leaves.
+"""Facts known before a run, and names of its files; apart from ``trace`` to import no torch.
 
-Apart from :mod:`porter.verify.harness.trace` because it needs no torch: an unchanged verification
-looks up keys made of these facts and must not wait for an import. Standard library only, since the
-probe's interpreter reads it too.
+An unchanged verification looks up keys made of these facts and must not wait for torch.
+Standard library only, since the probe's interpreter imports it too.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ PRINTED = "printed.json"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What was run: known before the run, and part of the trace's key.
+    """What a run runs: known before it, and part of the trace's key.
 
-    ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of what of it reaches the probe,
-    ``probe_sha256`` of the Python files beside the recipe. ``variant`` holds the values of the
-    recipe's ``vary`` (name -> JSON text), ``environ`` the variables that the recipe sets, and in a
-    ``shaken`` run those of :data:`porter.verify.harness.shaken.VARIABLES`.
+    ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of its keys that reach the probe,
+    ``probe_sha256`` of the probe and the files that belong to it. ``variant`` holds the values of
+    the recipe's ``vary`` (name -> JSON text), ``environ`` the variables that the recipe sets and,
+    in a ``shaken`` run, those of :data:`porter.verify.harness.shaken.VARIABLES`.
     """
 
     port: str

@@ -1,11 +1,11 @@
-"""The upstream's own script, run in this process as a user would run it: ``python SCRIPT ARGS``.
+"""Run an upstream's script in this process as a user would: ``python SCRIPT ARGS``.
 
 It runs as a fresh ``__main__`` with its own ``sys.argv`` and ``sys.path[0]``, in a working folder
-of the probe's. What it prints is kept (bounded) and printed all the same. Afterwards the process
-is as before: working folder, ``sys.argv``, ``sys.path``, ``__main__``, environment variables,
-torch's default dtype, default device and gradient mode. Modules that it imported stay imported,
-except those that only its own folder on ``sys.path`` made visible: another script's folder may hold
-others of the same name.
+of the probe. The beginning of its output is kept, and all of it is printed. Afterwards these are
+restored: working folder, ``sys.argv``, ``sys.path``, ``__main__``, environment variables, torch's
+default dtype, default device and gradient mode. Imported modules stay imported, except those found
+only through the script's folder on ``sys.path``: another script's folder may hold others of the
+same name.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ KEPT_CHARACTERS = 1 << 20
 
 @dataclass(frozen=True)
 class ScriptRun:
-    """A script that ended: ``stdout`` and ``stderr`` (their first million characters), and the
-    ``folder`` that it ran in."""
+    """A finished script; ``stdout`` and ``stderr`` hold their first million characters, ``folder``
+    is where it ran."""
 
     exit_code: int
     stdout: str
@@ -40,16 +40,16 @@ class ScriptRun:
 
 
 class ScriptFailed(Exception):
-    """A script ended with another exit code than the probe expected."""
+    """A script ended with an exit code that the probe did not expect."""
 
 
 class _Tee(io.TextIOBase):
-    """Passes text on to a stream and keeps the beginning of it."""
+    """Passes text on to a stream and keeps its beginning."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._kept: list[str] = []
-        self._room = KEPT_CHARACTERS
+        self._remaining = KEPT_CHARACTERS
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -77,23 +77,23 @@ class _Tee(io.TextIOBase):
 
     def write(self, text: str) -> int:
         self._stream.write(text)
-        if self._room > 0:
-            self._kept.append(text[: self._room])
-            self._room -= len(text)
+        if self._remaining > 0:
+            self._kept.append(text[: self._remaining])
+            self._remaining -= len(text)
         return len(text)
 
     def text(self) -> str:
-        """What was kept."""
+        """Return the beginning that was kept."""
         return "".join(self._kept)
 
 
 def run_script(
     script: Path, name: str, arguments: Sequence[str], folder: Path
 ) -> tuple[ScriptRun, BaseException | None]:
-    """Run ``script`` with ``sys.argv = [name, *arguments]`` in ``folder``, which is made if absent.
+    """Run ``script`` with ``sys.argv = [name, *arguments]`` in ``folder``, created if absent.
 
-    An exception of the script is its traceback on stderr and exit code 1, as in Python itself; it
-    is returned too.
+    An exception gives its traceback on stderr and exit code 1, as in Python itself, and is returned
+    too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _kept_streams() as (out, err), _own_interpreter(script, name, arguments, folder):
@@ -104,17 +104,16 @@ def run_script(
 def expect_code(
     what: str, run: ScriptRun, expected: int | None, error: BaseException | None = None
 ) -> ScriptRun:
-    """Return ``run``; raise ScriptFailed, with its last words, for another exit code."""
+    """Return ``run``; for another exit code raise ScriptFailed with its last line of stderr."""
     if expected is None or run.exit_code == expected:
         return run
-    words = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-    last = f": {words[-1]}" if words else ""
-    told = f"{what}: exit code {run.exit_code}, expected {expected}{last}"
-    raise ScriptFailed(told) from error
+    lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+    last = f": {lines[-1]}" if lines else ""
+    raise ScriptFailed(f"{what}: exit code {run.exit_code}, expected {expected}{last}") from error
 
 
 def expect_text(call: str, arguments: Sequence[Any]) -> list[str]:
-    """Return the arguments of a command line; paths and numbers become text."""
+    """Return the arguments of a command line as text; they may be paths and numbers."""
     found = []
     for argument in arguments:
         if not isinstance(argument, str | int | float | Path) or isinstance(argument, bool):
@@ -132,8 +131,8 @@ def _run_main(script: Path) -> tuple[int, BaseException | None]:
     try:
         code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
         exec(code, main.__dict__)
-    except SystemExit as leave:
-        return _exit_code(leave), None
+    except SystemExit as error:
+        return _exit_code(error), None
     except (KeyboardInterrupt, Enough):
         raise
     except BaseException as error:
@@ -142,18 +141,18 @@ def _run_main(script: Path) -> tuple[int, BaseException | None]:
     return 0, None
 
 
-def _exit_code(leave: SystemExit) -> int:
-    """The exit code of a SystemExit, by Python's rules."""
-    if leave.code is None:
+def _exit_code(error: SystemExit) -> int:
+    """Return the exit code of a SystemExit, by Python's rules."""
+    if error.code is None:
         return 0
-    if isinstance(leave.code, int):
-        return leave.code
-    print(leave.code, file=sys.stderr)
+    if isinstance(error.code, int):
+        return error.code
+    print(error.code, file=sys.stderr)
     return 1
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the script's first line on."""
+    """Return the traceback from the script's first frame on."""
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return trace
@@ -174,9 +173,9 @@ def _kept_streams() -> Iterator[tuple[_Tee, _Tee]]:
 def _own_interpreter(
     script: Path, name: str, arguments: Sequence[str], folder: Path
 ) -> Iterator[None]:
-    """Set the process up for a script, and back afterwards."""
+    """Set the process up for a script; restore it afterwards."""
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
-    modules, variables, here = set(sys.modules), dict(os.environ), Path.cwd()
+    modules, variables, cwd = set(sys.modules), dict(os.environ), Path.cwd()
     dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
     device = torch.get_default_device()
     sys.argv = [name, *arguments]
@@ -188,7 +187,7 @@ def _own_interpreter(
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.chdir(here)
+        os.chdir(cwd)
         sys.argv, sys.path[:], sys.modules["__main__"] = argv, path, main
         os.environ.clear()
         os.environ.update(variables)
@@ -201,13 +200,13 @@ def _own_interpreter(
 
 
 def _forget(folder: str, before: set[str]) -> None:
-    """Drop modules that were imported from ``folder`` since ``before``, with what is in them."""
+    """Drop modules imported from ``folder`` since ``before``, with their submodules."""
     tops = set()
     for name in set(sys.modules) - before:
         module = sys.modules[name]
         file = getattr(module, "__file__", None)
-        inside = [file, *getattr(module, "__path__", ())] if "." not in name else []
-        if any(place and str(Path(place).parent) == folder for place in inside):
+        paths = [file, *getattr(module, "__path__", ())] if "." not in name else []
+        if any(path and str(Path(path).parent) == folder for path in paths):
             tops.add(name)
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in tops:

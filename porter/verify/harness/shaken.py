@@ -1,16 +1,16 @@
-"""A run whose rounding is disturbed: how an output answers to rounding is its noise.
+"""Disturb the rounding of a run, to measure how much rounding changes its outputs: their noise.
 
 Processors round differently: they have other vector units, and libraries choose other kernels for
 them. A sampling loop can amplify such a difference without bound, so a fixed tolerance may hold on
-one processor and fail on the next. So level 0 is run twice: as it is, and *shaken*,
+one processor and fail on the next. So level 0 runs twice: unchanged, and *shaken*,
 
 - with every weight and input that the probe draws moved to a neighbouring value of its dtype, up
   or down at random (:func:`by_one_ulp`), and
 - with matrix products and convolutions that sum in another order: oneDNN limited to SSE 4.1, MKL
   to the code path that all processors share.
 
-Both disturb results as little as another processor does. What the outputs of the two runs differ
-by is the output's noise on any machine (:mod:`porter.verify.judge.noise`).
+Both disturb results as little as another processor does. The difference between the outputs of the
+two runs is the output's noise on any machine (:mod:`porter.verify.judge.noise`).
 
 ATen's own vector code stays as it is. Its elementary functions differ between processors by more
 than rounding where arguments are large (measured: a positional encoding that takes the sine of 1e4
@@ -32,14 +32,14 @@ VARIABLES = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "MKL_CBWR": "COMPATIBLE",
 }
-"""What a shaken run sets beside the variables of its recipe, which win."""
+"""The variables that a shaken run adds to its recipe's own, which override these."""
 
 
 def by_one_ulp(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return ``values`` with each element moved to the next value of its dtype, up or down.
 
-    ``values`` is on the CPU, of any shape and floating dtype; others are returned as they are.
-    Zeros stay zero, and so does what has no finite neighbour on the drawn side.
+    ``values`` is on the CPU, of any shape and floating dtype; others are returned unchanged. Zeros
+    stay, and so do values without a finite neighbour on the drawn side.
     """
     import torch
 

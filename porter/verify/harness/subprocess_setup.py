@@ -1,7 +1,7 @@
-"""What a Python process that a run started does first: see
-:mod:`porter.verify.harness.subprocesses`.
+"""Set up a Python process that a run started; apart from ``subprocesses`` to import no torch.
 
-Imports no torch: processes that need none (``multiprocessing``'s resource tracker) stay small.
+Processes that need no torch (``multiprocessing``'s resource tracker) stay small.
+:mod:`porter.verify.harness.subprocesses` arranges that :func:`begin` is called.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from porter.verify.harness.events import MIGRATING, keep_migration_log, migratio
 
 
 def begin(setup: dict[str, Any]) -> None:
-    """Set this process up as ``setup`` says: ``runner`` (its process id), ``device``, ``out``
-    (where counters are left), ``roots`` (folder -> how it is shown)."""
+    """Set this process up as ``setup`` says: ``runner`` (the run's process id), ``device``, ``out``
+    (the folder for counters), ``roots`` (folder -> shown name)."""
     end_with(int(setup["runner"]))
     network.forbid()
     if setup["device"].startswith("sim:"):
@@ -36,27 +36,27 @@ def begin(setup: dict[str, Any]) -> None:
 
 
 def end_with(process: int) -> None:
-    """Kill this process when ``process`` is gone."""
+    """Kill this process when ``process`` ends."""
 
     def watch() -> None:
         if hasattr(os, "pidfd_open"):
             import select
 
             try:
-                waiting = select.poll()
-                waiting.register(os.pidfd_open(process), select.POLLIN)
-                waiting.poll()
-            except OSError:  # gone already
+                poll = select.poll()
+                poll.register(os.pidfd_open(process), select.POLLIN)
+                poll.poll()
+            except OSError:  # it has ended already
                 pass
         else:
-            while _is_there(process):
+            while _is_alive(process):
                 time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-def _is_there(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -75,10 +75,10 @@ class _OnTorch(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find torch as others would, with a loader that prepares the device afterwards."""
+        """Find torch as usual, with a loader that prepares the device afterwards."""
         if name != "torch":
             return None
-        # Not the last time: libraries look for torch before they import it.
+        # Stay in sys.meta_path: libraries look for torch before they import it.
         for finder in [other for other in sys.meta_path if other is not self]:
             spec = finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
@@ -116,22 +116,22 @@ def _prepare(setup: dict[str, Any]) -> None:
     if device.kind in MIGRATING:
         keep_migration_log(device.kind, next(iter(roots)))
     device.prepare()
-    mine = os.getpid()
+    process = os.getpid()
 
-    def leave() -> None:
-        if os.getpid() == mine:  # not in a forked worker, which has counted its parent's too
+    def write_counters() -> None:
+        if os.getpid() == process:  # not in a forked worker, whose counters include its parent's
             _write(Path(setup["out"]), device, roots)
 
-    atexit.register(leave)
+    atexit.register(write_counters)
 
 
 def _write(out: Path, device: Device, roots: Mapping[Path, str]) -> None:
-    told = {
+    content = {
         "counters": counts_of(device),
         "events": of_device(device, roots),
         "migration": migration_lines(roots),
         "rank": os.environ.get("RANK", ""),
     }
     beside = out / f".{os.getpid()}"
-    beside.write_text(json.dumps(told), encoding="utf-8")
+    beside.write_text(json.dumps(content), encoding="utf-8")
     beside.replace(out / f"{os.getpid()}-{time.monotonic_ns()}.json")

@@ -1,16 +1,16 @@
-"""Python processes that a run starts: the device is there too, and what it counts comes back.
+"""Simulate the device in the Python processes that a run starts, and collect their counters.
 
-``PYTHONPATH`` of a run names a folder with a ``sitecustomize.py`` that Python imports as it starts.
+A run's ``PYTHONPATH`` names a folder with a ``sitecustomize.py``, which Python imports at start-up.
 In an interpreter of the run's own environment it calls
 :func:`porter.verify.harness.subprocess_setup.begin`, which
 
-- ends the process when the run's own process is gone (``torchrun`` starts workers in sessions of
-  their own, where killing the run's process group does not reach them),
-- keeps it off the network,
-- prepares the simulated device when torch is imported, and leaves in a file what was counted.
+- ends the process when the run's own process ends (``torchrun`` starts workers in sessions of their
+  own, which a signal to the run's process group does not reach),
+- forbids it the network,
+- prepares the simulated device when torch is imported, and writes the counters to a file.
 
-This holds for whatever starts a process: :meth:`porter.verify.harness.api.Probe.launch`, a script's
-own ``subprocess`` or ``torch.multiprocessing.spawn``. Forked workers are as their parent is.
+This holds however a process is started: by :meth:`porter.verify.harness.api.Probe.launch`, a
+script's own ``subprocess`` or ``torch.multiprocessing.spawn``. Forked workers inherit the set-up.
 """
 
 from __future__ import annotations
@@ -63,10 +63,9 @@ for _folder in sys.path:
 
 
 class Launches:
-    """The set-up of every process that this run starts, and what they left.
+    """The set-up of every process that this run starts, and their counters.
 
-    ``roots`` is folder -> how sites below it are shown
-    (:func:`porter.verify.harness.events.shown_site`).
+    ``roots`` is folder -> shown name (:func:`porter.verify.harness.events.shown_site`).
     """
 
     def __init__(self, folder: Path, device: str, roots: Mapping[Path, str]) -> None:
@@ -87,20 +86,20 @@ class Launches:
         (site / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
 
     def install(self, source_roots: Sequence[str]) -> None:
-        """Set this process's variables so that what it starts is set up too."""
+        """Set this process's variables so that the processes it starts are set up."""
         os.environ[_VARIABLE] = str(self._folder)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(self._folder / "site"), *source_roots])
         programs = str(Path(sys.executable).parent)
         os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
 
     def collect(self) -> tuple[dict[str, int], list[dict[str, Any]], list[str]]:
-        """Return what launched processes left: summed counters (``launched/NAME``), their events,
-        each with its ``process`` (1, 2, ...; by rank where there is one), and migration lines."""
-        told = [json.loads(path.read_text()) for path in sorted(self._out.glob("[0-9]*.json"))]
-        told.sort(key=lambda each: (not each["rank"], each["rank"]))
+        """Return the launched processes' summed counters (``launched/NAME``), their events, each
+        with its ``process`` (1, 2, ...; ordered by rank if there is one), and migration lines."""
+        files = [json.loads(path.read_text()) for path in sorted(self._out.glob("[0-9]*.json"))]
+        files.sort(key=lambda each: (not each["rank"], each["rank"]))
         sums: Counter[str] = Counter()
         events, migration = [], []
-        for number, each in enumerate(told, 1):
+        for number, each in enumerate(files, 1):
             sums.update({k: v for k, v in each["counters"].items() if k not in NOT_SUMS})
             of_process = {"process": number}
             if each["rank"]:
@@ -108,13 +107,13 @@ class Launches:
             events += [event | of_process for event in each["events"]]
             migration += each["migration"]
         counters = {f"launched/{name}": number for name, number in sums.items()}
-        if told:
-            counters["launched/processes"] = len(told)
+        if files:
+            counters["launched/processes"] = len(files)
         return counters, events, migration
 
 
 def launch(arguments: Sequence[str], folder: Path) -> ScriptRun:
-    """Run ``python ARGUMENTS`` in ``folder``; what it prints is kept (bounded) and printed too."""
+    """Run ``python ARGUMENTS`` in ``folder``; record the beginning of its output, print all."""
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -135,7 +134,7 @@ def launch(arguments: Sequence[str], folder: Path) -> ScriptRun:
 
 
 class _Drain:
-    """Reads a pipe in a thread, passes it on, and keeps the beginning."""
+    """Reads a pipe in a thread, passes its text on, and keeps the beginning."""
 
     def __init__(self, pipe: IO[bytes], onto: Any) -> None:
         self._pipe = pipe
@@ -150,6 +149,6 @@ class _Drain:
             self._onto.write(chunk.decode("utf-8", "replace"))
 
     def text(self) -> str:
-        """What came, once the pipe is closed."""
+        """Wait until the pipe is closed; return the beginning of its text."""
         self._thread.join()
         return self._kept.decode("utf-8", "replace")

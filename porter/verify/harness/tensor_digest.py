@@ -1,7 +1,7 @@
-"""A tensor as a comparison needs it: shape, dtype, a hash of all of it, and some of its values.
+"""Sample a tensor for comparison: its shape, dtype, a hash of all of it, and some of its values.
 
-Small tensors are kept whole. Of large ones every n-th element is, n being odd, so that in a tensor
-whose sizes are powers of two no channel is always missed; the hash still tells whether *anything*
+Small tensors are kept whole. Of large ones every n-th element is kept; n is odd, so that no channel
+is always missed in a tensor whose sizes are powers of two, and the hash shows whether *anything*
 differs. Values are float64, which holds every element of every dtype here but large 64-bit
 integers.
 """
@@ -19,17 +19,17 @@ import torch
 from porter.verify.harness.recording import host_view
 
 SAMPLE = 1024
-"""Elements kept of a tensor."""
+"""About how many elements are kept of a tensor."""
 
 THINNER = ((0.8, 81), (0.4, 9))
-"""From which share of the room on only every n-th of those is kept: a long run is not cut off."""
+"""Above this share of the space, only every n-th of those is kept: a long run is not cut off."""
 
 VALUES = "activations.bin"
 
 
 @dataclass
 class Values:
-    """Elements of many tensors, one after the other, as a file of float64."""
+    """The kept elements of many tensors, written to one file as float64."""
 
     most_bytes: int
     parts: list[bytes] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Values:
 
     @property
     def thinning(self) -> int:
-        """Of so many elements one is kept now; 0 when there is no more room."""
+        """One of this many elements is kept now; 0 if there is no space left."""
         share = self.size * 8 / self.most_bytes
         if share >= 1:
             return 0
@@ -45,33 +45,32 @@ class Values:
 
     def add(self, elements: torch.Tensor) -> list[int]:
         """Keep elements; return [offset, number]."""
-        place = [self.size, elements.numel()]
+        offset = self.size
         self.parts.append(raw(elements.double().contiguous()))
         self.size += elements.numel()
-        return place
+        return [offset, elements.numel()]
 
     def write(self, path: Path) -> None:
-        """Write them all."""
+        """Write the file."""
         path.write_bytes(b"".join(self.parts))
 
 
 def raw(tensor: torch.Tensor) -> bytes:
-    """Return the bytes of a contiguous tensor (numpy may be lacking)."""
+    """Return the bytes of a contiguous tensor (without numpy, which may be absent)."""
     return ctypes.string_at(tensor.data_ptr(), tensor.nbytes) if tensor.nbytes else b""
 
 
 def sample_tensor(
     name: str, tensor: torch.Tensor, values: Values, sample: int
 ) -> dict[str, Any] | None:
-    """Return what a comparison needs of a tensor; None for one that is not dense and real."""
+    """Return a tensor's digest and sample; None for a layout that is not dense, or quantized."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         return None
     shape, dtype = list(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-    seen = host_view(tensor)
-    if seen.is_complex():
-        seen = torch.view_as_real(seen.resolve_conj())
-    seen = seen.resolve_neg().contiguous()
-    flat = seen.reshape(-1)
+    host = host_view(tensor)
+    if host.is_complex():
+        host = torch.view_as_real(host.resolve_conj())
+    flat = host.resolve_neg().contiguous().reshape(-1)
     step = 1 if flat.numel() <= sample else (flat.numel() // sample) | 1
     step *= values.thinning
     return {
@@ -102,11 +101,11 @@ def fingerprint(flat: torch.Tensor) -> int:
         )
     whole = flat.nbytes // 8 * 8
     octets = flat.view(torch.uint8)
-    found = flat.nbytes
+    digest = flat.nbytes
     for chunk in octets[:whole].view(torch.int64).split(_CHUNK) if whole else ():
-        found = (found * _MIX + int((chunk * _weights[0][: len(chunk)]).sum())) % 2**64
+        digest = (digest * _MIX + int((chunk * _weights[0][: len(chunk)]).sum())) % 2**64
     rest = int.from_bytes(bytes(octets[whole:].tolist()), "little")
-    return (found * _MIX + rest) % 2**64
+    return (digest * _MIX + rest) % 2**64
 
 
 def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
@@ -114,19 +113,19 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]
     if isinstance(value, torch.Tensor):
         yield name or "0", value
         return
-    inside: Any = ()
+    items: Any = ()
     if isinstance(value, dict):
-        inside = value.items()
+        items = value.items()
     elif isinstance(value, list | tuple):
-        inside = enumerate(value)
+        items = enumerate(value)
     elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        inside = vars(value).items()
-    for key, part in inside:
+        items = vars(value).items()
+    for key, part in items:
         yield from tensors_in(part, f"{name}.{key}" if name else str(key))
 
 
 def read_values(path: Path) -> torch.Tensor:
-    """Return the elements of a file of :class:`Values`, float64."""
+    """Return the elements in a file of :class:`Values`, as float64."""
     content = bytearray(path.read_bytes())
     if not content:
         return torch.zeros(0, dtype=torch.float64)

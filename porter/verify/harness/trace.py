@@ -1,4 +1,4 @@
-"""Traces: what one run of a probe left behind, on disk.
+"""Write and read traces: the files of one probe run.
 
 A trace is a folder:
 
@@ -6,17 +6,16 @@ A trace is a folder:
 ``tensors.safetensors``  the recorded outputs
 ``trace.json``           what ran, on which tree and device, in which environment; counters; each
                          output's shape, dtype and kind (tensor, image, text, files); warnings.
-                         Written last by the run, so a folder without it is no trace
+                         The run writes it last, so a folder without it is no trace
 ``printed.json``         how many bytes went to stdout and stderr, and the end of each
-``events.jsonl``         what happened and where (:mod:`porter.verify.harness.events`), when
-anything did ``migration.jsonl``      CUDA calls that another device served
-(:mod:`porter.migrate.log`), if any
+``events.jsonl``         events and their lines (:mod:`porter.verify.harness.events`), if any
+``migration.jsonl``      CUDA calls that another device ran (:mod:`porter.migrate.log`), if any
 =======================  =========================================================================
 
-The safetensors file names the same tree, recipe and run in its own metadata, so that
-it still says where it comes from when someone mails it around.
+The safetensors file also names its tree, recipe and run in its metadata, so that a copy still says
+where it comes from.
 
-Written in the probe's interpreter and read in porter's: torch, safetensors and the standard library
+Written by the probe's interpreter and read by porter's: torch, safetensors and the standard library
 only.
 """
 
@@ -35,7 +34,7 @@ import torch
 from porter.verify.harness.run_info import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
 
 MUCH = 2**20
-"""Bytes of output from which a run is told that it prints too much."""
+"""Runs that print at least this many bytes get a warning."""
 
 DTYPES = {
     torch.float64: "F64",
@@ -49,7 +48,7 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""What can be recorded, and its name in a safetensors file."""
+"""The dtypes that can be recorded, and their names in a safetensors file."""
 
 
 class BadTrace(Exception):
@@ -58,9 +57,9 @@ class BadTrace(Exception):
 
 @dataclass(frozen=True)
 class Trace:
-    """A finished run. ``versions`` are of the probe's interpreter; bytes and seconds of its
-    process. ``device_title`` names the hardware, with "simulated" where it is that. ``warnings``
-    are for people: what makes the run prove less than it seems."""
+    """A finished run. ``versions`` are those of the probe's interpreter; bytes and seconds are its
+    process's. ``device_title`` names the hardware, and says if it is simulated. ``warnings`` say
+    what makes the run prove less than it seems."""
 
     facts: RunFacts
     versions: dict[str, str]
@@ -74,17 +73,17 @@ class Trace:
     format: int = FORMAT
 
     def kind(self, output: str) -> str:
-        """What the output was recorded as: "tensor", "image" (uint8, H x W x C), "text" or "files"
-        (uint8, UTF-8 bytes)."""
+        """Return an output's kind: "tensor", "image" (uint8, H x W x C), "text" or "files" (uint8,
+        UTF-8 bytes)."""
         return self.kinds.get(output, "tensor")
 
     def text(self, output: str) -> str:
-        """An output of the kind "text" or "files" as text."""
+        """Return an output of the kind "text" or "files" as text."""
         return bytes(self.outputs[output].tolist()).decode("utf-8")
 
 
 def write(folder: Path, trace: Trace) -> None:
-    """Write the trace into ``folder``, which exists; the JSON file last and in one step."""
+    """Write the trace into ``folder``, which exists; the JSON file last and atomically."""
     facts = dataclasses.asdict(trace.facts)
     metadata = {key: str(facts[key]) for key in ("port", "recipe", "tree", "dtype", "seed")}
     metadata["recipe_sha256"] = trace.facts.recipe_sha256
@@ -115,23 +114,23 @@ def write(folder: Path, trace: Trace) -> None:
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file: header length, JSON header, the tensors' bytes one after the other.
 
-    Not with safetensors' own functions: they want numpy, which an environment may lack.
+    Not with safetensors' own functions, which need numpy: an environment may lack it.
     """
-    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     header: dict[str, Any] = {"__metadata__": metadata}
-    at = 0
-    for name, tensor in kept.items():
+    offset = 0
+    for name, tensor in contiguous.items():
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [at, at + tensor.nbytes],
+            "data_offsets": [offset, offset + tensor.nbytes],
         }
-        at += tensor.nbytes
+        offset += tensor.nbytes
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in kept.values():
+        for tensor in contiguous.values():
             if tensor.nbytes:
                 file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
 
@@ -139,7 +138,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[
 def read(folder: Path) -> Trace:
     """Return the trace in ``folder``.
 
-    Raises BadTrace when a file is missing, cut short, or of another format.
+    Raises BadTrace if a file is missing, cut short, or of another format.
     """
     from safetensors import safe_open
 
@@ -158,7 +157,7 @@ def read(folder: Path) -> Trace:
             peak_bytes=head["peak_bytes"],
             outputs=outputs,
             device_title=head["device_title"],
-            kinds={name: told["kind"] for name, told in head["outputs"].items()},
+            kinds={name: output["kind"] for name, output in head["outputs"].items()},
             warnings=(*head["warnings"], *_printed_too_much(folder)),
         )
     except BadTrace:
@@ -171,9 +170,9 @@ def _printed_too_much(folder: Path) -> list[str]:
     path = folder / PRINTED
     if not path.is_file():
         return []
-    told = json.loads(path.read_text(encoding="utf-8"))
+    printed = json.loads(path.read_text(encoding="utf-8"))
     return [
         f"printed {each['bytes']:,} bytes to {name}, of which {each['left_out']:,} were left out"
-        for name, each in told.items()
+        for name, each in printed.items()
         if each["bytes"] >= MUCH
     ]

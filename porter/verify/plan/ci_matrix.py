@@ -26,7 +26,7 @@ HOSTED = "ubuntu-latest"
 
 
 @dataclass(frozen=True)
-class Job:
+class CiJob:
     """One job: the recipes of a port that run at a level on a device."""
 
     port: str
@@ -43,7 +43,7 @@ class Job:
 
 def jobs(
     root: Path, ports: Sequence[str], tags: Sequence[str], devices: Sequence[str]
-) -> list[Job]:
+) -> list[CiJob]:
     """Return the jobs of ``ports`` (none: every port with recipes), ports and levels in order.
 
     ``tags`` and ``devices`` are patterns, one of which must match (empty: everything). Level 0 has
@@ -62,7 +62,7 @@ def jobs(
             there = ", ".join(sorted({device for _, _, device in found}))
             raise BadInput(f"--device {pattern}: matches nothing; there are {there}")
     return [
-        Job(
+        CiJob(
             port=port,
             level=number,
             level_name=recipes[0].levels[number].name,
@@ -74,7 +74,7 @@ def jobs(
     ]
 
 
-def as_matrix(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def as_matrix(found: Sequence[CiJob], runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the matrix in the ``include`` form of GitHub and Forgejo, of strings and numbers.
 
     ``runners`` are labels by device. Default: GitHub's hosted machine for ``cpu`` and simulated
@@ -83,7 +83,7 @@ def as_matrix(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> dic
     return {"include": [_entry(job, runners) for job in found]}
 
 
-def _entry(job: Job, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _entry(job: CiJob, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     own = [HOSTED] if job.simulated or job.device == "cpu" else ["self-hosted", job.device]
     simulated = ", simulated" if job.simulated else ""
     return {
@@ -98,7 +98,7 @@ def _entry(job: Job, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     }
 
 
-def github_output(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) -> str:
+def github_output(found: Sequence[CiJob], runners: Mapping[str, Sequence[str]]) -> str:
     """Return the line for ``$GITHUB_OUTPUT``. Raises BadInput if the matrix is too large."""
     if len(found) > MOST_JOBS:
         raise BadInput(
@@ -108,7 +108,7 @@ def github_output(found: Sequence[Job], runners: Mapping[str, Sequence[str]]) ->
     return f"matrix={json.dumps(as_matrix(found, runners), separators=(',', ':'))}"
 
 
-def table_rows(found: Sequence[Job]) -> Iterator[tuple[str, ...]]:
+def table_rows(found: Sequence[CiJob]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a table of jobs: port, level, device, recipes."""
     for job in found:
         level = f"{job.level} {job.level_name}"

@@ -1,7 +1,7 @@
-"""The runs that a recipe needs: level, device, dtype, seed and variant of each.
+"""List the runs that a recipe needs: level, device, dtype, seed and variant of each.
 
-:func:`points` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. The runs can
-be made in any order and in parallel. Free of torch.
+:func:`points` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. They can run
+in any order and in parallel. This module imports no torch.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ Checked = Literal["all", "part", "ids", "nothing"]
 class PortReach:
     """How much of a port can be checked and how many of its recipes can run.
 
-    ``files`` of those its patches touch are out of reach; ``reason`` says why not all is in reach.
+    ``files`` is the number of files that its patches touch and no source serves; ``reason`` says
+    why not everything is in reach.
     """
 
     port: str

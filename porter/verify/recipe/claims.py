@@ -42,7 +42,7 @@ FLOOR_ULPS = 4.0
 NOISE_FACTOR = 4.0
 """parity and loss_curve allow this many times the output's own noise, where that is more."""
 NOISE_SHARE = 0.01
-"""The largest share of an output's range that its noise may take: above, no bound proves much."""
+"""The largest share of an output's range that noise may take; above it bounds prove nothing."""
 
 Positive = Annotated[float, Meta(gt=0, description="a number above 0")]
 NotNegative = Annotated[float, Meta(ge=0, description="a number of at least 0")]

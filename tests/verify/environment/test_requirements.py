@@ -26,7 +26,7 @@ def load(tmp_path: Path, text: str) -> object:
     return load_requirements(path, frozenset({"torch", "torch-npu"}))
 
 
-def test_lines_directives_and_comments_are_told_apart(tmp_path: Path) -> None:
+def test_lines_directives_and_comments_are_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "old.txt"
     path.write_text(TEXT)
 
@@ -43,7 +43,7 @@ def test_lines_directives_and_comments_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("-r other.txt", "old.txt:2: expected one requirement a line"),
         ("--index-url https://x", "old.txt:2: expected one requirement a line"),
@@ -59,14 +59,16 @@ def test_lines_directives_and_comments_are_told_apart(tmp_path: Path) -> None:
         ("# porter: frobnicate x", "old.txt:2: expected `# porter: stub MODULE`"),
     ],
 )
-def test_what_is_not_the_format_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+def test_what_is_not_the_format_is_reported_with_its_line(
+    tmp_path: Path, line: str, message: str
+) -> None:
     with pytest.raises(BadInput) as error:
         load(tmp_path, f"numpy\n{line}\n")
 
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected a requirements file, found none"):
         load_requirements(tmp_path / "none.txt")
 

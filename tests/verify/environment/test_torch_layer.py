@@ -75,7 +75,7 @@ def test_an_extra_that_a_requirement_names_comes_with_it(
     assert "fft" not in names
 
 
-def test_metadata_is_copied_without_the_record_that_uninstalling_goes_by(
+def test_metadata_is_copied_without_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "site", "torch-npu")
@@ -93,7 +93,7 @@ def test_metadata_is_copied_without_the_record_that_uninstalling_goes_by(
     assert not list(folder.glob("*.dist-info/RECORD"))
 
 
-def test_what_cannot_be_taken_apart_is_exposed_whole(
+def test_an_editable_install_exposes_its_whole_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "site", "torch-npu")
@@ -107,7 +107,7 @@ def test_what_cannot_be_taken_apart_is_exposed_whole(
     assert write_layer(layer, tmp_path / "layer") == layer.whole
 
 
-def test_an_interpreter_without_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_without_torch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "ROOTS", ("no-such-distribution",))
 
     with pytest.raises(BadInput, match="no-such-distribution is not installed here"):

@@ -64,20 +64,20 @@ def sound(shared: Path) -> Iterator[Environment]:
 
 def test_torch_is_the_running_one_and_other_packages_are_not_visible(sound: Environment) -> None:
     program = "import torch, old, os; print(torch.__version__, os.path.realpath(torch.__file__))"
-    version, place = python(sound, program).split()
+    version, file = python(sound, program).split()
     assert version == TORCH
     running = importlib.metadata.distribution("torch").locate_file("torch/__init__.py")
-    assert place == os.path.realpath(str(running))
-    seen = python(sound, "import importlib.util as u; print(u.find_spec('pytest'))")
-    assert seen == "None"
+    assert file == os.path.realpath(str(running))
+    found = python(sound, "import importlib.util as u; print(u.find_spec('pytest'))")
+    assert found == "None"
 
 
-def test_pip_counts_torch_as_installed_and_is_content(sound: Environment) -> None:
+def test_pip_counts_torch_as_installed_and_has_no_complaint(sound: Environment) -> None:
     assert sound.pip_check == ""
     assert sound.packages == {"filelock": "99.0", "needy": "1.0", "old": "1.0"}
 
 
-def test_a_package_of_the_file_wins_over_the_layers_which_stays_as_it_is(
+def test_a_package_of_the_file_overrides_the_layers_which_is_unchanged(
     sound: Environment,
 ) -> None:
     assert python(sound, "import filelock; print(filelock.value)") == "ours"
@@ -99,7 +99,7 @@ def test_it_is_built_once(sound: Environment, shared: Path) -> None:
     assert said == []
 
 
-def test_a_requirement_that_wants_another_torch_is_refused_in_pips_words(tmp_path: Path) -> None:
+def test_a_requirement_that_wants_another_torch_is_refused_with_pips_error(tmp_path: Path) -> None:
     needy = wheel(tmp_path / "wheels", "needy", "1.0", "", "torch<1")
 
     with pytest.raises(EnvironmentFailed, match=r"environment old: pip install failed: .*torch"):
@@ -108,7 +108,7 @@ def test_a_requirement_that_wants_another_torch_is_refused_in_pips_words(tmp_pat
     assert not list((tmp_path / "cache").glob("*/build-*"))
 
 
-def test_without_dependencies_it_goes_in_all_the_same(tmp_path: Path) -> None:
+def test_no_deps_installs_a_package_despite_its_requirements(tmp_path: Path) -> None:
     needy = wheel(tmp_path / "wheels", "needy", "1.0", "value = 5", "torch<1")
 
     made = build(tmp_path, f"{needy}  # porter: no-deps")
@@ -125,7 +125,7 @@ class TestBroken:
     """An environment that is not as it was built is built again, and says why."""
 
     @pytest.fixture
-    def place(self, sound: Environment, shared: Path, tmp_path: Path) -> Path:
+    def copy(self, sound: Environment, shared: Path, tmp_path: Path) -> Path:
         """A copy of an environment, with the file that it is built from."""
         copy = tmp_path / "copy"
         shutil.copytree(shared, copy, symlinks=True)
@@ -133,7 +133,7 @@ class TestBroken:
         layer.write_text(layer.read_text().replace(str(shared), str(copy)))
         return copy
 
-    def rebuilt(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    def rebuilt(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         """Return why it is built again; the build itself is another test's."""
 
         def begin(*_: object) -> None:
@@ -142,42 +142,42 @@ class TestBroken:
         monkeypatch.setattr(environments, "_install", begin)
         said: list[str] = []
         with pytest.raises(Begun):
-            build(place, *(place / "old.txt").read_text().splitlines(), said=said)
+            build(copy, *(copy / "old.txt").read_text().splitlines(), said=said)
         return said[0]
 
-    def test_its_interpreter_has_moved(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        interpreter = next(place.glob("cache/*/build-*/venv/bin/python"))
+    def test_its_interpreter_has_moved(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        interpreter = next(copy.glob("cache/*/build-*/venv/bin/python"))
         interpreter.unlink()
         interpreter.symlink_to("/nowhere/python")
-        told = self.rebuilt(place, monkeypatch)
-        assert "its interpreter is gone or has moved; building" in told
+        reason = self.rebuilt(copy, monkeypatch)
+        assert "its interpreter is gone or has moved; building" in reason
 
-    def test_a_package_is_gone(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        packages = next(place.glob("cache/*/build-*/venv/lib/*/site-packages"))
+    def test_a_package_is_gone(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        packages = next(copy.glob("cache/*/build-*/venv/lib/*/site-packages"))
         (packages / "old-1.0.dist-info" / "METADATA").unlink()
-        assert "its packages are not those" in self.rebuilt(place, monkeypatch)
+        assert "its packages are not those" in self.rebuilt(copy, monkeypatch)
 
-    def test_torch_cannot_be_imported(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        next(place.glob("cache/*/build-*/layer/torch")).unlink()
-        assert "torch cannot be imported" in self.rebuilt(place, monkeypatch)
+    def test_torch_cannot_be_imported(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(copy.glob("cache/*/build-*/layer/torch")).unlink()
+        assert "torch cannot be imported" in self.rebuilt(copy, monkeypatch)
 
-    def test_the_marker_is_damaged(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        next(place.glob("cache/*/current.json")).write_text("{")
-        assert "current.json is damaged" in self.rebuilt(place, monkeypatch)
+    def test_the_marker_is_damaged(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(copy.glob("cache/*/current.json")).write_text("{")
+        assert "current.json is damaged" in self.rebuilt(copy, monkeypatch)
 
-    def test_the_marker_is_missing(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        next(place.glob("cache/*/current.json")).unlink()
-        assert self.rebuilt(place, monkeypatch).startswith("building the environment old")
+    def test_the_marker_is_missing(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        next(copy.glob("cache/*/current.json")).unlink()
+        assert self.rebuilt(copy, monkeypatch).startswith("building the environment old")
 
     @pytest.mark.slow
-    def test_it_is_built_anew_and_the_broken_one_goes(
-        self, place: Path, sound: Environment
+    def test_it_is_rebuilt_and_the_broken_one_is_removed(
+        self, copy: Path, sound: Environment
     ) -> None:
-        next(place.glob("cache/*/build-*/layer/torch")).unlink()
-        again = build(place, *(place / "old.txt").read_text().splitlines())
+        next(copy.glob("cache/*/build-*/layer/torch")).unlink()
+        again = build(copy, *(copy / "old.txt").read_text().splitlines())
         assert again.key == sound.key
         assert python(again, "import torch; print(1)") == "1"
-        assert len(list(place.glob("cache/*/build-*"))) == 1
+        assert len(list(copy.glob("cache/*/build-*"))) == 1
 
 
 PROGRAM = """
@@ -200,11 +200,11 @@ def test_two_at_once_build_it_once(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")
 
     both = [start(tmp_path, line) for _ in range(2)]
-    told = [process.communicate(timeout=PATIENCE)[0].split() for process in both]
+    printed = [process.communicate(timeout=PATIENCE)[0].split() for process in both]
 
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(built for built, _ in told) == ["0", "1"]
-    assert told[0][1] == told[1][1]
+    assert sorted(built for built, _ in printed) == ["0", "1"]
+    assert printed[0][1] == printed[1][1]
 
 
 def test_a_build_that_is_killed_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which lines a run executes, told by a fresh interpreter (tracing is a process's own affair)."""
+"""The lines that a run executes, in a fresh interpreter (tracing belongs to a process)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 CODE = """
 import json, sys, threading
 from pathlib import Path
-from porter.verify.harness.line_coverage import LinesMet
+from porter.verify.harness.line_coverage import LineCoverage
 root = Path(sys.argv[1])
-met = LinesMet(root, ["m.py"])
+coverage = LineCoverage(root, ["m.py"])
 sys.path.insert(0, str(root))
-met.start()
+coverage.start()
 import m, other
 m.double(3)
 thread = threading.Thread(target=m.threaded)
 thread.start(); thread.join()
-print(json.dumps(met.met()))
+print(json.dumps(coverage.executed()))
 """
 MODULE = """\
 def double(x):
@@ -33,7 +33,7 @@ def never():
 """
 
 
-def test_lines_met_are_those_executed_in_the_wanted_files(tmp_path: Path) -> None:
+def test_the_lines_recorded_are_those_executed_in_the_wanted_files(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "other.py").write_text("x = 1\n")
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import wait_for_end
-from tests.verify.single_run import SingleRun, ended_late, single_runs
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SingleRun]:
-    with single_runs(tmp_path_factory.mktemp("scripts"), Path(sys.executable)) as runs:
-        yield runs
-
+from tests.verify.single_run import SingleRun, ended_late
 
 HELLO = {
     "tools/hello.py": """
@@ -79,7 +70,7 @@ def test_a_script_runs_twice_and_another_one_finds_its_own_neighbours(single: Si
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("sys.exit(3)", "ends.py: exit code 3, expected 0"),
         ("sys.exit('gone')", "ends.py: exit code 1, expected 0: gone"),
@@ -87,16 +78,16 @@ def test_a_script_runs_twice_and_another_one_finds_its_own_neighbours(single: Si
         ("import urllib.request as u; u.urlopen('http://example.com')", "a probe has no network"),
     ],
 )
-def test_a_script_that_fails_fails_the_run(single: SingleRun, body: str, told: str) -> None:
+def test_a_script_that_fails_fails_the_run(single: SingleRun, body: str, message: str) -> None:
     code = "def run(probe):\n    probe.script('ends.py')\n"
 
     failure = single.failure(code, {"ends.py": f"import sys\n{body}\n"})
 
-    assert told in failure.reason
+    assert message in failure.reason
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         ("probe.script('absent.py')", "no such file in the level's tree"),
         ("probe.script('ends.py', [None])", "expected text, numbers and paths"),
@@ -108,13 +99,13 @@ def test_a_script_that_fails_fails_the_run(single: SingleRun, body: str, told: s
         ("probe.count('c', float('nan'))", "expected a finite number"),
     ],
 )
-def test_wrong_calls_are_told(single: SingleRun, call: str, told: str) -> None:
+def test_wrong_calls_are_reported(single: SingleRun, call: str, message: str) -> None:
     failure = single.failure(f"def run(probe):\n    {call}\n", {"ends.py": ""})
 
-    assert told in failure.reason
+    assert message in failure.reason
 
 
-def test_an_image_is_kept_as_height_width_channels(single: SingleRun) -> None:
+def test_an_image_is_recorded_as_height_width_channels(single: SingleRun) -> None:
     pytest.importorskip("PIL")
     found = single.trace("""
         from PIL import Image
@@ -225,7 +216,7 @@ def test_processes_in_sessions_of_their_own_end_with_the_run(
             time.sleep(600)
         """
 
-    told, _ = ended_late(lambda seconds: single.failure(code, seconds=seconds), "stuck_here")
+    failure, _ = ended_late(lambda seconds: single.failure(code, seconds=seconds), "stuck_here")
 
-    assert told.kind == "time"
+    assert failure.kind == "time"
     wait_for_end(int((tmp_path / "pid").read_text()))

@@ -1,4 +1,4 @@
-"""Traces on disk: what was written comes back, and what is damaged is told."""
+"""Traces on disk: a written trace is read back, and a damaged one is reported."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def another_format(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_tensors, another_format])
-def test_a_damaged_trace_is_told(tmp_path: Path, damage: object) -> None:
+def test_a_damaged_trace_is_reported(tmp_path: Path, damage: object) -> None:
     written(tmp_path)
     assert callable(damage)
     damage(tmp_path)

@@ -1,14 +1,18 @@
-"""The Kolmogorov-Smirnov test against counting every ordering, and against its own limit."""
+"""The Kolmogorov-Smirnov test against scipy, counts of every ordering, and its own limit."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections import Counter
 from fractions import Fraction
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp, kstwobign
 
 import porter.verify.judge.distribution as module
 from porter.verify.judge.compare import judge
@@ -22,6 +26,48 @@ def gap_by_definition(x: list[float], y: list[float]) -> Fraction:
         abs(Fraction(sum(a <= at for a in x), len(x)) - Fraction(sum(b <= at for b in y), len(y)))
         for at in (*x, *y)
     )
+
+
+SAMPLES = st.lists(st.integers(-20, 20), min_size=1, max_size=60)  # with ties
+
+
+@settings(max_examples=100, deadline=None)
+@given(x=SAMPLES, y=SAMPLES)
+def test_distances_and_exact_p_values_are_those_of_scipy(x: list[int], y: list[int]) -> None:
+    n, m = len(x), len(y)
+    try:
+        with warnings.catch_warnings():  # action= is Python 3.11's
+            warnings.simplefilter("error")
+            expected = ks_2samp(x, y, method="exact")
+    except RuntimeWarning:  # scipy rounds to above 1 where p is 1, and gives a limit instead
+        assume(False)
+
+    gap = distance(torch.tensor(x), torch.tensor(y))
+
+    assert gap / (n * m) == pytest.approx(float(expected.statistic), abs=1e-12)
+    assert p_value(gap, n, m) == pytest.approx(float(expected.pvalue), rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1500, 10**6), m=st.integers(1500, 10**6), t=st.floats(0.3, 5, allow_nan=False))
+def test_p_values_of_many_values_are_scipys_limit_at_stephens_argument(
+    n: int, m: int, t: float
+) -> None:
+    s = math.sqrt(n * m / (n + m))
+    stephens = s + 0.12 + 0.11 / s
+    gap = math.ceil(t / stephens * n * m)
+
+    expected = float(kstwobign.sf(stephens * gap / (n * m)))
+
+    assert p_value(gap, n, m) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.1])
+def test_p_values_of_many_values_are_near_scipys_exact_ones(shift: float) -> None:
+    x, y = draws(3), draws(4) + shift
+    expected = ks_2samp(x.numpy(), y.numpy(), method="exact")
+
+    assert p_value(distance(x, y), 2000, 2000) == pytest.approx(float(expected.pvalue), rel=0.05)
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4), (5, 3), (3, 7)])

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against their formulas, written out a second time."""
+"""PSNR and SSIM against scikit-image, and SSIM against the paper's formula written out again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.images import psnr, ssim
@@ -49,6 +52,37 @@ def ssim_by_loops(x: torch.Tensor, r: torch.Tensor, peak: float) -> float:
                 / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
             )
     return sum(found) / len(found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(11, 40),
+    width=st.integers(11, 40),
+    channels=st.sampled_from([None, 1, 3, 4]),
+    most=st.integers(1, 120),
+    peak=st.sampled_from([255.0, 1.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_psnr_and_ssim_are_those_of_scikit_image(
+    height: int, width: int, channels: int | None, most: int, peak: float, seed: int
+) -> None:
+    shape = (height, width) if channels is None else (height, width, channels)
+    image = picture(*shape, seed=seed)
+    x, r = (each.double() * (peak / 255) for each in (noisy(image, most), image))
+
+    expected = structural_similarity(
+        r.numpy(),
+        x.numpy(),
+        data_range=peak,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        channel_axis=None if channels is None else -1,
+    )
+
+    assert ssim(x, r, peak) == pytest.approx(float(expected), abs=1e-9)
+    decibels = peak_signal_noise_ratio(r.numpy(), x.numpy(), data_range=peak)
+    assert psnr(x, r, peak) == pytest.approx(float(decibels), rel=1e-12)
 
 
 def test_ssim_is_the_papers_formula() -> None:

@@ -1,11 +1,14 @@
-"""Ratios of rates and their intervals, against tables and against drawing often."""
+"""Ratios of rates and their intervals, against tables, scipy and repeated draws."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student_t
 
-from porter.verify.judge.throughput import judge_ratio, ratio_interval, student_quantile
+from porter.verify.judge.throughput import FEWEST, judge_ratio, ratio_interval, student_quantile
 from porter.verify.recipe.claims import Ratio
 
 
@@ -15,6 +18,14 @@ from porter.verify.recipe.claims import Ratio
 )
 def test_students_quantiles_are_those_of_the_tables(degrees: int, expected: float) -> None:
     assert student_quantile(0.975, degrees) == pytest.approx(expected, abs=6e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(probability=st.floats(0.6, 0.999), degrees=st.floats(FEWEST - 1, 500))
+def test_students_quantiles_are_those_of_scipy(probability: float, degrees: float) -> None:
+    expected = float(student_t.ppf(probability, degrees))
+
+    assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-4)
 
 
 def rates(mean: float, number: int, seed: int) -> torch.Tensor:

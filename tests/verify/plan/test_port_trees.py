@@ -31,7 +31,7 @@ def names(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_it_is_there_where_it_is_needed_and_only_there(trees: UpstreamTrees) -> None:
+def test_a_submodule_is_in_the_folder_only_if_needed(trees: UpstreamTrees) -> None:
     level = trees.levels("toy")[1]
 
     assert "LIB/lib.py" in names(trees.folder("toy", level, ()))
@@ -42,7 +42,7 @@ def test_it_is_there_where_it_is_needed_and_only_there(trees: UpstreamTrees) -> 
     assert not (without / "LIB").exists()
 
 
-def test_a_source_that_is_gone_matters_only_to_who_needs_it(
+def test_a_missing_source_matters_only_if_it_is_needed(
     trees: UpstreamTrees, upstreams: Upstreams
 ) -> None:
     level = trees.levels("toy")[0]

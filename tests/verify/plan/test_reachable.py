@@ -81,13 +81,13 @@ def test_what_would_help_names_each_host_once_with_the_ports_it_is_for(root: Pat
     answers = {name: {pin.sources[0]: away} for name, pin in pins.pins.items()}
     reaches = [PortReach("toy", "ids", 0, 3, 0), PortReach("mate", "all", 0, 1, 1)]
 
-    told = what_would_help(pins, reaches, answers)
+    lines = what_would_help(pins, reaches, answers)
 
-    assert [line.rpartition(" (")[2] for line in told] == ["for toy)"] * 3
-    assert all(line.startswith("a git repository at /") for line in told)
+    assert [line.rpartition(" (")[2] for line in lines] == ["for toy)"] * 3
+    assert all(line.startswith("a git repository at /") for line in lines)
 
 
-def test_a_host_is_told_with_the_way_to_a_mirror(tmp_path: Path) -> None:
+def test_a_host_is_named_with_the_command_for_a_mirror(tmp_path: Path) -> None:
     (tmp_path / "upstream_pins.yaml").write_text(
         "version: 1\npins:\n  far:\n    url: https://git.example/ada/far\n"
         f"    commit: {'a' * 40}\n    tree: {'b' * 40}\n    license: MIT\n"
@@ -95,15 +95,15 @@ def test_a_host_is_told_with_the_way_to_a_mirror(tmp_path: Path) -> None:
     pins = load_pins(tmp_path)
     away = SourceFailure("git", "text", "reason", away=True)
 
-    told = what_would_help(
+    lines = what_would_help(
         pins, [PortReach("far", "ids", 0, 1, 0)], {"far": {pins.pins["far"].sources[0]: away}}
     )
 
     mirror = "`git config --global url.<mirror>.insteadOf https://git.example/`"
-    assert told == [f"git.example, or a mirror: {mirror} (for far)"]
+    assert lines == [f"git.example, or a mirror: {mirror} (for far)"]
 
 
-def test_doctor_tells_both(
+def test_doctor_shows_both(
     root: Path, upstreams: Upstreams, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(upstreams.folder / "lib.git")
@@ -114,7 +114,7 @@ def test_doctor_tells_both(
     assert "  ok  mate  check: all; verify: 0 of 0 recipes" in lines
 
     assert main(["doctor", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    rows = {row["port"]: (row["reachable"], row["recipes"]) for row in told["ports"]}
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["port"]: (row["reachable"], row["recipes"]) for row in report["ports"]}
     assert rows == {"toy": (2, 3), "mate": (0, 0)}
-    assert len(told["would_help"]) == 1
+    assert len(report["would_help"]) == 1

@@ -1,4 +1,4 @@
-"""docs/recipes.md tells every key and every claim, and its examples are recipes."""
+"""docs/recipes.md explains every key and every claim, and its examples are recipes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PAGE = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="u
 
 
 @pytest.mark.parametrize("model", [Recipe, Claim])
-def test_every_key_is_told(model: type[msgspec.Struct]) -> None:
-    told = set(re.findall(r"`(\w+)|^ +(?:- )?(\w+):", PAGE, re.M))
-    told = {name for pair in told for name in pair}
+def test_every_key_is_documented(model: type[msgspec.Struct]) -> None:
+    documented = set(re.findall(r"`(\w+)|^ +(?:- )?(\w+):", PAGE, re.M))
+    documented = {name for pair in documented for name in pair}
 
     keys = {field.encode_name for field in msgspec.structs.fields(model)}
 
-    assert keys - told == set()
+    assert keys - documented == set()
 
 
 @pytest.mark.parametrize("kind", OUTPUT_KINDS)

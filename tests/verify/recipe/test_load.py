@@ -47,7 +47,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert loaded.environment == tmp_path / "recipes/environments/old.txt"
 
 
-def test_defaults_are_those_of_decision_6(tmp_path: Path) -> None:
+def test_a_short_recipe_has_the_documented_defaults(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", parity: {}}]', "")
 
     recipe = load_recipe(path).recipe
@@ -60,7 +60,7 @@ CLAIM = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "one.yaml:1: expected the key 'claims', found none"),
         ("claims: []\n", "one.yaml:4: claims: expected at least one, found none"),
@@ -99,17 +99,19 @@ CLAIM = 'claims: [{outputs: "*", parity: {}}]\n'
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_file_line_and_key(tmp_path: Path, text: str, told: str) -> None:
+def test_what_is_wrong_is_reported_with_file_line_and_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = write_recipe(tmp_path, "port", "one", text, "")
 
     with pytest.raises(BadInput) as error:
         load_recipe(path)
 
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_probe_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_probe_is_reported(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "port", "one", CLAIM, "")
     path.with_name("one_probe.py").unlink()
 

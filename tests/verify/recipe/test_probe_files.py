@@ -81,7 +81,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"3", b'{"'])
-def test_names_are_kept_and_a_damaged_note_is_as_good_as_none(
+def test_names_are_cached_and_a_damaged_entry_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
 ) -> None:
     recipe = write_recipe(tmp_path, "port", "the", CLAIMS, "import one_more")
