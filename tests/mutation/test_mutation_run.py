@@ -59,7 +59,7 @@ def attempt(tmp_path: Path, environments: Path, trees: FolderTrees, heard: Heard
         places = Places(environments, tmp_path / "traces", tmp_path / "runs")
         session = Session(trees, places, heard, Options(jobs=1))
         mutation_run = MutationRun(
-            session, tmp_path / "atomic", {1: ["upstream_code.py"]}, 2, heard.say
+            session, tmp_path / "kept", {1: ["upstream_code.py"]}, 2, heard.say
         )
         return {
             result.mutant.key: (result, known)
