@@ -49,7 +49,6 @@ _START_SECONDS = 10.0
 _SLOWER = 10.0
 _CLAIMS_ACROSS_RUNS = ("independent_of",)
 
-
 PASSED = ""
 """What a recipe's file in the cache says when it noticed nothing."""
 
@@ -235,8 +234,7 @@ class MutationRun:
         pool = ThreadPoolExecutor(self.jobs, "mutant")
         waiting: set[Future[T]] = set()
         try:
-            coming = iter(mutants)
-            for mutant in coming:
+            for mutant in mutants:
                 waiting.add(pool.submit(tried, mutant))
                 if len(waiting) >= 2 * self.jobs:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)

@@ -89,7 +89,7 @@ def test_a_matrix_that_github_would_refuse_is_refused_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--tag", "slow"], "--tag slow: matches nothing"),
         (["--device", "hpu"], "--device hpu: matches nothing; there are cpu"),
@@ -97,11 +97,11 @@ def test_a_matrix_that_github_would_refuse_is_refused_with_the_way_out(
     ],
 )
 def test_what_matches_nothing_is_an_error_and_no_empty_matrix(
-    port: SmallPort, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    port: SmallPort, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main(["matrix", *arguments]) == 2
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_neither_torch_nor_the_upstream_is_needed(port: SmallPort) -> None:
