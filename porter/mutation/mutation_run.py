@@ -50,7 +50,7 @@ _SLOWER = 10.0
 _CLAIMS_ACROSS_RUNS = ("independent_of",)
 
 PASSED = ""
-"""What a recipe's file in the cache says when it noticed nothing."""
+"""The cached result of a recipe that did not catch the mutant."""
 
 Say = Callable[[str], None]
 """Prints a line about what is done now."""

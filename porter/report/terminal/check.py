@@ -129,8 +129,8 @@ def _details(patch: PatchReport, colour: bool) -> Iterator[str]:
         yield f"               {plain(difference)}"
     for offset in patch.offsets:
         yield (
-            f"               {plain(offset.path)} {offset.hunk} stands {abs(offset.lines)} "
-            f"lines {'below' if offset.lines > 0 else 'above'}; `porter export` writes it anew"
+            f"               {plain(offset.path)} {offset.hunk} applies {abs(offset.lines)} "
+            f"lines {'below' if offset.lines > 0 else 'above'}; `porter export` rewrites it"
         )
     for failure in patch.failures:
         yield from _failure(failure, colour)
@@ -144,7 +144,7 @@ def _failure(failure: Failure, colour: bool) -> Iterator[str]:
     yield f"      {plain(failure.reason + moved)}"
     if not failure.hunk:
         return
-    yield paint(f"      at line {failure.at} (-: expected, +: stands there)", "dim", colour)
+    yield paint(f"      at line {failure.at} (-: expected, +: found)", "dim", colour)
     if not failure.found:
         yield "      (the file ends before)"
     for mark, line in _side_by_side(failure.expected, failure.found):

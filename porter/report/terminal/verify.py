@@ -102,7 +102,7 @@ def print_unreachable(
                 _print_detail(console, one.detail)
     if not away:
         return
-    more = "" if verbose else " (`porter verify --verbose` says more)"
+    more = "" if verbose else " (details: `porter verify --verbose`)"
     console.print(Text("not reachable", "yellow") + Text(f"{more}:"), soft_wrap=True)
     for one in away:
         head = f"  {_name(one)}: "
