@@ -19,6 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.served import Served
+    from tests.small_port import SmallPort
 
 # The same examples in every run; ``--hypothesis-profile default`` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -101,6 +102,16 @@ def lasting_cache(config: pytest.Config, made_here: pytest.TempPathFactory) -> P
     if "PYTEST_XDIST_WORKER" in os.environ:
         run = run.parent  # a worker's own folder is inside the run's
     return run / "upstreams"
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
+    """A small port with an empty series, in a project that porter's command line finds."""
+    from tests.small_port import make_small_port
+
+    made = make_small_port(tmp_path)
+    monkeypatch.setenv("PORTER_ROOT", str(made.root))
+    return made
 
 
 @pytest.fixture

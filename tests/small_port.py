@@ -88,6 +88,12 @@ class SmallPort:
         self.write(files)
         self.write_pins(self.commit())
 
+    def add_recipe(self, name: str, text: str, probe: str = "") -> Path:
+        """Write a recipe and its probe."""
+        from tests.verify.folder_trees import write_recipe
+
+        return write_recipe(self.root, self.name, name, text, probe)
+
     def write_pins(self, commit: Oid) -> None:
         tree = git(self.upstream, "rev-parse", f"{commit}^{{tree}}")[1].decode().strip()
         (self.root / "upstream_pins.yaml").write_text(

@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipes(parser)
     parser.add_argument(
-        "--kind", action="append", default=[], choices=KINDS, help="only this kind of mistake"
+        "--kind",
+        action="append",
+        default=[],
+        choices=KINDS,
+        metavar="KIND",
+        help=f"only this kind of mistake (may be given again): {', '.join(KINDS)}",
     )
     parser.add_argument(
         "--sample", type=positive, metavar="N", help="only N of the mutants, always the same ones"

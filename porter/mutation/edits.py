@@ -66,7 +66,7 @@ class Source:
         return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
     def of(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
-        """Return the text of a node, as it stands in the file."""
+        """Return the text of a node, as it is in the file."""
         line, column, end_line, end_column = self.span(node)
         found = self._bytes[self.offset(line, column) : self.offset(end_line, end_column)]
         return found.decode()

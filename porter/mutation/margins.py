@@ -54,7 +54,7 @@ class Margin:
 
     @property
     def badness(self) -> float:
-        """Orders the margins of one claim: the greater, the further from what is right."""
+        """Orders the margins of one claim: the greater, the further from the correct value."""
         return _badness(self.value, self.allowed, self.lower)
 
     def under(self, claim: Claim) -> Margin:

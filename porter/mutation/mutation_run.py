@@ -49,9 +49,8 @@ _START_SECONDS = 10.0
 _SLOWER = 10.0
 _CLAIMS_ACROSS_RUNS = ("independent_of",)
 
-
 PASSED = ""
-"""What a recipe's file in the cache says when it noticed nothing."""
+"""The cached result of a recipe that did not catch the mutant."""
 
 Say = Callable[[str], None]
 """Prints a line about what is done now."""
@@ -235,8 +234,7 @@ class MutationRun:
         pool = ThreadPoolExecutor(self.jobs, "mutant")
         waiting: set[Future[T]] = set()
         try:
-            coming = iter(mutants)
-            for mutant in coming:
+            for mutant in mutants:
                 waiting.add(pool.submit(tried, mutant))
                 if len(waiting) >= 2 * self.jobs:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)

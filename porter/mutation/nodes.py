@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-# Where the axis stands among a method's positional arguments; one further in `torch.` functions.
+# Position of the axis among a method's arguments; one more for functions of `torch`.
 _AXIS: Final = {
     "sum": 0,
     "mean": 0,

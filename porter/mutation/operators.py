@@ -109,16 +109,16 @@ def _dropped_term(source: Source, node: ast.AST, _: NodeContext) -> Iterator[Sou
             yield source.replace(node, _bracketed(source, node.right), kind)
     elif isinstance(node, ast.BoolOp):
         for dropped in node.values:
-            kept = [_bracketed(source, value) for value in node.values if value is not dropped]
+            rest = [_bracketed(source, value) for value in node.values if value is not dropped]
             word = " and " if isinstance(node.op, ast.And) else " or "
-            yield source.replace(node, f"({word.join(kept)})", kind)
+            yield source.replace(node, f"({word.join(rest)})", kind)
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
         yield source.replace(node, "pass", kind)
     elif isinstance(node, ast.Call) and called_name(node.func) in AXIS_OF_FUNCTION and node.args:
         parts = node.args[0]
         if isinstance(parts, ast.List | ast.Tuple) and len(parts.elts) > 1:
-            kept = [source.of(part) for part in parts.elts[:-1]]
-            yield source.replace(parts, f"[{', '.join(kept)}]", kind)
+            rest = [source.of(part) for part in parts.elts[:-1]]
+            yield source.replace(parts, f"[{', '.join(rest)}]", kind)
 
 
 def _wrong_axis(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
@@ -175,8 +175,8 @@ def _dropped_last_batch(source: Source, node: ast.AST, _: NodeContext) -> Iterat
         elif name == "ceil" and len(node.args) == 1:
             yield source.replace(node, f"int({source.of(node.args[0])})", kind)
         elif name in ("min", "max") and len(node.args) == 2:
-            for kept in node.args:
-                yield source.replace(node, source.of(kept), kind)
+            for argument in node.args:
+                yield source.replace(node, source.of(argument), kind)
         for keyword in node.keywords:
             if keyword.arg == "drop_last" and isinstance(keyword.value, ast.Constant):
                 yield source.replace(keyword.value, str(not keyword.value.value), kind)
@@ -208,8 +208,8 @@ def _device_moved_back(source: Source, node: ast.AST, _: NodeContext) -> Iterato
             rest = [source.of(a) for a in node.args if a not in devices]
             rest += [source.of(k) for k in node.keywords if k.arg != "device"]
             before = source.of(receiver)
-            kept = f"{before}.to({', '.join(rest)})" if rest else before
-            yield source.replace(node, kept, kind)
+            moved = f"{before}.to({', '.join(rest)})" if rest else before
+            yield source.replace(node, moved, kind)
             if isinstance(receiver, ast.Call) and called_name(receiver.func) in _DRAWS:
                 others = [source.of(a) for a in receiver.args]
                 others += [source.of(k) for k in receiver.keywords if k.arg != "device"]

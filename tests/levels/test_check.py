@@ -7,7 +7,6 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,13 +21,12 @@ from porter.places import cache_dir
 from porter.report.terminal.check import CheckRequest, summary
 from porter.upstream.store import open_upstream
 from tests.plain_upstream import git
-from tests.small_port import SmallPort, changed, make_small_port
+from tests.small_port import SmallPort, changed
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
-    port = make_small_port(tmp_path)
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+def port(port: SmallPort) -> SmallPort:
+    """A port with two levels."""
     port.add_patch("first", changed("a.py", 5))
     port.add_patch("second", changed("d/b.py", 3, 20) | {"d/gone.py": None, "new.py": "new\n"})
     return port

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from porter.cli import main
 from porter.git.safepath import escapes, is_dot_git
 from porter.levels.lint import lint_port
-from tests.small_port import HEADER, SmallPort, changed, make_small_port
-
-
-@pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
-    port = make_small_port(tmp_path)
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
-    return port
+from tests.small_port import HEADER, SmallPort, changed
 
 
 def found(port: SmallPort, *, files_only: bool = False) -> list[str]:

@@ -11,7 +11,6 @@ import pytest
 
 from porter.cli import main
 from porter.places import cache_dir
-from tests.mutation.conftest import add_recipe
 from tests.small_port import SmallPort
 
 UPSTREAM = "def f(x):\n    return x * 2.0\n"
@@ -36,7 +35,7 @@ def mutate(port: SmallPort) -> Mutate:
     port.add_patch("three", {"code_of.py": LEVEL})
 
     def run(claims: list[str], *options: str) -> int:
-        add_recipe(port, f"claims: [{', '.join(claims)}]\n", PROBE)
+        port.add_recipe("one", f"claims: [{', '.join(claims)}]\n", PROBE)
         return main(["mutate", "small", "--by-claim", "--kind", "scaled-constant", *options])
 
     return run

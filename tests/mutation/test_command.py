@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
-from tests.mutation.conftest import add_recipe
 from tests.small_port import SmallPort
 
 UPSTREAM = "def f(x):\n    return x + x - 1\n"
@@ -27,7 +26,7 @@ def port(port: SmallPort) -> SmallPort:
     """A port whose one level, ``ported``, adds a term of 0: a mutant that no claim notices."""
     port.move_pin({"code_of.py": UPSTREAM})
     port.add_patch("ported", {"code_of.py": PORTED})
-    add_recipe(port, 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
+    port.add_recipe("one", 'claims: [{outputs: "*", parity: {}}]\n', PROBE)
     return port
 
 

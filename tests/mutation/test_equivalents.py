@@ -1,4 +1,4 @@
-"""The list of mutants that are no mistakes: matched by their lines, and never stale."""
+"""The list of mutants that are not mistakes: matched by their lines, and never stale."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_without_a_file_nothing_is_equivalent(tmp_path: Path) -> None:
     assert load_equivalents(tmp_path).reason(MUTANT) == ""
 
 
-def test_an_entry_that_names_no_mutant_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_entry_that_names_no_mutant_is_an_error_with_its_line(tmp_path: Path) -> None:
     found = load_equivalents(listed(tmp_path, LISTED.replace("g.py", "h.py")))
 
     with pytest.raises(BadInput, match=r"equivalent\.yaml:4: equivalents\[0\]: expected a mutant"):

@@ -1,4 +1,4 @@
-"""A project with stored runs, where torch is there."""
+"""A project with stored runs, where torch is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> StoredProject:
-    """Levels upstream, one, two with a lock; ``store()`` leaves the runs."""
+    """Levels upstream, one, two with a lock; ``store()`` writes the runs."""
     pytest.importorskip("torch")
     pytest.importorskip("jinja2")
     from tests.report.stored_project import lock, make_stored_project

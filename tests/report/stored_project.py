@@ -20,7 +20,6 @@ from porter.verify.plan.locked_trees import SeriesTrees
 from porter.verify.plan.matrix import RecipePlan, RunSpec, points
 from porter.verify.plan.select import Filters, make_plan
 from tests.small_port import SmallPort, changed, make_small_port
-from tests.verify.folder_trees import write_recipe
 
 RECIPE = """\
 devices: [cpu, "sim:hpu"]
@@ -51,11 +50,9 @@ class StoredProject:
 
     def store(self) -> None:
         """Write the recipe and a trace for every run it wants."""
-        pins = (self.port.root / "upstream_pins.yaml").read_text()
-        path = write_recipe(self.port.root, "small", "one", self.recipe, "")
+        path = self.port.add_recipe("one", self.recipe)
         title = f"title: {json.dumps(self.title)}"
         path.write_text(path.read_text().replace("title: one", title))
-        (self.port.root / "upstream_pins.yaml").write_text(pins)
         planned = self.plan()
         for point in points(planned):
             if (point.level, point.device) not in self.skipped:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from porter.report.html_report.cells import cell_of, rows_of, share
+from porter.report.html_report.cells import cell_of, claim_results
 from porter.report.html_report.page import bar, number, percent, span
 from porter.verify.judge.result import Verdict
 
@@ -32,7 +32,7 @@ def verdict(word: str = "pass", output: str = "y", **more: object) -> Verdict:
 def test_a_share_is_one_at_the_limit(
     error: float, allowed: float | None, lower: bool, expected: float | None
 ) -> None:
-    assert share(verdict(error=error, allowed=allowed, lower=lower)) == expected
+    assert verdict(error=error, allowed=allowed, lower=lower).share == expected
 
 
 def test_a_row_is_the_worst_of_its_seeds() -> None:
@@ -40,7 +40,7 @@ def test_a_row_is_the_worst_of_its_seeds() -> None:
         verdict(seed=seed, error=error, allowed=1.0) for seed, error in enumerate((0.2, 0.9))
     ]
 
-    (row,) = rows_of([*several, verdict(seed=2, error=0.1, allowed=1.0)])
+    (row,) = claim_results([*several, verdict(seed=2, error=0.1, allowed=1.0)])
 
     assert (row.seeds, row.share, row.verdict.seed) == (3, 0.9, 1)
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: its script runs, nothing fails or is asked for, it fits a phone."""
+"""The report in a real browser: its script runs, nothing fails, no requests, it fits a phone."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ addEventListener("load", () => {
   const form = document.querySelector("form.filter");
   const rows = [...document.querySelectorAll("tr.on")];
   const shown = () => rows.filter((row) => row.checkVisibility()).length;
-  const told = {
+  const state = {
     script: !form.hidden, rows: shown(),
     inner: innerWidth, wide: document.documentElement.scrollWidth,
-    refused, asked: performance.getEntriesByType("resource").map((entry) => entry.name),
+    refused, requests: performance.getEntriesByType("resource").map((entry) => entry.name),
   };
-  form.device.value = "cpu"; form.dispatchEvent(new Event("input")); told.cpu = shown();
+  form.device.value = "cpu"; form.dispatchEvent(new Event("input")); state.cpu = shown();
   form.device.value = ""; form.bad.checked = true; form.dispatchEvent(new Event("input"));
-  told.bad = shown(); form.bad.checked = false; form.dispatchEvent(new Event("input"));
+  state.bad = shown(); form.bad.checked = false; form.dispatchEvent(new Event("input"));
   cells[0].click();
-  told.open = document.querySelectorAll(".sheet:popover-open").length;
-  told.inside = document.querySelector(".sheet:popover-open").getBoundingClientRect().width;
-  document.title = JSON.stringify(told);
+  state.open = document.querySelectorAll(".sheet:popover-open").length;
+  state.inside = document.querySelector(".sheet:popover-open").getBoundingClientRect().width;
+  document.title = JSON.stringify(state);
 });
 </script>"""
 
@@ -82,20 +82,20 @@ def probed(page: Path, folder: Path, width: int) -> dict[str, Any]:
     assert "CONSOLE" not in done.stderr
     title = re.search(r"<title>(\{.*\})</title>", done.stdout)
     assert title, done.stderr
-    told: dict[str, Any] = json.loads(title[1].replace("&quot;", '"'))
-    return told
+    state: dict[str, Any] = json.loads(title[1].replace("&quot;", '"'))
+    return state
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_works_and_fits(page: Path, tmp_path: Path, width: int) -> None:
-    told = probed(page, tmp_path, width)
+    state = probed(page, tmp_path, width)
 
-    assert told["script"] is True
-    assert told["refused"] == 0
-    assert [name for name in told["asked"] if not name.startswith("data:")] == []
-    assert (told["rows"], told["cpu"], told["bad"], told["open"]) == (2, 1, 1, 1)
-    assert told["wide"] <= told["inner"]
-    assert 0 < told["inside"] <= told["inner"]
+    assert state["script"] is True
+    assert state["refused"] == 0
+    assert [name for name in state["requests"] if not name.startswith("data:")] == []
+    assert (state["rows"], state["cpu"], state["bad"], state["open"]) == (2, 1, 1, 1)
+    assert state["wide"] <= state["inner"]
+    assert 0 < state["inside"] <= state["inner"]
 
 
 def test_a_screenshot_is_not_blank(page: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The hooks and workflows that other repositories use name what porter is and needs."""
+"""Hooks and workflows for other repositories name existing commands and all that porter needs."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_a_hook_runs_a_command_that_exists_and_brings_what_it_imports(hook: dict
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_pins_its_actions_and_grants_no_more_than_reading(path: Path) -> None:
     text = path.read_text()
-    told = yaml.safe_load(text)
+    workflow = yaml.safe_load(text)
 
-    assert told["permissions"] == {"contents": "read"}
+    assert workflow["permissions"] == {"contents": "read"}
     assert re.findall(r"uses: \S+@(?![0-9a-f]{40}  # v\d)", text) == []
     installs = re.findall(r"^ *(?:run: )?pip install (?!--no-deps).*(?:\n.*unidiff)?", text, re.M)
     assert installs or "pip install -c constraints.txt -e" in text
@@ -74,11 +74,11 @@ def test_workflows_start_only_commands_that_exist() -> None:
 
 
 def test_the_python_versions_tested_are_those_that_porter_takes() -> None:
-    told = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text())
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text())
     text = (PROJECT / "pyproject.toml").read_text()
     low, high = map(int, re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', text)[0])
 
-    tested = told["jobs"]["patch-half"]["strategy"]["matrix"]["python"]
+    tested = workflow["jobs"]["patch-half"]["strategy"]["matrix"]["python"]
 
     assert tested == [f"3.{minor}" for minor in range(low, high)]
     assert sys.version_info[1] in range(low, high)

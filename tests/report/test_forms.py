@@ -12,7 +12,7 @@ from porter.cli import main
 from porter.finding import Finding
 from porter.report.ci.model import Case
 from porter.report.ci.write import as_form, folder_in_repository
-from tests.small_port import SmallPort, changed, make_small_port
+from tests.small_port import SmallPort, changed
 
 WRONG = Finding("patches/p/0001-a b.patch", 7, "apply", 'hunk "1" <fails>\n50% & \x1b[31m')
 NOTE = Finding("patches/p/series", 0, "coverage", "not applied", "note")
@@ -25,11 +25,10 @@ CASES = [
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
-    port = make_small_port(tmp_path)
+def port(port: SmallPort) -> SmallPort:
+    """A port whose pin moved to where its patch does not apply."""
     port.add_patch("first", changed("a.py", 5))
     port.move_pin(changed("a.py", 5, by="other"))
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
     return port
 
 

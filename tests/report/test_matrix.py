@@ -5,29 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from porter.cli import main
 from porter.verify.plan import ci_matrix as matrix
-from tests.small_port import SmallPort, changed, make_small_port
-from tests.verify.folder_trees import write_recipe
+from tests.small_port import SmallPort, changed
 
 CLAIM = 'claims: [{outputs: "*", parity: {}}]\n'
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPort:
-    """Levels upstream, one and two; a quick recipe of all, another of the last alone."""
-    port = make_small_port(tmp_path)
+def port(port: SmallPort) -> SmallPort:
+    """Levels upstream, one and two; a quick recipe of all, another of only the last."""
     port.add_patch("one", changed("a.py", 5))
     port.add_patch("two", changed("a.py", 6))
-    pins = (port.root / "upstream_pins.yaml").read_text()
-    write_recipe(port.root, "small", "all", f"tags: [quick]\n{CLAIM}", "")
-    write_recipe(port.root, "small", "late", f"levels: [two]\n{CLAIM}", "")
-    (port.root / "upstream_pins.yaml").write_text(pins)
-    monkeypatch.setenv("PORTER_ROOT", str(port.root))
+    port.add_recipe("all", f"tags: [quick]\n{CLAIM}")
+    port.add_recipe("late", f"levels: [two]\n{CLAIM}")
     return port
 
 
@@ -89,7 +83,7 @@ def test_a_matrix_that_github_would_refuse_is_refused_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--tag", "slow"], "--tag slow: matches nothing"),
         (["--device", "hpu"], "--device hpu: matches nothing; there are cpu"),
@@ -97,11 +91,11 @@ def test_a_matrix_that_github_would_refuse_is_refused_with_the_way_out(
     ],
 )
 def test_what_matches_nothing_is_an_error_and_no_empty_matrix(
-    port: SmallPort, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    port: SmallPort, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main(["matrix", *arguments]) == 2
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_neither_torch_nor_the_upstream_is_needed(port: SmallPort) -> None:

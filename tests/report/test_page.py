@@ -207,11 +207,11 @@ def test_markdown_has_a_row_a_counter_and_a_column_a_level(
 
     assert main(["report", "--format", "markdown"]) == 0
 
-    told = capsys.readouterr().out
-    assert "#### small/one on sim:hpu (simulated)" in told
-    assert "| counter | 0 upstream | 1 one | 2 two |" in told
-    assert "| `kernels` | 40 | 39 | 38 |" in told
-    assert "pipes \\| in \\| titles" in told
+    text = capsys.readouterr().out
+    assert "#### small/one on sim:hpu (simulated)" in text
+    assert "| counter | 0 upstream | 1 one | 2 two |" in text
+    assert "| `kernels` | 40 | 39 | 38 |" in text
+    assert "pipes \\| in \\| titles" in text
 
 
 def test_json_holds_every_claim(stored: StoredProject, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,8 +219,8 @@ def test_json_holds_every_claim(stored: StoredProject, capsys: pytest.CaptureFix
 
     assert main(["report", "--format", "json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    (recipe,) = told["ports"][0]["recipes"]
+    data = json.loads(capsys.readouterr().out)
+    (recipe,) = data["ports"][0]["recipes"]
     assert [cell["verdict"] for cell in recipe["cells"] if not cell["simulated"]] == [
         "baseline", "pass", "pass",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is shown of the runs while they go on."""
+"""Progress of runs: lines in a log, a live display on a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make(shown: RunningDisplay, clock: Clock, run: str, seconds: float, how: str
     shown.ended(run, how)
 
 
-def test_a_log_gets_a_line_now_and_then_with_what_is_left() -> None:
+def test_a_log_gets_a_line_now_and_then_with_the_time_left() -> None:
     shown, clock, out = display(terminal=False)
     shown.expect("port/one", 5)
     shown.ended("port/one: 0 upstream, float64", "cached")
@@ -44,13 +44,13 @@ def test_a_log_gets_a_line_now_and_then_with_what_is_left() -> None:
     ]
 
 
-def test_no_line_of_a_log_says_what_the_one_before_said() -> None:
+def test_no_line_of_a_log_repeats_the_one_before() -> None:
     shown, clock, out = display(terminal=False)
     shown.expect("port/one", 40)
     for number in range(9):
         make(shown, clock, f"port/one: {number}", 20)
     shown.started("port/one: long")
-    for _ in range(40):  # something is heard of every 15 s, but no run ends
+    for _ in range(40):  # something happens every 15 s, but no run ends
         clock.now += 15
         shown.progress("pip: downloading")
 
@@ -62,7 +62,7 @@ def test_no_line_of_a_log_says_what_the_one_before_said() -> None:
     assert lines[-1].count("running port/one: long (") == 1
 
 
-def test_a_log_says_what_is_being_built() -> None:
+def test_a_log_names_what_is_being_built() -> None:
     shown, clock, out = display(terminal=False)
     shown.expect("port/one", 5)
     shown.building("old")
@@ -79,7 +79,7 @@ def test_a_log_says_what_is_being_built() -> None:
     ]
 
 
-def test_what_is_worth_keeping_is_always_a_line() -> None:
+def test_a_message_that_stays_is_always_a_line() -> None:
     shown, _, out = display(terminal=False)
 
     shown.progress("downloading")
@@ -111,13 +111,13 @@ def test_a_terminal_shows_every_run_under_way_within_its_width() -> None:
     assert [line for line in lines if len(line) > 60] == []
 
 
-def test_what_is_left_goes_by_the_recipes_own_runs_then_by_earlier_ones() -> None:
+def test_the_time_left_goes_by_the_recipes_own_runs_then_by_earlier_ones() -> None:
     clock = Clock()
     remaining = Remaining(clock)
     remaining.expect("p/made", 3, 500.0)
     remaining.expect("p/known", 2, 7.0)
     remaining.expect("p/new", 1, None)
-    assert remaining.seconds() is None  # nothing tells of p/new
+    assert remaining.seconds() is None  # nothing is known of p/new
 
     remaining.started("p/made: 0")
     clock.now += 10
@@ -126,7 +126,7 @@ def test_what_is_left_goes_by_the_recipes_own_runs_then_by_earlier_ones() -> Non
     assert remaining.seconds() == 2 * 10 + 2 * 7 + 1 * 10
 
 
-def test_what_runs_already_and_what_runs_beside_it_make_less_left() -> None:
+def test_runs_under_way_and_in_parallel_reduce_the_time_left() -> None:
     clock = Clock()
     remaining = Remaining(clock)
     remaining.expect("p/one", 4, 10.0)
@@ -142,8 +142,8 @@ def test_what_runs_already_and_what_runs_beside_it_make_less_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "shown"),
     [(3, "a few seconds"), (44, "about 40 s"), (128, "about 2:10"), (1900, "about 32 min")],
 )
-def test_a_guess_is_told_as_one(seconds: float, told: str) -> None:
-    assert about(seconds) == told
+def test_an_estimate_is_rounded(seconds: float, shown: str) -> None:
+    assert about(seconds) == shown

@@ -1,4 +1,4 @@
-"""Which stored runs a report is made from, and what is read beside them."""
+"""Which stored runs a report is made from, and what is read with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_run_of_another_tree_or_probe_is_not_taken(stored: StoredProject) -> N
     assert found(stored) == {}
 
 
-def test_a_run_cut_short_is_as_if_it_were_not_there(stored: StoredProject) -> None:
+def test_a_run_cut_short_is_ignored(stored: StoredProject) -> None:
     stored.store()
     head = found(stored)[1, "cpu"].folder / "trace.json"
     head.write_text(head.read_text()[:100])
@@ -52,12 +52,12 @@ def test_cached_verdicts_on_exactly_these_runs_are_used(
     known = {
         p: RunKey(RunFacts(**runs[p].head["facts"]), runs[p].folder.name) for p in points(planned)
     }
-    kept = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
-    result = RecipeResult("small", "one", "t", kept, 7, 1.0)
+    cached = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
+    result = RecipeResult("small", "one", "t", cached, 7, 1.0)
     keep_verdicts(places, result, verdict_key(planned, known))
     monkeypatch.delattr(judged, "_judge_again")
 
-    assert judged.judge_stored(places, planned).verdicts == kept
+    assert judged.judge_stored(places, planned).verdicts == cached
 
 
 def test_equal_causes_of_compilations_are_one_row(stored: StoredProject) -> None:
@@ -104,7 +104,9 @@ def test_events_cut_short_lose_nothing_else(stored: StoredProject) -> None:
     assert run_events(run).compilations == ()
 
 
-def test_a_call_that_moves_is_one_call_with_the_levels_that_meet_it(stored: StoredProject) -> None:
+def test_a_call_whose_line_moves_is_one_call_with_the_levels_that_make_it(
+    stored: StoredProject,
+) -> None:
     row = {"file": "a.py", "source": "m.cuda()", "kind": "match", "asked": "cuda", "served": "hpu"}
     for level in (0, 1):
         stored.runs[level, "sim:hpu"] = {"migration": [row | {"line": 3 + level}]}

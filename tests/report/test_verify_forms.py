@@ -1,4 +1,4 @@
-"""A failed verdict in CI: at the recipe's line that claims it, with the command that narrows it."""
+"""A failed verdict in CI: at the line of its claim, with the command that narrows it down."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def results(*verdicts: Verdict) -> list[RecipeResult]:
     return [RecipeResult("port", "one", "one", verdicts, 1, 2.0)]
 
 
-def test_an_annotation_stands_at_the_claim_and_says_what_next(plan: Plan) -> None:
-    told = render(plan, results(verdict("pass"), verdict("fail")), "github", False, False)
+def test_an_annotation_is_at_the_claim_and_names_the_next_command(plan: Plan) -> None:
+    text = render(plan, results(verdict("pass"), verdict("fail")), "github", False, False)
 
-    (line,) = told.splitlines()
+    (line,) = text.splitlines()
     assert line.startswith("::error file=recipes/port/one.yaml,line=11,title=porter parity::")
     assert "level 1 next, cpu, float32, seed 0, y/0: too far" in line
     assert line.endswith("%0Anarrow it down: porter compare port upstream next")
@@ -77,29 +77,29 @@ def test_what_is_not_reachable_is_a_finding_when_strict(plan: Plan) -> None:
     assert "no source answers" in result["message"]["text"]
 
 
-def test_a_simulated_result_says_so_and_a_counter_is_its_own_rule(plan: Plan) -> None:
+def test_a_simulated_result_is_marked_and_a_counter_is_its_own_rule(plan: Plan) -> None:
     claimed = {"device": "sim:hpu", "variant": (("steps", "4"),), "subject": "counters"}
     counted = verdict("fail", "compilations", detail="", **claimed)
 
-    told = render(plan, results(counted), "github", False, False)
+    text = render(plan, results(counted), "github", False, False)
 
-    assert "title=porter counters::" in told
-    assert "level 1 next, sim:hpu (simulated), float32, steps=4, seed 0, compilations: " in told
+    assert "title=porter counters::" in text
+    assert "level 1 next, sim:hpu (simulated), float32, steps=4, seed 0, compilations: " in text
 
 
-def test_the_last_words_of_a_failed_run_are_in_the_finding(plan: Plan) -> None:
+def test_the_end_of_a_failed_runs_stderr_is_in_the_finding(plan: Plan) -> None:
     dead = Verdict(1, "next", "float32", 0, "", "", "error", detail="exit 1", stderr="a\nboom\n")
 
-    told = render(plan, results(dead), "github", False, False)
+    text = render(plan, results(dead), "github", False, False)
 
-    assert "line=5," in told
-    assert "exit 1%0A  | a%0A  | boom" in told
+    assert "line=5," in text
+    assert "exit 1%0A  | a%0A  | boom" in text
 
 
 def test_text_for_a_file_has_no_colour(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
 
-    told = render(plan, results(verdict("fail")), "text", False, False)
+    text = render(plan, results(verdict("fail")), "text", False, False)
 
-    assert "\x1b" not in told
-    assert "1 failed" in told
+    assert "\x1b" not in text
+    assert "1 failed" in text

@@ -94,7 +94,7 @@ def test_what_is_not_reachable_is_listed_and_fails_only_when_asked_for(
     assert main(["verify", *arguments]) == code
 
     assert capsys.readouterr().out.splitlines() == [
-        "not reachable (`porter verify --verbose` says more):",
+        "not reachable (details: `porter verify --verbose`):",
         "  far: far: no source answers",
         "0 recipes passed; 1 not reachable",
     ]

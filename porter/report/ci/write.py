@@ -1,4 +1,4 @@
-"""Write the cases of a check in the form that was asked for, to a string or to files.
+"""Write the cases of a check in one of several forms, to a string or to files.
 
 The forms: GitHub annotations (:mod:`porter.report.ci.github`), SARIF for code scanning
 (:mod:`porter.report.ci.sarif`) and JUnit test reports (:mod:`porter.report.ci.junit`).

@@ -64,7 +64,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 
 def _claim(row: ClaimResult) -> dict[str, Any]:
-    """Return a verdict's JSON without what the cell says, and with what the report adds."""
+    """Return a verdict's JSON without its cell's fields, and with share and seeds."""
     verdict = verdict_to_json(row.verdict)
     return {
         "output": verdict["output"] or "",

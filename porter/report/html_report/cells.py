@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from porter.report.worst import ORDER, badness, worst_of_seeds
 from porter.verify.recipe.types import is_simulated
 
 if TYPE_CHECKING:
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 CellWord = Literal["pass", "baseline", "fail", "error", "skipped", "missing"]
 """The worst verdict's word; ``missing`` when no run is stored."""
 
-_ORDER: tuple[CellWord, ...] = ("skipped", "baseline", "pass", "missing", "fail", "error")
-
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """One claim on one output, by its worst seed. ``share`` is the used part of the allowance: 1 is
-    the limit, None where a claim has no such number."""
+    """One claim on one output: the verdict on its worst seed, and the number of seeds."""
 
     verdict: Verdict
-    share: float | None
     seeds: int = 1
+
+    @property
+    def share(self) -> float | None:
+        """The used part of the allowance; see :attr:`Verdict.share`."""
+        return self.verdict.share
 
 
 @dataclass(frozen=True)
@@ -55,42 +56,15 @@ class Cell:
         return sum(row.verdict.bad for row in self.rows)
 
 
-def share(verdict: Verdict) -> float | None:
-    """Return the part of its allowance that a verdict uses: 1 is the limit.
-
-    For a claim of the kind "at least", the limit over the value.
-    """
-    error, allowed = verdict.error, verdict.allowed
-    if error is None or allowed is None:
-        return None
-    if math.isnan(error) or math.isnan(allowed):
-        return math.inf
-    over, under = (allowed, error) if verdict.lower else (error, allowed)
-    if over == 0:
-        return 0.0
-    return over / under if under > 0 else math.inf
-
-
-def rows_of(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
+def claim_results(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
     """Return a result per claim, output, dtype and variant, by its worst seed: the bad ones first,
     then those that use most of their allowance."""
-    worst: dict[tuple[object, ...], ClaimResult] = {}
-    for verdict in verdicts:
-        key = (verdict.dtype, verdict.variant, verdict.subject, verdict.output, verdict.claim)
-        row = ClaimResult(verdict, share(verdict))
-        known = worst.get(key)
-        seeds = known.seeds + 1 if known else 1
-        worse = row if known is None or _badness(row) > _badness(known) else known
-        worst[key] = ClaimResult(worse.verdict, worse.share, seeds)
-    return tuple(sorted(worst.values(), key=_badness, reverse=True))
-
-
-def _badness(row: ClaimResult) -> tuple[int, float]:
-    return _ORDER.index(row.verdict.word), row.share if row.share is not None else -1.0
+    worst = sorted(worst_of_seeds(verdicts), key=lambda pair: badness(pair[0]), reverse=True)
+    return tuple(ClaimResult(verdict, seeds) for verdict, seeds in worst)
 
 
 def cell_of(level: int, level_name: str, device: str, verdicts: Sequence[Verdict]) -> Cell:
     """Return the cell of some verdicts; without any, one whose runs are missing."""
-    rows = rows_of(verdicts)
-    word: CellWord = max((row.verdict.word for row in rows), key=_ORDER.index, default="missing")
+    rows = claim_results(verdicts)
+    word: CellWord = max((row.verdict.word for row in rows), key=ORDER.index, default="missing")
     return Cell(level, level_name, device, word, rows)

@@ -45,7 +45,7 @@ class CostSite:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """One run's events. ``more_causes`` and ``more_sites`` were left out."""
+    """One run's events. ``more_causes`` and ``more_sites`` are the numbers of those left out."""
 
     compilations: tuple[CompilationCause, ...]
     more_causes: int

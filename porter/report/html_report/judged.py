@@ -45,9 +45,9 @@ def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
             at: RunKey(RunFacts(**runs[at].head["facts"]), runs[at].folder.name) for at in wanted
         }
         loaded = planned.loaded
-        kept = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, known))
-        if kept is not None:
-            return JudgedRecipe(planned, runs, frozenset(), kept.verdicts)
+        cached = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, known))
+        if cached is not None:
+            return JudgedRecipe(planned, runs, frozenset(), cached.verdicts)
     if runs:
         verdicts = _judge_again(planned, runs)
     return JudgedRecipe(planned, runs, frozenset(wanted) - runs.keys(), tuple(verdicts))

@@ -23,7 +23,7 @@ _KINDS: dict[str, LineKind] = {"+": "add", "-": "del"}
 
 @dataclass(frozen=True)
 class LevelDiff:
-    """One level. ``lines`` are (kind, text) of its patch's diff; ``more`` were left out."""
+    """One level. ``lines`` are (kind, text) of its patch's diff, ``more`` how many are left out."""
 
     number: int
     name: str

@@ -141,7 +141,7 @@ def _failure(failure: PatchFailure, colour: bool) -> Iterator[str]:
     yield f"      {plain(failure.reason + moved)}"
     if not failure.hunk:
         return
-    yield paint(f"      at line {failure.at} (-: expected, +: stands there)", "dim", colour)
+    yield paint(f"      at line {failure.at} (-: expected, +: found)", "dim", colour)
     if not failure.found:
         yield "      (the file ends before)"
     for mark, line in _side_by_side(failure.expected, failure.found):

@@ -188,8 +188,8 @@ def _nothing(found: Found) -> Iterator[str]:
     yield "no divergence: rounding explains every difference in what was compared"
     if found.activations.unseen:
         yield (
-            f"  {found.activations.unseen} tensors differ, but in none of the elements that were "
-            "kept; --sample 0 keeps all"
+            f"  {found.activations.unseen} tensors differ, but in none of the sampled elements; "
+            "--sample 0 compares all"
         )
 
 
@@ -228,7 +228,7 @@ def _shown(each: Difference, first: str) -> str:
     if each.measure == "shape":
         return f"{each.name}: {types}"
     if each.measure == "elements":
-        return f"{each.name}: {types}, {each.error:g} of the kept elements differ"
+        return f"{each.name}: {types}, {each.error:g} of the sampled elements differ"
     own = "" if each.own_error is None else f", {first}'s own {each.own_error:.2g}"
     return (
         f"{each.name}: {types}, error {each.error:.2g} ({each.measure}), "

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.status import Status
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:  # these import torch
     from porter.mutation.mutants import Mutant
 
 _MOST_SHOWN = 5
+_BAR_WIDTH = 24
 _LOG_EVERY = 25
 """Mutants between two lines of a log."""
 
 
 class MutationDisplay:
-    """Progress of a mutation run on stderr: one changing line on a terminal, else a log's lines.
+    """Progress of a mutation run on stderr: a bar and what is being done, or the lines of a log.
 
     In a log, what is being done is printed at once, since it may take minutes, and the count after
     every :data:`_LOG_EVERY` mutants.
@@ -35,24 +36,29 @@ class MutationDisplay:
         self._total = total
         self._done = self._missed = 0
         self._console = Console(stderr=True, highlight=False)
-        self._status: Status | None = None
+        self._bar = Progress(
+            SpinnerColumn(),
+            BarColumn(_BAR_WIDTH),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> MutationDisplay:
-        if self._console.is_terminal:
-            self._status = self._console.status("")
-            self._status.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        self._bar.stop()
 
     def say(self, line: str) -> None:
         """Show what is being done."""
-        if self._status is not None:
-            self._status.update(line)
-        else:
+        if self._bar.disable:
             self._print(line)
+        else:
+            self._bar.update(self._task, description=line, completed=self._done)
 
     def tried(self, result: MutantResult) -> None:
         """Count a mutant that was tried, and print one that went unnoticed."""
@@ -67,7 +73,7 @@ class MutationDisplay:
 
     def _count(self, note: str = "") -> None:
         self._done += 1
-        if self._status is not None or self._done % _LOG_EVERY == 0:
+        if not self._bar.disable or self._done % _LOG_EVERY == 0:
             self.say(f"{self._port}: {self._done} of {self._total} mutants tried{note}")
 
     def _print(self, line: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from porter.report.ci.model import as_json
 from porter.report.ci.verify import cases, plain_results
 from porter.report.ci.write import as_form
+from porter.report.worst import badness, worst_of_seeds
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Plan, Unreachable
@@ -50,7 +51,7 @@ def print_result(
         console.print(name + _ending(result), soft_wrap=True)
         return
     console.print(Text(f"{result.port}/{result.recipe}", style="bold") + Text(f"  {result.title}"))
-    rows = worst_of_seeds(result.verdicts)
+    rows = [verdict for verdict, _ in worst_of_seeds(result.verdicts)]
     judged = [verdict for verdict in rows if verdict.measure]
     if judged:
         console.print(_table(judged, every))
@@ -101,7 +102,7 @@ def print_unreachable(
                 _print_detail(console, one.detail)
     if not away:
         return
-    more = "" if verbose else " (`porter verify --verbose` says more)"
+    more = "" if verbose else " (details: `porter verify --verbose`)"
     console.print(Text("not reachable", "yellow") + Text(f"{more}:"), soft_wrap=True)
     for one in away:
         head = f"  {_name(one)}: "
@@ -154,25 +155,6 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
         line = Text("  changed: ", "yellow") + Text(f"{where_words(change.verdict)}: {words}")
         console.print(line, soft_wrap=True)
     console.print()
-
-
-def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return one verdict per run, output and claim: the worst of its seeds."""
-    worst: dict[tuple[object, ...], Verdict] = {}
-    for verdict in verdicts:
-        key = (*_run_of(verdict), verdict.subject, verdict.output, verdict.claim)
-        if key not in worst or _badness(verdict) > _badness(worst[key]):
-            worst[key] = verdict
-    return list(worst.values())
-
-
-def _badness(verdict: Verdict) -> tuple[int, float]:
-    word = ("skipped", "baseline", "pass", "fail", "error").index(verdict.word)
-    if verdict.error is None:
-        return word, 0.0
-    if verdict.lower:
-        return word, (verdict.allowed or 0.0) / verdict.error if verdict.error > 0 else math.inf
-    return word, verdict.error / (verdict.allowed or 1.0)
 
 
 def _run_of(verdict: Verdict) -> tuple[object, ...]:
@@ -233,7 +215,7 @@ def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
             shown += [(verdict, "") for verdict in mine]
             continue
         shown += [(verdict, "") for verdict in mine if verdict.bad]
-        shown.append((max(good, key=_badness), f" (worst of {len(good)})"))
+        shown.append((max(good, key=badness), f" (worst of {len(good)})"))
     return shown
 
 

@@ -57,6 +57,21 @@ class Verdict:
         return self.word in ("fail", "error")
 
     @property
+    def share(self) -> float | None:
+        """The used part of the allowance: 1 is the limit, None where the claim has no such number.
+
+        With a least value allowed, the limit over the value.
+        """
+        if self.error is None or self.allowed is None:
+            return None
+        if math.isnan(self.error) or math.isnan(self.allowed):
+            return math.inf
+        over, under = (self.allowed, self.error) if self.lower else (self.error, self.allowed)
+        if over == 0:
+            return 0.0
+        return over / under if under > 0 else math.inf
+
+    @property
     def simulated(self) -> bool:
         """Whether the device is simulated; whatever shows the verdict must say so."""
         return is_simulated(self.device)

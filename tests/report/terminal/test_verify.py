@@ -1,4 +1,4 @@
-"""What a verification prints for people, from verdicts alone."""
+"""What `porter verify` prints for people, from verdicts alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STEPS = (("steps", "8"),)
 
 
 def printed(*verdicts: Verdict) -> str:
-    told = StringIO()
+    out = StringIO()
     result = RecipeResult("port", "sampling", "a title", verdicts, 3, 1.0)
-    console = Console(file=told, width=80)
+    console = Console(file=out, width=80)
     print_result(console, result)
     print_summary(console, [result], [])
-    return told.getvalue()
+    return out.getvalue()
 
 
 def test_a_recipe_on_the_cpu_alone_does_not_name_devices() -> None:
@@ -33,7 +33,7 @@ def test_a_recipe_on_the_cpu_alone_does_not_name_devices() -> None:
     assert "cpu" not in shown
 
 
-def test_devices_and_varied_values_are_named_and_simulated_ones_called_so() -> None:
+def test_devices_and_varied_values_are_named_and_simulated_ones_marked() -> None:
     shown = printed(ONE, replace(ONE, device="sim:hpu", variant=STEPS))
 
     assert "2 norm, cpu, float32" in shown
@@ -67,15 +67,15 @@ def test_a_failure_shows_the_command_that_narrows_it() -> None:
     assert "level 2 norm, sim:hpu (simulated), float32, image, parity: off by one" in shown
 
 
-def test_what_runs_warn_of_is_shown_a_few_times() -> None:
-    told = StringIO()
+def test_warnings_of_runs_are_shown_a_few_times() -> None:
+    out = StringIO()
     warnings = tuple(f"level 1, cpu, float32: printed much, {n}" for n in range(6))
     result = RecipeResult("port", "sampling", "a title", (ONE,), 3, 1.0, warnings=warnings)
 
-    print_result(Console(file=told, width=80), result)
+    print_result(Console(file=out, width=80), result)
 
-    assert told.getvalue().count("warning: level 1, cpu, float32: printed much") == 4
-    assert "and 2 warnings more" in told.getvalue()
+    assert out.getvalue().count("warning: level 1, cpu, float32: printed much") == 4
+    assert "and 2 warnings more" in out.getvalue()
     assert plain_results([result], [], True)["recipes"][0]["warnings"] == list(warnings)
 
 
@@ -101,25 +101,25 @@ def test_good_counters_do_not_hide_good_outputs() -> None:
     assert "c0 (worst of 6)" in shown
 
 
-def test_what_was_skipped_is_said_once_and_is_no_pass() -> None:
-    told = "not judged: sim:hpu is simulated, and a simulation has no speed"
-    skipped = replace(ONE, output="rate", word="skipped", measure="", detail=told)
+def test_what_was_skipped_is_printed_once_and_is_no_pass() -> None:
+    reason = "not judged: sim:hpu is simulated, and a simulation has no speed"
+    skipped = replace(ONE, output="rate", word="skipped", measure="", detail=reason)
 
     shown = printed(skipped, replace(skipped, level=3))
 
-    assert shown.count(f"skipped: rate: {told}") == 1
+    assert shown.count(f"skipped: rate: {reason}") == 1
     assert shown.endswith("0 recipes passed; 1 skipped\n")
 
 
-def test_json_says_all_that_a_report_needs() -> None:
+def test_json_holds_all_that_a_report_needs() -> None:
     verdict = replace(ONE, device="sim:hpu", variant=STEPS, narrow="porter compare")
     result = RecipeResult("port", "sampling", "a title", (verdict,), 3, 1.0)
 
-    (told,) = plain_results([result], [], True)["recipes"]
+    (data,) = plain_results([result], [], True)["recipes"]
 
-    assert (told["port"], told["recipe"], told["title"]) == ("port", "sampling", "a title")
+    assert (data["port"], data["recipe"], data["title"]) == ("port", "sampling", "a title")
     assert (
-        told["verdicts"][0].items()
+        data["verdicts"][0].items()
         >= {
             "level": 2,
             "level_name": "norm",
@@ -148,9 +148,9 @@ LONG = Unreachable(
 
 
 def unreachable_lines(*several: Unreachable, verbose: bool = False) -> list[str]:
-    told = StringIO()
-    print_unreachable(Console(file=told, width=80), several, verbose)
-    return told.getvalue().splitlines()
+    out = StringIO()
+    print_unreachable(Console(file=out, width=80), several, verbose)
+    return out.getvalue().splitlines()
 
 
 def test_what_is_not_reachable_is_a_line_of_80_columns_each() -> None:
@@ -164,14 +164,14 @@ def test_what_is_not_reachable_is_a_line_of_80_columns_each() -> None:
     assert lines[2] == "  far: git.example.org does not answer"
 
 
-def test_the_rest_of_it_is_told_when_asked_for() -> None:
+def test_the_full_reason_is_printed_when_verbose() -> None:
     lines = unreachable_lines(LONG, verbose=True)
 
     assert lines[1].endswith("git.example.org does not answer")
     assert lines[2:] == ["      git said", "      much"]
 
 
-def test_a_fault_is_told_whole_and_as_failed() -> None:
+def test_a_fault_is_printed_in_full_and_as_failed() -> None:
     (line,) = unreachable_lines(Unreachable("bad", "one", "the series does not apply " * 5, True))
 
     assert line.startswith("bad/one: failed: the series does not apply the series")
