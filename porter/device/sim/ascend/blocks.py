@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.ascend.kernels import rms_norm, wide
-from porter.device.sim.vendors.fused_ops import fused
+from porter.device.sim.vendors.fused_ops import fused, rms_norm, wide
 from porter.errors import BadInput
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "fastgelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
+_GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "geglu": F.gelu, "swiglu": F.silu, "reglu": F.relu,
+}  # fmt: skip
 
 
 @fused("npu", "npu_ffn_core")
@@ -23,19 +34,11 @@ def _ffn(
     inner = wide(x) @ wide(weight1)
     if bias1 is not None:
         inner = inner + wide(bias1)
-    left, right = inner.chunk(2, -1)
-    if activation == "geglu":
-        inner = F.gelu(left) * right
-    elif activation == "swiglu":
-        inner = F.silu(left) * right
-    elif activation == "reglu":
-        inner = F.relu(left) * right
-    elif activation == "fastgelu":
-        inner = inner * torch.sigmoid(1.702 * inner)
-    elif activation == "gelu":
-        inner = F.gelu(inner)
+    if activation in _GATES:
+        left, right = inner.chunk(2, -1)
+        inner = _GATES[activation](left) * right
     else:
-        inner = F.relu(inner) if activation == "relu" else F.silu(inner)
+        inner = _ACTIVATIONS[activation](inner)
     result = inner @ wide(weight2)
     if bias2 is not None:
         result = result + wide(bias2)
@@ -72,7 +75,7 @@ def npu_ffn(
         raise BadInput(
             "npu_ffn: porter's simulated module computes it without experts and quantisation"
         )
-    known = ("fastgelu", "gelu", "relu", "silu", "geglu", "swiglu", "reglu")
+    known = (*_ACTIVATIONS, *_GATES)
     if activation not in known:
         raise BadInput(f"npu_ffn: activation is {activation!r}, expected one of {', '.join(known)}")
     del inner_precise
@@ -169,6 +172,3 @@ def npu_scatter_nd_update_(self: Tensor, indices: Tensor, updates: Tensor) -> Te
 def npu_gather_sparse_index(input: Tensor, index: Tensor) -> Tensor:
     """Rows of ``input`` at ``index``, in the shape of ``index``."""
     return input[index.to(torch.int64)]
-
-
-__all__ = [name for name in list(globals()) if name.startswith("npu_")]

@@ -11,12 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.vendors.fused_ops import fused
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """Convert a tensor to the kernels' precision: float32, or float64 if it is float64."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
 
 
 @fused("npu")
@@ -45,6 +40,9 @@ def npu_fast_gelu(self: Tensor) -> Tensor:
     return (full * torch.sigmoid(1.702 * full)).to(self.dtype)
 
 
+fast_gelu = npu_fast_gelu
+
+
 @fused("npu")
 def npu_gelu_mul(input: Tensor, *, approximate: str = "none") -> Tensor:
     """``gelu(left) * right`` of the last dimension's halves."""
@@ -56,13 +54,6 @@ def npu_gelu_mul(input: Tensor, *, approximate: str = "none") -> Tensor:
 def npu_mish(self: Tensor) -> Tensor:
     """``x * tanh(softplus(x))``."""
     return F.mish(wide(self)).to(self.dtype)
-
-
-def rms_norm(full: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Return the RMS normalisation over the weight's dimensions, and the reciprocal RMS."""
-    dims = list(range(-weight.dim(), 0))
-    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
-    return full * reciprocal * weight, reciprocal
 
 
 @fused("npu")
@@ -98,11 +89,8 @@ def npu_rotary_mul(
     """Rotary embedding ``r1 * x + r2 * rotated(x)``; mode "half" or "interleave", or a matrix."""
     if rotate is not None:
         turned = self @ rotate.to(self.dtype)
-    elif rotary_mode == "half":
-        first, second = self.chunk(2, -1)
-        turned = torch.cat((-second, first), -1)
-    elif rotary_mode == "interleave":
-        turned = torch.stack((-self[..., 1::2], self[..., ::2]), -1).flatten(-2)
+    elif rotary_mode in ("half", "interleave"):
+        turned = quarter_turn(self, pairwise=rotary_mode == "interleave")
     else:
         raise ValueError(f"npu_rotary_mul: rotary_mode is {rotary_mode!r}, not half or interleave")
     return r1 * self + r2 * turned
@@ -183,6 +171,3 @@ def npu_layer_norm_eval(
 def npu_softmax_cross_entropy_with_logits(self: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of each row against a row of probabilities."""
     return -(labels * self.log_softmax(-1)).sum(-1)
-
-
-__all__ = [name for name in list(globals()) if name.startswith("npu_")]

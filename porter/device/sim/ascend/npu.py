@@ -5,10 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from porter.device.sim.ascend.graphs import *  # noqa: F403
-from porter.device.sim.ascend.graphs import __all__ as _graphs
-from porter.device.sim.ascend.settings import *  # noqa: F403
-from porter.device.sim.ascend.settings import __all__ as _settings
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 from porter.device.sim.torch_patches.streams import Stream
 from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
@@ -102,13 +98,3 @@ def utilization(device: Any = None) -> int:
     """The card's utilization: 0, the simulator has no clock."""
     del device
     return 0
-
-
-__all__ = [
-    "StreamContext", "can_device_access_peer", "current_blas_handle", "get_allocator_backend",
-    "get_device_capability", "get_device_name", "get_device_properties",
-    "get_per_process_memory_fraction", "host_memory_stats", "host_memory_stats_as_nested_dict",
-    "ipc_collect", "memory_snapshot", "memory_stats_as_nested_dict",
-    "reset_accumulated_host_memory_stats", "reset_peak_host_memory_stats", "utilization", *_graphs,
-    *_settings,
-]  # fmt: skip

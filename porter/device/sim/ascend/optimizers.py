@@ -300,6 +300,3 @@ class NpuFusedSGD(NpuFusedOptimizerBase):
                 momentum.mul_(group["momentum"]).add_(grads, alpha=1 - group["dampening"])
             grads = grads.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
         combined.values.add_(grads, alpha=-group["lr"])
-
-
-__all__ = ["NpuFusedAdam", "NpuFusedAdamW", "NpuFusedOptimizerBase", "NpuFusedSGD"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 
 import torch
 
 from porter.device.sim.core.tensor import TYPE_NAMES
 from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.migrate.migration import activate
 
-_HERE = "porter.device.sim.ascend"
+_ATTENTION = "attention:npu_fusion_attention npu_fusion_attention_v2 npu_prompt_flash_attention"
 
 
 class _TensorType(type):
@@ -46,19 +48,20 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
 
 ASCEND = Package(
     root="torch_npu",
+    home=__package__,
     contents={
-        "torch_npu": f"{_HERE}.root",
-        "torch_npu.contrib": None,
-        "torch_npu.contrib.transfer_to_npu": f"{_HERE}.transfer_to_npu",
-        "torch_npu.npu": f"{_HERE}.npu",
-        "torch_npu.npu.amp": f"{_HERE}.amp",
-        "torch_npu.npu.amp.autocast_mode": f"{_HERE}.amp",
-        "torch_npu.npu.amp.grad_scaler": f"{_HERE}.grad_scaler",
-        "torch_npu.npu.graphs": f"{_HERE}.graphs",
-        "torch_npu.npu.random": None,
-        "torch_npu.npu.utils": f"{_HERE}.npu_utils",
-        "torch_npu.optim": f"{_HERE}.optimizers",
+        "torch_npu": ("plain", "kernels", "blocks", _ATTENTION),
+        "torch_npu.contrib": (),
+        "torch_npu.contrib.transfer_to_npu": (),
+        "torch_npu.npu": ("npu", "graphs", "settings"),
+        "torch_npu.npu.amp": ("amp",),
+        "torch_npu.npu.amp.autocast_mode": ("amp",),
+        "torch_npu.npu.amp.grad_scaler": ("amp:GradScaler",),
+        "torch_npu.npu.graphs": ("graphs",),
+        "torch_npu.npu.random": (),
+        "torch_npu.npu.utils": ("npu_utils",),
+        "torch_npu.optim": ("optimizers",),
     },
-    acting=frozenset({"torch_npu.contrib.transfer_to_npu"}),
+    acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},
     publish=_publish,
 )

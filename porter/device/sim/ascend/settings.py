@@ -186,16 +186,3 @@ def empty_virt_addr_cache() -> None:
 
 def host_empty_cache() -> None:
     """Free cached pinned host memory."""
-
-
-__all__ = [
-    "CubeMathType", "are_compatible_impl_enabled", "clear_npu_overflow_flag", "config", "conv",
-    "disable_deterministic_with_backward", "empty_virt_addr_cache",
-    "enable_deterministic_with_backward", "finalize_dump", "get_autocast_dtype",
-    "get_mm_bmm_format_nd", "get_npu_overflow_flag", "get_sync_debug_mode",
-    "get_task_queue_enable", "host_empty_cache", "init_dump", "is_autocast_enabled",
-    "is_jit_compile_false", "matmul", "set_aoe", "set_autocast_dtype", "set_autocast_enabled",
-    "set_compile_mode", "set_deterministic_level", "set_dump", "set_mm_bmm_format_nd",
-    "set_op_timeout_ms", "set_option", "set_sync_debug_mode", "set_task_queue_enable",
-    "stress_detect", "use_compatible_impl",
-]  # fmt: skip

@@ -51,9 +51,3 @@ def hpu_initialize(
 def hpu_inference_initialize(model: torch.nn.Module | None = None, **options: Any) -> None:
     """The older name of :func:`hpu_initialize`."""
     hpu_initialize(model, **options)
-
-
-__all__ = [
-    "hpu_inference_initialize", "hpu_inference_set_env", "hpu_initialize", "hpu_set_env",
-    "hpu_set_inference_env", "hpu_teardown_inference_env", "mark_step",
-]  # fmt: skip

@@ -96,6 +96,3 @@ def metric_localcontext(name: str) -> Iterator[Metric]:
         yield metric
     finally:
         metric.close()
-
-
-__all__ = ["metric_global", "metric_localcontext"]

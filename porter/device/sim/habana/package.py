@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 
 from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.migrate.migration import activate
 
-_HERE = "porter.device.sim.habana"
 _TORCH = "habana_frameworks.torch"
 
 
@@ -18,28 +19,37 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
 
 HABANA = Package(
     root="habana_frameworks",
+    home=__package__,
     contents={
-        "habana_frameworks": None,
-        _TORCH: None,
-        f"{_TORCH}.core": f"{_HERE}.core",
-        f"{_TORCH}.distributed": None,
-        f"{_TORCH}.distributed.hccl": f"{_HERE}.hccl",
-        f"{_TORCH}.gpu_migration": f"{_HERE}.gpu_migration",
-        f"{_TORCH}.hpex": None,
-        f"{_TORCH}.hpex.hmp": f"{_HERE}.hmp",
-        f"{_TORCH}.hpex.kernels": f"{_HERE}.kernels",
-        f"{_TORCH}.hpex.kernels.Fp8Ops": f"{_HERE}.fp8",
-        f"{_TORCH}.hpex.normalization": f"{_HERE}.normalization",
-        f"{_TORCH}.hpex.optimizers": f"{_HERE}.optimizers",
-        f"{_TORCH}.hpu": f"{_HERE}.hpu",
-        f"{_TORCH}.hpu.graphs": f"{_HERE}.graphs",
-        f"{_TORCH}.hpu.metrics": f"{_HERE}.metrics",
-        f"{_TORCH}.hpu.random": None,
-        f"{_TORCH}.utils": None,
-        f"{_TORCH}.utils.experimental": f"{_HERE}.experimental",
-        f"{_TORCH}.utils.library_loader": f"{_HERE}.loader",
+        "habana_frameworks": (),
+        _TORCH: (),
+        f"{_TORCH}.core": ("core",),
+        f"{_TORCH}.distributed": (),
+        f"{_TORCH}.distributed.hccl": ("bridge:initialize_distributed_hpu",),
+        f"{_TORCH}.gpu_migration": (),
+        f"{_TORCH}.hpex": (),
+        # Mixed precision of releases before autocast. pytorch-lightning 1.6 to 1.9 imports it
+        # wherever the package is installed and uses it only in its HPUPrecisionPlugin.
+        f"{_TORCH}.hpex.hmp": (),
+        f"{_TORCH}.hpex.kernels": ("kernels",),
+        f"{_TORCH}.hpex.kernels.Fp8Ops": ("kernels:cast_to_fp8_v2",),
+        f"{_TORCH}.hpex.normalization": ("kernels:FusedClipNorm FusedRMSNorm",),
+        f"{_TORCH}.hpex.optimizers": ("optimizers",),
+        f"{_TORCH}.hpu": (
+            "hpu",
+            "graphs:CachedParams HPUGraph ModuleCacher graph is_current_stream_capturing",
+            "graphs:make_graphed_callables wrap_in_hpu_graph wrap_in_hpu_graph_func",
+        ),
+        f"{_TORCH}.hpu.graphs": ("graphs",),
+        f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),
+        f"{_TORCH}.hpu.random": (),
+        f"{_TORCH}.utils": (),
+        f"{_TORCH}.utils.experimental": ("bridge:_get_device_type synDeviceType",),
+        f"{_TORCH}.utils.library_loader": (
+            "bridge:is_habana_avaialble is_habana_available load_habana_module",
+        ),
     },
-    acting=frozenset({f"{_TORCH}.gpu_migration"}),
+    acting={f"{_TORCH}.gpu_migration": partial(activate, "hpu")},
     aliases={
         f"{_TORCH}.core.hpu": f"{_TORCH}.hpu",
         f"{_TORCH}.utils.experimental.hpu": f"{_TORCH}.hpu",

@@ -34,6 +34,31 @@ def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., An
     return register
 
 
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Convert a tensor to the kernels' precision: float32, or float64 if it is float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def rms_norm(
+    full: torch.Tensor, weight: torch.Tensor, epsilon: float, dimensions: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the RMS normalisation over the weight's or the last dimensions, and 1/RMS."""
+    dims = list(range(-(dimensions or weight.dim()), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return full * reciprocal * weight, reciprocal
+
+
+def quarter_turn(vector: torch.Tensor, *, pairwise: bool) -> torch.Tensor:
+    """Return the vector turned by 90 degrees, for rotary embedding: (-second, first) of each pair.
+
+    Pairs are neighbours, or the elements at one position of the vector's halves.
+    """
+    if pairwise:
+        return torch.stack((-vector[..., 1::2], vector[..., ::2]), -1).flatten(-2)
+    first, second = vector.chunk(2, -1)
+    return torch.cat((-second, first), -1)
+
+
 def _library(namespace: str) -> Any:
     found = _libraries.get(namespace)
     if found is None:

@@ -48,15 +48,16 @@ class NotSimulatedImport(PorterError, ImportError):
 class Package:
     """A vendor's package: its root name and the implementation of each module.
 
-    ``contents`` maps a vendor's dotted module name to a porter module, whose ``__all__`` is
-    visible, or to None for a package with submodules only. ``acting`` modules call their
-    implementation's ``on_import`` when imported, so they are not imported with the root.
-    ``publish`` runs once all modules are loaded.
+    ``contents`` maps a vendor's dotted module name to the modules of porter's package ``home`` that
+    implement it: "kernels" for all public names defined there (or its ``__all__``), "kernels:A B"
+    for some. ``acting`` modules call a function when imported, so they are not imported with the
+    root. ``publish`` runs once all modules are loaded.
     """
 
     root: str
-    contents: Mapping[str, str | None]
-    acting: frozenset[str] = frozenset()
+    home: str
+    contents: Mapping[str, Sequence[str]]
+    acting: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     publish: Callable[[Mapping[str, ModuleType]], None] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Attributes that are a module with another name: ``"x.core.hpu": "x.hpu"``."""
@@ -138,12 +139,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        source = self.package.contents[name]
-        if source is not None:
-            contents = importlib.import_module(source)
-            fill(module, contents)
-            if name in self.package.acting:
-                contents.on_import()
+        for content in self.package.contents[name]:
+            source, _, chosen = content.partition(":")
+            fill(module, importlib.import_module(f"{self.package.home}.{source}"), chosen.split())
+        if name in self.package.acting:
+            self.package.acting[name]()
         if name == self.package.root:
             self._import_all()
 
@@ -200,11 +200,24 @@ def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None
     answer_for(common, ours.__name__)
 
 
-def fill(module: ModuleType, source: ModuleType) -> None:
-    """Give a simulated module the public names of the porter module that implements it."""
-    module.__doc__ = source.__doc__
-    for name in source.__all__:
+def fill(module: ModuleType, source: ModuleType, chosen: Sequence[str]) -> None:
+    """Give a simulated module the chosen names of a porter module, or all that are public."""
+    module.__doc__ = module.__doc__ or source.__doc__
+    for name in chosen or vars(source).get("__all__") or _public(source):
         setattr(module, name, getattr(source, name))
+
+
+def _public(source: ModuleType) -> list[str]:
+    """Return the public functions, classes and operators that a module defines."""
+    return [
+        name
+        for name, value in vars(source).items()
+        if not name.startswith("_")
+        and (
+            getattr(value, "__module__", None) == source.__name__
+            or isinstance(value, torch._ops.OpOverloadPacket)
+        )
+    ]
 
 
 def install(package: Package) -> None:
