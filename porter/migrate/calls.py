@@ -26,19 +26,10 @@ from porter.migrate.table import Kind, Rule, Table
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _SUBMODULES = ("random", "memory", "streams", "graphs")
 _RENAMED = {"CUDAGraph": {"hpu": "HPUGraph", "npu": "NPUGraph"}}
-_TENSOR_TYPES = {
-    "BFloat16Tensor": torch.bfloat16,
-    "BoolTensor": torch.bool,
-    "ByteTensor": torch.uint8,
-    "CharTensor": torch.int8,
-    "DoubleTensor": torch.float64,
-    "FloatTensor": torch.float32,
-    "HalfTensor": torch.float16,
-    "IntTensor": torch.int32,
-    "LongTensor": torch.int64,
-    "ShortTensor": torch.int16,
+_WORDS = "BFloat16 Bool Byte Char Double Float Half Int Long Short"
+_TENSOR_TYPES: dict[str, torch.dtype] = {
+    f"{word}Tensor": getattr(torch, f"{word}Tensor").dtype for word in _WORDS.split()
 }
-_IGNORED_RANGES = ("nvtx.range",)
 
 
 class Unsupported(PorterError, NotImplementedError):
@@ -97,24 +88,20 @@ class CudaCalls:
     def replacement(self, api: str, original: Any) -> Any:
         """Return what replaces ``api``, or None to leave it as it is."""
         name = api.removeprefix("torch.cuda.")
-        rule = self.table.rule(api)
+        rule = self.table.rules.get(api) or Rule("match", f"torch.{self.device}.{name}", "")
         if name in _TENSOR_TYPES:
             return self._tensor_type(api, name, rule)
-        if rule is not None and rule.is_ignored:
+        if rule.kind == "unsupported" and rule.served == "nothing":
             return self._ignoring(api)
-        served = self._counterpart(name)
-        if rule is not None and rule.kind == "unsupported":
-            served = None
+        served = None if rule.kind == "unsupported" else self._counterpart(name)
         if served is None:
             if isinstance(original, type) and issubclass(original, BaseException):
                 return None
             return self._refusing(api)
-        kind: Kind = rule.kind if rule is not None else "match"
-        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
         if isinstance(served, type):
-            return self.served_class(api, kind, title, served)
+            return self.served_class(api, rule, served)
         if callable(served):
-            return self._function(api, kind, title, served)
+            return functools.wraps(served)(self._retargeting(api, rule, served))
         return served
 
     def _counterpart(self, name: str) -> Any:
@@ -130,36 +117,26 @@ class CudaCalls:
         if not called_by_torch():
             self.log.record(api, kind, lambda: show_call(api, args, kwargs), title)
 
-    def _function(self, api: str, kind: Kind, title: str, served: Callable[..., Any]) -> Any:
-        return functools.wraps(served)(self._retargeting(api, kind, title, served))
-
-    def _retargeting(
-        self, api: str, kind: Kind, title: str, served: Callable[..., Any]
-    ) -> Callable[..., Any]:
+    def _retargeting(self, api: str, rule: Rule, served: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._note(api, kind, args, kwargs, title)
+            self._note(api, rule.kind, args, kwargs, rule.served)
             new = [retarget(value, self.device) for value in args]
             return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
 
         return call
 
-    def served_class(self, api: str, kind: Kind, title: str, served: type) -> Any:
+    def served_class(self, api: str, rule: Rule, served: type) -> Any:
         """Return a stand-in for a class: it makes and recognises instances of ``served``."""
-
-        make = self._retargeting(api, kind, title, served)
+        make = self._retargeting(api, rule, served)
         return ServedType(
             served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}
         )
 
-    def _tensor_type(self, api: str, name: str, rule: Rule | None) -> Any:
-        dtype = _TENSOR_TYPES[name]
-        if rule is not None and "FloatTensor" in rule.served:
-            dtype = torch.float32
-        kind: Kind = rule.kind if rule is not None else "match"
-        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
+    def _tensor_type(self, api: str, name: str, rule: Rule) -> Any:
+        dtype = torch.float32 if "FloatTensor" in rule.served else _TENSOR_TYPES[name]
 
         def make(*args: Any, **kwargs: Any) -> torch.Tensor:
-            self._note(api, kind, args, kwargs, title)
+            self._note(api, rule.kind, args, kwargs, rule.served)
             if args and all(type(size) is int for size in args):
                 return torch.empty(*args, dtype=dtype, device=self.device)
             if args and isinstance(args[0], torch.Size):
@@ -173,11 +150,9 @@ class CudaCalls:
         )
 
     def _ignoring(self, api: str) -> Any:
-        is_range = api.removeprefix("torch.cuda.") in _IGNORED_RANGES
-
         def call(*args: Any, **kwargs: Any) -> Any:
             self._note(api, "unsupported", args, kwargs, "nothing")
-            return contextlib.nullcontext() if is_range else None
+            return contextlib.nullcontext() if api == "torch.cuda.nvtx.range" else None
 
         return call
 

@@ -21,11 +21,7 @@ def retarget(value: Any, target: str) -> Any:
             return target + value[4:]
         return value
     if isinstance(value, torch.device):
-        if value.type == "cuda":
-            return (
-                torch.device(target) if value.index is None else torch.device(target, value.index)
-            )
-        return value
+        return torch.device(retarget(str(value), target)) if value.type == "cuda" else value
     if isinstance(value, dict) and any(isinstance(k, str | torch.device) for k in value):
         found = {retarget(k, target): retarget(v, target) for k, v in value.items()}
         return found if found != value else value
@@ -98,12 +94,8 @@ def with_target(
         new_args, new_kwargs, changed = retarget_call(args, kwargs, target, integers=integers)
         if changed:
             skip = 1 if method else 0
-            log.record(
-                api,
-                "match",
-                lambda: show_call(api, args[skip:], kwargs),
-                show_call(api, new_args[skip:], new_kwargs),
-            )
+            served = show_call(api, new_args[skip:], new_kwargs)
+            log.record(api, "match", lambda: show_call(api, args[skip:], kwargs), served)
         return function(*new_args, **new_kwargs)
 
     call.__porter_original__ = function  # type: ignore[attr-defined]
