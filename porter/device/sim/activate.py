@@ -14,10 +14,9 @@ from typing import Any, NoReturn
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
-from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import settle
 from porter.device.sim.core.profiles import PROFILES, Profile
-from porter.device.sim.core.registry import machines
 from porter.device.sim.core.tensor import make_class
 from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator

@@ -28,6 +28,7 @@ from porter.device.sim.accounting.op_tables import DATA
 from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
+from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import CPU_OP
 from porter.interception.source_marks import ForwardMarks, site_of
@@ -72,23 +73,20 @@ class OpTable:
         """For reports: "1502 ops of torch-npu 2.13.0 ..."."""
         return f"{len(self.ops)} ops, {self.source}, version {self.version}"
 
-    def lists(self, facts: OpFacts) -> bool:
-        """Whether the table lists the op (this overload, or all of them)."""
-        return self._names(facts.name, facts.packet)
+    def _lists(self, name: str, packet: str) -> bool:
+        """Whether the table lists the op (this overload, or all of them).
 
-    def _names(self, name: str, packet: str) -> bool:
-        if name in self.ops or packet in self.ops:
-            return True
-        # Whole-op tables (hpu) list the functional form; in-place and out forms share its kernel.
-        return packet.rstrip("_") in self.ops
+        Whole-op tables (hpu) list the functional form; in-place and out forms share its kernel.
+        """
+        return not self.ops.isdisjoint((name, packet, packet.rstrip("_")))
 
     def runs(self, facts: OpFacts) -> bool:
         """Whether the device runs the op itself, or PyTorch decomposes it into others."""
-        if self.lists(facts) or facts.op.namespace not in ("aten", "prims"):
+        if self._lists(facts.name, facts.packet) or facts.op.namespace not in ("aten", "prims"):
             return True
         counterpart = COUNTERPARTS.get(facts.packet)
         if counterpart is not None:
-            return self._names(f"{counterpart}.default", counterpart)
+            return self._lists(f"{counterpart}.default", counterpart)
         name = str(facts.op._name)
         if facts.is_view or _has_kernel(name, _EXPLICIT):
             return True
@@ -159,26 +157,14 @@ class Fallbacks:
             return None
 
         def before(args: Any, _kwargs: Any) -> None:
-            graph = DeviceGraph.current
-            if graph is not None:
-                graph.refuse(CPU_OP, op.name)
+            DeviceGraph.refuse(CPU_OP, op.name)
             site = site_of(self._forward.here(2))
             self._end_graph(f"CPU fallback of {op.name}")
             self._counters.event("cpu_fallback", op.name, site=site)
-            self._counters.add("cpu_fallback_bytes", _nbytes(args))
+            operands = (tensor.numel() * tensor.dtype.itemsize for tensor in tensors_in(args))
+            self._counters.add("cpu_fallback_bytes", sum(operands))  # copied to the host
 
         return Watch(before=before)
-
-
-def _nbytes(args: Any) -> int:
-    """Return the bytes of the tensor operands, which are copied to the host."""
-    total = 0
-    for arg in args:
-        if isinstance(arg, torch.Tensor):
-            total += arg.numel() * arg.dtype.itemsize
-        elif isinstance(arg, (tuple, list)):
-            total += _nbytes(arg)
-    return total
 
 
 class ForwardLines:

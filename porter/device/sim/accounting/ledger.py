@@ -21,27 +21,27 @@ which call ``mark_step`` themselves.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
-from porter.device.sim.accounting.host_sync import HostSyncs
 from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.op_schema import OpFacts
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.op_schema import INDEXED, OpFacts
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
 from porter.device.sim.graphs.capture_limits import (
     DEVICE_TO_HOST,
+    DYNAMIC_SHAPE,
+    HOST_READ,
     HOST_TO_DEVICE,
     LIMITS,
     SYNCHRONIZE,
 )
-from porter.device.sim.graphs.disk_cache import folder_from_environment
-from porter.device.sim.graphs.lazy import Compilation, LazyGraphs
+from porter.device.sim.graphs.lazy import Compilation, LazyGraphs, folder_from_environment
 from porter.interception.source_marks import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
@@ -89,16 +89,87 @@ class OpCounts:
         return {"ops": self.ops, "kernels": self.kernels, "by_op": self.by_name()}
 
 
-def lazy_by_environment(environ: dict[str, str] | None = None) -> bool:
+class HostSyncs:
+    """Observer that counts reads of values on the host, and results whose shape depends on data.
+
+    Both stall a pipeline, and on a lazy device both end the graph that was accumulating. The host
+    needs the size of a result with a data-dependent shape before it can launch the next op:
+    ``nonzero``, ``masked_select``, ``unique``, ``repeat_interleave`` without ``output_size``, and
+    indexing by a boolean mask, which is a ``nonzero`` inside.
+
+    ``end_graph(why)`` ends the accumulated lazy graph: before a host read, which is not part of any
+    graph, and after an op with a data-dependent shape, which is the last of its own.
+    """
+
+    def __init__(
+        self, counters: Counters, forward: ForwardMarks, end_graph: Callable[[str], object]
+    ) -> None:
+        self._counters = counters
+        self._forward = forward
+        self._end_graph = end_graph
+        self._must_end = False
+
+    def watch(self, op: OpFacts) -> Watch | None:
+        """Return the callbacks for an op that makes the host wait."""
+        if op.reads_host:
+            return Watch(before=self._host_read(op))
+        if op.packet in INDEXED:
+            return self._mask_index(op)
+        if op.is_dynamic_shape:
+            return self._dynamic(op)
+        return None
+
+    def _host_read(self, op: OpFacts) -> Callable[[Any, Any], None]:
+        is_scalar = op.packet == "aten._local_scalar_dense"
+
+        def before(args: Any, _kwargs: Any) -> None:
+            DeviceGraph.refuse(HOST_READ, op.name)
+            site = site_of(self._forward.here(2))
+            self._end_graph(f"host read by {op.name}")
+            self._counters.event("host_sync", op.name, site=site)
+            if is_scalar:  # .item(), bool(), float() copy the value
+                self._counters.event("d2h", op.name, site=site)
+                self._counters.add("d2h_bytes", args[0].dtype.itemsize)
+
+        return before
+
+    def _end_graph_after(self, op: OpFacts) -> Callable[[Any, Any, Any], None]:
+        def after(_args: Any, _kwargs: Any, _out: Any) -> None:
+            if self._must_end:
+                self._must_end = False
+                self._end_graph(f"shape from data in {op.name}")
+
+        return after
+
+    def _count_dynamic(self, op: OpFacts, detail: str = "") -> None:
+        DeviceGraph.refuse(DYNAMIC_SHAPE, op.name + (f" with {detail}" if detail else ""))
+        self._must_end = True
+        site = site_of(self._forward.here(3))
+        self._counters.event("dynamic_shape", op.name, detail, site=site)
+        self._counters.event("host_sync", op.name, "shape from data", site=site)
+
+    def _dynamic(self, op: OpFacts) -> Watch:
+        has_size = any(arg.name == "output_size" for arg in op.op._schema.arguments)
+
+        def before(_args: Any, kwargs: Any) -> None:
+            if not (has_size and kwargs and kwargs.get("output_size") is not None):
+                self._count_dynamic(op)
+
+        return Watch(before, self._end_graph_after(op))
+
+    def _mask_index(self, op: OpFacts) -> Watch:
+        def before(args: Any, _kwargs: Any) -> None:
+            for index in args[1]:
+                if index is not None and index.dtype in (torch.bool, torch.uint8):
+                    self._count_dynamic(op, "boolean mask")
+                    return
+
+        return Watch(before, self._end_graph_after(op))
+
+
+def lazy_by_environment(environ: Mapping[str, str]) -> bool:
     """Whether ``PT_HPU_LAZY_MODE`` is 1, for lazy graphs. Unset means 0, today's default."""
-    return (os.environ if environ is None else environ).get("PT_HPU_LAZY_MODE", "0").strip() in (
-        "1",
-        "0x1",
-    )
-
-
-def _runs_all(_op: OpFacts) -> bool:
-    return True
+    return environ.get("PT_HPU_LAZY_MODE", "0").strip() in ("1", "0x1")
 
 
 class DeviceAccounting:
@@ -116,8 +187,8 @@ class DeviceAccounting:
         if table is not None:  # only fallbacks and graphs are charged to forward lines
             machine.observe(ForwardLines(self.forward))
         if lazy:
-            folder = folder_from_environment(dict(os.environ))
-            runs = table.runs if table is not None else _runs_all
+            folder = folder_from_environment(os.environ)
+            runs = table.runs if table is not None else lambda _op: True
             self.graphs = LazyGraphs(folder, forward=self.forward, holds=runs)
             machine.observe(self.graphs)
         machine.observe(HostSyncs(self.counters, self.forward, self.end_graph))
@@ -128,11 +199,6 @@ class DeviceAccounting:
         machine.on_dtype = self._dtype
         machine.on_synchronize = self.synchronize
 
-    @property
-    def is_lazy(self) -> bool:
-        """Whether ops accumulate into graphs."""
-        return self.graphs is not None
-
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""
         found: dict[str, Any] = {
@@ -142,7 +208,7 @@ class DeviceAccounting:
             "op_support": self.fallbacks.table.title if self.fallbacks else "all ops",
         }
         if self.machine.profile.name == "hpu":
-            found["mode"] = "lazy" if self.is_lazy else "eager"
+            found["mode"] = "lazy" if self.graphs is not None else "eager"
         if self.graphs is not None:
             found["graphs"] = self.graphs.as_json(root)
         return found
@@ -160,13 +226,13 @@ class DeviceAccounting:
             return None
         return self.graphs.step(why)
 
-    def mark_step(self, device_str: str = "", sync: bool = False) -> None:  # noqa: ARG002
-        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode; ``sync`` is ignored."""
+    def mark_step(self) -> None:
+        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode."""
         self.end_graph("mark_step")
 
     def synchronize(self, what: str = "synchronize") -> None:
         """Count a host sync at the user's line; it ends the accumulated graph."""
-        self._refuse(SYNCHRONIZE, what)
+        DeviceGraph.refuse(SYNCHRONIZE, what)
         site = site_of(self.forward.here(2))
         self.end_graph(what)
         self.counters.event("host_sync", what, site=site)
@@ -176,34 +242,27 @@ class DeviceAccounting:
         return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
 
     def _boundary(self, why: str) -> None:
-        if LIMITS[self.machine.profile.name].lazy_mode_only and not self.is_lazy:
+        if LIMITS[self.machine.profile.name].lazy_mode_only and self.graphs is None:
             raise CaptureRefused(
                 f"{why} at {site_of(self.forward.here(2))}: HPU Graphs are supported in "
                 "lazy mode only: set PT_HPU_LAZY_MODE=1"
             )
         self.end_graph(why)
 
-    def _refuse(self, kind: str, what: str) -> None:
-        graph = DeviceGraph.current
-        if graph is not None:
-            graph.refuse(kind, what)
-
     def _transfer(self, move: Any) -> None:
         """Count a copy between devices (:class:`~porter.device.sim.core.transfer.Transfer`)."""
         what = move.what
         if move.direction == "d2h":
-            self._refuse(DEVICE_TO_HOST, what)
+            DeviceGraph.refuse(DEVICE_TO_HOST, what)
         elif move.direction == "h2d" and not self._pinned(move):
-            self._refuse(HOST_TO_DEVICE, what)
+            DeviceGraph.refuse(HOST_TO_DEVICE, what)
         site = site_of(self.forward.here(2))
         self.counters.event(move.direction, what, site=site)
         self.counters.add(f"{move.direction}_bytes", move.nbytes)
         if move.direction == "d2h":
             self.end_graph(f"copy to the host by {what}")
         if move.direction != "d2d" and not move.non_blocking:
-            self.counters.event(
-                "host_sync", what, site=site
-            )  # a blocking copy, in either direction
+            self.counters.event("host_sync", what, site=site)  # it blocks, in either direction
 
     def _pinned(self, move: Any) -> bool:
         graph = DeviceGraph.current
@@ -226,7 +285,7 @@ def open_accounting(
     ``lazy`` None means lazy graphs on hpu if ``PT_HPU_LAZY_MODE`` is 1, and never elsewhere.
     """
     if lazy is None:
-        lazy = machine.profile.name == "hpu" and lazy_by_environment()
+        lazy = machine.profile.name == "hpu" and lazy_by_environment(os.environ)
     accounting = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
     _open[machine.profile.name] = accounting
     return accounting

@@ -29,8 +29,7 @@ from typing import Any, Protocol
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.op_bindings import direct_binding
-from porter.device.sim.core.op_schema import OpFacts, facts_of
+from porter.device.sim.core.op_schema import OpFacts, direct_binding, facts_of
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]

@@ -46,23 +46,19 @@ class Machine:
         """Called when the script waits for the device, with the name of the call."""
         self.is_capturing = False
         """Whether a graph capture is recording this machine's ops."""
-        self._observers: tuple[Observer, ...] = ()
+        self.observers: tuple[Observer, ...] = ()
+        """The observers in the order in which they see an op."""
         self._compiled: list[tuple[OpOverload, str]] = []
         self._creation: dict[str, tuple[Callable[[Any, Any, Any], None], ...]] = {}
 
-    @property
-    def observers(self) -> tuple[Observer, ...]:
-        """The observers in the order in which they see an op."""
-        return self._observers
-
     def observe(self, observer: Observer) -> None:
         """Let an observer see the ops from now on."""
-        self._observers = (*self._observers, observer)
+        self.observers = (*self.observers, observer)
         self.forget_compiled()
 
     def unobserve(self, observer: Observer) -> None:
         """Undo :meth:`observe`."""
-        self._observers = tuple(other for other in self._observers if other is not observer)
+        self.observers = tuple(other for other in self.observers if other is not observer)
         self.forget_compiled()
 
     def forget_compiled(self) -> None:
@@ -76,7 +72,7 @@ class Machine:
         self, op: OpOverload, cls: type[torch.Tensor], attribute: str, settle: Settle
     ) -> Run:
         """Generate the function that runs ``op`` on device ``cls`` and store it on the op."""
-        run = compile_op(op, cls, self._observers, settle, self.override(op, cls))
+        run = compile_op(op, cls, self.observers, settle, self.override(op, cls))
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
         return run
@@ -111,7 +107,7 @@ class Machine:
         if callbacks is None:
             namespace, packet, overload = name.split(".")
             op = getattr(getattr(getattr(torch.ops, namespace), packet), overload)
-            watches = [observer.watch(facts_of(op)) for observer in self._observers]
+            watches = [observer.watch(facts_of(op)) for observer in self.observers]
             callbacks = tuple(watch.after for watch in watches if watch is not None and watch.after)
             self._creation[name] = callbacks
         for after in callbacks:
@@ -138,3 +134,7 @@ class Machine:
                 f"with {len(self.classes)} devices"
             )
         return self.classes[index]
+
+
+machines: dict[str, Machine] = {}
+"""The machines simulated in this process, by device type ("hpu")."""

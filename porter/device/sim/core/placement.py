@@ -17,21 +17,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from porter.device.sim.core.op_schema import OpFacts, TensorArg
+from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import device_class_of, move, report_transfer
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
-_INDEXED = frozenset(
-    {
-        "aten.index",
-        "aten._unsafe_index",
-        "aten.index_put",
-        "aten.index_put_",
-        "aten._index_put_impl_",
-        "aten._unsafe_index_put",
-    }
-)
+_INDEXED = INDEXED | {"aten._unsafe_index_put"}
 _CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
 _ALONE_IN_LIST = 3
 _ALONE = 4

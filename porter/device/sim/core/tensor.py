@@ -7,7 +7,7 @@ There is one class per device index, so placement needs no per-tensor state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -16,20 +16,24 @@ from torch import _tensor_str
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import OpFacts
 
+_TYPED = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+    torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64, torch.complex128,
+)  # fmt: skip
 TYPE_NAMES = {
-    torch.float64: "Double",
-    torch.float32: "Float",
-    torch.float16: "Half",
-    torch.bfloat16: "BFloat16",
-    torch.int64: "Long",
-    torch.int32: "Int",
-    torch.int16: "Short",
-    torch.int8: "Char",
-    torch.uint8: "Byte",
-    torch.bool: "Bool",
-    torch.complex64: "ComplexFloat",
-    torch.complex128: "ComplexDouble",
+    dtype: torch.empty(0, dtype=dtype).type().removeprefix("torch.").removesuffix("Tensor")
+    for dtype in _TYPED
 }
+"""``torch.float32: "Float"``"""
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of an argument or result, inside lists and tuples too."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from tensors_in(each)
 
 
 class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]

@@ -22,8 +22,8 @@ import torch
 
 from porter.device.sim.core.dispatch import Run, Watch, unseen
 from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.op_bindings import direct_binding
-from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts, TensorArg
+from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct_binding
+from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
 from porter.interception.source_lines import Site
@@ -52,21 +52,13 @@ class _Record:
     out: Any
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each)
-
-
 def _operands(facts: OpFacts, args: Any, kwargs: Any) -> Iterator[tuple[TensorArg, torch.Tensor]]:
     for arg in facts.tensor_args:
         if arg.position is not None and arg.position < len(args):
             value = args[arg.position]
         else:
             value = kwargs.get(arg.name)
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             yield arg, tensor
 
 
@@ -143,7 +135,7 @@ class _Capture:
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
-        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # HostSyncs refuses masks
+        if op.is_dynamic_shape and op.packet not in INDEXED:  # HostSyncs refuses masks
             return limit.DYNAMIC_SHAPE
         return None
 
@@ -177,9 +169,9 @@ class _Capture:
     def _made(self, op: OpFacts, out: Any) -> None:
         if op.is_view:
             if op.packet not in _SAME_TENSOR:
-                self._views.update(id(tensor) for tensor in _tensors(out))
+                self._views.update(id(tensor) for tensor in tensors_in(out))
             return
-        for tensor in _tensors(out):
+        for tensor in tensors_in(out):
             address = _address(tensor)
             if address and address not in self.inputs:
                 self.made.setdefault(address, tensor)
@@ -194,7 +186,7 @@ class _Capture:
                 whole.copy_(saved)
             for record in self.records:
                 if not record.facts.is_view:
-                    for tensor in _tensors(record.out):
+                    for tensor in tensors_in(record.out):
                         if _address(tensor) in self.made:
                             _poison(tensor)
 
@@ -250,19 +242,16 @@ class DeviceGraph:
         self._inputs: list[tuple[torch.Tensor, int]] = []
         self._captured_at = Site("<unknown>", 0)
 
-    @property
-    def is_capturing(self) -> bool:
-        """Whether ops are being recorded into this graph now."""
-        return self._capture is not None
-
     def register_generator(self, generator: torch.Generator) -> None:
         """Treat a generator as a default one: its state is restored after a capture."""
         self._registered.append(generator)
 
-    def refuse(self, kind: str, what: str) -> None:
-        """Refuse what observers cannot see (``synchronize()``, a CPU fallback) during a capture."""
-        if self._capture is not None:
-            self._capture.refuse(kind, what)
+    @staticmethod
+    def refuse(kind: str, what: str) -> None:
+        """Refuse what a capture's observer cannot see (``synchronize()``, a CPU fallback)."""
+        graph = DeviceGraph.current
+        if graph is not None and graph._capture is not None:
+            graph._capture.refuse(kind, what)
 
     def capture_begin(self, *, dry_run: bool = False) -> None:
         """Start recording. ``dry_run`` (HPU) does not run the ops, as CUDA and NPU never do."""

@@ -23,9 +23,10 @@ marshalled tokens and equal across processes.
 from __future__ import annotations
 
 import marshal
+import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -35,7 +36,6 @@ import torch
 
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
-from porter.device.sim.graphs.disk_cache import RecipeFolder
 from porter.device.sim.graphs.signature import Tape, Token, generate
 from porter.device.sim.graphs.signature_diff import differences
 from porter.interception.source_lines import Site
@@ -61,19 +61,49 @@ class Compilation:
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return the compilation as JSON-able data, with sites relative to ``root``."""
+        inside = "" if root is None else f" at {root.as_posix().rstrip('/')}/"
         return {
-            "number": self.number,
-            "ops": self.ops,
-            "why": self.why,
+            **asdict(self),
             "ended": str(self.ended.relative_to(root)),
-            "nearest": self.nearest,
-            "differs": [_relative(text, root) for text in self.differs],
-            "from_disk": self.from_disk,
+            "differs": [text.replace(inside, " at ") if inside else text for text in self.differs],
         }
 
 
-def _relative(text: str, root: Path | None) -> str:
-    return text if root is None else text.replace(f" at {root.as_posix().rstrip('/')}/", " at ")
+class RecipeFolder:
+    """The on-disk cache of compiled graphs ("recipes"): one process compiles, the others read.
+
+    A recipe is an empty file named after the graph's digest: enough to tell a compilation from a
+    recipe read from disk. Two processes may use it at once: each file is made by exactly one.
+    """
+
+    def __init__(self, path: Path, *, clear: bool = False) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        if clear:
+            for old in path.glob("*.recipe"):
+                old.unlink(missing_ok=True)
+
+    def add(self, digest: str) -> bool:
+        """Add a recipe. Returns whether it is new, so that this process compiles it."""
+        try:
+            os.close(os.open(self.path / f"{digest}.recipe", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+
+def folder_from_environment(environ: Mapping[str, str]) -> RecipeFolder | None:
+    """Return the folder that ``PT_HPU_RECIPE_CACHE_CONFIG`` (or its older name) sets, if any.
+
+    Its fields (`runtime flags <https://docs.habana.ai/en/latest/PyTorch/Runtime_Flags.html>`_):
+    path, whether to clear it first, size in MB, whether it is on NFS.
+    """
+    config = environ.get("PT_HPU_RECIPE_CACHE_CONFIG", "").split(",")
+    path = config[0] or environ.get("PT_RECIPE_CACHE_PATH", "")
+    if not path:
+        return None
+    clear = config[1] if len(config) > 1 else environ.get("PT_CACHE_FOLDER_DELETE", "")
+    return RecipeFolder(Path(path), clear=clear.strip().lower() in ("true", "1"))
 
 
 class _Recipe:

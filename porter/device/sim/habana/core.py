@@ -15,9 +15,10 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
     In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only, and changes nothing here.
     """
+    del device_str, sync
     accounting = accounting_of("hpu")
     if accounting is not None:
-        accounting.mark_step(device_str, sync)
+        accounting.mark_step()
 
 
 def hpu_set_env(mark_step: bool = True) -> None:

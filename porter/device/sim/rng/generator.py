@@ -13,8 +13,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.transfer import as_device
 from porter.device.sim.rng.philox import salted_seed
 

@@ -15,7 +15,7 @@ import torch
 import torch.utils._device
 from torch.overrides import handle_torch_function
 
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
     as_device,

@@ -101,14 +101,8 @@ def _random(machine: Machine) -> dict[str, Any]:
 
 def _memory() -> dict[str, Any]:
     """Return the functions for memory figures, which are all zero or empty."""
-    zero = (
-        "memory_allocated",
-        "max_memory_allocated",
-        "memory_reserved",
-        "max_memory_reserved",
-        "memory_cached",
-        "max_memory_cached",
-    )
+    kinds = ("allocated", "reserved", "cached")
+    zero = [f"{most}memory_{kind}" for kind in kinds for most in ("", "max_")]
     nothing = (
         "empty_cache",
         "reset_peak_memory_stats",
@@ -224,11 +218,7 @@ def install_accelerator(machine: Machine, patches: Patches) -> None:
     patches.replace(torch._C, "_get_accelerator", lambda check=None: device)  # noqa: ARG005
     functions = vars(torch)[machine.profile.name]
     patches.replace(accelerator, "is_available", lambda: True)
-    patches.replace(
-        accelerator,
-        "current_accelerator",
-        lambda check_available=False: torch.device(machine.profile.name),  # noqa: ARG005
-    )
+    patches.replace(accelerator, "current_accelerator", lambda check_available=False: device)  # noqa: ARG005
     for ours, theirs in {
         "device_count": "device_count",
         "current_device_index": "current_device",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import serialization
 
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
     as_device_tensor,

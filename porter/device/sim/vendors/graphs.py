@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from porter.device.sim.accounting.ledger import accounting_of
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import graphed_callables
 

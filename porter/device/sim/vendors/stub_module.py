@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from porter.device.sim.contract import known_to_vendor
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.errors import PorterError
 
 _SEEDING = (
