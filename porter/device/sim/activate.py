@@ -27,7 +27,6 @@ from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
 from porter.device.sim.torch_patches.factories import install_factories
 from porter.device.sim.torch_patches.parameters import install_parameters
-from porter.device.sim.torch_patches.pin_memory import install_pinning
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.registry import install_package
@@ -49,7 +48,6 @@ def _install_shared() -> None:
     install_constructors(patches)
     install_parameters(patches)
     install_serialization(patches)
-    install_pinning(patches)
     install_cpu_paths(patches)
     patches.replace(torch, "compile", _refuse_compile)
     patches.replace(torch.nn.Module, "compile", _refuse_compile)

@@ -31,7 +31,7 @@ from porter.device.sim.core.op_schema import OpFacts
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import CPU_OP
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.interception.source_lines import ForwardMarks, site_of
 
 _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 _EXPLICIT = "CompositeExplicitAutograd"

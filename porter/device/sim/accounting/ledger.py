@@ -42,7 +42,7 @@ from porter.device.sim.graphs.capture_limits import (
     SYNCHRONIZE,
 )
 from porter.device.sim.graphs.lazy import Compilation, LazyGraphs, folder_from_environment
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.interception.source_lines import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
               "aten.empty_strided", "aten.new_empty", "aten.new_empty_strided")  # fmt: skip

@@ -26,8 +26,7 @@ from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
-from porter.interception.source_lines import Site
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.interception.source_lines import ForwardMarks, Site, site_of
 
 _COPIES = ("aten.copy_", "aten._to_copy")
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")

@@ -38,8 +38,7 @@ from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
 from porter.device.sim.graphs.signature import Tape, Token, generate
 from porter.device.sim.graphs.signature_diff import differences
-from porter.interception.source_lines import Site
-from porter.interception.source_marks import CodeMark, ForwardMarks, site_of
+from porter.interception.source_lines import CodeMark, ForwardMarks, Site, site_of
 
 
 @dataclass(frozen=True, slots=True)

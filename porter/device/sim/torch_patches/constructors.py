@@ -2,7 +2,8 @@
 
 ``torch.tensor(data, device="hpu")`` builds on the CPU and converts in C++, which does not know the
 simulated device; ``new_tensor`` and ``new`` get the device from C++, where it is "cpu". Here they
-build on the CPU and make a counted transfer.
+build on the CPU and make a counted transfer. CPU copies can be marked as pinned host memory, so
+that ``DataLoader(pin_memory=True)`` works.
 """
 
 from __future__ import annotations
@@ -26,23 +27,10 @@ from porter.device.sim.core.transfer import (
 )
 from porter.interception.patching import Patches
 
-_LIKE = (
-    "empty_like",
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "rand_like",
-    "randn_like",
-    "randint_like",
-)
-_FROM_HOST = (
-    "sparse_coo_tensor",
-    "sparse_csr_tensor",
-    "sparse_csc_tensor",
-    "sparse_bsr_tensor",
-    "sparse_bsc_tensor",
-    "sparse_compressed_tensor",
-)
+_FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
+_PINNING = (*_FACTORIES, "empty_strided", *(f"{name}_like" for name in _FACTORIES[:4]), "tensor")
+_SPARSE = ("coo", "csr", "csc", "bsr", "bsc", "compressed")
+_PINNED = "_porter_pinned"
 
 
 def _simulated(device: Any) -> torch.device | None:
@@ -149,6 +137,36 @@ def _new_tensor(self: torch.Tensor, data: Any, **options: Any) -> torch.Tensor:
     return out
 
 
+def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001
+    if is_pinned(self):
+        return self
+    if self.layout != torch.strided:
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+    pinned = self.detach().clone(memory_format=torch.preserve_format)
+    setattr(pinned.untyped_storage(), _PINNED, pinned.untyped_storage())
+    return pinned.requires_grad_(self.requires_grad)
+
+
+def is_pinned(self: torch.Tensor, device: Any = None) -> bool:  # noqa: ARG001
+    """``Tensor.is_pinned``."""
+    return self.layout == torch.strided and hasattr(self.untyped_storage(), _PINNED)
+
+
+def _pinning(native: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Make a factory accept ``pin_memory=True`` without a real accelerator's allocator."""
+
+    @functools.wraps(native)
+    def factory(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if not kwargs.get("pin_memory"):
+            return native(*args, **kwargs)
+        out = native(*args, **{**kwargs, "pin_memory": False})
+        if not out.is_cpu:
+            raise RuntimeError("Only dense CPU tensors can be pinned")
+        return _pin_memory(out)
+
+    return factory
+
+
 def _through_modes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Pass calls of ``function`` through function modes (``with torch.device(...)``)."""
 
@@ -177,8 +195,12 @@ def install_constructors(patches: Patches) -> None:
     patch("tensor", _tensor)
     patch("as_tensor", _as_tensor)
     patch("asarray", _as_tensor)
-    for name in _LIKE:
-        patch(name, _like)
-    for name in _FROM_HOST:
-        patch(name, _from_host)
+    for name in (*_FACTORIES, "randint"):
+        patch(f"{name}_like", _like)
+    for name in _SPARSE:
+        patch(f"sparse_{name}_tensor", _from_host)
     patches.replace(torch.Tensor, "new_tensor", _new_tensor)
+    for name in _PINNING:
+        patches.replace(torch, name, _pinning(getattr(torch, name)))
+    patches.replace(torch.Tensor, "pin_memory", _pin_memory)
+    patches.replace(torch.Tensor, "is_pinned", is_pinned)
