@@ -30,6 +30,7 @@ _FOREIGN_PREFIXES = (
 )
 _INSTALLED_FOLDERS = ("/site-packages/", "/dist-packages/")
 
+_MOST_MARKS = 1 << 16
 _next_sequence_number = torch._C._autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
 
@@ -68,10 +69,7 @@ UNKNOWN = Site("<unknown>", 0)
 
 
 def kind_of(code: CodeType) -> int:
-    """Return _next_sequence_number = torch._C._autograd._get_sequence_nr
-    _running_node = torch._C._current_autograd_node
-
-    FOREIGN, USER or INSTALLED, and remember it in :data:`code_kinds`."""
+    """Return FOREIGN, USER or INSTALLED, and remember it in :data:`code_kinds`."""
     name = code.co_filename
     kind = USER
     if name.startswith(_FOREIGN_PREFIXES):
@@ -181,12 +179,10 @@ def site_of(mark: CodeMark | None) -> Site:
 class ForwardMarks:
     """The user lines of forward ops by autograd sequence number, for charging backward ops to them.
 
-    Bounded: the oldest half is dropped when ``limit`` is reached (a training step needs only its
-    own).
+    Bounded: the oldest half is dropped at 65,536 (a training step needs only its own).
     """
 
-    def __init__(self, limit: int = 1 << 16) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._marks: dict[int, CodeMark | None] = {}
         self.noted_number = -1
         """Autograd's next sequence number when :meth:`note` was last called: while it has not
@@ -201,8 +197,8 @@ class ForwardMarks:
         self.noted_number = _next_sequence_number()
         if _running_node() is not None:
             return None
-        if len(self._marks) >= self._limit:
-            for old in list(self._marks)[: self._limit // 2]:
+        if len(self._marks) >= _MOST_MARKS:
+            for old in list(self._marks)[: _MOST_MARKS // 2]:
                 del self._marks[old]
         mark = self._marks[self.noted_number - 1] = quick_user_mark(depth + 1)
         return mark

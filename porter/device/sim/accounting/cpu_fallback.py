@@ -20,11 +20,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from porter.device.sim.accounting.op_tables import DATA
 from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
@@ -32,6 +32,8 @@ from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import CPU_OP
 from porter.interception.source_lines import ForwardMarks, site_of
+
+DATA = Path(__file__).parent / "data"
 
 _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 _EXPLICIT = "CompositeExplicitAutograd"

@@ -1,15 +1,5 @@
 """The accounting of one simulated machine: everything that ``porter run`` reports.
 
-How the vendor modules use it::
-
-    accounting = open_accounting(machine, lazy=True)  # once, when the simulation starts
-    accounting = accounting_of("hpu")  # later, anywhere
-    accounting.mark_step()  # habana_frameworks.torch.core.mark_step
-    accounting.synchronize("torch.hpu.synchronize")
-    graph = accounting.new_graph()  # a DeviceGraph: capture_begin, capture_end, replay, reset
-    accounting.graphs.compilations  # metric "graph_compilation"; graphs is None in eager mode
-    accounting.counters.of_kind("cpu_fallback")  # metric "cpu_fallback"
-
 What ends a lazy graph besides ``mark_step`` (Gaudi documents reads on the host; the published
 bridge 1.19.0 names the rest in its own debug messages): a copy to the host, ``.item()``,
 ``nonzero``, ``unique``, ``nms`` and boolean masks, a CPU fallback, ``synchronize``, stream and
@@ -41,7 +31,7 @@ from porter.device.sim.graphs.capture_limits import (
     LIMITS,
     SYNCHRONIZE,
 )
-from porter.device.sim.graphs.lazy import Compilation, LazyGraphs, folder_from_environment
+from porter.device.sim.graphs.lazy import LazyGraphs, folder_from_environment
 from porter.interception.source_lines import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
@@ -175,12 +165,12 @@ def lazy_by_environment(environ: Mapping[str, str]) -> bool:
 class DeviceAccounting:
     """The observers of one machine, and their counts."""
 
-    def __init__(self, machine: Machine, *, lazy: bool = False, op_support: bool = True) -> None:
+    def __init__(self, machine: Machine, *, lazy: bool = False) -> None:
         self.machine = machine
         self.counters: Counters = machine.counters
         self.forward = ForwardMarks()
         self.graphs: LazyGraphs | None = None
-        table = op_table(machine.profile.name) if op_support else None
+        table = op_table(machine.profile.name)
         self.fallbacks: Fallbacks | None = None
         self.op_counts = OpCounts()
         machine.observe(self.op_counts)
@@ -202,7 +192,7 @@ class DeviceAccounting:
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""
         found: dict[str, Any] = {
-            "device": self.machine.profile.label,
+            "device": f"sim:{self.machine.profile.name}",
             **self.counters.as_json(root),
             "dispatched": self.op_counts.as_json(),
             "op_support": self.fallbacks.table.title if self.fallbacks else "all ops",
@@ -220,11 +210,10 @@ class DeviceAccounting:
         if self.graphs is not None:
             self.graphs.reset_counts()
 
-    def end_graph(self, why: str) -> Compilation | None:
+    def end_graph(self, why: str) -> None:
         """End the accumulated graph, if ops accumulate at all."""
-        if self.graphs is None:
-            return None
-        return self.graphs.step(why)
+        if self.graphs is not None:
+            self.graphs.step(why)
 
     def mark_step(self) -> None:
         """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode."""
@@ -277,16 +266,14 @@ class DeviceAccounting:
 _open: dict[str, DeviceAccounting] = {}
 
 
-def open_accounting(
-    machine: Machine, *, lazy: bool | None = None, op_support: bool = True
-) -> DeviceAccounting:
+def open_accounting(machine: Machine, *, lazy: bool | None = None) -> DeviceAccounting:
     """Start accounting for a machine.
 
     ``lazy`` None means lazy graphs on hpu if ``PT_HPU_LAZY_MODE`` is 1, and never elsewhere.
     """
     if lazy is None:
         lazy = machine.profile.name == "hpu" and lazy_by_environment(os.environ)
-    accounting = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
+    accounting = DeviceAccounting(machine, lazy=lazy)
     _open[machine.profile.name] = accounting
     return accounting
 

@@ -50,10 +50,10 @@ ASCEND = Package(
     root="torch_npu",
     home=__package__,
     contents={
-        "torch_npu": ("plain", "kernels", "blocks", _ATTENTION),
+        "torch_npu": ("plain", "kernels", _ATTENTION),
         "torch_npu.contrib": (),
         "torch_npu.contrib.transfer_to_npu": (),
-        "torch_npu.npu": ("npu", "graphs", "settings"),
+        "torch_npu.npu": ("npu", "graphs"),
         "torch_npu.npu.amp": ("amp",),
         "torch_npu.npu.amp.autocast_mode": ("amp",),
         "torch_npu.npu.amp.grad_scaler": ("amp:GradScaler",),

@@ -105,6 +105,9 @@ def folder_from_environment(environ: Mapping[str, str]) -> RecipeFolder | None:
     return RecipeFolder(Path(path), clear=clear.strip().lower() in ("true", "1"))
 
 
+_KEPT = 32
+
+
 class _Recipe:
     """A compiled graph: its tokens, and the user's line of each."""
 
@@ -132,20 +135,18 @@ class LazyGraphs:
     it.
 
     ``holds(op)`` says whether an op can be part of a graph (one that falls back to the CPU cannot).
-    The last ``keep`` graphs are stored whole, to describe differences; of older ones the digest.
+    The last 32 graphs are stored whole, to describe differences; of older ones the digest.
     """
 
     def __init__(
         self,
         folder: RecipeFolder | None = None,
         *,
-        keep: int = 32,
         forward: ForwardMarks | None = None,
         holds: Callable[[OpFacts], bool] = lambda _op: True,
     ) -> None:
         self.reset_counts()
         self._folder = folder
-        self._keep = keep
         self._forward = forward or ForwardMarks()
         self._holds = holds
         self._digests: dict[bytes, int] = {}
@@ -242,11 +243,10 @@ class LazyGraphs:
             self._tokens = self._recipe.tokens[:position]
             self._marks = self._recipe.marks[:position]
 
-    def step(self, why: str = "mark_step", mark: CodeMark | None = None) -> Compilation | None:
+    def step(self, why: str = "mark_step") -> Compilation | None:
         """End the accumulated graph; return the compilation it caused, if it did.
 
-        ``mark`` is the user's line that ended it, found by walking the stack if not given. A step
-        with nothing accumulated launches nothing and is not counted.
+        A step with nothing accumulated launches nothing and is not counted.
         """
         if not self._tape.count:
             return None
@@ -260,14 +260,14 @@ class LazyGraphs:
         else:
             if self._tape.as_expected:
                 self._diverge_at(self._tape.count)
-            recipe, compilation = self._look_up(why, mark)
+            recipe, compilation = self._look_up(why)
         if self._previous is not None:
             self._previous.following = recipe
         self._previous = recipe
         self._expect(recipe.following or recipe)
         return compilation
 
-    def _look_up(self, why: str, mark: CodeMark | None) -> tuple[_Recipe, Compilation | None]:
+    def _look_up(self, why: str) -> tuple[_Recipe, Compilation | None]:
         digest = blake2b(marshal.dumps(self._tokens, 2), digest_size=16).digest()
         recipe = self._recipes.get(digest)
         if recipe is not None:
@@ -279,22 +279,22 @@ class LazyGraphs:
             known = len(self._digests) + 1
             self._digests[digest] = known
             on_disk = self._folder is not None and not self._folder.add(digest.hex())
-            compilation = self._compiled(known, why, mark, on_disk)
+            compilation = self._compiled(known, why, on_disk)
         else:
             self.cache_hits += 1
         recipe = _Recipe(known, digest, self._tokens, self._marks)
         self._recipes[digest] = recipe
-        if len(self._recipes) > self._keep:
+        if len(self._recipes) > _KEPT:
             del self._recipes[next(iter(self._recipes))]
         return recipe, compilation
 
-    def _compiled(self, number: int, why: str, mark: CodeMark | None, on_disk: bool) -> Compilation:
+    def _compiled(self, number: int, why: str, on_disk: bool) -> Compilation:
         if on_disk:
             self.disk_hits += 1
         else:
             self.compilations += 1
         nearest, differs = self._nearest()
-        ended = site_of(mark or self._forward.here(4))
+        ended = site_of(self._forward.here(4))
         compilation = Compilation(
             number,
             len(self._tokens),

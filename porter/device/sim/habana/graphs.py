@@ -115,6 +115,15 @@ class _Cache:
         self.max_graphs = max_graphs
         self.graphs: dict[int, CachedParams] = {}
 
+    def wrapper(self) -> Callable[..., Any]:
+        """Return what to call instead of the callable."""
+
+        @functools.wraps(self.call)
+        def replay_or_capture(*args: Any, **kwargs: Any) -> Any:
+            return self(*args, **kwargs)
+
+        return replay_or_capture
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if is_current_stream_capturing() or kwargs.pop("bypass_hpu_graphs", False):
             return self.call(*args, **kwargs)
@@ -156,12 +165,7 @@ def wrap_in_hpu_graph(
     """Make a module's forward (inference) capture a graph per input shape and replay it."""
     del disable_tensor_cache, dry_run
     cache = _Cache(module.forward, asynchronous, max_graphs)
-
-    @functools.wraps(module.forward)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return cache(*args, **kwargs)
-
-    module.forward = forward
+    module.forward = cache.wrapper()
     module.clear_cache = cache.clear  # type: ignore[assignment]
     return module
 
@@ -175,7 +179,7 @@ def wrap_in_hpu_graph_func(
 ) -> Callable[..., Any]:
     """Do what :func:`wrap_in_hpu_graph` does, for a function."""
     del disable_tensor_cache, dry_run
-    return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
+    return _Cache(func, asynchronous, max_graphs).wrapper()
 
 
 def make_graphed_callables(

@@ -43,11 +43,6 @@ class DeviceGenerator(NativeGenerator):
         """The Philox key: the seed, salted with the device type."""
         return salted_seed(self._seed, self.machine.profile.seed_salt)
 
-    @property
-    def offset(self) -> int:
-        """The Philox offset: how many numbers a thread has drawn, always a multiple of four."""
-        return self._offset
-
     def take(self, step: int) -> int:
         """Return the offset and advance it by ``step``."""
         offset = self._offset
@@ -93,7 +88,7 @@ class DeviceGenerator(NativeGenerator):
         return self
 
     def get_offset(self) -> int:
-        """The Philox offset."""
+        """The Philox offset: how many numbers a thread has drawn, always a multiple of four."""
         return self._offset
 
     def set_offset(self, offset: int) -> DeviceGenerator:

@@ -135,7 +135,7 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
 
     def with_default(args: Any, kwargs: Any) -> Any:
         generator = _generator(machine, cls)
-        before, fresh = generator.offset, generator.spawn().get_state()
+        before, fresh = generator.get_offset(), generator.spawn().get_state()
         default: NativeGenerator = torch.default_generator
         state = default.get_state()
         default.set_state(fresh)
