@@ -24,8 +24,7 @@ from typing import Any
 import torch
 
 from porter.interception.patching import Patches
-from porter.migrate.calls import CudaCalls, ServedType
-from porter.migrate.devices import retarget, show_call, with_target
+from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Table, table_of
 

@@ -21,10 +21,9 @@ from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator
 from porter.device.sim.rng.random_ops import install_rng
 from porter.device.sim.torch_patches.autocast import install_autocast
-from porter.device.sim.torch_patches.constructors import install_constructors
+from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
-from porter.device.sim.torch_patches.factories import install_factories
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs

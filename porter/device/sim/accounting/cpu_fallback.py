@@ -135,23 +135,17 @@ def op_table(device: str) -> OpTable | None:
     return OpTable(device, table["source"], table["version"], frozenset(table["ops"]))
 
 
+@dataclass(eq=False)
 class Fallbacks:
     """Observer that counts the ops a device would run on the CPU, at no cost for the others.
 
     ``end_graph(why)`` ends the accumulated lazy graph: the host needs the operands' values.
     """
 
-    def __init__(
-        self,
-        table: OpTable,
-        counters: Counters,
-        forward: ForwardMarks,
-        end_graph: Callable[[str], object] = lambda _why: None,
-    ) -> None:
-        self.table = table
-        self._end_graph = end_graph
-        self._counters = counters
-        self._forward = forward
+    table: OpTable
+    counters: Counters
+    forward: ForwardMarks
+    end_graph: Callable[[str], object]
 
     def watch(self, op: OpFacts) -> Watch | None:
         """Count runs of an op that is not in the table; refuse it inside a graph capture."""
@@ -160,20 +154,20 @@ class Fallbacks:
 
         def before(args: Any, _kwargs: Any) -> None:
             DeviceGraph.refuse(CPU_OP, op.name)
-            site = site_of(self._forward.here(2))
-            self._end_graph(f"CPU fallback of {op.name}")
-            self._counters.event("cpu_fallback", op.name, site=site)
+            site = site_of(self.forward.here(2))
+            self.end_graph(f"CPU fallback of {op.name}")
+            self.counters.event("cpu_fallback", op.name, site=site)
             operands = (tensor.numel() * tensor.dtype.itemsize for tensor in tensors_in(args))
-            self._counters.add("cpu_fallback_bytes", sum(operands))  # copied to the host
+            self.counters.add("cpu_fallback_bytes", sum(operands))  # copied to the host
 
         return Watch(before=before)
 
 
+@dataclass(eq=False)
 class ForwardLines:
     """Observer that remembers the user line of each autograd node, for events in backward."""
 
-    def __init__(self, forward: ForwardMarks) -> None:
-        self.forward = forward
+    forward: ForwardMarks
 
     def watch(self, op: OpFacts) -> Watch | None:
         """Remember the line of every op that may have a backward."""

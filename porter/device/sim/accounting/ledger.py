@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class OpCounts:
         return {"ops": self.ops, "kernels": self.kernels, "by_op": self.by_name()}
 
 
+@dataclass(eq=False)
 class HostSyncs:
     """Observer that counts reads of values on the host, and results whose shape depends on data.
 
@@ -91,13 +93,10 @@ class HostSyncs:
     graph, and after an op with a data-dependent shape, which is the last of its own.
     """
 
-    def __init__(
-        self, counters: Counters, forward: ForwardMarks, end_graph: Callable[[str], object]
-    ) -> None:
-        self._counters = counters
-        self._forward = forward
-        self._end_graph = end_graph
-        self._must_end = False
+    counters: Counters
+    forward: ForwardMarks
+    end_graph: Callable[[str], object]
+    _must_end: bool = False
 
     def watch(self, op: OpFacts) -> Watch | None:
         """Return the callbacks for an op that makes the host wait."""
@@ -114,12 +113,12 @@ class HostSyncs:
 
         def before(args: Any, _kwargs: Any) -> None:
             DeviceGraph.refuse(HOST_READ, op.name)
-            site = site_of(self._forward.here(2))
-            self._end_graph(f"host read by {op.name}")
-            self._counters.event("host_sync", op.name, site=site)
+            site = site_of(self.forward.here(2))
+            self.end_graph(f"host read by {op.name}")
+            self.counters.event("host_sync", op.name, site=site)
             if is_scalar:  # .item(), bool(), float() copy the value
-                self._counters.event("d2h", op.name, site=site)
-                self._counters.add("d2h_bytes", args[0].dtype.itemsize)
+                self.counters.event("d2h", op.name, site=site)
+                self.counters.add("d2h_bytes", args[0].dtype.itemsize)
 
         return before
 
@@ -127,16 +126,16 @@ class HostSyncs:
         def after(_args: Any, _kwargs: Any, _out: Any) -> None:
             if self._must_end:
                 self._must_end = False
-                self._end_graph(f"shape from data in {op.name}")
+                self.end_graph(f"shape from data in {op.name}")
 
         return after
 
     def _count_dynamic(self, op: OpFacts, detail: str = "") -> None:
         DeviceGraph.refuse(DYNAMIC_SHAPE, op.name + (f" with {detail}" if detail else ""))
         self._must_end = True
-        site = site_of(self._forward.here(3))
-        self._counters.event("dynamic_shape", op.name, detail, site=site)
-        self._counters.event("host_sync", op.name, "shape from data", site=site)
+        site = site_of(self.forward.here(3))
+        self.counters.event("dynamic_shape", op.name, detail, site=site)
+        self.counters.event("host_sync", op.name, "shape from data", site=site)
 
     def _dynamic(self, op: OpFacts) -> Watch:
         has_size = any(arg.name == "output_size" for arg in op.op._schema.arguments)

@@ -139,9 +139,15 @@ _ACTIVATIONS = "silu.default gelu.default leaky_relu.default softplus.default"
 
 """Ops that models call most, whose Python binding takes its arguments in the schema's order."""
 
-_HOT = frozenset(_FUNCTIONS.split())
-_HOT_METHODS = frozenset(_METHODS.split())
-_HOT_ACTIVATIONS = frozenset(_ACTIVATIONS.split())
+_OWNERS: dict[str, Any] = {
+    short: owner
+    for owner, names in (
+        (torch._C._VariableFunctions, _FUNCTIONS),
+        (torch._C.TensorBase, _METHODS),
+        (torch._C._nn, _ACTIVATIONS),
+    )
+    for short in names.split()
+}
 
 
 def direct_binding(facts: OpFacts) -> Callable[..., Any] | None:
@@ -151,11 +157,4 @@ def direct_binding(facts: OpFacts) -> Callable[..., Any] | None:
     y)`` boxes them and matches the schema, which costs about one microsecond more.
     """
     short = facts.name.removeprefix("aten.")
-    name = short.split(".", 1)[0]
-    if short in _HOT:
-        return getattr(torch._C._VariableFunctions, name, None)
-    if short in _HOT_ACTIVATIONS:
-        return getattr(torch._C._nn, name, None)
-    if short in _HOT_METHODS:
-        return getattr(torch._C.TensorBase, name, None)
-    return None
+    return getattr(_OWNERS.get(short), short.split(".", 1)[0], None)

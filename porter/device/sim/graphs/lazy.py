@@ -108,17 +108,14 @@ def folder_from_environment(environ: Mapping[str, str]) -> RecipeFolder | None:
 _KEPT = 32
 
 
+@dataclass(eq=False)
 class _Recipe:
     """A compiled graph: its tokens, and the user's line of each."""
 
-    def __init__(
-        self, number: int, digest: bytes, tokens: list[Token], marks: list[CodeMark | None]
-    ) -> None:
-        self.number = number
-        self.digest = digest
-        self.tokens = tokens
-        self.marks = marks
-        self.following: _Recipe | None = None
+    number: int
+    tokens: list[Token]
+    marks: list[CodeMark | None]
+    following: _Recipe | None = None
 
     @cached_property
     def names(self) -> Counter[str]:
@@ -282,7 +279,7 @@ class LazyGraphs:
             compilation = self._compiled(known, why, on_disk)
         else:
             self.cache_hits += 1
-        recipe = _Recipe(known, digest, self._tokens, self._marks)
+        recipe = _Recipe(known, self._tokens, self._marks)
         self._recipes[digest] = recipe
         if len(self._recipes) > _KEPT:
             del self._recipes[next(iter(self._recipes))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -95,25 +96,23 @@ def input_hash(obj: Any) -> int:
         return id(obj)
 
 
+@dataclass(eq=False)
 class CachedParams:
     """A captured graph with the tensors it reads and writes."""
 
-    def __init__(self, graph_inputs: Any, graph_outputs: Any, graph: HPUGraph) -> None:
-        self.graph_inputs = graph_inputs
-        self.graph_outputs = graph_outputs
-        self.graph = graph
+    graph_inputs: Any
+    graph_outputs: Any
+    graph: HPUGraph
 
 
+@dataclass(eq=False)
 class _Cache:
     """The graphs of one callable, by the hash of their inputs."""
 
-    def __init__(
-        self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
-    ) -> None:
-        self.call = call
-        self.asynchronous = asynchronous
-        self.max_graphs = max_graphs
-        self.graphs: dict[int, CachedParams] = {}
+    call: Callable[..., Any]
+    asynchronous: bool
+    max_graphs: int | None
+    graphs: dict[int, CachedParams] = field(default_factory=dict)
 
     def wrapper(self) -> Callable[..., Any]:
         """Return what to call instead of the callable."""

@@ -9,12 +9,12 @@ saved inputs.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
-
-_libraries: dict[str, Any] = {}
 
 
 def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
@@ -26,10 +26,9 @@ def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., An
 
     def register(function: Callable[..., Any]) -> Any:
         title = name or function.__name__
-        packet = getattr(torch.ops, namespace)
         if not torch._C._jit_get_schemas_for_operator(f"{namespace}::{title}"):
             _define(namespace, title, function)
-        return getattr(packet, title)
+        return getattr(getattr(torch.ops, namespace), title)
 
     return register
 
@@ -59,11 +58,9 @@ def quarter_turn(vector: torch.Tensor, *, pairwise: bool) -> torch.Tensor:
     return torch.cat((-second, first), -1)
 
 
+@functools.cache
 def _library(namespace: str) -> Any:
-    found = _libraries.get(namespace)
-    if found is None:
-        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")
-    return found
+    return torch.library.Library(namespace, "FRAGMENT")
 
 
 def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
@@ -169,20 +166,12 @@ def _differentiate(
     ]
 
 
-def _autograd_keys() -> Any:
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)
-    for name in (
-        "AutogradOther",
-        "AutogradFunctionality",
-        "ADInplaceOrView",
-        "AutogradPrivateUse1",
-        "AutogradHPU",
-        "AutogradCUDA",
-    ):
-        key = getattr(torch._C.DispatchKey, name, None)
-        if key is not None:
-            keys = keys | torch._C.DispatchKeySet(key)
-    return keys
-
-
-_AUTOGRAD = _autograd_keys()
+_AUTOGRAD: Any = functools.reduce(
+    operator.or_,
+    (
+        torch._C.DispatchKeySet(key)
+        for name in ("CPU", "Other", "Functionality", "PrivateUse1", "HPU", "CUDA")
+        if (key := getattr(torch._C.DispatchKey, f"Autograd{name}", None)) is not None
+    ),
+    torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView),
+)

@@ -7,7 +7,6 @@ The capture itself is :class:`~porter.device.sim.graphs.capture.DeviceGraph`. Th
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, ClassVar
 
 import torch
@@ -95,12 +94,7 @@ class GraphCapture:
         getattr(torch, self.kind).synchronize()
         self._graph.capture_begin(**self._options)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._graph.capture_end()
 
 

@@ -62,9 +62,6 @@ class Package:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Attributes that are a module with another name: ``"x.core.hpu": "x.hpu"``."""
 
-    def is_package(self, name: str) -> bool:
-        return any(other.startswith(f"{name}.") for other in self.contents)
-
 
 class SimulatedModule(ModuleType):
     """A module of a vendor's package, simulated. Its repr and its errors say so."""
@@ -127,11 +124,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if fullname not in self.package.contents:
             _refuse_unless_probing(fullname)
             return None
+        is_package = any(other.startswith(f"{fullname}.") for other in self.package.contents)
         return importlib.machinery.ModuleSpec(
-            fullname,
-            self,
-            origin="porter's simulated module",
-            is_package=self.package.is_package(fullname),
+            fullname, self, origin="porter's simulated module", is_package=is_package
         )
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -174,19 +169,11 @@ def _refuse_unless_probing(fullname: str) -> None:
     raise NotSimulatedImport(not_simulated(fullname), name=fullname)
 
 
-def answer_for(module: ModuleType, title: str) -> None:
-    """Make names that ``module`` (``torch.hpu``) lacks raise as in the vendor's ``title``."""
-
-    def look_up(name: str) -> Any:
-        raise absent(title, name, sys._getframe(1))
-
-    module.__getattr__ = look_up  # type: ignore[method-assign]
-
-
 def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None:
     """Give the vendor's device module and ``torch.<kind>`` the same names, as on the card.
 
-    The vendor's own names win. ``random`` gets the seeding functions.
+    The vendor's own names win, and names that both lack raise the vendor's error. ``random`` gets
+    the seeding functions.
     """
     common = vars(torch)[kind]
     own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
@@ -197,7 +184,11 @@ def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None
         setattr(common, name, value)
     for name in _SEEDING:
         setattr(random, name, getattr(common, name))
-    answer_for(common, ours.__name__)
+
+    def look_up(name: str) -> Any:
+        raise absent(ours.__name__, name, sys._getframe(1))
+
+    common.__getattr__ = look_up
 
 
 def fill(module: ModuleType, source: ModuleType, chosen: Sequence[str]) -> None:
