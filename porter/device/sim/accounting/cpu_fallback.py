@@ -170,7 +170,6 @@ class ForwardLines:
     forward: ForwardMarks
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Remember the line of every op that may have a backward."""
         if op.packet in ("aten.detach", "aten.copy_", "aten.empty_like", "aten.zero_"):
             return None
         forward, next_number = self.forward, torch._C._autograd._get_sequence_nr

@@ -47,7 +47,6 @@ class OpCounts:
         self._without_kernel: set[str] = set()
 
     def watch(self, op: OpFacts) -> Watch:
-        """Count runs of ``op``."""
         count = self._counts.setdefault(op.name, [0])
         if op.is_view or op.packet in _NO_KERNEL:
             self._without_kernel.add(op.name)
@@ -99,7 +98,6 @@ class HostSyncs:
     _must_end: bool = False
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return the callbacks for an op that makes the host wait."""
         if op.reads_host:
             return Watch(before=self._host_read(op))
         if op.packet in INDEXED:

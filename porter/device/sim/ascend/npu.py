@@ -76,17 +76,14 @@ def host_memory_stats() -> dict[str, Any]:
     return {}
 
 
-def host_memory_stats_as_nested_dict() -> dict[str, Any]:
-    """Pinned host memory: not modelled."""
-    return {}
+host_memory_stats_as_nested_dict = host_memory_stats
 
 
 def reset_accumulated_host_memory_stats() -> None:
     """Reset figures of pinned host memory."""
 
 
-def reset_peak_host_memory_stats() -> None:
-    """Reset figures of pinned host memory."""
+reset_peak_host_memory_stats = reset_accumulated_host_memory_stats
 
 
 def get_per_process_memory_fraction(device: Any = None) -> float:

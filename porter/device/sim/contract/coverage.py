@@ -16,20 +16,19 @@ from porter.device.sim.contract.signatures import disagreement, function_with, o
 
 @dataclass(frozen=True)
 class Coverage:
-    """The names of a contract that the simulated package has, and those it lacks."""
+    """The names of a contract that the simulated package has, of how many in all."""
 
     package: str
     version: str
     present: frozenset[str]
-    absent: frozenset[str]
+    total: int
     disagreements: tuple[str, ...]
     """Simulated names that do not accept the vendor's calls, with the reason."""
 
     @property
     def sentence(self) -> str:
         """The figure in the words of the documentation."""
-        total = len(self.present) + len(self.absent)
-        return f"{len(self.present)} of {total} names of {self.package} {self.version}"
+        return f"{len(self.present)} of {self.total} names of {self.package} {self.version}"
 
 
 def measure(kind: str) -> Coverage:
@@ -45,7 +44,7 @@ def measure(kind: str) -> Coverage:
         contract["package"],
         contract["version"],
         frozenset(present),
-        frozenset(contract["symbols"]) - present,
+        len(contract["symbols"]),
         tuple(problems),
     )
 

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
         for name in wheel.exported(module):
             found = wheel.find(module, name)
             symbols[f"{module}.{name}"] = found or Symbol("value")
-    return _contract("torch-npu", wheel, {k: _row(v) for k, v in sorted(symbols.items())})
+    return _contract("torch-npu", wheel, {k: _row(v) for k, v in symbols.items()})
 
 
 def habana_contract(wheel: Wheel) -> dict[str, Any]:
@@ -194,12 +194,7 @@ def _contract(package: str, wheel: Wheel, symbols: dict[str, Any]) -> dict[str, 
 
 
 def _row(symbol: Symbol) -> dict[str, Any]:
-    row: dict[str, Any] = {"kind": symbol.kind}
-    if symbol.signature:
-        row["signature"] = symbol.signature
-    if symbol.members:
-        row["members"] = dict(sorted(symbol.members.items()))
-    return row
+    return {name: value for name, value in asdict(symbol).items() if value}
 
 
 def _schemas(wheel: Wheel) -> dict[str, str]:
@@ -227,11 +222,11 @@ def _exposed(wheel: Wheel) -> set[str]:
 
 
 def _documented(wheel: Wheel) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(wheel.text(_DOCUMENTED))):
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            names.add(str(node.args[0].value))
-    return names
+    return {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(wheel.text(_DOCUMENTED)))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+    }
 
 
 def habana_usage(wheel: Wheel) -> dict[str, Any]:

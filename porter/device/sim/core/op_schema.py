@@ -73,15 +73,8 @@ def _tensor_args(schema: torch._C.FunctionSchema) -> tuple[TensorArg, ...]:
         if "Tensor" not in text:
             continue
         written = arg.alias_info is not None and arg.alias_info.is_write
-        found.append(
-            TensorArg(
-                None if arg.kwarg_only else position,
-                arg.name,
-                "List[" in text,
-                "Optional[" in text,
-                written,
-            )
-        )
+        place = None if arg.kwarg_only else position
+        found.append(TensorArg(place, arg.name, "List[" in text, "Optional[" in text, written))
     return tuple(found)
 
 

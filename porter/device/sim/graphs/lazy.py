@@ -192,7 +192,6 @@ class LazyGraphs:
         self._marks: list[CodeMark | None] = []
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return the callbacks that add a run of ``op`` to the graph."""
         if op.reads_host or not self._holds(op):
             return None
         if op.packet == "aten.copy_":

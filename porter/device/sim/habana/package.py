@@ -23,9 +23,12 @@ HABANA = Package(
     contents={
         "habana_frameworks": (),
         _TORCH: (),
-        f"{_TORCH}.core": ("core",),
+        f"{_TORCH}.core": (
+            "core:hpu_inference_initialize hpu_inference_set_env hpu_initialize hpu_set_env",
+            "core:hpu_set_inference_env hpu_teardown_inference_env mark_step",
+        ),
         f"{_TORCH}.distributed": (),
-        f"{_TORCH}.distributed.hccl": ("bridge:initialize_distributed_hpu",),
+        f"{_TORCH}.distributed.hccl": ("core:initialize_distributed_hpu",),
         f"{_TORCH}.gpu_migration": (),
         f"{_TORCH}.hpex": (),
         # Mixed precision of releases before autocast. pytorch-lightning 1.6 to 1.9 imports it
@@ -44,9 +47,9 @@ HABANA = Package(
         f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),
         f"{_TORCH}.hpu.random": (),
         f"{_TORCH}.utils": (),
-        f"{_TORCH}.utils.experimental": ("bridge:_get_device_type synDeviceType",),
+        f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
         f"{_TORCH}.utils.library_loader": (
-            "bridge:is_habana_avaialble is_habana_available load_habana_module",
+            "core:is_habana_avaialble is_habana_available load_habana_module",
         ),
     },
     acting={f"{_TORCH}.gpu_migration": partial(activate, "hpu")},

@@ -19,6 +19,12 @@ from porter.device.sim.core.transfer import device_class_of
 from porter.device.sim.rng.philox import ASSUMED_GPU
 from porter.interception.patching import Patches
 
+_ACCELERATOR = (
+    "device_count", "synchronize", "current_stream", "set_stream", "empty_cache",
+    "memory_allocated", "max_memory_allocated",
+)  # fmt: skip
+"""Functions of ``torch.accelerator`` with the device module's names."""
+
 TOTAL_MEMORY = 80 * 2**30
 """The memory a simulated device reports. Nothing is limited by it."""
 
@@ -344,17 +350,8 @@ def install_accelerator(machine: Machine, patches: Patches) -> None:
     functions = vars(torch)[machine.profile.name]
     patches.replace(accelerator, "is_available", lambda: True)
     patches.replace(accelerator, "current_accelerator", lambda check_available=False: device)  # noqa: ARG005
-    for ours, theirs in {
-        "device_count": "device_count",
-        "current_device_index": "current_device",
-        "current_device_idx": "current_device",
-        "set_device_index": "set_device",
-        "set_device_idx": "set_device",
-        "synchronize": "synchronize",
-        "current_stream": "current_stream",
-        "set_stream": "set_stream",
-        "empty_cache": "empty_cache",
-        "memory_allocated": "memory_allocated",
-        "max_memory_allocated": "max_memory_allocated",
-    }.items():
-        patches.replace(accelerator, ours, getattr(functions, theirs))
+    for name in ("current_device", "set_device"):
+        for suffix in ("_index", "_idx"):
+            patches.replace(accelerator, name + suffix, getattr(functions, name))
+    for name in _ACCELERATOR:
+        patches.replace(accelerator, name, getattr(functions, name))
