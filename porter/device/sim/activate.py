@@ -31,8 +31,8 @@ from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches
 
 _PACKAGES = {
-    "hpu": "porter.device.sim.habana.package:HABANA",
-    "npu": "porter.device.sim.ascend.package:ASCEND",
+    "hpu": "porter.device.sim.habana:HABANA",
+    "npu": "porter.device.sim.ascend:ASCEND",
 }
 _ABSENT_MODULE = {
     "is_available": lambda: False,

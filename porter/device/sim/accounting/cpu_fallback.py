@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
+from porter.device.sim.core.machine import Counters
 from porter.device.sim.core.op_schema import OpFacts
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs.capture import DeviceGraph

@@ -19,9 +19,8 @@ from typing import Any
 import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
-from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.machine import Counters, Machine, machines
 from porter.device.sim.core.op_schema import INDEXED, OpFacts
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
 from porter.device.sim.graphs.capture_limits import (

@@ -28,7 +28,6 @@ from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
 from porter.interception.source_lines import ForwardMarks, Site, site_of
 
-_COPIES = ("aten.copy_", "aten._to_copy")
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
 _UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
              "aten.new_empty_strided")  # fmt: skip
@@ -94,15 +93,14 @@ class _Capture:
     def watch(self, op: OpFacts) -> Watch:
         """Record every op, after checking that it may be captured."""
         kind = self._kind_refused(op)
-        is_copy = op.packet in _COPIES
         writes = op.mutates or op.packet in _SILENT_WRITES
         checks_views = op.mutates and limit.VIEW_UPDATE in self.limits.refused
 
         def before(args: Any, kwargs: Any) -> None:
             if kind is not None:
                 self.refuse(kind, op.name)
-            if is_copy:
-                self._check_copy(op, args, kwargs)
+            if op.packet == "aten.copy_":
+                self._check_copy(args, kwargs)
             for arg, tensor in _operands(op, args, kwargs):
                 address = _address(tensor)
                 if address and address not in self.made:
@@ -138,9 +136,7 @@ class _Capture:
             return limit.DYNAMIC_SHAPE
         return None
 
-    def _check_copy(self, op: OpFacts, args: Any, kwargs: Any) -> None:
-        if op.packet != "aten.copy_":
-            return
+    def _check_copy(self, args: Any, kwargs: Any) -> None:
         to_device = type(args[0]) in self.machine.classes
         from_device = type(args[1]) in self.machine.classes
         if to_device == from_device:

@@ -285,23 +285,14 @@ class LazyGraphs:
         return recipe, compilation
 
     def _compiled(self, number: int, why: str, on_disk: bool) -> Compilation:
-        if on_disk:
-            self.disk_hits += 1
-        else:
-            self.compilations += 1
+        self.disk_hits += on_disk
+        self.compilations += not on_disk
         nearest, differs = self._nearest()
         ended = site_of(self._forward.here(4))
-        compilation = Compilation(
-            number,
-            len(self._tokens),
-            why,
-            ended,
-            nearest.number if nearest is not None else None,
-            differs,
-            on_disk,
-        )
-        self.log.append(compilation)
-        return compilation
+        near = nearest.number if nearest is not None else None
+        found = Compilation(number, len(self._tokens), why, ended, near, differs, on_disk)
+        self.log.append(found)
+        return found
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
         """Find a similar stored graph, the expected one first, and describe the differences."""
