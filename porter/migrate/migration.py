@@ -1,13 +1,7 @@
 """Switch a process from CUDA to another accelerator, and log every call that was mapped.
 
 Importing ``habana_frameworks.torch.gpu_migration`` or ``torch_npu.contrib.transfer_to_npu`` calls
-:func:`activate`. :func:`logging_to` is for the run command::
-
-    with logging_to(path, target="hpu", root=tree, timestamps=False):
-        ...run the script...      # the log is written at the end, also when the script fails
-
-A migration activated inside the block (by the script's import, or by ``switch_on=True`` for a
-script that imports none) writes to that log.
+:func:`activate`. :func:`logging_to` is for the run command.
 """
 
 from __future__ import annotations
@@ -301,10 +295,10 @@ def logging_to(
     timestamps: bool = False,
     switch_on: bool = False,
 ) -> Iterator[MigrationLog]:
-    """Log the CUDA calls of the block, and write the log to ``path`` at the end.
+    """Log the CUDA calls of the block, and write the log to ``path`` at the end, failed or not.
 
-    ``switch_on`` activates the migration at once, for a script that does not import the vendor's
-    module itself.
+    A migration activated inside the block writes to this log. ``switch_on`` activates one at once,
+    for a script that does not import the vendor's module itself.
     """
     global _log
     was_active = _active is not None

@@ -1,7 +1,7 @@
 """What the graph classes of CUDA, HPU and NPU scripts have in common.
 
 The capture itself is :class:`~porter.device.sim.graphs.capture.DeviceGraph`. The vendors' adapters
-(``cuda_graphs``, ``habana.graphs``, ``ascend.graphs``) add each vendor's names and signatures.
+(``cuda_graphs``, ``habana.graphs``, ``ascend.npu``) add each vendor's names and signatures.
 """
 
 from __future__ import annotations
