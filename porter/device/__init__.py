@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,8 @@ from porter.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
+
+    from porter.device.sim.accounting.ledger import DeviceAccounting
 
 DEVICES = ("cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu")
 
@@ -55,18 +58,139 @@ class Device(Protocol):
         """The peak of allocated bytes on the device; None where it is not known."""
 
 
+_PLUGINS = {
+    "hpu": ("habana_frameworks.torch.core", "Intel's habana-torch-plugin"),
+    "npu": ("torch_npu", "Huawei's torch-npu"),
+}
+_NO_FLOAT64 = ("hpu",)
+
+
+class RealDevice:
+    """The cpu, cuda, hpu or npu of this machine."""
+
+    is_simulated = False
+
+    def __init__(self, kind: str) -> None:
+        self.name = self.kind = kind
+
+    def prepare(self) -> None:
+        """Import the plugin and check for a device. Raises BadInput when there is none."""
+        import torch
+
+        instead = f"; `--device sim:{self.kind}` simulates it on the CPU"
+        if self.kind in _PLUGINS:
+            module, package = _PLUGINS[self.kind]
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise BadInput(
+                    f"device {self.kind}: {package} is not installed here ({error}){instead}"
+                ) from error
+        if self.kind != "cpu" and not self._module().is_available():
+            raise BadInput(
+                f"device {self.kind}: PyTorch {torch.__version__} sees none here{instead}"
+            )
+
+    def _module(self) -> Any:
+        import torch
+
+        return getattr(torch, self.kind)
+
+    def title(self) -> str:
+        if self.kind == "cpu":
+            return "CPU"
+        return str(self._module().get_device_name())
+
+    def supports(self, dtype: torch.dtype) -> bool:
+        """Whether the device can create and add tensors of this dtype."""
+        import torch
+
+        if dtype == torch.float64 and self.kind in _NO_FLOAT64:
+            return False
+        try:
+            probe = torch.ones(1, dtype=dtype, device=self.kind)
+            probe + probe
+        except (RuntimeError, TypeError):
+            return False
+        return True
+
+    def synchronize(self) -> None:
+        if self.kind != "cpu":
+            self._module().synchronize()
+
+    def counters(self, root: Path | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """Return no counts: a real device counts nothing."""
+        return {"simulated": False, "device": self.name}
+
+    def reset_counters(self) -> None:
+        """Reset the memory peak, where the device keeps one."""
+        if self.kind != "cpu":
+            self._module().reset_peak_memory_stats()
+
+    def peak_memory(self) -> int | None:
+        if self.kind == "cpu":
+            return None
+        return int(self._module().max_memory_allocated())
+
+
+class SimulatedDevice:
+    """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted."""
+
+    is_simulated = True
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.name = f"sim:{kind}"
+        self._accounting: DeviceAccounting | None = None
+
+    @property
+    def accounting(self) -> DeviceAccounting:
+        """The simulation's accounting, which :meth:`prepare` opens."""
+        if self._accounting is None:
+            raise RuntimeError(f"{self.name}: call prepare() first")
+        return self._accounting
+
+    def prepare(self) -> None:
+        from porter.device.sim.accounting.ledger import accounting_of, open_accounting
+        from porter.device.sim.activate import activate
+        from porter.migrate.migration import activate_from_environment
+
+        if self._accounting is None:
+            machine = activate(self.kind)
+            self._accounting = accounting_of(self.kind) or open_accounting(machine)
+            activate_from_environment(self.kind)
+
+    def title(self) -> str:
+        return f"simulated {self.accounting.machine.profile.title}"
+
+    def supports(self, dtype: torch.dtype) -> bool:
+        """Whether the device has this dtype, according to its profile."""
+        name = str(dtype).removeprefix("torch.")
+        return name not in self.accounting.machine.profile.unsupported_dtypes
+
+    def synchronize(self) -> None:
+        """Count a host sync; there is nothing to wait for."""
+        self.accounting.synchronize(f"{self.name}.synchronize")
+
+    def counters(self, root: Path | None = None) -> dict[str, Any]:
+        return self.accounting.as_json(root)
+
+    def reset_counters(self) -> None:
+        """Restart all counts at zero. Graphs stay compiled, as on the device."""
+        self.accounting.reset()
+
+    def peak_memory(self) -> int | None:
+        """None: memory is not modelled."""
+        return None
+
+
 def open_device(name: str) -> Device:
-    """Return the device called ``name``: "cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu",
-    "sim:npu".
+    """Return the device called ``name``, one of :data:`DEVICES`.
 
     :meth:`Device.prepare` imports and starts it. Raises BadInput for another name.
     """
     if name not in DEVICES:
         raise BadInput(f"device {name!r}: expected one of {', '.join(DEVICES)}")
     if name.startswith("sim:"):
-        from porter.device.simulated import SimulatedDevice
-
         return SimulatedDevice(name.removeprefix("sim:"))
-    from porter.device.real import RealDevice
-
     return RealDevice(name)

@@ -43,15 +43,14 @@ class Script:
         return 0
 
     def _run_as_main(self) -> None:
+        sys.argv = list(self.argv)
         if self.module:
             import runpy
 
-            sys.argv = list(self.argv)
             sys.path[0] = str(Path.cwd())
             runpy.run_module(self.module, run_name="__main__", alter_sys=True)
             return
         path = self.argv[0]
-        sys.argv = list(self.argv)
         sys.path[0] = str(Path(path).resolve().parent)
         main = ModuleType("__main__")
         main.__file__ = path

@@ -2,10 +2,8 @@
 
 =========  =====================================================================================
 table      the vendors' rules as data: per API match, modified or unsupported, with their source
-entries    one mapped call as data and as text; free of torch
 log        :class:`MigrationLog`: every mapped call once per site, as text or JSON lines
-devices    "cuda" in arguments becomes the target; functions that take devices are wrapped
-calls      ``torch.cuda.*`` functions and classes, served by the target's module
+calls      "cuda" in arguments becomes the target; ``torch.cuda.*`` is served by the target's module
 migration  :class:`Migration`: switches all of it on and off for one target
 =========  =====================================================================================
 

@@ -1,4 +1,4 @@
-"""Replace ``torch.cuda.*`` by the target's own module.
+"""Replace "cuda" in the arguments of calls by the target, and ``torch.cuda.*`` by its own module.
 
 A name is served by the target's function of that name (``torch.hpu.synchronize``) or by the
 vendor's table, or it raises :class:`Unsupported`. Calls that PyTorch makes itself (an optimizer
@@ -19,26 +19,108 @@ import torch
 
 from porter.errors import PorterError
 from porter.interception.patching import Patches
-from porter.migrate.devices import retarget, show_call
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Rule, Table
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _SUBMODULES = ("random", "memory", "streams", "graphs")
 _RENAMED = {"CUDAGraph": {"hpu": "HPUGraph", "npu": "NPUGraph"}}
-_TENSOR_TYPES = {
-    "BFloat16Tensor": torch.bfloat16,
-    "BoolTensor": torch.bool,
-    "ByteTensor": torch.uint8,
-    "CharTensor": torch.int8,
-    "DoubleTensor": torch.float64,
-    "FloatTensor": torch.float32,
-    "HalfTensor": torch.float16,
-    "IntTensor": torch.int32,
-    "LongTensor": torch.int64,
-    "ShortTensor": torch.int16,
+_WORDS = "BFloat16 Bool Byte Char Double Float Half Int Long Short"
+_TENSOR_TYPES: dict[str, torch.dtype] = {
+    f"{word}Tensor": getattr(torch, f"{word}Tensor").dtype for word in _WORDS.split()
 }
-_IGNORED_RANGES = ("nvtx.range",)
+
+
+KEYWORDS = ("device", "device_type", "map_location", "device_id", "pin_memory_device")
+_LONGEST = 60
+
+
+def retarget(value: Any, target: str) -> Any:
+    """Replace cuda by the target in a string, a device or a mapping of them."""
+    if isinstance(value, str):
+        if value == "cuda" or value.startswith("cuda:"):
+            return target + value[4:]
+        return value
+    if isinstance(value, torch.device):
+        return torch.device(retarget(str(value), target)) if value.type == "cuda" else value
+    if isinstance(value, dict) and any(isinstance(k, str | torch.device) for k in value):
+        found = {retarget(k, target): retarget(v, target) for k, v in value.items()}
+        return found if found != value else value
+    return value
+
+
+def retarget_call(
+    args: tuple[Any, ...], kwargs: dict[str, Any], target: str, *, integers: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """Return the arguments with cuda replaced, and whether any was.
+
+    With ``integers`` a bare first number is a device index, as in ``module.to(0)``.
+    """
+    changed = False
+    found = []
+    for position, value in enumerate(args):
+        new = retarget(value, target)
+        if integers and position == 1 and type(value) is int:
+            new = torch.device(target, value)
+        changed = changed or new is not value
+        found.append(new)
+    for name in KEYWORDS:
+        if name in kwargs:
+            value = kwargs[name]
+            new = retarget(value, target)
+            if name == "device" and type(value) is int:
+                new = torch.device(target, value)
+            if new is not value:
+                kwargs = {**kwargs, name: new}
+                changed = True
+    return (tuple(found), kwargs, True) if changed else (args, kwargs, False)
+
+
+def show_value(value: Any) -> str:
+    """Return a value as text for the log: short, and the same in every run."""
+    if isinstance(value, torch.Tensor):
+        shape = "x".join(map(str, value.shape)) or "scalar"
+        return f"tensor<{shape} {str(value.dtype).removeprefix('torch.')}>"
+    if isinstance(value, torch.nn.Module):
+        return type(value).__name__
+    if isinstance(value, str | int | float | bool | type(None) | torch.dtype | torch.Size):
+        text = repr(value)
+    elif isinstance(value, torch.device):
+        text = repr(str(value))
+    elif isinstance(value, list | tuple):
+        inner = ", ".join(show_value(v) for v in value[:8]) + (", ..." if len(value) > 8 else "")
+        text = f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    elif isinstance(value, dict):
+        text = "{" + ", ".join(f"{show_value(k)}: {show_value(v)}" for k, v in value.items()) + "}"
+    else:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def show_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return ``name(args, key=value)`` on one line."""
+    parts = [show_value(value) for value in args]
+    parts += [f"{key}={show_value(value)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(parts)})"
+
+
+def with_target(
+    function: Callable[..., Any], api: str, target: str, log: MigrationLog, *, method: bool = False
+) -> Callable[..., Any]:
+    """Wrap ``function`` so that cuda in its arguments becomes the target and the call is logged."""
+    integers = api.endswith((".to", ".to_empty"))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        new_args, new_kwargs, changed = retarget_call(args, kwargs, target, integers=integers)
+        if changed:
+            skip = 1 if method else 0
+            served = show_call(api, new_args[skip:], new_kwargs)
+            log.record(api, "match", lambda: show_call(api, args[skip:], kwargs), served)
+        return function(*new_args, **new_kwargs)
+
+    call.__porter_original__ = function  # type: ignore[attr-defined]
+    return call
 
 
 class Unsupported(PorterError, NotImplementedError):
@@ -97,24 +179,20 @@ class CudaCalls:
     def replacement(self, api: str, original: Any) -> Any:
         """Return what replaces ``api``, or None to leave it as it is."""
         name = api.removeprefix("torch.cuda.")
-        rule = self.table.rule(api)
+        rule = self.table.rules.get(api) or Rule("match", f"torch.{self.device}.{name}", "")
         if name in _TENSOR_TYPES:
             return self._tensor_type(api, name, rule)
-        if rule is not None and rule.is_ignored:
+        if rule.kind == "unsupported" and rule.served == "nothing":
             return self._ignoring(api)
-        served = self._counterpart(name)
-        if rule is not None and rule.kind == "unsupported":
-            served = None
+        served = None if rule.kind == "unsupported" else self._counterpart(name)
         if served is None:
             if isinstance(original, type) and issubclass(original, BaseException):
                 return None
             return self._refusing(api)
-        kind: Kind = rule.kind if rule is not None else "match"
-        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
         if isinstance(served, type):
-            return self.served_class(api, kind, title, served)
+            return self.served_class(api, rule, served)
         if callable(served):
-            return self._function(api, kind, title, served)
+            return functools.wraps(served)(self._retargeting(api, rule, served))
         return served
 
     def _counterpart(self, name: str) -> Any:
@@ -130,36 +208,26 @@ class CudaCalls:
         if not called_by_torch():
             self.log.record(api, kind, lambda: show_call(api, args, kwargs), title)
 
-    def _function(self, api: str, kind: Kind, title: str, served: Callable[..., Any]) -> Any:
-        return functools.wraps(served)(self._retargeting(api, kind, title, served))
-
-    def _retargeting(
-        self, api: str, kind: Kind, title: str, served: Callable[..., Any]
-    ) -> Callable[..., Any]:
+    def _retargeting(self, api: str, rule: Rule, served: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._note(api, kind, args, kwargs, title)
+            self._note(api, rule.kind, args, kwargs, rule.served)
             new = [retarget(value, self.device) for value in args]
             return served(*new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
 
         return call
 
-    def served_class(self, api: str, kind: Kind, title: str, served: type) -> Any:
+    def served_class(self, api: str, rule: Rule, served: type) -> Any:
         """Return a stand-in for a class: it makes and recognises instances of ``served``."""
-
-        make = self._retargeting(api, kind, title, served)
+        make = self._retargeting(api, rule, served)
         return ServedType(
             served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}
         )
 
-    def _tensor_type(self, api: str, name: str, rule: Rule | None) -> Any:
-        dtype = _TENSOR_TYPES[name]
-        if rule is not None and "FloatTensor" in rule.served:
-            dtype = torch.float32
-        kind: Kind = rule.kind if rule is not None else "match"
-        title = rule.served if rule is not None else f"torch.{self.device}.{name}"
+    def _tensor_type(self, api: str, name: str, rule: Rule) -> Any:
+        dtype = torch.float32 if "FloatTensor" in rule.served else _TENSOR_TYPES[name]
 
         def make(*args: Any, **kwargs: Any) -> torch.Tensor:
-            self._note(api, kind, args, kwargs, title)
+            self._note(api, rule.kind, args, kwargs, rule.served)
             if args and all(type(size) is int for size in args):
                 return torch.empty(*args, dtype=dtype, device=self.device)
             if args and isinstance(args[0], torch.Size):
@@ -173,11 +241,9 @@ class CudaCalls:
         )
 
     def _ignoring(self, api: str) -> Any:
-        is_range = api.removeprefix("torch.cuda.") in _IGNORED_RANGES
-
         def call(*args: Any, **kwargs: Any) -> Any:
             self._note(api, "unsupported", args, kwargs, "nothing")
-            return contextlib.nullcontext() if is_range else None
+            return contextlib.nullcontext() if api == "torch.cuda.nvtx.range" else None
 
         return call
 

@@ -7,7 +7,8 @@ It is text, in the form of the vendor's own logs::
         [hpu_match]: torch.nn.Module.cuda() --> torch.nn.Module.to("hpu")
 
 or JSON lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
-timestamps are optional, so that two logs can be compared with ``diff``.
+timestamps are optional, so that two logs can be compared with ``diff``. Importing this module does
+not import torch, so that logs are read cheaply.
 """
 
 from __future__ import annotations
@@ -15,13 +16,50 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from porter.interception.source_lines import Site, user_site
-from porter.migrate.entries import Entry, as_paragraph, count_kinds, summary
 from porter.migrate.table import Kind
+
+if TYPE_CHECKING:
+    from porter.interception.source_lines import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One mapped call at one site."""
+
+    file: str
+    line: int
+    source: str
+    kind: Kind
+    asked: str
+    served: str
+    time: str = ""
+
+
+def summary(target: str, entries: Iterable[Entry]) -> str:
+    """Return one line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
+    counts = Counter(entry.kind for entry in entries)
+    return (
+        f"simulated migration cuda -> {target}: {counts['match']} sites matched, "
+        f"{counts['modified']} modified, {counts['unsupported']} unsupported"
+    )
+
+
+def as_paragraph(target: str, entry: Entry) -> str:
+    """Return an entry in the vendor's form: site, source line, the call and what served it."""
+    stamp = f"[{entry.time}] " if entry.time else ""
+    kind = f"{target}_{'mismatch' if entry.kind == 'unsupported' else entry.kind}"
+    return (
+        f"{stamp}{entry.file}:{entry.line}\n"
+        f"    [context]: {entry.source}\n"
+        f"    [{kind}]: {entry.asked} --> {entry.served}\n"
+    )
 
 
 class MigrationLog:
@@ -50,6 +88,8 @@ class MigrationLog:
 
     def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
         """Record a call of ``api`` at the user's line; ``asked()`` returns its text."""
+        from porter.interception.source_lines import user_site
+
         site = user_site(2)
         key = (site, api, kind)
         if key in self._entries:
@@ -60,12 +100,8 @@ class MigrationLog:
         with self._lock:
             self._entries.setdefault(key, entry)
 
-    def counts(self) -> dict[str, int]:
-        """Count the sites of each kind."""
-        return count_kinds(self)
-
     def summary(self) -> str:
-        """Return the summary line (:func:`porter.migrate.entries.summary`)."""
+        """Return the summary line."""
         return summary(self.target, self)
 
     def as_text(self) -> str:
@@ -77,18 +113,9 @@ class MigrationLog:
         """Return the log as JSON lines, one object per entry."""
         lines = []
         for entry in self:
-            row = {
-                "simulated": True,
-                "target": self.target,
-                "file": entry.file,
-                "line": entry.line,
-                "source": entry.source,
-                "kind": entry.kind,
-                "asked": entry.asked,
-                "served": entry.served,
-            }
-            if entry.time:
-                row["time"] = entry.time
+            row = {"simulated": True, "target": self.target, **asdict(entry)}
+            if not entry.time:
+                del row["time"]
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         return "".join(lines)
 

@@ -1,13 +1,7 @@
 """Switch a process from CUDA to another accelerator, and log every call that was mapped.
 
 Importing ``habana_frameworks.torch.gpu_migration`` or ``torch_npu.contrib.transfer_to_npu`` calls
-:func:`activate`. :func:`logging_to` is for the run command::
-
-    with logging_to(path, target="hpu", root=tree, timestamps=False):
-        ...run the script...      # the log is written at the end, also when the script fails
-
-A migration activated inside the block (by the script's import, or by ``switch_on=True`` for a
-script that imports none) writes to that log.
+:func:`activate`. :func:`logging_to` is for the run command.
 """
 
 from __future__ import annotations
@@ -24,13 +18,9 @@ from typing import Any
 import torch
 
 from porter.interception.patching import Patches
-from porter.migrate.calls import CudaCalls, ServedType
-from porter.migrate.devices import retarget, show_call, with_target
+from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Table, table_of
-
-ENVIRONMENT = {"hpu": "PT_HPU_GPU_MIGRATION"}
-"""Variables that switch a migration on without an import, by target."""
 
 _active: Migration | None = None
 _log: MigrationLog | None = None
@@ -42,9 +32,9 @@ class Migration:
     def __init__(self, table: Table, target: ModuleType, log: MigrationLog) -> None:
         self.table = table
         self.device = table.target
-        self.target = target
         self.log = log
         self.patches = Patches()
+        self._calls = CudaCalls(table, target, log)
 
     def activate(self) -> None:
         """Make the replacements; :meth:`deactivate` undoes them."""
@@ -56,7 +46,7 @@ class Migration:
         self._autocast()
         self._grad_scaler()
         self._distributed()
-        CudaCalls(self.table, self.target, self.log).patch(self.patches)
+        self._calls.patch(self.patches)
         self._default_tensor_type()
         if self.device == "npu":
             self._jit()
@@ -66,16 +56,10 @@ class Migration:
         self.patches.undo()
 
     def _devices(self) -> None:
-        owners: dict[str, Any] = {
-            "torch": torch,
-            "torch.Tensor": torch.Tensor,
-            "torch.nn.Module": torch.nn.Module,
-        }
-        for title, owner in owners.items():
-            for name in self.table.device_functions[title]:
-                function = getattr(owner, name, None)
-                if callable(function):
-                    self._wrap(owner, name, f"{title}.{name}", method=owner is not torch)
+        owners: tuple[Any, ...] = (torch, torch.Tensor, torch.nn.Module)
+        for (title, names), owner in zip(self.table.device_functions.items(), owners, strict=True):
+            for name in names:
+                self._wrap(owner, name, f"{title}.{name}", method=owner is not torch)
         self._wrap(torch.Tensor, "type", "torch.Tensor.type", method=True)
         self._wrap(torch.utils.data.DataLoader, "__init__", "torch.utils.data.DataLoader")
         self._data_parallel()
@@ -88,17 +72,13 @@ class Migration:
         if self.device == "npu":
             self._wrap(parallel, "__init__", api)
             return
-        original, log = parallel.__init__, self.log
+        original = parallel.__init__
 
         @functools.wraps(original)
         def init(it: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
             if device_ids is not None:
-                log.record(
-                    api,
-                    "match",
-                    lambda: show_call(api, (module,), {"device_ids": device_ids}),
-                    f"{api} with the device ids left out",
-                )
+                served = f"{api} with the device ids left out"
+                self._record(api, (module,), {"device_ids": device_ids}, served)
             if args:
                 args = (None, *args[1:])  # output_device
             kwargs.pop("output_device", None)
@@ -107,11 +87,21 @@ class Migration:
         self.patches.replace(parallel, "__init__", init)
 
     def _wrap(self, owner: Any, name: str, api: str, *, method: bool = True) -> None:
-        function = getattr(owner, name)
-        if isinstance(function, type):
+        function = getattr(owner, name, None)
+        if not callable(function) or isinstance(function, type):
             return  # a class: CudaCalls or its own __init__ retargets devices
         wrapped = with_target(function, api, self.device, self.log, method=method)
         self.patches.replace(owner, name, wrapped)
+
+    def _record(
+        self,
+        api: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        served: str,
+        kind: Kind = "match",
+    ) -> None:
+        self.log.record(api, kind, lambda: show_call(api, args, kwargs), served)
 
     def _cuda_methods(self) -> None:
         def tensor_cuda(tensor: Any, device: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -135,8 +125,7 @@ class Migration:
             device = self.device
         elif isinstance(device, int):
             device = torch.device(self.device, device)
-        served = f"{api.rpartition('.')[0]}.to({str(device)!r})"
-        self.log.record(api, "match", lambda: show_call(api, given, kwargs), served)
+        self._record(api, given, kwargs, f"{api.rpartition('.')[0]}.to({str(device)!r})")
         if args:
             kwargs["non_blocking"] = args[0]
         return what.to(device, **kwargs)
@@ -144,7 +133,7 @@ class Migration:
     def _autocast(self) -> None:
         mode = torch.amp.autocast_mode.autocast
         original = mode.__init__
-        log, device = self.log, self.device
+        device = self.device
 
         @functools.wraps(original)
         def init(
@@ -153,19 +142,16 @@ class Migration:
             if device_type != "cuda":
                 return original(autocast, device_type, dtype, *args, **kw)
             served = None if device == "hpu" and dtype is torch.float16 else dtype
-            asked = show_call("torch.autocast", (device_type, dtype), kw)
-            log.record(
-                "torch.autocast",
-                "match",
-                lambda: asked,
-                show_call("torch.autocast", (device, served), kw),
-            )
+            title = show_call("torch.autocast", (device, served), kw)
+            self._record("torch.autocast", (device_type, dtype), kw, title)
             return original(autocast, device, served, *args, **kw)
 
         self.patches.replace(mode, "__init__", init)
         enabled = torch.is_autocast_enabled
         self.patches.replace(
-            torch, "is_autocast_enabled", lambda kind=None: enabled(_or(kind, device))
+            torch,
+            "is_autocast_enabled",
+            lambda kind=None: enabled(device if kind in (None, "cuda") else kind),
         )
         self.patches.replace(
             torch, "get_autocast_gpu_dtype", lambda: torch.get_autocast_dtype(device)
@@ -176,12 +162,11 @@ class Migration:
     def _grad_scaler(self) -> None:
         scaler = torch.amp.GradScaler
         original = scaler.__init__
-        log, device = self.log, self.device
+        device = self.device
         if device == "npu":
             served = importlib.import_module("torch_npu.npu.amp").GradScaler
-            make = CudaCalls(self.table, self.target, log)
-            rule = self.table.rules["torch.cuda.amp.GradScaler"]
-            proxy = make.served_class("torch.cuda.amp.GradScaler", rule.kind, rule.served, served)
+            name = "torch.cuda.amp.GradScaler"
+            proxy = self._calls.served_class(name, self.table.rules[name], served)
             self.patches.replace(torch.cuda.amp, "GradScaler", proxy)
 
         @functools.wraps(original)
@@ -190,12 +175,11 @@ class Migration:
                 return original(it, device_type, *args, **kwargs)
             api = f"torch.{'cuda.' if type(it) is not scaler else ''}amp.GradScaler"
             options = {**dict(zip(_SCALER, args, strict=False)), **kwargs}
-            asked = show_call(api, (), options)
             if device == "hpu":
+                self._record(api, (), options, f"{api}(enabled=False)")
                 options["enabled"] = False
-                log.record(api, "match", lambda: asked, f"{api}(enabled=False)")
             else:
-                log.record(api, "modified", lambda: asked, "torch.amp.GradScaler on npu")
+                self._record(api, (), options, "torch.amp.GradScaler on npu", "modified")
             return original(it, device, **options)
 
         self.patches.replace(scaler, "__init__", init)
@@ -203,20 +187,17 @@ class Migration:
     def _distributed(self) -> None:
         if not torch.distributed.is_available():
             return
-        log, distributed = self.log, torch.distributed
+        distributed = torch.distributed
         start, backend_of = distributed.init_process_group, distributed.get_backend
 
         @functools.wraps(start)
         def init(backend: str | None = None, *args: Any, **kwargs: Any) -> Any:
-            served = _hccl(backend, self.device)
+            served = backend
+            if isinstance(backend, str):
+                served = backend.replace("nccl", "hccl").replace("cuda", self.device)
             if served != backend:
-                asked = show_call("torch.distributed.init_process_group", (backend,), {})
-                log.record(
-                    "torch.distributed.init_process_group",
-                    "match",
-                    lambda: asked,
-                    f"torch.distributed.init_process_group({served!r})",
-                )
+                api = "torch.distributed.init_process_group"
+                self._record(api, (backend,), {}, f"{api}({served!r})")
             return start(served, *args, **kwargs)
 
         @functools.wraps(backend_of)
@@ -252,12 +233,7 @@ class Migration:
         rule = self.table.rules["torch.jit.script"]
 
         def script(thing: Any, *args: Any, **kwargs: Any) -> Any:
-            self.log.record(
-                "torch.jit.script",
-                rule.kind,
-                lambda: show_call("torch.jit.script", (thing,), {}),
-                rule.served,
-            )
+            self._record("torch.jit.script", (thing,), {}, rule.served, rule.kind)
             del args, kwargs
             return thing
 
@@ -268,16 +244,6 @@ class Migration:
 _SCALER = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
 
 
-def _or(kind: str | None, device: str) -> str:
-    return device if kind is None or kind == "cuda" else kind
-
-
-def _hccl(backend: str | None, device: str) -> str | None:
-    if not isinstance(backend, str):
-        return backend
-    return backend.replace("nccl", "hccl").replace("cuda", device)
-
-
 class _CurrentLog(MigrationLog):
     """Passes every call to the present log, because migrations and logs outlive each other."""
 
@@ -286,20 +252,15 @@ class _CurrentLog(MigrationLog):
             _log.record(api, kind, asked, served)
 
 
-def target_module(target: str) -> ModuleType:
-    """Return the module that serves ``torch.cuda`` on a target device type."""
-    name = {"hpu": "habana_frameworks.torch.hpu", "npu": "torch_npu.npu"}[target]
-    return importlib.import_module(name)
-
-
 def activate(target: str) -> Migration:
     """Serve CUDA calls by ``target`` from now on; a second call changes nothing."""
     global _active, _log
     if _active is None:
         if _log is None:
             _log = MigrationLog(target, Path.cwd())
-        log = _CurrentLog(target)
-        _active = Migration(table_of(target), target_module(target), log)
+        served_by = {"hpu": "habana_frameworks.torch.hpu", "npu": "torch_npu.npu"}[target]
+        module = importlib.import_module(served_by)
+        _active = Migration(table_of(target), module, _CurrentLog(target))
         _active.activate()
     return _active
 
@@ -314,11 +275,10 @@ def deactivate() -> None:
 
 def activate_from_environment(target: str) -> bool:
     """Activate if the vendor's variable is set (``PT_HPU_GPU_MIGRATION=1``)."""
-    variable = ENVIRONMENT.get(target)
-    if variable and os.environ.get(variable) == "1":
+    wanted = target == "hpu" and os.environ.get("PT_HPU_GPU_MIGRATION") == "1"
+    if wanted:
         activate(target)
-        return True
-    return False
+    return wanted
 
 
 def current_log() -> MigrationLog | None:
@@ -335,10 +295,10 @@ def logging_to(
     timestamps: bool = False,
     switch_on: bool = False,
 ) -> Iterator[MigrationLog]:
-    """Log the CUDA calls of the block, and write the log to ``path`` at the end.
+    """Log the CUDA calls of the block, and write the log to ``path`` at the end, failed or not.
 
-    ``switch_on`` activates the migration at once, for a script that does not import the vendor's
-    module itself.
+    A migration activated inside the block writes to this log. ``switch_on`` activates one at once,
+    for a script that does not import the vendor's module itself.
     """
     global _log
     was_active = _active is not None

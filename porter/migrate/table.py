@@ -20,11 +20,6 @@ class Rule:
     served: str
     source: str
 
-    @property
-    def is_ignored(self) -> bool:
-        """The call does nothing (instead of raising)."""
-        return self.kind == "unsupported" and self.served == "nothing"
-
 
 @dataclass(frozen=True)
 class Table:
@@ -36,40 +31,24 @@ class Table:
     device_functions: dict[str, tuple[str, ...]]
     """By owner ("torch", "torch.Tensor", "torch.nn.Module"), the functions that take a device."""
 
-    def rule(self, api: str) -> Rule | None:
-        return self.rules.get(api)
+
+FILES = {"hpu": "gaudi.json", "npu": "ascend.json"}
+"""The rules of Intel's GPU Migration Toolkit, and those of ``torch_npu.contrib.transfer_to_npu``
+from its wheel and its documentation."""
 
 
 @cache
-def gaudi() -> Table:
-    """The rules of Intel's GPU Migration Toolkit (``data/gaudi.json``)."""
-    return _table("gaudi.json")
-
-
-@cache
-def ascend() -> Table:
-    """The rules of ``torch_npu.contrib.transfer_to_npu``, from its wheel and its documentation."""
-    return _table("ascend.json")
-
-
 def table_of(target: str) -> Table:
     """Return the table for a target device type, "hpu" or "npu"."""
-    return {"hpu": gaudi, "npu": ascend}[target]()
-
-
-def _table(file: str) -> Table:
-    data = _read(file)
+    data = _read(FILES[target])
     rules = {
         api: Rule(row["kind"], row["served"], row["source"]) for api, row in data["apis"].items()
     }
-    return Table(data["vendor"], data["target"], rules, _device_functions())
-
-
-@cache
-def _device_functions() -> dict[str, tuple[str, ...]]:
     # The wheel's lists serve both vendors: which functions take a device is up to PyTorch.
     lists = _read("ascend-transfer.json")["lists"]
-    return {owner: tuple(lists[owner]) for owner in ("torch", "torch.Tensor", "torch.nn.Module")}
+    owners = ("torch", "torch.Tensor", "torch.nn.Module")
+    functions = {owner: tuple(lists[owner]) for owner in owners}
+    return Table(data["vendor"], data["target"], rules, functions)
 
 
 def _read(name: str) -> dict[str, Any]:

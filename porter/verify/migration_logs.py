@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
-from porter.migrate.entries import Entry, as_paragraph, summary
+from porter.migrate.log import Entry, as_paragraph, summary
 from porter.places import migration_logs_dir
 from porter.verify.execution.scheduler import Runs
 from porter.verify.harness.events import MIGRATION, read_lines

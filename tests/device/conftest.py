@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from porter.device.sim.activate import deactivate, simulated
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.graphs.capture import DeviceGraph
 
 torch.set_num_threads(1)

@@ -38,7 +38,7 @@ def target():
 
 @pytest.fixture
 def migration(request):
-    source = table.gaudi()
+    source = table.table_of("hpu")
     rules = table.Table(source.vendor, "meta", source.rules, source.device_functions)
     made = Migration(rules, target(), MigrationLog("meta", HERE))
     made.activate()
@@ -85,7 +85,7 @@ def test_a_site_is_logged_once_however_often_it_runs(migration):
 def test_every_way_of_naming_the_device_ends_on_the_target(migration, move):
     moved = move(torch.ones(2), torch.nn.Linear(1, 1))
     assert moved.device.type == "meta"
-    assert migration.log.counts()["match"] >= 1
+    assert any(entry.kind == "match" for entry in migration.log)
 
 
 def test_what_does_not_name_cuda_is_not_logged(migration):
@@ -166,7 +166,7 @@ def test_nccl_becomes_hccl_and_is_still_called_nccl(migration, monkeypatch):
 
 def test_everything_is_put_back():
     before = (torch.zeros, torch.Tensor.to, torch.Tensor.cuda, torch.cuda.is_available)
-    source = table.gaudi()
+    source = table.table_of("hpu")
     rules = table.Table(source.vendor, "meta", source.rules, source.device_functions)
     made = Migration(rules, target(), MigrationLog("meta"))
     made.activate()
@@ -212,10 +212,10 @@ def test_a_failed_write_leaves_the_old_log(tmp_path, monkeypatch):
     assert list(folder.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("read", [table.gaudi, table.ascend])
-def test_every_rule_names_a_source_that_the_table_describes(read):
-    name = {"hpu": "gaudi.json", "npu": "ascend.json"}[read().target]
-    data = json.loads((table.DATA / name).read_text())
-    assert {rule.source for rule in read().rules.values()} <= set(data["sources"])
+@pytest.mark.parametrize("target", ["hpu", "npu"])
+def test_every_rule_names_a_source_that_the_table_describes(target):
+    rules = table.table_of(target).rules.values()
+    data = json.loads((table.DATA / table.FILES[target]).read_text())
+    assert {rule.source for rule in rules} <= set(data["sources"])
     assert all(source["date"] for source in data["sources"].values())
-    assert {rule.kind for rule in read().rules.values()} <= {"match", "modified", "unsupported"}
+    assert {rule.kind for rule in rules} <= {"match", "modified", "unsupported"}

@@ -20,10 +20,8 @@ How to extend it
 ----------------
 
 *Watch ops*: write an :class:`~porter.device.sim.core.dispatch.Observer`, call
-``machine.observe(it)``. Its ``watch(facts)`` is called once per op; the callbacks it returns are
-called around every run of that op with its ``args``/``kwargs`` and, after it, the result. An op
-for which ``watch`` returns None costs nothing. Keep per-op work in the closure that ``watch``
-returns; never walk arguments with ``tree_map``.
+``machine.observe(it)``. Keep per-op work in the closure that its ``watch`` returns; never walk
+arguments with ``tree_map``.
 
 *Count*: ``machine.counters.event(kind, what, detail)`` finds the user's line itself;
 ``machine.counters.add(name, n)`` only counts. The total of a kind has its name, its bytes are

@@ -14,26 +14,26 @@ from typing import Any, NoReturn
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.placement import settle
+from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.placement import make_class
 from porter.device.sim.core.profiles import PROFILES, Profile
-from porter.device.sim.core.registry import machines
-from porter.device.sim.core.tensor import make_class
 from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator
 from porter.device.sim.rng.random_ops import install_rng
 from porter.device.sim.torch_patches.autocast import install_autocast
-from porter.device.sim.torch_patches.constructors import install_constructors
+from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
-from porter.device.sim.torch_patches.factories import install_factories
 from porter.device.sim.torch_patches.parameters import install_parameters
-from porter.device.sim.torch_patches.pin_memory import install_pinning
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
-from porter.device.sim.vendors.registry import install_package
+from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches
 
+_PACKAGES = {
+    "hpu": "porter.device.sim.habana:HABANA",
+    "npu": "porter.device.sim.ascend:ASCEND",
+}
 _ABSENT_MODULE = {
     "is_available": lambda: False,
     "device_count": lambda: 0,
@@ -50,7 +50,6 @@ def _install_shared() -> None:
     install_constructors(patches)
     install_parameters(patches)
     install_serialization(patches)
-    install_pinning(patches)
     install_cpu_paths(patches)
     patches.replace(torch, "compile", _refuse_compile)
     patches.replace(torch.nn.Module, "compile", _refuse_compile)
@@ -82,9 +81,7 @@ def _refuse_compile(*_: Any, **__: Any) -> NoReturn:
 def make_machine(profile: Profile) -> Machine:
     """Return a machine with its tensor classes and generators; torch is not patched yet."""
     machine = Machine(profile)
-    machine.classes = tuple(
-        make_class(machine, index, settle) for index in range(profile.device_count)
-    )
+    machine.classes = tuple(make_class(machine, index) for index in range(profile.device_count))
     install_rng(machine)
     return machine
 
@@ -108,7 +105,7 @@ def activate(device: str | Profile) -> Machine:
     install_device_module(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
-    install_package(profile.name, patches)
+    _install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)
     for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
@@ -130,6 +127,43 @@ def _module_mover(kind: str) -> Any:
 
     method.__name__ = kind
     return method
+
+
+def _install_package(kind: str, patches: Patches) -> None:
+    """Make the package of device type ``kind`` importable, and import it; undone with patches.
+
+    The device module (``torch.hpu``) is in place and gets the vendor's names too: the vendors'
+    plugins are loaded by ``import torch`` itself.
+    """
+    if kind not in _PACKAGES:
+        return
+    module, _, name = _PACKAGES[kind].partition(":")
+    package: Package = getattr(importlib.import_module(module), name)
+    install(package)
+    patches.later(lambda: uninstall(package.root))
+    importlib.import_module(package.root)
+    if torch.distributed.is_available():
+        _register_hccl(kind)
+        patches.replace(torch.distributed, "is_hccl_available", lambda: True)
+
+
+def _register_hccl(kind: str) -> None:
+    """Register ``hccl``, both vendors' backend of ``torch.distributed``: here PyTorch's own gloo.
+
+    It works on the tensors' CPU storage: ranks are processes on one machine, results are right,
+    and links and times are not modelled. A process can register it only once.
+    """
+    backend: Any = torch.distributed.Backend
+    if "HCCL" in getattr(backend, "_plugins", {}):
+        backend.backend_capability["hccl"] = sorted({*backend.backend_capability["hccl"], kind})
+        return
+    backend.register_backend("hccl", _gloo, devices=["cpu", kind])
+
+
+def _gloo(store: Any, rank: int, size: int, timeout: Any) -> Any:
+    from torch._C._distributed_c10d import ProcessGroupGloo
+
+    return ProcessGroupGloo(store, rank, size, timeout)
 
 
 def deactivate(kind: str) -> None:

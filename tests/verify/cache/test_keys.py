@@ -24,7 +24,7 @@ JUDGING = ("judge", "judge.verdicts", "plan.matrix", "recipe.load", "recipe.vali
 def test_every_module_that_a_run_imports_is_part_of_the_key(is_simulated: bool) -> None:
     parts = ["probe", "harness.main", "harness.subprocess_setup", "execution.forkserver_main"]
     starts = [f"porter.verify.{part}" for part in parts]
-    starts += ["porter.device.real", *(["porter.device.simulated"] if is_simulated else [])]
+    starts += ["porter.device"]
     simulator = ("porter.device.sim", "porter.migrate", "porter.interception")
 
     reached = imported_by(starts, leave_out=() if is_simulated else simulator)

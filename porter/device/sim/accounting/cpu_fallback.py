@@ -20,17 +20,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from porter.device.sim.accounting.op_tables import DATA
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
+from porter.device.sim.core.machine import Counters
 from porter.device.sim.core.op_schema import OpFacts
+from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import CPU_OP
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.interception.source_lines import ForwardMarks, site_of
+
+DATA = Path(__file__).parent / "data"
 
 _has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 _EXPLICIT = "CompositeExplicitAutograd"
@@ -72,23 +75,20 @@ class OpTable:
         """For reports: "1502 ops of torch-npu 2.13.0 ..."."""
         return f"{len(self.ops)} ops, {self.source}, version {self.version}"
 
-    def lists(self, facts: OpFacts) -> bool:
-        """Whether the table lists the op (this overload, or all of them)."""
-        return self._names(facts.name, facts.packet)
+    def _lists(self, name: str, packet: str) -> bool:
+        """Whether the table lists the op (this overload, or all of them).
 
-    def _names(self, name: str, packet: str) -> bool:
-        if name in self.ops or packet in self.ops:
-            return True
-        # Whole-op tables (hpu) list the functional form; in-place and out forms share its kernel.
-        return packet.rstrip("_") in self.ops
+        Whole-op tables (hpu) list the functional form; in-place and out forms share its kernel.
+        """
+        return not self.ops.isdisjoint((name, packet, packet.rstrip("_")))
 
     def runs(self, facts: OpFacts) -> bool:
         """Whether the device runs the op itself, or PyTorch decomposes it into others."""
-        if self.lists(facts) or facts.op.namespace not in ("aten", "prims"):
+        if self._lists(facts.name, facts.packet) or facts.op.namespace not in ("aten", "prims"):
             return True
         counterpart = COUNTERPARTS.get(facts.packet)
         if counterpart is not None:
-            return self._names(f"{counterpart}.default", counterpart)
+            return self._lists(f"{counterpart}.default", counterpart)
         name = str(facts.op._name)
         if facts.is_view or _has_kernel(name, _EXPLICIT):
             return True
@@ -135,23 +135,17 @@ def op_table(device: str) -> OpTable | None:
     return OpTable(device, table["source"], table["version"], frozenset(table["ops"]))
 
 
+@dataclass(eq=False)
 class Fallbacks:
     """Observer that counts the ops a device would run on the CPU, at no cost for the others.
 
     ``end_graph(why)`` ends the accumulated lazy graph: the host needs the operands' values.
     """
 
-    def __init__(
-        self,
-        table: OpTable,
-        counters: Counters,
-        forward: ForwardMarks,
-        end_graph: Callable[[str], object] = lambda _why: None,
-    ) -> None:
-        self.table = table
-        self._end_graph = end_graph
-        self._counters = counters
-        self._forward = forward
+    table: OpTable
+    counters: Counters
+    forward: ForwardMarks
+    end_graph: Callable[[str], object]
 
     def watch(self, op: OpFacts) -> Watch | None:
         """Count runs of an op that is not in the table; refuse it inside a graph capture."""
@@ -159,36 +153,23 @@ class Fallbacks:
             return None
 
         def before(args: Any, _kwargs: Any) -> None:
-            graph = DeviceGraph.current
-            if graph is not None:
-                graph.refuse(CPU_OP, op.name)
-            site = site_of(self._forward.here(2))
-            self._end_graph(f"CPU fallback of {op.name}")
-            self._counters.event("cpu_fallback", op.name, site=site)
-            self._counters.add("cpu_fallback_bytes", _nbytes(args))
+            DeviceGraph.refuse(CPU_OP, op.name)
+            site = site_of(self.forward.here(2))
+            self.end_graph(f"CPU fallback of {op.name}")
+            self.counters.event("cpu_fallback", op.name, site=site)
+            operands = (tensor.numel() * tensor.dtype.itemsize for tensor in tensors_in(args))
+            self.counters.add("cpu_fallback_bytes", sum(operands))  # copied to the host
 
         return Watch(before=before)
 
 
-def _nbytes(args: Any) -> int:
-    """Return the bytes of the tensor operands, which are copied to the host."""
-    total = 0
-    for arg in args:
-        if isinstance(arg, torch.Tensor):
-            total += arg.numel() * arg.dtype.itemsize
-        elif isinstance(arg, (tuple, list)):
-            total += _nbytes(arg)
-    return total
-
-
+@dataclass(eq=False)
 class ForwardLines:
     """Observer that remembers the user line of each autograd node, for events in backward."""
 
-    def __init__(self, forward: ForwardMarks) -> None:
-        self.forward = forward
+    forward: ForwardMarks
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Remember the line of every op that may have a backward."""
         if op.packet in ("aten.detach", "aten.copy_", "aten.empty_like", "aten.zero_"):
             return None
         forward, next_number = self.forward, torch._C._autograd._get_sequence_nr

@@ -1,15 +1,5 @@
 """The accounting of one simulated machine: everything that ``porter run`` reports.
 
-How the vendor modules use it::
-
-    accounting = open_accounting(machine, lazy=True)  # once, when the simulation starts
-    accounting = accounting_of("hpu")  # later, anywhere
-    accounting.mark_step()  # habana_frameworks.torch.core.mark_step
-    accounting.synchronize("torch.hpu.synchronize")
-    graph = accounting.new_graph()  # a DeviceGraph: capture_begin, capture_end, replay, reset
-    accounting.graphs.compilations  # metric "graph_compilation"; graphs is None in eager mode
-    accounting.counters.of_kind("cpu_fallback")  # metric "cpu_fallback"
-
 What ends a lazy graph besides ``mark_step`` (Gaudi documents reads on the host; the published
 bridge 1.19.0 names the rest in its own debug messages): a copy to the host, ``.item()``,
 ``nonzero``, ``unique``, ``nms`` and boolean masks, a CPU fallback, ``synchronize``, stream and
@@ -21,28 +11,28 @@ which call ``mark_step`` themselves.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
-from porter.device.sim.accounting.host_sync import HostSyncs
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.op_schema import OpFacts
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import Counters, Machine, machines
+from porter.device.sim.core.op_schema import INDEXED, OpFacts
 from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
 from porter.device.sim.graphs.capture_limits import (
     DEVICE_TO_HOST,
+    DYNAMIC_SHAPE,
+    HOST_READ,
     HOST_TO_DEVICE,
     LIMITS,
     SYNCHRONIZE,
 )
-from porter.device.sim.graphs.disk_cache import folder_from_environment
-from porter.device.sim.graphs.lazy import Compilation, LazyGraphs
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.device.sim.graphs.lazy import LazyGraphs, folder_from_environment
+from porter.interception.source_lines import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
               "aten.empty_strided", "aten.new_empty", "aten.new_empty_strided")  # fmt: skip
@@ -56,7 +46,6 @@ class OpCounts:
         self._without_kernel: set[str] = set()
 
     def watch(self, op: OpFacts) -> Watch:
-        """Count runs of ``op``."""
         count = self._counts.setdefault(op.name, [0])
         if op.is_view or op.packet in _NO_KERNEL:
             self._without_kernel.add(op.name)
@@ -89,35 +78,103 @@ class OpCounts:
         return {"ops": self.ops, "kernels": self.kernels, "by_op": self.by_name()}
 
 
-def lazy_by_environment(environ: dict[str, str] | None = None) -> bool:
+@dataclass(eq=False)
+class HostSyncs:
+    """Observer that counts reads of values on the host, and results whose shape depends on data.
+
+    Both stall a pipeline, and on a lazy device both end the graph that was accumulating. The host
+    needs the size of a result with a data-dependent shape before it can launch the next op:
+    ``nonzero``, ``masked_select``, ``unique``, ``repeat_interleave`` without ``output_size``, and
+    indexing by a boolean mask, which is a ``nonzero`` inside.
+
+    ``end_graph(why)`` ends the accumulated lazy graph: before a host read, which is not part of any
+    graph, and after an op with a data-dependent shape, which is the last of its own.
+    """
+
+    counters: Counters
+    forward: ForwardMarks
+    end_graph: Callable[[str], object]
+    _must_end: bool = False
+
+    def watch(self, op: OpFacts) -> Watch | None:
+        if op.reads_host:
+            return Watch(before=self._host_read(op))
+        if op.packet in INDEXED:
+            return self._mask_index(op)
+        if op.is_dynamic_shape:
+            return self._dynamic(op)
+        return None
+
+    def _host_read(self, op: OpFacts) -> Callable[[Any, Any], None]:
+        is_scalar = op.packet == "aten._local_scalar_dense"
+
+        def before(args: Any, _kwargs: Any) -> None:
+            DeviceGraph.refuse(HOST_READ, op.name)
+            site = site_of(self.forward.here(2))
+            self.end_graph(f"host read by {op.name}")
+            self.counters.event("host_sync", op.name, site=site)
+            if is_scalar:  # .item(), bool(), float() copy the value
+                self.counters.event("d2h", op.name, site=site)
+                self.counters.add("d2h_bytes", args[0].dtype.itemsize)
+
+        return before
+
+    def _end_graph_after(self, op: OpFacts) -> Callable[[Any, Any, Any], None]:
+        def after(_args: Any, _kwargs: Any, _out: Any) -> None:
+            if self._must_end:
+                self._must_end = False
+                self.end_graph(f"shape from data in {op.name}")
+
+        return after
+
+    def _count_dynamic(self, op: OpFacts, detail: str = "") -> None:
+        DeviceGraph.refuse(DYNAMIC_SHAPE, op.name + (f" with {detail}" if detail else ""))
+        self._must_end = True
+        site = site_of(self.forward.here(3))
+        self.counters.event("dynamic_shape", op.name, detail, site=site)
+        self.counters.event("host_sync", op.name, "shape from data", site=site)
+
+    def _dynamic(self, op: OpFacts) -> Watch:
+        has_size = any(arg.name == "output_size" for arg in op.op._schema.arguments)
+
+        def before(_args: Any, kwargs: Any) -> None:
+            if not (has_size and kwargs and kwargs.get("output_size") is not None):
+                self._count_dynamic(op)
+
+        return Watch(before, self._end_graph_after(op))
+
+    def _mask_index(self, op: OpFacts) -> Watch:
+        def before(args: Any, _kwargs: Any) -> None:
+            for index in args[1]:
+                if index is not None and index.dtype in (torch.bool, torch.uint8):
+                    self._count_dynamic(op, "boolean mask")
+                    return
+
+        return Watch(before, self._end_graph_after(op))
+
+
+def lazy_by_environment(environ: Mapping[str, str]) -> bool:
     """Whether ``PT_HPU_LAZY_MODE`` is 1, for lazy graphs. Unset means 0, today's default."""
-    return (os.environ if environ is None else environ).get("PT_HPU_LAZY_MODE", "0").strip() in (
-        "1",
-        "0x1",
-    )
-
-
-def _runs_all(_op: OpFacts) -> bool:
-    return True
+    return environ.get("PT_HPU_LAZY_MODE", "0").strip() in ("1", "0x1")
 
 
 class DeviceAccounting:
     """The observers of one machine, and their counts."""
 
-    def __init__(self, machine: Machine, *, lazy: bool = False, op_support: bool = True) -> None:
+    def __init__(self, machine: Machine, *, lazy: bool = False) -> None:
         self.machine = machine
         self.counters: Counters = machine.counters
         self.forward = ForwardMarks()
         self.graphs: LazyGraphs | None = None
-        table = op_table(machine.profile.name) if op_support else None
+        table = op_table(machine.profile.name)
         self.fallbacks: Fallbacks | None = None
         self.op_counts = OpCounts()
         machine.observe(self.op_counts)
         if table is not None:  # only fallbacks and graphs are charged to forward lines
             machine.observe(ForwardLines(self.forward))
         if lazy:
-            folder = folder_from_environment(dict(os.environ))
-            runs = table.runs if table is not None else _runs_all
+            folder = folder_from_environment(os.environ)
+            runs = table.runs if table is not None else lambda _op: True
             self.graphs = LazyGraphs(folder, forward=self.forward, holds=runs)
             machine.observe(self.graphs)
         machine.observe(HostSyncs(self.counters, self.forward, self.end_graph))
@@ -128,21 +185,16 @@ class DeviceAccounting:
         machine.on_dtype = self._dtype
         machine.on_synchronize = self.synchronize
 
-    @property
-    def is_lazy(self) -> bool:
-        """Whether ops accumulate into graphs."""
-        return self.graphs is not None
-
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""
         found: dict[str, Any] = {
-            "device": self.machine.profile.label,
+            "device": f"sim:{self.machine.profile.name}",
             **self.counters.as_json(root),
             "dispatched": self.op_counts.as_json(),
             "op_support": self.fallbacks.table.title if self.fallbacks else "all ops",
         }
         if self.machine.profile.name == "hpu":
-            found["mode"] = "lazy" if self.is_lazy else "eager"
+            found["mode"] = "lazy" if self.graphs is not None else "eager"
         if self.graphs is not None:
             found["graphs"] = self.graphs.as_json(root)
         return found
@@ -154,19 +206,18 @@ class DeviceAccounting:
         if self.graphs is not None:
             self.graphs.reset_counts()
 
-    def end_graph(self, why: str) -> Compilation | None:
+    def end_graph(self, why: str) -> None:
         """End the accumulated graph, if ops accumulate at all."""
-        if self.graphs is None:
-            return None
-        return self.graphs.step(why)
+        if self.graphs is not None:
+            self.graphs.step(why)
 
-    def mark_step(self, device_str: str = "", sync: bool = False) -> None:  # noqa: ARG002
-        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode; ``sync`` is ignored."""
+    def mark_step(self) -> None:
+        """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode."""
         self.end_graph("mark_step")
 
     def synchronize(self, what: str = "synchronize") -> None:
         """Count a host sync at the user's line; it ends the accumulated graph."""
-        self._refuse(SYNCHRONIZE, what)
+        DeviceGraph.refuse(SYNCHRONIZE, what)
         site = site_of(self.forward.here(2))
         self.end_graph(what)
         self.counters.event("host_sync", what, site=site)
@@ -176,34 +227,27 @@ class DeviceAccounting:
         return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
 
     def _boundary(self, why: str) -> None:
-        if LIMITS[self.machine.profile.name].lazy_mode_only and not self.is_lazy:
+        if LIMITS[self.machine.profile.name].lazy_mode_only and self.graphs is None:
             raise CaptureRefused(
                 f"{why} at {site_of(self.forward.here(2))}: HPU Graphs are supported in "
                 "lazy mode only: set PT_HPU_LAZY_MODE=1"
             )
         self.end_graph(why)
 
-    def _refuse(self, kind: str, what: str) -> None:
-        graph = DeviceGraph.current
-        if graph is not None:
-            graph.refuse(kind, what)
-
     def _transfer(self, move: Any) -> None:
         """Count a copy between devices (:class:`~porter.device.sim.core.transfer.Transfer`)."""
         what = move.what
         if move.direction == "d2h":
-            self._refuse(DEVICE_TO_HOST, what)
+            DeviceGraph.refuse(DEVICE_TO_HOST, what)
         elif move.direction == "h2d" and not self._pinned(move):
-            self._refuse(HOST_TO_DEVICE, what)
+            DeviceGraph.refuse(HOST_TO_DEVICE, what)
         site = site_of(self.forward.here(2))
         self.counters.event(move.direction, what, site=site)
         self.counters.add(f"{move.direction}_bytes", move.nbytes)
         if move.direction == "d2h":
             self.end_graph(f"copy to the host by {what}")
         if move.direction != "d2d" and not move.non_blocking:
-            self.counters.event(
-                "host_sync", what, site=site
-            )  # a blocking copy, in either direction
+            self.counters.event("host_sync", what, site=site)  # it blocks, in either direction
 
     def _pinned(self, move: Any) -> bool:
         graph = DeviceGraph.current
@@ -218,16 +262,14 @@ class DeviceAccounting:
 _open: dict[str, DeviceAccounting] = {}
 
 
-def open_accounting(
-    machine: Machine, *, lazy: bool | None = None, op_support: bool = True
-) -> DeviceAccounting:
+def open_accounting(machine: Machine, *, lazy: bool | None = None) -> DeviceAccounting:
     """Start accounting for a machine.
 
     ``lazy`` None means lazy graphs on hpu if ``PT_HPU_LAZY_MODE`` is 1, and never elsewhere.
     """
     if lazy is None:
-        lazy = machine.profile.name == "hpu" and lazy_by_environment()
-    accounting = DeviceAccounting(machine, lazy=lazy, op_support=op_support)
+        lazy = machine.profile.name == "hpu" and lazy_by_environment(os.environ)
+    accounting = DeviceAccounting(machine, lazy=lazy)
     _open[machine.profile.name] = accounting
     return accounting
 

@@ -19,16 +19,17 @@ import hashlib
 import json
 import re
 import sys
-import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
+from porter.device.sim.accounting.cpu_fallback import DATA
+from porter.device.sim.contract.regenerate import Wheel
 from porter.errors import BadInput
 
-DATA = Path(__file__).parent / "data"
+_NPU_TABLES = "torch_npu/csrc/aten/"
 
 REACHED: dict[str, str] = {
     "adaptive_avg_pool": "_adaptive_avg_pool2d _adaptive_avg_pool3d",
@@ -56,12 +57,6 @@ REACHED: dict[str, str] = {
     "nll_loss": "nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward",
     "one_hot": "scatter_ scatter",
     "pad": "constant_pad_nd",
-    "ReflectionPad1d": "reflection_pad1d",
-    "ReflectionPad2d": "reflection_pad2d",
-    "ReflectionPad3d": "reflection_pad3d",
-    "ReplicationPad1d": "replication_pad1d",
-    "ReplicationPad2d": "replication_pad2d",
-    "ReplicationPad3d": "replication_pad3d",
     "prelu": "_prelu_kernel _prelu_kernel_backward",
     "rrelu": "rrelu_with_noise",
     "relu": "threshold_backward relu relu_",
@@ -75,7 +70,6 @@ REACHED: dict[str, str] = {
     "__and__": "bitwise_and",
     "count_nonzero": "sum ne",
     "cross": "linalg_cross",
-    "logit": "logit",
     "expit": "sigmoid",
     "unique": "_unique _unique2 unique_consecutive",
     "std": "std var",
@@ -85,11 +79,9 @@ REACHED: dict[str, str] = {
     "index_put_": "_index_put_impl_ index_put",
     "index_select": "index_select index gather",
     "max": "max min amax amin",
-    "mean": "mean",
     "split_with_sizes": "split_with_sizes split",
     "normal": "normal_ normal",
     "rand": "uniform_",
-    "special_xlog1py": "special_xlog1py",
     "meshgrid": "expand view",
     "view": "view _unsafe_view as_strided",
     "clone": "clone copy_ _to_copy contiguous",
@@ -97,8 +89,6 @@ REACHED: dict[str, str] = {
     "zeros": "zero_ fill_",
     "is_nonzero": "_local_scalar_dense item",
     "gather": "gather gather_backward",
-    "where": "where",
-    "batched_nms": "",
 }
 """By public name, the ATen ops its forward and backward call besides the op of the same name."""
 
@@ -168,48 +158,31 @@ def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
     }
 
 
-def _entries(section: Iterable[Any]) -> Iterable[tuple[str, str]]:
-    """Yield (op name with overload, implementation) for each entry of a section."""
-    for entry in section:
-        if isinstance(entry, str):
-            yield entry, ""
-        else:
-            yield str(entry["func"]).split("(", 1)[0].strip(), str(entry.get("impl_ns") or "")
-
-
-def _qualified(namespace: str, name: str) -> str:
-    packet, _, overload = name.partition(".")
-    return f"{namespace}.{packet}.{overload or 'default'}"
-
-
-def npu_table(wheel: Path) -> dict[str, Any]:
+def npu_table(path: Path) -> dict[str, Any]:
     """Return the table from a torch-npu wheel, read statically."""
-    import yaml
-
+    wheel = Wheel.open(path)
+    names = wheel.archive.namelist()
+    tables = sorted(n for n in names if n.startswith(_NPU_TABLES) and n.endswith(".yaml"))
+    if not tables:
+        raise BadInput(f"{path}: expected torch_npu/csrc/aten/*.yaml inside, found none")
     found: dict[str, str] = {}
-    with zipfile.ZipFile(wheel) as archive:
-        tables = [
-            name for name in archive.namelist()
-            if name.startswith("torch_npu/csrc/aten/") and name.endswith(".yaml")
-        ]  # fmt: skip
-        if not tables:
-            raise BadInput(f"{wheel}: expected torch_npu/csrc/aten/*.yaml inside, found none")
-        for name in sorted(tables):
-            table = yaml.safe_load(archive.read(name))
-            for section in ("supported", "autograd", "quant"):
-                for op, implementation in _entries(table.get(section) or ()):
-                    full = _qualified("aten", op)
-                    found[full] = implementation or found.get(full, "")
-            for op, implementation in _entries(table.get("custom") or ()):
-                full = _qualified("npu", op)
+    for name in tables:
+        table = yaml.safe_load(wheel.text(name))
+        for section in ("supported", "autograd", "quant", "custom"):
+            for entry in table.get(section) or ():
+                schema, implementation = entry, ""
+                if not isinstance(entry, str):
+                    schema, implementation = str(entry["func"]), str(entry.get("impl_ns") or "")
+                packet, _, overload = schema.split("(", 1)[0].strip().partition(".")
+                namespace = "npu" if section == "custom" else "aten"
+                full = f"{namespace}.{packet}.{overload or 'default'}"
                 found[full] = implementation or found.get(full, "")
-    version = wheel.name.split("-")[1]
     return {
         "device": "npu",
-        "source": f"torch-npu {version} wheel from PyPI, torch_npu/csrc/aten/*.yaml",
-        "version": version,
-        "tables": sorted(tables),
-        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "source": f"torch-npu {wheel.version} wheel from PyPI, torch_npu/csrc/aten/*.yaml",
+        "version": wheel.version,
+        "tables": tables,
+        "sha256": wheel.sha256(),
         "acl_op_only": sorted(op for op, how in found.items() if how == "acl_op"),
         "ops": sorted(found),
     }

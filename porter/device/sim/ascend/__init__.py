@@ -4,3 +4,72 @@ Each name computes the documented result with plain torch ops, in the documented
 Sources: the signatures of the torch-npu 2.13.0 wheel (``porter/device/sim/contract``) and Huawei's
 operator and API documentation (hiascend.com, Ascend Extension for PyTorch API reference).
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import ModuleType
+
+import torch
+
+from porter.device.sim.core.tensor import TYPE_NAMES
+from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.migrate.migration import activate
+
+_ATTENTION = "attention:npu_fusion_attention npu_fusion_attention_v2 npu_prompt_flash_attention"
+_GRAPHS = (
+    "npu:NPUGraph graph graph_pool_handle is_current_stream_capturing make_graphed_callables",
+)
+
+
+class _TensorType(type):
+    """``torch.npu.FloatTensor``: makes such tensors, and recognises them."""
+
+    porter_dtype: torch.dtype
+
+    def __call__(cls, *args: object) -> torch.Tensor:
+        sizes = [size for size in args if type(size) is int]
+        if sizes and len(sizes) == len(args):
+            return torch.empty(sizes, dtype=cls.porter_dtype, device="npu")
+        return torch.tensor(args[0] if args else [], dtype=cls.porter_dtype).to("npu")
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return (
+            isinstance(instance, torch.Tensor)
+            and instance.device.type == "npu"
+            and instance.dtype == cls.porter_dtype
+        )
+
+
+def _publish(modules: Mapping[str, ModuleType]) -> None:
+    """Make ``torch.npu`` and ``torch_npu.npu`` one module, as on the card, with tensor types."""
+    ours = modules["torch_npu.npu"]
+    for dtype, name in TYPE_NAMES.items():
+        if not dtype.is_complex:
+            title = f"{name}Tensor"
+            setattr(ours, title, _TensorType(title, (), {"porter_dtype": dtype}))
+    merge_device_module(ours, "npu", modules["torch_npu.npu.random"])
+    version = f"{torch.__version__.partition('+')[0]}+simulated"
+    setattr(modules["torch_npu"], "__version__", version)  # noqa: B010
+
+
+ASCEND = Package(
+    root="torch_npu",
+    home=__name__,
+    contents={
+        "torch_npu": ("plain", "kernels", _ATTENTION),
+        "torch_npu.contrib": (),
+        "torch_npu.contrib.transfer_to_npu": (),
+        "torch_npu.npu": ("npu", *_GRAPHS),
+        "torch_npu.npu.amp": ("amp",),
+        "torch_npu.npu.amp.autocast_mode": ("amp",),
+        "torch_npu.npu.amp.grad_scaler": ("amp:GradScaler",),
+        "torch_npu.npu.graphs": _GRAPHS,
+        "torch_npu.npu.random": (),
+        "torch_npu.npu.utils": ("npu_utils",),
+        "torch_npu.optim": ("optimizers",),
+    },
+    acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},
+    publish=_publish,
+)

@@ -14,77 +14,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from porter.device.sim.ascend.kernels import wide
-from porter.device.sim.vendors.fused_ops import fused
+from porter.device.sim.vendors.fused_ops import fused, wide
 from porter.errors import BadInput
 
-LAYOUTS = ("BSH", "SBH", "BSND", "BNSD", "TND")
+_AXES = {"BSH": "BSND", "SBH": "SBND", "BSND": "BSND", "BNSD": "BNSD", "TND": "BSND"}
+"""By layout, its axes once H is split into heads and the packed T has a batch of one."""
+
 _HIDDEN = -3.0e38  # not -inf: a fully hidden row averages the values instead of giving NaN
 _FAR = 2147483647
 
 
 def to_heads(tensor: Tensor, heads: int, layout: str) -> Tensor:
     """Rearrange a query, key or value in ``layout`` to (batch, heads, sequence, head size)."""
-    if layout == "BSH":
-        return _split_heads(tensor, heads).transpose(1, 2)
-    if layout == "SBH":
-        return _split_heads(tensor, heads).permute(1, 2, 0, 3)
-    if layout == "BSND":
-        return tensor.transpose(1, 2)
+    if layout.endswith("H"):
+        tensor = tensor.unflatten(-1, (heads, -1))
     if layout == "TND":
-        return tensor.transpose(0, 1).unsqueeze(0)
-    return tensor
-
-
-def _split_heads(tensor: Tensor, heads: int) -> Tensor:
-    return tensor.reshape(*tensor.shape[:-1], heads, -1)
+        tensor = tensor.unsqueeze(0)
+    return tensor.permute([_AXES[layout].index(axis) for axis in "BNSD"])
 
 
 def from_heads(tensor: Tensor, layout: str) -> Tensor:
     """Invert :func:`to_heads`."""
-    if layout == "BSH":
-        return tensor.transpose(1, 2).flatten(2)
-    if layout == "SBH":
-        return tensor.permute(2, 0, 1, 3).flatten(2)
-    if layout == "BSND":
-        return tensor.transpose(1, 2).contiguous()
+    tensor = tensor.permute(["BNSD".index(axis) for axis in _AXES[layout]])
     if layout == "TND":
-        return tensor.squeeze(0).transpose(0, 1).contiguous()
-    return tensor
+        tensor = tensor.squeeze(0)
+    return tensor.flatten(-2) if layout.endswith("H") else tensor.contiguous()
 
 
-def key_heads(tensor: Tensor, query: Tensor, heads: int, layout: str) -> int:
-    """Return a key's number of heads: fewer than the query's in grouped-query attention."""
-    if layout in ("BSND", "TND"):
-        return tensor.shape[-2]
-    if layout == "BNSD":
-        return tensor.shape[1]
-    return tensor.shape[-1] // (query.shape[-1] // heads)
-
-
-def hidden_positions(
-    mask: Tensor | None, mode: int, rows: int, columns: int, before: int, after: int
-) -> Tensor | None:
-    """Return which (row, column) pairs ``sparse_mode`` hides, or None for none."""
-    if mode in (0, 1):
-        if mask is None:
-            return None
-        hidden = mask.bool()
-        if mode == 0 and (before < columns or after < rows):
-            hidden = hidden | _outside(mask, rows, columns, before, after, 0)
+def _hidden_positions(
+    mask: Tensor, mode: int, rows: int, columns: int, before: int, after: int
+) -> Tensor:
+    """Return which (row, column) pairs ``sparse_mode`` hides."""
+    if mode in (2, 3):
+        before, after = _FAR, 0
+    hidden = mask.bool() if mode in (0, 1) else None
+    if hidden is not None and (mode == 1 or (before >= columns and after >= rows)):
         return hidden
-    if mask is None:
-        raise BadInput(f"npu_fusion_attention: sparse_mode={mode} needs atten_mask, found None")
-    shift = 0 if mode == 2 else columns - rows
-    if mode == 4:
-        return _outside(mask, rows, columns, before, after, shift)
-    return _outside(mask, rows, columns, _FAR, 0, shift)
-
-
-def _outside(like: Tensor, rows: int, columns: int, before: int, after: int, shift: int) -> Tensor:
-    row = torch.arange(rows, device=like.device).unsqueeze(1) + shift
-    column = torch.arange(columns, device=like.device).unsqueeze(0)
-    return (column > row + after) | (column < row - before)
+    row = torch.arange(rows, device=mask.device).unsqueeze(1)
+    row = row + (columns - rows if mode in (3, 4) else 0)
+    column = torch.arange(columns, device=mask.device).unsqueeze(0)
+    outside = (column > row + after) | (column < row - before)
+    return outside if hidden is None else hidden | outside
 
 
 def _sequence_mask(like: Tensor, rows: list[int], columns: list[int], mode: int) -> Tensor:
@@ -92,10 +62,9 @@ def _sequence_mask(like: Tensor, rows: list[int], columns: list[int], mode: int)
     hidden = torch.ones(rows[-1], columns[-1], dtype=torch.bool, device=like.device)
     start_row = start_column = 0
     for row, column in zip(rows, columns, strict=True):
-        block = torch.zeros(row - start_row, column - start_column, dtype=torch.bool)
-        if mode in (2, 3):
-            shift = 0 if mode == 2 else block.shape[1] - block.shape[0]
-            block = _outside(block, block.shape[0], block.shape[1], _FAR, 0, shift)
+        sizes = (row - start_row, column - start_column)
+        block = torch.zeros(sizes, dtype=torch.bool)
+        block = _hidden_positions(block, mode, *sizes, _FAR, _FAR)
         hidden[start_row:row, start_column:column] = block.to(like.device)
         start_row, start_column = row, column
     return hidden
@@ -116,11 +85,11 @@ def _core(
     pse_after_scale: bool,
     zero_hidden_rows: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    kv_heads = key_heads(key, query, head_num, layout)
     q = wide(to_heads(query, head_num, layout))
-    k, v = (wide(to_heads(t, kv_heads, layout)) for t in (key, value))
-    if kv_heads != head_num:
-        k, v = (t.repeat_interleave(head_num // kv_heads, 1) for t in (k, v))
+    # Grouped-query attention: keys have fewer heads, of the query's size.
+    k, v = (wide(to_heads(t, key.shape[-1] // q.shape[-1], layout)) for t in (key, value))
+    if k.shape[1] != head_num:
+        k, v = (t.repeat_interleave(head_num // k.shape[1], 1) for t in (k, v))
     scores = q @ k.transpose(-1, -2)
     if pse is not None and not pse_after_scale:
         scores = scores + wide(pse)
@@ -173,21 +142,26 @@ def npu_fusion_attention(
     """Return (attention, softmax_max, softmax_sum, empty, seed, offset, numels)."""
     del gen_mask_parallel, sync, softmax_layout
     _refuse(input_layout, sparse_mode, padding_mask, prefix, sink)
-    rows, columns = _lengths(query, key, input_layout)
+    rows, columns = (t.shape[input_layout.replace("T", "S").index("S")] for t in (query, key))
+    hidden: Tensor | None = None
     if input_layout == "TND":
         if actual_seq_qlen is None or actual_seq_kvlen is None:
             raise BadInput(
                 "npu_fusion_attention: layout TND needs actual_seq_qlen and actual_seq_kvlen"
             )
-        hidden: Tensor | None = _sequence_mask(
-            query, actual_seq_qlen, actual_seq_kvlen, sparse_mode
+        hidden = _sequence_mask(query, actual_seq_qlen, actual_seq_kvlen, sparse_mode)
+    elif atten_mask is not None:
+        hidden = _hidden_positions(
+            atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens
         )
-    else:
-        hidden = hidden_positions(atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens)
+    elif sparse_mode not in (0, 1):
+        raise BadInput(
+            f"npu_fusion_attention: sparse_mode={sparse_mode} needs atten_mask, found None"
+        )
     keep_mask = dropout_mask
     if keep_prob < 1.0 and keep_mask is None:
-        heads_first = to_heads(query, head_num, input_layout)
-        shape = (heads_first.shape[0], head_num, rows, columns)
+        batch = 1 if input_layout == "TND" else query.shape[input_layout.index("B")]
+        shape = (batch, head_num, rows, columns)
         keep_mask = torch.empty(shape, device=query.device).bernoulli_(keep_prob)
     result, top, total = _core(
         query, key, value, pse, hidden, keep_mask, head_num, input_layout, float(scale),
@@ -283,18 +257,13 @@ def npu_prompt_flash_attention(
     )[0]  # fmt: skip
 
 
-def _lengths(query: Tensor, key: Tensor, layout: str) -> tuple[int, int]:
-    axis = {"BSH": 1, "SBH": 0, "BSND": 1, "BNSD": 2, "TND": 0}[layout]
-    return query.shape[axis], key.shape[axis]
-
-
 def _refuse(
     layout: str, mode: int, padding: Tensor | None, prefix: list[int] | None, sink: Tensor | None
 ) -> None:
     """Raise BadInput for what the card refuses or the simulated kernel does not compute."""
-    if layout not in LAYOUTS:
+    if layout not in _AXES:
         raise BadInput(
-            f"npu_fusion_attention: input_layout is {layout!r}, expected one of {LAYOUTS}"
+            f"npu_fusion_attention: input_layout is {layout!r}, expected one of {tuple(_AXES)}"
         )
     if padding is not None:
         raise BadInput("npu_fusion_attention: padding_mask is not supported by the operator")

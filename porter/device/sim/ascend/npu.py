@@ -1,17 +1,54 @@
-"""The names of ``torch_npu.npu`` that other device modules lack."""
+"""The names of ``torch_npu.npu`` that other device modules lack.
+
+Settings that select how the card computes are stored and read back. None changes a result here:
+storage formats (``config.allow_internal_format``) and kernels (the compile mode) are not modelled.
+"""
 
 from __future__ import annotations
 
+import enum
 from types import SimpleNamespace
 from typing import Any
 
-from porter.device.sim.ascend.graphs import *  # noqa: F403
-from porter.device.sim.ascend.graphs import __all__ as _graphs
-from porter.device.sim.ascend.settings import *  # noqa: F403
-from porter.device.sim.ascend.settings import __all__ as _settings
-from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
-from porter.device.sim.torch_patches.streams import Stream
-from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
+import torch
+
+from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY, Stream
+from porter.device.sim.torch_patches.device_module import StreamContext as _StreamContext
+from porter.device.sim.vendors.graphs import (
+    GraphCapture,
+    PooledGraph,
+    graph_pool_handle,  # noqa: F401
+    graphed_callables_of,
+    is_current_stream_capturing,  # noqa: F401
+)
+
+
+class NPUGraph(PooledGraph):
+    """A captured sequence of device work. Nothing runs while it is captured."""
+
+    kind = "npu"
+
+
+class graph(GraphCapture):
+    """``with torch.npu.graph(g):`` captures the block into ``g``."""
+
+    kind = "npu"
+
+    def __init__(
+        self,
+        npu_graph: NPUGraph,
+        pool: Any = None,
+        stream: Any = None,
+        auto_dispatch_capture: bool = False,
+        capture_error_mode: str = "global",
+    ) -> None:
+        del stream, auto_dispatch_capture
+        super().__init__(npu_graph, pool=pool, capture_error_mode=capture_error_mode)
+        self.npu_graph = npu_graph
+
+
+make_graphed_callables = graphed_callables_of(NPUGraph)
+
 
 DEVICE_NAME = "Ascend910B2"
 """The simulated card, as the vendor's call spells it."""
@@ -74,17 +111,14 @@ def host_memory_stats() -> dict[str, Any]:
     return {}
 
 
-def host_memory_stats_as_nested_dict() -> dict[str, Any]:
-    """Pinned host memory: not modelled."""
-    return {}
+host_memory_stats_as_nested_dict = host_memory_stats
 
 
 def reset_accumulated_host_memory_stats() -> None:
     """Reset figures of pinned host memory."""
 
 
-def reset_peak_host_memory_stats() -> None:
-    """Reset figures of pinned host memory."""
+reset_peak_host_memory_stats = reset_accumulated_host_memory_stats
 
 
 def get_per_process_memory_fraction(device: Any = None) -> float:
@@ -104,11 +138,178 @@ def utilization(device: Any = None) -> int:
     return 0
 
 
-__all__ = [
-    "StreamContext", "can_device_access_peer", "current_blas_handle", "get_allocator_backend",
-    "get_device_capability", "get_device_name", "get_device_properties",
-    "get_per_process_memory_fraction", "host_memory_stats", "host_memory_stats_as_nested_dict",
-    "ipc_collect", "memory_snapshot", "memory_stats_as_nested_dict",
-    "reset_accumulated_host_memory_stats", "reset_peak_host_memory_stats", "utilization", *_graphs,
-    *_settings,
-]  # fmt: skip
+_state: dict[str, Any] = {
+    "jit_compile": False,
+    "mm_bmm_format_nd": True,
+    "sync_debug_mode": 0,
+    "task_queue": True,
+    "deterministic_level": 0,
+    "compatible": False,
+    "options": {},
+}
+
+
+class CubeMathType(enum.IntEnum):
+    """Precision of matrix products."""
+
+    KEEP_DTYPE = 0
+    ALLOW_FP32_DOWN_PRECISION = 1
+    USE_FP16 = 2
+    USE_HF32 = 3
+
+
+class _Switch:
+    """``npu.matmul`` and ``npu.conv``: whether float32 products may run in HF32."""
+
+    def __init__(self, allow_hf32: bool) -> None:
+        self.allow_hf32 = allow_hf32
+
+
+class _Config:
+    """``npu.config``."""
+
+    allow_internal_format = False
+
+
+config = _Config()
+matmul = _Switch(False)
+conv = _Switch(True)
+
+
+def set_compile_mode(jit_compile: bool = False) -> None:
+    """Compile each operator for its shapes (True), or use prebuilt binaries (False)."""
+    _state["jit_compile"] = bool(jit_compile)
+
+
+def is_jit_compile_false() -> bool:
+    """Whether :func:`set_compile_mode` selected prebuilt binaries."""
+    return not _state["jit_compile"]
+
+
+def set_option(option: dict[str, Any]) -> None:
+    """Set options of the card's compiler, by name."""
+    if not isinstance(option, dict):
+        raise TypeError("npu option must be a dict.")
+    _state["options"].update({name: str(value) for name, value in option.items()})
+
+
+def set_aoe(dump_path: str) -> None:
+    """Dump graphs for tuning. Nothing is dumped here."""
+    del dump_path
+
+
+def set_mm_bmm_format_nd(is_nd: bool = True) -> None:
+    """Select the ND format for operands of matrix products."""
+    _state["mm_bmm_format_nd"] = bool(is_nd)
+
+
+def get_mm_bmm_format_nd() -> bool:
+    """The value set by :func:`set_mm_bmm_format_nd`."""
+    return bool(_state["mm_bmm_format_nd"])
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """Select whether syncs warn (1) or raise (2) on the card. Here they are only counted."""
+    names = {"default": 0, "warn": 1, "error": 2}
+    _state["sync_debug_mode"] = names[debug_mode] if isinstance(debug_mode, str) else debug_mode
+
+
+def get_sync_debug_mode() -> int:
+    """The value set by :func:`set_sync_debug_mode`."""
+    return int(_state["sync_debug_mode"])
+
+
+def set_task_queue_enable(mode: int) -> None:
+    """Set the depth of the host's task queue."""
+    _state["task_queue"] = mode
+
+
+def get_task_queue_enable() -> int:
+    """The value set by :func:`set_task_queue_enable`."""
+    return int(_state["task_queue"])
+
+
+def set_deterministic_level(level: int) -> None:
+    """Set how deterministic kernels are. The simulation's always are."""
+    _state["deterministic_level"] = level
+
+
+def use_compatible_impl(is_enable: bool) -> None:
+    """Select kernels that compute as PyTorch's do. The simulation's always do."""
+    _state["compatible"] = bool(is_enable)
+
+
+def are_compatible_impl_enabled() -> bool:
+    """The value set by :func:`use_compatible_impl`."""
+    return bool(_state["compatible"])
+
+
+def get_npu_overflow_flag() -> bool:
+    """Whether the float status register shows an overflow: never, overflow gives inf or nan."""
+    return False
+
+
+def clear_npu_overflow_flag() -> None:
+    """Clear the float status register."""
+
+
+def is_autocast_enabled() -> bool:
+    """Whether autocast on npu is on."""
+    return torch.is_autocast_enabled("npu")
+
+
+def set_autocast_enabled(enable: bool) -> None:
+    """Switch autocast on npu."""
+    torch.set_autocast_enabled("npu", enable)
+
+
+def get_autocast_dtype() -> torch.dtype:
+    """The dtype of autocast on npu."""
+    return torch.get_autocast_dtype("npu")
+
+
+def set_autocast_dtype(dtype: torch.dtype) -> None:
+    """Set the dtype of autocast on npu."""
+    torch.set_autocast_dtype("npu", dtype)
+
+
+def enable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor: backward is always deterministic in the simulation."""
+    return tensor
+
+
+def disable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor."""
+    return tensor
+
+
+def init_dump() -> None:
+    """Start dumping operators' data. Nothing is dumped here."""
+
+
+def set_dump(cfg_file: str) -> None:
+    """Configure dumping."""
+    del cfg_file
+
+
+def finalize_dump() -> None:
+    """Stop dumping."""
+
+
+def stress_detect(detect_type: str = "aic") -> int:
+    """Test the card's hardware: there is none, so it passes (0)."""
+    del detect_type
+    return 0
+
+
+def set_op_timeout_ms(timeout: int) -> None:
+    """Limit the time of one operator."""
+    del timeout
+
+
+def empty_virt_addr_cache() -> None:
+    """Free cached address space."""
+
+
+def host_empty_cache() -> None:
+    """Free cached pinned host memory."""

@@ -24,17 +24,13 @@ _DTYPES = (torch.float32, torch.float16)
 
 def _combine(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Return a buffer holding all tensors, and each tensor's view of it with its strides."""
-    buffer = torch.empty(
-        sum(t.numel() for t in tensors), dtype=tensors[0].dtype, device=tensors[0].device
-    )
+    buffer = tensors[0].new_empty(sum(t.numel() for t in tensors))
     views, offset = [], 0
     for tensor in tensors:
-        dense = sorted(s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1)
-        strides = tensor.stride() if tensor.is_contiguous() or _is_dense(tensor) else None
-        if strides is None or not dense:
-            view = buffer.narrow(0, offset, tensor.numel()).view(tensor.shape)
+        if _is_dense(tensor) and tensor.numel() > 1:
+            view = buffer.as_strided(tensor.shape, tensor.stride(), offset)
         else:
-            view = buffer.as_strided(tensor.shape, strides, offset)
+            view = buffer.narrow(0, offset, tensor.numel()).view(tensor.shape)
         view.copy_(tensor)
         views.append(view)
         offset += tensor.numel()
@@ -300,6 +296,3 @@ class NpuFusedSGD(NpuFusedOptimizerBase):
                 momentum.mul_(group["momentum"]).add_(grads, alpha=1 - group["dampening"])
             grads = grads.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
         combined.values.add_(grads, alpha=-group["lr"])
-
-
-__all__ = ["NpuFusedAdam", "NpuFusedAdamW", "NpuFusedOptimizerBase", "NpuFusedSGD"]

@@ -268,13 +268,3 @@ def scatter_update_(self: Tensor, indices: Tensor, updates: Tensor, axis: int) -
             axis - 1 if axis > 0 else axis, positions, updates[row].to(self.dtype)
         )
     return self
-
-
-__all__ = [
-    "Format", "copy_memory_", "empty_with_format", "get_npu_format", "npu_alloc_float_status",
-    "npu_bmmV2", "npu_broadcast", "npu_clear_float_status", "npu_conv2d", "npu_conv3d",
-    "npu_conv_transpose2d", "npu_convolution", "npu_dtype_cast", "npu_format_cast",
-    "npu_format_cast_", "npu_get_float_status", "npu_linear", "npu_masked_fill_range", "npu_max",
-    "npu_min", "npu_one_hot", "npu_pad", "npu_reshape", "npu_silu", "npu_slice", "npu_sort_v2",
-    "npu_transpose", "one_", "scatter_update", "scatter_update_",
-]  # fmt: skip

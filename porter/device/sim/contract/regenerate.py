@@ -7,20 +7,22 @@ the given wheel files are read. Nothing of a wheel is installed or imported.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from porter.device.sim.contract import HABANA, HERE, TORCH_NPU
-from porter.device.sim.contract.signatures import of_schema
-from porter.device.sim.contract.usage import habana_usage
-from porter.device.sim.contract.wheel import Symbol, Wheel
+from porter.device.sim.contract.signatures import of_arguments, of_schema
 
 REQUIREMENTS = ("torch-npu==2.13.0", "optimum-habana==1.21.2")
 _NPU_MODULES = ("torch_npu.npu", "torch_npu.npu.amp", "torch_npu.optim", "torch_npu.contrib")
@@ -31,6 +33,110 @@ _OP_TABLES = (
 _EXPOSED = "torch_npu/utils/exposed_api.py"
 _DOCUMENTED = "torch_npu/_op_plugin_docs.py"
 _TRANSFER = "torch_npu/contrib/transfer_to_npu.py"
+_HABANA = "habana_frameworks"
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One public name: its kind and, for a callable, its signature."""
+
+    kind: str  # "function", "class", "op", "value"
+    signature: str | None = None
+    members: dict[str, str] = field(default_factory=dict)  # public methods of a class
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel file, opened for reading only."""
+
+    path: Path
+    archive: zipfile.ZipFile
+
+    @classmethod
+    def open(cls, path: Path) -> Wheel:
+        return cls(path, zipfile.ZipFile(path))
+
+    @property
+    def version(self) -> str:
+        return self.path.name.split("-")[1]
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def text(self, member: str) -> str:
+        return self.archive.read(member).decode("utf-8", "replace")
+
+    def python_files(self, prefix: str) -> Iterator[tuple[str, ast.Module]]:
+        for name in sorted(self.archive.namelist()):
+            if name.startswith(prefix) and name.endswith(".py"):
+                yield name, ast.parse(self.text(name))
+
+    def module_file(self, dotted: str) -> str | None:
+        """Return the member that holds module ``dotted``."""
+        base = dotted.replace(".", "/")
+        names = set(self.archive.namelist())
+        return next((n for n in (f"{base}.py", f"{base}/__init__.py") if n in names), None)
+
+    def find(self, module: str, name: str, seen: frozenset[str] = frozenset()) -> Symbol | None:
+        """Find the definition of ``module.name``, following the wheel's own imports."""
+        member = self.module_file(module)
+        if member is None or f"{module}.{name}" in seen:
+            return None
+        seen = seen | {f"{module}.{name}"}
+        tree = ast.parse(self.text(member))
+        is_package = member.endswith("__init__.py")
+        fallback: Symbol | None = None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+                if node in tree.body:
+                    return Symbol("function", of_arguments(node.args))
+            elif isinstance(node, ast.ClassDef) and node.name == name:
+                return _class(node)
+            elif isinstance(node, ast.Assign):
+                if any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+                    fallback = fallback or Symbol("value")
+            elif isinstance(node, ast.ImportFrom):
+                source = absolute(node, module, is_package)
+                for alias in node.names:
+                    if alias.name == "*" or (alias.asname or alias.name) == name:
+                        wanted = name if alias.name == "*" else alias.name
+                        found = self.find(source, wanted, seen)
+                        if found is not None:
+                            return found
+        return fallback
+
+    def exported(self, module: str) -> list[str]:
+        """Return the names in a module's ``__all__``."""
+        member = self.module_file(module)
+        if member is None:
+            return []
+        names: list[str] = []
+        for node in ast.parse(self.text(member)).body:
+            if isinstance(node, ast.Assign) and any(
+                isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
+            ):
+                names += [str(v) for v in ast.literal_eval(node.value)]
+        return names
+
+
+def absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
+    """Return the absolute module that a ``from ... import`` names."""
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".")
+    keep = len(parts) - node.level + (1 if is_package else 0)
+    return ".".join([*parts[:keep], *([node.module] if node.module else [])])
+
+
+def _class(node: ast.ClassDef) -> Symbol:
+    members, init = {}, None
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef):
+            if item.name in ("__init__", "__new__"):
+                init = init or of_arguments(item.args)
+            elif not item.name.startswith("_"):
+                members[item.name] = of_arguments(item.args)
+    return Symbol("class", init, members)
 
 
 def download(requirement: str, folder: Path) -> Path:
@@ -51,7 +157,7 @@ def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
         for name in wheel.exported(module):
             found = wheel.find(module, name)
             symbols[f"{module}.{name}"] = found or Symbol("value")
-    return _contract("torch-npu", wheel, {k: _row(v) for k, v in sorted(symbols.items())})
+    return _contract("torch-npu", wheel, {k: _row(v) for k, v in symbols.items()})
 
 
 def habana_contract(wheel: Wheel) -> dict[str, Any]:
@@ -88,12 +194,7 @@ def _contract(package: str, wheel: Wheel, symbols: dict[str, Any]) -> dict[str, 
 
 
 def _row(symbol: Symbol) -> dict[str, Any]:
-    row: dict[str, Any] = {"kind": symbol.kind}
-    if symbol.signature:
-        row["signature"] = symbol.signature
-    if symbol.members:
-        row["members"] = dict(sorted(symbol.members.items()))
-    return row
+    return {name: value for name, value in asdict(symbol).items() if value}
 
 
 def _schemas(wheel: Wheel) -> dict[str, str]:
@@ -121,11 +222,86 @@ def _exposed(wheel: Wheel) -> set[str]:
 
 
 def _documented(wheel: Wheel) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(wheel.text(_DOCUMENTED))):
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            names.add(str(node.args[0].value))
-    return names
+    return {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(wheel.text(_DOCUMENTED)))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+    }
+
+
+def habana_usage(wheel: Wheel) -> dict[str, Any]:
+    """Return ``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
+    uses: dict[str, int] = defaultdict(int)
+    calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
+    trees = [tree for _, tree in wheel.python_files("")]
+    assigned = _assigned_to_self(trees)
+    for tree in trees:
+        aliases = _aliases(tree) | assigned
+        for dotted in set(_aliases(tree).values()):
+            uses[dotted] += 0
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+                used = _dotted(node, aliases)
+                if used:
+                    uses[used] += 1
+            if isinstance(node, ast.Call):
+                called = _dotted(node.func, aliases)
+                if called:
+                    calls[called].add(_shape(node))
+    return {
+        name: {
+            "uses": count,
+            **({"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}),
+        }
+        for name, count in sorted(uses.items())
+        if name != _HABANA
+    }
+
+
+def _aliases(tree: ast.Module) -> dict[str, str]:
+    """Return dotted names by local name, for the file's imports of the package."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == _HABANA:
+                    found[alias.asname or _HABANA] = alias.name if alias.asname else _HABANA
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == _HABANA:
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def _assigned_to_self(trees: list[ast.Module]) -> dict[str, str]:
+    """Return ``self.ht -> habana_frameworks.torch`` for every ``self.ht = ht`` in any file."""
+    found: dict[str, str] = {}
+    for tree in trees:
+        aliases = _aliases(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                dotted = aliases.get(node.value.id)
+                for target in node.targets:
+                    if dotted and isinstance(target, ast.Attribute):
+                        found[f"self.{target.attr}"] = dotted
+    return found
+
+
+def _dotted(node: ast.expr, aliases: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id)
+    if isinstance(node, ast.Attribute):
+        if isinstance(node.value, ast.Name) and node.value.id == "self":
+            return aliases.get(f"self.{node.attr}")
+        head = _dotted(node.value, aliases)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def _shape(call: ast.Call) -> tuple[int, tuple[str, ...]]:
+    """Return the positional count (-1 with ``*args``) and keyword names, "**" for ``**kwargs``."""
+    stars = any(isinstance(a, ast.Starred) for a in call.args)
+    keywords = tuple(sorted(k.arg or "**" for k in call.keywords))
+    return (-1 if stars else len(call.args), keywords)
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

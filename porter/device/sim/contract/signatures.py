@@ -6,19 +6,12 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from inspect import Parameter
 from typing import Any
 
 _SCHEMA = re.compile(r"^(?P<name>[\w.]+)\((?P<args>.*)\)\s*->\s*(?P<ret>.+)$")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter: its name, how it can be passed, and whether it is optional."""
-
-    name: str
-    kind: str  # "positional", "keyword", "*", "**"
-    optional: bool
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 def of_arguments(arguments: ast.arguments) -> str:
@@ -38,24 +31,20 @@ def of_schema(schema: str) -> tuple[str, str]:
         raise ValueError(f"not an op schema: {schema!r}")
     parts = []
     for part in _split(found["args"]):
-        if part == "*":
-            parts.append("*")
-            continue
-        _, _, rest = part.rpartition(" ") if "=" not in part else _before_default(part)
-        parts.append(rest)
+        left, equals, default = part.partition("=")
+        name = left.strip().rpartition(" ")[2]
+        parts.append(f"{name}={_default(default.strip())}" if equals else name)
     return found["name"], f"({', '.join(parts)})"
 
 
-def _before_default(part: str) -> tuple[str, str, str]:
-    left, _, default = part.partition("=")
-    name = left.strip().rpartition(" ")[2]
+def _default(text: str) -> str:
+    """Return a schema's default value as a Python expression."""
     try:
-        value = ast.unparse(ast.parse(default.strip(), mode="eval").body)
+        value = ast.unparse(ast.parse(text, mode="eval").body)
     except SyntaxError:
-        value = "..."
-    if re.fullmatch(r"[A-Za-z_]\w*", value) and value not in ("None", "True", "False"):
-        value = repr(value)
-    return "", "", f"{name}={value}"
+        return "..."
+    is_name = value.isidentifier() and value not in ("None", "True", "False")
+    return repr(value) if is_name else value
 
 
 def _split(text: str) -> list[str]:
@@ -77,23 +66,17 @@ def _split(text: str) -> list[str]:
     return [*parts, tail] if tail else parts
 
 
-def parameters(signature: str) -> tuple[Parameter, ...]:
-    """Return the parameters of a signature text."""
-    node = ast.parse(f"def f{signature}: pass").body[0]
-    assert isinstance(node, ast.FunctionDef)
-    spec = node.args
-    plain = [*spec.posonlyargs, *spec.args]
-    required = len(plain) - len(spec.defaults)
-    found = [Parameter(a.arg, "positional", at >= required) for at, a in enumerate(plain)]
-    if spec.vararg:
-        found.append(Parameter(spec.vararg.arg, "*", True))
-    found += [
-        Parameter(a.arg, "keyword", default is not None)
-        for a, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
-    ]
-    if spec.kwarg:
-        found.append(Parameter(spec.kwarg.arg, "**", True))
-    return tuple(found)
+def function_with(signature: str) -> Callable[..., Any]:
+    """Return a function with this signature, whose defaults are all None."""
+    tree = ast.parse(f"def f{signature}: pass")
+    for arguments in ast.walk(tree):
+        if isinstance(arguments, ast.arguments):
+            arguments.defaults = [ast.Constant(None) for _ in arguments.defaults]
+            arguments.kw_defaults = [each and ast.Constant(None) for each in arguments.kw_defaults]
+    names: dict[str, Any] = {}
+    exec(compile(ast.fix_missing_locations(tree), "<signature>", "exec"), names)
+    function: Callable[..., Any] = names["f"]
+    return function
 
 
 def of_object(thing: object) -> inspect.Signature | None:
@@ -114,29 +97,27 @@ def disagreement(signature: str, ours: Callable[..., Any], *, bound: bool = Fals
     live = of_object(ours)
     if live is None:
         return "no signature"
-    theirs = list(parameters(signature))[1 if bound else 0 :]
-    theirs_plain = [p for p in theirs if p.kind == "positional"]
+    theirs = list(inspect.signature(function_with(signature)).parameters.values())
+    theirs = theirs[1 if bound else 0 :]
     mine = list(live.parameters.values())
-    has_star = any(p.kind is p.VAR_POSITIONAL for p in mine)
-    has_names = any(p.kind is p.VAR_KEYWORD for p in mine)
-    by_position = [p for p in mine if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    kinds = {p.kind for p in mine}
+    has_star, has_names = Parameter.VAR_POSITIONAL in kinds, Parameter.VAR_KEYWORD in kinds
+    by_position = [p for p in mine if p.kind in _POSITIONAL]
     by_name = {p.name for p in mine if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    for at, wanted in enumerate(theirs_plain):
+    for at, wanted in enumerate(p for p in theirs if p.kind in _POSITIONAL):
         if at < len(by_position):
             if by_position[at].name != wanted.name and not (has_star and has_names):
                 return f"parameter {at + 1} is {by_position[at].name!r}, not {wanted.name!r}"
         elif not has_star:
             return f"no parameter {wanted.name!r} at position {at + 1}"
     for wanted in theirs:
-        if wanted.kind == "keyword" and wanted.name not in by_name and not has_names:
+        if wanted.kind is wanted.KEYWORD_ONLY and wanted.name not in by_name and not has_names:
             return f"no keyword {wanted.name!r}"
-    needed = {
-        p.name
-        for p in mine
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    }
-    must = {p.name for p in theirs if not p.optional}
-    if any(p.kind in ("*", "**") for p in theirs):
+    if any(p.kind in _VARIABLE for p in theirs):
         return None
-    extra = sorted(needed - must)
+    extra = sorted(_required(mine) - _required(theirs))
     return f"{extra[0]!r} must be given" if extra else None
+
+
+def _required(parameters: list[Parameter]) -> set[str]:
+    return {p.name for p in parameters if p.default is p.empty and p.kind not in _VARIABLE}

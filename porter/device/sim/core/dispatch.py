@@ -29,8 +29,7 @@ from typing import Any, Protocol
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.op_bindings import direct_binding
-from porter.device.sim.core.op_schema import OpFacts, facts_of
+from porter.device.sim.core.op_schema import OpFacts, direct_binding, facts_of
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -75,10 +74,6 @@ def unseen() -> Iterator[None]:
         set_excluded(PYTHON_KEY, was)
 
 
-def _list_check(name: str, default: str) -> str:
-    return f"any(type(_t) is not D and _t is not None for _t in ({name} or {default}))"
-
-
 def _operand_check(facts: OpFacts) -> list[str]:
     """Return source lines that pass calls with a foreign operand to ``settle``.
 
@@ -93,8 +88,8 @@ def _operand_check(facts: OpFacts) -> list[str]:
     tests += [f"type(args[{a.position}]) is not D" for a in required]
     for a in positional:
         if a.is_list:
-            item = f"(args[{a.position}] if n > {a.position} else ())"
-            tests.append(_list_check(item, "()"))
+            items = f"((args[{a.position}] if n > {a.position} else ()) or ())"
+            tests.append(f"any(type(_t) is not D and _t is not None for _t in {items})")
         elif a.is_optional:
             position = a.position
             present = f"n > {position} and args[{position}] is not None"

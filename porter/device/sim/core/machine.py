@@ -2,19 +2,84 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Observer, Run, Settle, compile_op
 from porter.device.sim.core.op_schema import facts_of
 from porter.device.sim.core.profiles import Profile
+from porter.interception.source_lines import Site, user_site
 
 MakeKernel = Callable[[OpOverload, "Machine", type[torch.Tensor]], Run]
 """Makes the kernel of an op on one device, given as its tensor class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the report: ``kind`` ("cpu_fallback", "host_sync", "h2d", ...), the op or call
+    that caused it, the site, and a detail that is part of the event's identity."""
+
+    kind: str
+    what: str
+    site: Site
+    detail: str = ""
+
+
+class Counters:
+    """Totals and events of one simulated device, exact and the same on every machine.
+
+    They say what a program requested of the device, never how long it would have taken.
+    ``totals["h2d_bytes"]`` and the like are integers; ``events`` counts equal events, in order of
+    first appearance.
+    """
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()
+        self.events: dict[Event, int] = {}
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Add to a total, without an event."""
+        self.totals[name] += amount
+
+    def event(self, kind: str, what: str, detail: str = "", site: Site | None = None) -> Event:
+        """Count one event of ``kind`` at the user's line, and add one to the total ``kind``."""
+        event = Event(kind, what, site or user_site(2), detail)
+        self.totals[kind] += 1
+        self.events[event] = self.events.get(event, 0) + 1
+        return event
+
+    def of_kind(self, kind: str) -> dict[Event, int]:
+        """Return the events of one kind with their counts."""
+        return {event: count for event, count in self.events.items() if event.kind == kind}
+
+    def reset(self) -> None:
+        """Clear totals and events."""
+        self.totals.clear()
+        self.events.clear()
+
+    def as_json(self, root: Path | None = None) -> dict[str, Any]:
+        """Return totals and events as JSON-able data, with sites relative to ``root``."""
+        return {
+            "simulated": True,
+            "totals": dict(sorted(self.totals.items())),
+            "events": [
+                {
+                    "kind": event.kind,
+                    "what": event.what,
+                    "site": str(event.site.relative_to(root)),
+                    "source": event.site.source,
+                    "detail": event.detail,
+                    "count": count,
+                }
+                for event, count in self.events.items()
+            ],
+        }
 
 
 class Machine:
@@ -46,23 +111,19 @@ class Machine:
         """Called when the script waits for the device, with the name of the call."""
         self.is_capturing = False
         """Whether a graph capture is recording this machine's ops."""
-        self._observers: tuple[Observer, ...] = ()
+        self.observers: tuple[Observer, ...] = ()
+        """The observers in the order in which they see an op."""
         self._compiled: list[tuple[OpOverload, str]] = []
         self._creation: dict[str, tuple[Callable[[Any, Any, Any], None], ...]] = {}
 
-    @property
-    def observers(self) -> tuple[Observer, ...]:
-        """The observers in the order in which they see an op."""
-        return self._observers
-
     def observe(self, observer: Observer) -> None:
         """Let an observer see the ops from now on."""
-        self._observers = (*self._observers, observer)
+        self.observers = (*self.observers, observer)
         self.forget_compiled()
 
     def unobserve(self, observer: Observer) -> None:
         """Undo :meth:`observe`."""
-        self._observers = tuple(other for other in self._observers if other is not observer)
+        self.observers = tuple(other for other in self.observers if other is not observer)
         self.forget_compiled()
 
     def forget_compiled(self) -> None:
@@ -76,7 +137,7 @@ class Machine:
         self, op: OpOverload, cls: type[torch.Tensor], attribute: str, settle: Settle
     ) -> Run:
         """Generate the function that runs ``op`` on device ``cls`` and store it on the op."""
-        run = compile_op(op, cls, self._observers, settle, self.override(op, cls))
+        run = compile_op(op, cls, self.observers, settle, self.override(op, cls))
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
         return run
@@ -111,7 +172,7 @@ class Machine:
         if callbacks is None:
             namespace, packet, overload = name.split(".")
             op = getattr(getattr(getattr(torch.ops, namespace), packet), overload)
-            watches = [observer.watch(facts_of(op)) for observer in self._observers]
+            watches = [observer.watch(facts_of(op)) for observer in self.observers]
             callbacks = tuple(watch.after for watch in watches if watch is not None and watch.after)
             self._creation[name] = callbacks
         for after in callbacks:
@@ -138,3 +199,7 @@ class Machine:
                 f"with {len(self.classes)} devices"
             )
         return self.classes[index]
+
+
+machines: dict[str, Machine] = {}
+"""The machines simulated in this process, by device type ("hpu")."""

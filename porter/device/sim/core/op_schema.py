@@ -1,4 +1,4 @@
-"""What an op's schema says about it, computed once and stored on the op.
+"""What an op's schema says about it, computed once and stored on the op; and its direct binding.
 
 Op overloads are long-lived Python objects with a ``__dict__``; an attribute on them is the cheapest
 look-up (a dict keyed by ops would call ``OpOverload.__hash__``, which is Python code).
@@ -6,7 +6,9 @@ look-up (a dict keyed by ops would call ``OpOverload.__hash__``, which is Python
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch._ops import OpOverload
@@ -23,10 +25,12 @@ class TensorArg:
     is_written: bool
 
 
-INDEXED_BY = {"aten.index": 1, "aten.index_put": 1, "aten.index_put_": 1,
-              "aten._index_put_impl_": 1, "aten._unsafe_index": 1}  # fmt: skip
-"""Ops whose result's shape depends on data only when an index is a mask, with the position of
-the list of indices among the arguments."""
+INDEXED = frozenset(
+    f"aten.{name}"
+    for name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
+)
+"""Ops whose result's shape depends on data only when one of the indices, their second argument, is
+a mask."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,15 +73,8 @@ def _tensor_args(schema: torch._C.FunctionSchema) -> tuple[TensorArg, ...]:
         if "Tensor" not in text:
             continue
         written = arg.alias_info is not None and arg.alias_info.is_write
-        found.append(
-            TensorArg(
-                None if arg.kwarg_only else position,
-                arg.name,
-                "List[" in text,
-                "Optional[" in text,
-                written,
-            )
-        )
+        place = None if arg.kwarg_only else position
+        found.append(TensorArg(place, arg.name, "List[" in text, "Optional[" in text, written))
     return tuple(found)
 
 
@@ -114,3 +111,43 @@ def facts_of(op: OpOverload) -> OpFacts:
         facts = _compute_facts(op)
         op._porter_facts = facts  # type: ignore[attr-defined]
     return facts
+
+
+_FUNCTIONS = """
+    add.Tensor sub.Tensor mul.Tensor div.Tensor mm.default bmm.default addmm.default baddbmm.default
+    exp.default log.default sin.default cos.default sqrt.default rsqrt.default neg.default
+    tanh.default sigmoid.default relu.default abs.default reciprocal.default addcmul.default
+    addcdiv.default convolution.default native_group_norm.default native_layer_norm.default
+    _softmax.default cat.default t.default transpose.int permute.default unsqueeze.default
+    squeeze.dim select.int native_batch_norm.default pow.Tensor_Scalar where.self
+    sqrt_.default lerp.Scalar maximum.default minimum.default
+"""
+
+_METHODS = """
+    add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor view.default expand.default detach.default
+    addcmul_.default addcdiv_.default lerp_.Scalar zero_.default copy_.default
+"""
+
+_ACTIVATIONS = "silu.default gelu.default leaky_relu.default softplus.default"
+
+"""Ops that models call most, whose Python binding takes its arguments in the schema's order."""
+
+_OWNERS: dict[str, Any] = {
+    short: owner
+    for owner, names in (
+        (torch._C._VariableFunctions, _FUNCTIONS),
+        (torch._C.TensorBase, _METHODS),
+        (torch._C._nn, _ACTIVATIONS),
+    )
+    for short in names.split()
+}
+
+
+def direct_binding(facts: OpFacts) -> Callable[..., Any] | None:
+    """Return the generated binding of a hot op, or None.
+
+    ``torch.add(x, y)`` parses its arguments with a generated parser; ``torch.ops.aten.add.Tensor(x,
+    y)`` boxes them and matches the schema, which costs about one microsecond more.
+    """
+    short = facts.name.removeprefix("aten.")
+    return getattr(_OWNERS.get(short), short.split(".", 1)[0], None)

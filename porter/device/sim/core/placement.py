@@ -1,4 +1,4 @@
-"""Check operands from different devices, and refuse them as a real backend does.
+"""Make the tensor class of a device; refuse operands from different devices as a backend does.
 
 0-dim CPU tensors are accepted beside device tensors, as PyTorch accepts them on every backend, and
 so are the ops that cross devices by design: ``copy_``, and CPU indices into a device tensor.
@@ -17,21 +17,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from porter.device.sim.core.op_schema import OpFacts, TensorArg
+from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import device_class_of, move, report_transfer
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
-_INDEXED = frozenset(
-    {
-        "aten.index",
-        "aten._unsafe_index",
-        "aten.index_put",
-        "aten.index_put_",
-        "aten._index_put_impl_",
-        "aten._unsafe_index_put",
-    }
-)
+_INDEXED = INDEXED | {"aten._unsafe_index_put"}
 _CONVOLUTIONS = frozenset({"aten.convolution", "aten._convolution"})
 _ALONE_IN_LIST = 3
 _ALONE = 4
@@ -120,3 +112,37 @@ def _message(cls: type[DeviceTensor], facts: OpFacts, arg: TensorArg, tensor: to
         "Expected all tensors to be on the same device, but found at least two devices, "
         f"{cls.device} and {tensor.device}! (when checking argument {arg.name} in {facts.name})"
     )
+
+
+def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
+    """Make the tensor class of one device."""
+    kind = machine.profile.name
+    attribute = f"_porter_{kind}_{index}"
+    names: dict[str, Any] = {
+        "machine": machine,
+        "attribute": attribute,
+        "settle": lambda facts, args, kwargs: settle(cls, facts, args, kwargs),
+    }
+    names["names"] = names
+    exec(
+        "def dispatch(op, types, args=(), kwargs=None):\n"
+        "    try:\n"
+        f"        run = op.{attribute}\n"
+        "    except AttributeError:\n"
+        "        run = machine.compile(op, names['cls'], attribute, settle)\n"
+        "    return run(args, kwargs)\n",
+        names,
+    )
+    cls: type[DeviceTensor] = type(
+        f"{kind.capitalize()}Tensor",
+        (DeviceTensor,),
+        {
+            "__module__": DeviceTensor.__module__,
+            "__torch_dispatch__": staticmethod(names["dispatch"]),
+            "machine": machine,
+            "device": torch.device(kind, index),
+            f"is_{kind}": True,
+        },
+    )
+    names["cls"] = cls
+    return cls

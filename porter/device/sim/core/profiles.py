@@ -55,11 +55,6 @@ class Profile:
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
 
-    @property
-    def label(self) -> str:
-        """The device's name in output."""
-        return f"sim:{self.name}"
-
 
 def _names(text: str) -> OpNames:
     return frozenset(text.split())

@@ -7,29 +7,32 @@ There is one class per device index, so placement needs no per-tensor state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import _tensor_str
 
 from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.op_schema import OpFacts
 
+_TYPED = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+    torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64, torch.complex128,
+)  # fmt: skip
 TYPE_NAMES = {
-    torch.float64: "Double",
-    torch.float32: "Float",
-    torch.float16: "Half",
-    torch.bfloat16: "BFloat16",
-    torch.int64: "Long",
-    torch.int32: "Int",
-    torch.int16: "Short",
-    torch.int8: "Char",
-    torch.uint8: "Byte",
-    torch.bool: "Bool",
-    torch.complex64: "ComplexFloat",
-    torch.complex128: "ComplexDouble",
+    dtype: torch.empty(0, dtype=dtype).type().removeprefix("torch.").removesuffix("Tensor")
+    for dtype in _TYPED
 }
+"""``torch.float32: "Float"``"""
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of an argument or result, inside lists and tuples too."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from tensors_in(each)
 
 
 class _LikeTensor(type(torch.Tensor)):  # type: ignore[misc]
@@ -144,43 +147,3 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
             "tensor(" + body, suffixes, len("tensor("), force_newline=False
         )
         return f"Parameter containing:\n{text}" if isinstance(self, torch.nn.Parameter) else text
-
-
-def make_class(
-    machine: Machine, index: int, settle: Callable[[type[DeviceTensor], OpFacts, Any, Any], Any]
-) -> type[DeviceTensor]:
-    """Make the tensor class of one device.
-
-    ``settle`` checks the operands of an op when not all are of this class
-    (:func:`porter.device.sim.core.placement.settle`).
-    """
-    kind = machine.profile.name
-    attribute = f"_porter_{kind}_{index}"
-    names: dict[str, Any] = {
-        "machine": machine,
-        "attribute": attribute,
-        "settle": lambda facts, args, kwargs: settle(cls, facts, args, kwargs),
-    }
-    names["names"] = names
-    exec(
-        "def dispatch(op, types, args=(), kwargs=None):\n"
-        "    try:\n"
-        f"        run = op.{attribute}\n"
-        "    except AttributeError:\n"
-        "        run = machine.compile(op, names['cls'], attribute, settle)\n"
-        "    return run(args, kwargs)\n",
-        names,
-    )
-    cls: type[DeviceTensor] = type(
-        f"{kind.capitalize()}Tensor",
-        (DeviceTensor,),
-        {
-            "__module__": __name__,
-            "__torch_dispatch__": staticmethod(names["dispatch"]),
-            "machine": machine,
-            "device": torch.device(kind, index),
-            f"is_{kind}": True,
-        },
-    )
-    names["cls"] = cls
-    return cls

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import DeviceTensor
 
 Destination = type[DeviceTensor] | None
@@ -176,14 +176,10 @@ def as_device(value: Any) -> torch.device:
 def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequest:
     """Read the arguments of ``Tensor.to`` in each of its three forms."""
     names = ["device", "dtype", "non_blocking", "copy"]
-    device, dtype = kwargs.get("device"), kwargs.get("dtype")
-    other = kwargs.get("other")
-    if args:
-        first = args[0]
-        if isinstance(first, torch.dtype):
-            names = ["dtype", "non_blocking", "copy"]
-        elif isinstance(first, torch.Tensor):
-            names = ["other", "non_blocking", "copy"]
+    if args and isinstance(args[0], torch.dtype):
+        names = ["dtype", "non_blocking", "copy"]
+    elif args and isinstance(args[0], torch.Tensor):
+        names = ["other", "non_blocking", "copy"]
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     device, dtype, other = given.get("device"), given.get("dtype"), given.get("other")
     if isinstance(other, torch.Tensor):

@@ -22,14 +22,12 @@ import torch
 
 from porter.device.sim.core.dispatch import Run, Watch, unseen
 from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.op_bindings import direct_binding
-from porter.device.sim.core.op_schema import INDEXED_BY, OpFacts, TensorArg
+from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct_binding
+from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, Limits
-from porter.interception.source_lines import Site
-from porter.interception.source_marks import ForwardMarks, site_of
+from porter.interception.source_lines import ForwardMarks, Site, site_of
 
-_COPIES = ("aten.copy_", "aten._to_copy")
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
 _UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
              "aten.new_empty_strided")  # fmt: skip
@@ -52,21 +50,13 @@ class _Record:
     out: Any
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each)
-
-
 def _operands(facts: OpFacts, args: Any, kwargs: Any) -> Iterator[tuple[TensorArg, torch.Tensor]]:
     for arg in facts.tensor_args:
         if arg.position is not None and arg.position < len(args):
             value = args[arg.position]
         else:
             value = kwargs.get(arg.name)
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             yield arg, tensor
 
 
@@ -103,15 +93,14 @@ class _Capture:
     def watch(self, op: OpFacts) -> Watch:
         """Record every op, after checking that it may be captured."""
         kind = self._kind_refused(op)
-        is_copy = op.packet in _COPIES
         writes = op.mutates or op.packet in _SILENT_WRITES
         checks_views = op.mutates and limit.VIEW_UPDATE in self.limits.refused
 
         def before(args: Any, kwargs: Any) -> None:
             if kind is not None:
                 self.refuse(kind, op.name)
-            if is_copy:
-                self._check_copy(op, args, kwargs)
+            if op.packet == "aten.copy_":
+                self._check_copy(args, kwargs)
             for arg, tensor in _operands(op, args, kwargs):
                 address = _address(tensor)
                 if address and address not in self.made:
@@ -143,13 +132,11 @@ class _Capture:
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
-        if op.is_dynamic_shape and op.packet not in INDEXED_BY:  # HostSyncs refuses masks
+        if op.is_dynamic_shape and op.packet not in INDEXED:  # HostSyncs refuses masks
             return limit.DYNAMIC_SHAPE
         return None
 
-    def _check_copy(self, op: OpFacts, args: Any, kwargs: Any) -> None:
-        if op.packet != "aten.copy_":
-            return
+    def _check_copy(self, args: Any, kwargs: Any) -> None:
         to_device = type(args[0]) in self.machine.classes
         from_device = type(args[1]) in self.machine.classes
         if to_device == from_device:
@@ -177,9 +164,9 @@ class _Capture:
     def _made(self, op: OpFacts, out: Any) -> None:
         if op.is_view:
             if op.packet not in _SAME_TENSOR:
-                self._views.update(id(tensor) for tensor in _tensors(out))
+                self._views.update(id(tensor) for tensor in tensors_in(out))
             return
-        for tensor in _tensors(out):
+        for tensor in tensors_in(out):
             address = _address(tensor)
             if address and address not in self.inputs:
                 self.made.setdefault(address, tensor)
@@ -194,7 +181,7 @@ class _Capture:
                 whole.copy_(saved)
             for record in self.records:
                 if not record.facts.is_view:
-                    for tensor in _tensors(record.out):
+                    for tensor in tensors_in(record.out):
                         if _address(tensor) in self.made:
                             _poison(tensor)
 
@@ -250,19 +237,16 @@ class DeviceGraph:
         self._inputs: list[tuple[torch.Tensor, int]] = []
         self._captured_at = Site("<unknown>", 0)
 
-    @property
-    def is_capturing(self) -> bool:
-        """Whether ops are being recorded into this graph now."""
-        return self._capture is not None
-
     def register_generator(self, generator: torch.Generator) -> None:
         """Treat a generator as a default one: its state is restored after a capture."""
         self._registered.append(generator)
 
-    def refuse(self, kind: str, what: str) -> None:
-        """Refuse what observers cannot see (``synchronize()``, a CPU fallback) during a capture."""
-        if self._capture is not None:
-            self._capture.refuse(kind, what)
+    @staticmethod
+    def refuse(kind: str, what: str) -> None:
+        """Refuse what a capture's observer cannot see (``synchronize()``, a CPU fallback)."""
+        graph = DeviceGraph.current
+        if graph is not None and graph._capture is not None:
+            graph._capture.refuse(kind, what)
 
     def capture_begin(self, *, dry_run: bool = False) -> None:
         """Start recording. ``dry_run`` (HPU) does not run the ops, as CUDA and NPU never do."""

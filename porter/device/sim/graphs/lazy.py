@@ -23,9 +23,10 @@ marshalled tokens and equal across processes.
 from __future__ import annotations
 
 import marshal
+import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -35,11 +36,9 @@ import torch
 
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.op_schema import OpFacts
-from porter.device.sim.graphs.disk_cache import RecipeFolder
 from porter.device.sim.graphs.signature import Tape, Token, generate
 from porter.device.sim.graphs.signature_diff import differences
-from porter.interception.source_lines import Site
-from porter.interception.source_marks import CodeMark, ForwardMarks, site_of
+from porter.interception.source_lines import CodeMark, ForwardMarks, Site, site_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +60,62 @@ class Compilation:
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return the compilation as JSON-able data, with sites relative to ``root``."""
+        inside = "" if root is None else f" at {root.as_posix().rstrip('/')}/"
         return {
-            "number": self.number,
-            "ops": self.ops,
-            "why": self.why,
+            **asdict(self),
             "ended": str(self.ended.relative_to(root)),
-            "nearest": self.nearest,
-            "differs": [_relative(text, root) for text in self.differs],
-            "from_disk": self.from_disk,
+            "differs": [text.replace(inside, " at ") if inside else text for text in self.differs],
         }
 
 
-def _relative(text: str, root: Path | None) -> str:
-    return text if root is None else text.replace(f" at {root.as_posix().rstrip('/')}/", " at ")
+class RecipeFolder:
+    """The on-disk cache of compiled graphs ("recipes"): one process compiles, the others read.
+
+    A recipe is an empty file named after the graph's digest: enough to tell a compilation from a
+    recipe read from disk. Two processes may use it at once: each file is made by exactly one.
+    """
+
+    def __init__(self, path: Path, *, clear: bool = False) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        if clear:
+            for old in path.glob("*.recipe"):
+                old.unlink(missing_ok=True)
+
+    def add(self, digest: str) -> bool:
+        """Add a recipe. Returns whether it is new, so that this process compiles it."""
+        try:
+            os.close(os.open(self.path / f"{digest}.recipe", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
 
 
+def folder_from_environment(environ: Mapping[str, str]) -> RecipeFolder | None:
+    """Return the folder that ``PT_HPU_RECIPE_CACHE_CONFIG`` (or its older name) sets, if any.
+
+    Its fields (`runtime flags <https://docs.habana.ai/en/latest/PyTorch/Runtime_Flags.html>`_):
+    path, whether to clear it first, size in MB, whether it is on NFS.
+    """
+    config = environ.get("PT_HPU_RECIPE_CACHE_CONFIG", "").split(",")
+    path = config[0] or environ.get("PT_RECIPE_CACHE_PATH", "")
+    if not path:
+        return None
+    clear = config[1] if len(config) > 1 else environ.get("PT_CACHE_FOLDER_DELETE", "")
+    return RecipeFolder(Path(path), clear=clear.strip().lower() in ("true", "1"))
+
+
+_KEPT = 32
+
+
+@dataclass(eq=False)
 class _Recipe:
     """A compiled graph: its tokens, and the user's line of each."""
 
-    def __init__(
-        self, number: int, digest: bytes, tokens: list[Token], marks: list[CodeMark | None]
-    ) -> None:
-        self.number = number
-        self.digest = digest
-        self.tokens = tokens
-        self.marks = marks
-        self.following: _Recipe | None = None
+    number: int
+    tokens: list[Token]
+    marks: list[CodeMark | None]
+    following: _Recipe | None = None
 
     @cached_property
     def names(self) -> Counter[str]:
@@ -103,20 +132,18 @@ class LazyGraphs:
     it.
 
     ``holds(op)`` says whether an op can be part of a graph (one that falls back to the CPU cannot).
-    The last ``keep`` graphs are stored whole, to describe differences; of older ones the digest.
+    The last 32 graphs are stored whole, to describe differences; of older ones the digest.
     """
 
     def __init__(
         self,
         folder: RecipeFolder | None = None,
         *,
-        keep: int = 32,
         forward: ForwardMarks | None = None,
         holds: Callable[[OpFacts], bool] = lambda _op: True,
     ) -> None:
         self.reset_counts()
         self._folder = folder
-        self._keep = keep
         self._forward = forward or ForwardMarks()
         self._holds = holds
         self._digests: dict[bytes, int] = {}
@@ -165,7 +192,6 @@ class LazyGraphs:
         self._marks: list[CodeMark | None] = []
 
     def watch(self, op: OpFacts) -> Watch | None:
-        """Return the callbacks that add a run of ``op`` to the graph."""
         if op.reads_host or not self._holds(op):
             return None
         if op.packet == "aten.copy_":
@@ -213,11 +239,10 @@ class LazyGraphs:
             self._tokens = self._recipe.tokens[:position]
             self._marks = self._recipe.marks[:position]
 
-    def step(self, why: str = "mark_step", mark: CodeMark | None = None) -> Compilation | None:
+    def step(self, why: str = "mark_step") -> Compilation | None:
         """End the accumulated graph; return the compilation it caused, if it did.
 
-        ``mark`` is the user's line that ended it, found by walking the stack if not given. A step
-        with nothing accumulated launches nothing and is not counted.
+        A step with nothing accumulated launches nothing and is not counted.
         """
         if not self._tape.count:
             return None
@@ -231,14 +256,14 @@ class LazyGraphs:
         else:
             if self._tape.as_expected:
                 self._diverge_at(self._tape.count)
-            recipe, compilation = self._look_up(why, mark)
+            recipe, compilation = self._look_up(why)
         if self._previous is not None:
             self._previous.following = recipe
         self._previous = recipe
         self._expect(recipe.following or recipe)
         return compilation
 
-    def _look_up(self, why: str, mark: CodeMark | None) -> tuple[_Recipe, Compilation | None]:
+    def _look_up(self, why: str) -> tuple[_Recipe, Compilation | None]:
         digest = blake2b(marshal.dumps(self._tokens, 2), digest_size=16).digest()
         recipe = self._recipes.get(digest)
         if recipe is not None:
@@ -250,33 +275,24 @@ class LazyGraphs:
             known = len(self._digests) + 1
             self._digests[digest] = known
             on_disk = self._folder is not None and not self._folder.add(digest.hex())
-            compilation = self._compiled(known, why, mark, on_disk)
+            compilation = self._compiled(known, why, on_disk)
         else:
             self.cache_hits += 1
-        recipe = _Recipe(known, digest, self._tokens, self._marks)
+        recipe = _Recipe(known, self._tokens, self._marks)
         self._recipes[digest] = recipe
-        if len(self._recipes) > self._keep:
+        if len(self._recipes) > _KEPT:
             del self._recipes[next(iter(self._recipes))]
         return recipe, compilation
 
-    def _compiled(self, number: int, why: str, mark: CodeMark | None, on_disk: bool) -> Compilation:
-        if on_disk:
-            self.disk_hits += 1
-        else:
-            self.compilations += 1
+    def _compiled(self, number: int, why: str, on_disk: bool) -> Compilation:
+        self.disk_hits += on_disk
+        self.compilations += not on_disk
         nearest, differs = self._nearest()
-        ended = site_of(mark or self._forward.here(4))
-        compilation = Compilation(
-            number,
-            len(self._tokens),
-            why,
-            ended,
-            nearest.number if nearest is not None else None,
-            differs,
-            on_disk,
-        )
-        self.log.append(compilation)
-        return compilation
+        ended = site_of(self._forward.here(4))
+        near = nearest.number if nearest is not None else None
+        found = Compilation(number, len(self._tokens), why, ended, near, differs, on_disk)
+        self.log.append(found)
+        return found
 
     def _nearest(self) -> tuple[_Recipe | None, tuple[str, ...]]:
         """Find a similar stored graph, the expected one first, and describe the differences."""

@@ -6,14 +6,15 @@ line, made the device compile again. Tokens are those of :mod:`porter.device.sim
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from functools import partial
 from typing import Any
 
+from porter.device.sim.graphs.signature import Token
 from porter.interception.source_lines import Site
 
-Token = tuple[Any, ...]
 Locate = Callable[[int], Site]
 
 _INPUT_PARTS = ("shape", "strides", "dtype")
@@ -52,12 +53,6 @@ def _show(element: Any) -> str:
     return str(element)
 
 
-def _show_number(new: float, old: float) -> tuple[str, str]:
-    """Format two floats, shortened unless they would look the same."""
-    short = f"{new:.6g}", f"{old:.6g}"
-    return short if short[0] != short[1] else (repr(new), repr(old))
-
-
 def _describe_argument(new: Any, old: Any) -> str:
     """Describe how one argument differs: "7 was 6"."""
     if _is_input(new) and _is_input(old) and new[1] != old[1]:
@@ -67,7 +62,8 @@ def _describe_argument(new: Any, old: Any) -> str:
     if _is_float(new) and _is_float(old):
         new, old = new[1], old[1]
     if isinstance(new, float) and isinstance(old, float):
-        return " was ".join(_show_number(new, old))
+        short = f"{new:.6g}", f"{old:.6g}"
+        return " was ".join(short if short[0] != short[1] else (repr(new), repr(old)))
     if isinstance(new, tuple) and isinstance(old, tuple) and not (_is_input(new) or _is_input(old)):
         if len(new) != len(old):
             return f"{len(new)} items were {len(old)}"
@@ -137,7 +133,7 @@ def differences(
             more += 1
 
     same_names = [token[0] for token in new] == [token[0] for token in old]
-    same = _equal if same_names else _alike
+    same = operator.eq if same_names else _alike
     for tag, old_start, old_end, start, end in _blocks(new, old, same_names):
         if tag == "equal":
             for position in range(start, end):
@@ -195,7 +191,3 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
         return all(_alike(a, b) for a, b in zip(one, other, strict=True))
     return False
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other)

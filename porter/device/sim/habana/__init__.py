@@ -4,3 +4,63 @@ Each name computes the documented result with plain torch ops, in the documented
 Intel's Gaudi documentation (docs.habana.ai), and the calls of published clients
 (``porter/device/sim/contract/habana-frameworks.json``).
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import ModuleType
+
+from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.migrate.migration import activate
+
+_TORCH = "habana_frameworks.torch"
+
+
+def _publish(modules: Mapping[str, ModuleType]) -> None:
+    """Make ``torch.hpu`` and ``habana_frameworks.torch.hpu`` one module, as on the card."""
+    merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
+
+
+HABANA = Package(
+    root="habana_frameworks",
+    home=__name__,
+    contents={
+        "habana_frameworks": (),
+        _TORCH: (),
+        f"{_TORCH}.core": (
+            "core:hpu_inference_initialize hpu_inference_set_env hpu_initialize hpu_set_env",
+            "core:hpu_set_inference_env hpu_teardown_inference_env mark_step",
+        ),
+        f"{_TORCH}.distributed": (),
+        f"{_TORCH}.distributed.hccl": ("core:initialize_distributed_hpu",),
+        f"{_TORCH}.gpu_migration": (),
+        f"{_TORCH}.hpex": (),
+        # Mixed precision of releases before autocast. pytorch-lightning 1.6 to 1.9 imports it
+        # wherever the package is installed and uses it only in its HPUPrecisionPlugin.
+        f"{_TORCH}.hpex.hmp": (),
+        f"{_TORCH}.hpex.kernels": ("kernels",),
+        f"{_TORCH}.hpex.kernels.Fp8Ops": ("kernels:cast_to_fp8_v2",),
+        f"{_TORCH}.hpex.normalization": ("kernels:FusedClipNorm FusedRMSNorm",),
+        f"{_TORCH}.hpex.optimizers": ("optimizers",),
+        f"{_TORCH}.hpu": (
+            "hpu",
+            "graphs:CachedParams HPUGraph ModuleCacher graph is_current_stream_capturing",
+            "graphs:make_graphed_callables wrap_in_hpu_graph wrap_in_hpu_graph_func",
+        ),
+        f"{_TORCH}.hpu.graphs": ("graphs",),
+        f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),
+        f"{_TORCH}.hpu.random": (),
+        f"{_TORCH}.utils": (),
+        f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
+        f"{_TORCH}.utils.library_loader": (
+            "core:is_habana_avaialble is_habana_available load_habana_module",
+        ),
+    },
+    acting={f"{_TORCH}.gpu_migration": partial(activate, "hpu")},
+    aliases={
+        f"{_TORCH}.core.hpu": f"{_TORCH}.hpu",
+        f"{_TORCH}.utils.experimental.hpu": f"{_TORCH}.hpu",
+    },
+    publish=_publish,
+)

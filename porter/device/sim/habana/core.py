@@ -1,7 +1,12 @@
-"""``habana_frameworks.torch.core``: ``mark_step``, and settings that change no result here."""
+"""``habana_frameworks.torch``: ``mark_step``, settings that change no result here, the device.
+
+For the modules ``core``, ``utils.library_loader``, ``utils.experimental``, ``distributed.hccl``.
+"""
 
 from __future__ import annotations
 
+import enum
+import os
 from typing import Any
 
 import torch
@@ -15,9 +20,10 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
     In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only, and changes nothing here.
     """
+    del device_str, sync
     accounting = accounting_of("hpu")
     if accounting is not None:
-        accounting.mark_step(device_str, sync)
+        accounting.mark_step()
 
 
 def hpu_set_env(mark_step: bool = True) -> None:
@@ -33,8 +39,7 @@ def hpu_teardown_inference_env() -> None:
     """Undo :func:`hpu_set_inference_env`."""
 
 
-def hpu_inference_set_env() -> None:
-    """The older name of :func:`hpu_set_inference_env`."""
+hpu_inference_set_env = hpu_set_inference_env  # its older name
 
 
 def hpu_initialize(
@@ -53,7 +58,37 @@ def hpu_inference_initialize(model: torch.nn.Module | None = None, **options: An
     hpu_initialize(model, **options)
 
 
-__all__ = [
-    "hpu_inference_initialize", "hpu_inference_set_env", "hpu_initialize", "hpu_set_env",
-    "hpu_set_inference_env", "hpu_teardown_inference_env", "mark_step",
-]  # fmt: skip
+def load_habana_module() -> None:
+    """Load the device's library: done when the simulation starts."""
+
+
+def is_habana_available() -> bool:
+    """Whether there is a device; pytorch-lightning 1.8 and 1.9 call it when imported."""
+    return True
+
+
+def is_habana_avaialble() -> bool:
+    """Whether there is a device (the vendor's spelling)."""
+    return True
+
+
+class synDeviceType(enum.IntEnum):
+    """The vendor's device types."""
+
+    synDeviceGaudi = 1
+    synDeviceGaudi2 = 4
+    synDeviceGaudi3 = 5
+
+
+def _get_device_type() -> synDeviceType:
+    return synDeviceType.synDeviceGaudi2
+
+
+def initialize_distributed_hpu(
+    world_size: int | None = None, rank: int | None = None, local_rank: int | None = None
+) -> tuple[int, int, int]:
+    """Return world size, rank and local rank: as given, or from the environment, or 1, 0, 0."""
+    world = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
+    mine = int(os.environ.get("RANK", 0)) if rank is None else rank
+    local = int(os.environ.get("LOCAL_RANK", 0)) if local_rank is None else local_rank
+    return world, mine, local

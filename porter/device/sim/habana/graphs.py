@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -95,25 +96,32 @@ def input_hash(obj: Any) -> int:
         return id(obj)
 
 
+@dataclass(eq=False)
 class CachedParams:
     """A captured graph with the tensors it reads and writes."""
 
-    def __init__(self, graph_inputs: Any, graph_outputs: Any, graph: HPUGraph) -> None:
-        self.graph_inputs = graph_inputs
-        self.graph_outputs = graph_outputs
-        self.graph = graph
+    graph_inputs: Any
+    graph_outputs: Any
+    graph: HPUGraph
 
 
+@dataclass(eq=False)
 class _Cache:
     """The graphs of one callable, by the hash of their inputs."""
 
-    def __init__(
-        self, call: Callable[..., Any], asynchronous: bool, max_graphs: int | None
-    ) -> None:
-        self.call = call
-        self.asynchronous = asynchronous
-        self.max_graphs = max_graphs
-        self.graphs: dict[int, CachedParams] = {}
+    call: Callable[..., Any]
+    asynchronous: bool
+    max_graphs: int | None
+    graphs: dict[int, CachedParams] = field(default_factory=dict)
+
+    def wrapper(self) -> Callable[..., Any]:
+        """Return what to call instead of the callable."""
+
+        @functools.wraps(self.call)
+        def replay_or_capture(*args: Any, **kwargs: Any) -> Any:
+            return self(*args, **kwargs)
+
+        return replay_or_capture
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if is_current_stream_capturing() or kwargs.pop("bypass_hpu_graphs", False):
@@ -156,12 +164,7 @@ def wrap_in_hpu_graph(
     """Make a module's forward (inference) capture a graph per input shape and replay it."""
     del disable_tensor_cache, dry_run
     cache = _Cache(module.forward, asynchronous, max_graphs)
-
-    @functools.wraps(module.forward)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return cache(*args, **kwargs)
-
-    module.forward = forward
+    module.forward = cache.wrapper()
     module.clear_cache = cache.clear  # type: ignore[assignment]
     return module
 
@@ -175,7 +178,7 @@ def wrap_in_hpu_graph_func(
 ) -> Callable[..., Any]:
     """Do what :func:`wrap_in_hpu_graph` does, for a function."""
     del disable_tensor_cache, dry_run
-    return functools.wraps(func)(_Cache(func, asynchronous, max_graphs).__call__)
+    return _Cache(func, asynchronous, max_graphs).wrapper()
 
 
 def make_graphed_callables(

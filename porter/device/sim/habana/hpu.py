@@ -12,16 +12,6 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.habana.graphs import (
-    CachedParams,
-    HPUGraph,
-    ModuleCacher,
-    graph,
-    is_current_stream_capturing,
-    make_graphed_callables,
-    wrap_in_hpu_graph,
-    wrap_in_hpu_graph_func,
-)
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 
 DEVICE_NAME = "GAUDI2"
@@ -118,13 +108,3 @@ def setDeterministic(val: bool) -> None:
 def getDeterministic() -> bool:
     """Whether kernels are deterministic: always True."""
     return True
-
-
-__all__ = [
-    "CachedParams", "HPUGraph", "ModuleCacher", "disable_dynamic_shape", "enable_dynamic_shape",
-    "getDeterministic", "get_autocast_hpu_dtype", "get_device_capability", "get_device_name",
-    "graph", "is_autocast_hpu_enabled", "is_current_stream_capturing", "is_dynamic_shape_enabled",
-    "make_graphed_callables", "memory_stats", "recompute_sdp_enabled", "sdp_kernel",
-    "setDeterministic", "set_autocast_hpu_dtype", "set_autocast_hpu_enabled", "wrap_in_hpu_graph",
-    "wrap_in_hpu_graph_func",
-]  # fmt: skip

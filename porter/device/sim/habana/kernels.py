@@ -1,4 +1,4 @@
-"""``habana_frameworks.torch.hpex.kernels``: FusedSDPA, rotary embeddings, CTC loss.
+"""``habana_frameworks.torch.hpex``: its ``kernels`` and ``normalization``.
 
 Each kernel is one operator (see :mod:`porter.device.sim.vendors.fused_ops`); half-precision inputs
 are computed in float32 and rounded once.
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.vendors.fused_ops import fused
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
 
 
 @fused("hpu", "sdpa")
@@ -34,9 +31,9 @@ def _sdpa(
     k, v = key, value
     if key.shape[-3] != query.shape[-3]:
         k, v = (t.repeat_interleave(query.shape[-3] // key.shape[-3], -3) for t in (key, value))
-    scores = (_wide(query) @ _wide(k).transpose(-1, -2)) * scale
+    scores = (wide(query) @ wide(k).transpose(-1, -2)) * scale
     if bias is not None:
-        scores = scores + _wide(bias)
+        scores = scores + wide(bias)
     if visible is not None:
         scores = scores.masked_fill(~visible, -math.inf)
     if is_causal:
@@ -46,7 +43,7 @@ def _sdpa(
     weights = scores.softmax(-1)
     if keep_mask is not None:
         weights = weights * keep_mask
-    result: Tensor = (weights @ _wide(v)).to(query.dtype)
+    result: Tensor = (weights @ wide(v)).to(query.dtype)
     return result
 
 
@@ -105,12 +102,7 @@ class RotaryPosEmbeddingMode(enum.Enum):
 
 @fused("hpu", "rotary_pos_embedding")
 def _rotary(p: Tensor, cos: Tensor, sin: Tensor, pairwise: bool) -> Tensor:
-    if pairwise:
-        turned = torch.stack((-p[..., 1::2], p[..., ::2]), -1).flatten(-2)
-    else:
-        first, second = p.chunk(2, -1)
-        turned = torch.cat((-second, first), -1)
-    return (p * cos) + (turned * sin)
+    return (p * cos) + (quarter_turn(p, pairwise=pairwise) * sin)
 
 
 def apply_rotary_pos_emb(
@@ -211,6 +203,58 @@ def cast_to_fp8_v2(
     limit = torch.finfo(dtype).max
     largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
     return scaled.clamp(-limit, limit).to(dtype), largest
+
+
+@fused("hpu", "rms_norm")
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    full = wide(x)
+    return rms_norm(full, weight.to(full.dtype), eps, dimensions=1)[0].to(x.dtype)
+
+
+class FusedRMSNorm:
+    """RMS normalisation over the last dimension as one kernel."""
+
+    @staticmethod
+    def apply(
+        data_in: Tensor,
+        gamma: Tensor,
+        eps: float,
+        use_stages: bool = True,
+        bwd_mode: int = 0,
+        fast_math: bool = False,
+    ) -> Tensor:
+        """Return ``x / rms(x) * gamma``, in float32; the last three select the card's kernel."""
+        del use_stages, bwd_mode, fast_math
+        result: Tensor = _rms_norm(data_in, gamma, eps)
+        return result
+
+
+class FusedClipNorm:
+    """Gradient clipping by total norm that never reads a value on the host."""
+
+    def __init__(self, parameters: Iterable[Tensor] | Tensor, max_norm: float) -> None:
+        self.max_norm = float(max_norm)
+        self.parameters = _listed(parameters)
+
+    @torch.no_grad()
+    def clip_norm(
+        self, parameters: Iterable[Tensor] | Tensor | None = None, norm_type: float = 2.0
+    ) -> Tensor:
+        """Clip the gradients of ``parameters`` in place; returns their total norm before that."""
+        params = self.parameters if parameters is None else _listed(parameters)
+        grads = [p.grad for p in params if p.grad is not None]
+        if not grads:
+            return torch.tensor(0.0)
+        order = float(norm_type)
+        norms = torch.stack(torch._foreach_norm(grads, order))
+        total = norms.max() if order == math.inf else norms.norm(order)
+        coefficient = (self.max_norm / (total + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, coefficient)
+        return total
+
+
+def _listed(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
 __all__ = [

@@ -162,6 +162,3 @@ class FusedAdagrad(_ForeachOptimizer):
         updates = torch._foreach_div(grads, roots)
         torch._foreach_mul_(updates, negative)
         torch._foreach_add_(params, updates)
-
-
-__all__ = ["FusedAdagrad", "FusedAdamW", "FusedSGD"]

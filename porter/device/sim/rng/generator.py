@@ -13,8 +13,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.transfer import as_device
 from porter.device.sim.rng.philox import salted_seed
 
@@ -43,11 +42,6 @@ class DeviceGenerator(NativeGenerator):
     def key(self) -> int:
         """The Philox key: the seed, salted with the device type."""
         return salted_seed(self._seed, self.machine.profile.seed_salt)
-
-    @property
-    def offset(self) -> int:
-        """The Philox offset: how many numbers a thread has drawn, always a multiple of four."""
-        return self._offset
 
     def take(self, step: int) -> int:
         """Return the offset and advance it by ``step``."""
@@ -94,7 +88,7 @@ class DeviceGenerator(NativeGenerator):
         return self
 
     def get_offset(self) -> int:
-        """The Philox offset."""
+        """The Philox offset: how many numbers a thread has drawn, always a multiple of four."""
         return self._offset
 
     def set_offset(self, offset: int) -> DeviceGenerator:

@@ -78,11 +78,11 @@ def grid_blocks(numel: int, gpu: GpuShape = ASSUMED_GPU) -> int:
     return min(-(-numel // BLOCK), gpu.most_blocks)
 
 
-def offset_step(numel: int, gpu: GpuShape = ASSUMED_GPU, unroll: int = WORDS) -> int:
+def offset_step(numel: int, gpu: GpuShape = ASSUMED_GPU) -> int:
     """Return how far drawing ``numel`` elements advances the generator's offset."""
     if numel == 0:
         return 0
-    return ((numel - 1) // (BLOCK * grid_blocks(numel, gpu) * unroll) + 1) * WORDS
+    return ((numel - 1) // (BLOCK * grid_blocks(numel, gpu) * WORDS) + 1) * WORDS
 
 
 def random_words(

@@ -19,20 +19,15 @@ from porter.device.sim.rng.generator import (
     make_generator,
 )
 
-Draw = Callable[[int, DeviceGenerator], torch.Tensor]
+Given = dict[str, Any]
+"""The arguments of an op by name, with defaults."""
+
+Draw = Callable[[Given, DeviceGenerator], torch.Tensor]
 
 
-def _default_generator(machine: Machine, cls: type[torch.Tensor]) -> DeviceGenerator:
-    found = machine.generators[cls.device.index]
-    assert isinstance(found, DeviceGenerator)
-    return found
-
-
-def _generator(machine: Machine, cls: type[torch.Tensor], given: Any) -> DeviceGenerator:
+def _generator(machine: Machine, cls: type[torch.Tensor], given: Any = None) -> DeviceGenerator:
     """Return the generator of a call: the given one, or the device's default."""
-    if given is None:
-        return _default_generator(machine, cls)
-    found = device_generator(given)
+    found = device_generator(machine.generators[cls.device.index] if given is None else given)
     if found is None:
         raise RuntimeError(
             f"Expected a '{cls.device.type}' device type for generator but found 'cpu'"
@@ -50,18 +45,7 @@ def _fill(target: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
     return target
 
 
-def _uniform(numel: int, generator: DeviceGenerator) -> torch.Tensor:
-    at = generator.take(philox.offset_step(numel))
-    return philox.uniform(numel, generator.key, at)
-
-
-def _normal(numel: int, generator: DeviceGenerator) -> torch.Tensor:
-    at = generator.take(philox.offset_step(numel))
-    return philox.normal(numel, generator.key, at)
-
-
-def _arguments(op: OpOverload, args: Any, kwargs: Any) -> dict[str, Any]:
-    """Return the arguments by name, with defaults."""
+def _arguments(op: OpOverload, args: Any, kwargs: Any) -> Given:
     found = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
     found.update(zip((a.name for a in op._schema.arguments), args, strict=False))
     found.update(kwargs)
@@ -72,53 +56,51 @@ def _opmath(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _make_uniform(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
-    def run(args: Any, kwargs: Any) -> Any:
-        given = _arguments(op, args, kwargs)
-        target, low, high = given["self"], given["from"], given["to"]
-        if not target.is_floating_point() or low > high:
-            return op(*args)  # the native kernel raises the error
-        generator = _generator(machine, cls, given["generator"])
-        if target.numel() == 0:
-            return target
-        drawn = _uniform(target.numel(), generator).to(_opmath(target.dtype))
-        low, high = (torch.tensor(v, dtype=target.dtype, device="cpu") for v in (low, high))
-        value = (drawn * (high - low).to(drawn.dtype) + low.to(drawn.dtype)).to(target.dtype)
-        return _fill(target, torch.where(value == high, low, value))  # (0, 1] becomes [0, 1)
+def _drawn(is_valid: Callable[[Given], bool], draw: Draw) -> MakeKernel:
+    """Return the kernel of an in-place op that draws from Philox; else the native one's error."""
 
-    return run
+    def make(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
+        def run(args: Any, kwargs: Any) -> Any:
+            given = _arguments(op, args, kwargs)
+            target = given["self"]
+            if not target.is_floating_point() or not is_valid(given):
+                return _spawned(op, machine, cls)(args, kwargs)
+            generator = _generator(machine, cls, given["generator"])
+            return _fill(target, draw(given, generator)) if target.numel() else target
 
+        return run
 
-def _make_normal(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
-    def run(args: Any, kwargs: Any) -> Any:
-        given = _arguments(op, args, kwargs)
-        target, mean, std = given["self"], given["mean"], given["std"]
-        if not target.is_floating_point() or std < 0:
-            return _spawned(op, machine, cls)(args, kwargs)
-        generator = _generator(machine, cls, given["generator"])
-        if target.numel() == 0:
-            return target
-        drawn = _normal(target.numel(), generator).to(_opmath(target.dtype))
-        return _fill(target, drawn * std + mean)
-
-    return run
+    return make
 
 
-def _make_exponential(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
-    def run(args: Any, kwargs: Any) -> Any:
-        given = _arguments(op, args, kwargs)
-        target, rate = given["self"], given["lambd"]
-        if not target.is_floating_point() or rate <= 0:
-            return _spawned(op, machine, cls)(args, kwargs)
-        generator = _generator(machine, cls, given["generator"])
-        if target.numel() == 0:
-            return target
-        drawn = _uniform(target.numel(), generator).double()
-        # As PyTorch's CUDA kernel: never exactly 0, because -log(1) is.
-        positive = (-drawn.log()).clamp_min(torch.finfo(torch.float32).eps / 2)
-        return _fill(target, positive / rate)
+def _philox(
+    kernel: Callable[[int, int, int], torch.Tensor], numel: int, generator: DeviceGenerator
+) -> torch.Tensor:
+    return kernel(numel, generator.key, generator.take(philox.offset_step(numel)))
 
-    return run
+
+def _uniform(given: Given, generator: DeviceGenerator) -> torch.Tensor:
+    target = given["self"]
+    drawn = _philox(philox.uniform, target.numel(), generator).to(_opmath(target.dtype))
+    bounds = (given["from"], given["to"])
+    low, high = (torch.tensor(v, dtype=target.dtype, device="cpu") for v in bounds)
+    value = (drawn * (high - low).to(drawn.dtype) + low.to(drawn.dtype)).to(target.dtype)
+    return torch.where(value == high, low, value)  # (0, 1] becomes [0, 1)
+
+
+def _normal(given: Given, generator: DeviceGenerator) -> torch.Tensor:
+    target = given["self"]
+    drawn = _philox(philox.normal, target.numel(), generator).to(_opmath(target.dtype))
+    result: torch.Tensor = drawn * given["std"] + given["mean"]
+    return result
+
+
+def _exponential(given: Given, generator: DeviceGenerator) -> torch.Tensor:
+    drawn = _philox(philox.uniform, given["self"].numel(), generator).double()
+    # As PyTorch's CUDA kernel: never exactly 0, because -log(1) is.
+    positive = (-drawn.log()).clamp_min(torch.finfo(torch.float32).eps / 2)
+    result: torch.Tensor = positive / given["lambd"]
+    return result
 
 
 def _make_bernoulli_scalar(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
@@ -152,8 +134,8 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
         return op(*args, **{**kwargs, "generator": child})
 
     def with_default(args: Any, kwargs: Any) -> Any:
-        generator = _default_generator(machine, cls)
-        before, fresh = generator.offset, generator.spawn().get_state()
+        generator = _generator(machine, cls)
+        before, fresh = generator.get_offset(), generator.spawn().get_state()
         default: NativeGenerator = torch.default_generator
         state = default.get_state()
         default.set_state(fresh)
@@ -169,19 +151,15 @@ def _spawned(op: OpOverload, machine: Machine, cls: type[torch.Tensor]) -> Run:
 
 
 _DRAWN: dict[str, MakeKernel] = {
-    "aten.uniform_.default": _make_uniform,
-    "aten.normal_.default": _make_normal,
-    "aten.exponential_.default": _make_exponential,
+    "aten.uniform_.default": _drawn(lambda given: given["from"] <= given["to"], _uniform),
+    "aten.normal_.default": _drawn(lambda given: given["std"] >= 0, _normal),
+    "aten.exponential_.default": _drawn(lambda given: given["lambd"] > 0, _exponential),
     "aten.bernoulli_.float": _make_bernoulli_scalar,
 }
-
-
-def _random_kernel(op: OpOverload) -> MakeKernel:
-    return _DRAWN.get(str(op), _spawned)
 
 
 def install_rng(machine: Machine) -> None:
     """Give a machine its generators and the kernels of its random ops."""
     count = machine.profile.device_count
     machine.generators = tuple(make_generator(machine, index) for index in range(count))
-    machine.random_kernel = _random_kernel
+    machine.random_kernel = lambda op: _DRAWN.get(str(op), _spawned)

@@ -14,12 +14,9 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from porter.device.sim.core.machine import Machine
-from porter.device.sim.core.registry import machines
-from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.machine import Machine, machines
+from porter.device.sim.core.tensor import DeviceTensor, tensors_in
 from porter.interception.patching import Patches
-
-_WIDTH = {torch.float16: 0, torch.bfloat16: 0, torch.float32: 1}
 
 
 def _overloads(name: str) -> Iterator[OpOverload]:
@@ -74,16 +71,8 @@ class _Caster:
             cached = self.cache[id(value)] = (value, value.to(dtype))
         return cached[1]
 
-    def _tensors(self, args: Any) -> Iterator[torch.Tensor]:
-        for value in args:
-            if isinstance(value, (list, tuple)):
-                yield from self._tensors(value)
-            elif self.eligible(value):
-                yield value
-
     def kernel(self, op: OpOverload, policy: str) -> Callable[..., Any]:
         """Return the autocast kernel of one op."""
-        names_dtype = [a.name for a in op._schema.arguments].count("dtype") > 0
         order = [a.name for a in op._schema.arguments]
 
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -97,14 +86,14 @@ class _Caster:
                 if policy == "low_first":
                     return op(self.cast(args[0], low), *args[1:], **kwargs)
                 given = kwargs.get("dtype")
-                if names_dtype and given is None and "dtype" in order[: len(args)]:
+                if given is None and "dtype" in order[: len(args)]:
                     given = args[order.index("dtype")]
                 if given is not None:
                     return op(*args, **kwargs)
                 target = low if policy == "low" else torch.float32
                 if policy == "widest":
-                    tensors = list(self._tensors([*args, *kwargs.values()]))
-                    if not any(tensor.dtype == torch.float32 for tensor in tensors):
+                    found = filter(self.eligible, tensors_in([*args, *kwargs.values()]))
+                    if not any(tensor.dtype == torch.float32 for tensor in found):
                         target = low
                 cast = [self.cast(arg, target) for arg in args]
                 return op(*cast, **{key: self.cast(arg, target) for key, arg in kwargs.items()})

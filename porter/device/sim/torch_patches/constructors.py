@@ -1,8 +1,9 @@
-"""Replace the constructors in which C++ would put the tensor on the CPU.
+"""Make tensors on simulated devices: the factories' kernels, and constructors that C++ misplaces.
 
 ``torch.tensor(data, device="hpu")`` builds on the CPU and converts in C++, which does not know the
 simulated device; ``new_tensor`` and ``new`` get the device from C++, where it is "cpu". Here they
-build on the CPU and make a counted transfer.
+build on the CPU and make a counted transfer. CPU copies can be marked as pinned host memory, so
+that ``DataLoader(pin_memory=True)`` works.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 import torch.utils._device
 from torch.overrides import handle_torch_function
 
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.dispatch import as_subclass
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
     as_device,
@@ -26,23 +28,10 @@ from porter.device.sim.core.transfer import (
 )
 from porter.interception.patching import Patches
 
-_LIKE = (
-    "empty_like",
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "rand_like",
-    "randn_like",
-    "randint_like",
-)
-_FROM_HOST = (
-    "sparse_coo_tensor",
-    "sparse_csr_tensor",
-    "sparse_csc_tensor",
-    "sparse_bsr_tensor",
-    "sparse_bsc_tensor",
-    "sparse_compressed_tensor",
-)
+_FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
+_PINNING = (*_FACTORIES, "empty_strided", *(f"{name}_like" for name in _FACTORIES[:4]), "tensor")
+_SPARSE = ("coo", "csr", "csc", "bsr", "bsc", "compressed")
+_PINNED = "_porter_pinned"
 
 
 def _simulated(device: Any) -> torch.device | None:
@@ -149,6 +138,36 @@ def _new_tensor(self: torch.Tensor, data: Any, **options: Any) -> torch.Tensor:
     return out
 
 
+def _pin_memory(self: torch.Tensor, device: Any = None) -> torch.Tensor:  # noqa: ARG001
+    if is_pinned(self):
+        return self
+    if self.layout != torch.strided:
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+    pinned = self.detach().clone(memory_format=torch.preserve_format)
+    setattr(pinned.untyped_storage(), _PINNED, pinned.untyped_storage())
+    return pinned.requires_grad_(self.requires_grad)
+
+
+def is_pinned(self: torch.Tensor, device: Any = None) -> bool:  # noqa: ARG001
+    """``Tensor.is_pinned``."""
+    return self.layout == torch.strided and hasattr(self.untyped_storage(), _PINNED)
+
+
+def _pinning(native: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Make a factory accept ``pin_memory=True`` without a real accelerator's allocator."""
+
+    @functools.wraps(native)
+    def factory(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if not kwargs.get("pin_memory"):
+            return native(*args, **kwargs)
+        out = native(*args, **{**kwargs, "pin_memory": False})
+        if not out.is_cpu:
+            raise RuntimeError("Only dense CPU tensors can be pinned")
+        return _pin_memory(out)
+
+    return factory
+
+
 def _through_modes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Pass calls of ``function`` through function modes (``with torch.device(...)``)."""
 
@@ -177,8 +196,87 @@ def install_constructors(patches: Patches) -> None:
     patch("tensor", _tensor)
     patch("as_tensor", _as_tensor)
     patch("asarray", _as_tensor)
-    for name in _LIKE:
-        patch(name, _like)
-    for name in _FROM_HOST:
-        patch(name, _from_host)
+    for name in (*_FACTORIES, "randint"):
+        patch(f"{name}_like", _like)
+    for name in _SPARSE:
+        patch(f"sparse_{name}_tensor", _from_host)
     patches.replace(torch.Tensor, "new_tensor", _new_tensor)
+    for name in _PINNING:
+        patches.replace(torch, name, _pinning(getattr(torch, name)))
+    patches.replace(torch.Tensor, "pin_memory", _pin_memory)
+    patches.replace(torch.Tensor, "is_pinned", is_pinned)
+
+
+def install_factories(machine: Machine, patches: Patches) -> None:
+    """Register the kernels of a device type's factories: ``torch.empty(..., device="hpu")``.
+
+    Every factory of PyTorch allocates through ``empty.memory_format`` or ``empty_strided`` of the
+    device's dispatch key, so two Python kernels there serve ``randn``, ``zeros``, ``arange`` and
+    the rest, without a mode. CPU calls never reach Python.
+    """
+    lib = torch.library.Library("aten", "IMPL")
+    key = machine.profile.dispatch_key
+
+    def wrapped(
+        name: str, plain: torch.Tensor, device: Any, args: Any, kwargs: Any
+    ) -> torch.Tensor:
+        cls = machine.class_of(device if device is not None else machine.device())
+        out = as_subclass(plain, cls)
+        machine.created(name, args, kwargs, out)
+        return out
+
+    def empty(
+        size: Any,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        pin_memory: Any = None,  # noqa: ARG001
+        memory_format: Any = None,
+    ) -> torch.Tensor:
+        dtype = machine.check_dtype(dtype or torch.get_default_dtype(), "empty")
+        layout = layout if isinstance(layout, torch.layout) else torch.strided
+        if layout is not torch.strided:
+            plain = torch.empty(size, dtype=dtype, layout=layout, device="cpu")
+        else:
+            plain = torch.empty(
+                size,
+                dtype=dtype,
+                device="cpu",
+                memory_format=memory_format or torch.contiguous_format,
+            )
+        return wrapped("aten.empty.memory_format", plain, device, (size,), {"dtype": dtype})
+
+    def empty_strided(
+        size: Any,
+        stride: Any,
+        dtype: Any = None,
+        layout: Any = None,  # noqa: ARG001
+        device: Any = None,
+        pin_memory: Any = None,  # noqa: ARG001
+    ) -> torch.Tensor:
+        dtype = machine.check_dtype(dtype or torch.get_default_dtype(), "empty_strided")
+        plain = torch.empty_strided(size, stride, dtype=dtype, device="cpu")
+        return wrapped(
+            "aten.empty_strided.default", plain, device, (size, stride), {"dtype": dtype}
+        )
+
+    def triangle(name: str, draw: Any) -> Any:
+        def indices(
+            row: int,
+            col: int,
+            offset: int = 0,
+            dtype: Any = torch.long,
+            layout: Any = None,  # noqa: ARG001
+            device: Any = None,
+            pin_memory: Any = None,  # noqa: ARG001
+        ) -> torch.Tensor:
+            plain = draw(row, col, offset, dtype=dtype or torch.long, device="cpu")
+            return wrapped(name, plain, device, (row, col, offset), {"dtype": dtype})
+
+        return indices
+
+    lib.impl("empty.memory_format", empty, key)
+    lib.impl("empty_strided", empty_strided, key)
+    lib.impl("tril_indices", triangle("aten.tril_indices.default", torch.tril_indices), key)
+    lib.impl("triu_indices", triangle("aten.triu_indices.default", torch.triu_indices), key)
+    patches.later(lib._destroy)

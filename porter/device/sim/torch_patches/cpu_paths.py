@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.device.sim.core.dispatch import as_subclass
 from porter.device.sim.core.op_schema import facts_of
-from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.core.tensor import DeviceTensor, tensors_in
 from porter.interception.patching import Patches
 
 _FUNCTIONS = (
@@ -58,22 +58,13 @@ class _Redirect(TorchDispatchMode):
         return out
 
 
-def _device_class(values: tuple[Any, ...]) -> type[DeviceTensor] | None:
-    for value in values:
-        if isinstance(value, DeviceTensor):
-            return type(value)
-        if isinstance(value, (list, tuple)):
-            found = _device_class(tuple(value))
-            if found is not None:
-                return found
-    return None
-
-
-def _scoped(native: Callable[..., Any]) -> Callable[..., Any]:
+def _scoped(
+    native: Callable[..., Any], builds_helpers: Callable[..., bool] | None = None
+) -> Callable[..., Any]:
     @functools.wraps(native)
     def outer(*args: Any, **kwargs: Any) -> Any:
-        cls = _device_class(args)
-        if cls is None:
+        cls = next((type(t) for t in tensors_in(args) if isinstance(t, DeviceTensor)), None)
+        if cls is None or not (builds_helpers is None or builds_helpers(*args, **kwargs)):
             return native(*args, **kwargs)
         with _Redirect(cls):
             return native(*args, **kwargs)
@@ -81,23 +72,17 @@ def _scoped(native: Callable[..., Any]) -> Callable[..., Any]:
     return outer
 
 
-def _scoped_attention(native: Callable[..., Any]) -> Callable[..., Any]:
-    """Redirect attention only with a mask or dropout: without them it builds no helper."""
-
-    @functools.wraps(native)
-    def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:
-        cls = type(args[0]) if args else None
-        causal = kwargs.get("is_causal") or (len(args) > 5 and args[5])
-        dropout = kwargs.get("dropout_p") or (len(args) > 4 and args[4])
-        mask = kwargs.get("attn_mask") if len(args) < 4 else args[3]
-        if cls is None or not issubclass(cls, DeviceTensor):
-            return native(*args, **kwargs)
-        if not causal and not dropout and mask is None:
-            return native(*args, **kwargs)
-        with _Redirect(cls):
-            return native(*args, **kwargs)
-
-    return scaled_dot_product_attention
+def _attention_builds_helpers(
+    query: Any,  # noqa: ARG001
+    key: Any,  # noqa: ARG001
+    value: Any,  # noqa: ARG001
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_: Any,
+) -> bool:
+    """Whether attention builds helper tensors: only with a mask or dropout."""
+    return attn_mask is not None or dropout_p > 0.0 or is_causal
 
 
 def _moved_lengths(native: Callable[..., Any]) -> Callable[..., Any]:
@@ -170,6 +155,6 @@ def install_cpu_paths(patches: Patches) -> None:
         patches.replace(torch.Tensor, name, _scoped(getattr(torch.Tensor, name)))
     patches.replace(torch, "ctc_loss", _moved_lengths(torch.ctc_loss))
     name = "scaled_dot_product_attention"
-    wrapper = _scoped_attention(getattr(torch._C._nn, name))
+    wrapper = _scoped(getattr(torch._C._nn, name), _attention_builds_helpers)
     patches.replace(torch._C._nn, name, wrapper)
     patches.replace(torch.nn.functional, name, wrapper)

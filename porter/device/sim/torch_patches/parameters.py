@@ -30,10 +30,6 @@ native_data: Any = torch._C.TensorBase.data
 native_grad: Any = torch._C.TensorBase.grad
 
 
-def _device_of(tensor: torch.Tensor) -> torch.device:
-    return tensor.device
-
-
 def _set_data(self: torch.Tensor, value: torch.Tensor) -> None:
     """``p.data = value``; across devices the tensor itself moves, as on a real backend."""
     if device_class_of(self) is device_class_of(value):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import serialization
 
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
     as_device_tensor,
@@ -53,11 +53,6 @@ class _Rebuilt:
         return self._reduced
 
 
-def _tag(storage: Any) -> str | None:
-    found: str | None = getattr(storage, _TAG, None)
-    return found
-
-
 def _untag(storage: Any, location: str) -> Any:
     if location.partition(":")[0] not in machines:
         return None
@@ -72,7 +67,7 @@ def _untag(storage: Any, location: str) -> Any:
 def install_serialization(patches: Patches) -> None:
     """Make ``torch.save`` and ``torch.load`` support the simulated locations."""
     patches.replace(DeviceTensor, "__reduce_ex__", reduce_tensor)
-    entry = (0, _tag, _untag)
+    entry = (0, lambda storage: getattr(storage, _TAG, None), _untag)
     serialization._package_registry.insert(0, entry)
     patches.later(lambda: serialization._package_registry.remove(entry))
     native_rebuild: Any = torch._utils._rebuild_tensor

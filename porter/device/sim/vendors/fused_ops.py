@@ -9,12 +9,12 @@ saved inputs.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
-
-_libraries: dict[str, Any] = {}
 
 
 def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
@@ -26,19 +26,41 @@ def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., An
 
     def register(function: Callable[..., Any]) -> Any:
         title = name or function.__name__
-        packet = getattr(torch.ops, namespace)
         if not torch._C._jit_get_schemas_for_operator(f"{namespace}::{title}"):
             _define(namespace, title, function)
-        return getattr(packet, title)
+        return getattr(getattr(torch.ops, namespace), title)
 
     return register
 
 
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Convert a tensor to the kernels' precision: float32, or float64 if it is float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def rms_norm(
+    full: torch.Tensor, weight: torch.Tensor, epsilon: float, dimensions: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the RMS normalisation over the weight's or the last dimensions, and 1/RMS."""
+    dims = list(range(-(dimensions or weight.dim()), 0))
+    reciprocal = torch.rsqrt(full.square().mean(dims, keepdim=True) + epsilon)
+    return full * reciprocal * weight, reciprocal
+
+
+def quarter_turn(vector: torch.Tensor, *, pairwise: bool) -> torch.Tensor:
+    """Return the vector turned by 90 degrees, for rotary embedding: (-second, first) of each pair.
+
+    Pairs are neighbours, or the elements at one position of the vector's halves.
+    """
+    if pairwise:
+        return torch.stack((-vector[..., 1::2], vector[..., ::2]), -1).flatten(-2)
+    first, second = vector.chunk(2, -1)
+    return torch.cat((-second, first), -1)
+
+
+@functools.cache
 def _library(namespace: str) -> Any:
-    found = _libraries.get(namespace)
-    if found is None:
-        found = _libraries[namespace] = torch.library.Library(namespace, "FRAGMENT")
-    return found
+    return torch.library.Library(namespace, "FRAGMENT")
 
 
 def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
@@ -144,20 +166,12 @@ def _differentiate(
     ]
 
 
-def _autograd_keys() -> Any:
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)
-    for name in (
-        "AutogradOther",
-        "AutogradFunctionality",
-        "ADInplaceOrView",
-        "AutogradPrivateUse1",
-        "AutogradHPU",
-        "AutogradCUDA",
-    ):
-        key = getattr(torch._C.DispatchKey, name, None)
-        if key is not None:
-            keys = keys | torch._C.DispatchKeySet(key)
-    return keys
-
-
-_AUTOGRAD = _autograd_keys()
+_AUTOGRAD: Any = functools.reduce(
+    operator.or_,
+    (
+        torch._C.DispatchKeySet(key)
+        for name in ("CPU", "Other", "Functionality", "PrivateUse1", "HPU", "CUDA")
+        if (key := getattr(torch._C.DispatchKey, f"Autograd{name}", None)) is not None
+    ),
+    torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView),
+)

@@ -1,19 +1,18 @@
 """What the graph classes of CUDA, HPU and NPU scripts have in common.
 
 The capture itself is :class:`~porter.device.sim.graphs.capture.DeviceGraph`. The vendors' adapters
-(``cuda_graphs``, ``habana.graphs``, ``ascend.graphs``) add each vendor's names and signatures.
+(``cuda_graphs``, ``habana.graphs``, ``ascend.npu``) add each vendor's names and signatures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, ClassVar
 
 import torch
 
 from porter.device.sim.accounting.ledger import accounting_of
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import graphed_callables
 
@@ -95,12 +94,7 @@ class GraphCapture:
         getattr(torch, self.kind).synchronize()
         self._graph.capture_begin(**self._options)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._graph.capture_end()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from porter.device.sim.contract import known_to_vendor
-from porter.device.sim.core.registry import machines
+from porter.device.sim.core.machine import machines
 from porter.errors import PorterError
 
 _SEEDING = (
@@ -48,21 +48,19 @@ class NotSimulatedImport(PorterError, ImportError):
 class Package:
     """A vendor's package: its root name and the implementation of each module.
 
-    ``contents`` maps a vendor's dotted module name to a porter module, whose ``__all__`` is
-    visible, or to None for a package with submodules only. ``acting`` modules call their
-    implementation's ``on_import`` when imported, so they are not imported with the root.
-    ``publish`` runs once all modules are loaded.
+    ``contents`` maps a vendor's dotted module name to the modules of porter's package ``home`` that
+    implement it: "kernels" for all public names defined there (or its ``__all__``), "kernels:A B"
+    for some. ``acting`` modules call a function when imported, so they are not imported with the
+    root. ``publish`` runs once all modules are loaded.
     """
 
     root: str
-    contents: Mapping[str, str | None]
-    acting: frozenset[str] = frozenset()
+    home: str
+    contents: Mapping[str, Sequence[str]]
+    acting: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     publish: Callable[[Mapping[str, ModuleType]], None] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Attributes that are a module with another name: ``"x.core.hpu": "x.hpu"``."""
-
-    def is_package(self, name: str) -> bool:
-        return any(other.startswith(f"{name}.") for other in self.contents)
 
 
 class SimulatedModule(ModuleType):
@@ -126,11 +124,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if fullname not in self.package.contents:
             _refuse_unless_probing(fullname)
             return None
+        is_package = any(other.startswith(f"{fullname}.") for other in self.package.contents)
         return importlib.machinery.ModuleSpec(
-            fullname,
-            self,
-            origin="porter's simulated module",
-            is_package=self.package.is_package(fullname),
+            fullname, self, origin="porter's simulated module", is_package=is_package
         )
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -138,12 +134,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        source = self.package.contents[name]
-        if source is not None:
-            contents = importlib.import_module(source)
-            fill(module, contents)
-            if name in self.package.acting:
-                contents.on_import()
+        for content in self.package.contents[name]:
+            source, _, chosen = content.partition(":")
+            fill(module, importlib.import_module(f"{self.package.home}.{source}"), chosen.split())
+        if name in self.package.acting:
+            self.package.acting[name]()
         if name == self.package.root:
             self._import_all()
 
@@ -174,19 +169,11 @@ def _refuse_unless_probing(fullname: str) -> None:
     raise NotSimulatedImport(not_simulated(fullname), name=fullname)
 
 
-def answer_for(module: ModuleType, title: str) -> None:
-    """Make names that ``module`` (``torch.hpu``) lacks raise as in the vendor's ``title``."""
-
-    def look_up(name: str) -> Any:
-        raise absent(title, name, sys._getframe(1))
-
-    module.__getattr__ = look_up  # type: ignore[method-assign]
-
-
 def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None:
     """Give the vendor's device module and ``torch.<kind>`` the same names, as on the card.
 
-    The vendor's own names win. ``random`` gets the seeding functions.
+    The vendor's own names win, and names that both lack raise the vendor's error. ``random`` gets
+    the seeding functions.
     """
     common = vars(torch)[kind]
     own = {name: value for name, value in vars(ours).items() if not name.startswith("__")}
@@ -197,14 +184,31 @@ def merge_device_module(ours: ModuleType, kind: str, random: ModuleType) -> None
         setattr(common, name, value)
     for name in _SEEDING:
         setattr(random, name, getattr(common, name))
-    answer_for(common, ours.__name__)
+
+    def look_up(name: str) -> Any:
+        raise absent(ours.__name__, name, sys._getframe(1))
+
+    common.__getattr__ = look_up
 
 
-def fill(module: ModuleType, source: ModuleType) -> None:
-    """Give a simulated module the public names of the porter module that implements it."""
-    module.__doc__ = source.__doc__
-    for name in source.__all__:
+def fill(module: ModuleType, source: ModuleType, chosen: Sequence[str]) -> None:
+    """Give a simulated module the chosen names of a porter module, or all that are public."""
+    module.__doc__ = module.__doc__ or source.__doc__
+    for name in chosen or vars(source).get("__all__") or _public(source):
         setattr(module, name, getattr(source, name))
+
+
+def _public(source: ModuleType) -> list[str]:
+    """Return the public functions, classes and operators that a module defines."""
+    return [
+        name
+        for name, value in vars(source).items()
+        if not name.startswith("_")
+        and (
+            getattr(value, "__module__", None) == source.__name__
+            or isinstance(value, torch._ops.OpOverloadPacket)
+        )
+    ]
 
 
 def install(package: Package) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.device.sim.accounting.cpu_fallback import OpTable, op_table
+from porter.device.sim.accounting.cpu_fallback import DATA, OpTable, op_table
 from porter.device.sim.accounting.ledger import DeviceAccounting
-from porter.device.sim.accounting.op_tables import DATA, hpu_table, npu_table
+from porter.device.sim.accounting.op_tables import hpu_table, npu_table
 from porter.device.sim.activate import activate
 from porter.device.sim.core.op_schema import facts_of
 from porter.errors import BadInput

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from porter.device.sim.ascend import attention, blocks, kernels, plain  # noqa: E402
+from porter.device.sim.ascend import attention, kernels, plain  # noqa: E402
 from porter.errors import BadInput  # noqa: E402
 
 
@@ -210,39 +210,39 @@ def test_one_hot_pad_and_slice_follow_their_documents():
 @pytest.mark.parametrize(("activation", "function"), [("gelu", F.gelu), ("silu", F.silu)])
 def test_a_feed_forward_block_is_two_products(activation, function):
     x, first, second, bias = drawn(3, 4), drawn(4, 8), drawn(8, 4), drawn(4)
-    out = blocks.npu_ffn(x, first, second, activation, bias2=bias)
+    out = kernels.npu_ffn(x, first, second, activation, bias2=bias)
     assert torch.allclose(out, function(x @ first) @ second + bias, atol=1e-5)
 
 
 def test_a_gated_feed_forward_block_halves_the_inner_size():
     x, first, second = drawn(3, 4), drawn(4, 16), drawn(8, 4)
     left, right = (x @ first).chunk(2, -1)
-    out = blocks.npu_ffn(x, first, second, "geglu")
+    out = kernels.npu_ffn(x, first, second, "geglu")
     assert torch.allclose(out, (F.gelu(left) * right) @ second, atol=1e-5)
     with pytest.raises(BadInput, match="activation is 'tanh'"):
-        blocks.npu_ffn(x, first, second, "tanh")
+        kernels.npu_ffn(x, first, second, "tanh")
 
 
 def test_cross_entropy_gives_the_loss_the_log_probabilities_and_gradients():
     logits, target = drawn(4, 5, dtype=torch.float64).requires_grad_(), torch.tensor([0, 4, 2, 2])
-    loss, log_prob, z_loss, _ = blocks.npu_cross_entropy_loss(logits, target)
+    loss, log_prob, z_loss, _ = kernels.npu_cross_entropy_loss(logits, target)
     assert loss.shape == (1,)
     assert torch.allclose(loss[0], F.cross_entropy(logits, target))
     assert torch.allclose(log_prob, logits.log_softmax(-1))
     assert z_loss.numel() == 0
-    assert torch.autograd.gradcheck(lambda x: blocks.npu_cross_entropy_loss(x, target)[0], logits)
+    assert torch.autograd.gradcheck(lambda x: kernels.npu_cross_entropy_loss(x, target)[0], logits)
 
 
 def test_a_product_permutes_its_operands_and_its_result():
     x, weight = drawn(5, 3, 4), drawn(3, 4, 6)
-    out = blocks.npu_transpose_batchmatmul(x, weight, perm_x1=[1, 0, 2], perm_y=[1, 0, 2])
+    out = kernels.npu_transpose_batchmatmul(x, weight, perm_x1=[1, 0, 2], perm_y=[1, 0, 2])
     assert torch.allclose(out, torch.einsum("mbk,bkn->mbn", x, weight), atol=1e-5)
 
 
 def test_scatters_and_gathers_go_by_row():
     table = torch.zeros(4, 2)
-    out = blocks.npu_scatter_nd_update(table, torch.tensor([[1], [3]]), torch.ones(2, 2))
+    out = kernels.npu_scatter_nd_update(table, torch.tensor([[1], [3]]), torch.ones(2, 2))
     assert out.sum(1).tolist() == [0, 2, 0, 2]
     assert table.sum() == 0
-    rows = blocks.npu_gather_sparse_index(out, torch.tensor([[3, 0]]))
+    rows = kernels.npu_gather_sparse_index(out, torch.tensor([[3, 0]]))
     assert torch.equal(rows, torch.tensor([[[1.0, 1], [0, 0]]]))

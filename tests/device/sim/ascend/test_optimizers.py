@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from porter.device.sim.ascend.grad_scaler import GradScaler  # noqa: E402
+from porter.device.sim.ascend.amp import GradScaler  # noqa: E402
 from porter.device.sim.ascend.optimizers import (  # noqa: E402
     NpuFusedAdam,
     NpuFusedAdamW,

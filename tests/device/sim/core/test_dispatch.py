@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from porter.device.sim.activate import simulated
-from porter.device.sim.core.counters import Counters
 from porter.device.sim.core.dispatch import Watch, unseen
-from porter.device.sim.core.machine import Machine
+from porter.device.sim.core.machine import Counters, Machine
 from porter.device.sim.core.op_schema import OpFacts, facts_of
 from porter.device.sim.core.profiles import AutocastLists, Profile
 from porter.interception.source_lines import user_site

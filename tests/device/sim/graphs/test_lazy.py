@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.device.sim.graphs.disk_cache import RecipeFolder, folder_from_environment
-from porter.device.sim.graphs.lazy import LazyGraphs
+from porter.device.sim.graphs.lazy import LazyGraphs, RecipeFolder, folder_from_environment
 from tests.device.sim.op_recorder import OpRecorder
 from tests.processes import own_environment
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
-from porter.device.sim.habana import kernels, normalization, optimizers  # noqa: E402
+from porter.device.sim.habana import kernels, optimizers  # noqa: E402
 
 
 def drawn(*shape, dtype=torch.float32, seed=0):
@@ -76,7 +76,7 @@ def test_rope_from_a_cache_turns_pairs_and_passes_the_rest():
 
 def test_rms_norm_is_torchs():
     x, weight = drawn(4, 16), drawn(16)
-    out = normalization.FusedRMSNorm.apply(x, weight, 1e-6)
+    out = kernels.FusedRMSNorm.apply(x, weight, 1e-6)
     assert torch.allclose(out, F.rms_norm(x, (16,), weight, 1e-6), atol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_fused_clipping_is_clip_grad_norm_without_a_host_read(max_norm, monkeypa
         module(torch.ones(2, 4)).square().sum().backward()
     expected = torch.nn.utils.clip_grad_norm_(second.parameters(), max_norm)
     monkeypatch.setattr(torch.Tensor, "item", lambda _: pytest.fail("host read"))
-    norm = normalization.FusedClipNorm(first.parameters(), max_norm).clip_norm(first.parameters())
+    norm = kernels.FusedClipNorm(first.parameters(), max_norm).clip_norm(first.parameters())
     assert torch.allclose(norm, expected)
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad)

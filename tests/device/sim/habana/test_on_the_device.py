@@ -83,6 +83,15 @@ def test_a_wrapped_module_captures_once_per_shape(accounting):
     assert accounting.counters.totals["replays"] == 3
 
 
+def test_a_wrapped_function_replays_on_new_inputs(accounting):
+    import habana_frameworks.torch as ht
+
+    wrapped = ht.hpu.wrap_in_hpu_graph_func(lambda x: x * 2)
+    found = [wrapped(torch.full((2,), n).to("hpu")).cpu().tolist() for n in (1.0, 3.0)]
+    assert found == [[2.0, 2.0], [6.0, 6.0]]
+    assert accounting.counters.totals["captures"] == 1
+
+
 def test_a_cached_module_trains_as_the_plain_one(accounting):
     import habana_frameworks.torch as ht
 

@@ -16,11 +16,12 @@ from porter.errors import PorterError
 
 PACKAGE = stub_module.Package(
     root="habana_frameworks",
+    home="porter.device.sim.habana",
     contents={
-        "habana_frameworks": None,
-        "habana_frameworks.torch": None,
-        "habana_frameworks.torch.hpex": None,
-        "habana_frameworks.torch.hpex.kernels": "porter.device.sim.habana.kernels",
+        "habana_frameworks": (),
+        "habana_frameworks.torch": (),
+        "habana_frameworks.torch.hpex": (),
+        "habana_frameworks.torch.hpex.kernels": ("kernels",),
     },
 )
 
