@@ -49,7 +49,7 @@ def recall(key: str) -> Remembered | None:
             return None
         data = json.loads(body)
         files = {
-            read_path(path): oid(blob) if blob is not None else None
+            read_path(path.encode()): oid(blob) if blob is not None else None
             for path, blob in data["files"].items()
         }
         return Remembered(oid(data["tree"]), files)

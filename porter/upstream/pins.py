@@ -25,7 +25,8 @@ import msgspec
 from msgspec import Meta
 
 from porter.errors import BadInput, CorruptSource
-from porter.git.objects import Entry, Oid, encode_tree, hash_object
+from porter.git.objects import MODE_TREE, Entry, Oid, encode_tree, hash_object
+from porter.git.quoting import read_path
 from porter.places import PINS_FILE, patches_dir
 from porter.yamlfile import Document, load
 
@@ -264,20 +265,8 @@ def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
             raise document.error(
                 at, "either 'sdist', or 'url' and 'commit'", "another combination", words=True
             )
-    pin = Pin(
-        name=name,
-        tree=Oid(entry.tree),
-        license=entry.license,
-        url=entry.url,
-        commit=Oid(entry.commit) if entry.commit else None,
-        sdist=entry.sdist,
-        wanted=entry.wanted,
-        context=entry.context,
-        submodules=entry.submodules,
-        companions=entry.companions,
-        alternates=tuple(alternates),
-        checkpoints=entry.checkpoints,
-    )
+    fields = msgspec.structs.asdict(entry) | {"alternates": tuple(alternates)}
+    pin = Pin(name, **fields)
     seen: dict[str, int] = {}
     for index, source in enumerate(pin.sources):
         if str(source) in seen:
@@ -286,9 +275,7 @@ def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
     return pin
 
 
-_ROW = re.compile(rb"([0-7]{6}) (blob|commit) ([0-9a-f]{40})\t(.+)\Z")
-_ESCAPES = {b"n": b"\n", b"t": b"\t", b'"': b'"', b"\\": b"\\", b"r": b"\r", b"a": b"\a",
-            b"b": b"\b", b"f": b"\f", b"v": b"\v"}  # fmt: skip
+_ROW = re.compile(rb"\A([0-7]{6}) (?:blob|commit) ([0-9a-f]{40})\t(.+)\Z")
 
 
 def read_listing(root: Path, pin: Pin) -> dict[bytes, Entry] | None:
@@ -315,26 +302,18 @@ def parse_listing(data: bytes, path: Path) -> dict[bytes, Entry]:
     """Return the rows of ``git ls-tree -r`` output. ``path`` is named in errors."""
     entries: dict[bytes, Entry] = {}
     for number, line in enumerate(data.splitlines(), 1):
-        row = _ROW.match(line)
-        if not row:
+        try:
+            mode, oid, quoted = _ROW.findall(line)[0]
+            name = read_path(quoted)
+        except (IndexError, ValueError):
             raise BadInput(
                 f"{path}:{number}: expected 'MODE TYPE ID<tab>PATH' as git ls-tree prints, "
                 f"found {line[:60].decode(errors='replace')!r}"
-            )
-        name = _unquote(row[4])
+            ) from None
         if name in entries:
             raise BadInput(f"{path}:{number}: expected each path once, found {name!r} again")
-        entries[name] = Entry(int(row[1], 8), Oid(row[3].decode()))
+        entries[name] = Entry(int(mode, 8), Oid(oid.decode()))
     return entries
-
-
-def format_listing(entries: Mapping[bytes, Entry]) -> bytes:
-    """Return entries in the form ``git ls-tree -r`` prints them."""
-    return b"".join(
-        b"%06o %s %s\t%s\n"
-        % (entry.mode, b"blob" if entry.is_blob else b"commit", entry.oid.encode(), _quote(path))
-        for path, entry in sorted(entries.items())
-    )
 
 
 def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes]]:
@@ -343,7 +322,7 @@ def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes
     for path, entry in entries.items():
         parent, _, name = path.rpartition(b"/")
         folders.setdefault(parent, []).append((name, entry))
-        while parent not in (b"",) and parent.rpartition(b"/")[0] not in folders:
+        while parent and parent.rpartition(b"/")[0] not in folders:
             parent = parent.rpartition(b"/")[0]
             folders[parent] = []
     made: dict[bytes, tuple[Oid, bytes]] = {}
@@ -352,7 +331,7 @@ def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes
         made[folder] = (hash_object("tree", body), body)
         if folder:
             parent, _, name = folder.rpartition(b"/")
-            folders[parent].append((name, Entry(0o040000, made[folder][0])))
+            folders[parent].append((name, Entry(MODE_TREE, made[folder][0])))
     return made
 
 
@@ -375,25 +354,3 @@ def read_commit(root: Path, pin: Pin) -> bytes | None:
             f"`git cat-file commit {pin.commit}` prints the right one"
         )
     return body
-
-
-def _quote(path: bytes) -> bytes:
-    """A path as git prints it: in C quotes when it holds anything but plain ASCII."""
-    if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in path):
-        return path
-    names = {value: b"\\" + key for key, value in _ESCAPES.items()}
-    quoted = b"".join(
-        names.get(bytes([byte]), bytes([byte]) if 0x20 <= byte < 0x7F else b"\\%03o" % byte)
-        for byte in path
-    )
-    return b'"' + quoted + b'"'
-
-
-def _unquote(text: bytes) -> bytes:
-    if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2):
-        return text
-    return re.sub(
-        rb"\\([0-7]{3}|.)",
-        lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else _ESCAPES.get(m[1], m[1]),
-        text[1:-1],
-    )

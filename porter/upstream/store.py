@@ -73,15 +73,13 @@ def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder / f"{name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         if progress:
             progress(f"{name}: waiting for another porter", 0, 0, 0)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def offline_asked() -> bool:
@@ -155,6 +153,20 @@ class Upstream:
             return (source_failure(None, OFFLINE),)
         with upstream_lock(self.pin.name, self.supply.progress):
             return self.supply.bring_blobs(wanted)
+
+    def cover(self, blobs: Mapping[bytes, Oid]) -> Coverage:
+        """Fetch ``blobs`` (path -> id) and return which of them the store then holds."""
+        reasons = self.bring(blobs.values())
+        present = self.present(blobs.values())
+        missing = tuple(path for path, oid in blobs.items() if oid not in present)
+        return Coverage(
+            wanted=len(blobs),
+            covered=len(blobs) - len(missing),
+            source=", ".join(self.supply.served) or "store",
+            missing=missing,
+            bytes_received=self.supply.received,
+            reasons=reasons,
+        )
 
     def not_served(
         self, oids: Iterable[Oid], failures: Iterable[SourceFailure]
@@ -239,26 +251,10 @@ def fetch(
     """Fetch a pin's wanted files (or those under ``paths``); return what the store then has."""
     chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
     with open_upstream(root, pin, offline=offline, progress=progress) as upstream:
-        entries = {
-            path: entry.oid
-            for path, entry in upstream.listing().items()
-            if entry.is_blob and chosen.wants(path)
-        }
-        reasons = upstream.bring(entries.values())
-        return coverage(upstream, entries, reasons)
-
-
-def coverage(
-    upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[SourceFailure, ...]
-) -> Coverage:
-    """Return which of ``entries`` (path -> blob id) the store holds now."""
-    present = upstream.present(entries.values())
-    missing = tuple(path for path, oid in entries.items() if oid not in present)
-    return Coverage(
-        wanted=len(entries),
-        covered=len(entries) - len(missing),
-        source=", ".join(upstream.supply.served) or "store",
-        missing=missing,
-        bytes_received=upstream.supply.received,
-        reasons=reasons,
-    )
+        return upstream.cover(
+            {
+                path: entry.oid
+                for path, entry in upstream.listing().items()
+                if entry.is_blob and chosen.wants(path)
+            }
+        )
