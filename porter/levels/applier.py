@@ -5,7 +5,7 @@ every hunk matching byte for byte at the line it names. There git's result is kn
 tries that line first. Everything else raises :class:`NotStrict` and is left to git
 (:mod:`porter.levels.gitapply`), so the two together equal ``git apply --index``.
 
-Bump ``porter.levels.memo.APPLIER_VERSION`` when any result could change: it is part of a memo's
+Bump ``porter.levels.levels.APPLIER_VERSION`` when any result could change: it is part of a memo's
 key.
 """
 

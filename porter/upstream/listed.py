@@ -53,6 +53,12 @@ class ListedUpstream:
     commit: Oid
     entries: dict[bytes, Entry]
 
+    def __enter__(self) -> ListedUpstream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def listing(self) -> dict[bytes, Entry]:
         """Return level 0's files, links and submodules by path."""
         return self.entries
