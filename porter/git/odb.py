@@ -23,6 +23,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import IO
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, CorruptSource, PorterError
 from porter.git.objects import Entry, Oid, decode_tree, hash_object
 
@@ -247,6 +248,22 @@ class Odb:
         code = process.wait()
         self.close()
         return PorterError(f"{self.git_dir}: git cat-file ended with exit code {code}")
+
+
+def lay_out_repository(git_dir: Path, config: str, borrowed: Path | None = None) -> None:
+    """Make ``git_dir`` an empty repository, or complete one; it may borrow another's objects.
+
+    By hand: ``git init`` would copy the user's template folder and hooks into it, and read the
+    user's variables and settings. An existing ``config`` or ``HEAD`` stays.
+    """
+    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
+        (git_dir / name).mkdir(parents=True, exist_ok=True)
+    if borrowed is not None:
+        objects = os.fsencode(borrowed.absolute())
+        write_atomic(git_dir / "objects" / "info" / "alternates", objects + b"\n")
+    for name, text in (("config", config), ("HEAD", "ref: refs/heads/main\n")):
+        if not (git_dir / name).exists():
+            write_atomic(git_dir / name, text.encode())
 
 
 def start_git(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:

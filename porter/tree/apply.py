@@ -80,13 +80,11 @@ def _check_companion(folder: Path, name: str, port: str) -> None:
 
 
 def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:
-    try:
+    with built.upstream:
         levels = built.tree_levels()
         target = find_level(levels, level) if level is not None else last_level(levels)
         folder.parent.mkdir(parents=True, exist_ok=True)
         return Applied(make_tree(built, folder, target, progress), target, made=True)
-    finally:
-        built.upstream.close()
 
 
 def _move(tree: Tree, level: str | None, keep: bool) -> Applied:

@@ -109,11 +109,8 @@ def _built(root: Path, pin: Pin, series: Series) -> tuple[TreeLevel, ...]:
     from porter.upstream.store import open_upstream
 
     try:
-        upstream = open_upstream(root, pin, offline=True)
-        try:
+        with open_upstream(root, pin, offline=True) as upstream:
             levels = build_levels(upstream, series)
-        finally:
-            upstream.close()
     except PorterError:
         return ()
     return tuple(TreeLevel(level.number, level.name, level.commit, level.tree) for level in levels)

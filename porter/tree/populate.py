@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput, SourceUnavailable
-from porter.git.arguments import REMOTE
+from porter.git.arguments import REMOTE, tree_arguments
+from porter.git.odb import lay_out_repository
+from porter.git.run import run_git
 from porter.levels.levels import Level, build_levels
 from porter.places import patches_dir
 from porter.series.series import load_series
@@ -32,7 +34,6 @@ from porter.tree.tree import (
     position,
     remember,
     shown,
-    tree_git,
     tree_root,
     write_record,
 )
@@ -217,8 +218,6 @@ def _bring_for_git(upstream: Upstream) -> set[bytes]:
 
 def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
     """Make ``git_dir`` a repository that borrows from the store, with its sparse checkout."""
-    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "porter"):
-        (git_dir / name).mkdir(parents=True, exist_ok=True)
     everything, present = paths
     config = _OWN_CONFIG
     if upstream.pin.url is not None:
@@ -235,15 +234,11 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         lines = b"".join(pattern + b"\n" for pattern in patterns)
         write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
-    objects = upstream.git_dir.absolute() / "objects"
-    write_atomic(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
     body = upstream.odb.read(upstream.commit)
     if b"\nparent " in body.split(b"\n\n", 1)[0]:
         write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
     write_atomic(git_dir / "porter" / "config", config.encode())
-    for name, text in (("config", _CONFIG), ("HEAD", "ref: refs/heads/main\n")):
-        if not (git_dir / name).exists():
-            write_atomic(git_dir / name, text.encode())
+    lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
@@ -289,7 +284,7 @@ def _submodule(
         upstream = open_upstream(built.root, pin, progress=progress)
     except SourceUnavailable as error:
         return str(error)
-    try:
+    with upstream:
         folder = tree.folder / path
         own = tree.git_dir / "modules" / path
         folder.mkdir(parents=True, exist_ok=True)
@@ -304,17 +299,16 @@ def _submodule(
         for stale in ("index.lock", "HEAD.lock"):
             (own / stale).unlink(missing_ok=True)
         write_atomic(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
-        head = tree_git(folder, "rev-parse", "-q", "--verify", "HEAD", git_dir=own, check=False)
+        where = tree_arguments(str(folder), str(own))
+        head = run_git([*where, "rev-parse", "-q", "--verify", "HEAD"], cwd=folder, check=False)
         if head.status != 0:
-            form = ("checkout", "--detach", "--force", "--quiet")
-            tree_git(folder, *form, upstream.commit, git_dir=own, lock=lock.fd)
+            form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
+            run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
         tree.git("config", f"submodule.{path}.url", pin.url or str(upstream.git_dir))
         tree.git("config", f"submodule.{path}.active", "true")
         if missing:
             return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
         return ""
-    finally:
-        upstream.close()
 
 
 def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
@@ -324,7 +318,7 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
     """
     here = position(tree)
     built = build(tree_root(tree), tree.record.port, progress)
-    try:
+    with built.upstream:
         new = built.tree_levels()
         record = replace(_record(built, complete=True), submodules=tree.record.submodules)
         if here.level is not None and here.level.commit not in {level.commit for level in new}:
@@ -335,5 +329,3 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
         _write_levels(fresh, built)
         write_record(tree.state_dir, record)
         return fresh
-    finally:
-        built.upstream.close()

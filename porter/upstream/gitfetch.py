@@ -23,7 +23,7 @@ from typing import Protocol
 
 from porter.errors import PorterError
 from porter.git.objects import Oid
-from porter.git.odb import git_environment
+from porter.git.odb import git_environment, lay_out_repository
 from porter.places import cache_dir
 
 STALL_SECONDS = 90.0
@@ -61,19 +61,13 @@ class FetchFailed(PorterError):
 
 
 def create_repository(path: Path) -> None:
-    """Make an empty bare repository at ``path`` atomically, unless one exists.
-
-    Written by hand: ``git init`` would copy the user's template folder and hooks into it.
-    """
+    """Make an empty bare repository at ``path`` atomically, unless one exists."""
     if (path / "objects").is_dir():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent))
     try:
-        for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-            (made / folder).mkdir(parents=True)
-        (made / "HEAD").write_text("ref: refs/heads/none\n")
-        (made / "config").write_text(_CONFIG)
+        lay_out_repository(made, _CONFIG)
         made.chmod(0o755)
         try:
             made.rename(path)
