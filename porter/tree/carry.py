@@ -14,8 +14,7 @@ import shutil
 from dataclasses import asdict
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
-from porter.git.interrupts import interrupts_deferred
-from porter.git.run import first_error
+from porter.git.run import first_error, interrupts_deferred
 from porter.tree.journal import Journal, changes, end_move, settle, write_journal
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock

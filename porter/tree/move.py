@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
-from porter.git.interrupts import interrupts_deferred
-from porter.git.run import Answer, first_error
+from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.tree.checkout_rules import (
     EMPTY_TREE,
     checkout_journal,

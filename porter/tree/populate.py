@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,6 @@ from porter.series.series import load_series
 from porter.series.stamp import series_stamp
 from porter.tree.journal import settle
 from porter.tree.move import checkout_first, move
-from porter.tree.sparse import sparse_patterns
 from porter.tree.tree import (
     LEVEL_REFS,
     Tree,
@@ -125,7 +125,7 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
 def make_tree(
     built: Built, folder: Path, level: TreeLevel, progress: Progress | None = None
 ) -> Tree:
-    """Check ``level`` out into ``folder``, which must be free (``porter.tree.site`` checks)."""
+    """Check ``level`` out into ``folder``, which must be free (``porter.tree.apply`` checks)."""
     git_dir = folder / ".git"
     existed, ours = folder.exists(), (git_dir / "porter" / "tree.json").exists()
     (git_dir / "porter").mkdir(parents=True, exist_ok=True)
@@ -239,6 +239,46 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
     write_atomic(git_dir / "porter" / "config", config.encode())
     lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
+
+
+def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[bytes] | None:
+    """Return the sparse-checkout patterns that select ``present``; None when that is everything.
+
+    They select all but the absent files, so a file that the user adds anywhere else belongs to the
+    tree. git matches every path against every pattern: a pattern for each of 800 files would make
+    each checkout slow, so a folder without any selected file is one pattern.
+    """
+    folders: dict[bytes, list[bytes]] = {b"": []}
+    total: dict[bytes, int] = {}
+    there: dict[bytes, int] = {}
+    for path in {*everything, *present}:
+        here = path in present
+        child = path
+        while child:
+            folder = child.rpartition(b"/")[0]
+            siblings = folders.setdefault(folder, [])
+            if child == path or child not in total:
+                siblings.append(child)
+            total[child] = total.get(child, 0) + 1
+            there[child] = there.get(child, 0) + here
+            child = folder
+    if all(there[child] == total[child] for child in folders[b""]):
+        return None
+    patterns = [b"/*"]
+    waiting = sorted(folders[b""], reverse=True)
+    while waiting:
+        path = waiting.pop()
+        if not there[path]:
+            patterns.append(b"!/" + _escaped(path) + (b"/" if path in folders else b""))
+        elif there[path] < total[path]:
+            waiting += sorted(folders[path], reverse=True)
+    return patterns
+
+
+def _escaped(path: bytes) -> bytes:
+    for char in b"\\*?[":
+        path = path.replace(bytes([char]), b"\\" + bytes([char]))
+    return path[:-1] + b"\\ " if path.endswith(b" ") else path
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
