@@ -289,14 +289,7 @@ def _scalar(node: Any) -> Any:
     if _INTEGER.match(text):
         return int(text, 16) if "x" in text else int(text)
     if _FLOAT.match(text):
-        return float(
-            text.replace(".inf", "inf")
-            .replace(".Inf", "inf")
-            .replace(".INF", "inf")
-            .replace(".nan", "nan")
-            .replace(".NaN", "nan")
-            .replace(".NAN", "nan")
-        )
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
 
 

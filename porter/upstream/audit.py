@@ -15,7 +15,7 @@ from porter.errors import CorruptSource, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import Odb, encode_pack, index_pack
 from porter.git.packs import DamagedPack, flipped_objects, read_index
-from porter.upstream.gitfetch import publish_packs, staging, sync_folder
+from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, Pins, read_listing
 from porter.upstream.sources import Supply
 from porter.upstream.store import repository, store_dir, upstream_lock
@@ -76,13 +76,7 @@ def drop_damaged(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]
         with staging(name) as fresh:
             index_pack(fresh, pack)
             published = publish_packs(fresh, git_dir)
-    for file in files - set(published):
-        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
-        for suffix in suffixes:  # the index first: git ignores a pack without one
-            file.with_suffix(suffix).unlink(missing_ok=True)
-    sync_folder(git_dir / "objects" / "pack")
-    for marker in git_dir.glob("porter-read-*"):
-        marker.unlink(missing_ok=True)  # the release must be read again
+    drop_files(git_dir, files - set(published))
     return ids - set(sound)
 
 

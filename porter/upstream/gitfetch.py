@@ -134,11 +134,22 @@ def publish_packs(source: Path, target: Path) -> list[Path]:
                 os.fsync(file.fileno())
             path.replace(folder / path.name)
         published.append(folder / pack.name)
-    sync_folder(folder)
+    _sync_folder(folder)
     return published
 
 
-def sync_folder(folder: Path) -> None:
+def drop_files(git_dir: Path, files: Iterable[Path]) -> None:
+    """Delete packs or loose objects; releases must then be read again."""
+    for file in files:
+        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
+        for suffix in suffixes:  # the index first: git ignores a pack without one
+            file.with_suffix(suffix).unlink(missing_ok=True)
+    _sync_folder(git_dir / "objects" / "pack")
+    for marker in git_dir.glob("porter-read-*"):
+        marker.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable, where the platform can."""
     try:
         handle = os.open(folder, os.O_RDONLY)

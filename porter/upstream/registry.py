@@ -44,18 +44,14 @@ def forget_gone() -> None:
                 note.unlink(missing_ok=True)
 
 
-def _folder(kind: str) -> Path:
-    return cache_dir() / "store" / kind
-
-
 def _notes(kind: str) -> list[Path]:
-    folder = _folder(kind)
-    return sorted(folder.glob("*.path")) if folder.is_dir() else []
+    return sorted((cache_dir() / "store" / kind).glob("*.path"))
 
 
 def _register(kind: str, path: Path) -> None:
     text = str(path.absolute())
-    note = _folder(kind) / f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:24]}.path"
+    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:24]
+    note = cache_dir() / "store" / kind / f"{digest}.path"
     if note.exists():
         return
     try:

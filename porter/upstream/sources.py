@@ -54,7 +54,8 @@ class Supply:
                 elif source.commit == self.pin.commit:
                     self._fetch_commit(source)
                 else:
-                    self._commit_beside_git(source)
+                    self._held_by(source)  # proves that it answers
+                    self._write_commit(read_listing(self.root, self.pin))
             except FetchFailed as error:
                 failures.append(self._failed(source, error))
                 continue
@@ -154,10 +155,6 @@ class Supply:
             release = release or bring_release(source, None, self.progress)
             listing = release.entries
         self._write_commit(listing)
-
-    def _commit_beside_git(self, source: GitSource) -> None:
-        self._held_by(source)  # proves that it answers
-        self._write_commit(read_listing(self.root, self.pin))
 
     def _write_commit(self, listing: Mapping[bytes, Entry] | None) -> None:
         pin = self.pin
