@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ LISTING = "upstream.listing"
 COMMIT = "upstream.commit"
 
 Sha1Text = Annotated[
-    str,
+    Oid,
     Meta(
         pattern=r"^[0-9a-f]{40}$", description="40 lower-case hexadecimal digits (SHA-1, in full)"
     ),
@@ -157,30 +157,12 @@ class PinsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pins: dict[NameText, PinEntry]
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(PinEntry, frozen=True, kw_only=True, dict=True):
     """One upstream. ``url`` and ``commit`` are None when a source release is the pin itself."""
 
     name: str
-    tree: Oid
-    license: str
-    url: str | None = None
-    commit: Oid | None = None
-    sdist: Sdist | None = None
-    wanted: tuple[str, ...] = ()
-    context: int = 3
-    submodules: Mapping[str, str] = field(default_factory=dict)
-    companions: tuple[str, ...] = ()
-    alternates: tuple[Sdist | GitSource, ...] = ()
-    checkpoints: tuple[Checkpoint, ...] = ()
-
-    @property
-    def sources(self) -> tuple[Sdist | GitSource, ...]:
-        """Every source, the pin's own first."""
-        if self.url is not None and self.commit is not None:
-            return (GitSource(self.url, self.commit), *self.alternates)
-        assert self.sdist is not None  # load_pins checks that
-        return (self.sdist, *self.alternates)
+    sources: tuple[Sdist | GitSource, ...]
+    """Every source, the pin's own first."""
 
     @property
     def license_shown(self) -> str:
@@ -247,32 +229,30 @@ def load_pins(root: Path) -> Pins:
 
 def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
     key = ("pins", name)
-    if entry.sdist is None and (entry.url is None or entry.commit is None):
-        missing = "commit" if entry.url else "url"
-        raise document.error(
-            key, f"'url' and 'commit', or 'sdist' (no {missing!r} here)", "neither"
-        )
-    if entry.sdist is not None and (entry.url or entry.commit):
+    own = _source(entry)
+    if own is None and entry.sdist is not None:
         raise document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True)
-    alternates: list[Sdist | GitSource] = []
+    if own is None:
+        missing = "commit" if entry.url else "url"
+        expected = f"'url' and 'commit', or 'sdist' (no {missing!r} here)"
+        raise document.error(key, expected, "neither")
+    sources = [own]
     for index, other in enumerate(entry.alternates):
-        at = (*key, "alternates", index)
-        if other.sdist is not None and not (other.url or other.commit):
-            alternates.append(other.sdist)
-        elif other.sdist is None and other.url and other.commit:
-            alternates.append(GitSource(other.url, Oid(other.commit)))
-        else:
-            raise document.error(
-                at, "either 'sdist', or 'url' and 'commit'", "another combination", words=True
-            )
-    fields = msgspec.structs.asdict(entry) | {"alternates": tuple(alternates)}
-    pin = Pin(name, **fields)
-    seen: dict[str, int] = {}
-    for index, source in enumerate(pin.sources):
-        if str(source) in seen:
-            raise document.error((*key, "alternates", index - 1), "each source once", str(source))
-        seen[str(source)] = index
-    return pin
+        at, source = (*key, "alternates", index), _source(other)
+        if source is None:
+            expected = "either 'sdist', or 'url' and 'commit'"
+            raise document.error(at, expected, "another combination", words=True)
+        if str(source) in map(str, sources):
+            raise document.error(at, "each source once", str(source))
+        sources.append(source)
+    return Pin(name=name, sources=tuple(sources), **msgspec.structs.asdict(entry))
+
+
+def _source(entry: PinEntry | AlternateEntry) -> Sdist | GitSource | None:
+    """Return the one source that an entry names; None for none and for two."""
+    if entry.url and entry.commit and entry.sdist is None:
+        return GitSource(entry.url, entry.commit)
+    return None if entry.url or entry.commit else entry.sdist
 
 
 _ROW = re.compile(rb"\A([0-7]{6}) (?:blob|commit) ([0-9a-f]{40})\t(.+)\Z")

@@ -24,12 +24,13 @@ sparse checkout.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from porter.errors import SourceUnavailable
 from porter.git.objects import Entry, Oid, hash_object
@@ -249,7 +250,7 @@ def fetch(
     progress: Progress | None = None,
 ) -> Coverage:
     """Fetch a pin's wanted files (or those under ``paths``); return what the store then has."""
-    chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
+    chosen = pin if paths is None else msgspec.structs.replace(pin, wanted=tuple(paths))
     with open_upstream(root, pin, offline=offline, progress=progress) as upstream:
         return upstream.cover(
             {
