@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from porter.errors import PorterError, SourceUnavailable
-from porter.git.objects import Entry, Oid, hash_object
+from porter.git.objects import Entry
 from porter.git.quoting import show_path
 from porter.levels.levels import Level, build_series, recall_levels
 from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock, submodule_problems
 from porter.series.series import Patch, Series, load_series
 from porter.upstream.pins import Pin, Pins
+from porter.upstream.sources import level0_commit
 
 if TYPE_CHECKING:
     from porter.levels.build import Stating, Step
@@ -103,20 +104,12 @@ def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortRe
     try:
         series = load_series(root, pin.name)
         lock = read_lock(root, pin.name)
-        if memo and (known := recall_levels(pin.tree, _level0(pin), series)) is not None:
+        known = recall_levels(pin.tree, level0_commit(pin), series) if memo else None
+        if known is not None:
             return replace(_compare(report, pins, pin, known, lock, ()), from_memo=True)
         return _rebuild(report, root, pins, pin, series, lock, memo)
     except PorterError as error:
         return replace(report, error=error)
-
-
-def _level0(pin: Pin) -> Oid:
-    """Return level 0's commit id without opening the upstream."""
-    if pin.commit is not None:
-        return pin.commit
-    from porter.upstream.sources import release_commit
-
-    return hash_object("commit", release_commit(pin))
 
 
 def _rebuild(

@@ -70,10 +70,9 @@ class Scratch:
             lay_out_repository(self._folder, _CONFIG, self._borrowed)
         return self._folder
 
-    def put(self, kind: str, objects: Mapping[Oid, bytes] | Iterable[tuple[Oid, bytes]]) -> None:
+    def put(self, kind: str, objects: Mapping[Oid, bytes]) -> None:
         """Make objects visible to git here, as loose objects."""
-        rows = objects.items() if isinstance(objects, Mapping) else objects
-        for name, body in rows:
+        for name, body in objects.items():
             if name in self._put:
                 continue
             path = self.folder / "objects" / name[:2] / name[2:]

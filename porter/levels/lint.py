@@ -65,7 +65,9 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
             findings.append(Finding(f"{where}/{SERIES_FILE}", line.line, "series", text))
             continue
         patches.append(patch)
-        findings += lint_patch(patch, f"{where}/{patch.name}")
+        rows = [(problem.line, "header", problem.text) for problem in patch.problems]
+        rows = sorted([*rows, *_judge(patch)], key=lambda row: row[:2])
+        findings += [Finding(f"{where}/{patch.name}", *row) for row in rows]
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
             text = f"Level: {first} already has the name {patch.level!r}"
@@ -78,13 +80,6 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
             text = "not named in the series; add it there or delete the file"
             findings.append(Finding(f"{where}/{path.name}", 0, "series", text))
     return findings, patches
-
-
-def lint_patch(patch: Patch, file: str) -> list[Finding]:
-    """Return everything wrong that the patch file alone shows."""
-    findings = [Finding(file, p.line, "header", p.text) for p in patch.problems]
-    findings += [Finding(file, line, rule, text) for line, rule, text in _judge(patch)]
-    return sorted(findings, key=lambda finding: (finding.line, finding.rule))
 
 
 _Row = tuple[int, str, str]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
 from porter.git.run import run_git
-from porter.levels.level_name import find_level, last_level
+from porter.levels.level_name import find_level
 from porter.terminal import listed, readable
 from porter.tree.locked import hold_tree
 from porter.tree.move import Moved, move
@@ -79,7 +79,10 @@ def _check_companion(folder: Path, name: str, port: str) -> None:
 def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:
     with built.upstream:
         levels = built.tree_levels()
-        target = find_level(levels, level) if level is not None else last_level(levels)
+        if level is not None:
+            target = find_level(levels, level)
+        else:
+            target = [each for each in levels if not each.off][-1]
         folder.parent.mkdir(parents=True, exist_ok=True)
         return Applied(make_tree(built, folder, target, progress), target, made=True)
 

@@ -284,7 +284,7 @@ def anchor(tree: Tree) -> bool:
     The levels must be those of the new series. Returns whether HEAD is on a level now.
     """
     head = tree.git("rev-parse", "HEAD", "HEAD^{tree}").text.split()
-    if tree.level(head[0]) is not None:
+    if head[0] in {level.commit for level in tree.record.levels}:
         return True
     same = [level for level in tree.record.levels if level.tree == head[1]]
     if not same or tree.git("symbolic-ref", "--quiet", "HEAD", check=False).status == 0:

@@ -32,7 +32,6 @@ from porter.tree.tree import (
     TreeRecord,
     open_tree,
     position,
-    remember,
     shown,
     tree_root,
     write_record,
@@ -161,7 +160,9 @@ def _make(
         path: _submodule(built, tree, path, name, lock, progress)
         for path, name in built.pin.submodules.items()
     }
-    return remember(tree, complete=True, submodules=submodules)
+    record = replace(tree.record, complete=True, submodules=submodules)
+    write_record(tree.state_dir, record)
+    return Tree(folder, record)
 
 
 def _unmake(folder: Path, existed: bool) -> None:

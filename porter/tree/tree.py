@@ -19,9 +19,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput
@@ -111,10 +110,6 @@ class Tree:
             check=check,
             keep_open=() if lock is None else (lock,),
         )
-
-    def level(self, commit: str) -> TreeLevel | None:
-        """Return the recorded level with this commit."""
-        return next((level for level in self.record.levels if level.commit == commit), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,13 +279,6 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
             what = work if work != " " else index
         found.append(Edit(what, path, staged=index not in " ?!"))
     return tuple(sorted(found, key=lambda edit: edit.path))
-
-
-def remember(tree: Tree, **changes: Any) -> Tree:
-    """Return the tree with ``changes`` written to its record."""
-    record = replace(tree.record, **changes)
-    write_record(tree.state_dir, record)
-    return Tree(tree.folder, record)
 
 
 def pick_level(tree: Tree, text: str) -> TreeLevel:

@@ -18,14 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from porter.errors import PorterError
-from porter.git.objects import Oid, hash_object
+from porter.git.objects import Oid
 from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
 from porter.places import cache_dir
 from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
 from porter.upstream.registry import forget_gone, projects, trees
-from porter.upstream.sources import release_commit
+from porter.upstream.sources import level0_commit
 from porter.upstream.store import store_dir, upstream_lock
 
 GRACE_SECONDS = 3600.0
@@ -152,7 +152,7 @@ def _repack(git_dir: Path, needed: set[Oid], oldest: float, dry_run: bool) -> It
 
 
 def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
-    commit = pin.commit or hash_object("commit", release_commit(pin))
+    commit = level0_commit(pin)
     try:
         trees_of_pin = set(odb.trees(pin.tree).values())
         blobs = {entry.oid for entry in odb.flat(pin.tree).values()}

@@ -34,6 +34,11 @@ _RECEIVING = re.compile(
     r"Receiving objects:\s+\d+% \((\d+)/(\d+)\)(?:, ([0-9.]+) (bytes|[KMG]iB))?"
 )
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SETTINGS = (
+    *("protocol.version=2", "fetch.unpackLimit=1", "transfer.unpackLimit=1"),
+    *("gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"),
+    *("fetch.bundleURI=", "remote.pushDefault=", "fetch.parallel=1"),
+)
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 0
@@ -108,9 +113,7 @@ def fetch_objects(
     command = [
         "git",
         f"--git-dir={git_dir}",
-        *_settings("protocol.version=2", "fetch.unpackLimit=1", "transfer.unpackLimit=1"),
-        *_settings("gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"),
-        *_settings("fetch.bundleURI=", "remote.pushDefault=", "fetch.parallel=1"),
+        *(word for setting in _SETTINGS for word in ("-c", setting)),
         *("fetch", "--progress", "--depth=1", "--filter=blob:none", "--no-tags"),
         *("--no-write-fetch-head", "--no-recurse-submodules", "--stdin", "--", url),
     ]
@@ -161,11 +164,6 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
-
-
-def _settings(*pairs: str) -> Iterator[str]:
-    for pair in pairs:
-        yield from ("-c", pair)
 
 
 def _pack_bytes(git_dir: Path) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import CorruptSource
-from porter.git.objects import Entry, Oid, Signature, encode_commit
+from porter.git.objects import Entry, Oid, Signature, encode_commit, hash_object
 from porter.git.odb import Odb
 from porter.git.safepath import is_dot_git
 from porter.upstream.failure import SourceFailure, no_source, source_failure
@@ -210,6 +210,11 @@ def release_commit(pin: Pin) -> bytes:
     who = Signature("porter", "porter@localhost", 946684800)
     text = f"{pin.sdist.name} {pin.sdist.version} (source release)\n\nsha256 {pin.sdist.sha256}\n"
     return encode_commit(pin.tree, (), who, who, text)
+
+
+def level0_commit(pin: Pin) -> Oid:
+    """Return level 0's commit id without opening the upstream."""
+    return pin.commit or hash_object("commit", release_commit(pin))
 
 
 def expect_tree(pin: Pin, commit: Oid, body: bytes) -> None:

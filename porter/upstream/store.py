@@ -33,14 +33,14 @@ from pathlib import Path
 import msgspec
 
 from porter.errors import SourceUnavailable
-from porter.git.objects import Entry, Oid, hash_object
+from porter.git.objects import Entry, Oid
 from porter.git.odb import Odb
 from porter.places import cache_dir
 from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source_failure
 from porter.upstream.gitfetch import Progress, create_repository
 from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
 from porter.upstream.registry import register_project
-from porter.upstream.sources import Supply, expect_tree, release_commit
+from porter.upstream.sources import Supply, expect_tree, level0_commit
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def open_upstream(
         pin=pin,
         git_dir=git_dir,
         odb=odb,
-        commit=pin.commit or hash_object("commit", release_commit(pin)),
+        commit=level0_commit(pin),
         supply=Supply(root, pin, git_dir, odb, progress, dict(silent or {})),
         offline=offline or offline_asked(),
     )
