@@ -82,11 +82,6 @@ class Scratch:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
 
-    def forget_index(self) -> None:
-        """Delete the index: git crashes on some broken patches and leaves a lock behind."""
-        for name in ("index", "index.lock"):
-            (self.folder / name).unlink(missing_ok=True)
-
     def git(self, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
         """Run git here: (status, stdout, stderr). With ``check``, a failure is a PorterError."""
         done = subprocess.run(
@@ -127,7 +122,8 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
     replaces a folder (or a folder a file) that the patch does not delete, and names and links that
     no file system can hold.
     """
-    scratch.forget_index()
+    for name in ("index", "index.lock"):  # git crashes on some broken patches and leaves a lock
+        (scratch.folder / name).unlink(missing_ok=True)
     scratch.git("read-tree", parent)
     code, _, err = scratch.git(
         "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False

@@ -85,16 +85,6 @@ def _exact(pins: Pins, name: str) -> dict[str, str]:
     return {"pin": name} | ({"commit": pin.commit} if pin.commit else {}) | {"tree": pin.tree}
 
 
-def format_lock(lock: Lock) -> str:
-    """Return the text of the file."""
-    data = {"version": LOCK_VERSION, **asdict(lock)}
-    if not lock.submodules:
-        del data["submodules"]
-    if not lock.companions:
-        del data["companions"]
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
 def read_lock(root: Path, port: str) -> Lock | None:
     """Read a port's lock, or return None when there is none. Raises BadInput for a broken one."""
     path = lock_path(root, port)
@@ -126,7 +116,12 @@ def read_lock(root: Path, port: str) -> Lock | None:
 def write_lock(root: Path, lock: Lock) -> bool:
     """Write a port's lock atomically; return whether a byte changed."""
     path = lock_path(root, lock.port)
-    text = format_lock(lock).encode()
+    data = {"version": LOCK_VERSION, **asdict(lock)}
+    if not lock.submodules:
+        del data["submodules"]
+    if not lock.companions:
+        del data["companions"]
+    text = (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
     try:
         if path.read_bytes() == text:
             return False

@@ -53,7 +53,10 @@ def apply_port(
     existing = tree_at(folder, port)
     beside = [(other.name, folder.parent / other.name) for other in others]
     for name, companion_folder in beside:
-        _check_companion(companion_folder, name, port)
+        try:
+            tree_at(companion_folder, name)
+        except BadInput as error:
+            raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
     if existing is not None:
         first = _move(existing, level, keep)
     else:
@@ -67,13 +70,6 @@ def apply_port(
         elif (at := position(tree).level) is not None:
             done.append(Applied(tree, at, False, companion=True))
     return done
-
-
-def _check_companion(folder: Path, name: str, port: str) -> None:
-    try:
-        tree_at(folder, name)
-    except BadInput as error:
-        raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
 
 
 def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:

@@ -38,7 +38,7 @@ from porter.tree.tree import (
 )
 from porter.tree.treelock import TreeLock
 from porter.upstream.pins import Pin, Pins, load_pins
-from porter.upstream.registry import register_tree
+from porter.upstream.registry import register
 from porter.upstream.store import Coverage, Upstream, fetch, open_upstream
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _make(
 ) -> Tree:
     tree = Tree(folder, _record(built, complete=False))
     write_record(tree.state_dir, tree.record)
-    register_tree(folder)
+    register("trees", folder)
     _connect(tree.git_dir, built.upstream, _present(built))
     settle(tree, lock.fd)
     _write_levels(tree, built)
@@ -333,7 +333,7 @@ def _submodule(
         listing = upstream.listing()
         present = {p for p in listing if pin.wants(p) and p not in missing}
         present |= _bring_for_git(upstream)
-        register_tree(folder)
+        register("trees", folder)
         _connect(own, upstream, (list(listing), present))
         with open(own / "porter" / "config", "a") as config:
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
@@ -364,7 +364,7 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
         record = replace(_record(built, complete=True), submodules=tree.record.submodules)
         if here.level is not None and here.level.commit not in {level.commit for level in new}:
             record = replace(record, former=here.level)
-        register_tree(tree.folder)
+        register("trees", tree.folder)
         _connect(tree.git_dir, built.upstream, _present(built))
         fresh = Tree(tree.folder, record)
         _write_levels(fresh, built)

@@ -42,11 +42,11 @@ def audit(git_dir: Path) -> Audit:
     """Read and hash every object of a repository of the store."""
     damage: list[Damage] = []
     ids: dict[Oid, Path] = {}
-    for pack in _packs(git_dir):
+    for pack in sorted((git_dir / "objects" / "pack").glob("*.pack")):
         damage += _pack_damage(pack, ids)
     ids.update(_loose(git_dir))
     known = {found.oid for found in damage}
-    for oid in _unreadable(git_dir, ids):
+    for oid in ids.keys() - _readable(git_dir, ids).keys():
         if oid not in known:
             damage.append(Damage(ids[oid], oid, "its content does not match its id"))
     return Audit(len(ids), tuple(damage))
@@ -80,10 +80,6 @@ def drop_damaged(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]
     return ids - set(sound)
 
 
-def _packs(git_dir: Path) -> list[Path]:
-    return sorted((git_dir / "objects" / "pack").glob("*.pack"))
-
-
 def _pack_damage(pack: Path, ids: dict[Oid, Path]) -> Iterator[Damage]:
     try:
         rows = read_index(pack.with_suffix(".idx"))
@@ -105,10 +101,6 @@ def _loose(git_dir: Path) -> Iterator[tuple[Oid, Path]]:
         for path in folder.iterdir():
             if len(path.name) == 38:
                 yield Oid(folder.name + path.name), path
-
-
-def _unreadable(git_dir: Path, ids: Mapping[Oid, Path]) -> set[Oid]:
-    return set(ids) - set(_readable(git_dir, ids))
 
 
 def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
@@ -180,12 +172,9 @@ def _audit_one(root: Path, pin: Pin | None, name: str, repair: bool) -> StoreAud
     if found.damage and repair:
         with upstream_lock(name):
             done = _repair(root, pin, git_dir, found)
-    return StoreAudit(name, True, found.objects, found.damage, _paths(root, pin), done)
-
-
-def _paths(root: Path, pin: Pin | None) -> dict[Oid, str]:
-    listing = read_listing(root, pin) if pin else None
-    return {entry.oid: os.fsdecode(path) for path, entry in (listing or {}).items()}
+    listing = (read_listing(root, pin) if pin else None) or {}
+    paths = {entry.oid: os.fsdecode(path) for path, entry in listing.items()}
+    return StoreAudit(name, True, found.objects, found.damage, paths, done)
 
 
 def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> Repair:

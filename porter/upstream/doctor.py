@@ -210,17 +210,13 @@ def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fa
 
 
 def _held(root: Path, pin: Pin) -> str:
-    from porter.upstream.store import open_upstream
+    from porter.upstream.store import fetch
 
     try:
-        with open_upstream(root, pin, offline=True) as upstream:
-            wanted = {path for path, entry in upstream.listing().items()
-                      if entry.is_blob and pin.wants(path)}  # fmt: skip
-            return (
-                f"in the store, {len(wanted & upstream.available())} of {len(wanted)} wanted files"
-            )
+        held = fetch(root, pin, offline=True)
     except PorterError:
         return ""
+    return f"in the store, {held.covered} of {held.wanted} wanted files"
 
 
 def _ask(source: Source) -> SourceFailure | None:

@@ -1,10 +1,5 @@
 """The store: one bare repository per upstream in the cache, filled from a pin's sources.
 
-    upstream = open_upstream(root, pins.port("diffusers"))
-    upstream.listing()      # path -> entry of level 0, complete even when a source is partial
-    upstream.blobs(oids)    # contents; those not in the store yet come in ONE git fetch
-    upstream.odb            # trees; level commits are written here
-
 Invariants, even if porter is killed at any moment:
 
 - An object is in the store completely or not at all (packs appear by one rename of their index).
@@ -17,9 +12,8 @@ Invariants, even if porter is killed at any moment:
 
 The repository has no promisor remote and no history below the pin. A work tree that borrows its
 objects (``objects/info/alternates``) registers itself
-(:func:`porter.upstream.registry.register_tree`), lists ``Upstream.commit`` in its own ``shallow``
-file when that commit has parents, and keeps paths outside ``Upstream.available()`` out of its
-sparse checkout.
+(:func:`porter.upstream.registry.register`), lists ``Upstream.commit`` in its own ``shallow``
+file when that commit has parents, and keeps paths that the store lacks out of its sparse checkout.
 """
 
 from __future__ import annotations
@@ -39,7 +33,7 @@ from porter.places import cache_dir
 from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source_failure
 from porter.upstream.gitfetch import Progress, create_repository
 from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
-from porter.upstream.registry import register_project
+from porter.upstream.registry import register
 from porter.upstream.sources import Supply, expect_tree, level0_commit
 
 
@@ -117,12 +111,6 @@ class Upstream:
         if self._listing is None:
             self._listing = read_listing(self.root, self.pin) or self.odb.flat(self.pin.tree)
         return self._listing
-
-    def available(self) -> set[bytes]:
-        """Return the paths of level 0 whose contents are in the store now."""
-        blobs = {path: entry.oid for path, entry in self.listing().items() if entry.is_blob}
-        present = self.present(blobs.values())
-        return {path for path, oid in blobs.items() if oid in present}
 
     def present(self, oids: Iterable[Oid]) -> set[Oid]:
         """Return those of ``oids`` that the store holds; found ones are not checked again."""
@@ -215,7 +203,7 @@ def open_upstream(
         offline=offline or offline_asked(),
     )
     if _ready(upstream):
-        register_project(root)
+        register("projects", root)
         return upstream
     if upstream.offline:
         raise SourceUnavailable(
@@ -226,7 +214,7 @@ def open_upstream(
     with upstream_lock(pin.name, progress):
         if not _ready(upstream):
             create_repository(git_dir)
-            register_project(root)
+            register("projects", root)
             upstream.supply.bring_commit()
     return upstream
 
