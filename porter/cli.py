@@ -47,18 +47,15 @@ def _page(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=max(width - 2, 40))
 
 
-def _closest(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; `porter --help` lists the commands"
-
-
 def _find_command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
-    raise PorterError(f"no command {name!r}{_closest(name)}")
+    import difflib
+
+    near = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`porter --help` lists the commands"
+    raise PorterError(f"no command {name!r}; {hint}")
 
 
 def _split_global_options(argv: Sequence[str]) -> tuple[str | None, list[str]]:

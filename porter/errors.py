@@ -75,9 +75,3 @@ class LocalEdits(PorterError):
     """The command would overwrite edits in the work tree."""
 
     code = Exit.FAILED
-
-
-class Interrupted(PorterError):
-    """The user pressed Ctrl-C."""
-
-    code = Exit.INTERRUPTED

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_DIFF_STYLES: dict[str | tuple[str, ...], str] = {
+    ("diff --git ", "index ", "--- ", "+++ ", "new file", "deleted file"): "bold",
+    "@@": "cyan",
+    "+": "green",
+    "-": "red",
+}
 _NARROWEST = 24
 
 
@@ -170,16 +176,8 @@ def paint_diff(diff: bytes, colour: bool) -> list[str]:
     lines = []
     for raw in diff.decode("utf-8", "backslashreplace").split("\n"):
         line = plain(raw.rstrip("\r"))
-        style = None
-        if line.startswith(("diff --git ", "index ", "--- ", "+++ ", "new file", "deleted file")):
-            style = "bold"
-        elif line.startswith("@@"):
-            style = "cyan"
-        elif line.startswith("+"):
-            style = "green"
-        elif line.startswith("-"):
-            style = "red"
-        lines.append(paint(line, style, colour))
+        styles = (style for start, style in _DIFF_STYLES.items() if line.startswith(start))
+        lines.append(paint(line, next(styles, None), colour))
     if lines and not lines[-1]:
         lines.pop()
     return lines

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
-from msgspec import inspect as shapes
 
 from porter.errors import BadInput
 
@@ -41,7 +41,7 @@ _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 }
-_CONTAINERS = (shapes.ListType, shapes.VarTupleType, shapes.SetType, shapes.FrozenSetType)
+_SEQUENCES = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,7 @@ def load(path: Path, shape: type[T]) -> Document[T]:
 def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
     """Like :func:`load`, from bytes; ``path`` is only named in errors."""
     walk = _Walk(path)
-    known: Any = shape
-    value = walk.convert(_compose(data, path), _type_info(known), ())
-    return Document(path, value, walk.lines)
-
-
-@cache
-def _type_info(shape: Any) -> shapes.Type:
-    """Inspect a type, once: that takes longer than reading a file of the type."""
-    return shapes.type_info(shape)
+    return Document(path, walk.convert(_compose(data, path), shape, ()), walk.lines)
 
 
 def _compose(data: bytes, path: Path) -> Any:
@@ -145,23 +137,24 @@ class _Walk:
     def fail(self, node: Any, key: tuple[Key, ...], expected: str, found: str) -> BadInput:
         return _error(self.path, node.start_mark.line + 1, key, expected, found)
 
-    def convert(self, node: Any, shape: shapes.Type, key: tuple[Key, ...]) -> Any:
+    def convert(self, node: Any, shape: Any, key: tuple[Key, ...]) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
         self.count += 1
         if self.count > _NODE_LIMIT:
             raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
         if node.tag not in _PLAIN_TAGS:
             raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
-        shape, description = _unwrapped(shape)
-        if isinstance(shape, shapes.UnionType):
-            shape, inner = _unwrapped(_branch(node, shape))
+        bare, description = _unwrapped(shape)
+        if _is_union(bare):
+            shape = _branch(node, bare)
+            bare, inner = _unwrapped(shape)
             description = description or inner
-        if isinstance(shape, shapes.StructType):
-            return self._struct(node, shape, key)
-        if isinstance(shape, shapes.DictType):
-            return self._dict(node, shape, key, description)
-        if isinstance(shape, _CONTAINERS):
-            return self._sequence(node, shape, key, description)
+        if _is_struct(bare):
+            return self._struct(node, bare, key)
+        if _container(bare) is dict:
+            return self._dict(node, bare, key, description)
+        if _container(bare) in _SEQUENCES:
+            return self._sequence(node, bare, key, description)
         return self._leaf(node, shape, key, description)
 
     def _mapping(self, node: Any, key: tuple[Key, ...]) -> list[tuple[str, Any, Any]]:
@@ -183,59 +176,53 @@ class _Walk:
             rows.append((name, name_node, value_node))
         return rows
 
-    def _struct(self, node: Any, shape: shapes.StructType, key: tuple[Key, ...]) -> Any:
+    def _struct(self, node: Any, shape: Any, key: tuple[Key, ...]) -> Any:
+        fields = _fields(shape)
         if not isinstance(node, yaml.MappingNode):
-            names = ", ".join(field.encode_name for field in shape.fields)
-            raise self.fail(node, key, f"a mapping with the keys {names}", _kind(node))
-        fields = {field.encode_name: field for field in shape.fields}
+            raise self.fail(node, key, f"a mapping with the keys {', '.join(fields)}", _kind(node))
         values: dict[str, Any] = {}
         for name, name_node, value_node in self._mapping(node, key):
             if name not in fields:
                 raise self.fail(name_node, (*key, name), _one_of(name, list(fields)), f"{name!r}")
             values[fields[name].name] = self.convert(value_node, fields[name].type, (*key, name))
-        for field in shape.fields:
+        for field in fields.values():
             if field.required and field.name not in values:
                 raise self.fail(node, key, f"the key {field.encode_name!r}", "none")
         try:
-            return shape.cls(**values)
+            return shape(**values)
         except (TypeError, ValueError) as error:
             raise self.fail(node, key, str(error), "another") from None
 
-    def _dict(
-        self, node: Any, shape: shapes.DictType, key: tuple[Key, ...], description: str
-    ) -> Any:
+    def _dict(self, node: Any, shape: Any, key: tuple[Key, ...], description: str) -> Any:
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, key, description or "a mapping", _kind(node))
+        key_shape, value_shape = get_args(shape) or (Any, Any)
         result = {}
         for name, name_node, value_node in self._mapping(node, key):
-            checked = self.convert(name_node, shape.key_type, (*key, name))
-            result[checked] = self.convert(value_node, shape.value_type, (*key, name))
+            checked = self.convert(name_node, key_shape, (*key, name))
+            result[checked] = self.convert(value_node, value_shape, (*key, name))
         return result
 
     def _sequence(self, node: Any, shape: Any, key: tuple[Key, ...], description: str) -> Any:
         if not isinstance(node, yaml.SequenceNode):
             raise self.fail(node, key, description or "a list", _kind(node))
-        items = [
-            self.convert(item, shape.item_type, (*key, index))
-            for index, item in enumerate(node.value)
-        ]
-        if isinstance(shape, shapes.VarTupleType):
-            return tuple(items)
-        return items if isinstance(shape, shapes.ListType) else frozenset(items)
+        item_shape, *_ = get_args(shape) or (Any,)
+        items = [self.convert(item, item_shape, (*key, i)) for i, item in enumerate(node.value)]
+        kind = _container(shape)
+        return kind(items) if kind in (list, tuple) else frozenset(items)
 
-    def _leaf(self, node: Any, shape: shapes.Type, key: tuple[Key, ...], description: str) -> Any:
+    def _leaf(self, node: Any, shape: Any, key: tuple[Key, ...], description: str) -> Any:
         value = self._plain(node, key)
-        if isinstance(shape, shapes.AnyType):
-            return value
-        target = _python_type(shape)
+        leaves = _leaves(shape)
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
         try:
-            if isinstance(value, int) and not isinstance(value, bool) and _takes_float(shape):
-                return msgspec.convert(float(value), target)
-            return msgspec.convert(value, target)
+            if is_integer and float in leaves and int not in leaves:
+                return msgspec.convert(float(value), shape)
+            return msgspec.convert(value, shape)
         except msgspec.ValidationError as error:
             expected = description or _expectation(str(error))
             hint = ""
-            if _wants_text(shape) and isinstance(value, int | float) and value is not True:
+            if str in leaves and isinstance(value, int | float) and value is not True:
                 hint = " (put it in quotes to make it text)"
             raise self.fail(node, key, expected, _found(node, value) + hint) from None
 
@@ -243,36 +230,66 @@ class _Walk:
         """Return the node as plain Python values (for keys of any type)."""
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
-        anything = shapes.AnyType()
         if isinstance(node, yaml.SequenceNode):
-            return [self.convert(item, anything, (*key, i)) for i, item in enumerate(node.value)]
-        return {n: self.convert(v, anything, (*key, n)) for n, _, v in self._mapping(node, key)}
+            return [self.convert(item, Any, (*key, i)) for i, item in enumerate(node.value)]
+        return {n: self.convert(v, Any, (*key, n)) for n, _, v in self._mapping(node, key)}
 
 
-def _unwrapped(shape: shapes.Type) -> tuple[shapes.Type, str]:
-    """Return a type without its annotations, and their description."""
+@cache
+def _unwrapped(shape: Any) -> tuple[Any, str]:
+    """Return a type without its annotations and names, and their description."""
     description = ""
-    while isinstance(shape, shapes.Metadata):
-        description = description or (shape.extra_json_schema or {}).get("description", "")
-        shape = shape.type
-    return shape, description
+    while True:
+        if get_origin(shape) is Annotated:
+            shape, *notes = get_args(shape)
+            for note in reversed(notes):
+                description = description or getattr(note, "description", None) or ""
+        elif hasattr(shape, "__supertype__"):  # a NewType
+            shape = shape.__supertype__
+        else:
+            return shape, description
 
 
-def _branch(node: Any, union: shapes.UnionType) -> shapes.Type:
+@cache
+def _fields(shape: Any) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(shape)}
+
+
+@cache
+def _leaves(shape: Any) -> list[Any]:
+    """Return the members of a union, or the type itself, without annotations."""
+    bare = _unwrapped(shape)[0]
+    return [_unwrapped(each)[0] for each in get_args(bare)] if _is_union(bare) else [bare]
+
+
+def _is_struct(bare: Any) -> bool:
+    return isinstance(bare, type) and issubclass(bare, msgspec.Struct)
+
+
+def _is_union(bare: Any) -> bool:
+    return get_origin(bare) in (Union, UnionType)
+
+
+def _container(bare: Any) -> Any:
+    return get_origin(bare) or bare
+
+
+def _branch(node: Any, union: Any) -> Any:
     """Choose the member of a union by the node's kind; several leaves stay a union for msgspec."""
-    mappings = (shapes.StructType, shapes.DictType)
-    kinds = [(member, _unwrapped(member)[0]) for member in union.types]
+    kinds = [(member, _unwrapped(member)[0]) for member in get_args(union)]
+    mappings = [m for m, bare in kinds if _is_struct(bare) or _container(bare) is dict]
+    sequences = [m for m, bare in kinds if _container(bare) in _SEQUENCES]
     if isinstance(node, yaml.MappingNode):
-        fits = [member for member, bare in kinds if isinstance(bare, mappings)]
+        fits = mappings
     elif isinstance(node, yaml.SequenceNode):
-        fits = [member for member, bare in kinds if isinstance(bare, _CONTAINERS)]
+        fits = sequences
     else:
         nothing = _scalar(node) is None
-        leaves = [(m, bare) for m, bare in kinds if not isinstance(bare, mappings + _CONTAINERS)]
-        fits = [m for m, bare in leaves if isinstance(bare, shapes.NoneType) == nothing]
+        leaves = [(m, bare) for m, bare in kinds if m not in mappings and m not in sequences]
+        fits = [m for m, bare in leaves if (bare is NoneType) == nothing]
     if not fits:
-        return next(m for m, bare in kinds if not isinstance(bare, shapes.NoneType))
-    return fits[0] if len(fits) == 1 else shapes.UnionType(tuple(fits))
+        return next(m for m, bare in kinds if bare is not NoneType)
+    return fits[0] if len(fits) == 1 else Union.__getitem__(tuple(fits))
 
 
 def _scalar(node: Any) -> Any:
@@ -289,14 +306,7 @@ def _scalar(node: Any) -> Any:
     if _INTEGER.match(text):
         return int(text, 16) if "x" in text else int(text)
     if _FLOAT.match(text):
-        return float(
-            text.replace(".inf", "inf")
-            .replace(".Inf", "inf")
-            .replace(".INF", "inf")
-            .replace(".nan", "nan")
-            .replace(".NaN", "nan")
-            .replace(".NAN", "nan")
-        )
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
 
 
@@ -321,62 +331,6 @@ def _one_of(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     listed = ", ".join(names)
     return f"{near[0]!r} (near this name) or another of {listed}" if near else f"one of {listed}"
-
-
-_python_types: dict[int, tuple[shapes.Type, Any]] = {}  # by id, of shapes held so that ids stay
-
-
-def _python_type(shape: shapes.Type) -> Any:
-    """Return the Python annotation of ``shape``, rebuilt for msgspec.convert, once."""
-    if id(shape) not in _python_types:
-        _python_types[id(shape)] = shape, _rebuilt(shape)
-    return _python_types[id(shape)][1]
-
-
-def _rebuilt(shape: shapes.Type) -> Any:
-    if isinstance(shape, shapes.UnionType):
-        from typing import Union
-
-        members = tuple(_python_type(member) for member in shape.types)
-        return Union.__getitem__(members)
-    if isinstance(shape, shapes.Metadata):
-        return _python_type(shape.type)
-    if isinstance(shape, shapes.NoneType):
-        return None
-    if isinstance(shape, shapes.LiteralType):
-        from typing import Literal
-
-        return Literal[tuple(shape.values)]
-    if isinstance(shape, shapes.EnumType | shapes.CustomType):
-        return shape.cls
-    from typing import Annotated
-
-    base: Any = {
-        shapes.StrType: str,
-        shapes.IntType: int,
-        shapes.FloatType: float,
-        shapes.BoolType: bool,
-    }.get(type(shape))
-    if base is None:
-        raise TypeError(f"yamlfile does not read {shape}")
-    limits = {
-        name: getattr(shape, name)
-        for name in ("pattern", "min_length", "max_length", "gt", "ge", "lt", "le", "multiple_of")
-        if getattr(shape, name, None) is not None
-    }
-    return Annotated[base, msgspec.Meta(**limits)] if limits else base
-
-
-def _takes_float(shape: shapes.Type) -> bool:
-    if isinstance(shape, shapes.UnionType):
-        kinds = {type(member) for member in shape.types}
-        return shapes.FloatType in kinds and shapes.IntType not in kinds
-    return isinstance(shape, shapes.FloatType)
-
-
-def _wants_text(shape: shapes.Type) -> bool:
-    members = shape.types if isinstance(shape, shapes.UnionType) else (shape,)
-    return any(isinstance(member, shapes.StrType) for member in members)
 
 
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from porter.git.objects import Entry, Oid
-from porter.upstream.pins import Pin, format_listing, load_pins, tree_objects
+from porter.git.quoting import quote
+from porter.upstream.pins import Pin, load_pins, tree_objects
 
 FILES: dict[str, bytes] = {
     "LICENSE": b"Do what you like.\n",
@@ -131,7 +132,11 @@ def record_pin_files(root: Path, name: str, remote: Remote) -> None:
 
 def listing_text(entries: Mapping[bytes, Entry]) -> str:
     """Entries as ``git ls-tree -r`` prints them."""
-    return format_listing(entries).decode()
+    return "".join(
+        f"{entry.mode:06o} {'blob' if entry.is_blob else 'commit'} {entry.oid}\t"
+        f"{quote(path).decode()}\n"
+        for path, entry in sorted(entries.items())
+    )
 
 
 def porter(root: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -7,10 +7,10 @@ reads, and asks for no more, so that it runs wherever they are served.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from porter.errors import SourceUnavailable
@@ -44,7 +44,7 @@ class Served:
             except SourceUnavailable as error:
                 pytest.skip(str(error))
         opened = self._opened[name]
-        chosen = dataclasses.replace(opened.pin, wanted=paths)
+        chosen = msgspec.structs.replace(opened.pin, wanted=paths)
         wanted = {path for path in opened.listing() if paths and chosen.wants(path)}
         self._expect(opened, wanted, least=len(wanted))
         return opened

@@ -68,7 +68,7 @@ def _start(port: str, folder: Path | None) -> Path | None:
     """Return where to look for the tree: the given folder, here, or the port's default folder."""
     from porter.errors import BadInput
     from porter.places import project_root
-    from porter.tree.site import default_folder
+    from porter.tree.apply import default_folder
     from porter.tree.tree import find_tree
 
     if folder is not None:

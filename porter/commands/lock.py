@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
-    from porter.levels.relock import lock_port
+    from porter.levels.lock import lock_port
     from porter.places import project_root
     from porter.upstream.pins import load_pins
 

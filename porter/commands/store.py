@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
     from porter.report.terminal.upstreams import audit_json, audit_lines
     from porter.terminal import emit, emit_json
+    from porter.upstream.audit import audit_store
     from porter.upstream.pins import load_pins
-    from porter.upstream.repair import audit_store
 
     root = project_root()
     pins = load_pins(root)

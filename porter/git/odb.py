@@ -18,17 +18,19 @@ import os
 import subprocess
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from hashlib import sha1
 from pathlib import Path
 from typing import IO
 
+from porter.atomic import write_atomic
 from porter.errors import BadInput, CorruptSource, PorterError
 from porter.git.objects import Entry, Oid, decode_tree, hash_object
 
 # Requests in flight: 41 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
 _CHUNK = 500
 WRITTEN = "porter-written"  # touched by every write
+_NO_GIT = "git: expected it on PATH, found none; install git 2.30 or newer"
 _PACK_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 
 
@@ -78,8 +80,7 @@ class Odb:
 
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = Path(git_dir)
-        self._reader: subprocess.Popen[bytes] | None = None
-        self._checker: subprocess.Popen[bytes] | None = None
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._trees: dict[Oid, dict[bytes, Entry]] = {}
         self._flat: dict[Oid, dict[bytes, Entry]] = {}
@@ -93,10 +94,8 @@ class Odb:
     def close(self) -> None:
         """End the reading processes. The object may be used again afterwards."""
         with self._lock:
-            for process in (self._reader, self._checker):
-                if process is not None:
-                    _end(process)
-            self._reader = self._checker = None
+            while self._processes:
+                _end(self._processes.popitem()[1])
 
     def __del__(self) -> None:
         try:
@@ -117,42 +116,23 @@ class Odb:
 
     def read_typed(self, oids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
         """As :meth:`read_many`, with each object's type before its body."""
-        wanted = list(dict.fromkeys(oids))
         found: dict[Oid, tuple[str, bytes]] = {}
         with self._lock:
-            for start in range(0, len(wanted), _CHUNK):
-                chunk = wanted[start : start + _CHUNK]
-                source = self._ask(chunk, check=False)
-                for oid in chunk:
-                    header = source.readline().split()
-                    if len(header) != 3:
-                        self._expect_missing(oid, header)
-                        continue
-                    size = int(header[2])
-                    body = source.read(size)
-                    if len(body) != size or source.read(1) != b"\n":
-                        raise self._damaged(oid)
-                    kind = header[1].decode()
-                    if hash_object(kind, body) != oid:
-                        raise self._damaged(oid)
-                    found[oid] = (kind, body)
+            for oid, header, source in self._ask(oids, "--batch"):
+                size = int(header[2])
+                body = source.read(size)
+                if len(body) != size or source.read(1) != b"\n":
+                    raise self._damaged(oid)
+                kind = header[1].decode()
+                if hash_object(kind, body) != oid:
+                    raise self._damaged(oid)
+                found[oid] = (kind, body)
         return found
 
     def has(self, oids: Iterable[Oid]) -> set[Oid]:
         """Return those of ``oids`` that exist."""
-        wanted = list(dict.fromkeys(oids))
-        present: set[Oid] = set()
         with self._lock:
-            for start in range(0, len(wanted), _CHUNK):
-                chunk = wanted[start : start + _CHUNK]
-                source = self._ask(chunk, check=True)
-                for oid in chunk:
-                    header = source.readline().split()
-                    if len(header) == 3:
-                        present.add(oid)
-                    else:
-                        self._expect_missing(oid, header)
-        return present
+            return {oid for oid, _, _ in self._ask(oids, "--batch-check")}
 
     def tree(self, oid: Oid) -> dict[bytes, Entry]:
         """Return the entries of a tree object, by name. Decoded once."""
@@ -205,28 +185,44 @@ class Odb:
         if pack is not None:
             index_pack(self.git_dir, pack)
 
-    def _ask(self, oids: list[Oid], *, check: bool) -> IO[bytes]:
-        process = self._checker if check else self._reader
-        if process is None or process.poll() is not None:
-            process = self._start("--batch-check" if check else "--batch")
-            if check:
-                self._checker = process
-            else:
-                self._reader = process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write("".join(f"{oid}\n" for oid in oids).encode())
-            process.stdin.flush()
-        except BrokenPipeError:
-            raise self._broken(process) from None
-        return process.stdout
+    def _ask(self, oids: Iterable[Oid], mode: str) -> Iterator[tuple[Oid, list[bytes], IO[bytes]]]:
+        """Yield each object that exists: its id, its header, the stream with its body."""
+        wanted = list(dict.fromkeys(oids))
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            process = self._processes.get(mode)
+            if process is None or process.poll() is not None:
+                process = self._processes[mode] = self._start(mode)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write("".join(f"{oid}\n" for oid in chunk).encode())
+                process.stdin.flush()
+            except BrokenPipeError:
+                code = process.wait()
+                self.close()
+                text = f"{self.git_dir}: git cat-file ended with exit code {code}"
+                raise PorterError(text) from None
+            for oid in chunk:
+                header = process.stdout.readline().split()
+                if len(header) == 3:
+                    yield oid, header, process.stdout
+                else:
+                    self._expect_missing(oid, header)
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
         if not (self.git_dir / "objects").is_dir():
             raise BadInput(f"{self.git_dir}: expected a git repository, found none")
-        command = ["git", f"--git-dir={self.git_dir}", "cat-file", mode]
-        return start_git(command, git_environment())
+        try:
+            return subprocess.Popen(
+                ["git", f"--git-dir={self.git_dir}", "cat-file", mode],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=git_environment(),
+            )
+        except FileNotFoundError:
+            raise PorterError(_NO_GIT) from None
 
     def _expect_missing(self, oid: Oid, header: list[bytes]) -> None:
         if len(header) == 2 and header[1] == b"missing":
@@ -243,26 +239,21 @@ class Odb:
             f"`porter store verify --repair` fetches damaged objects again"
         )
 
-    def _broken(self, process: subprocess.Popen[bytes]) -> PorterError:
-        code = process.wait()
-        self.close()
-        return PorterError(f"{self.git_dir}: git cat-file ended with exit code {code}")
 
+def lay_out_repository(git_dir: Path, config: str, borrowed: Path | None = None) -> None:
+    """Make ``git_dir`` an empty repository, or complete one; it may borrow another's objects.
 
-def start_git(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a git process with pipes for input and output and without stderr."""
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(env),
-        )
-    except FileNotFoundError:
-        raise PorterError(
-            "git: expected it on PATH, found none; install git 2.30 or newer"
-        ) from None
+    By hand: ``git init`` would copy the user's template folder and hooks into it, and read the
+    user's variables and settings. An existing ``config`` or ``HEAD`` stays.
+    """
+    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
+        (git_dir / name).mkdir(parents=True, exist_ok=True)
+    if borrowed is not None:
+        objects = os.fsencode(borrowed.absolute())
+        write_atomic(git_dir / "objects" / "info" / "alternates", objects + b"\n")
+    for name, text in (("config", config), ("HEAD", "ref: refs/heads/main\n")):
+        if not (git_dir / name).exists():
+            write_atomic(git_dir / name, text.encode())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -305,9 +296,7 @@ def index_pack(git_dir: Path, pack: bytes) -> None:
     try:
         done = subprocess.run(command, input=pack, capture_output=True, env=git_environment())
     except FileNotFoundError:
-        raise PorterError(
-            "git: expected it on PATH, found none; install git 2.30 or newer"
-        ) from None
+        raise PorterError(_NO_GIT) from None
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise PorterError(

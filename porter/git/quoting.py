@@ -35,11 +35,14 @@ def show_path(path: bytes) -> str:
     return quote(path).decode("ascii")
 
 
-def read_path(text: str) -> bytes:
-    """Undo :func:`show_path`. Raises ValueError for a broken quotation."""
-    if not text.startswith('"'):
-        return text.encode("utf-8")
-    path, rest = unquote(text.encode("utf-8"))
+def read_path(text: bytes) -> bytes:
+    """Return the path that ``text``, quoted or not, stands for.
+
+    Raises ValueError for a broken quotation.
+    """
+    if not text.startswith(b'"'):
+        return text
+    path, rest = unquote(text)
     if rest:
         raise ValueError(f"text after the closing quote: {text!r}")
     return path

@@ -9,14 +9,16 @@ porter stops.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from porter.errors import PorterError
 from porter.git.arguments import git_command, git_environment
-from porter.git.interrupts import interrupts_deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,6 @@ class Answer:
         return os.fsdecode(self.out).split("\0")[:-1]
 
 
-class GitFailed(PorterError):
-    """A git command failed; the text is one line, ``answer`` holds the rest."""
-
-    def __init__(self, text: str, answer: Answer) -> None:
-        super().__init__(text)
-        self.answer = answer
-
-
 def first_error(err: str) -> str:
     """Return the line of git's messages that says what went wrong."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
@@ -52,6 +46,30 @@ def first_error(err: str) -> str:
             if line.startswith(mark):
                 return line[len(mark) :]
     return lines[0] if lines else "no message"
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Defer SIGINT until the block ends. May be nested.
+
+    Does nothing outside the main thread: Python raises KeyboardInterrupt only there.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        pressed.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def run_git(
@@ -66,7 +84,7 @@ def run_git(
     """Run git to its end and return its result.
 
     ``keep_open`` are file descriptors (a tree's lock) that git inherits. Ctrl-C takes effect
-    after git has ended. Raises GitFailed for a non-zero status unless ``check`` is False.
+    after git has ended. Raises PorterError for a non-zero status unless ``check`` is False.
     """
     try:
         with (
@@ -91,5 +109,5 @@ def run_git(
     if check and answer.status != 0:
         words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]
         verb = next((word for word in words if not word.startswith("-")), "git")
-        raise GitFailed(f"{cwd}: git {verb}: {first_error(answer.err)}", answer)
+        raise PorterError(f"{cwd}: git {verb}: {first_error(answer.err)}")
     return answer

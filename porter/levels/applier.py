@@ -5,7 +5,7 @@ every hunk matching byte for byte at the line it names. There git's result is kn
 tries that line first. Everything else raises :class:`NotStrict` and is left to git
 (:mod:`porter.levels.gitapply`), so the two together equal ``git apply --index``.
 
-Bump ``porter.levels.memo.APPLIER_VERSION`` when any result could change: it is part of a memo's
+Bump ``porter.levels.levels.APPLIER_VERSION`` when any result could change: it is part of a memo's
 key.
 """
 
@@ -92,7 +92,9 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[FileChang
         if unsafe_path(path):
             raise NotStrict("an unsafe path", path)
     if file.new_path is not None and file.new_path != file.old_path:
-        _refuse_existing(file.new_path, tree)
+        there = tree.get(file.new_path)
+        if there is not None and not there.is_tree:
+            raise Contradicted("a new file that exists already", file.new_path)
     base = None if file.old_path is None else _base(file, tree)
     mode = _new_mode(file, base)
     changes: list[FileChange] = []
@@ -101,7 +103,8 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[FileChang
     old = b"" if base is None else read(base.oid)
     if old is None:
         assert base is not None
-        if file.kind == "delete" and not _holds_all(file, base):
+        # The deleted lines must be the whole file: its id decides, not its content.
+        if file.kind == "delete" and blob_id(b"".join(h.old_text for h in file.hunks)) != base.oid:
             raise Contradicted("the file to delete has other lines than the patch", file.old_path)
         return changes + _claimed(file, base, mode)
     new = patched(file, old) if file.hunks else old
@@ -111,12 +114,6 @@ def change_of(file: FilePatch, tree: TreeEdit, read: ReadBlob) -> list[FileChang
         return changes
     assert file.new_path is not None
     return [*changes, FileChange(file.new_path, Entry(mode, blob_id(new)), new)]
-
-
-def _refuse_existing(path: bytes, tree: TreeEdit) -> None:
-    there = tree.get(path)
-    if there is not None and not there.is_tree:
-        raise Contradicted("a new file that exists already", path)
 
 
 def _base(file: FilePatch, tree: TreeEdit) -> Entry:
@@ -140,11 +137,6 @@ def _new_mode(file: FilePatch, base: Entry | None) -> int:
     if file.kind != "delete" and mode not in _REGULAR:
         raise NotStrict("not a regular file", file.path)
     return mode
-
-
-def _holds_all(file: FilePatch, base: Entry) -> bool:
-    """Return whether the deleted lines are the whole file; its id decides, not its content."""
-    return blob_id(b"".join(hunk.old_text for hunk in file.hunks)) == base.oid
 
 
 def _claimed(file: FilePatch, base: Entry, mode: int) -> list[FileChange]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from porter.errors import SourceUnavailable
 from porter.git.objects import Oid
@@ -23,38 +22,10 @@ if TYPE_CHECKING:
     from porter.levels.diagnose import Offset, PatchFailure
     from porter.levels.gitapply import Scratch
     from porter.series.diff import FilePatch
+    from porter.upstream.listed import ListedUpstream
+    from porter.upstream.store import Upstream
 
-
-class ObjectStore(Protocol):
-    """The part of an object database (:class:`porter.git.odb.Odb`) that a build uses."""
-
-    def read(self, oid: Oid) -> bytes: ...
-    def read_many(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
-    def has(self, oids: Iterable[Oid]) -> set[Oid]: ...
-    def write(self, objects: Iterable[tuple[str, bytes]]) -> None: ...
-
-
-class PinnedTree(Protocol):
-    """The part of a pin that a build uses."""
-
-    @property
-    def tree(self) -> Oid: ...
-    @property
-    def context(self) -> int: ...
-
-
-class UpstreamObjects(Protocol):
-    """The part of a :class:`porter.upstream.store.Upstream` that a build uses."""
-
-    @property
-    def pin(self) -> PinnedTree: ...
-    @property
-    def git_dir(self) -> Path: ...
-    @property
-    def odb(self) -> ObjectStore: ...
-    @property
-    def commit(self) -> Oid: ...
-    def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]: ...
+    UpstreamObjects = Upstream | ListedUpstream
 
 
 @dataclass(slots=True)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from porter.errors import PorterError, SourceUnavailable
-from porter.git.objects import MODE_SUBMODULE, Entry, Oid
+from porter.git.objects import Entry
 from porter.git.quoting import show_path
 from porter.levels.levels import Level, build_series, recall_levels
-from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock
+from porter.levels.lock import Lock, LockedLevel, lock_of, read_lock, submodule_problems
 from porter.series.series import Patch, Series, load_series
 from porter.upstream.pins import Pin, Pins
+from porter.upstream.sources import level0_commit
 
 if TYPE_CHECKING:
-    from porter.git.treeedit import TreeEdit
     from porter.levels.build import Stating, Step
     from porter.levels.diagnose import Offset, PatchFailure
     from porter.upstream.listed import ListedUpstream
@@ -104,21 +104,12 @@ def check_port(root: Path, pins: Pins, pin: Pin, *, memo: bool = True) -> PortRe
     try:
         series = load_series(root, pin.name)
         lock = read_lock(root, pin.name)
-        if memo and (known := recall_levels(pin.tree, level0_commit(pin), series)) is not None:
+        known = recall_levels(pin.tree, level0_commit(pin), series) if memo else None
+        if known is not None:
             return replace(_compare(report, pins, pin, known, lock, ()), from_memo=True)
         return _rebuild(report, root, pins, pin, series, lock, memo)
     except PorterError as error:
         return replace(report, error=error)
-
-
-def level0_commit(pin: Pin) -> Oid:
-    """Return level 0's commit id without opening the upstream."""
-    if pin.commit is not None:
-        return pin.commit
-    from porter.git.objects import hash_object
-    from porter.upstream.sources import release_commit
-
-    return hash_object("commit", release_commit(pin))
 
 
 def _rebuild(
@@ -130,68 +121,32 @@ def _rebuild(
     lock: Lock | None,
     memo: bool,
 ) -> PortReport:
+    """Judge the levels; without any content, from the pin's listing and the index lines."""
+    from porter.upstream.listed import listed_upstream
     from porter.upstream.store import open_upstream
 
+    upstream: Upstream | ListedUpstream | None
+    stating: Stating = "uncovered"
     try:
         upstream = open_upstream(root, pin)
     except SourceUnavailable as error:
         if not error.away:
             raise
-        return _by_ids(replace(report, not_reachable=error), root, pins, pin, series, lock)
-    with upstream:
-        try:
-            return _judge(report, pins, pin, series, lock, upstream, "uncovered", remember=memo)
-        except SourceUnavailable as error:
-            return replace(report, not_reachable=error, unstated=error.reason)
-
-
-def _by_ids(
-    report: PortReport, root: Path, pins: Pins, pin: Pin, series: Series, lock: Lock | None
-) -> PortReport:
-    """Judge the levels' ids without any content, from the pin's listing and the index lines."""
-    from porter.upstream.listed import listed_upstream
-
-    upstream = listed_upstream(root, pin)
+        report = replace(report, not_reachable=error)
+        upstream, stating, memo = listed_upstream(root, pin), "always", False
     if upstream is None:
         reason = f"patches/{pin.name} has no upstream.listing and upstream.commit"
         return replace(report, unstated=reason)
-    try:
-        return _judge(report, pins, pin, series, lock, upstream, "always", remember=False)
-    except SourceUnavailable as error:
-        return replace(report, unstated=error.reason)
-
-
-def _judge(
-    report: PortReport,
-    pins: Pins,
-    pin: Pin,
-    series: Series,
-    lock: Lock | None,
-    upstream: Upstream | ListedUpstream,
-    stating: Stating,
-    *,
-    remember: bool,
-) -> PortReport:
-    built = build_series(upstream, series, stating=stating, recall=False, remember=remember)
-    problems = submodule_problems(pins, pin, built.top)
-    steps = [_with_hints(step, upstream) for step in built.steps]
+    with upstream:
+        try:
+            built = build_series(upstream, series, stating=stating, recall=False, remember=memo)
+            problems = submodule_problems(pins, pin, built.top)
+            steps = [_with_hints(step, upstream) for step in built.steps]
+        except SourceUnavailable as error:
+            reachable = report.not_reachable or error
+            return replace(report, not_reachable=reachable, unstated=error.reason)
     report = _compare(report, pins, pin, built.levels, lock, steps)
     return replace(report, problems=(*report.problems, *problems))
-
-
-def submodule_problems(pins: Pins, pin: Pin, tree: TreeEdit | None) -> list[str]:
-    """Return the submodules whose commit in ``tree`` is not the one that their pin names."""
-    problems = []
-    for path, name in pin.submodules.items():
-        entry = tree.get(path.encode()) if tree is not None else None
-        if entry is None or entry.mode != MODE_SUBMODULE:
-            problems.append(f"submodule {path}: expected a submodule in the tree, found none")
-        elif entry.oid != pins.pins[name].commit:
-            expected = pins.pins[name].commit
-            problems.append(
-                f"submodule {path}: the tree names commit {entry.oid}, the pin {name} {expected}"
-            )
-    return problems
 
 
 def _with_hints(step: Step, upstream: Upstream | ListedUpstream) -> Step:

@@ -7,6 +7,7 @@ kept, so that later patches are judged by their own faults.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -281,10 +282,7 @@ def _most_alike(wanted: Sequence[bytes], lines: Sequence[bytes]) -> tuple[int, i
     for index, line in enumerate(wanted):
         if line.strip():
             indices.setdefault(line, []).append(index)
-    votes: dict[int, int] = {}
-    for at, line in enumerate(lines):
-        for index in indices.get(line, ()):
-            votes[at - index] = votes.get(at - index, 0) + 1
+    votes = Counter(at - index for at, line in enumerate(lines) for index in indices.get(line, ()))
     if not votes:
         return None
     start, same = max(votes.items(), key=lambda item: (item[1], -item[0]))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from porter.errors import PorterError
 from porter.git.objects import MODE_LINK, Entry, Oid, oid
+from porter.git.odb import Odb, lay_out_repository
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
@@ -50,6 +51,12 @@ class Scratch:
         self._folder: Path | None = None
         self._put: set[Oid] = set()
 
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Remove the repository."""
         if self._folder is not None:
@@ -60,19 +67,12 @@ class Scratch:
         """The repository, made on first use (most series never need it)."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="porter-apply-"))
-            for name in ("refs", "objects/info"):
-                (self._folder / name).mkdir(parents=True)
-            (self._folder / "HEAD").write_text("ref: refs/heads/none\n")
-            (self._folder / "config").write_text(_CONFIG)
-            if self._borrowed is not None:
-                borrowed = os.fsencode(self._borrowed.absolute())
-                (self._folder / "objects/info/alternates").write_bytes(borrowed + b"\n")
+            lay_out_repository(self._folder, _CONFIG, self._borrowed)
         return self._folder
 
-    def put(self, kind: str, objects: Mapping[Oid, bytes] | Iterable[tuple[Oid, bytes]]) -> None:
+    def put(self, kind: str, objects: Mapping[Oid, bytes]) -> None:
         """Make objects visible to git here, as loose objects."""
-        rows = objects.items() if isinstance(objects, Mapping) else objects
-        for name, body in rows:
+        for name, body in objects.items():
             if name in self._put:
                 continue
             path = self.folder / "objects" / name[:2] / name[2:]
@@ -81,11 +81,6 @@ class Scratch:
                 continue
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
-
-    def forget_index(self) -> None:
-        """Delete the index: git crashes on some broken patches and leaves a lock behind."""
-        for name in ("index", "index.lock"):
-            (self.folder / name).unlink(missing_ok=True)
 
     def git(self, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
         """Run git here: (status, stdout, stderr). With ``check``, a failure is a PorterError."""
@@ -127,7 +122,8 @@ def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> lis
     replaces a folder (or a folder a file) that the patch does not delete, and names and links that
     no file system can hold.
     """
-    scratch.forget_index()
+    for name in ("index", "index.lock"):  # git crashes on some broken patches and leaves a lock
+        (scratch.folder / name).unlink(missing_ok=True)
     scratch.git("read-tree", parent)
     code, _, err = scratch.git(
         "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False
@@ -181,17 +177,8 @@ def _with_contents(scratch: Scratch, changes: list[FileChange]) -> list[FileChan
     wanted = [c.entry.oid for c in changes if c.entry is not None and c.entry.is_blob]
     if not wanted:
         return changes
-    answer = scratch.git("cat-file", "--batch", data="\n".join(wanted).encode() + b"\n")[1]
-    contents: dict[Oid, bytes] = {}
-    at = 0
-    while at < len(answer):
-        end = answer.index(b"\n", at)
-        name, *rest = answer[at:end].split(b" ")
-        at = end + 1
-        if rest[0] != b"missing":
-            size = int(rest[1])
-            contents[oid(name.decode())] = answer[at : at + size]
-            at += size + 1
+    with Odb(scratch.folder) as odb:
+        contents = odb.read_many(wanted)
     return [
         c if c.entry is None else FileChange(c.path, c.entry, contents.get(c.entry.oid))
         for c in changes

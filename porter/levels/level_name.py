@@ -18,15 +18,7 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-class Switchable(Protocol):
-    """Anything that a series may switch off by default."""
-
-    @property
-    def off(self) -> bool: ...
-
-
 L = TypeVar("L", bound=Named)
-M = TypeVar("M", bound=Switchable)
 
 
 def find_level(levels: Sequence[L], text: str) -> L:
@@ -50,11 +42,6 @@ def find_level(levels: Sequence[L], text: str) -> L:
     near = _nearest(text, list(by_name))
     hint = f"did you mean {near!r}?" if near else f"the levels are {', '.join(by_name)}"
     raise BadInput(f"no level {text!r}; {hint}")
-
-
-def last_level(levels: Sequence[M]) -> M:
-    """Return the last level that is not off by default."""
-    return [level for level in levels if not level.off][-1]
 
 
 def _nearest(text: str, names: list[str]) -> str | None:

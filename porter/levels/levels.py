@@ -4,21 +4,32 @@
 store in one pack; otherwise only a memo is written. A level is what ``git apply --index`` makes of
 the patches, byte for byte.
 
+A memo caches the result of applying a patch to a tree, so that an unchanged series costs a few
+small reads. Its key covers all that the result depends on. One that cannot be read, or whose
+checksum is wrong, counts as missing. Memos are never trusted for writing: a level that goes into
+the store is built again.
+
 A level's commit uses the patch's author and date for both author and committer, so its id is the
 same on every machine.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.atomic import write_atomic
 from porter.errors import CheckFailed
-from porter.git.objects import Oid, encode_commit, hash_object
-from porter.levels import memo as memos
+from porter.git.objects import Oid, encode_commit, hash_object, oid
+from porter.git.quoting import read_path, show_path
 from porter.levels.level_name import find_level as find_level
+from porter.places import cache_dir
 from porter.series.series import Patch, Series
 
 if TYPE_CHECKING:
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
 
 UPSTREAM = "upstream"
 """The name of level 0."""
+APPLIER_VERSION = 1
+"""Part of a memo's key. Bump it when the result of applying any patch could change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +162,61 @@ def recall_levels(tree: Oid, commit: Oid, series: Series) -> tuple[Level, ...] |
     """Return every level from memos alone, or None when a memo is missing."""
     levels = [Level(0, UPSTREAM, tree, commit, None, {})]
     for patch in series.patches:
-        known = memos.recall(memos.memo_key(levels[-1].tree, patch.sha256))
-        if known is None:
+        if (known := _recall(_memo_key(levels[-1].tree, patch))) is None:
             return None
-        levels.append(_next(levels[-1], patch, known.tree, known.files, frozenset()))
+        levels.append(_next(levels[-1], patch, *known, frozenset()))
     return tuple(levels)
 
 
 def remember_levels(steps: Sequence[Step]) -> None:
-    """Write a memo for every patch, up to the first failure, whose contents were all read."""
+    """Write a memo for every patch, up to the first failure, whose contents were all read.
+
+    A cache that cannot be written is no error.
+    """
     for step in steps:
         if step.failures:
             return
-        if not any(change.claimed for change in step.changes):
-            key = memos.memo_key(step.parent, step.patch.sha256)
-            memos.remember(key, memos.Remembered(step.tree, _files(step.changes)))
+        if any(change.claimed for change in step.changes):
+            continue
+        key = _memo_key(step.parent, step.patch)
+        files = {show_path(path): blob for path, blob in _files(step.changes).items()}
+        body = json.dumps({"tree": step.tree, "files": files}).encode()
+        with suppress(OSError):
+            write_atomic(_memo_path(key), _checksum(key, body) + b"\n" + body)
+
+
+def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:
+    """Return the tree after a patch, and path -> blob id (None: deleted) of its files."""
+    try:
+        checksum, _, body = _memo_path(key).read_bytes().partition(b"\n")
+        if _checksum(key, body) != checksum:
+            return None
+        data = json.loads(body)
+        files = {
+            read_path(path.encode()): oid(blob) if blob is not None else None
+            for path, blob in data["files"].items()
+        }
+        return oid(data["tree"]), files
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def memo_dir() -> Path:
+    """Return the folder of memos, which may be deleted at any time."""
+    return cache_dir() / "levels"
+
+
+def _memo_key(parent: Oid, patch: Patch) -> str:
+    text = f"levels {APPLIER_VERSION} {parent} {patch.sha256}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _memo_path(key: str) -> Path:
+    return memo_dir() / key[:2] / key[2:]
+
+
+def _checksum(key: str, body: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + body).hexdigest().encode()
 
 
 def _write_levels(upstream: UpstreamObjects, builder: Builder, levels: Sequence[Level]) -> None:

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, SourceUnavailable
 from porter.finding import Finding
 from porter.git.objects import MODE_LINK, MODE_SUBMODULE
 from porter.git.quoting import show_path
 from porter.git.safepath import escapes, is_dot_git
-from porter.levels.build import Builder, Step, UpstreamObjects
+from porter.levels.build import Builder, Step
 from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
-from porter.series.diff import Diff, FilePatch, Hunk
+from porter.series.diff import FilePatch
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 from porter.terminal import counted
 from porter.upstream.pins import Pin
 from porter.upstream.store import open_upstream
+
+if TYPE_CHECKING:
+    from porter.levels.build import UpstreamObjects
 
 
 def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding]:
@@ -35,11 +39,8 @@ def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding
     if files_only or not patches:
         return findings
     try:
-        upstream = open_upstream(root, pin)
-        try:
+        with open_upstream(root, pin) as upstream:
             return findings + lint_built(upstream, pin.name, usable)
-        finally:
-            upstream.close()
     except SourceUnavailable as error:
         text = f"not applied on the pin: {error.reason}"
         return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]
@@ -64,7 +65,9 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
             findings.append(Finding(f"{where}/{SERIES_FILE}", line.line, "series", text))
             continue
         patches.append(patch)
-        findings += lint_patch(patch, f"{where}/{patch.name}")
+        rows = [(problem.line, "header", problem.text) for problem in patch.problems]
+        rows = sorted([*rows, *_judge(patch)], key=lambda row: row[:2])
+        findings += [Finding(f"{where}/{patch.name}", *row) for row in rows]
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
             text = f"Level: {first} already has the name {patch.level!r}"
@@ -77,13 +80,6 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
             text = "not named in the series; add it there or delete the file"
             findings.append(Finding(f"{where}/{path.name}", 0, "series", text))
     return findings, patches
-
-
-def lint_patch(patch: Patch, file: str) -> list[Finding]:
-    """Return everything wrong that the patch file alone shows."""
-    findings = [Finding(file, p.line, "header", p.text) for p in patch.problems]
-    findings += [Finding(file, line, rule, text) for line, rule, text in _judge(patch)]
-    return sorted(findings, key=lambda finding: (finding.line, finding.rule))
 
 
 _Row = tuple[int, str, str]
@@ -111,7 +107,8 @@ def _around(patch: Patch) -> Iterator[_Row]:
         if lines[number].strip():
             yield number + 1, "garbage", "text between the `---` line and the diff (a diffstat?)"
             break
-    signature = _signature(patch.diff, lines)
+    marks = (odd.line for odd in patch.diff.oddities if odd.ignored)  # `-- ` and git's version
+    signature = next((line for line in marks if lines[line - 1] in (b"-- ", b"--")), 0)
     for odd in patch.diff.oddities:
         if signature and odd.line >= signature:
             continue
@@ -121,14 +118,6 @@ def _around(patch: Patch) -> Iterator[_Row]:
             yield odd.line, "garbage", odd.text
     if signature:
         yield signature, "signature", "a git version signature; export with --no-signature"
-
-
-def _signature(diff: Diff, lines: Sequence[bytes]) -> int:
-    """Return the line of a mail signature (``-- `` and git's version) at the end, or 0."""
-    for odd in diff.oddities:
-        if odd.ignored and lines[odd.line - 1] in (b"-- ", b"--"):
-            return odd.line
-    return 0
 
 
 def _paths(file: FilePatch) -> Iterator[_Row]:
@@ -189,15 +178,9 @@ def _white_space(file: FilePatch) -> Iterator[_Row]:
             text = line.removesuffix(b"\r") if crlf else line
             if line[:1] == b"+" and text != text.rstrip():
                 yield number, "whitespace", "added line with trailing white space"
-        if added := _blank_at_end(hunk):
-            yield hunk.line + added, "whitespace", "added empty line at the end of the file"
-
-
-def _blank_at_end(hunk: Hunk) -> int:
-    """Return the line within the hunk of an empty line added at the file's end, or 0."""
-    if hunk.trailing or len(hunk.lines) < 2 or hunk.lines[-1] not in (b"+", b"+\r"):
-        return 0
-    return len(hunk.lines)
+        if not hunk.trailing and len(hunk.lines) > 1 and hunk.lines[-1] in (b"+", b"+\r"):
+            number = hunk.line + len(hunk.lines)
+            yield number, "whitespace", "added empty line at the end of the file"
 
 
 def lint_built(upstream: UpstreamObjects, port: str, patches: Sequence[Patch]) -> list[Finding]:
@@ -209,7 +192,7 @@ def lint_built(upstream: UpstreamObjects, port: str, patches: Sequence[Patch]) -
     with Builder(upstream) as builder:
         steps = builder.run(patches)
         findings = [finding for step in steps for finding in _applied(step, port)]
-        exact = [step for step in steps if _contents_known(step)]
+        exact = [s for s in steps if not s.failures and not any(c.claimed for c in s.changes)]
         diffs = export_diffs(
             builder.scratch(), [(step.parent, step.tree) for step in exact], context
         )
@@ -224,10 +207,6 @@ def lint_built(upstream: UpstreamObjects, port: str, patches: Sequence[Patch]) -
 
 def _file(step: Step, port: str) -> str:
     return f"patches/{port}/{step.patch.name}"
-
-
-def _contents_known(step: Step) -> bool:
-    return not step.failures and not any(change.claimed for change in step.changes)
 
 
 def _applied(step: Step, port: str) -> Iterator[Finding]:
@@ -269,9 +248,11 @@ def _minimal(patch: Patch, diff: bytes, port: str, context: int) -> list[Finding
         return []
     file = f"patches/{port}/{patch.name}"
     for section in patch.files:
-        if hunk := _wide_hunk(section, context):
-            text = f"more than {counted(context, 'line')} of context; `porter export` corrects it"
-            return [Finding(file, hunk.line, "size", text)]
+        for hunk in section.hunks:
+            if max(hunk.leading, hunk.trailing) > context:
+                text = f"more than {counted(context, 'line')} of context"
+                text += "; `porter export` corrects it"
+                return [Finding(file, hunk.line, "size", text)]
     ours, gits = mine.split(b"\n"), diff.split(b"\n")
     same = next((n for n, (a, b) in enumerate(zip(ours, gits, strict=False)) if a != b), len(gits))
     size = f" in {len(gits)} lines, not {len(ours)}" if len(gits) != len(ours) else ""
@@ -279,11 +260,3 @@ def _minimal(patch: Patch, diff: bytes, port: str, context: int) -> list[Finding
     text = f"git exports the same change differently{size}: here it has {expected!r}"
     text += "; `porter export` rewrites it"
     return [Finding(file, patch.diff.first_line + same, "size", text)]
-
-
-def _wide_hunk(file: FilePatch, context: int) -> Hunk | None:
-    """Return a hunk with more than ``context`` lines of context on either side."""
-    for hunk in file.hunks:
-        if max(hunk.leading, hunk.trailing) > context:
-            return hunk
-    return None

@@ -1,26 +1,33 @@
-"""Read and write ``levels.lock``: the ids that every level of a port must have on every machine.
+"""``porter lock``: the ids that every level of a port must have on every machine.
 
-It is JSON with one fact per line, in series order and with sorted paths. So a changed patch shows
-in review as the levels and files it touches, and locking an unchanged series changes no byte.
+``levels.lock`` is JSON with one fact per line, in series order and with sorted paths. So a changed
+patch shows in review as the levels and files it touches, and locking an unchanged series changes no
+byte.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from porter.atomic import write_atomic
-from porter.errors import BadInput
-from porter.git.objects import Oid
+from porter.errors import BadInput, CheckFailed, SourceUnavailable
+from porter.git.objects import MODE_SUBMODULE, Oid
 from porter.git.quoting import show_path
+from porter.levels.levels import ApplyFailed, Level, build_series
 from porter.places import patches_dir
+from porter.series.series import load_series
+from porter.terminal import counted
+from porter.upstream.pins import Pin, Pins
+from porter.upstream.store import open_upstream
 
 if TYPE_CHECKING:
-    from porter.levels.levels import Level
-    from porter.upstream.pins import Pin, Pins
+    from porter.git.treeedit import TreeEdit
 
 LOCK_FILE = "levels.lock"
 LOCK_VERSION = 1
@@ -78,31 +85,6 @@ def _exact(pins: Pins, name: str) -> dict[str, str]:
     return {"pin": name} | ({"commit": pin.commit} if pin.commit else {}) | {"tree": pin.tree}
 
 
-def format_lock(lock: Lock) -> str:
-    """Return the text of the file."""
-    data: dict[str, Any] = {
-        "version": LOCK_VERSION,
-        "port": lock.port,
-        "upstream": dict(lock.upstream),
-    }
-    if lock.submodules:
-        data["submodules"] = {path: dict(pin) for path, pin in lock.submodules.items()}
-    if lock.companions:
-        data["companions"] = {name: dict(pin) for name, pin in lock.companions.items()}
-    data["levels"] = [
-        {
-            "name": level.name,
-            "patch": level.patch,
-            "sha256": level.sha256,
-            "tree": level.tree,
-            "commit": level.commit,
-            "files": dict(level.files),
-        }
-        for level in lock.levels
-    ]
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
 def read_lock(root: Path, port: str) -> Lock | None:
     """Read a port's lock, or return None when there is none. Raises BadInput for a broken one."""
     path = lock_path(root, port)
@@ -121,36 +103,25 @@ def read_lock(root: Path, port: str) -> Lock | None:
             f"{path}:{line}: expected JSON ({hint}); `porter lock {port}` rewrites it"
         ) from None
     try:
-        return _lock(data)
-    except (KeyError, TypeError, AttributeError) as error:
+        if data["version"] != LOCK_VERSION:
+            raise KeyError(f"version {data['version']}")
+        return msgspec.convert({"submodules": {}, "companions": {}} | data, Lock)
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise BadInput(
-            f"{path}: expected version {LOCK_VERSION} with port, upstream and levels, found no "
-            f"{error}; `porter lock {port}` rewrites it"
+            f"{path}: expected version {LOCK_VERSION} with port, upstream and levels ({error}); "
+            f"`porter lock {port}` rewrites it"
         ) from None
-
-
-def _lock(data: Any) -> Lock:
-    if data["version"] != LOCK_VERSION:
-        raise KeyError(f"version {LOCK_VERSION}")
-    levels = tuple(
-        LockedLevel(
-            row["name"], row["patch"], row["sha256"], row["tree"], row["commit"], dict(row["files"])
-        )
-        for row in data["levels"]
-    )
-    return Lock(
-        data["port"],
-        dict(data["upstream"]),
-        {path: dict(pin) for path, pin in data.get("submodules", {}).items()},
-        {name: dict(pin) for name, pin in data.get("companions", {}).items()},
-        levels,
-    )
 
 
 def write_lock(root: Path, lock: Lock) -> bool:
     """Write a port's lock atomically; return whether a byte changed."""
     path = lock_path(root, lock.port)
-    text = format_lock(lock).encode()
+    data = {"version": LOCK_VERSION, **asdict(lock)}
+    if not lock.submodules:
+        del data["submodules"]
+    if not lock.companions:
+        del data["companions"]
+    text = (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
     try:
         if path.read_bytes() == text:
             return False
@@ -158,3 +129,63 @@ def write_lock(root: Path, lock: Lock) -> bool:
         pass
     write_atomic(path, text, sync=True)
     return True
+
+
+def submodule_problems(pins: Pins, pin: Pin, tree: TreeEdit | None) -> list[str]:
+    """Return the submodules whose commit in ``tree`` is not the one that their pin names."""
+    problems = []
+    for path, name in pin.submodules.items():
+        entry = tree.get(path.encode()) if tree is not None else None
+        if entry is None or entry.mode != MODE_SUBMODULE:
+            problems.append(f"submodule {path}: expected a submodule in the tree, found none")
+        elif entry.oid != pins.pins[name].commit:
+            expected = pins.pins[name].commit
+            problems.append(
+                f"submodule {path}: the tree names commit {entry.oid}, the pin {name} {expected}"
+            )
+    return problems
+
+
+def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
+    """Write the lock of ``pin`` and return a line that says what changed.
+
+    Raises ApplyFailed, CheckFailed for a submodule that differs from its pin, and SourceUnavailable
+    when no source covers a touched file: a lock holds only ids computed from contents.
+    """
+    series = load_series(root, pin.name)
+    with open_upstream(root, pin) as upstream:
+        built = build_series(upstream, series, recall=False)
+        problems = submodule_problems(pins, pin, built.top)
+    if built.failures:
+        raise ApplyFailed(pin.name, built.failures)
+    if problems:
+        raise CheckFailed(f"{pin.name}: {problems[0]}; correct upstream_pins.yaml")
+    if claimed := sorted({show_path(path) for level in built.levels for path in level.claimed}):
+        more = f" and {len(claimed) - 1} more files" if len(claimed) > 1 else ""
+        raise SourceUnavailable(
+            f"{pin.name}: no source covers {claimed[0]}{more} that the series touches; a lock "
+            "needs their contents, fetch the upstream with git"
+        )
+    lock = lock_of(pins, pin, upstream.commit, built.levels)
+    try:
+        before = read_lock(root, pin.name)
+    except BadInput:
+        before = None  # broken, about to be replaced
+    changed = write_lock(root, lock)
+    return f"{lock_path(root, pin.name)}: {_summary(before, lock) if changed else 'unchanged'}"
+
+
+def _summary(before: Lock | None, after: Lock) -> str:
+    levels = counted(len(after.levels), "level")
+    if before is None:
+        return f"{levels} locked"
+    rows = {row.name: row for row in before.levels}
+    new = [row.name for row in after.levels if row.name not in rows]
+    changed = [row.name for row in after.levels if row.name in rows and rows[row.name] != row]
+    gone = [name for name in rows if name not in {row.name for row in after.levels}]
+    parts = [
+        f"{word} {', '.join(names)}"
+        for word, names in (("new:", new), ("changed:", changed), ("gone:", gone))
+        if names
+    ]
+    return f"{levels} locked; {'; '.join(parts) or 'pins changed'}"

@@ -48,11 +48,6 @@ def export_options(context: int = CONTEXT) -> tuple[str, ...]:
     return (*EXPORT_OPTIONS, f"--unified={context}")
 
 
-def least_text(diff: bytes, context: int) -> bytes:
-    """Drop the upstream's line from hunk headers where the pin wants less context than git's."""
-    return diff if context >= CONTEXT else _HEADING.sub(rb"\1", diff)
-
-
 def export_diffs(
     scratch: Scratch, pairs: Sequence[tuple[Oid, Oid]], context: int = CONTEXT
 ) -> list[bytes]:
@@ -61,7 +56,8 @@ def export_diffs(
         return []
     request = "".join(f"{old} {new}\n" for old, new in pairs).encode()
     answer = scratch.git("diff-tree", "--stdin", *export_options(context), data=request)[1]
-    answer = least_text(answer, context)
+    if context < CONTEXT:  # the pin leaves little room to repeat the upstream's lines
+        answer = _HEADING.sub(rb"\1", answer)
     diffs: list[bytes] = []
     at = 0
     for number, (old, new) in enumerate(pairs):

@@ -9,6 +9,7 @@ bytes, and lines end at LF only and keep a CR before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 from porter.git.objects import Oid
@@ -25,6 +26,10 @@ def split_lines(content: bytes) -> list[bytes]:
     if last:
         lines.append(last)
     return lines
+
+
+def _is_context(line: bytes) -> bool:
+    return line[:1] == b" "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +63,12 @@ class Hunk:
     @property
     def leading(self) -> int:
         """The number of context lines before the first change."""
-        for count, line in enumerate(self.lines):
-            if line[:1] != b" ":
-                return count
-        return len(self.lines)
+        return sum(1 for _ in takewhile(_is_context, self.lines))
 
     @property
     def trailing(self) -> int:
         """The number of context lines after the last change."""
-        for count, line in enumerate(reversed(self.lines)):
-            if line[:1] != b" ":
-                return count
-        return len(self.lines)
+        return sum(1 for _ in takewhile(_is_context, reversed(self.lines)))
 
     @property
     def header(self) -> str:

@@ -9,6 +9,7 @@ raises the first.
 from __future__ import annotations
 
 import re
+from calendar import timegm
 from dataclasses import dataclass
 
 from porter.git.objects import Signature
@@ -186,14 +187,13 @@ class _Reader:
             return 0, "+0000"
         match = _DATE.match(text)
         if match is not None:
-            day, year = int(match[1]), int(match[3])
-            hour, minute, second = (int(match[n]) for n in (4, 5, 6))
             month = _MONTHS.index(match[2]) + 1
+            day, year, hour, minute, second = (int(match[n]) for n in (1, 3, 4, 5, 6))
             if year >= 1970 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60:
                 away = int(match[8]) * 3600 + int(match[9]) * 60
-                away = -away if match[7] == "-" else away
-                at = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
-                return at - away, match[7] + match[8] + match[9]
+                # As in git, month lengths are not checked.
+                at = timegm((year, month, day, hour, minute, second))
+                return at - (-away if match[7] == "-" else away), match[7] + match[8] + match[9]
         example = "Thu, 7 Dec 2023 12:00:00 +0100"
         problem = f"Date: expected a date such as {example!r}, found {text!r}"
         self.report(self.found["Date"], problem, blocks=True)
@@ -299,12 +299,3 @@ def strip_space(text: str) -> str:
     while lines and not lines[-1]:
         lines.pop()
     return "".join(line + "\n" for line in lines)
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Return the days from 1970-01-01 to a date; as in git, month lengths are not checked."""
-    year -= month <= 2
-    era = year // 400
-    of_era = year - era * 400
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
-from porter.levels.level_name import find_level, last_level
+from porter.git.run import run_git
+from porter.levels.level_name import find_level
+from porter.terminal import listed, readable
 from porter.tree.locked import hold_tree
 from porter.tree.move import Moved, move
 from porter.tree.populate import Built, build, make_tree
-from porter.tree.site import default_folder, tree_at
-from porter.tree.tree import Tree, TreeLevel, pick_level, position, shown
+from porter.tree.tree import Tree, TreeLevel, open_tree, pick_level, position, shown
 
 if TYPE_CHECKING:
     from porter.upstream.gitfetch import Progress
@@ -47,12 +48,15 @@ def apply_port(
 
     pins = load_pins(root)
     pin = pins.port(port)
-    folder = _absolute(folder) if folder is not None else default_folder(root, port)
+    folder = folder.expanduser().resolve() if folder is not None else default_folder(root, port)
     others = [pins.port(name) for name in pin.companions] if companions else []
     existing = tree_at(folder, port)
     beside = [(other.name, folder.parent / other.name) for other in others]
     for name, companion_folder in beside:
-        _check_companion(companion_folder, name, port)
+        try:
+            tree_at(companion_folder, name)
+        except BadInput as error:
+            raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
     if existing is not None:
         first = _move(existing, level, keep)
     else:
@@ -68,25 +72,15 @@ def apply_port(
     return done
 
 
-def _absolute(folder: Path) -> Path:
-    return folder.expanduser().resolve()
-
-
-def _check_companion(folder: Path, name: str, port: str) -> None:
-    try:
-        tree_at(folder, name)
-    except BadInput as error:
-        raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
-
-
 def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:
-    try:
+    with built.upstream:
         levels = built.tree_levels()
-        target = find_level(levels, level) if level is not None else last_level(levels)
+        if level is not None:
+            target = find_level(levels, level)
+        else:
+            target = [each for each in levels if not each.off][-1]
         folder.parent.mkdir(parents=True, exist_ok=True)
         return Applied(make_tree(built, folder, target, progress), target, made=True)
-    finally:
-        built.upstream.close()
 
 
 def _move(tree: Tree, level: str | None, keep: bool) -> Applied:
@@ -103,3 +97,80 @@ def _move(tree: Tree, level: str | None, keep: bool) -> Applied:
         return Applied(
             held.tree, target, False, move(held.tree, held.lock, target, what, keep=keep)
         )
+
+
+def default_folder(root: Path, port: str) -> Path:
+    """Return the folder of a tree when the user names none: ``trees/PORT`` in the project."""
+    return root / "trees" / port
+
+
+def tree_at(folder: Path, port: str) -> Tree | None:
+    """Return the tree of ``port`` at ``folder``, or None if one can be made there.
+
+    An incomplete tree counts as none. Raises BadInput when something else is there.
+    """
+    where = shown(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{where}: a file; expected a new or an empty folder")
+    tree = open_tree(folder)
+    if tree is not None:
+        if tree.record.port != port:
+            raise BadInput(
+                f"{where}: a tree of {tree.record.port}; choose another folder for {port}"
+            )
+        return tree if tree.record.complete else None
+    if (folder / ".git").exists() and not _only_begun(folder):
+        raise BadInput(
+            f"{where}: a git repository that porter did not make; choose a new folder (a tree"
+            " borrows the upstream's objects, it needs no clone)"
+        )
+    _refuse_contents(folder)
+    _refuse_surroundings(folder)
+    return None
+
+
+def _only_begun(folder: Path) -> bool:
+    """Return whether ``folder`` holds only what a ``porter apply`` killed early leaves."""
+    git_dir = folder / ".git"
+    if not git_dir.is_dir() or {p.name for p in git_dir.iterdir()} - {"porter"}:
+        return False
+    state = git_dir / "porter"
+    return not state.exists() or all(
+        p.name == "lock" or p.name.startswith(".tree.json.") for p in state.iterdir()
+    )
+
+
+def _refuse_contents(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    names = sorted(p.name for p in folder.iterdir() if p.name != ".git")
+    if names:
+        raise BadInput(
+            f"{shown(folder)}: not empty ({listed(map(readable, names), 3)}) and not a tree of"
+            " porter's; choose a new folder"
+        )
+
+
+def _refuse_surroundings(folder: Path) -> None:
+    """Raise BadInput inside another work tree, unless that one ignores the folder."""
+    absolute = folder.absolute()
+    for parent in absolute.parents:
+        if not (parent / ".git").exists():
+            continue
+        if (around := open_tree(parent)) is not None:
+            raise BadInput(
+                f"{shown(folder)}: inside {shown(parent)}, a tree of {around.record.port};"
+                " choose a folder outside"
+            )
+        inside = str(absolute.relative_to(parent))
+        ignored = run_git(
+            [f"--git-dir={parent / '.git'}", f"--work-tree={parent}", "check-ignore", "-q", inside],
+            cwd=parent,
+            check=False,
+        )
+        if ignored.status != 0:
+            raise BadInput(
+                f"{shown(folder)}: inside the git repository {parent}, which would see the tree as"
+                f" its own files; choose a folder outside, or ignore it there"
+            )
+        return

@@ -12,24 +12,15 @@ import os
 import re
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
-from porter.git.interrupts import interrupts_deferred
-from porter.git.run import Answer, first_error
+from porter.git.run import first_error, interrupts_deferred
 from porter.tree.journal import Journal, changes, end_move, settle, write_journal
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
 _OLDEST_GIT = (2, 38)
-_AS_PORTER = (
-    "-c",
-    "user.name=porter",
-    "-c",
-    "user.email=porter@localhost",
-    "-c",
-    "commit.gpgSign=false",
-)
+_AS_PORTER = ("user.name=porter", "user.email=porter@localhost", "commit.gpgSign=false")
 
 
 def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) -> tuple[str, ...]:
@@ -40,37 +31,34 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     _need_merge_tree(tree)
     index = tree.state_dir / "index"
     try:
-        return _carry(tree, lock, start, target, what, index)
+        shutil.copyfile(tree.git_dir / "index", index)
+        staged = tree.git("write-tree", "--missing-ok", index=index).text
+        tree.git("add", "--update", "--", ":/", index=index)
+        stood = tree.git("write-tree", "--missing-ok", index=index).text
+        base = tree.git("rev-parse", f"{start}^{{tree}}").text
+        merged = _merge(tree, start, stood, target)
+        merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
+        update = ("read-tree", "-m", "-u", stood, merged)
+        rehearsed = tree.git(*update, "-n", index=index, check=False)
+        if rehearsed.status != 0:
+            problem = first_error(rehearsed.err)
+            raise LocalEdits(f"{shown(tree.folder)}: {problem}; nothing was changed")
+        journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
+        with interrupts_deferred():
+            write_journal(tree, asdict(journal))
+            try:
+                tree.git(*update, index=index, lock=lock.fd)
+                tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
+                _publish_index(tree)
+                form = ("update-ref", "--no-deref", "-m", f"porter: {what}")
+                tree.git(*form, "HEAD", target.commit, lock=lock.fd)
+            except BaseException:
+                settle(tree, lock.fd)
+                raise
+            end_move(tree)
     finally:
         index.unlink(missing_ok=True)
         index.with_name("index.lock").unlink(missing_ok=True)
-
-
-def _carry(
-    tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str, index: Path
-) -> tuple[str, ...]:
-    shutil.copyfile(tree.git_dir / "index", index)
-    staged = tree.git("write-tree", "--missing-ok", index=index).text
-    tree.git("add", "--update", "--", ":/", index=index)
-    stood = tree.git("write-tree", "--missing-ok", index=index).text
-    base = tree.git("rev-parse", f"{start}^{{tree}}").text
-    merged = _merge(tree, start, stood, target)
-    merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
-    update = ("read-tree", "-m", "-u", stood, merged)
-    _rehearse(tree, tree.git(*update, "-n", index=index, check=False))
-    journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
-    with interrupts_deferred():
-        write_journal(tree, asdict(journal))
-        try:
-            tree.git(*update, index=index, lock=lock.fd)
-            tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
-            _publish_index(tree)
-            note = f"porter: {what}"
-            tree.git("update-ref", "--no-deref", "-m", note, "HEAD", target.commit, lock=lock.fd)
-        except BaseException:
-            settle(tree, lock.fd)
-            raise
-        end_move(tree)
     tree.git("update-index", "-q", "--refresh", check=False)
     touched = changes(tree, start, target.commit)
     return tuple(path for path in changes(tree, base, stood) if path in touched)
@@ -87,22 +75,13 @@ def _need_merge_tree(tree: Tree) -> None:
 
 def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:
     """Return the tree of the 3-way merge of ``side`` and the target over ``start``."""
+    own = [word for setting in _AS_PORTER for word in ("-c", setting)]
     ours, theirs = (
-        tree.git(*_AS_PORTER, "commit-tree", "-m", "local edits", "-p", start, side).text,
-        tree.git(*_AS_PORTER, "commit-tree", "-m", "level", "-p", start, target.tree).text,
+        tree.git(*own, "commit-tree", "-m", what, "-p", start, made).text
+        for what, made in (("local edits", side), ("level", target.tree))
     )
-    merged = tree.git(
-        "-c",
-        "merge.renames=true",
-        "merge-tree",
-        "--write-tree",
-        "-z",
-        "--name-only",
-        "--no-messages",
-        ours,
-        theirs,
-        check=False,
-    )
+    form = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages")
+    merged = tree.git("-c", "merge.renames=true", *form, ours, theirs, check=False)
     rows = merged.fields()
     if merged.status == 0:
         return rows[0]
@@ -112,11 +91,6 @@ def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:
             f" with level {target}; nothing was changed, commit or undo them first"
         )
     raise PorterError(f"{shown(tree.folder)}: git merge-tree: {first_error(merged.err)}")
-
-
-def _rehearse(tree: Tree, answer: Answer) -> None:
-    if answer.status != 0:
-        raise LocalEdits(f"{shown(tree.folder)}: {first_error(answer.err)}; nothing was changed")
 
 
 def _publish_index(tree: Tree) -> None:

@@ -32,13 +32,11 @@ def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
     from porter.tree.populate import build
 
     built = build(project_root(), port)
-    try:
+    with built.upstream:
         one, other = (str(find_level(built.levels, text).commit) for text in (a, b))
         git_dir = built.upstream.git_dir
         where = f"--git-dir={git_dir}"
         return run_git([where, "diff-tree", *_form(stat), one, other, "--"], cwd=git_dir).out
-    finally:
-        built.upstream.close()
 
 
 _MEANS_PATCH = ("--patch", "--binary", "--unified=")

@@ -21,15 +21,15 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
-from porter.git.run import run_git
-from porter.levels.level_name import find_level
+from porter.levels.gitapply import Scratch
 from porter.levels.levels import build_levels
-from porter.levels.rediff import export_options, least_text
+from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.header import FIELDS, parse_header, strip_space
 from porter.series.series import (
@@ -44,13 +44,6 @@ from porter.series.series import (
 from porter.tree.tree import Tree, shown, tree_root
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
-
-_SEALED = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_COUNT": "0",
-    "GIT_ATTR_NOSYSTEM": "1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +77,22 @@ def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> lis
     """
     root, port = tree_root(tree), tree.record.port
     folder = patches_dir(root, port)
-    with _series_lock(folder), tempfile.TemporaryDirectory(prefix="porter-export-") as scratch:
+    with _series_lock(folder), Scratch(tree.git_dir / "objects") as scratch:
         commits = read_commits(tree, tree.record.levels[0].commit)
-        _seal(Path(scratch), tree)
+        trees = [tree.record.levels[0].tree, *(commit.tree for commit in commits)]
         context = load_pins(root).port(port).context
-        rendered = [_render(Path(scratch), commit, context) for commit in commits]
-        files = _named(commits, rendered)
+        diffs = export_diffs(scratch, list(pairwise(trees)), context)
+        files = _rendered(commits, diffs)
         lines = read_series_file(folder / SERIES_FILE)[0]
         off = {_level_part(line.name) for line in lines if line.off}
-        if not any(
-            _level_part(name) in off for name in files
-        ):  # HEAD is below them: they stay as they are
+        if off.isdisjoint(map(_level_part, files)):  # HEAD is below them: they stay as they are
             lines = [line for line in lines if not line.off]
         old = [line.name for line in lines]
         _refuse_dropping(folder, old, files, drop, tree)
-        _prove(root, tree, commits, files, Path(scratch))
+        _prove(root, tree, commits, files, scratch.folder / "staged")
         done = _compare(folder, old, files)
         if not check:
-            _publish(folder, old, files, off)
+            _publish(folder, old, files, done, off)
         return done
 
 
@@ -139,37 +130,31 @@ def read_commits(tree: Tree, base: str) -> list[Commit]:
     return commits
 
 
-def _seal(scratch: Path, tree: Tree) -> None:
-    """Make ``scratch`` a bare repository over the tree's objects with no configuration at all."""
-    for name in ("objects/info", "refs"):
-        (scratch / name).mkdir(parents=True)
-    (scratch / "HEAD").write_text("ref: refs/heads/none\n")
-    objects = os.fsencode((tree.git_dir / "objects").absolute())
-    (scratch / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
+def _rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, bytes]:
+    """Return each commit as a patch file, by its name: its number and its level.
+
+    Raises BadInput if a commit's message cannot be a header, and for a repeated level name.
+    """
+    files: dict[str, bytes] = {}
+    first: dict[str, Commit] = {}
+    for number, (commit, diff) in enumerate(zip(commits, diffs, strict=True), 1):
+        if not diff:
+            raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
+        subject, _, body = commit.message.strip().partition("\n\n")
+        subject = " ".join(subject.split())
+        text = strip_space(body)
+        head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
+        raw = f"{head}{text}---\n".encode() + diff
+        level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
+        if level in first:
+            raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
+        first[level] = commit
+        files[f"{number:04d}-{level}.patch"] = raw
+    return files
 
 
-def _render(scratch: Path, commit: Commit, context: int) -> bytes:
-    """Return a commit as a patch file. Raises BadInput if its message cannot be a header."""
-    pinned = ("-c", "core.quotePath=true", "-c", "core.attributesFile=/dev/null")
-    verb = ("diff-tree", "-r", *export_options(context))
-    diff = run_git(
-        [f"--git-dir={scratch}", *pinned, *verb, commit.parents[0], commit.oid],
-        cwd=scratch,
-        env=_SEALED,
-    ).out
-    diff = least_text(diff, context)
-    if not diff:
-        raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
-    subject, _, body = commit.message.strip().partition("\n\n")
-    subject = " ".join(subject.split())
-    text = strip_space(body)
-    head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n{text}---\n"
-    raw = head.encode() + diff
-    _expect_header(commit, raw, strip_space(f"{subject}\n\n{text}"))
-    return raw
-
-
-def _expect_header(commit: Commit, raw: bytes, message: str) -> None:
+def _level_stated(commit: Commit, raw: bytes, message: str) -> str:
+    """Return the level that a patch's header names. Raises BadInput for a header that is wrong."""
     header, problems = parse_header(raw)
     lacking = [name for name in FIELDS if name not in header.lines]
     if lacking:
@@ -184,34 +169,22 @@ def _expect_header(commit: Commit, raw: bytes, message: str) -> None:
             f"{commit}: its message would not survive as a mail: no [..] or `Re:` before the"
             " subject, no line `---` or `diff -` in the text"
         )
+    return header.level
 
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _named(commits: Sequence[Commit], rendered: Sequence[bytes]) -> dict[str, bytes]:
-    """Name each patch by its number and level. Raises BadInput for a repeated level name."""
-    files: dict[str, bytes] = {}
-    first: dict[str, Commit] = {}
-    for number, (commit, raw) in enumerate(zip(commits, rendered, strict=True), 1):
-        level = parse_header(raw)[0].level
-        if level in first:
-            raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
-        first[level] = commit
-        files[f"{number:04d}-{level}.patch"] = raw
-    return files
-
-
 def _refuse_dropping(
     folder: Path, old: Sequence[str], files: dict[str, bytes], drop: bool, tree: Tree
 ) -> None:
-    kept = {parse_header(raw)[0].level for raw in files.values()}
+    kept = {_level_part(name) for name in files}
     gone = [
         name
         for name in old
         if (folder / name).exists()
-        and parse_header((folder / name).read_bytes())[0].level not in kept
+        and f"{parse_header((folder / name).read_bytes())[0].level}.patch" not in kept
     ]
     if gone and not drop:
         raise BadInput(
@@ -221,21 +194,17 @@ def _refuse_dropping(
 
 
 def _prove(
-    root: Path, tree: Tree, commits: Sequence[Commit], files: dict[str, bytes], scratch: Path
+    root: Path, tree: Tree, commits: Sequence[Commit], files: dict[str, bytes], staged: Path
 ) -> None:
     """Build the new series; raise CheckFailed unless it gives the commits' trees."""
-    staged = scratch / "staged"
     staged.mkdir()
     patches: list[Patch] = []
     for name, raw in files.items():
         (staged / name).write_bytes(raw)
         patches.append(read_patch(staged / name))
-    upstream = open_upstream(root, load_pins(root).port(tree.record.port))
-    try:
+    with open_upstream(root, load_pins(root).port(tree.record.port)) as upstream:
         series = Series(tree.record.port, staged, tuple(patches))
         levels = build_levels(upstream, series, memo=False)
-    finally:
-        upstream.close()
     for commit, level in zip(commits, levels[1:], strict=True):
         if level.tree != commit.tree:
             raise CheckFailed(
@@ -255,7 +224,11 @@ def _compare(folder: Path, old: Sequence[str], files: dict[str, bytes]) -> list[
 
 
 def _publish(
-    folder: Path, old: Sequence[str], files: dict[str, bytes], off: AbstractSet[str]
+    folder: Path,
+    old: Sequence[str],
+    files: dict[str, bytes],
+    done: Sequence[Exported],
+    off: AbstractSet[str],
 ) -> None:
     """Publish the new files: write all of them first, then rename them, the series last.
 
@@ -263,11 +236,7 @@ def _publish(
     """
     staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     try:
-        changed = [
-            name
-            for name, raw in files.items()
-            if not (folder / name).exists() or (folder / name).read_bytes() != raw
-        ]
+        changed = [each.name for each in done if each.what in ("new", "rewritten")]
         for name in changed:
             (staging / name).write_bytes(files[name])
         text = _series_text((folder / SERIES_FILE).read_text("utf-8"), old, list(files), off)
@@ -315,11 +284,11 @@ def anchor(tree: Tree) -> bool:
     The levels must be those of the new series. Returns whether HEAD is on a level now.
     """
     head = tree.git("rev-parse", "HEAD", "HEAD^{tree}").text.split()
-    if tree.level(head[0]) is not None:
+    if head[0] in {level.commit for level in tree.record.levels}:
         return True
     same = [level for level in tree.record.levels if level.tree == head[1]]
     if not same or tree.git("symbolic-ref", "--quiet", "HEAD", check=False).status == 0:
         return False
-    level = find_level(tree.record.levels, same[-1].name)
-    tree.git("update-ref", "--no-deref", "-m", "porter: export", "HEAD", level.commit, head[0])
+    commit = same[-1].commit
+    tree.git("update-ref", "--no-deref", "-m", "porter: export", "HEAD", commit, head[0])
     return True

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
-from porter.git.interrupts import interrupts_deferred
-from porter.git.run import Answer, first_error
+from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.tree.checkout_rules import (
     EMPTY_TREE,
     checkout_journal,
@@ -121,7 +120,16 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
 
 def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
     """Raise LocalEdits if the level has a file where an untracked one is, ignored or not."""
-    if untracked := _untracked(tree, here, target):
+    if here.level is not None and here.ahead == 0 and not here.former:
+        between = files_between(tree.record.levels, here.level.number, target.number)
+        occupied = occupied_paths(str(tree.folder), between)
+    else:
+        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
+    if not occupied:
+        return
+    literal = (f":(literal){path}" for path in occupied)
+    known = set(tree.git("ls-files", "-z", "--", *literal).fields())
+    if untracked := [path for path in occupied if path not in known]:
         raise LocalEdits(
             f"{shown(tree.folder)}: level {target} would overwrite untracked files:"
             f" {listed_paths(untracked)}; move them away first"
@@ -149,7 +157,13 @@ def move(tree: Tree, lock: TreeLock, target: TreeLevel, what: str, *, keep: bool
         from porter.tree.carry import carry
 
         return Moved(here, target, carry(tree, lock, here.commit, target, what))
-    raise _refusal(tree, target, edited, answer)
+    where = shown(tree.folder)
+    if edited:
+        raise LocalEdits(
+            f"{where}: local edits in {listed_paths(edited)}, which level {target} changes too;"
+            " commit or undo them, or carry them along with --keep"
+        )
+    raise PorterError(f"{where}: git checkout: {first_error(answer.err)}; the tree is as it was")
 
 
 def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> None:
@@ -176,40 +190,12 @@ def _checkout(
         if answer.status == 0 or is_refusal(answer.err):
             end_move(tree)
         elif start is not None:
-            _settle_after(tree, lock, answer)
+            try:
+                settle(tree, lock.fd)
+            except (PorterError, OSError) as error:
+                raise PorterError(
+                    f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and restoring"
+                    f" the files failed ({error}): nothing is lost, run `porter status` here once"
+                    " that is fixed"
+                ) from None
     return answer
-
-
-def _settle_after(tree: Tree, lock: TreeLock, answer: Answer) -> None:
-    try:
-        settle(tree, lock.fd)
-    except (PorterError, OSError) as error:
-        raise PorterError(
-            f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and restoring the"
-            f" files failed ({error}): nothing is lost, run `porter status` here once that is fixed"
-        ) from None
-
-
-def _untracked(tree: Tree, here: Position, target: TreeLevel) -> list[str]:
-    """Return the untracked files that a move would overwrite."""
-    if here.level is not None and here.ahead == 0 and not here.former:
-        between = files_between(tree.record.levels, here.level.number, target.number)
-        occupied = occupied_paths(str(tree.folder), between)
-    else:
-        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
-    if not occupied:
-        return []
-    known = set(
-        tree.git("ls-files", "-z", "--", *(f":(literal){path}" for path in occupied)).fields()
-    )
-    return [path for path in occupied if path not in known]
-
-
-def _refusal(tree: Tree, target: TreeLevel, edited: list[str], answer: Answer) -> PorterError:
-    where = shown(tree.folder)
-    if edited:
-        return LocalEdits(
-            f"{where}: local edits in {listed_paths(edited)}, which level {target} changes too;"
-            " commit or undo them, or carry them along with --keep"
-        )
-    return PorterError(f"{where}: git checkout: {first_error(answer.err)}; the tree is as it was")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
@@ -16,6 +17,9 @@ from porter.levels.level_name import find_level
 from porter.series.series import Patch, Series, load_series
 from porter.tree.tree import Position, Tree, TreeLevel, find_tree, position, tree_root
 from porter.upstream.pins import Pin, Pins, load_pins
+
+if TYPE_CHECKING:
+    from porter.levels.levels import Level
 
 
 @dataclass(frozen=True)
@@ -89,31 +93,24 @@ def view(start: Path | str | None, port: str | None) -> PortView:
     return view_port(project_root(), port)
 
 
-def _views(series: Series, known: Sequence[TreeLevel]) -> tuple[LevelView, ...]:
+def _views(series: Series, known: Sequence[Level | TreeLevel]) -> tuple[LevelView, ...]:
     """Combine the series with the known levels, which are ignored if of another series."""
     names = ["upstream", *(patch.level for patch in series.patches)]
-    fits = [level.name for level in known] == names
-    views = []
-    for number, name in enumerate(names):
-        patch = series.patches[number - 1] if number else None
-        ids = known[number] if fits else None
-        views.append(
-            LevelView(number, name, patch, ids.commit if ids else None, ids.tree if ids else None)
-        )
-    return tuple(views)
+    ids: list[tuple[Oid | None, Oid | None]] = [(level.commit, level.tree) for level in known]
+    if [level.name for level in known] != names:
+        ids = [(None, None)] * len(names)
+    patches = (None, *series.patches)
+    rows = zip(names, patches, ids, strict=True)
+    return tuple(LevelView(n, name, patch, *both) for n, (name, patch, both) in enumerate(rows))
 
 
-def _built(root: Path, pin: Pin, series: Series) -> tuple[TreeLevel, ...]:
+def _built(root: Path, pin: Pin, series: Series) -> tuple[Level, ...]:
     """Return the levels if they can be built without fetching; nothing otherwise."""
     from porter.levels.levels import build_levels
     from porter.upstream.store import open_upstream
 
     try:
-        upstream = open_upstream(root, pin, offline=True)
-        try:
-            levels = build_levels(upstream, series)
-        finally:
-            upstream.close()
+        with open_upstream(root, pin, offline=True) as upstream:
+            return build_levels(upstream, series)
     except PorterError:
         return ()
-    return tuple(TreeLevel(level.number, level.name, level.commit, level.tree) for level in levels)

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput, SourceUnavailable
-from porter.git.arguments import REMOTE
+from porter.git.arguments import REMOTE, tree_arguments
+from porter.git.odb import lay_out_repository
+from porter.git.run import run_git
 from porter.levels.levels import Level, build_levels
 from porter.places import patches_dir
 from porter.series.series import load_series
 from porter.series.stamp import series_stamp
 from porter.tree.journal import settle
 from porter.tree.move import checkout_first, move
-from porter.tree.sparse import sparse_patterns
 from porter.tree.tree import (
     LEVEL_REFS,
     Tree,
@@ -30,15 +32,13 @@ from porter.tree.tree import (
     TreeRecord,
     open_tree,
     position,
-    remember,
     shown,
-    tree_git,
     tree_root,
     write_record,
 )
 from porter.tree.treelock import TreeLock
 from porter.upstream.pins import Pin, Pins, load_pins
-from porter.upstream.registry import register_tree
+from porter.upstream.registry import register
 from porter.upstream.store import Coverage, Upstream, fetch, open_upstream
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
 def make_tree(
     built: Built, folder: Path, level: TreeLevel, progress: Progress | None = None
 ) -> Tree:
-    """Check ``level`` out into ``folder``, which must be free (``porter.tree.site`` checks)."""
+    """Check ``level`` out into ``folder``, which must be free (``porter.tree.apply`` checks)."""
     git_dir = folder / ".git"
     existed, ours = folder.exists(), (git_dir / "porter" / "tree.json").exists()
     (git_dir / "porter").mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def _make(
 ) -> Tree:
     tree = Tree(folder, _record(built, complete=False))
     write_record(tree.state_dir, tree.record)
-    register_tree(folder)
+    register("trees", folder)
     _connect(tree.git_dir, built.upstream, _present(built))
     settle(tree, lock.fd)
     _write_levels(tree, built)
@@ -160,7 +160,9 @@ def _make(
         path: _submodule(built, tree, path, name, lock, progress)
         for path, name in built.pin.submodules.items()
     }
-    return remember(tree, complete=True, submodules=submodules)
+    record = replace(tree.record, complete=True, submodules=submodules)
+    write_record(tree.state_dir, record)
+    return Tree(folder, record)
 
 
 def _unmake(folder: Path, existed: bool) -> None:
@@ -217,8 +219,6 @@ def _bring_for_git(upstream: Upstream) -> set[bytes]:
 
 def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
     """Make ``git_dir`` a repository that borrows from the store, with its sparse checkout."""
-    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "porter"):
-        (git_dir / name).mkdir(parents=True, exist_ok=True)
     everything, present = paths
     config = _OWN_CONFIG
     if upstream.pin.url is not None:
@@ -235,15 +235,51 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         lines = b"".join(pattern + b"\n" for pattern in patterns)
         write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
-    objects = upstream.git_dir.absolute() / "objects"
-    write_atomic(git_dir / "objects" / "info" / "alternates", os.fsencode(objects) + b"\n")
     body = upstream.odb.read(upstream.commit)
     if b"\nparent " in body.split(b"\n\n", 1)[0]:
         write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
     write_atomic(git_dir / "porter" / "config", config.encode())
-    for name, text in (("config", _CONFIG), ("HEAD", "ref: refs/heads/main\n")):
-        if not (git_dir / name).exists():
-            write_atomic(git_dir / name, text.encode())
+    lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
+
+
+def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[bytes] | None:
+    """Return the sparse-checkout patterns that select ``present``; None when that is everything.
+
+    They select all but the absent files, so a file that the user adds anywhere else belongs to the
+    tree. git matches every path against every pattern: a pattern for each of 800 files would make
+    each checkout slow, so a folder without any selected file is one pattern.
+    """
+    folders: dict[bytes, list[bytes]] = {b"": []}
+    total: dict[bytes, int] = {}
+    there: dict[bytes, int] = {}
+    for path in {*everything, *present}:
+        here = path in present
+        child = path
+        while child:
+            folder = child.rpartition(b"/")[0]
+            siblings = folders.setdefault(folder, [])
+            if child == path or child not in total:
+                siblings.append(child)
+            total[child] = total.get(child, 0) + 1
+            there[child] = there.get(child, 0) + here
+            child = folder
+    if all(there[child] == total[child] for child in folders[b""]):
+        return None
+    patterns = [b"/*"]
+    waiting = sorted(folders[b""], reverse=True)
+    while waiting:
+        path = waiting.pop()
+        if not there[path]:
+            patterns.append(b"!/" + _escaped(path) + (b"/" if path in folders else b""))
+        elif there[path] < total[path]:
+            waiting += sorted(folders[path], reverse=True)
+    return patterns
+
+
+def _escaped(path: bytes) -> bytes:
+    for char in b"\\*?[":
+        path = path.replace(bytes([char]), b"\\" + bytes([char]))
+    return path[:-1] + b"\\ " if path.endswith(b" ") else path
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
@@ -289,7 +325,7 @@ def _submodule(
         upstream = open_upstream(built.root, pin, progress=progress)
     except SourceUnavailable as error:
         return str(error)
-    try:
+    with upstream:
         folder = tree.folder / path
         own = tree.git_dir / "modules" / path
         folder.mkdir(parents=True, exist_ok=True)
@@ -297,24 +333,23 @@ def _submodule(
         listing = upstream.listing()
         present = {p for p in listing if pin.wants(p) and p not in missing}
         present |= _bring_for_git(upstream)
-        register_tree(folder)
+        register("trees", folder)
         _connect(own, upstream, (list(listing), present))
         with open(own / "porter" / "config", "a") as config:
             config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
         for stale in ("index.lock", "HEAD.lock"):
             (own / stale).unlink(missing_ok=True)
         write_atomic(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
-        head = tree_git(folder, "rev-parse", "-q", "--verify", "HEAD", git_dir=own, check=False)
+        where = tree_arguments(str(folder), str(own))
+        head = run_git([*where, "rev-parse", "-q", "--verify", "HEAD"], cwd=folder, check=False)
         if head.status != 0:
-            form = ("checkout", "--detach", "--force", "--quiet")
-            tree_git(folder, *form, upstream.commit, git_dir=own, lock=lock.fd)
+            form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
+            run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
         tree.git("config", f"submodule.{path}.url", pin.url or str(upstream.git_dir))
         tree.git("config", f"submodule.{path}.active", "true")
         if missing:
             return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
         return ""
-    finally:
-        upstream.close()
 
 
 def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
@@ -324,16 +359,14 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
     """
     here = position(tree)
     built = build(tree_root(tree), tree.record.port, progress)
-    try:
+    with built.upstream:
         new = built.tree_levels()
         record = replace(_record(built, complete=True), submodules=tree.record.submodules)
         if here.level is not None and here.level.commit not in {level.commit for level in new}:
             record = replace(record, former=here.level)
-        register_tree(tree.folder)
+        register("trees", tree.folder)
         _connect(tree.git_dir, built.upstream, _present(built))
         fresh = Tree(tree.folder, record)
         _write_levels(fresh, built)
         write_record(tree.state_dir, record)
         return fresh
-    finally:
-        built.upstream.close()

@@ -19,17 +19,18 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
+from porter.levels.level_name import find_level
 from porter.places import PINS_FILE, project_root
 from porter.series.stamp import series_stamp
+from porter.terminal import listed, readable
 from porter.tree.checkout_rules import differing_files
 
 STATE_VERSION = 1
@@ -97,12 +98,18 @@ class Tree:
         index: Path | None = None,
         lock: int | None = None,
     ) -> Answer:
-        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``."""
-        return tree_git(self.folder, *args, stdin=stdin, check=check, index=index, lock=lock)
+        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``.
 
-    def level(self, commit: str) -> TreeLevel | None:
-        """Return the recorded level with this commit."""
-        return next((level for level in self.record.levels if level.commit == commit), None)
+        It never fetches or looks for another repository.
+        """
+        return run_git(
+            [*tree_arguments(str(self.folder)), *args],
+            cwd=self.folder,
+            stdin=stdin,
+            env={"GIT_INDEX_FILE": str(index)} if index else None,
+            check=check,
+            keep_open=() if lock is None else (lock,),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +126,6 @@ class Position:
     former: bool = False
 
 
-def tree_git(
-    folder: Path,
-    *args: str | Path,
-    stdin: bytes | None = None,
-    check: bool = True,
-    index: Path | None = None,
-    lock: int | None = None,
-    git_dir: Path | None = None,
-) -> Answer:
-    """Run git on the work tree ``folder``; it never fetches or looks for another repository."""
-    where = tree_arguments(str(folder), None if git_dir is None else str(git_dir))
-    return run_git(
-        [*where, *args],
-        cwd=folder,
-        stdin=stdin,
-        env={"GIT_INDEX_FILE": str(index)} if index else None,
-        check=check,
-        keep_open=() if lock is None else (lock,),
-    )
-
-
 def shown(path: Path) -> str:
     """Return ``path`` as a user would type it: relative if it is below here, else absolute."""
     text = str(path)
@@ -152,18 +138,12 @@ def shown(path: Path) -> str:
 
 def listed_paths(paths: Iterable[str]) -> str:
     """Return the first few paths as a message names them, and how many more there are."""
-    from porter.terminal import listed, readable
-
     return listed(map(readable, paths))
 
 
 def write_record(state_dir: Path, record: TreeRecord) -> None:
     """Write ``tree.json``."""
     write_atomic(state_dir / "tree.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
-
-
-def _level(value: dict[str, Any]) -> TreeLevel:
-    return TreeLevel(**value)
 
 
 def read_record(state_dir: Path) -> TreeRecord | None:
@@ -182,8 +162,8 @@ def read_record(state_dir: Path) -> TreeRecord | None:
             " another version of porter made this tree: make a new one with `porter apply`"
         )
     try:
-        value["levels"] = tuple(map(_level, value["levels"]))
-        value["former"] = _level(value["former"]) if value["former"] else None
+        value["levels"] = tuple(TreeLevel(**level) for level in value["levels"])
+        value["former"] = TreeLevel(**value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
         return TreeRecord(**value)
     except (KeyError, TypeError) as error:
@@ -301,17 +281,8 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
     return tuple(sorted(found, key=lambda edit: edit.path))
 
 
-def remember(tree: Tree, **changes: Any) -> Tree:
-    """Return the tree with ``changes`` written to its record."""
-    record = replace(tree.record, **changes)
-    write_record(tree.state_dir, record)
-    return Tree(tree.folder, record)
-
-
 def pick_level(tree: Tree, text: str) -> TreeLevel:
     """Return the level that ``text`` names: number, name or unique prefix. Raises BadInput."""
-    from porter.levels.level_name import find_level
-
     return find_level(tree.record.levels, text)
 
 

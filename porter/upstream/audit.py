@@ -6,15 +6,19 @@ identifies the object that a flipped byte belongs to, and its content against it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import CorruptSource, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import Odb, encode_pack, index_pack
 from porter.git.packs import DamagedPack, flipped_objects, read_index
-from porter.upstream.gitfetch import publish_packs, staging, sync_folder
+from porter.upstream.gitfetch import drop_files, publish_packs, staging
+from porter.upstream.pins import Pin, Pins, read_listing
+from porter.upstream.sources import Supply
+from porter.upstream.store import repository, store_dir, upstream_lock
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,11 @@ def audit(git_dir: Path) -> Audit:
     """Read and hash every object of a repository of the store."""
     damage: list[Damage] = []
     ids: dict[Oid, Path] = {}
-    for pack in _packs(git_dir):
+    for pack in sorted((git_dir / "objects" / "pack").glob("*.pack")):
         damage += _pack_damage(pack, ids)
     ids.update(_loose(git_dir))
     known = {found.oid for found in damage}
-    for oid in _unreadable(git_dir, ids):
+    for oid in ids.keys() - _readable(git_dir, ids).keys():
         if oid not in known:
             damage.append(Damage(ids[oid], oid, "its content does not match its id"))
     return Audit(len(ids), tuple(damage))
@@ -72,18 +76,8 @@ def drop_damaged(git_dir: Path, name: str, damage: Iterable[Damage]) -> set[Oid]
         with staging(name) as fresh:
             index_pack(fresh, pack)
             published = publish_packs(fresh, git_dir)
-    for file in files - set(published):
-        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
-        for suffix in suffixes:  # the index first: git ignores a pack without one
-            file.with_suffix(suffix).unlink(missing_ok=True)
-    sync_folder(git_dir / "objects" / "pack")
-    for marker in git_dir.glob("porter-read-*"):
-        marker.unlink(missing_ok=True)  # the release must be read again
+    drop_files(git_dir, files - set(published))
     return ids - set(sound)
-
-
-def _packs(git_dir: Path) -> list[Path]:
-    return sorted((git_dir / "objects" / "pack").glob("*.pack"))
 
 
 def _pack_damage(pack: Path, ids: dict[Oid, Path]) -> Iterator[Damage]:
@@ -107,10 +101,6 @@ def _loose(git_dir: Path) -> Iterator[tuple[Oid, Path]]:
         for path in folder.iterdir():
             if len(path.name) == 38:
                 yield Oid(folder.name + path.name), path
-
-
-def _unreadable(git_dir: Path, ids: Mapping[Oid, Path]) -> set[Oid]:
-    return set(ids) - set(_readable(git_dir, ids))
 
 
 def _readable(git_dir: Path, ids: Iterable[Oid]) -> dict[Oid, tuple[str, bytes]]:
@@ -138,3 +128,66 @@ def _reindexed(pack: Path, name: str) -> dict[Oid, tuple[str, bytes]]:
             return {}
         indexes = (fresh / "objects" / "pack").glob("*.idx")
         return _readable(fresh, [row.oid for index in indexes for row in read_index(index)])
+
+
+@dataclass(frozen=True)
+class Repair:
+    """How many objects were dropped, which are still lost, and why no source served them."""
+
+    dropped: int
+    lost: tuple[Oid, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoreAudit:
+    """One upstream's stored objects. ``paths`` are the files of blobs that the pin's listing names;
+    ``repair`` is None where nothing was repaired."""
+
+    name: str
+    stored: bool
+    objects: int = 0
+    damage: tuple[Damage, ...] = ()
+    paths: Mapping[Oid, str] = field(default_factory=dict)
+    repair: Repair | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether an object is damaged and was not replaced."""
+        return bool(self.damage) and (self.repair is None or bool(self.repair.lost))
+
+
+def audit_store(root: Path, pins: Pins, names: Iterable[str], *, repair: bool) -> list[StoreAudit]:
+    """Hash every object of the named upstreams (none named: of all in the store)."""
+    chosen = list(names) or sorted(path.stem for path in store_dir().glob("*.git"))
+    return [_audit_one(root, pins.pins.get(name), name, repair) for name in chosen]
+
+
+def _audit_one(root: Path, pin: Pin | None, name: str, repair: bool) -> StoreAudit:
+    git_dir = repository(name)
+    if not git_dir.is_dir():
+        return StoreAudit(name, stored=False)
+    found = audit(git_dir)
+    done = None
+    if found.damage and repair:
+        with upstream_lock(name):
+            done = _repair(root, pin, git_dir, found)
+    listing = (read_listing(root, pin) if pin else None) or {}
+    paths = {entry.oid: os.fsdecode(path) for path, entry in listing.items()}
+    return StoreAudit(name, True, found.objects, found.damage, paths, done)
+
+
+def _repair(root: Path, pin: Pin | None, git_dir: Path, found: Audit) -> Repair:
+    lost = drop_damaged(git_dir, git_dir.stem, found.damage)
+    with Odb(git_dir) as odb:
+        reasons: list[str] = []
+        if pin is not None:
+            supply = Supply(root, pin, git_dir, odb)
+            try:
+                supply.bring_commit()
+                wanted = {e.oid for e in odb.flat(pin.tree).values() if e.is_blob}
+                reasons += map(str, supply.bring_blobs(lost & wanted))
+            except PorterError as error:
+                reasons.append(error.detail or str(error))
+        still = lost - odb.has(lost)
+    return Repair(len(lost), tuple(sorted(still)), tuple(reasons))

@@ -18,14 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from porter.errors import PorterError
-from porter.git.objects import Oid, hash_object
+from porter.git.objects import Oid
 from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
 from porter.places import cache_dir
-from porter.upstream.gitfetch import publish_packs, staging, sync_folder
+from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
 from porter.upstream.registry import forget_gone, projects, trees
-from porter.upstream.sources import release_commit
+from porter.upstream.sources import level0_commit
 from porter.upstream.store import store_dir, upstream_lock
 
 GRACE_SECONDS = 3600.0
@@ -55,23 +55,34 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
         with upstream_lock(git_dir.stem):
             yield from _collect_upstream(git_dir, pins.get(git_dir.stem, []), oldest, dry_run)
     unused = time.time() - (0 if now else UNUSED_SECONDS)
-    for folder in _children(cache_dir() / "trees"):
-        if folder.stat().st_mtime <= unused:
-            yield _remove(folder, "unused snapshot", dry_run)
-    yield from _collect_probes(unused, dry_run)
-    for folder in _children(cache_dir() / "staging"):
-        if folder.stat().st_mtime <= oldest:
-            yield _remove(folder, "left by a killed fetch", dry_run)
-    for folder in _children(store_dir()):
-        if folder.name.endswith((".new", ".gone")) and folder.stat().st_mtime <= oldest:
-            yield _remove(folder, "left by a killed command", dry_run)
+    yield from _old("trees/*", unused, "unused snapshot", dry_run)
+    yield from _collect_environments(unused, dry_run)
+    for pattern, before, what in (
+        ("traces/*/*/*", unused, "trace of an old run"),
+        ("verdicts/*/*/*", unused, "unused verdicts"),
+        ("mutants/*/*/*", unused, "unused notes, made again when needed"),
+        ("probe-names/*", unused, "unused notes, made again when needed"),
+        # A younger one may still run.
+        ("runs/*", time.time() - UNUSED_SECONDS, "left by a killed run"),
+        ("staging/*", oldest, "left by a killed fetch"),
+        ("store/*.new", oldest, "left by a killed command"),
+        ("store/*.gone", oldest, "left by a killed command"),
+    ):
+        yield from _old(pattern, before, what, dry_run)
     if not dry_run:
         forget_gone()
 
 
-def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
-    """Free unused probe environments and traces; any run makes them again."""
-    for folder in _children(cache_dir() / "environments"):
+def _old(pattern: str, before: float, what: str, dry_run: bool) -> Iterator[Freed]:
+    """Free what matches in the cache and was last used ``before``."""
+    for path in sorted(cache_dir().glob(pattern)):
+        if path.stat().st_mtime <= before:
+            yield _remove(path, what, dry_run)
+
+
+def _collect_environments(unused: float, dry_run: bool) -> Iterator[Freed]:
+    """Free unused probe environments; any run makes them again."""
+    for folder in sorted(cache_dir().glob("environments/*")):
         used = folder / "current.json"  # touched whenever a probe runs there
         if not folder.is_dir() or (used if used.exists() else folder).stat().st_mtime > unused:
             continue
@@ -80,19 +91,6 @@ def _collect_probes(unused: float, dry_run: bool) -> Iterator[Freed]:
                 yield _remove(folder, "unused probe environment", dry_run)
         except Timeout:
             continue
-    for folder in sorted((cache_dir() / "traces").glob("*/*/*")):
-        if folder.stat().st_mtime <= unused:
-            yield _remove(folder, "trace of an old run", dry_run)
-    for file in sorted((cache_dir() / "verdicts").glob("*/*/*")):
-        if file.stat().st_mtime <= unused:
-            yield _remove(file, "unused verdicts", dry_run)
-    for pattern in ("mutants/*/*/*", "probe-names/*"):
-        for file in sorted(cache_dir().glob(pattern)):
-            if file.stat().st_mtime <= unused:
-                yield _remove(file, "unused notes, made again when needed", dry_run)
-    for left in _children(cache_dir() / "runs"):
-        if left.stat().st_mtime <= time.time() - UNUSED_SECONDS:  # a younger one may still run
-            yield _remove(left, "left by a killed run", dry_run)
 
 
 def _collect_upstream(
@@ -143,31 +141,18 @@ def _repack(git_dir: Path, needed: set[Oid], oldest: float, dry_run: bool) -> It
     if not dry_run:
         if keep:
             with staging(git_dir.stem) as fresh:
-                _pack_again(git_dir, fresh, keep)
+                form = ("pack-objects", "-q", "--threads=1", fresh / "objects" / "pack" / "pack")
+                names = "".join(f"{oid}\n" for oid in sorted(keep)).encode()
+                done = _git(f"--git-dir={git_dir}", *form, data=names)
+                if done.returncode:
+                    raise PorterError(f"{git_dir}: cannot repack: {_last_line(done.stderr)}")
                 publish_packs(fresh, git_dir)
-        for pack in drop:
-            for path in (pack.with_suffix(".idx"), pack, pack.with_suffix(".rev")):
-                path.unlink(missing_ok=True)
-        sync_folder(git_dir / "objects" / "pack")
-        for marker in git_dir.glob("porter-read-*"):
-            marker.unlink(missing_ok=True)
+        drop_files(git_dir, drop)
     yield Freed("objects that no pin and no work tree needs", git_dir, spare)
 
 
-def _pack_again(git_dir: Path, fresh: Path, keep: set[Oid]) -> None:
-    target = fresh / "objects" / "pack" / "pack"
-    done = subprocess.run(
-        ["git", f"--git-dir={git_dir}", "pack-objects", "-q", "--threads=1", str(target)],
-        input="".join(f"{oid}\n" for oid in sorted(keep)).encode(),
-        capture_output=True,
-        env=git_environment(),
-    )
-    if done.returncode:
-        raise PorterError(f"{git_dir}: cannot repack: {_last_line(done.stderr)}")
-
-
 def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
-    commit = pin.commit or hash_object("commit", release_commit(pin))
+    commit = level0_commit(pin)
     try:
         trees_of_pin = set(odb.trees(pin.tree).values())
         blobs = {entry.oid for entry in odb.flat(pin.tree).values()}
@@ -178,9 +163,8 @@ def _needed_by_pin(odb: Odb, pin: Pin) -> set[Oid]:
 
 def _needed_by_tree(folder: Path) -> set[Oid]:
     """Return every object that a work tree can reach. Raises PorterError when git fails."""
-    command = ["git", "-C", str(folder), "rev-list", "--objects", "--no-object-names", "--all"]
-    command += ["--reflog", "--indexed-objects", "--missing=allow-any", "--ignore-missing"]
-    done = subprocess.run(command, capture_output=True, env=git_environment())
+    form = ("rev-list", "--objects", "--no-object-names", "--all", "--reflog", "--indexed-objects")
+    done = _git("-C", folder, *form, "--missing=allow-any", "--ignore-missing")
     if done.returncode:
         raise PorterError(
             f"{folder}: expected a work tree of porter's, found one git cannot read "
@@ -189,17 +173,17 @@ def _needed_by_tree(folder: Path) -> set[Oid]:
     return {Oid(line.decode()) for line in done.stdout.split() if len(line) == 40}
 
 
+def _git(*args: str | Path, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *args], input=data, capture_output=True, env=git_environment())
+
+
 def _last_line(err: bytes) -> str:
     lines = err.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no reason given"
 
 
 def _borrows(folder: Path, git_dir: Path) -> bool:
-    done = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "--git-path", "objects/info/alternates"],
-        capture_output=True,
-        env=git_environment(),
-    )
+    done = _git("-C", folder, "rev-parse", "--git-path", "objects/info/alternates")
     alternates = folder / done.stdout.decode().strip()
     if done.returncode or not alternates.is_file():
         return False
@@ -213,10 +197,6 @@ def _unfinished(git_dir: Path) -> Iterator[Path]:
         lone = path.suffix == ".pack" and not path.with_suffix(".idx").exists()
         if lone or path.name.startswith("tmp_"):
             yield path
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _remove(path: Path, what: str, dry_run: bool) -> Freed:

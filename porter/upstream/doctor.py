@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from porter import __version__
 from porter.errors import PorterError
 from porter.git.odb import git_environment
 from porter.places import cache_dir
+from porter.terminal import counted
 from porter.upstream.failure import SourceFailure, source_failure
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist
 
@@ -84,10 +85,10 @@ def examine(root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bo
 
 
 def _python() -> Fact:
-    fits = (3, 10) <= sys.version_info[:2] <= (3, 13)
     text = f"{platform.python_version()} ({sys.executable})"
-    return Fact("porter", "Python", True if fits else None, text + ("" if fits else
-                   "; porter is tested with 3.10 to 3.13"))  # fmt: skip
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Fact("porter", "Python", True, text)
+    return Fact("porter", "Python", None, f"{text}; porter is tested with 3.10 to 3.13")
 
 
 def _git() -> Fact:
@@ -102,16 +103,20 @@ def _git() -> Fact:
     return Fact("porter", "git", True, match[0] if match else out.strip())
 
 
-def _package(name: str, *, needed: bool) -> Fact:
+def _version(name: str) -> str | None:
     try:
-        return Fact("porter", name, True, importlib.metadata.version(name))
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        text = f"not installed; `{sys.executable} -m pip install {name}`"
-        if name == "pip":
-            text = (
-                f"not installed; `{sys.executable} -m ensurepip` (source releases come through it)"
-            )
-        return Fact("porter", name, False if needed else None, text)
+        return None
+
+
+def _package(name: str, *, needed: bool) -> Fact:
+    if version := _version(name):
+        return Fact("porter", name, True, version)
+    text = f"not installed; `{sys.executable} -m pip install {name}`"
+    if name == "pip":
+        text = f"not installed; `{sys.executable} -m ensurepip` (source releases come through it)"
+    return Fact("porter", name, False if needed else None, text)
 
 
 def _cache() -> list[Fact]:
@@ -142,27 +147,18 @@ def _devices(deep: bool) -> list[Fact]:
     counts = _device_counts() if deep else {}
     facts = []
     for name, (folder, pattern) in _NODES.items():
-        nodes = [p for p in _listed(folder) if re.match(pattern, p)]
-        parts = [f"{len(nodes)} device node{'s' if len(nodes) != 1 else ''}" if nodes else "none"]
+        nodes = [path for path in Path(folder).glob("*") if re.match(pattern, path.name)]
+        parts = [counted(len(nodes), "device node") if nodes else "none"]
         usable = bool(nodes)
         if plugin := _PLUGINS.get(name):
-            try:
-                parts.append(f"{plugin} {importlib.metadata.version(plugin)}")
-            except importlib.metadata.PackageNotFoundError:
-                parts.append(f"{plugin} not installed")
-                usable = False
+            version = _version(plugin)
+            parts.append(f"{plugin} {version or 'not installed'}")
+            usable = usable and version is not None
         if name in counts:
             parts.append(f"torch says {counts[name]}")
         facts.append(Fact("devices", name, True if usable else None, ", ".join(parts)))
     facts.append(Fact("devices", "cpu", True, f"{os.cpu_count()} cores, simulated devices"))
     return facts
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return [path.name for path in Path(folder).iterdir()]
-    except OSError:
-        return []
 
 
 def _device_counts() -> dict[str, str]:
@@ -178,15 +174,17 @@ def _device_counts() -> dict[str, str]:
 
 def ask_sources(pins: Pins, *, offline: bool) -> dict[str, dict[Source, SourceFailure | None]]:
     """Ask each source of each pin; return None where it answers, else why not."""
-    pairs = [(pin.name, source) for pin in pins.pins.values() for source in pin.sources]
     if offline:
         return {name: {} for name in pins.pins}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        reasons = list(pool.map(lambda pair: _ask(pair[1]), pairs))
-    answers: dict[str, dict[Source, SourceFailure | None]] = {name: {} for name in pins.pins}
-    for (name, source), text in zip(pairs, reasons, strict=True):
-        answers[name][source] = source_failure(source, text) if text else None
-    return answers
+        asked = {
+            pin.name: {source: pool.submit(_ask, source) for source in pin.sources}
+            for pin in pins.pins.values()
+        }
+        return {
+            name: {source: answer.result() for source, answer in mine.items()}
+            for name, mine in asked.items()
+        }
 
 
 def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fact]:
@@ -212,27 +210,25 @@ def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fa
 
 
 def _held(root: Path, pin: Pin) -> str:
-    from porter.upstream.store import open_upstream
+    from porter.upstream.store import fetch
 
     try:
-        with open_upstream(root, pin, offline=True) as upstream:
-            wanted = {path for path, entry in upstream.listing().items()
-                      if entry.is_blob and pin.wants(path)}  # fmt: skip
-            return (
-                f"in the store, {len(wanted & upstream.available())} of {len(wanted)} wanted files"
-            )
+        held = fetch(root, pin, offline=True)
     except PorterError:
         return ""
+    return f"in the store, {held.covered} of {held.wanted} wanted files"
 
 
-def _ask(source: Source) -> str:
-    """Return why a source does not answer, or "" when it does."""
+def _ask(source: Source) -> SourceFailure | None:
+    """Return why a source does not answer, or None when it does."""
     if isinstance(source, GitSource):
         command = ["git", "ls-remote", "--exit-code", "--", source.url, "HEAD"]
-        return _answer(command, "HEAD", _SECONDS)
-    command = [sys.executable, "-m", "pip", "index", "versions", "--no-binary=:all:", source.name]
-    command += ["--disable-pip-version-check", "--no-input"]
-    return _answer(command, source.version, _PIP_SECONDS)
+        reason = _answer(command, "HEAD", _SECONDS)
+    else:
+        command = [sys.executable, "-m", "pip", "index", "versions", "--no-binary=:all:"]
+        command += [source.name, "--disable-pip-version-check", "--no-input"]
+        reason = _answer(command, source.version, _PIP_SECONDS)
+    return source_failure(source, reason) if reason else None
 
 
 def _answer(command: list[str], expected: str, seconds: float) -> str:
@@ -248,11 +244,7 @@ def _answer(command: list[str], expected: str, seconds: float) -> str:
         return f"no {command[0]} on PATH"
     if done.returncode == 0 and expected in re.split(r"[\s,()]+", done.stdout):
         return ""
-    return _first_reason(done.stderr.splitlines()) or f"it does not offer {expected}"
-
-
-def _first_reason(lines: Iterable[str]) -> str:
-    for line in lines:
+    for line in done.stderr.splitlines():
         if match := re.match(r"(?:fatal|error|ERROR|ssh): (.*)", line.strip()):
             return re.sub(r"//[^/@\s]*@", "//", match[1])[:200]
-    return ""
+    return f"it does not offer {expected}"

@@ -79,7 +79,9 @@ def source_failure(source: GitSource | Sdist | None, text: str) -> SourceFailure
             if isinstance(source, Sdist) and "no such release" in words:
                 words = f"{{host}} has no {source.name} {source.version}"
             return SourceFailure(named, text, words.format(host=host), away=True)
-    return SourceFailure(named, text, _shortened(text), away=False)
+    reason = " ".join(text.split())
+    reason = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
+    return SourceFailure(named, text, reason, away=False)
 
 
 def _host(source: GitSource | Sdist | None, text: str) -> str:
@@ -97,11 +99,6 @@ def _host(source: GitSource | Sdist | None, text: str) -> str:
 def _short_path(path: str) -> str:
     parts = path.rstrip("/").split("/")
     return path if len(path) <= 50 else "/".join(["/...", *parts[-2:]])
-
-
-def _shortened(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
 
 
 def short_reason(failures: Iterable[SourceFailure]) -> str:

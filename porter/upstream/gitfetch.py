@@ -23,7 +23,7 @@ from typing import Protocol
 
 from porter.errors import PorterError
 from porter.git.objects import Oid
-from porter.git.odb import git_environment
+from porter.git.odb import git_environment, lay_out_repository
 from porter.places import cache_dir
 
 STALL_SECONDS = 90.0
@@ -34,6 +34,11 @@ _RECEIVING = re.compile(
     r"Receiving objects:\s+\d+% \((\d+)/(\d+)\)(?:, ([0-9.]+) (bytes|[KMG]iB))?"
 )
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SETTINGS = (
+    *("protocol.version=2", "fetch.unpackLimit=1", "transfer.unpackLimit=1"),
+    *("gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"),
+    *("fetch.bundleURI=", "remote.pushDefault=", "fetch.parallel=1"),
+)
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 0
@@ -61,19 +66,13 @@ class FetchFailed(PorterError):
 
 
 def create_repository(path: Path) -> None:
-    """Make an empty bare repository at ``path`` atomically, unless one exists.
-
-    Written by hand: ``git init`` would copy the user's template folder and hooks into it.
-    """
+    """Make an empty bare repository at ``path`` atomically, unless one exists."""
     if (path / "objects").is_dir():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent))
     try:
-        for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-            (made / folder).mkdir(parents=True)
-        (made / "HEAD").write_text("ref: refs/heads/none\n")
-        (made / "config").write_text(_CONFIG)
+        lay_out_repository(made, _CONFIG)
         made.chmod(0o755)
         try:
             made.rename(path)
@@ -114,9 +113,7 @@ def fetch_objects(
     command = [
         "git",
         f"--git-dir={git_dir}",
-        *_settings("protocol.version=2", "fetch.unpackLimit=1", "transfer.unpackLimit=1"),
-        *_settings("gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"),
-        *_settings("fetch.bundleURI=", "remote.pushDefault=", "fetch.parallel=1"),
+        *(word for setting in _SETTINGS for word in ("-c", setting)),
         *("fetch", "--progress", "--depth=1", "--filter=blob:none", "--no-tags"),
         *("--no-write-fetch-head", "--no-recurse-submodules", "--stdin", "--", url),
     ]
@@ -140,11 +137,22 @@ def publish_packs(source: Path, target: Path) -> list[Path]:
                 os.fsync(file.fileno())
             path.replace(folder / path.name)
         published.append(folder / pack.name)
-    sync_folder(folder)
+    _sync_folder(folder)
     return published
 
 
-def sync_folder(folder: Path) -> None:
+def drop_files(git_dir: Path, files: Iterable[Path]) -> None:
+    """Delete packs or loose objects; releases must then be read again."""
+    for file in files:
+        suffixes = (".idx", ".rev", ".pack") if file.suffix == ".pack" else (file.suffix,)
+        for suffix in suffixes:  # the index first: git ignores a pack without one
+            file.with_suffix(suffix).unlink(missing_ok=True)
+    _sync_folder(git_dir / "objects" / "pack")
+    for marker in git_dir.glob("porter-read-*"):
+        marker.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable, where the platform can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -156,11 +164,6 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
-
-
-def _settings(*pairs: str) -> Iterator[str]:
-    for pair in pairs:
-        yield from ("-c", pair)
 
 
 def _pack_bytes(git_dir: Path) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import SourceUnavailable
-from porter.git.objects import Entry, Oid, hash_object
+from porter.git.objects import Entry, Oid
 from porter.git.odb import MissingObject
 from porter.upstream.pins import Pin, read_commit, read_listing, tree_objects
-from porter.upstream.sources import check_names, release_commit
+from porter.upstream.sources import check_names, level0_commit, release_commit
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class ListedUpstream:
     commit: Oid
     entries: dict[bytes, Entry]
 
+    def __enter__(self) -> ListedUpstream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def listing(self) -> dict[bytes, Entry]:
         """Return level 0's files, links and submodules by path."""
         return self.entries
@@ -74,7 +80,7 @@ def listed_upstream(root: Path, pin: Pin) -> ListedUpstream | None:
     if entries is None or body is None:
         return None
     check_names(pin, entries)
-    commit = hash_object("commit", body)
+    commit = level0_commit(pin)
     bodies = dict(tree_objects(entries).values()) | {commit: body}
     where = root / "patches" / pin.name / "upstream.listing"
     return ListedUpstream(pin, where, ListedObjects(where, bodies), commit, entries)

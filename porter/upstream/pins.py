@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,8 @@ import msgspec
 from msgspec import Meta
 
 from porter.errors import BadInput, CorruptSource
-from porter.git.objects import Entry, Oid, encode_tree, hash_object
+from porter.git.objects import MODE_TREE, Entry, Oid, encode_tree, hash_object
+from porter.git.quoting import read_path
 from porter.places import PINS_FILE, patches_dir
 from porter.yamlfile import Document, load
 
@@ -33,7 +34,7 @@ LISTING = "upstream.listing"
 COMMIT = "upstream.commit"
 
 Sha1Text = Annotated[
-    str,
+    Oid,
     Meta(
         pattern=r"^[0-9a-f]{40}$", description="40 lower-case hexadecimal digits (SHA-1, in full)"
     ),
@@ -156,30 +157,12 @@ class PinsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pins: dict[NameText, PinEntry]
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(PinEntry, frozen=True, kw_only=True, dict=True):
     """One upstream. ``url`` and ``commit`` are None when a source release is the pin itself."""
 
     name: str
-    tree: Oid
-    license: str
-    url: str | None = None
-    commit: Oid | None = None
-    sdist: Sdist | None = None
-    wanted: tuple[str, ...] = ()
-    context: int = 3
-    submodules: Mapping[str, str] = field(default_factory=dict)
-    companions: tuple[str, ...] = ()
-    alternates: tuple[Sdist | GitSource, ...] = ()
-    checkpoints: tuple[Checkpoint, ...] = ()
-
-    @property
-    def sources(self) -> tuple[Sdist | GitSource, ...]:
-        """Every source, the pin's own first."""
-        if self.url is not None and self.commit is not None:
-            return (GitSource(self.url, self.commit), *self.alternates)
-        assert self.sdist is not None  # load_pins checks that
-        return (self.sdist, *self.alternates)
+    sources: tuple[Sdist | GitSource, ...]
+    """Every source, the pin's own first."""
 
     @property
     def license_shown(self) -> str:
@@ -246,49 +229,33 @@ def load_pins(root: Path) -> Pins:
 
 def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
     key = ("pins", name)
-    if entry.sdist is None and (entry.url is None or entry.commit is None):
-        missing = "commit" if entry.url else "url"
-        raise document.error(
-            key, f"'url' and 'commit', or 'sdist' (no {missing!r} here)", "neither"
-        )
-    if entry.sdist is not None and (entry.url or entry.commit):
+    own = _source(entry)
+    if own is None and entry.sdist is not None:
         raise document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True)
-    alternates: list[Sdist | GitSource] = []
+    if own is None:
+        missing = "commit" if entry.url else "url"
+        expected = f"'url' and 'commit', or 'sdist' (no {missing!r} here)"
+        raise document.error(key, expected, "neither")
+    sources = [own]
     for index, other in enumerate(entry.alternates):
-        at = (*key, "alternates", index)
-        if other.sdist is not None and not (other.url or other.commit):
-            alternates.append(other.sdist)
-        elif other.sdist is None and other.url and other.commit:
-            alternates.append(GitSource(other.url, Oid(other.commit)))
-        else:
-            raise document.error(
-                at, "either 'sdist', or 'url' and 'commit'", "another combination", words=True
-            )
-    pin = Pin(
-        name=name,
-        tree=Oid(entry.tree),
-        license=entry.license,
-        url=entry.url,
-        commit=Oid(entry.commit) if entry.commit else None,
-        sdist=entry.sdist,
-        wanted=entry.wanted,
-        context=entry.context,
-        submodules=entry.submodules,
-        companions=entry.companions,
-        alternates=tuple(alternates),
-        checkpoints=entry.checkpoints,
-    )
-    seen: dict[str, int] = {}
-    for index, source in enumerate(pin.sources):
-        if str(source) in seen:
-            raise document.error((*key, "alternates", index - 1), "each source once", str(source))
-        seen[str(source)] = index
-    return pin
+        at, source = (*key, "alternates", index), _source(other)
+        if source is None:
+            expected = "either 'sdist', or 'url' and 'commit'"
+            raise document.error(at, expected, "another combination", words=True)
+        if str(source) in map(str, sources):
+            raise document.error(at, "each source once", str(source))
+        sources.append(source)
+    return Pin(name=name, sources=tuple(sources), **msgspec.structs.asdict(entry))
 
 
-_ROW = re.compile(rb"([0-7]{6}) (blob|commit) ([0-9a-f]{40})\t(.+)\Z")
-_ESCAPES = {b"n": b"\n", b"t": b"\t", b'"': b'"', b"\\": b"\\", b"r": b"\r", b"a": b"\a",
-            b"b": b"\b", b"f": b"\f", b"v": b"\v"}  # fmt: skip
+def _source(entry: PinEntry | AlternateEntry) -> Sdist | GitSource | None:
+    """Return the one source that an entry names; None for none and for two."""
+    if entry.url and entry.commit and entry.sdist is None:
+        return GitSource(entry.url, entry.commit)
+    return None if entry.url or entry.commit else entry.sdist
+
+
+_ROW = re.compile(rb"\A([0-7]{6}) (?:blob|commit) ([0-9a-f]{40})\t(.+)\Z")
 
 
 def read_listing(root: Path, pin: Pin) -> dict[bytes, Entry] | None:
@@ -315,26 +282,18 @@ def parse_listing(data: bytes, path: Path) -> dict[bytes, Entry]:
     """Return the rows of ``git ls-tree -r`` output. ``path`` is named in errors."""
     entries: dict[bytes, Entry] = {}
     for number, line in enumerate(data.splitlines(), 1):
-        row = _ROW.match(line)
-        if not row:
+        try:
+            mode, oid, quoted = _ROW.findall(line)[0]
+            name = read_path(quoted)
+        except (IndexError, ValueError):
             raise BadInput(
                 f"{path}:{number}: expected 'MODE TYPE ID<tab>PATH' as git ls-tree prints, "
                 f"found {line[:60].decode(errors='replace')!r}"
-            )
-        name = _unquote(row[4])
+            ) from None
         if name in entries:
             raise BadInput(f"{path}:{number}: expected each path once, found {name!r} again")
-        entries[name] = Entry(int(row[1], 8), Oid(row[3].decode()))
+        entries[name] = Entry(int(mode, 8), Oid(oid.decode()))
     return entries
-
-
-def format_listing(entries: Mapping[bytes, Entry]) -> bytes:
-    """Return entries in the form ``git ls-tree -r`` prints them."""
-    return b"".join(
-        b"%06o %s %s\t%s\n"
-        % (entry.mode, b"blob" if entry.is_blob else b"commit", entry.oid.encode(), _quote(path))
-        for path, entry in sorted(entries.items())
-    )
 
 
 def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes]]:
@@ -343,7 +302,7 @@ def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes
     for path, entry in entries.items():
         parent, _, name = path.rpartition(b"/")
         folders.setdefault(parent, []).append((name, entry))
-        while parent not in (b"",) and parent.rpartition(b"/")[0] not in folders:
+        while parent and parent.rpartition(b"/")[0] not in folders:
             parent = parent.rpartition(b"/")[0]
             folders[parent] = []
     made: dict[bytes, tuple[Oid, bytes]] = {}
@@ -352,7 +311,7 @@ def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes
         made[folder] = (hash_object("tree", body), body)
         if folder:
             parent, _, name = folder.rpartition(b"/")
-            folders[parent].append((name, Entry(0o040000, made[folder][0])))
+            folders[parent].append((name, Entry(MODE_TREE, made[folder][0])))
     return made
 
 
@@ -375,25 +334,3 @@ def read_commit(root: Path, pin: Pin) -> bytes | None:
             f"`git cat-file commit {pin.commit}` prints the right one"
         )
     return body
-
-
-def _quote(path: bytes) -> bytes:
-    """A path as git prints it: in C quotes when it holds anything but plain ASCII."""
-    if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in path):
-        return path
-    names = {value: b"\\" + key for key, value in _ESCAPES.items()}
-    quoted = b"".join(
-        names.get(bytes([byte]), bytes([byte]) if 0x20 <= byte < 0x7F else b"\\%03o" % byte)
-        for byte in path
-    )
-    return b'"' + quoted + b'"'
-
-
-def _unquote(text: bytes) -> bytes:
-    if not (text.startswith(b'"') and text.endswith(b'"') and len(text) >= 2):
-        return text
-    return re.sub(
-        rb"\\([0-7]{3}|.)",
-        lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else _ESCAPES.get(m[1], m[1]),
-        text[1:-1],
-    )

@@ -10,19 +10,23 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from porter.atomic import write_atomic
 from porter.places import PINS_FILE, cache_dir
 
 
-def register_project(root: Path) -> None:
-    """Register the project ``root``."""
-    _register("projects", root)
-
-
-def register_tree(folder: Path) -> None:
-    """Register the work tree ``folder``."""
-    _register("trees", folder)
+def register(kind: Literal["projects", "trees"], path: Path) -> None:
+    """Register a project or a work tree by its folder."""
+    text = str(path.absolute())
+    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:24]
+    note = cache_dir() / "store" / kind / f"{digest}.path"
+    if note.exists():
+        return
+    try:
+        write_atomic(note, text.encode())
+    except OSError:
+        pass  # a read-only store works all the same, and gc cannot run on it
 
 
 def projects() -> tuple[Path, ...]:
@@ -44,24 +48,8 @@ def forget_gone() -> None:
                 note.unlink(missing_ok=True)
 
 
-def _folder(kind: str) -> Path:
-    return cache_dir() / "store" / kind
-
-
 def _notes(kind: str) -> list[Path]:
-    folder = _folder(kind)
-    return sorted(folder.glob("*.path")) if folder.is_dir() else []
-
-
-def _register(kind: str, path: Path) -> None:
-    text = str(path.absolute())
-    note = _folder(kind) / f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:24]}.path"
-    if note.exists():
-        return
-    try:
-        write_atomic(note, text.encode())
-    except OSError:
-        pass  # a read-only store works all the same, and gc cannot run on it
+    return sorted((cache_dir() / "store" / kind).glob("*.path"))
 
 
 def _registered(kind: str) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """Write a level as plain files into a folder: no ``.git``, no filters, exact bytes.
 
-A folder appears complete (written under another name, then renamed). A cached folder is keyed by
-the tree id and the names of its files, so every run of that level shares it and it never changes.
+A folder appears complete (written under another name, then renamed). It is keyed by the tree id and
+the names of its files, so every run of that level shares it and it never changes.
 :mod:`porter.upstream.needs` selects the files that a run gets.
 """
 
@@ -12,32 +12,18 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from porter.errors import BadInput, CorruptSource
+from porter.errors import CorruptSource
 from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
 from porter.places import cache_dir
 from porter.upstream.needs import Needs
 from porter.upstream.sources import check_names
-from porter.upstream.store import Coverage, Upstream, coverage
+from porter.upstream.store import Coverage, Upstream
 
-
-def export_tree(upstream: Upstream, tree: Oid, paths: Iterable[str] | None, dest: Path) -> Coverage:
-    """Write the files of ``tree`` under ``paths`` (None: the pin's wanted ones) into ``dest``.
-
-    ``dest`` must be absent or an empty folder. Files that no source serves are omitted and named in
-    the result. Submodules are omitted: export theirs into their folders. Raises BadInput for a
-    ``dest`` in use, CorruptSource for a tree with links or names that lead out of it.
-    """
-    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise BadInput(f"{dest}: expected no such folder or an empty one, found it in use")
-    pin = upstream.pin if paths is None else replace(upstream.pin, wanted=tuple(paths))
-    entries, covered = _bring(upstream, tree, pin.wants)
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    _publish(upstream, entries, dest)
-    return covered
+Wants = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
@@ -48,9 +34,8 @@ class Gathered:
     """
 
     tree: Oid
-    upstream: Upstream
-    entries: dict[bytes, Entry]
-    submodules: tuple[tuple[str, Upstream, dict[bytes, Entry]], ...]
+    parts: tuple[tuple[str, Upstream, dict[bytes, Entry]], ...]
+    """The tree, then its submodules: path, upstream, the files' entries by path."""
     covered: Coverage
 
 
@@ -63,19 +48,22 @@ def gather_tree(
     folder around it, the files that its pin wants are selected.
     """
     wants = upstream.pin.wants if not needs.named else None
-    entries, covered = _bring(upstream, tree, lambda path: _taken(needs, path, path, wants))
-    parts: list[tuple[str, Upstream, dict[bytes, Entry]]] = []
+    entries, covered = _bring(upstream, tree, needs, b"", wants)
+    parts = [("", upstream, entries)]
     for where, inner in sorted((submodules or {}).items()):
         before = where.encode() + b"/"
         wants = inner.pin.wants if _named_whole(needs, where) else None
-        own, inner_covered = _bring(
-            inner,
-            inner.pin.tree,
-            lambda path, b=before, w=wants: _taken(needs, b + path, path, w),  # type: ignore[misc]
+        entries, own = _bring(inner, inner.pin.tree, needs, before, wants)
+        parts.append((where, inner, entries))
+        covered = replace(
+            covered,
+            wanted=covered.wanted + own.wanted,
+            covered=covered.covered + own.covered,
+            missing=covered.missing + tuple(before + path for path in own.missing),
+            bytes_received=covered.bytes_received + own.bytes_received,
+            reasons=covered.reasons + own.reasons,
         )
-        parts.append((where, inner, own))
-        covered = _together(covered, where, inner_covered)
-    return Gathered(tree, upstream, entries, tuple(parts), covered)
+    return Gathered(tree, tuple(parts), covered)
 
 
 def cached_tree(gathered: Gathered) -> Path:
@@ -84,9 +72,11 @@ def cached_tree(gathered: Gathered) -> Path:
     The folder is shared: do not write into it (its files are read-only; for byte code see
     PYTHONPYCACHEPREFIX).
     """
-    identity = [b"\0".join(sorted(gathered.entries))]
-    for where, inner, own in gathered.submodules:
-        identity += [where.encode(), inner.pin.tree.encode(), b"\0".join(sorted(own))]
+    identity: list[bytes] = []
+    for where, upstream, entries in gathered.parts:
+        if where:
+            identity += [where.encode(), upstream.pin.tree.encode()]
+        identity.append(b"\0".join(sorted(entries)))
     names = b"\0\0".join(identity)
     name = f"{gathered.tree}-{hashlib.sha256(names).hexdigest()[:16]}"
     folder = cache_dir() / "trees" / name
@@ -94,14 +84,19 @@ def cached_tree(gathered: Gathered) -> Path:
         os.utime(folder)  # gc frees folders that were not used for long
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _publish(gathered.upstream, gathered.entries, folder, gathered.submodules, read_only=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".new", dir=folder.parent))
+    try:
+        for where, upstream, entries in gathered.parts:
+            _write_files(upstream, entries, fresh / where)
+        fresh.chmod(0o755)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process made the same one
+                raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return folder
-
-
-def _taken(needs: Needs, path: bytes, inner: bytes, wants: Callable[[bytes], bool] | None) -> bool:
-    if wants is not None and not wants(inner):
-        return False
-    return needs.takes(os.fsdecode(path))
 
 
 def _named_whole(needs: Needs, where: str) -> bool:
@@ -109,60 +104,25 @@ def _named_whole(needs: Needs, where: str) -> bool:
     return not needs.named or any(f"{where}/".startswith(folder) for folder in folders)
 
 
-def _together(covered: Coverage, where: str, inner: Coverage) -> Coverage:
-    return replace(
-        covered,
-        wanted=covered.wanted + inner.wanted,
-        covered=covered.covered + inner.covered,
-        missing=covered.missing + tuple(where.encode() + b"/" + path for path in inner.missing),
-        bytes_received=covered.bytes_received + inner.bytes_received,
-        reasons=covered.reasons + inner.reasons,
-    )
-
-
 def _bring(
-    upstream: Upstream, tree: Oid, wanted: Callable[[bytes], bool]
+    upstream: Upstream, tree: Oid, needs: Needs, before: bytes, wants: Wants | None
 ) -> tuple[dict[bytes, Entry], Coverage]:
+    """Fetch the needed files; ``before`` comes before the paths that ``needs`` names."""
     files = {
         path: entry
         for path, entry in upstream.odb.flat(tree).items()
-        if entry.is_blob and wanted(path)
+        if entry.is_blob
+        and (wants is None or wants(path))
+        and needs.takes(os.fsdecode(before + path))
     }
     check_names(upstream.pin, files)
-    blobs = {path: entry.oid for path, entry in files.items()}
-    reasons = upstream.bring(blobs.values())
-    covered = coverage(upstream, blobs, reasons)
+    covered = upstream.cover({path: entry.oid for path, entry in files.items()})
     for path in covered.missing:
         del files[path]
     return files, covered
 
 
-def _publish(
-    upstream: Upstream,
-    entries: Mapping[bytes, Entry],
-    dest: Path,
-    submodules: Iterable[tuple[str, Upstream, Mapping[bytes, Entry]]] = (),
-    *,
-    read_only: bool = False,
-) -> None:
-    fresh = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".new", dir=dest.parent))
-    try:
-        _write_files(upstream, entries, fresh, read_only)
-        for where, inner, own in submodules:
-            _write_files(inner, own, fresh / where, read_only)
-        fresh.chmod(0o755)
-        try:
-            fresh.rename(dest)  # replaces an empty folder
-        except OSError:
-            if not (read_only and dest.is_dir()):  # another process made the same one
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _write_files(
-    upstream: Upstream, entries: Mapping[bytes, Entry], folder: Path, read_only: bool
-) -> None:
+def _write_files(upstream: Upstream, entries: Mapping[bytes, Entry], folder: Path) -> None:
     contents = upstream.odb.read_many(entry.oid for entry in entries.values())
     for path, entry in entries.items():
         target = folder / os.fsdecode(path)
@@ -173,8 +133,7 @@ def _write_files(
             target.symlink_to(os.fsdecode(content))
             continue
         target.write_bytes(content)
-        mode = 0o755 if entry.mode == MODE_EXEC else 0o644
-        target.chmod(mode & 0o555 if read_only else mode)
+        target.chmod(0o555 if entry.mode == MODE_EXEC else 0o444)
 
 
 def _expect_inside(path: bytes, content: bytes) -> None:

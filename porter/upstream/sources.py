@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import CorruptSource
-from porter.git.objects import Entry, Oid, Signature, encode_commit
+from porter.git.objects import Entry, Oid, Signature, encode_commit, hash_object
 from porter.git.odb import Odb
 from porter.git.safepath import is_dot_git
 from porter.upstream.failure import SourceFailure, no_source, source_failure
@@ -54,7 +54,8 @@ class Supply:
                 elif source.commit == self.pin.commit:
                     self._fetch_commit(source)
                 else:
-                    self._commit_beside_git(source)
+                    self._held_by(source)  # proves that it answers
+                    self._write_commit(read_listing(self.root, self.pin))
             except FetchFailed as error:
                 failures.append(self._failed(source, error))
                 continue
@@ -155,10 +156,6 @@ class Supply:
             listing = release.entries
         self._write_commit(listing)
 
-    def _commit_beside_git(self, source: GitSource) -> None:
-        self._held_by(source)  # proves that it answers
-        self._write_commit(read_listing(self.root, self.pin))
-
     def _write_commit(self, listing: Mapping[bytes, Entry] | None) -> None:
         pin = self.pin
         commit = release_commit(pin) if pin.commit is None else read_commit(self.root, pin)
@@ -213,6 +210,11 @@ def release_commit(pin: Pin) -> bytes:
     who = Signature("porter", "porter@localhost", 946684800)
     text = f"{pin.sdist.name} {pin.sdist.version} (source release)\n\nsha256 {pin.sdist.sha256}\n"
     return encode_commit(pin.tree, (), who, who, text)
+
+
+def level0_commit(pin: Pin) -> Oid:
+    """Return level 0's commit id without opening the upstream."""
+    return pin.commit or hash_object("commit", release_commit(pin))
 
 
 def expect_tree(pin: Pin, commit: Oid, body: bytes) -> None:

@@ -1,10 +1,5 @@
 """The store: one bare repository per upstream in the cache, filled from a pin's sources.
 
-    upstream = open_upstream(root, pins.port("diffusers"))
-    upstream.listing()      # path -> entry of level 0, complete even when a source is partial
-    upstream.blobs(oids)    # contents; those not in the store yet come in ONE git fetch
-    upstream.odb            # trees; level commits are written here
-
 Invariants, even if porter is killed at any moment:
 
 - An object is in the store completely or not at all (packs appear by one rename of their index).
@@ -17,29 +12,29 @@ Invariants, even if porter is killed at any moment:
 
 The repository has no promisor remote and no history below the pin. A work tree that borrows its
 objects (``objects/info/alternates``) registers itself
-(:func:`porter.upstream.registry.register_tree`), lists ``Upstream.commit`` in its own ``shallow``
-file when that commit has parents, and keeps paths outside ``Upstream.available()`` out of its
-sparse checkout.
+(:func:`porter.upstream.registry.register`), lists ``Upstream.commit`` in its own ``shallow``
+file when that commit has parents, and keeps paths that the store lacks out of its sparse checkout.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from porter.errors import SourceUnavailable
-from porter.git.objects import Entry, Oid, hash_object
+from porter.git.objects import Entry, Oid
 from porter.git.odb import Odb
 from porter.places import cache_dir
 from porter.upstream.failure import OFFLINE, SourceFailure, short_reason, source_failure
 from porter.upstream.gitfetch import Progress, create_repository
 from porter.upstream.pins import GitSource, Pin, Sdist, read_listing
-from porter.upstream.registry import register_project
-from porter.upstream.sources import Supply, expect_tree, release_commit
+from porter.upstream.registry import register
+from porter.upstream.sources import Supply, expect_tree, level0_commit
 
 
 @dataclass(frozen=True)
@@ -73,15 +68,13 @@ def upstream_lock(name: str, progress: Progress | None = None) -> Iterator[None]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder / f"{name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         if progress:
             progress(f"{name}: waiting for another porter", 0, 0, 0)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def offline_asked() -> bool:
@@ -119,12 +112,6 @@ class Upstream:
             self._listing = read_listing(self.root, self.pin) or self.odb.flat(self.pin.tree)
         return self._listing
 
-    def available(self) -> set[bytes]:
-        """Return the paths of level 0 whose contents are in the store now."""
-        blobs = {path: entry.oid for path, entry in self.listing().items() if entry.is_blob}
-        present = self.present(blobs.values())
-        return {path for path, oid in blobs.items() if oid in present}
-
     def present(self, oids: Iterable[Oid]) -> set[Oid]:
         """Return those of ``oids`` that the store holds; found ones are not checked again."""
         wanted = set(oids)
@@ -155,6 +142,20 @@ class Upstream:
             return (source_failure(None, OFFLINE),)
         with upstream_lock(self.pin.name, self.supply.progress):
             return self.supply.bring_blobs(wanted)
+
+    def cover(self, blobs: Mapping[bytes, Oid]) -> Coverage:
+        """Fetch ``blobs`` (path -> id) and return which of them the store then holds."""
+        reasons = self.bring(blobs.values())
+        present = self.present(blobs.values())
+        missing = tuple(path for path, oid in blobs.items() if oid not in present)
+        return Coverage(
+            wanted=len(blobs),
+            covered=len(blobs) - len(missing),
+            source=", ".join(self.supply.served) or "store",
+            missing=missing,
+            bytes_received=self.supply.received,
+            reasons=reasons,
+        )
 
     def not_served(
         self, oids: Iterable[Oid], failures: Iterable[SourceFailure]
@@ -197,12 +198,12 @@ def open_upstream(
         pin=pin,
         git_dir=git_dir,
         odb=odb,
-        commit=pin.commit or hash_object("commit", release_commit(pin)),
+        commit=level0_commit(pin),
         supply=Supply(root, pin, git_dir, odb, progress, dict(silent or {})),
         offline=offline or offline_asked(),
     )
     if _ready(upstream):
-        register_project(root)
+        register("projects", root)
         return upstream
     if upstream.offline:
         raise SourceUnavailable(
@@ -213,7 +214,7 @@ def open_upstream(
     with upstream_lock(pin.name, progress):
         if not _ready(upstream):
             create_repository(git_dir)
-            register_project(root)
+            register("projects", root)
             upstream.supply.bring_commit()
     return upstream
 
@@ -237,28 +238,12 @@ def fetch(
     progress: Progress | None = None,
 ) -> Coverage:
     """Fetch a pin's wanted files (or those under ``paths``); return what the store then has."""
-    chosen = pin if paths is None else dataclasses.replace(pin, wanted=tuple(paths))
+    chosen = pin if paths is None else msgspec.structs.replace(pin, wanted=tuple(paths))
     with open_upstream(root, pin, offline=offline, progress=progress) as upstream:
-        entries = {
-            path: entry.oid
-            for path, entry in upstream.listing().items()
-            if entry.is_blob and chosen.wants(path)
-        }
-        reasons = upstream.bring(entries.values())
-        return coverage(upstream, entries, reasons)
-
-
-def coverage(
-    upstream: Upstream, entries: dict[bytes, Oid], reasons: tuple[SourceFailure, ...]
-) -> Coverage:
-    """Return which of ``entries`` (path -> blob id) the store holds now."""
-    present = upstream.present(entries.values())
-    missing = tuple(path for path, oid in entries.items() if oid not in present)
-    return Coverage(
-        wanted=len(entries),
-        covered=len(entries) - len(missing),
-        source=", ".join(upstream.supply.served) or "store",
-        missing=missing,
-        bytes_received=upstream.supply.received,
-        reasons=reasons,
-    )
+        return upstream.cover(
+            {
+                path: entry.oid
+                for path, entry in upstream.listing().items()
+                if entry.is_blob and chosen.wants(path)
+            }
+        )

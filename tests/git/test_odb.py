@@ -131,9 +131,9 @@ def test_hook_variables_do_not_lead_to_another_repository(
 def test_a_reader_that_was_killed_is_started_anew(remote: Remote) -> None:
     with Odb(remote.path) as odb:
         odb.read(remote.commit)
-        assert odb._reader is not None
-        os.kill(odb._reader.pid, signal.SIGKILL)
-        odb._reader.wait()
+        reader = odb._processes["--batch"]
+        os.kill(reader.pid, signal.SIGKILL)
+        reader.wait()
         assert odb.read(remote.commit)
 
 

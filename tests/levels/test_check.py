@@ -13,10 +13,8 @@ import pytest
 from porter.cli import main
 from porter.errors import SourceUnavailable
 from porter.levels.check import PatchReport, PortReport, check_port
-from porter.levels.levels import ApplyFailed, build_levels
-from porter.levels.lock import lock_path
-from porter.levels.memo import memo_dir
-from porter.levels.relock import lock_port
+from porter.levels.levels import ApplyFailed, build_levels, memo_dir
+from porter.levels.lock import lock_path, lock_port
 from porter.places import cache_dir
 from porter.report.terminal.check import CheckRequest, summary
 from porter.upstream.store import open_upstream

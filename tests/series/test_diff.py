@@ -96,4 +96,4 @@ def test_a_signature_is_odd_but_harmless() -> None:
 @pytest.mark.parametrize("path", [b"plain", b"a b", b'q"\\', b"\xff\x00\x01\t\n", "ü".encode()])
 def test_quoting_is_undone_exactly(path: bytes) -> None:
     assert unquote(quote(path) if quote(path) != path else b'"' + path + b'"') == (path, b"")
-    assert read_path(show_path(path)) == path
+    assert read_path(show_path(path).encode()) == path

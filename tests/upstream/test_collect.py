@@ -13,7 +13,7 @@ from porter.git.objects import Entry, Oid, blob_id, encode_tree, hash_object
 from porter.git.odb import Odb
 from porter.upstream.audit import audit
 from porter.upstream.needs import Needs
-from porter.upstream.registry import projects, register_tree, trees
+from porter.upstream.registry import projects, register, trees
 from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import fetch, open_upstream, repository, store_dir
 from tests.remotes import FILES, Remote, git, make_project, make_remote, one_pin, pin_of, porter
@@ -46,7 +46,7 @@ def borrow(folder: Path, commit: Oid) -> None:
     alternates = folder / ".git/objects/info/alternates"
     alternates.write_text(f"{repository('model')}/objects\n")
     git("-C", folder, "update-ref", "--no-deref", "HEAD", commit)
-    register_tree(folder)
+    register("trees", folder)
 
 
 def held(*oids: Oid) -> list[bool]:

@@ -14,14 +14,21 @@ from porter.errors import BadInput, CorruptSource
 from porter.git.objects import Entry, Oid
 from porter.schemas import SCHEMAS, schema_path, schema_text
 from porter.upstream.pins import (
-    format_listing,
     load_pins,
     parse_listing,
     read_listing,
     tree_objects,
 )
 from tests.conftest import PROJECT
-from tests.remotes import git, make_project, make_remote, one_pin, record_pin_files, write_tree
+from tests.remotes import (
+    git,
+    listing_text,
+    make_project,
+    make_remote,
+    one_pin,
+    record_pin_files,
+    write_tree,
+)
 
 GOOD: dict[str, Any] = {
     "url": "https://example.org/model",
@@ -172,7 +179,7 @@ def test_listings_are_read_and_written_as_git_does(tmp_path: Path) -> None:
     entries = parse_listing(text, Path("x"))
     assert {path.decode() for path in entries} == set(odd)
     assert tree_objects(entries)[b""][0] == remote.tree
-    assert sorted(format_listing(entries).splitlines()) == sorted(text.splitlines())
+    assert sorted(listing_text(entries).encode().splitlines()) == sorted(text.splitlines())
 
 
 _part = st.binary(min_size=1, max_size=4).filter(
@@ -186,7 +193,7 @@ def test_any_listing_survives_being_written_and_read(paths: list[list[bytes]], s
     joined = {b"/".join(path) for path in paths}
     files = {p for p in joined if not any(q.startswith(p + b"/") for q in joined)}
     entries = {p: Entry(0o100644, Oid(f"{seed:040x}")) for p in files}
-    assert parse_listing(format_listing(entries), Path("x")) == entries
+    assert parse_listing(listing_text(entries).encode(), Path("x")) == entries
 
 
 def test_trees_are_those_that_git_writes(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from porter.errors import BadInput, CorruptSource
+from porter.errors import CorruptSource
 from porter.git.objects import Oid
+from porter.places import cache_dir
 from porter.upstream.needs import Needs
-from porter.upstream.snapshot import cached_tree, export_tree, gather_tree
+from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import Upstream, open_upstream
 from tests.remotes import FILES, Remote, make_remote, one_pin, write_tree
 
@@ -38,43 +39,29 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_snapshot_holds_the_exact_bytes(upstream: Upstream, tmp_path: Path) -> None:
-    covered = export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
-    assert files_below(tmp_path / "out") == {k: v for k, v in ALL.items() if k != "to.link"}
-    assert covered.missing == ()
-    assert (tmp_path / "out/to.link").readlink() == Path("src/model.py")
-    assert os.access(tmp_path / "out/run.sh", os.X_OK)
-    assert not os.access(tmp_path / "out/LICENSE", os.X_OK)
+def test_a_snapshot_holds_the_exact_bytes(upstream: Upstream) -> None:
+    gathered = gather_tree(upstream, upstream.pin.tree, Needs((*ALL,)))
+    folder = cached_tree(gathered)
+    assert files_below(folder) == {k: v for k, v in ALL.items() if k != "to.link"}
+    assert gathered.covered.missing == ()
+    assert (folder / "to.link").readlink() == Path("src/model.py")
+    assert os.access(folder / "run.sh", os.X_OK)
+    assert not (folder / "LICENSE").stat().st_mode & 0o111
 
 
-def test_only_the_asked_paths_are_brought_and_written(upstream: Upstream, tmp_path: Path) -> None:
-    covered = export_tree(upstream, upstream.pin.tree, ["src/deep/"], tmp_path / "out")
-    assert list(files_below(tmp_path / "out")) == ["src/deep/layer.py"]
-    assert covered.bytes_received < 1000
+def test_only_the_asked_paths_are_brought_and_written(upstream: Upstream) -> None:
+    gathered = gather_tree(upstream, upstream.pin.tree, Needs(("src/deep/",)))
+    assert list(files_below(cached_tree(gathered))) == ["src/deep/layer.py"]
+    assert gathered.covered.bytes_received < 1000
 
 
-def test_files_that_no_source_serves_are_named(
-    upstream: Upstream, remote: Remote, tmp_path: Path
-) -> None:
+def test_files_that_no_source_serves_are_named(upstream: Upstream, remote: Remote) -> None:
     upstream.blobs(e.oid for p, e in upstream.listing().items() if p.startswith(b"src/"))
     shutil.rmtree(remote.path)
-    covered = export_tree(upstream, upstream.pin.tree, ["src/", "LICENSE"], tmp_path / "out")
-    assert covered.missing == (b"LICENSE",)
-    assert sorted(files_below(tmp_path / "out")) == ["src/deep/layer.py", "src/model.py"]
-
-
-def test_a_folder_in_use_is_refused(upstream: Upstream, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine.txt").write_text("")
-    with pytest.raises(BadInput, match="expected no such folder or an empty one"):
-        export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
-
-
-def test_an_empty_folder_may_be_filled(upstream: Upstream, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
-    assert (tmp_path / "out/LICENSE").is_file()
+    gathered = gather_tree(upstream, upstream.pin.tree, Needs(("src/", "LICENSE")))
+    assert gathered.covered.missing == (b"LICENSE",)
+    written = files_below(cached_tree(gathered))
+    assert sorted(written) == ["src/deep/layer.py", "src/model.py"]
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../out", "a/../../b"])
@@ -83,9 +70,8 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str) -> None:
     root = tmp_path / "other"
     upstream = open_upstream(root, one_pin(root, remote))
     with upstream, pytest.raises(CorruptSource, match="a link inside the tree, found one to"):
-        export_tree(upstream, upstream.pin.tree, None, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.glob(".out*"))
+        cached_tree(gather_tree(upstream, upstream.pin.tree, Needs()))
+    assert list((cache_dir() / "trees").iterdir()) == []
 
 
 def test_the_cached_form_is_made_once_and_read_only(upstream: Upstream) -> None:
@@ -140,9 +126,7 @@ def files_below_src(folder: Path) -> set[str]:
     return {name for name in files_below(folder) if name.startswith("src/")}
 
 
-def test_any_tree_in_the_store_can_be_written(
-    upstream: Upstream, remote: Remote, tmp_path: Path
-) -> None:
+def test_any_tree_in_the_store_can_be_written(upstream: Upstream) -> None:
     level = Oid(write_tree(upstream.git_dir, {"src/model.py": b"# patched\n"}))
-    export_tree(upstream, level, None, tmp_path / "out")
-    assert files_below(tmp_path / "out") == {"src/model.py": b"# patched\n"}
+    folder = cached_tree(gather_tree(upstream, level, Needs()))
+    assert files_below(folder) == {"src/model.py": b"# patched\n"}

@@ -11,8 +11,8 @@ from porter.report.terminal.transfers import size_text
 from porter.upstream.failure import short_reason
 
 if TYPE_CHECKING:
+    from porter.upstream.audit import StoreAudit
     from porter.upstream.pins import Pins
-    from porter.upstream.repair import StoreAudit
     from porter.upstream.store import Coverage
 
 _MOST_FOLDERS = 6

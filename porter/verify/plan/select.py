@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
-from porter.levels.level_name import last_level
 from porter.places import recipes_dir
 from porter.verify.environment.requirements import load_requirements
 from porter.verify.environment.torch_layer import PINNED
@@ -221,7 +220,8 @@ def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, tree
 
 def _companion(name: str, text: str, trees: Trees) -> LevelTree:
     try:
-        level = last_level(trees.levels(name)) if text == LAST else trees.find(name, text)
+        levels = [each for each in trees.levels(name) if not each.off]
+        level = levels[-1] if text == LAST else trees.find(name, text)
         trees.folder(name, level, ())
     except NotReachable as error:
         prefix = f"companion {name}: "
