@@ -120,12 +120,11 @@ def _variant(loaded: LoadedRecipe, where: Mapping[str, str]) -> Variant:
     chosen = []
     for name, values in vary.items():
         texts = [as_text(value) for value in values]
-        given = where.get(name)
-        if given is not None and given not in (*texts, *map(str, values)):
+        spelled = dict(zip((*map(str, values), *texts), (*texts, *texts), strict=True))
+        given = where.get(name, texts[0])
+        if given not in spelled:
             raise BadInput(f"--where {name}={given}: expected one of {', '.join(texts)}")
-        shown = list(map(str, values))
-        at = 0 if given is None else (texts.index(given) if given in texts else shown.index(given))
-        chosen.append((name, texts[at]))
+        chosen.append((name, spelled[given]))
     return tuple(chosen)
 
 
@@ -143,12 +142,7 @@ class ComparisonRunner:
 
         Raises CheckFailed, with the end of its stderr, when a level does not run.
         """
-        points = {
-            "first": self.comparison.first,
-            "second": self.comparison.second,
-            "exact": self.comparison.exact,
-        }
-        point = points[side]
+        point: RunSpec | None = getattr(self.comparison, side)
         if point is None or (side == "exact" and self.lacking):
             return None
         found = self._run(point, activations)
@@ -177,5 +171,5 @@ class ComparisonRunner:
             session.observer.ended(title, "failed" if isinstance(out, Failure) else "made")
             if isinstance(out, Failure):
                 return out
-            told = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
-            return read_timeline(out, tuple(told))
+            warnings = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
+            return read_timeline(out, tuple(warnings))

@@ -82,43 +82,34 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
     """Return what a run with ``activations`` left in its trace's folder."""
     values = read_values(folder / VALUES)
 
-    def sample(row: dict[str, Any]) -> TensorSample:
-        kept = None
-        if row["at"] is not None:
-            offset, number = row["at"]
-            kept = values[offset : offset + number]
-        shape = tuple(row["shape"])
-        return TensorSample(row["name"], shape, row["dtype"], row["digest"], row["step"], kept)
-
-    def several(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
-        return tuple(map(sample, rows))
+    def samples(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
+        return tuple(read_sample(row, values) for row in rows)
 
     activations = tuple(
         Activation(
-            number=row["moment"],
-            kind=row["kind"],
-            path=row["path"],
-            class_name=row["class"],
-            call=row["call"],
-            depth=row["depth"],
-            site=row["site"],
-            source=row["source"],
-            tensors=several(row["tensors"]),
+            number=row.pop("moment"),
+            class_name=row.pop("class"),
+            tensors=samples(row.pop("tensors")),
+            **row,
         )
         for row in read_lines(folder / MOMENTS)
     )
     ops = tuple(
         Op(
-            number=row["op"],
-            activation=row["moment"],
-            name=row["name"],
-            path=row["path"],
-            site=row["site"],
-            source=row["source"],
-            arguments=row["arguments"],
-            inputs=several(row["inputs"]),
-            outputs=several(row["outputs"]),
+            number=row.pop("op"),
+            activation=row.pop("moment"),
+            inputs=samples(row.pop("inputs")),
+            outputs=samples(row.pop("outputs")),
+            **row,
         )
         for row in read_lines(folder / OPS)
     )
     return Timeline(activations, ops, warnings)
+
+
+def read_sample(row: dict[str, Any], values: torch.Tensor) -> TensorSample:
+    """Return a row of :func:`~porter.verify.harness.tensor_digest.sample_tensor` with its values,
+    which are among ``values``."""
+    shape, at = tuple(row.pop("shape")), row.pop("at")
+    kept = values[at[0] : sum(at)] if at is not None else None
+    return TensorSample(shape=shape, values=kept, **row)

@@ -65,7 +65,7 @@ def parity(
     held_to = exact if against is None else against.double()
     eps = torch.finfo(found.dtype).eps
     own = _errors(baseline, exact)
-    scale = (float(held_to.abs().max()), rms(held_to))
+    scale = _sizes(held_to)
     allowed = [kind.factor * e + kind.ulps * eps * s for e, s in zip(own, scale, strict=True)]
     moved = None if noise is None else _sizes(noise.difference)
     if moved is not None:
@@ -156,15 +156,20 @@ def _errors(x: torch.Tensor, exact: torch.Tensor) -> tuple[float, float]:
 
 def _sizes(difference: torch.Tensor) -> tuple[float, float]:
     """Return the greatest and the root mean square of a difference."""
-    return float(difference.abs().max()), rms(difference)
+    return greatest(difference), rms(difference)
+
+
+def greatest(x: torch.Tensor) -> float:
+    """The greatest magnitude; 0 of no elements."""
+    return float(x.abs().max()) if x.numel() else 0.0
 
 
 def rms(x: torch.Tensor) -> float:
     """Root mean square, scaled so that squares neither overflow nor vanish."""
-    greatest = float(x.abs().max())
-    if greatest == 0 or not math.isfinite(greatest):
-        return greatest
-    return greatest * math.sqrt(float((x / greatest).square().mean()))
+    scale = greatest(x)
+    if scale == 0 or not math.isfinite(scale):
+        return scale
+    return scale * math.sqrt(float((x / scale).square().mean()))
 
 
 def _spacing(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.divergence.first import Divergence, OpDivergence
-from porter.verify.divergence.search import Found, search
+from porter.verify.divergence.search import Divergence, Found, OpDivergence, search
 from porter.verify.divergence.timeline import Timeline, read_timeline
 from porter.verify.divergence.tolerance import Allowance
 from tests.verify.single_run import SingleRun, single_runs
