@@ -15,13 +15,11 @@ from porter.verify.divergence.timeline import Timeline, read_timeline
 from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
 from porter.verify.harness.run_info import HEAD
-from porter.verify.plan.job import Failure, job_of
-from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.matrix import Failure, RunSpec, job_of
 from porter.verify.plan.select import RecipePlan, plan_recipe
 from porter.verify.plan.trees import LevelTree, NotReachable, Trees
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
-from porter.verify.recipe.schema import Variant, as_text
-from porter.verify.recipe.types import NATIVE
+from porter.verify.recipe.schema import NATIVE, Variant, as_text
 
 _LONGER = 4
 """Recording is slow: a run's time limit is this multiple of the recipe's."""
@@ -62,9 +60,7 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
     loaded = _recipe(root, request)
     recipe = loaded.recipe
     try:
-        levels = tuple(trees.levels(request.port))
-        everything = frozenset(level.number for level in levels)
-        planned = plan_recipe(loaded, levels, everything, trees)
+        planned = plan_recipe(loaded, tuple(trees.levels(request.port)), None, trees)
         dtype = _one_of("--dtype", request.dtype, recipe.dtypes, recipe.dtypes[0])
         seed = recipe.seeds[0] if request.seed is None else request.seed
         variant = _variant(loaded, request.where or {})

@@ -12,13 +12,20 @@ counterpart. Ops that only one run has, just before the first that diverges, are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from porter.verify.divergence.align import Alignment, align, align_ops
-from porter.verify.divergence.timeline import Activation, Op, TensorSample, Timeline
+from porter.verify.divergence.timeline import (
+    Activation,
+    Alignment,
+    Op,
+    TensorSample,
+    Timeline,
+    align,
+    align_ops,
+)
 from porter.verify.divergence.tolerance import Allowance, Difference, difference, differences
-from porter.verify.harness.tensor_digest import SAMPLE
+from porter.verify.harness.activations import SAMPLE
 
 _UNWRITTEN = ("aten.empty", "aten.new_empty", "aten.resize_")
 """Ops whose results are uninitialised memory."""
@@ -133,60 +140,51 @@ def find_activation(runs: Compared) -> ActivationSearch:
     Differing shapes are ignored (a level may pad or split a batch), unless no value diverges and a
     recorded output has another shape.
     """
-    first_bad: tuple[Activation, list[Difference]] | None = None
-    misshapen: tuple[Activation, list[Difference]] | None = None
-    compared = unseen = shapes = 0
-    output_misshapen = False
-    jump: tuple[Activation, float] | None = None
-    before_bad, before_misshapen, last = -1, -1, -1
-    share = 1.0
-    for activation in runs.second.activations:
-        found = runs.of(activation)
-        if activation.number not in runs.alignment.pairs:
-            continue
-        compared += 1
-        unseen += sum(each.unseen for each in found)
-        in_shape = [each for each in found if each.diverges and each.measure == "shape"]
-        shapes += len(in_shape)
-        if in_shape:
-            output_misshapen = output_misshapen or activation.kind == "record"
-            if misshapen is None:
-                misshapen, before_misshapen = (activation, in_shape), last
-        bad = [each for each in found if each.diverges and each.measure != "shape"]
-        if bad and first_bad is None:
-            first_bad, before_bad = (activation, bad), last
-        if bad:
-            now = max(each.share for each in bad)
-            if first_bad is not None and activation is not first_bad[0] and now > 8 * share:
-                jump = (activation, now)
-            share = max(share, now)
-        last = activation.number
-    if first_bad is None and output_misshapen:
-        first_bad, before_bad = misshapen, before_misshapen
+    aligned = [a for a in runs.second.activations if a.number in runs.alignment.pairs]
+    found = [runs.of(activation) for activation in aligned]
+    values = [[d for d in each if d.diverges and d.measure != "shape"] for each in found]
+    shapes = [[d for d in each if d.diverges and d.measure == "shape"] for each in found]
+    bad = values
+    if not any(values) and any(
+        each and activation.kind == "record"
+        for activation, each in zip(aligned, shapes, strict=True)
+    ):
+        bad = shapes
     divergence = None
-    if first_bad is not None:
-        activation, bad = first_bad
-        divergence = Divergence(
-            activation=activation,
-            counterpart=runs.first.activations[runs.alignment.pairs[activation.number]],
-            differences=tuple(bad),
-            inside=_inside(runs.second, activation),
-            before=before_bad,
-            jump=jump,
-        )
-    return ActivationSearch(divergence, compared, unseen, shapes)
+    for index, (activation, several) in enumerate(zip(aligned, bad, strict=True)):
+        if several:
+            divergence = Divergence(
+                activation=activation,
+                counterpart=runs.first.activations[runs.alignment.pairs[activation.number]],
+                differences=tuple(several),
+                inside=_inside(runs.second, activation),
+                before=aligned[index - 1].number if index else -1,
+                jump=_jump(aligned, values),
+            )
+            break
+    unseen = sum(each.unseen for several in found for each in several)
+    return ActivationSearch(divergence, len(aligned), unseen, sum(map(len, shapes)))
+
+
+def _jump(
+    aligned: Sequence[Activation], values: Sequence[Sequence[Difference]]
+) -> tuple[Activation, float] | None:
+    """Return the last activation at which the error is far above all earlier ones, and its size."""
+    jump, share = None, 0.0
+    for activation, several in zip(aligned, values, strict=True):
+        if several:
+            now = max(each.share for each in several)
+            if share and now > 8 * share:
+                jump = activation, now
+            share = max(share, now, 1.0)
+    return jump
 
 
 def _inside(run: Timeline, activation: Activation) -> Activation | None:
     """Return the beginning of the call whose own code ran just before an activation."""
-    if activation.kind == "out":
-        for other in reversed(run.activations[: activation.number]):
-            if other.kind == "in" and (other.path, other.call) == (
-                activation.path,
-                activation.call,
-            ):
-                return other
-    return run.around(activation.number)
+    depth = activation.depth - (activation.kind != "out")
+    before = reversed(run.activations[: activation.number])
+    return next((each for each in before if each.kind == "in" and each.depth == depth), None)
 
 
 def agreeing(runs: Compared) -> dict[str, str]:

@@ -85,10 +85,15 @@ def difference(
         return comparison
     if first.shape != second.shape:
         return replace(comparison, measure="shape", error=math.inf)
-    kept = [first, second, *([exact] if exact is not None and exact.shape == first.shape else [])]
-    x, b, r = _in_common(second, kept), _in_common(first, kept), _in_common(exact, kept)
-    if x is None or b is None:
+    others = [exact] if exact is not None and exact.shape == first.shape else []
+    samples = [second, first, *others]
+    kept = [(each.values, each.step) for each in samples if each.values is not None]
+    if len(kept) < len(samples):
         return comparison
+    # The elements that were kept of all: steps are multiples of each other.
+    common = math.lcm(*(step for _, step in kept))
+    x, b, *rest = [values[:: common // step] for values, step in kept]
+    r = rest[0] if rest else None
     if torch.equal(x, b):
         return replace(comparison, unseen=first.dtype == second.dtype)
     dtype = getattr(torch, first.dtype)
@@ -109,14 +114,3 @@ def difference(
         one = Difference(second.name, first.shown, second.shown, measure, norm(x - r), allowed, own)
         worst = one if one.share > worst.share or not worst.measure else worst
     return worst
-
-
-def _in_common(sample: TensorSample | None, kept: Sequence[TensorSample]) -> torch.Tensor | None:
-    """Return those of a tensor's elements that were kept of all (steps are multiples)."""
-    if sample is None or not any(sample is each for each in kept):
-        return None
-    if any(each.values is None for each in kept):
-        return None
-    step = math.lcm(*(each.step for each in kept))
-    assert sample.values is not None
-    return sample.values[:: step // sample.step]

@@ -10,7 +10,7 @@ import torch
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import noise_between
 from porter.verify.judge.result import Outcome, Verdict, Word
-from porter.verify.judge.tensors import dead_output, describe, mismatch
+from porter.verify.judge.tensors import dead_output, describe
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
 from porter.verify.recipe.claims import Claim
 
@@ -157,7 +157,9 @@ def _judge_output(
     if exact is None and (why := dead_output(found)):
         yield run.verdict(name, claims[0], "error", f"the output {why}")
         return
-    if exact is not None and (reason := mismatch(found, exact)):
+    if exact is not None and found.shape != exact.shape:
+        expected, there = list(exact.shape), list(found.shape)
+        reason = f"expected shape {expected} as at level 0, found {there}"
         yield run.verdict(name, claims[0], "fail", reason)
         return
     own = baseline.outputs.get(name) if baseline else None

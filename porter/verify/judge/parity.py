@@ -113,8 +113,7 @@ def loss_curve(
     if bool(((held_to[0] - held_to).abs() <= allowed).all()):
         return vacuous("could not fail: a loss that never moves is within the allowance too")
     errors = (found.double() - held_to).abs()
-    shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
-    worst = int(shares.argmax())
+    worst, error, bound = worst_share(errors, allowed)
     held = bool((errors <= allowed).all())
     detail = ""
     if not held:
@@ -122,9 +121,7 @@ def loss_curve(
         departs = difference_at(first, found, held_to).removeprefix("greatest difference")
         detail = f"departs{departs} (allowed {float(allowed[first]):.2g})"
     own_noise = None if noise is None else float(moved[worst])
-    return Outcome(
-        held, "loss", float(errors[worst]), float(allowed[worst]), detail, noise=own_noise
-    )
+    return Outcome(held, "loss", error, bound, detail, noise=own_noise)
 
 
 def within_ulps(
@@ -177,6 +174,14 @@ def _spacing(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     finfo = torch.finfo(dtype)
     exponent = torch.floor(torch.log2(torch.clamp(magnitude, min=finfo.tiny)))
     return torch.exp2(exponent) * finfo.eps
+
+
+def worst_share(errors: torch.Tensor, allowed: torch.Tensor) -> tuple[int, float, float]:
+    """Return index, error and bound of the element whose error is the largest share of its
+    bound."""
+    shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
+    worst = int(shares.argmax())
+    return worst, float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])
 
 
 def share(error: float, allowed: float) -> float:

@@ -17,8 +17,8 @@ from porter.verify.judge.counters import (
 from porter.verify.judge.outputs import JudgeContext, RunView, judge_outputs, judge_reference
 from porter.verify.judge.result import Verdict, Word
 from porter.verify.judge.throughput import judge_ratio, not_judged_on
-from porter.verify.plan.job import Failure
 from porter.verify.plan.matrix import (
+    Failure,
     RecipePlan,
     RunSpec,
     baseline_point,
@@ -29,8 +29,7 @@ from porter.verify.plan.matrix import (
     target_point,
 )
 from porter.verify.recipe.claims import NEED_ALLOWANCE, Claim
-from porter.verify.recipe.schema import UPSTREAM
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import UPSTREAM, is_simulated
 
 Outcomes = Mapping[RunSpec, Trace | Failure]
 _NOT_RUN = Failure("missing", "was not run", "")

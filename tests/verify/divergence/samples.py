@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from porter.verify.divergence.timeline import TensorSample, read_sample
-from porter.verify.harness.tensor_digest import Values, sample_tensor
+from porter.verify.harness.activations import Values, sample_tensor
 
 
 def sampled(
