@@ -31,7 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from porter.verify.cache.store import Places
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.job import Job
+from porter.verify.plan.matrix import Job
 from porter.verify.plan.trees import LevelTree
 
 PROBE = """

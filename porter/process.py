@@ -16,6 +16,17 @@ class Stopped(Exception):
     """A run was stopped early because its result is no longer needed."""
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process of this id exists, whoever owns it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def kill_group(group: int) -> None:
     """Kill every process of a group, if there still is one."""
     with suppress(ProcessLookupError, PermissionError):

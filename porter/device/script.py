@@ -31,14 +31,14 @@ class Script:
     def run(self) -> int:
         """Run it and return its exit code; an uncaught error is printed without porter's frames."""
         try:
-            with _interpreter_state_restored():
+            with interpreter_state_restored():
                 self._run_as_main()
         except SystemExit as leave:
-            return _exit_code(leave)
+            return exit_code(leave)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            traceback.print_exception(type(error), error, _script_frames(error.__traceback__))
+            traceback.print_exception(type(error), error, script_frames(error.__traceback__))
             return 1
         return 0
 
@@ -52,17 +52,22 @@ class Script:
             return
         path = self.argv[0]
         sys.path[0] = str(Path(path).resolve().parent)
-        main = ModuleType("__main__")
-        main.__file__ = path
-        main.__dict__["__builtins__"] = __builtins__
-        sys.modules["__main__"] = main
-        with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec")
-        exec(code, main.__dict__)
+        run_as_main(path)
+
+
+def run_as_main(path: str) -> None:
+    """Run a file as a fresh ``__main__``."""
+    main = ModuleType("__main__")
+    main.__file__ = path
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    exec(code, main.__dict__)
 
 
 @contextlib.contextmanager
-def _interpreter_state_restored() -> Iterator[None]:
+def interpreter_state_restored() -> Iterator[None]:
     """Restore ``sys.argv``, ``sys.path`` and ``__main__`` afterwards."""
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     try:
@@ -71,7 +76,7 @@ def _interpreter_state_restored() -> Iterator[None]:
         sys.argv, sys.path[:], sys.modules["__main__"] = argv, path, main
 
 
-def _exit_code(leave: SystemExit) -> int:
+def exit_code(leave: SystemExit) -> int:
     """Return the exit code of a ``SystemExit``, by Python's rules."""
     if leave.code is None:
         return 0
@@ -81,8 +86,9 @@ def _exit_code(leave: SystemExit) -> int:
     return 1
 
 
-def _script_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the script's first line on."""
-    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, "<frozen runpy>"):
+def script_frames(trace: TracebackType | None, *own: str) -> TracebackType | None:
+    """Return the traceback from the script's first line on; ``own`` files only led to it."""
+    leading = (__file__, "<frozen runpy>", *own)
+    while trace is not None and trace.tb_frame.f_code.co_filename in leading:
         trace = trace.tb_next
     return trace

@@ -20,8 +20,7 @@ from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
 from porter.verify.harness.line_coverage import LINES
 from porter.verify.harness.trace import Trace
-from porter.verify.plan.job import Failure, Job, job_of
-from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.matrix import Failure, Job, RecipePlan, RunSpec, job_of
 
 
 @dataclass(frozen=True)

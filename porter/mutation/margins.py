@@ -27,8 +27,7 @@ from porter.process import Stopped
 from porter.verify.cache.keys import judge_hash
 from porter.verify.execution.scheduler import Runs
 from porter.verify.judge import judge
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.matrix import Failure, RunSpec
 
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace

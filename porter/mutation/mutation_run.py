@@ -34,8 +34,7 @@ from porter.verify.cache.store import Places
 from porter.verify.execution.scheduler import Runs, open_runs
 from porter.verify.execution.session import Options, Session
 from porter.verify.judge import judge
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec, judged_points, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_points, points
 from porter.verify.plan.trees import LevelTree, Trees
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Limits

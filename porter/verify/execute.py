@@ -1,7 +1,7 @@
 """Execute a plan, reusing cached verdicts.
 
 Runs of all recipes are made in parallel, beside the building of environments. Results are yielded
-recipe by recipe, in the order of :func:`porter.verify.execution.environments.in_order`. An
+recipe by recipe, in the order of :func:`in_order`: those with a built environment run first. An
 unchanged recipe costs a look-up of its keys: no run, and no import of torch.
 """
 
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.verify.cache.keys import RunKey, known_runs, verdict_key
@@ -25,13 +26,11 @@ from porter.verify.cache.store import (
     usual_seconds,
 )
 from porter.verify.environment.venv import EnvironmentFailed
-from porter.verify.execution.environments import Build, Schedule, in_order
-from porter.verify.execution.scheduler import CachedRun, Request, Runs, open_runs
+from porter.verify.execution.scheduler import Build, CachedRun, Request, Runs, open_runs
 from porter.verify.execution.session import Session
 from porter.verify.judge import judge
 from porter.verify.judge.result import RecipeResult, Verdict
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
 from porter.verify.plan.select import Plan
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
     failed: list[_Part] = []
 
     def requests() -> Iterator[Request | Build | None]:
-        for part in Schedule(parts, runs.session):
+        for part in _schedule(parts, runs.session):
             if part is None or isinstance(part, Build):
                 yield part
                 continue
@@ -89,6 +88,63 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
             yield from failed
             failed.clear()
     yield from failed
+
+
+def in_order(recipes: Iterable[RecipePlan], session: Session) -> list[RecipePlan]:
+    """Return recipes in the order of their results.
+
+    Those that need no environment of their own come first, then those whose environments are
+    built already, then by environment, in the order of building; else the given order is kept.
+    """
+    given = list(recipes)
+    paths = list(dict.fromkeys(planned.loaded.environment for planned in given))
+    is_built = {path: session.find_environment(path) is not None for path in paths}
+
+    def place(planned: RecipePlan) -> tuple[bool, bool, int]:
+        path = planned.loaded.environment
+        return path is not None, not is_built[path], paths.index(path)
+
+    return sorted(given, key=place)
+
+
+def _schedule(parts: Iterable[_Part], session: Session) -> Iterator[_Part | Build | None]:
+    """Yield parts as their environments become available, and the builds still needed.
+
+    pip builds in a process of its own and mostly waits, so a build takes no capacity from runs. One
+    environment is built at a time, in order of need; when there is nothing to run, as many as there
+    is capacity for. None is yielded while every part that is left waits for a build.
+    """
+
+    def is_to_be_built(path: Path | None) -> bool:
+        return not session.is_known(path) and session.find_environment(path) is None
+
+    left = list(parts)
+    asked: set[Path | None] = set()
+    while left:
+        wanted = dict.fromkeys(part.planned.loaded.environment for part in left)
+        lacking = [path for path in wanted if is_to_be_built(path)]
+        to_start = [path for path in lacking if path not in asked]
+        under_way = len(lacking) - len(to_start)
+        if to_start and not under_way:
+            asked.add(to_start[0])
+            yield Build(to_start[0])
+            continue
+        for part in left:
+            path = part.planned.loaded.environment
+            if session.is_known(path):
+                left.remove(part)
+                yield part
+                break
+            if path not in asked and path not in lacking:
+                asked.add(path)
+                yield Build(path)  # built: check that its torch can be imported
+                break
+        else:
+            if to_start and under_way < session.options.capacity():
+                asked.add(to_start[0])
+                yield Build(to_start[0])
+            else:
+                yield None
 
 
 def _begin(planned: RecipePlan, session: Session) -> _Part:

@@ -18,8 +18,7 @@ from porter.migrate.log import Entry, as_paragraph, summary
 from porter.places import migration_logs_dir
 from porter.verify.execution.scheduler import Runs
 from porter.verify.harness.events import MIGRATION, read_lines
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
 from porter.verify.plan.select import Plan
 
 LOGGED = ("sim:hpu", "sim:npu")
@@ -82,8 +81,7 @@ def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs)
 
     Raises CheckFailed when a run fails: its log would be incomplete.
     """
-    rows: dict[tuple[str, int, str], list[tuple[str, Path]]] = {}
-    levels: dict[tuple[str, int], tuple[str, str]] = {}
+    rows: dict[tuple[str, int, str, str, str], list[tuple[str, Path]]] = {}
     for planned in recipes:
         loaded = planned.loaded
         wanted = [
@@ -93,20 +91,15 @@ def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs)
         ]
         for point, folder in _folders(planned, wanted, runs).items():
             level = planned.levels[point.level]
-            levels[loaded.port, level.number] = level.name, level.tree
-            rows.setdefault((loaded.port, level.number, point.device), []).append(
-                (loaded.name, folder)
-            )
+            log = loaded.port, level.number, level.name, level.tree, point.device
+            rows.setdefault(log, []).append((loaded.name, folder))
     return [
         Log(
-            port,
-            level,
-            *levels[port, level],
-            device,
+            *log,
             recipes=tuple(sorted({name for name, _ in found})),
             entries=merged([read_lines(folder / MIGRATION) for _, folder in found]),
         )
-        for (port, level, device), found in sorted(rows.items())
+        for log, found in sorted(rows.items())
     ]
 
 

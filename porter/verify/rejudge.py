@@ -13,8 +13,7 @@ from porter.verify.cache.keys import environ_of
 from porter.verify.cache.record import RECORD, Record, plan_again, read_record, recorded_recipe
 from porter.verify.judge import judge
 from porter.verify.judge.result import RecipeResult, Verdict, Word
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec
 from porter.verify.recipe.load import LoadedRecipe, load_recipe
 
 if TYPE_CHECKING:

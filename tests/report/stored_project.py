@@ -13,12 +13,13 @@ import torch
 from porter.cli import main
 from porter.report.html_report.gather import Results, gather
 from porter.report.html_report.imported import ImportedVerdicts
+from porter.upstream.pins import load_pins
 from porter.verify.cache.keys import environ_of, probe_hash
 from porter.verify.harness import trace
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.locked_trees import SeriesTrees
 from porter.verify.plan.matrix import RecipePlan, RunSpec, points
 from porter.verify.plan.select import Filters, make_plan
+from porter.verify.plan.trees import SeriesTrees
 from tests.small_port import SmallPort, changed, make_small_port
 
 RECIPE = """\
@@ -44,7 +45,7 @@ class StoredProject:
     skipped: set[tuple[int, str]] = field(default_factory=set)
 
     def plan(self) -> RecipePlan:
-        trees = SeriesTrees.locked(self.port.root)
+        trees = SeriesTrees(self.port.root, load_pins(self.port.root))
         (planned,) = make_plan(self.port.root, [], trees, Filters()).recipes
         return planned
 

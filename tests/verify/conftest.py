@@ -16,8 +16,7 @@ from porter.verify.cache.store import Places
 from porter.verify.execute import execute
 from porter.verify.execution import run_probe as run
 from porter.verify.execution import scheduler as runs
-from porter.verify.execution.forkserver import ForkedProcess, ForkServerPool
-from porter.verify.execution.process import Process, Start
+from porter.verify.execution.forkserver import ForkedProcess, ForkServerPool, Process, Start
 from porter.verify.execution.run_probe import Launcher
 from porter.verify.execution.session import Options, Session
 from porter.verify.judge.result import RecipeResult

@@ -12,8 +12,7 @@ from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.trace import Trace
 from porter.verify.judge import judge
 from porter.verify.judge.result import Verdict
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
 from porter.verify.plan.select import Filters, make_plan
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -51,6 +50,6 @@ def judged(
     return judge(plan, outcomes)
 
 
-def told(verdicts: list[Verdict]) -> list[tuple[int, str, str]]:
+def summaries(verdicts: list[Verdict]) -> list[tuple[int, str, str]]:
     """Return level, word and detail of each verdict."""
     return [(v.level, v.word, v.detail) for v in verdicts]

@@ -16,7 +16,7 @@ from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.harness import trace
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.trace import Trace
-from porter.verify.plan.job import Failure, Job
+from porter.verify.plan.matrix import Failure, Job
 from tests.processes import PATIENCE
 
 

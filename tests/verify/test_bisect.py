@@ -127,5 +127,5 @@ def test_porter_bisect_names_level_patch_verdict_and_what_to_do_next(
     assert "level 2 b keeps every claim: there is nothing to search\n" in capsys.readouterr().out
 
     assert main(["bisect", "port", "--recipe", "one", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)["border"]
-    assert (told["first_bad"], told["last_good"], told["level_name"]) == (4, 3, "drifts")
+    border = json.loads(capsys.readouterr().out)["border"]
+    assert (border["first_bad"], border["last_good"], border["level_name"]) == (4, 3, "drifts")

@@ -81,10 +81,10 @@ def test_an_interrupted_verification_goes_on_where_it_was(
     run = wait_for_pid(pid)
 
     porter.send_signal(signal.SIGINT)
-    _, told = porter.communicate(timeout=PATIENCE)
+    _, stderr = porter.communicate(timeout=PATIENCE)
 
     assert porter.returncode == 130
-    assert "porter: interrupted" in told
+    assert "porter: interrupted" in stderr
     wait_for_end(run)
     assert list((tmp_path / "runs").iterdir()) == []
     again.touch()
@@ -111,9 +111,9 @@ def test_two_porters_share_the_work(tmp_path: Path, start: StartVerify) -> None:
     (tmp_path / "made").unlink()
 
     porters = [start("--json"), start("--json")]
-    told = [json.loads(porter.communicate(timeout=PATIENCE)[0]) for porter in porters]
+    results = [json.loads(porter.communicate(timeout=PATIENCE)[0]) for porter in porters]
 
-    assert [one["passed"] for one in told] == [True, True]
+    assert [one["passed"] for one in results] == [True, True]
     assert len((tmp_path / "made").read_text().splitlines()) == 4
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -133,14 +133,14 @@ def test_an_unchanged_verification_does_not_import_torch(
 
 def test_warnings_of_one_kind_are_told_once_whatever_their_numbers_and_parts() -> None:
     zeros = "Net: only zeros from {}: errors before them cannot be seen"
-    told = {
+    by_level = {
         0: (zeros.format("a"), "printed 2,000,001 bytes to stdout"),
         1: (zeros.format("a, b and 2 more"), zeros.format("a").replace("Net", "Other")),
         2: (zeros.format("a"), "printed 9 bytes to stdout", "printed 2,000,001 bytes to stderr"),
     }
     outcomes: dict[RunSpec, Any] = {
         RunSpec(level, "cpu", "float32", 0): SimpleNamespace(warnings=warnings)
-        for level, warnings in told.items()
+        for level, warnings in by_level.items()
     }
 
     found = warnings_of(outcomes)

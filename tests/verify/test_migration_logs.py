@@ -68,9 +68,9 @@ def test_logs_are_written_checked_and_found_changed(
     capsys.readouterr()
 
     assert main(["migration-log", "port", "--check"]) == 1
-    told = capsys.readouterr().out
-    assert "-    [context]: another = x.cuda()\n+    [context]: moved = x.cuda()" in told
-    assert "-# a level that is no more" in told
+    shown = capsys.readouterr().out
+    assert "-    [context]: another = x.cuda()\n+    [context]: moved = x.cuda()" in shown
+    assert "-# a level that is no more" in shown
 
     assert main(["migration-log"]) == 0
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -84,8 +84,8 @@ def test_a_run_that_fails_gives_no_log(
 
     assert main(["migration-log", "port"]) == 1
     assert not (project / "migration_logs").exists()
-    told = "porter: port/one: level 2 broken on sim:hpu: RuntimeError: not ported; `porter verify"
-    assert capsys.readouterr().err.splitlines()[-1].startswith(told)
+    error = "porter: port/one: level 2 broken on sim:hpu: RuntimeError: not ported; `porter verify"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(error)
 
 
 def test_no_recipe_for_it_is_bad_usage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def test_other_claims_on_the_same_runs_are_judged_too(tmp_path: Path, traces: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("dtypes: [float32, float16]\n", "was not run"),
         ("parameters: {size: 3}\n", "was run with other parameters; porter verify runs it"),
@@ -77,13 +77,13 @@ def test_other_claims_on_the_same_runs_are_judged_too(tmp_path: Path, traces: Pa
     ],
 )
 def test_what_was_not_run_like_this_is_an_error_and_no_verdict(
-    tmp_path: Path, traces: Path, change: str, told: str
+    tmp_path: Path, traces: Path, change: str, message: str
 ) -> None:
     write_recipe(tmp_path, "port", "one", LOOSE + change, PROBE)
 
     again = rejudge(traces / RECORD, set(), tmp_path / "recipes")
 
-    assert any(v.word == "error" and told in v.detail for v in again.result.verdicts)
+    assert any(v.word == "error" and message in v.detail for v in again.result.verdicts)
     assert not again.result.passed
 
 

@@ -312,7 +312,7 @@ class TestPlan:
         assert self.chosen(tmp_path, trees, tags="quick") == ["one/fast", "two/fast"]
 
     @pytest.mark.parametrize(
-        ("ports", "filters", "told"),
+        ("ports", "filters", "message"),
         [
             (("thre",), {}, "thre: no recipes for it; there are one, two"),
             ((), {"recipes": "fats"}, "--recipe fats: matches nothing; did you mean 'fast'?"),
@@ -326,12 +326,12 @@ class TestPlan:
         trees: FolderTrees,
         ports: tuple[str, ...],
         filters: dict[str, str],
-        told: str,
+        message: str,
     ) -> None:
         with pytest.raises(BadInput) as error:
             self.chosen(tmp_path, trees, *ports, **filters)
 
-        assert str(error.value).startswith(told)
+        assert str(error.value).startswith(message)
 
     def test_what_is_not_covered_is_listed_with_the_reason(
         self, tmp_path: Path, trees: FolderTrees
@@ -357,7 +357,7 @@ class TestPlan:
             make_plan(tmp_path, ("one",), trees, Filters())
 
     @pytest.mark.parametrize(
-        ("claim", "told"),
+        ("claim", "message"),
         [
             ("levels: [nwe], parity: {}", "levels: expected a level of one, found no level 'nwe'"),
             (
@@ -367,14 +367,14 @@ class TestPlan:
         ],
     )
     def test_a_claim_on_no_level_is_told_with_its_line(
-        self, tmp_path: Path, trees: FolderTrees, claim: str, told: str
+        self, tmp_path: Path, trees: FolderTrees, claim: str, message: str
     ) -> None:
         write_recipe(tmp_path, "one", "fast", f'claims: [{{outputs: "*", {claim}}}]', PROBE)
 
         with pytest.raises(BadInput, match=r"fast\.yaml:4: claims") as error:
             make_plan(tmp_path, ("one",), trees, Filters())
 
-        assert told in str(error.value)
+        assert message in str(error.value)
 
 
 def test_a_simulated_device_is_compared_and_counted(

@@ -77,9 +77,9 @@ def test_a_failure_is_told_in_words_and_exits_1(
 def test_json_says_everything(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--recipe", "good/*", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    (recipe,) = told["recipes"]
-    assert (told["passed"], recipe["port"], recipe["runs"]) == (True, "good", 4)
+    found = json.loads(capsys.readouterr().out)
+    (recipe,) = found["recipes"]
+    assert (found["passed"], recipe["port"], recipe["runs"]) == (True, "good", 4)
     assert recipe["verdicts"][-1]["verdict"] == "pass"
     assert recipe["verdicts"][-1]["error"] <= recipe["verdicts"][-1]["allowed"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from porter.report.html_report.charts import exact
 from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters
 from porter.report.html_report.gather import RecipeSection, Results
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 
 def as_markdown(results: Results) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from porter.report.worst import ORDER, badness, worst_of_seeds
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 if TYPE_CHECKING:
     from porter.verify.judge.result import Verdict

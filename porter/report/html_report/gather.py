@@ -20,9 +20,9 @@ from porter.report.html_report.judged import JudgedRecipe, judge_stored
 from porter.report.html_report.patches import LevelDiff, level_diffs
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
-from porter.verify.plan.locked_trees import SeriesTrees
 from porter.verify.plan.matrix import judged_points
 from porter.verify.plan.select import Filters, make_plan
+from porter.verify.plan.trees import SeriesTrees
 
 if TYPE_CHECKING:
     from porter.report.html_report.stored import StoredRun

@@ -16,7 +16,7 @@ from porter.verify.plan.matrix import RecipePlan, RunSpec, points
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
     from porter.verify.judge.result import Verdict
-    from porter.verify.plan.job import Failure
+    from porter.verify.plan.matrix import Failure
 
 NOT_STORED = "no run of it is stored"
 
@@ -56,7 +56,7 @@ def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
 def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list[Verdict]:
     """Compare the tensors. Claims that need a missing run get no verdict."""
     from porter.verify.harness.trace import BadTrace, read
-    from porter.verify.plan.job import Failure
+    from porter.verify.plan.matrix import Failure
 
     outcomes: dict[RunSpec, Trace | Failure] = {}
     for point in points(planned):

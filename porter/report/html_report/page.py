@@ -17,7 +17,7 @@ from porter.report.html_report.cells import Cell, ClaimResult
 from porter.report.html_report.charts import chart, exact
 from porter.report.html_report.gather import Results
 from porter.terminal import counted
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 if TYPE_CHECKING:
     from jinja2 import Environment

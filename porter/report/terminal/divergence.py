@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
-    from porter.verify.divergence.first import Divergence, OpDivergence
     from porter.verify.divergence.runs import Comparison
-    from porter.verify.divergence.search import Found
+    from porter.verify.divergence.search import Divergence, Found, OpDivergence
     from porter.verify.divergence.timeline import Activation, Op
     from porter.verify.divergence.tolerance import Difference
 

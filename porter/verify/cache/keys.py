@@ -22,7 +22,7 @@ from porter.verify.harness.shaken import VARIABLES
 from porter.verify.plan.matrix import RecipePlan, RunSpec
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.probe_files import probe_files
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 _NAMES = {"port", "recipe", "recipe_sha256", "level", "level_name"}
 _PORTER = Path(__file__).parents[2]
@@ -121,7 +121,8 @@ def judge_hash() -> str:
 def engine_files(is_simulated: bool) -> list[Path]:
     """Return the files whose code can change a trace: all that runs in a probe's process."""
     files = [*(_VERIFY / "harness").glob("*.py"), _VERIFY / "probe.py"]
-    files += [_VERIFY / "execution" / "forkserver_main.py", _PORTER / "errors.py"]
+    files += [_VERIFY / "execution" / "forkserver_main.py"]
+    files += [_PORTER / "errors.py", _PORTER / "process.py"]
     files += (_PORTER / "device").glob("*.py")
     for package in _SIMULATOR if is_simulated else ():
         files += [path for path in package.rglob("*") if path.suffix in (".py", ".json")]

@@ -8,42 +8,28 @@ it has none, and the verdicts. A folder of traces can be copied elsewhere and ju
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from porter.atomic import write_atomic
 from porter.errors import BadInput
 from porter.verify.cache.keys import RunKey
-from porter.verify.cache.store import CacheWriteError, Places
+from porter.verify.cache.store import Places, write_cache
 from porter.verify.judge.result import RecipeResult, Verdict, verdict_from_json, verdict_to_json
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec
 from porter.verify.plan.select import plan_recipe
-from porter.verify.plan.trees import LevelTree, NotReachable
-from porter.verify.recipe.load import LoadedRecipe
+from porter.verify.plan.trees import LevelTree, NamedLevel, NotReachable
+from porter.verify.recipe.load import LoadedRecipe, check_recipe
 from porter.verify.recipe.schema import Recipe
-from porter.verify.recipe.validate import check_recipe
 from porter.yamlfile import loads
 
 FORMAT = 2
 RECORD = "judged.json"
 _HEAD_BYTES = 200
-
-
-@dataclass(frozen=True)
-class RecordedLevel:
-    """A level as it was when it was verified."""
-
-    number: int
-    name: str
-    tree: str
-    off: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +54,8 @@ class Record:
     port: str
     recipe: str
     text: str
-    levels: tuple[RecordedLevel, ...]
-    companions: tuple[tuple[str, RecordedLevel], ...]
+    levels: tuple[NamedLevel, ...]
+    companions: tuple[tuple[str, NamedLevel], ...]
     chosen: tuple[int, ...]
     asked: tuple[str, ...]
     runs: tuple[RecordedRun, ...]
@@ -98,7 +84,7 @@ def write_record(
 
     Raises CacheWriteError.
     """
-    loaded, path = planned.loaded, _path(places, planned)
+    loaded = planned.loaded
     record = Record(
         format=FORMAT,
         key=key,
@@ -112,19 +98,15 @@ def write_record(
         runs=tuple(
             RecordedRun(point, one.key, failures.get(one.key)) for point, one in known.items()
         ),
-        verdicts=result.verdicts,
+        verdicts=(),
         threads=loaded.threads,
     )
-    data = dataclasses.asdict(replace(record, verdicts=()))
-    data["verdicts"] = [verdict_to_json(verdict) for verdict in record.verdicts]
-    try:
-        write_atomic(path, json.dumps(data, indent=1).encode())
-    except OSError as error:
-        raise CacheWriteError(f"{path}: {error.strerror}") from error
+    data = asdict(record) | {"verdicts": [verdict_to_json(v) for v in result.verdicts]}
+    write_cache(_path(places, planned), json.dumps(data, indent=1))
 
 
-def _recorded(level: LevelTree) -> RecordedLevel:
-    return RecordedLevel(level.number, level.name, str(level.tree), level.off)
+def _recorded(level: LevelTree) -> NamedLevel:
+    return NamedLevel(level.number, level.name, str(level.tree), level.off)
 
 
 def _path(places: Places, planned: RecipePlan) -> Path:
@@ -161,19 +143,17 @@ class RecordedTrees:
     """The levels of a record, without their files."""
 
     def __init__(self, record: Record) -> None:
-        self._levels: dict[str, tuple[RecordedLevel, ...]] = {
+        self._levels: dict[str, tuple[NamedLevel, ...]] = {
             **{name: (level,) for name, level in record.companions},
             record.port: record.levels,
         }
 
-    def levels(self, port: str) -> Sequence[RecordedLevel]:
-        """See :class:`porter.verify.plan.trees.Trees`."""
+    def levels(self, port: str) -> Sequence[NamedLevel]:
         if port not in self._levels:
             raise NotReachable(f"{port}: no companion when the traces were made")
         return self._levels[port]
 
-    def find(self, port: str, text: str) -> RecordedLevel:
-        """See :class:`porter.verify.plan.trees.Trees`."""
+    def find(self, port: str, text: str) -> NamedLevel:
         levels = self.levels(port)
         exact = [level for level in levels if text in (level.name, str(level.number))]
         near = exact or [level for level in levels if level.name.startswith(text)]

@@ -151,8 +151,13 @@ def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
     """Cache a recipe's result. Raises CacheWriteError."""
     path = _verdicts_file(places, result.port, result.recipe, key)
     kept = {"format": _VERDICTS_FORMAT, "result": result_to_json(result)}
+    write_cache(path, json.dumps(kept))
+
+
+def write_cache(path: Path, text: str) -> None:
+    """Write a file of the cache atomically. Raises CacheWriteError."""
     try:
-        write_atomic(path, json.dumps(kept).encode())
+        write_atomic(path, text.encode())
     except OSError as error:
         raise CacheWriteError(f"{path}: {error.strerror}") from error
 
@@ -188,11 +193,6 @@ def touch(path: Path) -> None:
     """Update the modification time, by which `porter gc` decides what is in use."""
     with suppress(OSError):
         os.utime(path)
-
-
-def forget_trace(folder: Path) -> None:
-    """Delete a damaged trace."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _trace_folder(places: Places, facts: RunFacts, key: str) -> Path:

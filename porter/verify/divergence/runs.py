@@ -15,13 +15,11 @@ from porter.verify.divergence.timeline import Timeline, read_timeline
 from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
 from porter.verify.harness.run_info import HEAD
-from porter.verify.plan.job import Failure, job_of
-from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.matrix import Failure, RunSpec, job_of
 from porter.verify.plan.select import RecipePlan, plan_recipe
 from porter.verify.plan.trees import LevelTree, NotReachable, Trees
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
-from porter.verify.recipe.schema import Variant, as_text
-from porter.verify.recipe.types import NATIVE
+from porter.verify.recipe.schema import NATIVE, Variant, as_text
 
 _LONGER = 4
 """Recording is slow: a run's time limit is this multiple of the recipe's."""
@@ -62,9 +60,7 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
     loaded = _recipe(root, request)
     recipe = loaded.recipe
     try:
-        levels = tuple(trees.levels(request.port))
-        everything = frozenset(level.number for level in levels)
-        planned = plan_recipe(loaded, levels, everything, trees)
+        planned = plan_recipe(loaded, tuple(trees.levels(request.port)), None, trees)
         dtype = _one_of("--dtype", request.dtype, recipe.dtypes, recipe.dtypes[0])
         seed = recipe.seeds[0] if request.seed is None else request.seed
         variant = _variant(loaded, request.where or {})
@@ -120,12 +116,11 @@ def _variant(loaded: LoadedRecipe, where: Mapping[str, str]) -> Variant:
     chosen = []
     for name, values in vary.items():
         texts = [as_text(value) for value in values]
-        given = where.get(name)
-        if given is not None and given not in (*texts, *map(str, values)):
+        spelled = dict(zip((*map(str, values), *texts), (*texts, *texts), strict=True))
+        given = where.get(name, texts[0])
+        if given not in spelled:
             raise BadInput(f"--where {name}={given}: expected one of {', '.join(texts)}")
-        shown = list(map(str, values))
-        at = 0 if given is None else (texts.index(given) if given in texts else shown.index(given))
-        chosen.append((name, texts[at]))
+        chosen.append((name, spelled[given]))
     return tuple(chosen)
 
 
@@ -143,12 +138,7 @@ class ComparisonRunner:
 
         Raises CheckFailed, with the end of its stderr, when a level does not run.
         """
-        points = {
-            "first": self.comparison.first,
-            "second": self.comparison.second,
-            "exact": self.comparison.exact,
-        }
-        point = points[side]
+        point: RunSpec | None = getattr(self.comparison, side)
         if point is None or (side == "exact" and self.lacking):
             return None
         found = self._run(point, activations)
@@ -177,5 +167,5 @@ class ComparisonRunner:
             session.observer.ended(title, "failed" if isinstance(out, Failure) else "made")
             if isinstance(out, Failure):
                 return out
-            told = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
-            return read_timeline(out, tuple(told))
+            warnings = json.loads((out / HEAD).read_text(encoding="utf-8"))["warnings"]
+            return read_timeline(out, tuple(warnings))

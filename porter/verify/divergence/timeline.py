@@ -1,16 +1,22 @@
-"""Read recorded activations: those of a run, and the ops of a part of it."""
+"""Read recorded activations, and the ops of a part of a run; match those of two runs.
+
+A level may have changed its modules. Calls with the same path and number match, whatever their
+classes: a GroupNorm that became a LayerNorm keeps its path. Paths that only one run has are matched
+in order, by class, number of calls and shapes: renamed modules. The rest is listed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from porter.verify.harness.activations import MOMENTS, OPS
+from porter.verify.harness.activations import MOMENTS, OPS, VALUES, read_values
 from porter.verify.harness.events import read_lines
-from porter.verify.harness.tensor_digest import VALUES, read_values
 
 
 @dataclass(frozen=True)
@@ -69,56 +75,156 @@ class Timeline:
     ops: tuple[Op, ...]
     warnings: tuple[str, ...] = ()
 
-    def around(self, number: int) -> Activation | None:
-        """Return the beginning of the call that contains an activation; None outside any module."""
-        activation = self.activations[number]
-        for other in reversed(self.activations[:number]):
-            if other.kind == "in" and other.depth == activation.depth - 1:
-                return other
-        return None
-
 
 def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
     """Return what a run with ``activations`` left in its trace's folder."""
     values = read_values(folder / VALUES)
 
-    def sample(row: dict[str, Any]) -> TensorSample:
-        kept = None
-        if row["at"] is not None:
-            offset, number = row["at"]
-            kept = values[offset : offset + number]
-        shape = tuple(row["shape"])
-        return TensorSample(row["name"], shape, row["dtype"], row["digest"], row["step"], kept)
-
-    def several(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
-        return tuple(map(sample, rows))
+    def samples(rows: list[dict[str, Any]]) -> tuple[TensorSample, ...]:
+        return tuple(read_sample(row, values) for row in rows)
 
     activations = tuple(
         Activation(
-            number=row["moment"],
-            kind=row["kind"],
-            path=row["path"],
-            class_name=row["class"],
-            call=row["call"],
-            depth=row["depth"],
-            site=row["site"],
-            source=row["source"],
-            tensors=several(row["tensors"]),
+            number=row.pop("moment"),
+            class_name=row.pop("class"),
+            tensors=samples(row.pop("tensors")),
+            **row,
         )
         for row in read_lines(folder / MOMENTS)
     )
     ops = tuple(
         Op(
-            number=row["op"],
-            activation=row["moment"],
-            name=row["name"],
-            path=row["path"],
-            site=row["site"],
-            source=row["source"],
-            arguments=row["arguments"],
-            inputs=several(row["inputs"]),
-            outputs=several(row["outputs"]),
+            number=row.pop("op"),
+            activation=row.pop("moment"),
+            inputs=samples(row.pop("inputs")),
+            outputs=samples(row.pop("outputs")),
+            **row,
         )
         for row in read_lines(folder / OPS)
     )
     return Timeline(activations, ops, warnings)
+
+
+def read_sample(row: dict[str, Any], values: torch.Tensor) -> TensorSample:
+    """Return a row of :func:`~porter.verify.harness.activations.sample_tensor` with its values,
+    which are among ``values``."""
+    shape, at = tuple(row.pop("shape")), row.pop("at")
+    kept = values[at[0] : sum(at)] if at is not None else None
+    return TensorSample(shape=shape, values=kept, **row)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """``pairs``: activation of the second run -> of the first; ``renamed``: path -> path.
+
+    ``only_first`` and ``only_second`` are paths without counterpart; ``uneven`` those that were
+    called more often in one run, with both numbers.
+    """
+
+    pairs: dict[int, int]
+    renamed: dict[str, str] = field(default_factory=dict)
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+    uneven: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass
+class _Calls:
+    """The calls of a path: what identifies it under another name."""
+
+    class_name: str
+    shapes: tuple[tuple[int, ...], ...] = ()
+    number: int = 0
+
+    @property
+    def key(self) -> Hashable:
+        return self.class_name, self.number, self.shapes
+
+
+def align(first: Sequence[Activation], second: Sequence[Activation]) -> Alignment:
+    """Match the activations of two runs."""
+    calls_first, calls_second = _calls(first), _calls(second)
+    alone_first = [path for path in calls_first if path not in calls_second]
+    alone_second = [path for path in calls_second if path not in calls_first]
+    renamed = {
+        alone_second[in_second]: alone_first[in_first]
+        for in_first, in_second in _matching(
+            [calls_first[path].key for path in alone_first],
+            [calls_second[path].key for path in alone_second],
+        )
+    }
+    places = {
+        (activation.kind, activation.path, activation.call): activation.number
+        for activation in first
+    }
+    pairs = {}
+    for activation in second:
+        key = (activation.kind, renamed.get(activation.path, activation.path), activation.call)
+        if key in places:
+            pairs[activation.number] = places[key]
+    uneven = tuple(
+        (path, calls_first[renamed.get(path, path)].number, calls.number)
+        for path, calls in calls_second.items()
+        if (own := calls_first.get(renamed.get(path, path))) and own.number != calls.number
+    )
+    return Alignment(
+        pairs=pairs,
+        renamed=renamed,
+        only_first=tuple(path for path in alone_first if path not in renamed.values()),
+        only_second=tuple(path for path in alone_second if path not in renamed),
+        uneven=uneven,
+    )
+
+
+def _calls(activations: Sequence[Activation]) -> dict[str, _Calls]:
+    found: dict[str, _Calls] = {}
+    for activation in activations:
+        if activation.kind != "out":
+            continue
+        calls = found.setdefault(activation.path, _Calls(activation.class_name))
+        if not calls.number:
+            calls.shapes = tuple(sample.shape for sample in activation.tensors)
+        calls.number += 1
+    return found
+
+
+def _matching(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Return (index in first, index in second) of the longest common subsequence's elements."""
+    blocks = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
+    return [(block.a + index, block.b + index) for block in blocks for index in range(block.size)]
+
+
+def align_ops(first: Sequence[Op], second: Sequence[Op], alignment: Alignment) -> dict[int, int]:
+    """Return op of the second run -> op of the first.
+
+    Ops are matched by name and results' shapes between the same two aligned activations.
+    """
+    back = {of_first: of_second for of_second, of_first in alignment.pairs.items()}
+    grouped_first = _grouped(first, back)
+    grouped_second = _grouped(second, {number: number for number in alignment.pairs})
+    pairs = {}
+    for anchor, ops in grouped_second.items():
+        others = grouped_first.get(anchor, [])
+        for in_first, in_second in _matching(
+            [_op_key(op) for op in others], [_op_key(op) for op in ops]
+        ):
+            pairs[ops[in_second].number] = others[in_first].number
+    return pairs
+
+
+def _op_key(op: Op) -> Hashable:
+    return op.name, tuple(sample.shape for sample in op.outputs)
+
+
+def _grouped(ops: Sequence[Op], anchors: dict[int, int]) -> dict[int, list[Op]]:
+    """Group ops by the last aligned activation before them (-1: none), in the second run's
+    numbers."""
+    known = sorted(anchors)
+    groups: dict[int, list[Op]] = {}
+    at, last = 0, -1
+    for op in ops:
+        while at < len(known) and known[at] <= op.activation:
+            last = anchors[known[at]]
+            at += 1
+        groups.setdefault(last, []).append(op)
+    return groups

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from porter.verify.divergence.timeline import TensorSample
+from porter.verify.judge.parity import greatest, rms, share
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,7 @@ class Difference:
     @property
     def share(self) -> float:
         """The error in units of what is allowed."""
-        if self.error == 0:
-            return 0.0
-        return self.error / self.allowed if self.allowed > 0 else math.inf
+        return share(self.error, self.allowed)
 
 
 def differences(
@@ -85,61 +84,33 @@ def difference(
     if first.digest == second.digest:
         return comparison
     if first.shape != second.shape:
-        return _with(comparison, "shape", math.inf, 0.0)
-    kept = [first, second, *([exact] if exact is not None and exact.shape == first.shape else [])]
-    x, b, r = _in_common(second, kept), _in_common(first, kept), _in_common(exact, kept)
-    if x is None or b is None:
+        return replace(comparison, measure="shape", error=math.inf)
+    others = [exact] if exact is not None and exact.shape == first.shape else []
+    samples = [second, first, *others]
+    kept = [(each.values, each.step) for each in samples if each.values is not None]
+    if len(kept) < len(samples):
         return comparison
+    # The elements that were kept of all: steps are multiples of each other.
+    common = math.lcm(*(step for _, step in kept))
+    x, b, *rest = [values[:: common // step] for values, step in kept]
+    r = rest[0] if rest else None
     if torch.equal(x, b):
-        return Difference(
-            comparison.name, comparison.first, comparison.second, unseen=first.dtype == second.dtype
-        )
+        return replace(comparison, unseen=first.dtype == second.dtype)
     dtype = getattr(torch, first.dtype)
     if not dtype.is_floating_point and not dtype.is_complex:
-        return _with(comparison, "elements", float((x != b).sum()), 0.0)
+        return replace(comparison, measure="elements", error=float((x != b).sum()))
     if not bool(torch.isfinite(b).all()):
         return comparison  # the first run overflows: nothing to compare with
     if not bool(torch.isfinite(x).all()):
-        return _with(comparison, "max", math.inf, 0.0)
+        return replace(comparison, measure="max", error=math.inf)
     eps = torch.finfo(dtype).eps
     if r is None or not bool(torch.isfinite(r).all()):
-        allowed = rule.loose_ulps * eps * _greatest(b)
-        return _with(comparison, "max", _greatest(x - b), allowed)
+        allowed = rule.loose_ulps * eps * greatest(b)
+        return replace(comparison, measure="max", error=greatest(x - b), allowed=allowed)
     worst = comparison
-    for measure, norm in (("max", _greatest), ("rms", _rms)):
+    for measure, norm in (("max", greatest), ("rms", rms)):
         own = norm(b - r)
         allowed = rule.factor * own + rule.ulps * eps * norm(r)
-        one = _with(comparison, measure, norm(x - r), allowed, own)
+        one = Difference(second.name, first.shown, second.shown, measure, norm(x - r), allowed, own)
         worst = one if one.share > worst.share or not worst.measure else worst
     return worst
-
-
-def _in_common(sample: TensorSample | None, kept: Sequence[TensorSample]) -> torch.Tensor | None:
-    """Return those of a tensor's elements that were kept of all (steps are multiples)."""
-    if sample is None or not any(sample is each for each in kept):
-        return None
-    if any(each.values is None for each in kept):
-        return None
-    step = math.lcm(*(each.step for each in kept))
-    assert sample.values is not None
-    return sample.values[:: step // sample.step]
-
-
-def _with(
-    comparison: Difference, measure: str, error: float, allowed: float, own: float | None = None
-) -> Difference:
-    return Difference(
-        comparison.name, comparison.first, comparison.second, measure, error, allowed, own
-    )
-
-
-def _greatest(x: torch.Tensor) -> float:
-    return float(x.abs().max()) if x.numel() else 0.0
-
-
-def _rms(x: torch.Tensor) -> float:
-    """Root mean square, scaled so that squares neither overflow nor vanish."""
-    greatest = _greatest(x)
-    if greatest == 0 or not math.isfinite(greatest):
-        return greatest
-    return greatest * math.sqrt(float((x / greatest).square().mean()))

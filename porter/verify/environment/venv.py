@@ -42,6 +42,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from porter.atomic import write_atomic
 from porter.errors import CheckFailed
 from porter.process import Stopped
 from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_reason, run_pip
@@ -52,6 +53,7 @@ LAYER_FORMAT = 1
 MARKER = "current.json"
 
 _TORCH_SECONDS = 120.0
+_STUB = 'import sys, types; sys.modules.setdefault("{0}", types.ModuleType("{0}"))'
 
 
 class Hearer(Protocol):
@@ -59,19 +61,15 @@ class Hearer(Protocol):
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        ...
 
     def building(self, environment: str) -> None:
         """The build begins."""
-        ...
 
     def progress(self, line: str) -> None:
         """Show what pip is doing."""
-        ...
 
     def built(self, environment: str, how: str) -> None:
         """The build has ended; ``how`` says in words whether it succeeded."""
-        ...
 
 
 class EnvironmentFailed(CheckFailed):
@@ -152,7 +150,11 @@ def ensure_environment(
         lock.acquire(timeout=0.5)
     except Timeout:
         hearer.say(f"waiting for another porter to build the environment {requirements.name}")
-        _wait_for(lock, stop)
+        while not lock.is_locked:
+            if stop.is_set():
+                raise Stopped from None
+            with suppress(Timeout):
+                lock.acquire(timeout=POLL_SECONDS)
     try:
         ready, broken = _load(home, key, layer, torch_of)
         if ready:
@@ -162,17 +164,6 @@ def ensure_environment(
         return _build(requirements, layer, home, key, hearer, torch_of, stop)
     finally:
         lock.release()
-
-
-def _wait_for(lock: FileLock, stop: threading.Event) -> None:
-    while True:
-        try:
-            lock.acquire(timeout=POLL_SECONDS)
-        except Timeout:
-            if stop.is_set():
-                raise Stopped from None
-        else:
-            return
 
 
 def _load(
@@ -222,7 +213,7 @@ def _build(
         venv.EnvBuilder(symlinks=True, with_pip=False).create(build / "venv")
         site_packages = _site_packages(build)
         folders = write_layer(layer, build / "layer")
-        lines = [*(str(folder) for folder in folders), *map(_stub_line, requirements.stubs)]
+        lines = [*(str(folder) for folder in folders), *map(_STUB.format, requirements.stubs)]
         (site_packages / "porter-layer.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
         pip_check = _install(requirements, layer, build, hearer.progress, stop)
         python = build / "venv" / "bin" / "python"
@@ -230,12 +221,7 @@ def _build(
             raise EnvironmentFailed(f"environment {requirements.name}: {problem}")
         packages = _installed(site_packages)
         marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
-        beside = home / f"{MARKER}.{os.getpid()}"
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(marker, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(home / MARKER)
+        write_atomic(home / MARKER, json.dumps(marker, indent=1).encode(), sync=True)
         how = f"is ready: {len(packages)} packages"
     except BaseException:
         shutil.rmtree(build, ignore_errors=True)
@@ -287,10 +273,6 @@ def _install(
     except EnvironmentFailed as error:
         return str(error)  # not fatal: what --no-deps skipped is missing on purpose
     return ""
-
-
-def _stub_line(module: str) -> str:
-    return f'import sys, types; sys.modules.setdefault("{module}", types.ModuleType("{module}"))'
 
 
 def _site_packages(build: Path) -> Path:

@@ -1,9 +1,9 @@
-"""Fork runs from processes that have imported torch already.
+"""The processes of runs: start them, wait for them, end them with everything they started.
 
 A run spends most of its time on ``import torch``. A fork server
 (:mod:`porter.verify.execution.forkserver_main`) pays that once for all runs with equal interpreter
 and variables; where a fork is not sound, a fresh interpreter starts. ``PORTER_COLD=1`` turns fork
-servers off.
+servers off. Every run has a session and a process group of its own, so one kill ends it all.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from porter.process import kill_group
 from porter.verify.environment.variables import own_variables
 from porter.verify.execution import forkserver_main
-from porter.verify.execution.process import ColdProcess, Process, Start
 from porter.verify.harness import main as harness
 
 MOST_IDLE = 3
@@ -36,6 +35,8 @@ _HELLO_SECONDS = forkserver_main.IMPORT_SECONDS + 10.0
 _PID_SECONDS = 30.0
 _GONE = -9
 
+T = TypeVar("T")
+
 
 class ForkServerError(Exception):
     """A fork server ended or refuses to fork; the text says why."""
@@ -44,6 +45,74 @@ class ForkServerError(Exception):
 def warm_possible() -> bool:
     """Whether this system can fork runs and the user allows it."""
     return sys.platform == "linux" and not os.environ.get("PORTER_COLD")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run's process needs to start: interpreter, job file and run folder.
+
+    ``shared`` are the variables it has in common with other runs, ``own`` those that name its own
+    folders. ``lifeline``, ``out`` and ``err`` are open files of the process: it ends when the other
+    end of the first closes, and prints to the others.
+    """
+
+    python: Path
+    job: Path
+    folder: Path
+    shared: Mapping[str, str]
+    own: Mapping[str, str]
+    lifeline: int
+    out: int
+    err: int
+
+    @property
+    def work_folder(self) -> Path:
+        """The empty folder that the process starts in."""
+        return self.folder / "scratch"
+
+
+class Process(Protocol):
+    """A run's process."""
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the id of its group."""
+
+    def wait(self, seconds: float) -> int | None:
+        """Return the exit code (negative: the signal's number), or None if it still runs then."""
+
+    def end(self) -> int:
+        """Kill what is left of its group; return the exit code."""
+
+
+class ColdProcess:
+    """A run in a fresh interpreter."""
+
+    def __init__(self, start: Start) -> None:
+        self._process = subprocess.Popen(
+            [str(start.python), harness.__file__, str(start.job), str(start.lifeline)],
+            cwd=start.work_folder,
+            env={**start.shared, **start.own},
+            stdin=subprocess.DEVNULL,
+            stdout=start.out,
+            stderr=start.err,
+            start_new_session=True,
+            pass_fds=(start.lifeline,),
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int | None:
+        try:
+            return self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> int:
+        kill_group(self._process.pid)
+        return self._process.wait()
 
 
 class ForkedProcess:
@@ -56,7 +125,6 @@ class ForkedProcess:
         self._code: int | None = None
 
     def wait(self, seconds: float) -> int | None:
-        """See :class:`porter.verify.execution.process.Process`."""
         if self._code is None:
             ready, _, _ = select.select([self._channel], [], [], seconds)
             if ready:
@@ -69,7 +137,7 @@ class ForkedProcess:
         return self._code
 
     def end(self) -> int:
-        """See :class:`porter.verify.execution.process.Process`; the fork server kills and reaps."""
+        """See :class:`Process`; the fork server kills and reaps."""
         if self._code is None:
             with suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
@@ -180,41 +248,33 @@ class ForkServerPool:
 
         A fork server serves the runs of one interpreter with equal shared variables.
         """
-        if not self.enabled or device not in FORKED_DEVICES:
-            return ColdProcess(start)
-        slot = self._slot(start.python, start.shared)
-        with slot.lock:
-            try:
-                return self._fork_server(slot, start.python, start.shared).fork(start)
-            except ForkServerError as why:
-                slot.refused = str(why)
+        if device in FORKED_DEVICES:
+            with suppress(ForkServerError):
+                return self._use(start.python, start.shared, lambda server: server.fork(start))
         return ColdProcess(start)
 
     def torch_in(self, python: Path, shared: Mapping[str, str]) -> str:
         """Return the version of torch in these runs' fork server. Raises ForkServerError."""
+        return self._use(python, shared, lambda server: server.torch)
+
+    def _use(self, python: Path, shared: Mapping[str, str], use: Callable[[ForkServer], T]) -> T:
+        """Use the fork server of these runs; start it if it is the first time."""
         if not self.enabled:
             raise ForkServerError("fork servers are off")
-        slot = self._slot(python, shared)
-        with slot.lock:
-            try:
-                return self._fork_server(slot, python, shared).torch
-            except ForkServerError as why:
-                slot.refused = str(why)
-                raise
-
-    def _slot(self, python: Path, shared: Mapping[str, str]) -> _Slot:
         with self._lock:
             slot = self._slots.setdefault((python, tuple(sorted(shared.items()))), _Slot())
             slot.used = time.monotonic()
-        return slot
-
-    def _fork_server(self, slot: _Slot, python: Path, shared: Mapping[str, str]) -> ForkServer:
-        if slot.refused:
-            raise ForkServerError(slot.refused)
-        if slot.fork_server is None:
-            self._end_idle()
-            slot.fork_server = ForkServer(python, shared, self.folder, self.stop)
-        return slot.fork_server
+        with slot.lock:
+            if slot.refused:
+                raise ForkServerError(slot.refused)
+            try:
+                if slot.fork_server is None:
+                    self._end_idle()
+                    slot.fork_server = ForkServer(python, shared, self.folder, self.stop)
+                return use(slot.fork_server)
+            except ForkServerError as why:
+                slot.refused = str(why)
+                raise
 
     def _end_idle(self) -> None:
         """End the least recently used fork servers that have no run under way."""

@@ -6,12 +6,13 @@ it.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,9 +41,7 @@ class WorkerPool(Generic[T, R]):
     started: Callable[[T], None]
     stop: threading.Event
     _free: int = 0
-    _running: dict[int, tuple[T, threading.Thread]] = field(default_factory=dict)
-    _done: SimpleQueue[tuple[int, R | BaseException]] = field(default_factory=SimpleQueue)
-    _number: int = 0
+    _running: dict[Future[R], T] = field(default_factory=dict)
 
     def results(self, tasks: Iterable[T | None]) -> Generator[tuple[T, R | None], None, None]:
         """Yield each task with its result, or with None when it was no longer needed.
@@ -52,6 +51,8 @@ class WorkerPool(Generic[T, R]):
         no thread is left.
         """
         self._free = self.capacity
+        # Tasks of weight 0 run beside a full capacity; a thread is started when none is idle.
+        self._threads = ThreadPoolExecutor(sys.maxsize, "run")
         pending = iter(tasks)
         waiting: deque[T] = deque()
         delayed: deque[tuple[float, T]] = deque()
@@ -78,8 +79,7 @@ class WorkerPool(Generic[T, R]):
                         yield task, result
         finally:
             self.stop.set()
-            for _, thread in self._running.values():
-                thread.join()
+            self._threads.shutdown()
 
     def _taken(self, pending: Iterator[T | None], delayed: deque[tuple[float, T]]) -> list[T]:
         """Return the next task: a new one, else one whose delay is over."""
@@ -99,29 +99,15 @@ class WorkerPool(Generic[T, R]):
         return min(self.weight(task), self.capacity)
 
     def _start(self, task: T) -> None:
-        self._number += 1
-        number = self._number
-
-        def run() -> None:
-            try:
-                result: R | BaseException = self.work(task)
-            except BaseException as error:
-                result = error
-            self._done.put((number, result))
-
-        thread = threading.Thread(target=run, name=f"run {number}")
-        self._running[number] = task, thread
         self._free -= self._weight(task)
         self.started(task)
-        thread.start()
+        self._running[self._threads.submit(self.work, task)] = task
 
     def _ended(self, seconds: float | None) -> Iterator[tuple[T, R | BaseException]]:
-        """Wait at most ``seconds`` for a task to end; yield it with its result."""
-        try:
-            number, result = self._done.get(timeout=seconds)
-        except Empty:
-            return
-        task, thread = self._running.pop(number)
-        thread.join()
-        self._free += self._weight(task)
-        yield task, result
+        """Wait at most ``seconds`` for a task to end; yield each that ended with its result."""
+        if not self._running and seconds:
+            time.sleep(seconds)  # only tasks that another process is doing: wait() returns at once
+        for future in wait(self._running, seconds, FIRST_COMPLETED).done:
+            task = self._running.pop(future)
+            self._free += self._weight(task)
+            yield task, future.exception() or future.result()

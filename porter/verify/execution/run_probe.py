@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from porter.process import Stopped, Tail, group_memory, plain
+from porter.process import Stopped, Tail, group_memory, is_alive, plain
 from porter.verify.environment.variables import own_variables, shared_variables
-from porter.verify.execution.forkserver import ForkServerPool
-from porter.verify.execution.process import Process, Start
+from porter.verify.execution.forkserver import ForkServerPool, Process, Start
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
-from porter.verify.plan.job import Failure, Job
+from porter.verify.plan.matrix import Failure, Job
 
 _POLL_SECONDS = 0.1
 
@@ -61,23 +60,13 @@ def run_folder(runs: Path) -> Iterator[Path]:
     here = platform.node() or "localhost"
     for old in runs.iterdir():
         owner, _, rest = old.name.partition("@")
-        if rest.rpartition("-")[0] == here and owner.isdigit() and not _is_alive(int(owner)):
+        if rest.rpartition("-")[0] == here and owner.isdigit() and not is_alive(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}@{here}-", dir=runs))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | Failure:
@@ -89,20 +78,9 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     out = folder / "out"
     out.mkdir()
     _make_folders(folder)
-    description = {
-        "facts": asdict(job.facts),
-        "probe": str(job.probe),
-        "parameters": dict(job.parameters),
-        "tree": str(job.tree),
-        "source_roots": [str(root) for root in job.source_roots],
-        "companions": {name: str(tree) for name, tree in job.companions.items()},
-        "seconds": job.seconds,
-        "memory_bytes": job.memory_bytes,
-        "activations": job.activations,
-        "lines": list(job.lines),
-        "out": str(out),
-    }
-    (folder / "job.json").write_text(json.dumps(description), encoding="utf-8")
+    # The paths among the job's values become text.
+    description = json.dumps({**asdict(job), "out": out}, default=os.fspath)
+    (folder / "job.json").write_text(description, encoding="utf-8")
     with _pipes() as (lifeline, printed, complained, files):
         process = start.warm.start(
             Start(
@@ -169,16 +147,16 @@ def _watch(process: Process, job: Job, stop: threading.Event) -> str | None:
 
 def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) -> Failure | None:
     gib = job.memory_bytes / 2**30
-    over_memory = f"needs more than its limit of {gib:g} GiB (limits.memory_gib); killed"
+    over_memory = f"needs more than its limit of {gib:g} GiB (limits.memory_gib)"
     if killed == "time":
         limit = f"ran past its limit of {job.seconds:g} s (limits.seconds); killed"
         return Failure("time", limit, stderr)
     if killed == "memory":
-        return Failure("memory", over_memory, stderr)
+        return Failure("memory", f"{over_memory}; killed", stderr)
     if (out / harness.FAILURE).is_file():
         failure = json.loads((out / harness.FAILURE).read_text())
         if failure["kind"] == "memory":
-            return Failure("memory", over_memory.removesuffix("; killed"), stderr)
+            return Failure("memory", over_memory, stderr)
         words = plain(failure["message"])
         if failure["kind"] == "exit":
             words = f"ended the process itself ({words}), without a trace"
@@ -187,7 +165,7 @@ def _failure(code: int, killed: str | None, out: Path, job: Job, stderr: str) ->
         return None
     if code < 0:
         if "bad_alloc" in stderr:
-            return Failure("memory", over_memory.removesuffix("; killed"), stderr)
+            return Failure("memory", over_memory, stderr)
         return Failure("signal", _signal_words(-code), stderr)
     return Failure("exit", f"ended the process itself, exit code {code}, without a trace", stderr)
 

@@ -9,6 +9,8 @@ levels=...)`` and a session whose ``trees`` know them, also on trees of the call
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -21,26 +23,85 @@ from porter.verify.cache.keys import RunKey, known_runs
 from porter.verify.cache.store import (
     CacheWriteError,
     find_trace,
-    forget_trace,
     has_trace,
     keep_trace,
     making,
     share_trace,
 )
 from porter.verify.environment.venv import Environment, EnvironmentFailed
-from porter.verify.execution.environments import Build
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
-from porter.verify.execution.workspace import FULL, Workspace, open_workspace
-from porter.verify.plan.job import Failure, Job, job_of
-from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, reference_point
+from porter.verify.plan.matrix import (
+    Failure,
+    Job,
+    RecipePlan,
+    RunSpec,
+    claims_on,
+    job_of,
+    reference_point,
+)
 
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
 
 Until = Callable[[RunSpec, "Trace | Failure"], bool]
 """Called with each outcome as it arrives; True ends the rest."""
+
+LEAST_BYTES = 16 * 2**20
+FULL = "No space left on device"
+"""Text of the system's error, found in the failure of a run that filled the disk."""
+
+
+@dataclass
+class Workspace:
+    """The folder that runs work in: the cache's, or a temporary one when the cache's disk is full.
+
+    ``why`` is the reason it is not the cache's; "" when it is. With a full disk traces are not
+    cached; the verdict is still reached.
+    """
+
+    folder: Path
+    why: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fall_back(self, why: str) -> Path:
+        """Switch to a temporary folder, once; return it."""
+        with self._lock:
+            if not self.why:
+                self.folder, self.why = Path(tempfile.mkdtemp(prefix="porter-runs-")), why
+            return self.folder
+
+
+@contextmanager
+def open_workspace(runs: Path) -> Iterator[Workspace]:
+    """Yield the folder that runs work in: ``runs``, or a temporary one, deleted afterwards."""
+    workspace = Workspace(runs)
+    try:
+        if why := _lack(runs):
+            workspace.fall_back(why)
+        yield workspace
+    finally:
+        if workspace.why:
+            shutil.rmtree(workspace.folder, ignore_errors=True)
+
+
+def _lack(runs: Path) -> str:
+    """Return why runs cannot work in ``runs``; "" when they can."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=runs):
+            free = shutil.disk_usage(runs).free
+    except OSError as error:
+        return f"{runs}: {error.strerror}"
+    return f"{runs}: {free // 2**20} MiB left on its disk" if free < LEAST_BYTES else ""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A request to build an environment, or to check a built one. None: torch alone."""
+
+    requirements: Path | None
 
 
 @dataclass(frozen=True)
@@ -157,18 +218,14 @@ class Runs:
         )
         with closing(parallel.results(unknown())) as results:
             for request, outcome in results:
-                if isinstance(request, Build):
-                    yield from settled
-                    settled.clear()
-                    continue
                 how = "dropped"
-                if outcome is not None:
+                if outcome is not None and isinstance(request, Request):
                     self.found[request.key] = outcome
                     how = "failed" if isinstance(outcome, Failure) else "made"
                     if isinstance(outcome, CachedRun) and outcome.not_kept and not warned:
                         warned = True
                         observer.say(f"traces are not kept: {outcome.not_kept}")
-                for other in asked.pop(request.key):
+                for other in asked.pop(request.key) if isinstance(request, Request) else ():
                     self._share(other)
                     observer.ended(other.title, how)
                     settled.append(other)
@@ -211,20 +268,18 @@ class Runs:
     ) -> Generator[Request, None, None]:
         path = planned.loaded.environment
         environment = self.session.find_environment(path)
-        if environment is None or not self._all_known(planned, points, environment):
+        runs = known_runs(planned, points, environment) if environment else {}
+        # With every run in the cache, torch need not be imported to check the environment.
+        places, fresh = self.session.places, self.session.options.fresh
+        if (
+            environment is None
+            or fresh
+            or not all(has_trace(places, one.facts, one.key) for one in runs.values())
+        ):
             environment = self.session.environment(path, self.start.warm)
-        runs = known_runs(planned, points, environment)
+            runs = known_runs(planned, points, environment)
         self.session.observer.expect(planned.name, len(runs))
         return self.settle(self.requests(planned, runs, environment))
-
-    def _all_known(
-        self, planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
-    ) -> bool:
-        """Whether every run is in the cache, so that torch need not be imported to check it."""
-        runs = known_runs(planned, points, environment)
-        if self.session.options.fresh:
-            return False
-        return all(has_trace(self.session.places, one.facts, one.key) for one in runs.values())
 
     def load(self, key: str) -> Trace | Failure | None:
         """Return a run's trace, or why it has none; None when it was not made."""
@@ -236,7 +291,7 @@ class Runs:
         try:
             return read(made.folder)
         except BadTrace as error:
-            forget_trace(made.folder)
+            shutil.rmtree(made.folder, ignore_errors=True)
             return Failure("trace", f"left a damaged trace: {error}", "")
 
     def _look(self, request: Request) -> bool:
@@ -264,12 +319,10 @@ class Runs:
         with making(places, key) as mine:
             if not mine:
                 raise Retry
-            if not self.session.options.fresh:
-                folder = find_trace(
-                    places, job.facts, key
-                )  # another porter process made it just now
-                if folder is not None:
-                    return CachedRun(folder, cached=True)
+            # Another porter process may have made it just now.
+            fresh = self.session.options.fresh
+            if not fresh and (folder := find_trace(places, job.facts, key)) is not None:
+                return CachedRun(folder, cached=True)
             outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
                 outcome = self._run(request, self._workspace.fall_back(FULL), stop)

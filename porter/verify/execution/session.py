@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -32,16 +33,13 @@ class Observer(Hearer, Protocol):
 
         ``seconds`` is the duration of one in an earlier verification.
         """
-        ...
 
     def started(self, run: str) -> None:
         """A run starts; :meth:`ended` gets the same title. It begins with the recipe and a
         colon."""
-        ...
 
     def ended(self, run: str, how: str) -> None:
         """A run ended: "made", "cached", "failed" or "dropped" (no longer needed)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,6 @@ class Session:
     places: Places
     observer: Observer
     options: Options = Options()
-    _layer: Layer | None = None
     _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
 
@@ -80,7 +77,7 @@ class Session:
         """Return the environment of a requirements file if it is built; run nothing in it."""
         if requirements not in self._seen:
             asked, place = _asked(requirements), self.places.environments
-            self._seen[requirements] = find_environment(asked, self._found_layer(), place)
+            self._seen[requirements] = find_environment(asked, self._layer, place)
         return self._seen[requirements]
 
     def is_known(self, requirements: Path | None) -> bool:
@@ -97,10 +94,9 @@ class Session:
         """
         if requirements not in self._environments:
             try:
-                made: Environment | EnvironmentFailed = self._ensure(requirements, warm, stop)
+                self._environments[requirements] = self._ensure(requirements, warm, stop)
             except EnvironmentFailed as error:
-                made = error
-            self._environments[requirements] = made
+                self._environments[requirements] = error
         found = self._environments[requirements]
         if isinstance(found, EnvironmentFailed):
             raise found
@@ -117,14 +113,11 @@ class Session:
                 return torch_in(python, stop)
 
         place = self.places.environments
-        return ensure_environment(
-            _asked(path), self._found_layer(), place, self.observer, torch_of, stop
-        )
+        return ensure_environment(_asked(path), self._layer, place, self.observer, torch_of, stop)
 
-    def _found_layer(self) -> Layer:
-        if self._layer is None:
-            self._layer = find_layer()
-        return self._layer
+    @cached_property
+    def _layer(self) -> Layer:
+        return find_layer()
 
 
 def _asked(path: Path | None) -> Requirements:

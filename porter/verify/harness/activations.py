@@ -9,8 +9,11 @@ line::
 ``moment`` is the activation's number. A call has two, its inputs when it begins and its outputs
 when it ends; a recorded output has one; ``call`` counts the calls of one path. What a module
 computes between two activations of its parts is its own code, so the first one that diverges says
-whose code to look at. ``tensors`` is described by
-:func:`porter.verify.harness.tensor_digest.sample_tensor`; the elements are in ``activations.bin``.
+whose code to look at. ``tensors`` is described by :func:`sample_tensor`: small tensors are kept
+whole; of large ones every n-th element is, n being odd, so that no channel is always missed in a
+tensor whose sizes are powers of two, and a hash shows whether *anything* differs. The elements are
+in ``activations.bin``, as float64, which holds every element of every dtype here but large 64-bit
+integers.
 
 With ``{"kind": "ops", "after": I, "until": J}`` also every ATen op that ran between activations I
 and J, as ``ops.jsonl``::
@@ -31,7 +34,8 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,14 +46,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.interception.source_lines import Site, user_site
 from porter.verify.harness.events import PROBE, shown_site, write_lines
-from porter.verify.harness.recording import Enough as Enough
-from porter.verify.harness.tensor_digest import SAMPLE, VALUES, Values, sample_tensor, tensors_in
+from porter.verify.harness.recording import Enough, host_view
+from porter.verify.harness.trace import raw
 
 MOMENTS = "activations.jsonl"
 OPS = "ops.jsonl"
 MOST_BYTES = 256 * 2**20
 MOST_OPS = 20_000
 _TEXT = 120
+
+SAMPLE = 1024
+"""About how many elements are kept of a tensor."""
+
+THINNER = ((0.8, 81), (0.4, 9))
+"""Above this share of the space, only every n-th of those is kept: a long run is not cut off."""
+
+VALUES = "activations.bin"
 
 Module = torch.nn.Module
 
@@ -271,3 +283,103 @@ class _OpMode(TorchDispatchMode):
         if not self._recorder.is_wanted():
             return func(*args, **kwargs)
         return self._recorder.op(lambda: func(*args, **kwargs), str(func), args, kwargs)
+
+
+@dataclass
+class Values:
+    """The kept elements of many tensors, written to one file as float64."""
+
+    most_bytes: int
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def thinning(self) -> int:
+        """One of this many elements is kept now; 0 if there is no space left."""
+        share = self.size * 8 / self.most_bytes
+        if share >= 1:
+            return 0
+        return next((every for above, every in THINNER if share >= above), 1)
+
+    def add(self, elements: torch.Tensor) -> list[int]:
+        """Keep elements; return [offset, number]."""
+        offset = self.size
+        self.parts.append(raw(elements.double().contiguous()))
+        self.size += elements.numel()
+        return [offset, elements.numel()]
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        path.write_bytes(b"".join(self.parts))
+
+
+def sample_tensor(
+    name: str, tensor: torch.Tensor, values: Values, sample: int
+) -> dict[str, Any] | None:
+    """Return a tensor's digest and sample; None for a layout that is not dense, or quantized."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return None
+    shape, dtype = list(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    host = host_view(tensor)
+    if host.is_complex():
+        host = torch.view_as_real(host.resolve_conj())
+    flat = host.resolve_neg().contiguous().reshape(-1)
+    step = 1 if flat.numel() <= sample else (flat.numel() // sample) | 1
+    step *= values.thinning
+    return {
+        "name": name,
+        "shape": shape,
+        "dtype": dtype,
+        "digest": f"{dtype}{shape}:{fingerprint(flat):016x}",
+        "step": step,
+        "at": values.add(flat[::step]) if step else None,
+    }
+
+
+_CHUNK = 1 << 16
+_MIX = 0x9E3779B97F4A7C15
+_weights: list[torch.Tensor] = []
+
+
+def fingerprint(flat: torch.Tensor) -> int:
+    """Return a hash of the bits of a contiguous one-dimensional tensor on the host.
+
+    A sum with random weights modulo 2**64, chunk by chunk: ten times as fast as a cryptographic
+    hash, and as good for telling runs of the same program apart.
+    """
+    if not _weights:
+        drawn = torch.Generator().manual_seed(20)
+        _weights.append(
+            torch.randint(-(2**63), 2**63 - 1, (_CHUNK,), generator=drawn, device="cpu") | 1
+        )
+    whole = flat.nbytes // 8 * 8
+    octets = flat.view(torch.uint8)
+    digest = flat.nbytes
+    for chunk in octets[:whole].view(torch.int64).split(_CHUNK) if whole else ():
+        digest = (digest * _MIX + int((chunk * _weights[0][: len(chunk)]).sum())) % 2**64
+    rest = int.from_bytes(bytes(octets[whole:].tolist()), "little")
+    return (digest * _MIX + rest) % 2**64
+
+
+def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (path, tensor) for every tensor in nested tuples, lists, mappings and dataclasses."""
+    if isinstance(value, torch.Tensor):
+        yield name or "0", value
+        return
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        items = vars(value).items()
+    for key, part in items:
+        yield from tensors_in(part, f"{name}.{key}" if name else str(key))
+
+
+def read_values(path: Path) -> torch.Tensor:
+    """Return the elements in a file of :class:`Values`, as float64."""
+    content = bytearray(path.read_bytes())
+    if not content:
+        return torch.zeros(0, dtype=torch.float64)
+    return torch.frombuffer(content, dtype=torch.float64)

@@ -1,27 +1,9 @@
 """The API of probe files, which define ``def run(probe: Probe) -> None``.
 
 A **class probe** builds the upstream's own classes from the level's tree (already on ``sys.path``),
-gives them small random weights and inputs, and records named outputs::
-
-    import torch
-    from diffusion.models.cc12m_1 import CC12M1Model   # the level's own
-
-    def run(probe):
-        model = probe.alive(CC12M1Model())          # weights drawn, cast, moved, eval mode
-        x = probe.normal("x", 1, 3, 64, 64)         # the same at every level and dtype
-        with torch.no_grad(), probe.section("forward"):
-            probe.record("image", model(x, ...))
-
-A **script probe** runs the upstream's own script as a user would, with checkpoints, vocabularies
-and data that it writes first::
-
-    def run(probe):
-        write_checkpoint(probe.scratch / "model.pth")
-        with probe.section("sampling", per=4):
-            done = probe.script("cfg_sample.py", ["a prompt", "--steps", "4", "-o", "out"])
-        probe.record_text("stdout", done.stdout)
-        probe.record_files("files", done.folder / "out")
-        probe.record_image("first", done.folder / "out" / "out_00000.png")
+gives them small random weights and inputs, and records named outputs. A **script probe** runs the
+upstream's own script as a user would, with checkpoints, vocabularies and data that it writes first.
+``docs/writing-a-port.md`` shows one of each.
 
 A probe runs once per level, device, dtype, seed and variant, each time in a process and an empty
 working folder (``probe.scratch``) of its own, with ``HOME`` and the caches of XDG and Hugging Face

@@ -1,35 +1,19 @@
 """Flatten the counters of a simulated device, for a whole run and for its sections.
 
-The names that a recipe's claims use, and what they count (``docs/simulator-accounting.md``):
-
-======================  ==========================================================================
-``ops``                 ops that the host dispatched to the device
-``kernels``             those that launch something (no views, no bare allocations)
-``cpu_fallback``        runs of ops that the device lacks; ``cpu_fallback_bytes`` of operands
-``host_sync``           times that the host waited
-``h2d`` ``d2h`` ``d2d`` copies to the device, to the host, between devices; also ``*_bytes``
-``dynamic_shape``       ops whose output shape depends on data
-``missing_dtype``       uses of a dtype that the device lacks
-``not_simulated``       uses of vendor names that the simulator does not have
-``captures``            graph captures; ``captured_ops`` in them, ``replays`` of them,
-                        ``replayed_ops`` run by replays, which no host dispatched
-``migrated_calls``      sites whose CUDA call was served by the device (hpu and npu)
-======================  ==========================================================================
-
-On ``sim:hpu`` in lazy mode (``PT_HPU_LAZY_MODE=1``) also ``graphs`` launched, ``compilations``,
-``graph_cache_hits``, ``graph_disk_hits``, ``graph_ops`` in them, and, for the whole run only,
-``largest_graph`` and ``pending_ops`` (never launched, after the last step). In eager mode and on
-other devices these are absent, so that a claim on them cannot pass by accident. Every other name is
-always present, 0 if nothing was counted.
-
-Recording and checking by a probe bypass the device's accounting.
+``docs/writing-a-port.md`` lists the names that a recipe's claims use, and
+``docs/simulator-accounting.md`` says what they count. Names of lazy graphs are absent in eager mode
+and on other devices than ``sim:hpu``, so that a claim on them cannot pass by accident; every other
+name is always present, 0 if nothing was counted. Recording and checking by a probe bypass the
+device's accounting.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from porter.device import Device
 
 Number = int | float
 
@@ -68,12 +52,6 @@ NOT_SUMS = ("largest_graph", "pending_ops")
 """Figures that do not add up over time; sections do not have them."""
 
 
-class Counting(Protocol):
-    """The part of a device that is used here."""
-
-    def counters(self, root: Path | None = None) -> dict[str, Any]: ...
-
-
 def flat(counted: Mapping[str, Any], migrated: int) -> dict[str, int]:
     """Return ``Device.counters()`` as name -> number; empty for a device that does not count."""
     if not counted["simulated"]:
@@ -92,13 +70,15 @@ def flat(counted: Mapping[str, Any], migrated: int) -> dict[str, int]:
     return found
 
 
-def counts_of(device: Counting) -> dict[str, int]:
+def counts_of(device: Device) -> dict[str, int]:
     """Return the device's counters so far, flat; nothing on the device changes."""
-    import sys
+    return flat(device.counters(), len(migration_log() or ()))
 
+
+def migration_log() -> Any:
+    """Return this process's log of CUDA calls (:mod:`porter.migrate.log`), or None."""
     migration = sys.modules.get("porter.migrate.migration")
-    log = migration.current_log() if migration else None
-    return flat(device.counters(), len(log) if log is not None else 0)
+    return migration.current_log() if migration else None
 
 
 def of_section(before: Mapping[str, int], after: Mapping[str, int], name: str) -> dict[str, int]:

@@ -24,12 +24,12 @@ have ``process`` (1, 2, ...) and, if it has one, its ``rank``.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.verify.harness.counters import TOTALS
+from porter.device import Device, open_device
+from porter.verify.harness.counters import TOTALS, migration_log
 
 EVENTS = "events.jsonl"
 MIGRATION = "migration.jsonl"
@@ -39,8 +39,8 @@ Event = dict[str, Any]
 PROBE = "probe"
 """The name shown for the probe's folder."""
 
-MIGRATING = ("hpu", "npu")
-"""Device types that can run CUDA calls."""
+_MIGRATING = ("sim:hpu", "sim:npu")
+"""Devices that run CUDA calls, which are logged."""
 
 
 def shown_site(site: str, roots: Mapping[Path, str]) -> str:
@@ -53,7 +53,7 @@ def shown_site(site: str, roots: Mapping[Path, str]) -> str:
     return site
 
 
-def of_device(device: Any, roots: Mapping[Path, str]) -> list[Event]:
+def of_device(device: Device, roots: Mapping[Path, str]) -> list[Event]:
     """Return the events of a simulated device; none for a real one."""
     counted = device.counters()
     if not counted["simulated"]:
@@ -80,13 +80,20 @@ def _shorten(words: str, roots: Mapping[Path, str]) -> str:
     return words
 
 
-def keep_migration_log(kind: str, tree: Path) -> None:
-    """Log the CUDA calls that ``kind`` ("hpu", "npu") runs until this process ends."""
-    from porter.migrate.migration import logging_to
+def open_logged_device(name: str, tree: Path) -> Device:
+    """Return a device with its plugin imported, or its simulation started.
 
-    logging = logging_to(None, target=kind, root=tree)
-    logging.__enter__()
-    _references.append(logging)  # its destructor would switch the migration off
+    CUDA calls that a simulated device runs are logged until this process ends. Raises BadInput.
+    """
+    device = open_device(name)
+    if name in _MIGRATING:
+        from porter.migrate.migration import logging_to
+
+        logging = logging_to(None, target=device.kind, root=tree)
+        logging.__enter__()
+        _references.append(logging)  # its destructor would switch the migration off
+    device.prepare()
+    return device
 
 
 _references: list[object] = []
@@ -94,8 +101,7 @@ _references: list[object] = []
 
 def migration_lines(roots: Mapping[Path, str]) -> list[str]:
     """Return this process's migration log as JSON lines (:mod:`porter.migrate.log`)."""
-    migration = sys.modules.get("porter.migrate.migration")
-    log = migration.current_log() if migration else None
+    log = migration_log()
     found = []
     for line in log.as_json_lines().splitlines() if log is not None else ():
         row = json.loads(line)
@@ -109,11 +115,6 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     if text:
         path.write_text(text, encoding="utf-8")
-
-
-def write_events(folder: Path, events: Iterable[Event]) -> None:
-    """Write ``events.jsonl``; no file if there are no events."""
-    write_lines(folder / EVENTS, (json.dumps(event, ensure_ascii=False) for event in events))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -71,10 +71,9 @@ def is_memory_error(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
-    signs = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
-    return isinstance(error, (RuntimeError, OSError)) and (
-        any(sign in text for sign in signs) or "out of memory" in text
-    )
+    # The first ends "can't" and "cannot" alike.
+    signs = ("t allocate memory", "not enough memory", "bad_alloc", "out of memory")
+    return isinstance(error, (RuntimeError, OSError)) and any(sign in text for sign in signs)
 
 
 def kind_of(error: BaseException) -> str:
@@ -120,8 +119,7 @@ def main(argv: list[str]) -> int:
         run(job, out)
     except BaseException as error:
         traceback.print_exc()
-        kind = kind_of(error)
-        write_failure(out, kind, error)
+        write_failure(out, kind_of(error), error)
         return 1
     return 0
 

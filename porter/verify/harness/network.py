@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 
@@ -50,8 +51,6 @@ def _own_addresses(names: set[str]) -> set[str]:
     """Return the addresses of this machine's own names (a rendezvous may use those)."""
     found: set[str] = set()
     for name in names - {""}:
-        try:
+        with suppress(OSError):
             found |= {str(row[4][0]) for row in socket.getaddrinfo(name, None)}
-        except OSError:
-            continue
     return found

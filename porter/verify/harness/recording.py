@@ -13,7 +13,6 @@ import torch
 from porter.verify.harness.trace import DTYPES
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/+\[\]-]{0,119}\Z")
-_SKIPPED = ("__pycache__",)
 
 
 class ProbeError(Exception):
@@ -96,4 +95,4 @@ def files_of(name: str, folder: Path) -> str:
         raise ProbeError(f"record_files({name!r}): no such folder: {folder}")
     paths = (path for path in folder.rglob("*") if not path.is_dir())
     kept = (path.relative_to(folder) for path in paths)
-    return "".join(f"{p.as_posix()}\n" for p in sorted(kept) if not set(_SKIPPED) & set(p.parts))
+    return "".join(f"{p.as_posix()}\n" for p in sorted(kept) if "__pycache__" not in p.parts)

@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from porter.device import Device, open_device
+from porter.device import Device
 from porter.verify.harness import events, network, trace
 from porter.verify.harness.api import Probe, ProbeError
 from porter.verify.harness.line_coverage import LINES, LineCoverage
+from porter.verify.harness.recording import Enough
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.subprocesses import Launches
 
@@ -41,9 +42,8 @@ def run(job: dict[str, Any], out: Path) -> None:
     if dtype == torch.float64:
         torch.set_default_dtype(torch.float64)
     roots = site_roots(job)
-    launches = Launches(out.parent / "launch", facts.device, roots)
-    launches.install(job["source_roots"])
-    device = open_probe_device(facts.device, Path(job["tree"]))
+    launches = Launches(out.parent / "launch", facts.device, job["source_roots"], roots)
+    device = events.open_logged_device(facts.device, Path(job["tree"]))
     probe = Probe(
         dtype=dtype,
         is_native=is_native,
@@ -84,7 +84,7 @@ def run_probe(job: dict[str, Any], probe: Probe) -> None:
 
 def run_recorded(job: dict[str, Any], probe: Probe, roots: Mapping[Path, str], out: Path) -> None:
     """Run the probe with its activations recorded, until the last one requested."""
-    from porter.verify.harness.activations import Enough, Recorder
+    from porter.verify.harness.activations import Recorder
 
     probe.recorder = Recorder(job["activations"], roots)
     probe.recorder.start()
@@ -108,7 +108,9 @@ def write_trace(
 ) -> None:
     """Write all files of the run, ``trace.json`` last."""
     counters, launched_events, launched_migration = launches.collect()
-    events.write_events(out, [*probe.events, *events.of_device(device, roots), *launched_events])
+    found = [*probe.events, *events.of_device(device, roots), *launched_events]
+    rows = (json.dumps(event, ensure_ascii=False) for event in found)
+    events.write_lines(out / events.EVENTS, rows)
     migration = [*events.migration_lines(roots), *launched_migration]
     events.write_lines(out / events.MIGRATION, migration)
     # Linux counts kibibytes, macOS bytes.
@@ -149,18 +151,6 @@ def versions() -> dict[str, str]:
         if name := distribution.metadata["Name"]:
             found.setdefault(name, distribution.version)
     return found
-
-
-def open_probe_device(name: str, tree: Path) -> Device:
-    """Return the run's device with its plugin imported, or its simulation started.
-
-    CUDA calls that the device runs are logged from here on. Raises BadInput.
-    """
-    device = open_device(name)
-    if device.is_simulated and device.kind in events.MIGRATING:
-        events.keep_migration_log(device.kind, tree)
-    device.prepare()
-    return device
 
 
 def site_roots(job: dict[str, Any]) -> dict[Path, str]:

@@ -18,11 +18,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
 from typing import Any, TextIO
 
 import torch
 
+from porter.device.script import (
+    exit_code,
+    interpreter_state_restored,
+    run_as_main,
+    script_frames,
+)
 from porter.verify.harness.recording import Enough, ProbeError
 
 KEPT_CHARACTERS = 1 << 20
@@ -96,7 +101,14 @@ def run_script(
     too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _kept_streams() as (out, err), _own_interpreter(script, name, arguments, folder):
+    out: Any = _Tee(sys.stdout)
+    err: Any = _Tee(sys.stderr)
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        interpreter_state_restored(),
+        _own_interpreter(script, name, arguments, folder),
+    ):
         code, error = _run_main(script)
     return ScriptRun(code, out.text(), err.text(), folder), error
 
@@ -124,49 +136,16 @@ def expect_text(call: str, arguments: Sequence[Any]) -> list[str]:
 
 
 def _run_main(script: Path) -> tuple[int, BaseException | None]:
-    main = ModuleType("__main__")
-    main.__file__ = str(script)
-    main.__dict__["__builtins__"] = __builtins__
-    sys.modules["__main__"] = main
     try:
-        code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
-        exec(code, main.__dict__)
+        run_as_main(str(script))
     except SystemExit as error:
-        return _exit_code(error), None
+        return exit_code(error), None
     except (KeyboardInterrupt, Enough):
         raise
     except BaseException as error:
-        traceback.print_exception(type(error), error, _own_frames(error.__traceback__))
+        traceback.print_exception(type(error), error, script_frames(error.__traceback__, __file__))
         return 1, error
     return 0, None
-
-
-def _exit_code(error: SystemExit) -> int:
-    """Return the exit code of a SystemExit, by Python's rules."""
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code
-    print(error.code, file=sys.stderr)
-    return 1
-
-
-def _own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the script's first frame on."""
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    return trace
-
-
-@contextlib.contextmanager
-def _kept_streams() -> Iterator[tuple[_Tee, _Tee]]:
-    before = sys.stdout, sys.stderr
-    out, err = _Tee(before[0]), _Tee(before[1])
-    sys.stdout, sys.stderr = out, err
-    try:
-        yield out, err
-    finally:
-        sys.stdout, sys.stderr = before
 
 
 @contextlib.contextmanager
@@ -174,12 +153,12 @@ def _own_interpreter(
     script: Path, name: str, arguments: Sequence[str], folder: Path
 ) -> Iterator[None]:
     """Set the process up for a script; restore it afterwards."""
-    argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     modules, variables, cwd = set(sys.modules), dict(os.environ), Path.cwd()
     dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
     device = torch.get_default_device()
     sys.argv = [name, *arguments]
     own = str(script.parent)
+    is_new = own not in sys.path
     sys.path.insert(0, own)
     os.chdir(folder)
     try:
@@ -188,14 +167,13 @@ def _own_interpreter(
         sys.stdout.flush()
         sys.stderr.flush()
         os.chdir(cwd)
-        sys.argv, sys.path[:], sys.modules["__main__"] = argv, path, main
         os.environ.clear()
         os.environ.update(variables)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
         if torch.get_default_device() != device:
             torch.set_default_device(None if device.type == "cpu" else device)
-        if own not in path:
+        if is_new:
             _forget(own, modules)
 
 

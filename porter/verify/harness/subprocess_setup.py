@@ -11,19 +11,22 @@ import importlib.abc
 import importlib.machinery
 import json
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from porter.device import Device
+from porter.process import is_alive
 from porter.verify.harness import network
 from porter.verify.harness.counters import counts_of
-from porter.verify.harness.events import MIGRATING, keep_migration_log, migration_lines, of_device
+from porter.verify.harness.events import migration_lines, of_device, open_logged_device
 
 
 def begin(setup: dict[str, Any]) -> None:
@@ -40,30 +43,14 @@ def end_with(process: int) -> None:
 
     def watch() -> None:
         if hasattr(os, "pidfd_open"):
-            import select
-
-            try:
-                poll = select.poll()
-                poll.register(os.pidfd_open(process), select.POLLIN)
-                poll.poll()
-            except OSError:  # it has ended already
-                pass
+            with suppress(OSError):  # it has ended already
+                select.select([os.pidfd_open(process)], [], [])
         else:
-            while _is_alive(process):
+            while is_alive(process):
                 time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class _OnTorch(importlib.abc.MetaPathFinder):
@@ -109,13 +96,8 @@ class _Preparing(importlib.abc.Loader):
 
 
 def _prepare(setup: dict[str, Any]) -> None:
-    from porter.device import open_device
-
-    device = open_device(setup["device"])
     roots = {Path(folder): shown for folder, shown in setup["roots"].items()}
-    if device.kind in MIGRATING:
-        keep_migration_log(device.kind, next(iter(roots)))
-    device.prepare()
+    device = open_logged_device(setup["device"], next(iter(roots)))
     process = os.getpid()
 
     def write_counters() -> None:

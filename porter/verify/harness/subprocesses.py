@@ -68,8 +68,10 @@ class Launches:
     ``roots`` is folder -> shown name (:func:`porter.verify.harness.events.shown_site`).
     """
 
-    def __init__(self, folder: Path, device: str, roots: Mapping[Path, str]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, device: str, source_roots: Sequence[str], roots: Mapping[Path, str]
+    ) -> None:
+        """Set this process's variables so that the processes it starts are set up."""
         self._out = folder / "counted"
         self._out.mkdir(parents=True)
         setup = {
@@ -84,11 +86,8 @@ class Launches:
         site = folder / "site"
         site.mkdir()
         (site / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
-
-    def install(self, source_roots: Sequence[str]) -> None:
-        """Set this process's variables so that the processes it starts are set up."""
-        os.environ[_VARIABLE] = str(self._folder)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(self._folder / "site"), *source_roots])
+        os.environ[_VARIABLE] = str(folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(site), *source_roots])
         programs = str(Path(sys.executable).parent)
         os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
 

@@ -88,24 +88,16 @@ def write(folder: Path, trace: Trace) -> None:
     metadata = {key: str(facts[key]) for key in ("port", "recipe", "tree", "dtype", "seed")}
     metadata["recipe_sha256"] = trace.facts.recipe_sha256
     _write_tensors(folder / TENSORS, trace.outputs, metadata)
-    head: dict[str, Any] = {
-        "format": FORMAT,
-        "facts": facts,
-        "versions": trace.versions,
-        "device_title": trace.device_title,
-        "warnings": list(trace.warnings),
-        "counters": trace.counters,
-        "seconds": trace.seconds,
-        "peak_bytes": trace.peak_bytes,
-        "outputs": {
-            name: {
-                "shape": list(tensor.shape),
-                "dtype": str(tensor.dtype).removeprefix("torch."),
-                "kind": trace.kind(name),
-            }
-            for name, tensor in trace.outputs.items()
-        },
+    outputs = {
+        name: {
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "kind": trace.kind(name),
+        }
+        for name, tensor in trace.outputs.items()
     }
+    head = {**vars(trace), "facts": facts, "outputs": outputs}
+    del head["kinds"]
     beside = folder / f"{HEAD}.new"
     beside.write_text(json.dumps(head, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     beside.replace(folder / HEAD)
@@ -131,8 +123,12 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in contiguous.values():
-            if tensor.nbytes:
-                file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
+            file.write(raw(tensor))
+
+
+def raw(tensor: torch.Tensor) -> bytes:
+    """Return the bytes of a contiguous tensor (without numpy, which may be absent)."""
+    return ctypes.string_at(tensor.data_ptr(), tensor.nbytes) if tensor.nbytes else b""
 
 
 def read(folder: Path) -> Trace:
@@ -144,22 +140,17 @@ def read(folder: Path) -> Trace:
 
     try:
         head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
-        if head["format"] != FORMAT:
-            found = head["format"]
+        if (found := head["format"]) != FORMAT:
             raise BadTrace(f"{folder}: trace format {found}, expected {FORMAT}; run it again")
         with safe_open(str(folder / TENSORS), "pt") as file:
             outputs = {name: file.get_tensor(name) for name in head["outputs"]}
-        return Trace(
-            facts=RunFacts(**head["facts"]),
-            versions=head["versions"],
-            counters=head["counters"],
-            seconds=head["seconds"],
-            peak_bytes=head["peak_bytes"],
-            outputs=outputs,
-            device_title=head["device_title"],
-            kinds={name: output["kind"] for name, output in head["outputs"].items()},
-            warnings=(*head["warnings"], *_printed_too_much(folder)),
-        )
+        read = {
+            "facts": RunFacts(**head["facts"]),
+            "outputs": outputs,
+            "kinds": {name: output["kind"] for name, output in head["outputs"].items()},
+            "warnings": (*head["warnings"], *_printed_too_much(folder)),
+        }
+        return Trace(**head | read)
     except BadTrace:
         raise
     except Exception as error:  # safetensors raises its own kinds for a damaged file

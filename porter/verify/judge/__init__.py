@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
     from porter.verify.judge.result import Verdict
-    from porter.verify.plan.job import Failure
-    from porter.verify.plan.matrix import RecipePlan, RunSpec
+    from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec
 
 
 def judge(planned: RecipePlan, outcomes: Mapping[RunSpec, Trace | Failure]) -> list[Verdict]:

@@ -21,7 +21,7 @@ import torch
 from porter.verify.judge.distribution import judge_distribution
 from porter.verify.judge.images import judge_image
 from porter.verify.judge.noise import Noise, below_noise, drowned
-from porter.verify.judge.parity import loss_curve, no_allowance, parity, within_ulps
+from porter.verify.judge.parity import loss_curve, no_allowance, parity, within_ulps, worst_share
 from porter.verify.judge.result import Outcome, vacuous
 from porter.verify.judge.tensors import constants, describe, difference_at, nonfinite
 from porter.verify.recipe.claims import (
@@ -134,19 +134,11 @@ def _allclose(
             )
     own = None
     if noise is not None:
-        _, own, bound = _worst(noise.difference.abs(), allowed)
+        _, own, bound = worst_share(noise.difference.abs(), allowed)
         if own > bound:
             return vacuous(below_noise(f"{own:.2g}", f"{bound:.2g}"), own)
     errors = (found.double() - exact).abs()
-    worst, error, bound = _worst(errors, allowed)
+    worst, error, bound = worst_share(errors, allowed)
     held = bool((errors <= allowed).all())
     detail = "" if held else difference_at(worst, found, exact)
     return Outcome(held, "abs", error, bound, detail, noise=own)
-
-
-def _worst(errors: torch.Tensor, allowed: torch.Tensor) -> tuple[int, float, float]:
-    """Return index, error and bound of the element whose error is the largest share of its
-    bound."""
-    shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
-    worst = int(shares.argmax())
-    return worst, float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 from porter.verify.judge.result import Outcome, vacuous
 from porter.verify.recipe.claims import Claim
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 MEASURE = "count"
 _BELOW_OPS = ("compilations", "kernels", "cpu_fallback")

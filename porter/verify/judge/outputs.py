@@ -3,17 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import noise_between
-from porter.verify.judge.result import Verdict
-from porter.verify.judge.run_view import RunView
-from porter.verify.judge.tensors import dead_output, describe, mismatch
-from porter.verify.plan.matrix import RecipePlan, claims_on, held_to
+from porter.verify.judge.result import Outcome, Verdict, Word
+from porter.verify.judge.tensors import dead_output, describe
+from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
 from porter.verify.recipe.claims import Claim
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What one finished run recorded and counted, and verdicts on it."""
+
+    point: RunSpec
+    level_name: str
+    outputs: Mapping[str, torch.Tensor]
+    counters: Mapping[str, float]
+
+    def verdict(self, output: str, claim: Claim | None, word: Word, detail: str = "") -> Verdict:
+        """Return a verdict on this run without figures."""
+        point = self.point
+        return Verdict(
+            level=point.level,
+            level_name=self.level_name,
+            dtype=point.dtype,
+            seed=point.seed,
+            output=output,
+            claim=claim.kind_name if claim else "",
+            word=word,
+            detail=detail,
+            device=point.device,
+            variant=point.variant,
+            subject=claim.subject if claim else "outputs",
+        )
+
+    def judged(
+        self, output: str, claim: Claim, outcome: Outcome, is_own_baseline: bool = False
+    ) -> Verdict:
+        """Return the verdict of an outcome; ``is_own_baseline``: the run was held to itself."""
+        word: Word = "pass" if outcome.held else "fail"
+        if outcome.problem:
+            word = "error"
+        elif outcome.held and is_own_baseline:
+            word = "baseline"
+        return replace(
+            self.verdict(output, claim, word, outcome.detail),
+            measure=outcome.measure,
+            error=outcome.error,
+            allowed=outcome.allowed,
+            lower=outcome.lower,
+            noise=outcome.noise,
+        )
+
+    def unmatched(self, claim: Claim, recorded: Iterable[str]) -> Verdict:
+        """Return the error of a claim that matches none of the recorded outputs."""
+        there = ", ".join(sorted(recorded)) or "nothing"
+        detail = f"the claim matches no output; recorded: {there}"
+        return self.verdict(claim.pattern, claim, "error", detail)
 
 
 @dataclass(frozen=True)
@@ -38,12 +88,10 @@ def judge_reference(
     rates = _rates(planned)
     for name, tensor in reference.outputs.items():
         if not any(claim.names(name) for claim in rates) and (why := dead_output(tensor)):
-            yield reference.verdict(name, "", "error", f"the output {why}")
+            yield reference.verdict(name, None, "error", f"the output {why}")
     for claim in claims:
         if not any(claim.names(name) for name in reference.outputs):
-            recorded = ", ".join(sorted(reference.outputs)) or "nothing"
-            detail = f"the claim matches no output; recorded: {recorded}"
-            yield reference.verdict(claim.pattern, claim.kind_name, "error", detail)
+            yield reference.unmatched(claim, reference.outputs)
 
 
 def judge_outputs(
@@ -63,9 +111,7 @@ def judge_outputs(
         if not claim.needs_reference and not any(
             claim.names(name) for name in _names(run.outputs, *others)
         ):
-            recorded = ", ".join(sorted(run.outputs)) or "nothing"
-            detail = f"the claim matches no output; recorded: {recorded}"
-            yield run.verdict(claim.pattern, claim.kind_name, "error", detail)
+            yield run.unmatched(claim, run.outputs)
 
 
 def _rates(planned: RecipePlan) -> list[Claim]:
@@ -98,26 +144,28 @@ def _judge_output(
         point = reference.point
         where = f"level 0, {point.dtype}" if point.device == "cpu" else f"level 0, {point.device}"
         reason = f"the reference run ({where}) does not record it: nothing to compare with"
-        yield run.verdict(name, "", "error", reason)
+        yield run.verdict(name, None, "error", reason)
         return
     if not claims:
         reason = "no claim covers this output at this level and dtype"
-        yield run.verdict(name, "", "error", reason)
+        yield run.verdict(name, None, "error", reason)
         return
     found = run.outputs[name]
     exact = reference.outputs.get(name) if reference else None
     if exact is not None and dead_output(exact):
         return  # reported once, with the reference
     if exact is None and (why := dead_output(found)):
-        yield run.verdict(name, claims[0].kind_name, "error", f"the output {why}")
+        yield run.verdict(name, claims[0], "error", f"the output {why}")
         return
-    if exact is not None and (reason := mismatch(found, exact)):
-        yield run.verdict(name, claims[0].kind_name, "fail", reason)
+    if exact is not None and found.shape != exact.shape:
+        expected, there = list(exact.shape), list(found.shape)
+        reason = f"expected shape {expected} as at level 0, found {there}"
+        yield run.verdict(name, claims[0], "fail", reason)
         return
     own = baseline.outputs.get(name) if baseline else None
     if own is not None and found.dtype != own.dtype:
         reason = f"expected {describe(own)} as at level 0, found {describe(found)}"
-        yield run.verdict(name, claims[0].kind_name, "fail", reason)
+        yield run.verdict(name, claims[0], "fail", reason)
         return
     for claim in claims:
         yield _judge_claim(run, name, context, claim, found, exact, own)
@@ -134,12 +182,12 @@ def _missing(
         if not (asked or context.baseline is None or name in context.baseline.outputs):
             return None  # the probe records it in other dtypes only, and no claim names this dtype
         reason = "missing: the reference run records it, this run does not"
-        return run.verdict(name, claims[0].kind_name, "fail", reason)
+        return run.verdict(name, claims[0], "fail", reason)
     for claim in claims:
         target = context.targets.get(context.planned.index(claim))
         if isinstance(target, RunView) and name in target.outputs:
             reason = f"missing: {_title(target)} records it, this run does not"
-            return run.verdict(name, claim.kind_name, "fail", reason)
+            return run.verdict(name, claim, "fail", reason)
     return None
 
 
@@ -156,15 +204,15 @@ def _judge_claim(
     other: torch.Tensor | None = None
     if isinstance(target, Verdict):
         reason = f"the run to compare with failed: {target.detail}"
-        return run.verdict(name, claim.kind_name, "error", reason)
+        return run.verdict(name, claim, "error", reason)
     if isinstance(target, RunView):
         other = target.outputs.get(name)
         if other is None:
             reason = f"{_title(target)} does not record it: nothing to compare with"
-            return run.verdict(name, claim.kind_name, "error", reason)
+            return run.verdict(name, claim, "error", reason)
         if other.shape != found.shape or other.dtype != found.dtype:
             reason = f"expected {describe(other)} as at {_title(target)}, found {describe(found)}"
-            return run.verdict(name, claim.kind_name, "fail", reason)
+            return run.verdict(name, claim, "fail", reason)
     noise = None
     if twins := context.noises.get(context.planned.index(claim)):
         settled, shaken = twins
@@ -175,7 +223,7 @@ def _judge_claim(
     itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
         held_to(context.planned, claim, run.point) == run.point
     )
-    return run.judged(name, claim.kind_name, outcome, itself)
+    return run.judged(name, claim, outcome, itself)
 
 
 def _title(run: RunView) -> str:

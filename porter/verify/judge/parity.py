@@ -65,7 +65,7 @@ def parity(
     held_to = exact if against is None else against.double()
     eps = torch.finfo(found.dtype).eps
     own = _errors(baseline, exact)
-    scale = (float(held_to.abs().max()), rms(held_to))
+    scale = _sizes(held_to)
     allowed = [kind.factor * e + kind.ulps * eps * s for e, s in zip(own, scale, strict=True)]
     moved = None if noise is None else _sizes(noise.difference)
     if moved is not None:
@@ -113,8 +113,7 @@ def loss_curve(
     if bool(((held_to[0] - held_to).abs() <= allowed).all()):
         return vacuous("could not fail: a loss that never moves is within the allowance too")
     errors = (found.double() - held_to).abs()
-    shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
-    worst = int(shares.argmax())
+    worst, error, bound = worst_share(errors, allowed)
     held = bool((errors <= allowed).all())
     detail = ""
     if not held:
@@ -122,9 +121,7 @@ def loss_curve(
         departs = difference_at(first, found, held_to).removeprefix("greatest difference")
         detail = f"departs{departs} (allowed {float(allowed[first]):.2g})"
     own_noise = None if noise is None else float(moved[worst])
-    return Outcome(
-        held, "loss", float(errors[worst]), float(allowed[worst]), detail, noise=own_noise
-    )
+    return Outcome(held, "loss", error, bound, detail, noise=own_noise)
 
 
 def within_ulps(
@@ -156,15 +153,20 @@ def _errors(x: torch.Tensor, exact: torch.Tensor) -> tuple[float, float]:
 
 def _sizes(difference: torch.Tensor) -> tuple[float, float]:
     """Return the greatest and the root mean square of a difference."""
-    return float(difference.abs().max()), rms(difference)
+    return greatest(difference), rms(difference)
+
+
+def greatest(x: torch.Tensor) -> float:
+    """The greatest magnitude; 0 of no elements."""
+    return float(x.abs().max()) if x.numel() else 0.0
 
 
 def rms(x: torch.Tensor) -> float:
     """Root mean square, scaled so that squares neither overflow nor vanish."""
-    greatest = float(x.abs().max())
-    if greatest == 0 or not math.isfinite(greatest):
-        return greatest
-    return greatest * math.sqrt(float((x / greatest).square().mean()))
+    scale = greatest(x)
+    if scale == 0 or not math.isfinite(scale):
+        return scale
+    return scale * math.sqrt(float((x / scale).square().mean()))
 
 
 def _spacing(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -172,6 +174,14 @@ def _spacing(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     finfo = torch.finfo(dtype)
     exponent = torch.floor(torch.log2(torch.clamp(magnitude, min=finfo.tiny)))
     return torch.exp2(exponent) * finfo.eps
+
+
+def worst_share(errors: torch.Tensor, allowed: torch.Tensor) -> tuple[int, float, float]:
+    """Return index, error and bound of the element whose error is the largest share of its
+    bound."""
+    shares = torch.where(errors == 0, torch.zeros_like(errors), errors / allowed)
+    worst = int(shares.argmax())
+    return worst, float(errors.reshape(-1)[worst]), float(allowed.reshape(-1)[worst])
 
 
 def share(error: float, allowed: float) -> float:

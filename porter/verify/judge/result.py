@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 Word = Literal["pass", "baseline", "fail", "error", "skipped"]
 """``baseline``: a run compared with itself (level 0 with its own error), which cannot fail.
@@ -168,16 +168,10 @@ def result_to_json(result: RecipeResult) -> dict[str, Any]:
 
 def result_from_json(row: Mapping[str, Any]) -> RecipeResult:
     """Return the result that :func:`result_to_json` wrote; raises as :func:`verdict_from_json`."""
-    return RecipeResult(
-        port=str(row["port"]),
-        recipe=str(row["recipe"]),
-        title=str(row["title"]),
-        verdicts=tuple(verdict_from_json(verdict) for verdict in row["verdicts"]),
-        runs=int(row["runs"]),
-        seconds=float(row["seconds"]),
-        cached=int(row["cached"]),
-        warnings=tuple(str(text) for text in row["warnings"]),
-    )
+    import msgspec
+
+    verdicts = tuple(verdict_from_json(verdict) for verdict in row["verdicts"])
+    return replace(msgspec.convert({**row, "verdicts": ()}, RecipeResult), verdicts=verdicts)
 
 
 def number_to_json(value: float | None) -> float | str | None:
@@ -189,20 +183,17 @@ def _number(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-Measure = str
-"""What an error is counted in: "max", "rms", "ulps", "elements", "dB", "count", ..."""
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """The measure that decides, its value, what is allowed (the most; with ``lower`` the least).
+    """The measure that decides ("max", "rms", "ulps", "dB", "count", ...), its value, and what is
+    allowed (the most; with ``lower`` the least).
 
     ``noise`` is the output's own, in the same measure (None: not measured). ``problem`` says that
     the claim cannot be judged at all; ``detail`` then says why.
     """
 
     held: bool
-    measure: Measure = ""
+    measure: str = ""
     error: float | None = None
     allowed: float | None = None
     detail: str = ""

@@ -24,13 +24,6 @@ def dead_output(reference: torch.Tensor) -> str:
     return ""
 
 
-def mismatch(found: torch.Tensor, expected: torch.Tensor) -> str:
-    """Say how the shapes differ; "" when they do not."""
-    if found.shape == expected.shape:
-        return ""
-    return f"expected shape {list(expected.shape)} as at level 0, found {list(found.shape)}"
-
-
 def nonfinite(x: torch.Tensor) -> str:
     """Count infinities and NaNs in words; "" when there are none."""
     if not x.is_floating_point():

@@ -20,7 +20,7 @@ import torch
 from porter.verify.judge.result import Outcome, vacuous
 from porter.verify.judge.tensors import describe, nonfinite
 from porter.verify.recipe.claims import Ratio
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import is_simulated
 
 FEWEST = 5
 

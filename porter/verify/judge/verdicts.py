@@ -14,12 +14,11 @@ from porter.verify.judge.counters import (
     matching,
     nothing_matches,
 )
-from porter.verify.judge.outputs import JudgeContext, judge_outputs, judge_reference
+from porter.verify.judge.outputs import JudgeContext, RunView, judge_outputs, judge_reference
 from porter.verify.judge.result import Verdict, Word
-from porter.verify.judge.run_view import RunView
 from porter.verify.judge.throughput import judge_ratio, not_judged_on
-from porter.verify.plan.job import Failure
 from porter.verify.plan.matrix import (
+    Failure,
     RecipePlan,
     RunSpec,
     baseline_point,
@@ -30,8 +29,7 @@ from porter.verify.plan.matrix import (
     target_point,
 )
 from porter.verify.recipe.claims import NEED_ALLOWANCE, Claim
-from porter.verify.recipe.schema import UPSTREAM
-from porter.verify.recipe.types import is_simulated
+from porter.verify.recipe.schema import UPSTREAM, is_simulated
 
 Outcomes = Mapping[RunSpec, Trace | Failure]
 _NOT_RUN = Failure("missing", "was not run", "")
@@ -67,7 +65,7 @@ class _Runs:
             return RunView(point, name, outcome.outputs, outcome.counters)
         absent = outcome.kind == "device" and point.device not in self.planned.insisted
         word: Word = "skipped" if absent and not is_simulated(point.device) else "error"
-        failed = RunView(point, name, {}, {}).verdict("", "", word, outcome.reason)
+        failed = RunView(point, name, {}, {}).verdict("", None, word, outcome.reason)
         return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
 
     def was_made(self, point: RunSpec) -> bool:
@@ -113,7 +111,7 @@ def _judge_point(
     reference: RunView | None,
     reported: set[RunSpec],
 ) -> Iterator[Verdict]:
-    """Judge one run. ``told`` holds the points whose failure was told already."""
+    """Judge one run. ``reported`` holds the runs whose failure was yielded already."""
     planned = runs.planned
     own = baseline_point(planned, point)
     baseline: RunView | None = None
@@ -179,11 +177,11 @@ def _judge_counters(
     names = matching(claim, run.counters)
     if not names:
         reason = nothing_matches(run.counters, run.point.device)
-        yield _counter(run.verdict(claim.pattern, claim.kind_name, "error", reason))
+        yield run.verdict(claim.pattern, claim, "error", reason)
     other = target.counters if isinstance(target, RunView) else None
     for name in names:
         outcome = judge_counter(claim, name, run.counters, other)
-        yield _counter(run.judged(name, claim.kind_name, outcome))
+        yield run.judged(name, claim, outcome)
 
 
 def _judge_throughput(
@@ -194,18 +192,13 @@ def _judge_throughput(
     names = [name for name in run.outputs if claim.names(name)]
     for name in names or [claim.pattern]:
         if reason := not_judged_on(run.point.device):
-            verdict = run.verdict(name, claim.kind_name, "skipped", reason)
+            yield run.verdict(name, claim, "skipped", reason)
         elif not names or name not in other:
             reason = "expected rates of this name in both runs, found none"
-            verdict = run.verdict(name, claim.kind_name, "error", reason)
+            yield run.verdict(name, claim, "error", reason)
         else:
             outcome = judge_ratio(claim.ratio, run.outputs[name], other[name])
-            verdict = run.judged(name, claim.kind_name, outcome)
-        yield dataclasses.replace(verdict, subject="throughput")
-
-
-def _counter(verdict: Verdict) -> Verdict:
-    return dataclasses.replace(verdict, subject="counters")
+            yield run.judged(name, claim, outcome)
 
 
 def _judge_independence(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
@@ -233,21 +226,21 @@ def _judge_group(
     head = RunView(rest, there[0][1].level_name, {}, {})
     if len(there) < len(ran) or len(there) < 2:
         reason = f"{len(there)} of {len(ran)} runs came to an end: nothing to compare"
-        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", reason))
+        yield head.verdict(claim.pattern, claim, "error", reason)
         return
     names = sorted({name for _, run in there for name in matching(claim, run.counters)})
     if not names:
         reason = nothing_matches(there[0][1].counters, rest.device)
-        yield _counter(head.verdict(claim.pattern, claim.kind_name, "error", reason))
+        yield head.verdict(claim.pattern, claim, "error", reason)
     for name in names:
         lacking = [text for text, run in there if name not in run.counters]
         if lacking:
             reason = f"not counted where {varied} is {', '.join(lacking)}"
-            yield _counter(head.verdict(name, claim.kind_name, "error", reason))
+            yield head.verdict(name, claim, "error", reason)
             continue
         values = [(text, run.counters[name]) for text, run in there]
         outcome = judge_independence(name, values, varied)
-        yield _counter(head.judged(name, claim.kind_name, outcome))
+        yield head.judged(name, claim, outcome)
 
 
 def next_command(port: str, recipe: str, verdict: Verdict) -> str:

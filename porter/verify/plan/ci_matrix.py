@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import BadInput
-from porter.verify.plan.locked_trees import SeriesTrees
 from porter.verify.plan.matrix import judged_points
 from porter.verify.plan.select import Filters, RecipePlan, make_plan
-from porter.verify.recipe.types import is_simulated
+from porter.verify.plan.trees import SeriesTrees
+from porter.verify.recipe.schema import is_simulated
 
 MOST_JOBS = 256
 """GitHub's limit for one matrix."""
@@ -34,11 +34,6 @@ class CiJob:
     level_name: str
     device: str
     recipes: tuple[str, ...]
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the device is a simulated one."""
-        return is_simulated(self.device)
 
 
 def jobs(
@@ -80,22 +75,23 @@ def as_matrix(found: Sequence[CiJob], runners: Mapping[str, Sequence[str]]) -> d
     ``runners`` are labels by device. Default: GitHub's hosted machine for ``cpu`` and simulated
     devices, ``self-hosted`` and the device's name for real ones.
     """
-    return {"include": [_entry(job, runners) for job in found]}
 
+    def entry(job: CiJob) -> dict[str, Any]:
+        simulated = is_simulated(job.device)
+        own = [HOSTED] if simulated or job.device == "cpu" else ["self-hosted", job.device]
+        device = f"{job.device}, simulated" if simulated else job.device
+        return {
+            "name": f"{job.port} {job.level} {job.level_name} ({device})",
+            "port": job.port,
+            "level": job.level,
+            "level_name": job.level_name,
+            "device": job.device,
+            "simulated": simulated,
+            "recipes": " ".join(job.recipes),
+            "runs_on": list(runners.get(job.device, own)),
+        }
 
-def _entry(job: CiJob, runners: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    own = [HOSTED] if job.simulated or job.device == "cpu" else ["self-hosted", job.device]
-    simulated = ", simulated" if job.simulated else ""
-    return {
-        "name": f"{job.port} {job.level} {job.level_name} ({job.device}{simulated})",
-        "port": job.port,
-        "level": job.level,
-        "level_name": job.level_name,
-        "device": job.device,
-        "simulated": job.simulated,
-        "recipes": " ".join(job.recipes),
-        "runs_on": list(runners.get(job.device, own)),
-    }
+    return {"include": [entry(job) for job in found]}
 
 
 def github_output(found: Sequence[CiJob], runners: Mapping[str, Sequence[str]]) -> str:

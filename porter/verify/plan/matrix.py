@@ -1,4 +1,4 @@
-"""List the runs that a recipe needs: level, device, dtype, seed and variant of each.
+"""List the runs that a recipe needs, and the job that the process of each gets.
 
 :func:`points` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. They can run
 in any order and in parallel. This module imports no torch.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from porter.verify.plan.trees import LevelTree
+from porter.verify.harness.run_info import RunFacts
+from porter.verify.plan.trees import LevelTree, Trees
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Variant, as_text
+
+_SHAKEN_PATIENCE = 5
+"""Factor on the time limit of a shaken run, whose kernels are slow."""
 
 Target = int | Literal["previous"] | None
 
@@ -119,24 +124,20 @@ def _claimed_elsewhere(planned: RecipePlan, point: RunSpec) -> bool:
 
 def claims_on(planned: RecipePlan, point: RunSpec) -> list[Claim]:
     """Return the claims that apply to a run."""
-    return list(_applying(planned, point))
-
-
-def _applying(planned: RecipePlan, point: RunSpec) -> Iterator[Claim]:
     values = dict(point.variant)
     claims = planned.loaded.recipe.claims
-    for claim, levels in zip(claims, planned.claim_levels, strict=True):
-        if (
-            point.level in levels
-            and (claim.devices is None or point.device in claim.devices)
-            and (claim.dtypes is None or point.dtype in claim.dtypes)
-            and all(
-                values.get(name) in [as_text(value) for value in several]
-                for name, several in claim.where.items()
-            )
-            and not (claim.less_than and target_point(planned, claim, point) == point)
-        ):
-            yield claim
+    return [
+        claim
+        for claim, levels in zip(claims, planned.claim_levels, strict=True)
+        if point.level in levels
+        and (claim.devices is None or point.device in claim.devices)
+        and (claim.dtypes is None or point.dtype in claim.dtypes)
+        and all(
+            values.get(name) in [as_text(value) for value in several]
+            for name, several in claim.where.items()
+        )
+        and not (claim.less_than and target_point(planned, claim, point) == point)
+    ]
 
 
 def reference_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
@@ -194,3 +195,50 @@ def held_to(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec | None
 def held_to_itself(planned: RecipePlan, point: RunSpec) -> bool:
     """Whether every claim on a run compares it with itself, so that none can fail."""
     return all(held_to(planned, claim, point) == point for claim in claims_on(planned, point))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what it is (``facts``), its files, its limits."""
+
+    facts: RunFacts
+    probe: Path
+    parameters: Mapping[str, Any]
+    tree: Path
+    source_roots: tuple[Path, ...]
+    companions: Mapping[str, Path]
+    seconds: float
+    memory_bytes: int
+    activations: str = ""  # what to record: porter.verify.harness.activations; "": nothing
+    lines: tuple[str, ...] = ()  # files of the tree whose executed lines to record
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run left no trace, and the end of its stderr."""
+
+    kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
+    reason: str
+    stderr: str
+
+
+def job_of(planned: RecipePlan, point: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:
+    """Return the job of a run; a failure if the tree lacks a source root."""
+    loaded, recipe = planned.loaded, planned.loaded.recipe
+    tree = trees.folder(loaded.port, planned.levels[point.level], recipe.needs)
+    companions = {name: trees.folder(name, other, ()) for name, other in planned.companions}
+    roots = [tree / root for root in recipe.source_roots]
+    roots += [f / "src" if (f / "src").is_dir() else f for f in companions.values()]
+    for root in roots:
+        if not root.is_dir():
+            return Failure("tree", f"source root {root.relative_to(tree)} is not in the tree", "")
+    return Job(
+        facts=facts,
+        probe=loaded.probe.resolve(),
+        parameters=recipe.parameters | point.values,
+        tree=tree,
+        source_roots=tuple(roots),
+        companions=companions,
+        seconds=recipe.limits.seconds * (_SHAKEN_PATIENCE if point.shaken else 1),
+        memory_bytes=int(recipe.limits.memory_gib * 2**30),
+    )

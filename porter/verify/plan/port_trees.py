@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.errors import BadInput, SourceUnavailable
@@ -23,6 +24,7 @@ Silent = Mapping[str, Mapping[GitSource | Sdist, SourceFailure]]
 """Pin -> its sources that are known not to answer, and why."""
 
 
+@dataclass
 class UpstreamTrees:
     """Every port's levels, built once; folders are the cache's shared read-only trees.
 
@@ -30,27 +32,18 @@ class UpstreamTrees:
     not asked; with ``offline`` no source is.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        pins: Pins,
-        *,
-        planning: bool = False,
-        silent: Silent | None = None,
-        offline: bool = False,
-    ) -> None:
-        self.progress: Progress | None = None
-        self.planning = planning
-        self._silent = silent or {}
-        self._offline = offline
-        self._root = root
-        self._pins = pins
-        self._upstreams: dict[str, Upstream] = {}
-        self._levels: dict[str, tuple[Level, ...]] = {}
-        self._refused: dict[str, SourceUnavailable] = {}
-        self._needs: dict[tuple[str, ...], Needs] = {}
-        self._useful: set[tuple[str, tuple[str, ...]]] = set()
-        self._folders: dict[tuple[str, str, tuple[str, ...]], Path] = {}
+    root: Path
+    pins: Pins
+    planning: bool = False
+    silent: Silent = field(default_factory=dict)
+    offline: bool = False
+    progress: Progress | None = None
+    _upstreams: dict[str, Upstream] = field(default_factory=dict)
+    _levels: dict[str, tuple[Level, ...]] = field(default_factory=dict)
+    _refused: dict[str, SourceUnavailable] = field(default_factory=dict)
+    _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
+    _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
+    _folders: dict[tuple[str, str, tuple[str, ...]], Path] = field(default_factory=dict)
 
     def close(self) -> None:
         """End the reading processes of every opened upstream."""
@@ -58,14 +51,13 @@ class UpstreamTrees:
             upstream.close()
 
     def levels(self, port: str) -> tuple[Level, ...]:
-        """See :class:`porter.verify.plan.trees.Trees`."""
         if port in self._refused:
             raise _refused(self._refused[port])
         if port not in self._levels:
             try:
-                upstream = self._open(self._pins.port(port))
+                upstream = self._open(self.pins.port(port))
                 self._upstreams[port] = upstream
-                series = load_series(self._root, port)
+                series = load_series(self.root, port)
                 self._levels[port] = build_levels(upstream, series, write=True)
             except SourceUnavailable as error:
                 self._refused[port] = error
@@ -73,13 +65,12 @@ class UpstreamTrees:
         return self._levels[port]
 
     def _open(self, pin: Pin) -> Upstream:
-        silent = self._silent.get(pin.name)
+        silent = self.silent.get(pin.name)
         return open_upstream(
-            self._root, pin, progress=self.progress, silent=silent, offline=self._offline
+            self.root, pin, progress=self.progress, silent=silent, offline=self.offline
         )
 
     def find(self, port: str, text: str) -> Level:
-        """See :class:`porter.verify.plan.trees.Trees`."""
         return find_level(self.levels(port), text)
 
     def blob(self, port: str, oid: Oid) -> bytes:
@@ -135,7 +126,7 @@ class UpstreamTrees:
             if entry is None or entry.is_blob:
                 continue  # the level removed it
             if name not in self._upstreams:
-                pin = self._pins.port(name)
+                pin = self.pins.port(name)
                 try:
                     opened = self._open(pin)
                 except SourceUnavailable as error:
@@ -149,14 +140,9 @@ class UpstreamTrees:
         return found
 
 
-@contextmanager
-def open_trees(root: Path) -> Iterator[UpstreamTrees]:
-    """Open the project's trees for the block."""
-    trees = UpstreamTrees(root, load_pins(root))
-    try:
-        yield trees
-    finally:
-        trees.close()
+def open_trees(root: Path) -> closing[UpstreamTrees]:
+    """Open the project's trees for a block."""
+    return closing(UpstreamTrees(root, load_pins(root)))
 
 
 def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:

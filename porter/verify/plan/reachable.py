@@ -21,7 +21,7 @@ from porter.upstream.failure import SourceFailure
 from porter.upstream.listed import listed_upstream
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist
 from porter.upstream.store import open_upstream
-from porter.verify.plan.port_trees import UpstreamTrees
+from porter.verify.plan.port_trees import Silent, UpstreamTrees
 from porter.verify.plan.select import Filters, Unreachable, make_plan
 from porter.verify.plan.trees import NotReachable
 
@@ -116,12 +116,7 @@ def _recipes(root: Path, pin: Pin) -> int:
     return len(list(recipes_dir(root, pin.name).glob("*.yaml")))
 
 
-def _read_releases(
-    root: Path,
-    pins: Pins,
-    ports: Iterable[Pin],
-    silent: Mapping[str, Mapping[GitSource | Sdist, SourceFailure]],
-) -> None:
+def _read_releases(root: Path, pins: Pins, ports: Iterable[Pin], silent: Silent) -> None:
     """Bring the releases for these ports into the store, in parallel: pip is slow to start."""
 
     def read(pin: Pin) -> None:

@@ -19,9 +19,8 @@ from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
 from porter.verify.plan.matrix import Target, held_to_itself, judged_points, points
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
-from porter.verify.recipe.claims import Claim
+from porter.verify.recipe.claims import PREVIOUS, Claim, LevelRange, LevelSelection, LevelText
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
-from porter.verify.recipe.types import PREVIOUS, LevelRange, LevelSelection, LevelText
 
 
 @dataclass(frozen=True)
@@ -86,27 +85,19 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
     for port in dict.fromkeys(recipe.port for recipe in chosen):
         try:
             levels = trees.levels(port)
-        except NotReachable as error:
-            unreachable.append(Unreachable(port, "", str(error), error.fault, error.detail))
-            continue
-        except CheckFailed as error:
-            unreachable.append(Unreachable(port, "", str(error), fault=True))
+        except (NotReachable, CheckFailed) as error:
+            unreachable.append(_unreachable(port, "", error))
             continue
         try:
-            wanted = _wanted_levels(port, levels, trees, filters)
+            wanted = frozenset(trees.find(port, text).number for text in filters.levels)
         except BadInput as error:
             unknown_levels.append(error)
             continue
         for recipe in (recipe for recipe in chosen if recipe.port == port):
             try:
-                one = plan_recipe(recipe, tuple(levels), wanted, trees, filters.devices)
-            except NotReachable as error:
-                unreachable.append(
-                    Unreachable(port, recipe.name, str(error), error.fault, error.detail)
-                )
-                continue
-            except CheckFailed as error:
-                unreachable.append(Unreachable(port, recipe.name, str(error), fault=True))
+                one = plan_recipe(recipe, tuple(levels), wanted or None, trees, filters.devices)
+            except (NotReachable, CheckFailed) as error:
+                unreachable.append(_unreachable(port, recipe.name, error))
                 continue
             if one.chosen and one.devices:
                 planned.append(one)
@@ -117,6 +108,12 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
         options += [f"--device {name}" for name in filters.devices]
         raise BadInput(f"{' '.join(options)}: no selected recipe runs there")
     return Plan(tuple(planned), tuple(unreachable))
+
+
+def _unreachable(port: str, recipe: str, error: NotReachable | CheckFailed) -> Unreachable:
+    if isinstance(error, NotReachable):
+        return Unreachable(port, recipe, str(error), error.fault, error.detail)
+    return Unreachable(port, recipe, str(error), fault=True)
 
 
 def _filtered(loaded: list[LoadedRecipe], filters: Filters) -> list[LoadedRecipe]:
@@ -139,22 +136,15 @@ def _filtered(loaded: list[LoadedRecipe], filters: Filters) -> list[LoadedRecipe
     return chosen
 
 
-def _wanted_levels(
-    port: str, levels: Sequence[LevelTree], trees: Trees, filters: Filters
-) -> frozenset[int]:
-    if not filters.levels:
-        return frozenset(level.number for level in levels)
-    return frozenset(trees.find(port, text).number for text in filters.levels)
-
-
 def plan_recipe(
     loaded: LoadedRecipe,
     levels: tuple[LevelTree, ...],
-    wanted: frozenset[int],
+    wanted: frozenset[int] | None,
     trees: Trees,
     devices: Sequence[str] = (),
 ) -> RecipePlan:
-    """Resolve a recipe's levels; only the ``wanted`` ones and ``devices`` (empty: all) are judged.
+    """Resolve a recipe's levels; only the ``wanted`` ones (None: all) and ``devices`` (empty: all)
+    are judged.
 
     Raises BadInput for a claim that applies to no run, NotReachable for a tree no source covers.
     """
@@ -178,7 +168,7 @@ def plan_recipe(
             )
         claim_levels.append(claimed)
         targets.append(target)
-    chosen = run & wanted
+    chosen = run if wanted is None else run & wanted
     selected = tuple(name for name in recipe.devices if not devices or name in devices)
     planned = RecipePlan(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
@@ -197,9 +187,9 @@ def plan_recipe(
             try:
                 trees.folder(loaded.port, levels[number], recipe.needs)
             except UselessNeed as useless:
-                at = ("needs", recipe.needs.index(useless.entry))
+                at = ("needs", recipe.needs.index(str(useless)))
                 expected = f"what some level of {loaded.port} has"
-                raise loaded.document.error(at, expected, useless.entry) from None
+                raise loaded.document.error(at, expected, str(useless)) from None
     companions = tuple(
         (name, _companion(name, str(text), trees)) for name, text in recipe.companions.items()
     )

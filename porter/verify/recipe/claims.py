@@ -8,18 +8,35 @@ behind the kinds are defined in :mod:`porter.verify.judge.compare` (outputs),
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+import msgspec
 from msgspec import Meta, field
 
-from porter.verify.recipe.types import (
-    DeviceName,
-    DtypeName,
-    LevelName,
-    LevelSelection,
-    Model,
-    Values,
-)
+DtypeName = Literal["float64", "float32", "float16", "bfloat16", "native"]
+DeviceName = Literal["cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu"]
+
+PREVIOUS = "previous"
+"""The level before the one that is judged."""
+
+LevelText = str | int
+LevelName = Annotated[str, Meta(min_length=1, description="a level's name or number")] | int
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of everything in a recipe: immutable, and a misspelt key is an error."""
+
+
+class LevelRange(Model, frozen=True, rename={"first": "from", "last": "to"}):
+    """Levels from ``from`` to ``to``, both included; either may be left out."""
+
+    first: LevelText | None = None
+    last: LevelText | None = None
+
+
+LevelSelection = Literal["all"] | LevelRange | tuple[LevelText, ...]
+
+Values = Annotated[tuple[Any, ...], Meta(description="a list of values")]
 
 OutputClaimName = Literal[
     "parity",
@@ -116,12 +133,8 @@ class SameDistribution(Model, frozen=True):
     reason: Reason
 
 
-class LossCurve(Model, frozen=True):
+class LossCurve(Parity, frozen=True):
     """A series over training steps, held to parity step by step."""
-
-    factor: AtLeastOne = FACTOR
-    ulps: NotNegative = FLOOR_ULPS
-    reason: str = ""
 
 
 class Against(Model, frozen=True):
@@ -132,12 +145,9 @@ class Against(Model, frozen=True):
     where: dict[str, Any] = field(default_factory=dict)
 
 
-class LessThan(Model, frozen=True):
+class LessThan(Against, frozen=True):
     """``factor`` times fewer than at another level, on another device or with other values."""
 
-    level: LevelName | None = None
-    device: DeviceName | None = None
-    where: dict[str, Any] = field(default_factory=dict)
     factor: AtLeastOne = 1.0
 
 
@@ -162,43 +172,19 @@ OutputKind = (
     | LossCurve
 )
 
-OUTPUT_KINDS: tuple[OutputClaimName, ...] = (
-    "parity",
-    "within_ulps",
-    "nonfinite",
-    "equal",
-    "finite",
-    "allclose",
-    "psnr",
-    "ssim",
-    "same_distribution",
-    "loss_curve",
-)
-COUNTER_KINDS: tuple[CounterClaimName, ...] = (
-    "at_most",
-    "at_least",
-    "equal",
-    "less_than",
-    "independent_of",
-)
+OUTPUT_KINDS: tuple[OutputClaimName, ...] = get_args(OutputClaimName)
+COUNTER_KINDS: tuple[CounterClaimName, ...] = get_args(CounterClaimName)
 KINDS: tuple[ClaimName, ...] = tuple(dict.fromkeys((*OUTPUT_KINDS, *COUNTER_KINDS, "ratio")))
-SUBJECTS: tuple[Subject, ...] = ("outputs", "counters", "throughput")
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 KINDS_OF: dict[Subject, tuple[ClaimName, ...]] = {
     "outputs": OUTPUT_KINDS,
     "counters": COUNTER_KINDS,
     "throughput": ("ratio",),
 }
-WITH_TOLERANCE: tuple[ClaimName, ...] = (
-    "parity",
-    "within_ulps",
-    "allclose",
-    "psnr",
-    "ssim",
-    "loss_curve",
-)
-"""Kinds that excuse rounding: whether their bound is sound depends on the output's own noise."""
 NEED_ALLOWANCE: tuple[ClaimName, ...] = ("parity", "loss_curve")
 """Kinds whose allowance is level 0's own error, whatever run they compare with."""
+WITH_TOLERANCE = (*NEED_ALLOWANCE, "within_ulps", "allclose", "psnr", "ssim")
+"""Kinds that excuse rounding: whether their bound is sound depends on the output's own noise."""
 
 
 class Claim(Model, frozen=True):

@@ -77,35 +77,20 @@ def _names(path: Path) -> set[str]:
 
 def _words(tree: ast.AST) -> Iterator[str]:
     """Yield the words of all imports and strings but docstrings."""
-    docstrings = set()
-    pending = [tree]
-    while pending:  # parents come before their children
-        node = pending.pop()
-        for name in node._fields:
-            child = getattr(node, name, None)
-            if isinstance(child, ast.AST):
-                pending.append(child)
-            elif isinstance(child, list):
-                pending += [one for one in child if isinstance(one, ast.AST)]
-        if (text := _docstring(node)) is not None:
-            docstrings.add(id(text))
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from alias.name.split(".")
-        elif isinstance(node, ast.ImportFrom):
-            yield from (node.module or "").split(".")
-            yield from (alias.name for alias in node.names)
-        elif id(node) in docstrings or not isinstance(node, ast.Constant):
-            continue
-        elif isinstance(node.value, str):
-            yield from _WORD.findall(node.value)
-
-
-def _docstring(node: ast.AST) -> ast.Constant | None:
-    """Return the first statement of a module, class or function, if it is a string."""
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return None
-    match node.body:
-        case [ast.Expr(value=ast.Constant(value=str()) as text), *_]:
-            return text
-    return None
+    docstrings: set[ast.expr] = set()
+    for node in ast.walk(tree):  # parents come before their children
+        match node:
+            case (
+                ast.Module(body=[ast.Expr(value=text), *_])
+                | ast.ClassDef(body=[ast.Expr(value=text), *_])
+                | ast.FunctionDef(body=[ast.Expr(value=text), *_])
+                | ast.AsyncFunctionDef(body=[ast.Expr(value=text), *_])
+            ):
+                docstrings.add(text)
+            case ast.Import(names=names):
+                yield from (word for alias in names for word in alias.name.split("."))
+            case ast.ImportFrom(module=module, names=names):
+                yield from (module or "").split(".")
+                yield from (alias.name for alias in names)
+            case ast.Constant(value=str() as text) if node not in docstrings:
+                yield from _WORD.findall(text)

@@ -8,17 +8,19 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from porter.verify.recipe.claims import Claim, Positive
-from porter.verify.recipe.types import (
-    NATIVE,
+from porter.verify.recipe.claims import (
+    Claim,
     DeviceName,
     DtypeName,
     LevelSelection,
     LevelText,
     Model,
+    Positive,
     Values,
 )
 
+NATIVE = "native"
+"""The dtype of a run whose probe or script chooses dtypes itself."""
 UPSTREAM = "upstream"
 
 FileText = Annotated[str, Meta(min_length=1, description="a file name beside the recipe")]
@@ -110,3 +112,8 @@ class Recipe(Model, frozen=True):
 def as_text(value: Any) -> str:
     """Return a varied value as JSON, the form in which variants are compared and stored."""
     return json.dumps(value, sort_keys=True)
+
+
+def is_simulated(device: str) -> bool:
+    """Whether the device of this name is simulated on the CPU."""
+    return device.startswith("sim:")

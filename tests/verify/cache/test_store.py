@@ -13,7 +13,7 @@ import pytest
 
 from porter.verify.cache import store as cache
 from porter.verify.cache.store import CacheWriteError, Places, making
-from porter.verify.execution import workspace as room
+from porter.verify.execution import scheduler
 from porter.verify.execution.session import Options
 from porter.verify.judge.result import RecipeResult
 from tests.verify.conftest import Heard, Verify
@@ -133,15 +133,15 @@ def test_a_trace_that_cannot_be_kept_is_a_line_and_the_verdict_is_given(
     (result,) = verify(trees)
 
     assert result.passed
-    told = [line.partition(":")[0] for line in heard.lines if "not kept" in line]
-    assert told.count("traces are not kept") == 1
+    reasons = [line.partition(":")[0] for line in heard.lines if "not kept" in line]
+    assert reasons.count("traces are not kept") == 1
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_runs_are_made_elsewhere_when_the_caches_disk_is_full(
     port: Path, trees: FolderTrees, verify: Verify, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LEAST_BYTES", 2**62)
+    monkeypatch.setattr(scheduler, "LEAST_BYTES", 2**62)
 
     (result,) = verify(trees)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from porter.verify.divergence.timeline import TensorSample
-from porter.verify.harness.tensor_digest import Values, sample_tensor
+from porter.verify.divergence.timeline import TensorSample, read_sample
+from porter.verify.harness.activations import Values, sample_tensor
 
 
 def sampled(
@@ -15,9 +15,6 @@ def sampled(
     values = Values(most_bytes)
     row = sample_tensor(name, tensor, values, sample)
     assert row is not None
-    at = row["at"]
     joined = b"".join(values.parts)
     kept = torch.frombuffer(bytearray(joined), dtype=torch.float64) if joined else torch.zeros(0)
-    kept = kept[at[0] : at[0] + at[1]] if at else None
-    shape = tuple(row["shape"])
-    return TensorSample(name, shape, row["dtype"], row["digest"], row["step"], kept)
+    return read_sample(row, kept)

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from porter.verify.divergence.align import align
-from porter.verify.divergence.timeline import Activation
+from porter.verify.divergence.timeline import Activation, align
 from tests.verify.divergence.samples import sampled
 
 

@@ -59,15 +59,15 @@ def test_json_says_everything(project: Path, capsys: pytest.CaptureFixture[str])
     command = ["compare", "p", "upstream", "wrong", "--recipe", "two", "--where", "size=2"]
     assert main([*command, "--json", "--dtype", "float32"]) == 1
 
-    told = json.loads(capsys.readouterr().out)
-    assert told["variant"] == {"size": 2}
-    assert told["departs"]
-    assert (told["module"]["fault_in"], told["module"]["what"]) == ("Scale", "output")
-    assert [op["name"] for op in told["op"]["only_second"]] == ["aten._to_copy.default"] * 2
-    assert told["second"]["name"] == "wrong"
+    found = json.loads(capsys.readouterr().out)
+    assert found["variant"] == {"size": 2}
+    assert found["departs"]
+    assert (found["module"]["fault_in"], found["module"]["what"]) == ("Scale", "output")
+    assert [op["name"] for op in found["op"]["only_second"]] == ["aten._to_copy.default"] * 2
+    assert found["second"]["name"] == "wrong"
 
 
-def test_no_departure_is_exit_code_0_also_across_devices(
+def test_no_divergence_is_exit_code_0_also_across_devices(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", "p", "same", "same@sim:hpu", "--recipe", "one"]) == 0
@@ -78,7 +78,7 @@ def test_no_departure_is_exit_code_0_also_across_devices(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["p", "0", "2"], "p: which recipe? --recipe one | two"),
         (["p", "0", "2", "--recipe", "three"], "expected one of one, two"),
@@ -94,11 +94,11 @@ def test_no_departure_is_exit_code_0_also_across_devices(
     ],
 )
 def test_wrong_requests_are_told_in_one_line(
-    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main(["compare", *arguments]) == 2
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_level_that_does_not_run_is_told(
@@ -106,5 +106,5 @@ def test_a_level_that_does_not_run_is_told(
 ) -> None:
     assert main(["compare", "broken", "upstream", "gone"]) == 1
 
-    told = capsys.readouterr().err
-    assert "level 1 gone on cpu does not run: ImportError: cannot import name 'Scale'" in told
+    message = capsys.readouterr().err
+    assert "level 1 gone on cpu does not run: ImportError: cannot import name 'Scale'" in message

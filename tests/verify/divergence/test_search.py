@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.divergence.first import Divergence, OpDivergence
-from porter.verify.divergence.search import Found, search
+from porter.verify.divergence.search import Divergence, Found, OpDivergence, search
 from porter.verify.divergence.timeline import Timeline, read_timeline
 from porter.verify.divergence.tolerance import Allowance
 from tests.verify.single_run import SingleRun, single_runs
@@ -61,7 +60,7 @@ def run(probe):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SingleRun]:
-    with single_runs(tmp_path_factory.mktemp("departure"), Path(sys.executable)) as runs:
+    with single_runs(tmp_path_factory.mktemp("divergence"), Path(sys.executable)) as runs:
         yield runs
 
 
@@ -157,7 +156,7 @@ def test_weights_that_differ_are_traced_back_to_where_they_were_made(timelines: 
     assert (op.op.name, op.op.site) == ("aten.randn.generator", "probe/probe_file.py:6")
 
 
-def test_another_form_of_the_same_layer_is_no_departure(timelines: Timelines) -> None:
+def test_another_form_of_the_same_layer_is_no_divergence(timelines: Timelines) -> None:
     form = "torch.nn.functional.layer_norm(x, x.shape[1:])"
     old = "self.norm(x)"
     weighted = (

@@ -33,10 +33,10 @@ def test_twice_the_first_runs_own_error_is_allowed_and_more_is_not() -> None:
     first = (EXACT + noise).float()
 
     assert not held((EXACT - 1.9 * noise).float(), first).diverges
-    told = held((EXACT - 2.1 * noise).float(), first)
-    assert told.diverges
-    assert told.own_error == pytest.approx(1e-4, rel=1e-2)
-    assert told.share == pytest.approx(1.05, rel=1e-2)
+    found = held((EXACT - 2.1 * noise).float(), first)
+    assert found.diverges
+    assert found.own_error == pytest.approx(1e-4, rel=1e-2)
+    assert found.share == pytest.approx(1.05, rel=1e-2)
 
 
 def test_without_an_exact_run_the_two_are_held_to_each_other() -> None:
@@ -50,9 +50,9 @@ def test_a_small_error_everywhere_shows_beside_one_great_element() -> None:
     exact = EXACT.clone()
     exact[0] = 1e4
 
-    told = held((exact + 3e-3).float(), exact.float(), exact)
+    found = held((exact + 3e-3).float(), exact.float(), exact)
 
-    assert (told.diverges, told.measure) == (True, "rms")
+    assert (found.diverges, found.measure) == (True, "rms")
     assert not held((exact + 1e-3).float(), exact.float(), exact).diverges
 
 
@@ -66,9 +66,9 @@ def test_what_only_the_second_run_cannot_represent_departs(bad: float) -> None:
 
 
 def test_whole_numbers_have_no_rounding() -> None:
-    told = held(torch.tensor([1, 2, 4]), torch.tensor([1, 2, 3]), None)
+    found = held(torch.tensor([1, 2, 4]), torch.tensor([1, 2, 3]), None)
 
-    assert (told.measure, told.error, told.diverges) == ("elements", 1, True)
+    assert (found.measure, found.error, found.diverges) == ("elements", 1, True)
 
 
 def test_a_difference_outside_the_kept_elements_is_owned_up_to() -> None:
@@ -76,10 +76,10 @@ def test_a_difference_outside_the_kept_elements_is_owned_up_to() -> None:
     second = first.clone()
     second[1] = 7
 
-    told = difference(sampled(first, sample=10), sampled(second, sample=10), None, RULE)
+    found = difference(sampled(first, sample=10), sampled(second, sample=10), None, RULE)
 
-    assert not told.diverges
-    assert told.unseen
+    assert not found.diverges
+    assert found.unseen
 
 
 def test_tensors_kept_at_different_densities_are_compared_where_both_were() -> None:

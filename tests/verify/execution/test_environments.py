@@ -179,9 +179,9 @@ def test_ctrl_c_ends_pip_and_leaves_no_half_built_environment(
     asked, _ = silent_index.accept()
 
     porter.send_signal(signal.SIGINT)
-    _, told = porter.communicate(timeout=60)
+    _, stderr = porter.communicate(timeout=60)
 
-    assert (porter.returncode, "porter: interrupted" in told) == (130, True)
+    assert (porter.returncode, "porter: interrupted" in stderr) == (130, True)
     asked.settimeout(20)
     while asked.recv(65536):  # pip's request; then its end
         pass

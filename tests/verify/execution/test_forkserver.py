@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from porter.verify.execution import forkserver as warm
+from porter.verify.execution import forkserver
 from porter.verify.execution.run_probe import Stopped, launcher, run_folder, run_probe
 from porter.verify.harness import trace
-from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import Failure
 from tests.processes import is_gone, wait_for_pid
 from tests.verify.single_run import job_for
 
@@ -100,11 +100,11 @@ def test_a_process_with_more_than_one_thread_is_not_forked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threaded = tmp_path / "threaded.py"
-    text = Path(warm.forkserver_main.__file__).read_text()
+    text = Path(forkserver.forkserver_main.__file__).read_text()
     thread = "threading.Thread(target=time.sleep, args=(600,), daemon=True)"
     grown = f"import threading, time; {thread}.start()"
     threaded.write_text(text.replace("    gc.collect()\n", f"    {grown}\n    gc.collect()\n"))
-    monkeypatch.setattr(warm.forkserver_main, "__file__", str(threaded))
+    monkeypatch.setattr(forkserver.forkserver_main, "__file__", str(threaded))
     runs = tmp_path / "runs"
 
     with launcher(runs, warm=True) as start, run_folder(runs) as folder:
@@ -116,7 +116,9 @@ def test_a_process_with_more_than_one_thread_is_not_forked(
     assert why == ["importing torch started 1 threads"]
 
 
-def test_a_killed_fork_server_takes_its_run_along_and_the_next_is_cold(tmp_path: Path) -> None:
+def test_a_killed_fork_server_takes_its_run_along_and_the_next_is_cold(
+    tmp_path: Path,
+) -> None:
     suicide = """
         import os, signal, time
         def run(probe):
@@ -144,7 +146,7 @@ def test_closing_ends_the_fork_server_with_its_runs(tmp_path: Path) -> None:
         import os, time
         def run(probe):
             open({str(tmp_path / "its")!r}, "w").write(str(os.getpid()))
-            open({str(tmp_path / "fork_server")!r}, "w").write(str(os.getppid()))
+            open({str(tmp_path / "server")!r}, "w").write(str(os.getppid()))
             time.sleep(600)
         """
     job, runs, ends = job_for(tmp_path / "job", code), tmp_path / "runs", []
@@ -159,7 +161,7 @@ def test_closing_ends_the_fork_server_with_its_runs(tmp_path: Path) -> None:
     under_way = threading.Thread(target=run)
     with launcher(runs, warm=True) as start:
         under_way.start()
-        pids = [wait_for_pid(tmp_path / name) for name in ("its", "fork_server")]
+        pids = [wait_for_pid(tmp_path / name) for name in ("its", "server")]
     under_way.join()
 
     assert [type(end) for end in ends] in ([Stopped], [Failure])
@@ -167,10 +169,10 @@ def test_closing_ends_the_fork_server_with_its_runs(tmp_path: Path) -> None:
 
 
 def test_the_users_variable_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert warm.warm_possible()
+    assert forkserver.warm_possible()
     monkeypatch.setenv("PORTER_COLD", "1")
 
-    assert not warm.warm_possible()
+    assert not forkserver.warm_possible()
 
 
 @pytest.mark.parametrize(

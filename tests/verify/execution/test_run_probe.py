@@ -15,7 +15,7 @@ from porter.process import group_memory
 from porter.verify.execution import run_probe as run_module
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.harness import trace
-from porter.verify.plan.job import Failure
+from porter.verify.plan.matrix import Failure
 from tests.processes import wait_for_end, wait_for_pid
 from tests.verify.single_run import ended_late, job_for
 
@@ -77,24 +77,24 @@ def test_outputs_counters_and_environment_are_in_the_trace(run: Run) -> None:
 
 
 def test_a_crash_is_a_failure_with_the_end_of_its_stderr(run: Run) -> None:
-    told = failure(run("def run(probe):\n    raise ValueError('no such\\nthing')\n"))
+    failed = failure(run("def run(probe):\n    raise ValueError('no such\\nthing')\n"))
 
-    assert (told.kind, told.reason) == ("exception", "ValueError: no such thing")
-    assert "Traceback" in told.stderr
+    assert (failed.kind, failed.reason) == ("exception", "ValueError: no such thing")
+    assert "Traceback" in failed.stderr
 
 
 @BOTH
 def test_a_segmentation_fault_is_told_by_its_name(run: Run) -> None:
-    told = failure(run("import os\ndef run(probe):\n    os.kill(os.getpid(), 11)\n"))
+    failed = failure(run("import os\ndef run(probe):\n    os.kill(os.getpid(), 11)\n"))
 
-    assert (told.kind, told.reason) == ("signal", "killed by signal 11 (SIGSEGV)")
+    assert (failed.kind, failed.reason) == ("signal", "killed by signal 11 (SIGSEGV)")
 
 
 @pytest.mark.parametrize("call", ["sys.exit(0)", "os._exit(0)"])
 def test_a_probe_that_ends_the_process_itself_is_a_failure(run: Run, call: str) -> None:
-    told = failure(run(f"import os, sys\ndef run(probe):\n    {call}\n"))
+    failed = failure(run(f"import os, sys\ndef run(probe):\n    {call}\n"))
 
-    assert told.kind == "exit"
+    assert failed.kind == "exit"
 
 
 @BOTH
@@ -111,11 +111,11 @@ def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
             time.sleep(600)
         """
 
-    told, seconds = ended_late(lambda seconds: failure(run(code, seconds=seconds)), "stuck_here")
+    failed, seconds = ended_late(lambda seconds: failure(run(code, seconds=seconds)), "stuck_here")
 
-    assert told.kind == "time"
-    assert told.reason == f"ran past its limit of {seconds} s (limits.seconds); killed"
-    assert "stuck_here" in told.stderr
+    assert failed.kind == "time"
+    assert failed.reason == f"ran past its limit of {seconds} s (limits.seconds); killed"
+    assert "stuck_here" in failed.stderr
     wait_for_end(int((tmp_path / "pid").read_text()))
 
 
@@ -128,10 +128,10 @@ def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
     ],
 )
 def test_memory_beyond_the_limit_is_told_in_words(run: Run, taking: str) -> None:
-    told = failure(run(f"import torch\ndef run(probe):\n    x = {taking}\n", memory_mib=1536))
+    failed = failure(run(f"import torch\ndef run(probe):\n    x = {taking}\n", memory_mib=1536))
 
-    assert told.kind == "memory"
-    assert "needs more than its limit of 1.5 GiB (limits.memory_gib)" in told.reason
+    assert failed.kind == "memory"
+    assert "needs more than its limit of 1.5 GiB (limits.memory_gib)" in failed.reason
 
 
 def test_memory_of_children_counts_too(run: Run) -> None:
@@ -147,7 +147,7 @@ def test_memory_of_children_counts_too(run: Run) -> None:
 
 
 def test_megabytes_of_output_are_bounded(run: Run) -> None:
-    told = failure(
+    failed = failure(
         run("""
             import sys
             def run(probe):
@@ -158,20 +158,20 @@ def test_megabytes_of_output_are_bounded(run: Run) -> None:
             """)
     )
 
-    assert told.reason == "ValueError: the end"
-    assert len(told.stderr) < 20_000
-    assert "bytes before this left out" in told.stderr
+    assert failed.reason == "ValueError: the end"
+    assert len(failed.stderr) < 20_000
+    assert "bytes before this left out" in failed.stderr
 
 
 def test_stderr_cannot_steer_the_terminal(run: Run) -> None:
-    told = failure(run("import sys\ndef run(probe):\n    sys.exit('\\x1b[2Jgone')\n"))
+    failed = failure(run("import sys\ndef run(probe):\n    sys.exit('\\x1b[2Jgone')\n"))
 
-    assert "\x1b" not in told.stderr
-    assert "\x1b" not in told.reason
+    assert "\x1b" not in failed.stderr
+    assert "\x1b" not in failed.reason
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("pass", "recorded nothing"),
         ("probe.record('a b', torch.ones(1))", "expected letters"),
@@ -181,10 +181,10 @@ def test_stderr_cannot_steer_the_terminal(run: Run) -> None:
         ("probe.record('a', torch.ones(3).to_sparse())", "expected a dense tensor"),
     ],
 )
-def test_misuse_of_the_probe_is_told(run: Run, body: str, told: str) -> None:
+def test_misuse_of_the_probe_is_an_error(run: Run, body: str, message: str) -> None:
     outcome = run(f"import torch\ndef run(probe):\n    {body}\n")
 
-    assert told in failure(outcome).reason
+    assert message in failure(outcome).reason
 
 
 def test_the_users_home_and_python_settings_stay_outside(

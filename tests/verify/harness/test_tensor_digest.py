@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from porter.verify.harness.tensor_digest import Values, fingerprint, sample_tensor, tensors_in
+from porter.verify.harness.activations import Values, fingerprint, sample_tensor, tensors_in
 
 
 def test_a_full_store_thins_out_instead_of_stopping() -> None:

@@ -153,7 +153,7 @@ def test_huge_values_do_not_overflow_the_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "detail"),
     [
         (torch.zeros(3), "all zero"),
         (torch.full((3,), 2.0), "constant (2)"),
@@ -164,6 +164,6 @@ def test_huge_values_do_not_overflow_the_measure() -> None:
         (torch.tensor([True, True]), "constant"),
     ],
 )
-def test_dead_outputs_are_found(output: torch.Tensor, told: str) -> None:
-    assert told in dead_output(output)
-    assert bool(told) == bool(dead_output(output))
+def test_dead_outputs_are_found(output: torch.Tensor, detail: str) -> None:
+    assert detail in dead_output(output)
+    assert bool(detail) == bool(dead_output(output))

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RunSpec
-from tests.verify.judging import Given, judged, planned, told
+from porter.verify.plan.matrix import Failure, RunSpec
+from tests.verify.judging import Given, judged, planned, summaries
 
 SIMULATED = 'devices: ["sim:hpu"]\n'
 
@@ -71,7 +70,7 @@ def test_a_bound_above_all_ops_could_not_fail(tmp_path: Path) -> None:
 
     verdicts = judged(tmp_path, counts("at_most: 8"), lambda point: numbers[point.level])
 
-    assert told(verdicts)[0] == (1, "error", "could not fail: 7 ops were run in all")
+    assert summaries(verdicts)[0] == (1, "error", "could not fail: 7 ops were run in all")
 
 
 def test_ops_replayed_from_a_graph_are_ops_too(tmp_path: Path) -> None:
@@ -85,7 +84,11 @@ def test_ops_replayed_from_a_graph_are_ops_too(tmp_path: Path) -> None:
 def test_a_counter_that_is_not_there_is_an_error_with_those_that_are(tmp_path: Path) -> None:
     verdicts = judged(tmp_path, counts("at_most: 8"), lambda _: {"ops": 3, "kernels": 2})
 
-    assert told(verdicts)[0] == (1, "error", "no counter of this name; counted: kernels, ops")
+    assert summaries(verdicts)[0] == (
+        1,
+        "error",
+        "no counter of this name; counted: kernels, ops",
+    )
 
 
 def test_a_device_that_counts_nothing_is_told(tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_a_device_that_counts_nothing_is_told(tmp_path: Path) -> None:
 
     verdicts = judged(tmp_path, recipe, lambda _: {}, levels=1)
 
-    assert told(verdicts) == [
+    assert summaries(verdicts) == [
         (
             0,
             "error",

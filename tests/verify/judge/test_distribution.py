@@ -132,19 +132,19 @@ def test_other_draws_of_one_distribution_pass_and_another_distribution_fails() -
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "detail"),
     [
         (5, "could not fail: samples of 5 and 5 values never give a p-value below 0.0079"),
         (12, "could not fail: with 12 and 12 values a constant (the median) has p"),
     ],
 )
-def test_too_few_samples_could_not_fail(number: int, told: str) -> None:
+def test_too_few_samples_could_not_fail(number: int, detail: str) -> None:
     claim = SameDistribution(p=0.001, reason="r")
 
     outcome = judge(claim, draws(1, number), draws(2, number), None)
 
     assert outcome.problem
-    assert outcome.detail.startswith(told)
+    assert outcome.detail.startswith(detail)
 
 
 def test_a_nan_is_no_draw() -> None:

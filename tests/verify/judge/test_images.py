@@ -125,7 +125,7 @@ def test_a_little_noise_passes_and_much_of_it_fails(kind: Psnr | Ssim) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape", "told"),
+    ("kind", "shape", "detail"),
     [
         (Psnr(at_least=8, reason="r"), (16, 16), "could not fail: a constant (the mean) has"),
         (Ssim(at_least=0.01, reason="r"), (16, 16), "could not fail: a constant (the mean) has"),
@@ -134,14 +134,14 @@ def test_a_little_noise_passes_and_much_of_it_fails(kind: Psnr | Ssim) -> None:
     ],
 )
 def test_what_could_not_fail_or_is_no_image_is_told(
-    kind: Psnr | Ssim, shape: tuple[int, ...], told: str
+    kind: Psnr | Ssim, shape: tuple[int, ...], detail: str
 ) -> None:
     image = picture(*shape)
 
     outcome = judge(kind, noisy(image, 4), image, None)
 
     assert outcome.problem
-    assert outcome.detail.startswith(told)
+    assert outcome.detail.startswith(detail)
 
 
 def test_a_float_image_needs_its_peak() -> None:

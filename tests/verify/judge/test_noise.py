@@ -16,8 +16,7 @@ from porter.verify.cache.keys import environ_of
 from porter.verify.harness.shaken import VARIABLES, by_one_ulp
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import Noise, drowned, noise_between
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RunSpec, points
+from porter.verify.plan.matrix import Failure, RunSpec, points
 from porter.verify.recipe.claims import (
     Allclose,
     LossCurve,
@@ -30,7 +29,7 @@ from porter.verify.recipe.claims import (
 from tests.verify.conftest import Verify
 from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 from tests.verify.harness.test_api import probe_in
-from tests.verify.judging import Given, judged, planned, told
+from tests.verify.judging import Given, judged, planned, summaries
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -278,7 +277,7 @@ def test_a_shaken_run_that_fails_is_told_once(tmp_path: Path) -> None:
     verdicts = judged(tmp_path, PARITY, giving(broken))
 
     bad = [verdict for verdict in verdicts if verdict.bad]
-    assert told(bad) == [(0, "error", "shaken run: RuntimeError: boom")]
+    assert summaries(bad) == [(0, "error", "shaken run: RuntimeError: boom")]
     assert len(verdicts) > 1
 
 

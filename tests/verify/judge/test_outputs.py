@@ -10,10 +10,9 @@ import torch
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.result import Verdict
-from porter.verify.plan.job import Failure
-from porter.verify.plan.matrix import RunSpec
+from porter.verify.plan.matrix import Failure, RunSpec
 from porter.verify.recipe.claims import Allclose, Finite, LossCurve, Parity
-from tests.verify.judging import Given, judged, planned, told
+from tests.verify.judging import Given, judged, planned, summaries
 
 
 def draws(label: int = 0, number: int = 50) -> torch.Tensor:
@@ -223,7 +222,7 @@ def test_a_run_to_compare_with_that_failed_is_told(tmp_path: Path) -> None:
         lambda point: Failure("exit", "ended", "") if point.level == 1 else {"y": draws()},
     )
 
-    assert told(verdicts) == [(2, "error", "the run to compare with failed: ended")]
+    assert summaries(verdicts) == [(2, "error", "the run to compare with failed: ended")]
 
 
 def test_each_variant_has_a_reference_of_its_own(tmp_path: Path) -> None:
@@ -261,8 +260,8 @@ def test_a_failed_reference_ends_only_what_needs_it(tmp_path: Path) -> None:
 
     verdicts = judged(tmp_path, recipe, given)
 
-    assert (0, "error", "reference run (level 0, float64): ended") in told(verdicts)
-    assert (1, "pass", "") in told(verdicts)
+    assert (0, "error", "reference run (level 0, float64): ended") in summaries(verdicts)
+    assert (1, "pass", "") in summaries(verdicts)
 
 
 def test_a_bad_verdict_comes_with_the_command_that_narrows_it(tmp_path: Path) -> None:
@@ -308,7 +307,7 @@ def test_an_accelerator_that_is_not_there_is_skipped_unless_it_was_asked_for(
 
     verdicts = judged(tmp_path, recipe, lambda _: Failure("device", "no HPU here", ""), **asked)
 
-    assert told(verdicts) == [(1, word, "no HPU here")]
+    assert summaries(verdicts) == [(1, word, "no HPU here")]
 
 
 def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:

@@ -53,15 +53,15 @@ def test_a_ratio_holds_when_the_whole_interval_is_above_the_bound(
 
 
 @pytest.mark.parametrize(
-    ("measured", "told"),
+    ("measured", "detail"),
     [
         (torch.ones(4), "expected 5 or more rates in a row, found float32[4]"),
         (torch.tensor([1.0, 2, 3, 0, 1]), "expected rates above 0, found one that is not"),
         (torch.tensor([1.0, 2, 3, torch.inf, 1]), "expected rates above 0, found 1 inf of 5"),
     ],
 )
-def test_too_few_or_impossible_rates_are_told(measured: torch.Tensor, told: str) -> None:
+def test_too_few_or_impossible_rates_are_errors(measured: torch.Tensor, detail: str) -> None:
     outcome = judge_ratio(Ratio(level="one"), rates(30, 20, 1), measured)
 
     assert outcome.problem
-    assert outcome.detail == told
+    assert outcome.detail == detail

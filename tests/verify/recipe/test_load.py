@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.verify.recipe.claims import Parity, WithinUlps
+from porter.verify.recipe.claims import LevelRange, Parity, WithinUlps
 from porter.verify.recipe.load import load_recipe
-from porter.verify.recipe.types import LevelRange
 from tests.verify.folder_trees import write_recipe
 
 FULL = """\
