@@ -14,7 +14,7 @@ from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
     from porter.upstream.pins import Pin, Pins
-    from porter.upstream.store import Coverage
+    from porter.upstream.store import FileCoverage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     root = project_root()
     pins = load_pins(root)
-    results: dict[str, Coverage | SourceUnavailable] = {}
+    results: dict[str, FileCoverage | SourceUnavailable] = {}
     with transfer_bar() as progress:
         for pin in _chosen(pins, args.port):
             try:

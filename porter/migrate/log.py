@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One mapped call at one site."""
 
     file: str
@@ -42,7 +42,7 @@ class Entry:
     time: str = ""
 
 
-def summary(target: str, entries: Iterable[Entry]) -> str:
+def summary(target: str, entries: Iterable[LogEntry]) -> str:
     """Return one line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
     counts = Counter(entry.kind for entry in entries)
     return (
@@ -51,7 +51,7 @@ def summary(target: str, entries: Iterable[Entry]) -> str:
     )
 
 
-def as_paragraph(target: str, entry: Entry) -> str:
+def as_paragraph(target: str, entry: LogEntry) -> str:
     """Return an entry in the vendor's form: site, source line, the call and what served it."""
     stamp = f"[{entry.time}] " if entry.time else ""
     kind = f"{target}_{'mismatch' if entry.kind == 'unsupported' else entry.kind}"
@@ -77,10 +77,10 @@ class MigrationLog:
         self.root = root.resolve() if root is not None else None
         self.timestamps = timestamps
         self._clock = clock
-        self._entries: dict[tuple[Site, str, Kind], Entry] = {}
+        self._entries: dict[tuple[Site, str, Kind], LogEntry] = {}
         self._lock = threading.Lock()
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[LogEntry]:
         return iter(list(self._entries.values()))
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class MigrationLog:
             return
         shown = site.relative_to(self.root)
         time = self._clock().strftime("%Y-%m-%d %H:%M:%S") if self.timestamps else ""
-        entry = Entry(shown.file, shown.line, site.source, kind, asked(), served, time)
+        entry = LogEntry(shown.file, shown.line, site.source, kind, asked(), served, time)
         with self._lock:
             self._entries.setdefault(key, entry)
 

@@ -24,7 +24,7 @@ from porter.verify.plan.matrix import Failure, Job, RecipePlan, RunSpec, job_of
 
 
 @dataclass(frozen=True)
-class LineCoverage:
+class RecipeCoverage:
     """The lines that one run executes, by file; ``everything`` where they are not known."""
 
     lines: Mapping[str, frozenset[int]]
@@ -39,7 +39,7 @@ class LineCoverage:
 
 def find_coverage(
     planned: RecipePlan,
-    point: RunSpec,
+    spec: RunSpec,
     known: RunKey,
     outcome: Trace | Failure,
     files: Sequence[str],
@@ -47,27 +47,27 @@ def find_coverage(
     start: Launcher,
     python: Path,
     cache: Path,
-) -> LineCoverage:
+) -> RecipeCoverage:
     """Return which lines of ``files`` a run executes; unless cached, the run is repeated for that.
 
     A run that launched processes may execute anything in them, and counts as executing everything;
     so does one that fails while its lines are recorded.
     """
     if isinstance(outcome, Failure) or any(n.startswith("launched/") for n in outcome.counters):
-        return LineCoverage({}, everything=True)
+        return RecipeCoverage({}, everything=True)
     names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]
     path = cache / f"{known.key}-{names}.json"
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
-        job = job_of(planned, point, known.facts, session.trees)
+        job = job_of(planned, spec, known.facts, session.trees)
         if isinstance(job, Failure):
-            return LineCoverage({}, everything=True)
+            return RecipeCoverage({}, everything=True)
         found = _record_lines(replace(job, lines=tuple(files)), session, start, python)
         if found is None:
-            return LineCoverage({}, everything=True)
+            return RecipeCoverage({}, everything=True)
         write_json(path, found)
-    return LineCoverage({name: frozenset(lines) for name, lines in found.items()})
+    return RecipeCoverage({name: frozenset(lines) for name, lines in found.items()})
 
 
 def _record_lines(

@@ -94,13 +94,13 @@ def measure(
         try:
             for baseline in baselines:
                 run.find_lines(runs, baseline)
-                if not (points := baseline.runs_over(mutant)):
+                if not (specs := baseline.runs_over(mutant)):
                     continue
                 path = run.cache / "margins" / f"{_key(mutant, baseline)}.json"
                 found = _recall(path, mutant, baseline)
                 if found is None:
                     made = made or trees.add(baseline.level_tree, mutant)
-                    found = _try(runs, baseline, with_level(baseline, made), points, mutant)
+                    found = _try(runs, baseline, with_level(baseline, made), specs, mutant)
                     write_json(path, _cached(found))
                 tried.append(found)
         finally:
@@ -118,7 +118,7 @@ def worst_without(baseline: Baseline) -> dict[int, Margin]:
 
 
 def _try(
-    runs: Runs, baseline: Baseline, planned: RecipePlan, points: Sequence[RunSpec], mutant: Mutant
+    runs: Runs, baseline: Baseline, planned: RecipePlan, specs: Sequence[RunSpec], mutant: Mutant
 ) -> Tried:
     name = baseline.planned.loaded.name
     failed: list[Failure] = []
@@ -130,7 +130,7 @@ def _try(
             failed.append(outcome)
         return bool(failed)
 
-    outcomes = runs.outcomes(planned, points, until=has_failed)
+    outcomes = runs.outcomes(planned, specs, until=has_failed)
     if failed:
         return Tried(mutant, name, failed=failed[0].reason)
     verdicts = judge(baseline.planned, {**baseline.outcomes, **outcomes})
@@ -153,9 +153,9 @@ def _is_worse(verdict: Verdict, before: Verdict | None) -> bool:
 
 
 def _worst(index: int, verdicts: Mapping[Measurement, Verdict]) -> Margin:
-    (point, name), verdict = max(verdicts.items(), key=lambda item: _verdict_badness(item[1]))
-    values = [f"{key} {text}" for key, text in point.variant]
-    where = ", ".join([name, f"{point.dtype} on {point.device}", *values])
+    (spec, name), verdict = max(verdicts.items(), key=lambda item: _verdict_badness(item[1]))
+    values = [f"{key} {text}" for key, text in spec.variant]
+    where = ", ".join([name, f"{spec.dtype} on {spec.device}", *values])
     return Margin(
         index,
         verdict.error,
@@ -187,7 +187,7 @@ def _key(mutant: Mutant, baseline: Baseline) -> str:
         "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
         "recipe": [baseline.planned.loaded.name, [form(claim) for claim in recipe.claims]],
         "limits": msgspec.to_builtins(recipe.limits),
-        "runs": {str(astuple(point)): known.key for point, known in baseline.known.items()},
+        "runs": {str(astuple(spec)): known.key for spec, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
 

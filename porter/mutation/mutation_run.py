@@ -24,7 +24,7 @@ import msgspec
 
 from porter.atomic import write_json
 from porter.errors import CheckFailed
-from porter.mutation.coverage import LineCoverage, find_coverage
+from porter.mutation.coverage import RecipeCoverage, find_coverage
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
 from porter.mutation.score import MutantResult, MutantStatus
@@ -34,7 +34,7 @@ from porter.verify.cache.store import Places
 from porter.verify.execution.scheduler import Runs, open_runs
 from porter.verify.execution.session import Options, Session
 from porter.verify.judge import judge
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_points, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_specs, run_specs
 from porter.verify.plan.trees import LevelTree, Trees
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Limits
@@ -64,13 +64,13 @@ class Baseline:
     known: Mapping[RunSpec, RunKey]
     outcomes: Mapping[RunSpec, Trace | Failure]
     verdicts: Sequence[Verdict] = ()
-    coverage: dict[RunSpec, LineCoverage] = field(default_factory=dict)
+    coverage: dict[RunSpec, RecipeCoverage] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def cost(self) -> float:
         """Roughly how long all runs of the level take, in seconds."""
-        return sum(self.seconds(point) + 1 for point in judged_points(self.planned))
+        return sum(self.seconds(spec) + 1 for spec in judged_specs(self.planned))
 
     @property
     def level_tree(self) -> LevelTree:
@@ -84,12 +84,12 @@ class Baseline:
 
     def runs_over(self, mutant: Mutant) -> list[RunSpec]:
         """Return the runs of this level that execute the mutant's line, the quickest first."""
-        found = [point for point, lines in self.coverage.items() if lines.includes(mutant)]
+        found = [spec for spec, lines in self.coverage.items() if lines.includes(mutant)]
         return sorted(found, key=self.seconds)
 
-    def seconds(self, point: RunSpec) -> float:
+    def seconds(self, spec: RunSpec) -> float:
         """Return how long the run took without a mutant."""
-        outcome = self.outcomes[point]
+        outcome = self.outcomes[spec]
         return 0.0 if isinstance(outcome, Failure) else outcome.seconds
 
 
@@ -152,7 +152,7 @@ class MutationRun:
         for planned in recipes:
             for level in sorted({mutant.level for mutant in mutants}):
                 one = replace(planned, chosen=planned.chosen & {level})
-                if judged_points(one):
+                if judged_specs(one):
                     found.append(self._baseline(runs, one, level))
         return sorted(found, key=lambda baseline: baseline.cost)
 
@@ -161,8 +161,8 @@ class MutationRun:
         name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
         self.say(f"{name}: without a mutant")
         environment = self.session.environment(loaded.environment, runs.start.warm)
-        known = known_runs(planned, points(planned), environment)
-        outcomes = runs.outcomes(planned, points(planned))
+        known = known_runs(planned, run_specs(planned), environment)
+        outcomes = runs.outcomes(planned, run_specs(planned))
         baseline = Baseline(planned, level, known, outcomes, judge(planned, outcomes))
         bad = [verdict for verdict in baseline.verdicts if verdict.bad]
         if bad:
@@ -176,15 +176,15 @@ class MutationRun:
         """Find the lines that a baseline's runs execute, unless they are known."""
         planned = baseline.planned
         with baseline.lock:
-            for point in judged_points(planned):
-                if point in baseline.coverage:
+            for spec in judged_specs(planned):
+                if spec in baseline.coverage:
                     continue
-                self.say(f"{baseline.title}: which lines it runs, {point.dtype} on {point.device}")
-                baseline.coverage[point] = find_coverage(
+                self.say(f"{baseline.title}: which lines it runs, {spec.dtype} on {spec.device}")
+                baseline.coverage[spec] = find_coverage(
                     planned,
-                    point,
-                    baseline.known[point],
-                    baseline.outcomes[point],
+                    spec,
+                    baseline.known[spec],
+                    baseline.outcomes[spec],
                     self.files[baseline.level],
                     self.session,
                     runs.start,
@@ -326,7 +326,7 @@ def with_level(baseline: Baseline, made: LevelTree) -> RecipePlan:
     planned = baseline.planned
     levels = list(planned.levels)
     levels[baseline.level] = made
-    longest = max(baseline.seconds(point) for point in baseline.coverage)
+    longest = max(baseline.seconds(spec) for spec in baseline.coverage)
     recipe = planned.loaded.recipe
     seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
     limits = Limits(seconds=seconds, memory_gib=recipe.limits.memory_gib)
@@ -344,10 +344,10 @@ def _first_bad(
     outcomes = dict(baseline.outcomes)
     found: list[Verdict] = []
 
-    def is_enough(point: RunSpec, outcome: Trace | Failure) -> bool:
+    def is_enough(spec: RunSpec, outcome: Trace | Failure) -> bool:
         if isinstance(outcome, Failure) and outcome.kind == "stopped":
             raise Stopped
-        outcomes[point] = outcome
+        outcomes[spec] = outcome
         found[:] = [
             verdict
             for verdict in judge(baseline.planned, outcomes)
@@ -377,6 +377,6 @@ def _key(mutant: Mutant, baseline: Baseline) -> str:
         "judge": judge_hash(),
         "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
         "recipe": [loaded.name, loaded.sha256],
-        "runs": {str(astuple(point)): known.key for point, known in baseline.known.items()},
+        "runs": {str(astuple(spec)): known.key for spec, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

@@ -93,27 +93,27 @@ def by_claim(
     for verdict in verdicts:
         groups.setdefault(_subject(verdict), []).append(verdict)
     found: dict[int, dict[Measurement, Verdict]] = {}
-    for (point, name, _, _), several in groups.items():
-        for index, verdict in _claims_of(planned, point, several):
-            found.setdefault(index, {})[(point, name)] = verdict
+    for (spec, name, _, _), several in groups.items():
+        for index, verdict in _claims_of(planned, spec, several):
+            found.setdefault(index, {})[(spec, name)] = verdict
     return found
 
 
 def _subject(verdict: Verdict) -> tuple[RunSpec, str, str, str]:
-    point = RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
+    spec = RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
     kind = verdict.claim if verdict.subject == "counters" else ""  # one verdict per claim
-    return point, verdict.output, verdict.subject, kind
+    return spec, verdict.output, verdict.subject, kind
 
 
 def _claims_of(
-    planned: RecipePlan, point: RunSpec, verdicts: Sequence[Verdict]
+    planned: RecipePlan, spec: RunSpec, verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[int, Verdict]]:
     """Pair the verdicts on one output or counter with its claims, which come in the same order."""
     first = verdicts[0]
     counted = first.subject == "counters"
     claims = [
         claim
-        for claim in claims_on(planned, point)
+        for claim in claims_on(planned, spec)
         if claim.subject == first.subject
         and claim.independent_of is None
         and (not counted or claim.kind_name == first.claim)

@@ -39,7 +39,7 @@ from porter.tree.tree import (
 from porter.tree.treelock import TreeLock
 from porter.upstream.pins import Pin, Pins, load_pins
 from porter.upstream.registry import register
-from porter.upstream.store import Coverage, Upstream, fetch, open_upstream
+from porter.upstream.store import FileCoverage, Upstream, fetch, open_upstream
 
 if TYPE_CHECKING:
     from porter.upstream.gitfetch import Progress
@@ -80,7 +80,7 @@ class Built:
     pins: Pins
     pin: Pin
     upstream: Upstream
-    coverage: Coverage
+    coverage: FileCoverage
     levels: tuple[Level, ...]
     fingerprint: str
 

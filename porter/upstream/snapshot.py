@@ -21,7 +21,7 @@ from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
 from porter.places import cache_dir
 from porter.upstream.needs import Needs
 from porter.upstream.sources import check_names
-from porter.upstream.store import Coverage, Upstream
+from porter.upstream.store import FileCoverage, Upstream
 
 Wants = Callable[[bytes], bool]
 
@@ -36,7 +36,7 @@ class Gathered:
     tree: Oid
     parts: tuple[tuple[str, Upstream, dict[bytes, Entry]], ...]
     """The tree, then its submodules: path, upstream, the files' entries by path."""
-    covered: Coverage
+    covered: FileCoverage
 
 
 def gather_tree(
@@ -106,7 +106,7 @@ def _named_whole(needs: Needs, where: str) -> bool:
 
 def _bring(
     upstream: Upstream, tree: Oid, needs: Needs, before: bytes, wants: Wants | None
-) -> tuple[dict[bytes, Entry], Coverage]:
+) -> tuple[dict[bytes, Entry], FileCoverage]:
     """Fetch the needed files; ``before`` comes before the paths that ``needs`` names."""
     files = {
         path: entry

@@ -38,7 +38,7 @@ from porter.upstream.sources import Supply, expect_tree, level0_commit
 
 
 @dataclass(frozen=True)
-class Coverage:
+class FileCoverage:
     """How many wanted files the store has. ``missing`` are those that no source served."""
 
     wanted: int
@@ -143,12 +143,12 @@ class Upstream:
         with upstream_lock(self.pin.name, self.supply.progress):
             return self.supply.bring_blobs(wanted)
 
-    def cover(self, blobs: Mapping[bytes, Oid]) -> Coverage:
+    def cover(self, blobs: Mapping[bytes, Oid]) -> FileCoverage:
         """Fetch ``blobs`` (path -> id) and return which of them the store then holds."""
         reasons = self.bring(blobs.values())
         present = self.present(blobs.values())
         missing = tuple(path for path, oid in blobs.items() if oid not in present)
-        return Coverage(
+        return FileCoverage(
             wanted=len(blobs),
             covered=len(blobs) - len(missing),
             source=", ".join(self.supply.served) or "store",
@@ -236,7 +236,7 @@ def fetch(
     *,
     offline: bool = False,
     progress: Progress | None = None,
-) -> Coverage:
+) -> FileCoverage:
     """Fetch a pin's wanted files (or those under ``paths``); return what the store then has."""
     chosen = pin if paths is None else msgspec.structs.replace(pin, wanted=tuple(paths))
     with open_upstream(root, pin, offline=offline, progress=progress) as upstream:

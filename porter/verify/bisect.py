@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from porter.verify.execution.scheduler import Runs
 from porter.verify.judge import judge
 from porter.verify.judge.result import Verdict
-from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, points
+from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, run_specs
 
 Followed = tuple[str, str, str, str, str, int, tuple[tuple[str, str], ...]]
 """What a verdict is about, except its level: subject, output, claim, device, dtype, seed, variant.
@@ -43,7 +43,7 @@ def judge_level(planned: RecipePlan, runs: Runs) -> Judge:
 
     def judged(level: int) -> list[Verdict]:
         alone = replace(planned, chosen=frozenset({level}))
-        return judge(alone, runs.outcomes(alone, points(alone)))
+        return judge(alone, runs.outcomes(alone, run_specs(alone)))
 
     return judged
 

@@ -30,7 +30,7 @@ from porter.verify.execution.scheduler import Build, CachedRun, Request, Runs, o
 from porter.verify.execution.session import Session
 from porter.verify.judge import judge
 from porter.verify.judge.result import RecipeResult, Verdict
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
 from porter.verify.plan.select import Plan
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
     with closing(runs.settle(requests())) as settled:
         for request in settled:
             part = by_planned[id(request.planned)]
-            part.open.discard(request.point)
+            part.open.discard(request.spec)
             if not part.open:
                 yield part
             yield from failed
@@ -149,7 +149,7 @@ def _schedule(parts: Iterable[_Part], session: Session) -> Iterator[_Part | Buil
 
 def _begin(planned: RecipePlan, session: Session) -> _Part:
     """Look a recipe's verdicts up in the cache; with them its part is done."""
-    chosen = points(planned)
+    chosen = run_specs(planned)
     part = _Part(planned, session, open=set(chosen))
     if session.options.fresh:
         return part
@@ -183,7 +183,7 @@ class _Part:
         self.began = time.monotonic()  # the time of building its environment is not its own
         path = self.planned.loaded.environment
         environment = self.session.environment(path, runs.start.warm)
-        self.known = known_runs(self.planned, points(self.planned), environment)
+        self.known = known_runs(self.planned, run_specs(self.planned), environment)
         yield from runs.requests(self.planned, self.known, environment)
 
     def finish(self, runs: Runs) -> None:
@@ -192,8 +192,8 @@ class _Part:
             return
         loaded = {key: runs.load(key) for key in {one.key for one in self.known.values()}}
         outcomes = {
-            point: outcome
-            for point, one in self.known.items()
+            spec: outcome
+            for spec, one in self.known.items()
             if (outcome := loaded[one.key]) is not None
         }
         made = [runs.found[key] for key in loaded if key in runs.found]
@@ -248,14 +248,14 @@ def warnings_of(outcomes: Mapping[RunSpec, Trace | Failure]) -> tuple[str, ...]:
     numbers aside: those about the same module, for example.
     """
     kinds: dict[tuple[str, str], dict[str, dict[RunSpec, None]]] = {}
-    for point, outcome in outcomes.items():
+    for spec, outcome in outcomes.items():
         for warning in () if isinstance(outcome, Failure) else outcome.warnings:
             plain = re.sub(r"\d[\d.,]*", "0", warning)
             kind = plain.partition(":")[0], plain.rpartition(":")[2]
-            kinds.setdefault(kind, {}).setdefault(warning, {})[point] = None
+            kinds.setdefault(kind, {}).setdefault(warning, {})[spec] = None
     found = []
     for texts in kinds.values():
-        warned = list(dict.fromkeys(point for warning in texts.values() for point in warning))
+        warned = list(dict.fromkeys(spec for warning in texts.values() for spec in warning))
         first = warned[0]
         more = f" and {len(warned) - 1} more" if len(warned) > 1 else ""
         alike = f" (and {len(texts) - 1} more like this)" if len(texts) > 1 else ""

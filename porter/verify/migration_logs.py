@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
-from porter.migrate.log import Entry, as_paragraph, summary
+from porter.migrate.log import LogEntry, as_paragraph, summary
 from porter.places import migration_logs_dir
 from porter.verify.execution.scheduler import Runs
 from porter.verify.harness.events import MIGRATION, read_lines
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
 from porter.verify.plan.select import Plan
 
 LOGGED = ("sim:hpu", "sim:npu")
@@ -37,7 +37,7 @@ class Log:
     tree: str
     device: str
     recipes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
 
     @property
     def name(self) -> str:
@@ -85,13 +85,13 @@ def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs)
     for planned in recipes:
         loaded = planned.loaded
         wanted = [
-            point
-            for point in points(planned)
-            if point.device in devices and point.level in planned.chosen and not point.shaken
+            spec
+            for spec in run_specs(planned)
+            if spec.device in devices and spec.level in planned.chosen and not spec.shaken
         ]
-        for point, folder in _folders(planned, wanted, runs).items():
-            level = planned.levels[point.level]
-            log = loaded.port, level.number, level.name, level.tree, point.device
+        for spec, folder in _folders(planned, wanted, runs).items():
+            level = planned.levels[spec.level]
+            log = loaded.port, level.number, level.name, level.tree, spec.device
             rows.setdefault(log, []).append((loaded.name, folder))
     return [
         Log(
@@ -105,19 +105,19 @@ def make_logs(recipes: Iterable[RecipePlan], devices: Sequence[str], runs: Runs)
 
 def _folders(planned: RecipePlan, wanted: list[RunSpec], runs: Runs) -> dict[RunSpec, Path]:
     found = runs.folders(planned, wanted)
-    for point in wanted:
-        outcome = found.get(point, Failure("", "was not run: its reference failed", ""))
+    for spec in wanted:
+        outcome = found.get(spec, Failure("", "was not run: its reference failed", ""))
         if isinstance(outcome, Failure):
-            loaded, level = planned.loaded, planned.levels[point.level]
+            loaded, level = planned.loaded, planned.levels[spec.level]
             raise CheckFailed(
                 f"{loaded.port}/{loaded.name}: level {level.number} {level.name} on "
-                f"{point.device}: {outcome.reason}; `porter verify {loaded.port} --recipe "
+                f"{spec.device}: {outcome.reason}; `porter verify {loaded.port} --recipe "
                 f"{loaded.name}` tells more"
             )
-    return {point: Path(str(folder)) for point, folder in found.items()}
+    return {spec: Path(str(folder)) for spec, folder in found.items()}
 
 
-def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[Entry, ...]:
+def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[LogEntry, ...]:
     """Return the entries of several runs' logs: lines of the tree only, each once, sorted."""
     found = set()
     for rows in traces:
@@ -125,7 +125,7 @@ def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[Entry, ...
             file = str(row["file"])
             if not file.startswith(_ELSEWHERE):
                 kept = {name: row[name] for name in ("line", "source", "kind", "asked", "served")}
-                found.add(Entry(file, **kept))  # type: ignore[arg-type]
+                found.add(LogEntry(file, **kept))  # type: ignore[arg-type]
     return tuple(sorted(found, key=lambda e: (e.file, e.line, e.asked, e.served)))
 
 

@@ -66,9 +66,9 @@ def rejudge(path: Path, traces: set[str], recipes: Path | None) -> Rejudged:
     loaded = _recipe(record, path, recipes).with_threads(record.threads)
     planned = plan_again(record, loaded)
     stored = _Stored(path.parent, record, loaded)
-    wanted = {run.point for run in record.runs if run.trace in traces}
-    verdicts = [v for v in judge(planned, stored) if not traces or _point(v) in wanted]
-    before = [v for v in record.verdicts if not traces or _point(v) in wanted]
+    wanted = {run.spec for run in record.runs if run.trace in traces}
+    verdicts = [v for v in judge(planned, stored) if not traces or _spec(v) in wanted]
+    before = [v for v in record.verdicts if not traces or _spec(v) in wanted]
     result = RecipeResult(
         record.port,
         record.recipe,
@@ -98,7 +98,7 @@ class _Stored(Mapping[RunSpec, "Trace | Failure"]):
 
     def __init__(self, folder: Path, record: Record, loaded: LoadedRecipe) -> None:
         self._folder = folder
-        self._runs = {run.point: run for run in record.runs}
+        self._runs = {run.spec: run for run in record.runs}
         self._loaded = loaded
         self._inputs = loaded.inputs_sha256()
         self._traces: dict[str, Trace | Failure] = {}
@@ -110,16 +110,16 @@ class _Stored(Mapping[RunSpec, "Trace | Failure"]):
     def __iter__(self) -> Iterator[RunSpec]:
         return iter(self._runs)
 
-    def __getitem__(self, point: RunSpec) -> Trace | Failure:
-        run = self._runs[point]
+    def __getitem__(self, spec: RunSpec) -> Trace | Failure:
+        run = self._runs[spec]
         if run.failure is not None:
             return run.failure
         if run.trace not in self._traces:
-            self._traces[run.trace] = self._load(run.trace, point)
+            self._traces[run.trace] = self._load(run.trace, spec)
             self.read += 1
         return self._traces[run.trace]
 
-    def _load(self, key: str, point: RunSpec) -> Trace | Failure:
+    def _load(self, key: str, spec: RunSpec) -> Trace | Failure:
         from porter.verify.harness.trace import BadTrace, read
 
         try:
@@ -128,12 +128,12 @@ class _Stored(Mapping[RunSpec, "Trace | Failure"]):
             return Failure("trace", f"its trace is gone: {error}", "")
         if found.facts.inputs_sha256 != self._inputs:
             return Failure("trace", "was run with other parameters; porter verify runs it", "")
-        if found.facts.environ != environ_of(self._loaded, point):
+        if found.facts.environ != environ_of(self._loaded, spec):
             return Failure("trace", "was run with another environ; porter verify runs it", "")
         return found
 
 
-def _point(verdict: Verdict) -> RunSpec:
+def _spec(verdict: Verdict) -> RunSpec:
     return RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
 
 
@@ -148,4 +148,4 @@ def _changes(before: list[Verdict], now: list[Verdict]) -> Iterator[Change]:
 
 
 def _claim(verdict: Verdict) -> tuple[object, ...]:
-    return _point(verdict), verdict.subject, verdict.output, verdict.claim
+    return _spec(verdict), verdict.subject, verdict.output, verdict.claim

@@ -11,7 +11,7 @@ import torch
 
 from porter.mutation.stated import bound, by_claim, figure, form, is_stated
 from porter.verify.judge import judge
-from porter.verify.plan.matrix import points
+from porter.verify.plan.matrix import run_specs
 from porter.verify.recipe.claims import Claim
 from tests.verify.judging import planned, trace_of
 
@@ -70,7 +70,7 @@ def test_claims_of_two_figures_have_a_form_for_each_pair() -> None:
 
 def test_each_verdict_is_its_claims_though_kinds_come_twice(tmp_path: Path) -> None:
     plan = planned(tmp_path, RECIPE, 2)
-    runs = {point: trace_of({"y": RISING, "z": RISING, "calls": 3}) for point in points(plan)}
+    runs = {spec: trace_of({"y": RISING, "z": RISING, "calls": 3}) for spec in run_specs(plan)}
 
     found = by_claim(plan, judge(plan, runs))
 
@@ -90,7 +90,7 @@ def test_each_verdict_is_its_claims_though_kinds_come_twice(tmp_path: Path) -> N
 def test_a_missing_output_is_a_verdict_on_every_claim_on_it(tmp_path: Path) -> None:
     plan = planned(tmp_path, RECIPE, 2)
     whole, part = ({"y": RISING, "z": RISING, "calls": 3}, {"z": RISING, "calls": 3})
-    runs = {p: trace_of(part if p.level == 1 else whole) for p in points(plan)}
+    runs = {p: trace_of(part if p.level == 1 else whole) for p in run_specs(plan)}
 
     found = by_claim(plan, judge(plan, runs))
 

@@ -17,7 +17,7 @@ from porter.upstream.pins import load_pins
 from porter.verify.cache.keys import environ_of, probe_hash
 from porter.verify.harness import trace
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
 from tests.small_port import SmallPort, changed, make_small_port
@@ -55,25 +55,25 @@ class StoredProject:
         title = f"title: {json.dumps(self.title)}"
         path.write_text(path.read_text().replace("title: one", title))
         planned = self.plan()
-        for point in points(planned):
-            if (point.level, point.device) not in self.skipped:
-                self._store(planned, point)
+        for spec in run_specs(planned):
+            if (spec.level, spec.device) not in self.skipped:
+                self._store(planned, spec)
 
-    def _store(self, planned: RecipePlan, point: RunSpec) -> None:
-        given = self.runs.get((point.level, point.device), {})
-        simulated = point.device.startswith("sim:")
+    def _store(self, planned: RecipePlan, spec: RunSpec) -> None:
+        given = self.runs.get((spec.level, spec.device), {})
+        simulated = spec.device.startswith("sim:")
         loaded = planned.loaded
         facts = RunFacts(
             port="small", recipe="one", recipe_sha256=loaded.sha256,
             inputs_sha256=loaded.inputs_sha256(), probe_sha256=probe_hash(loaded),
-            level=point.level, level_name=planned.levels[point.level].name,
-            tree=planned.levels[point.level].tree, companions={}, dtype=point.dtype,
-            device=point.device, seed=point.seed, threads=1, environment="e", engine="f",
-            variant=dict(point.variant), environ=environ_of(loaded, point), shaken=point.shaken,
+            level=spec.level, level_name=planned.levels[spec.level].name,
+            tree=planned.levels[spec.level].tree, companions={}, dtype=spec.dtype,
+            device=spec.device, seed=spec.seed, threads=1, environment="e", engine="f",
+            variant=dict(spec.variant), environ=environ_of(loaded, spec), shaken=spec.shaken,
         )  # fmt: skip
-        outputs = given.get("outputs") or {"image": picture(point.dtype)}
-        counters = {"compilations": 2, "kernels": 40 - point.level} if simulated else {}
-        key = sha1(repr(point).encode()).hexdigest()
+        outputs = given.get("outputs") or {"image": picture(spec.dtype)}
+        counters = {"compilations": 2, "kernels": 40 - spec.level} if simulated else {}
+        key = sha1(repr(spec).encode()).hexdigest()
         folder = self.cache / "traces" / "small" / "one" / key
         folder.mkdir(parents=True)
         trace.write(

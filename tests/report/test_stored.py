@@ -44,13 +44,14 @@ def test_cached_verdicts_on_exactly_these_runs_are_used(
     from porter.verify.cache.store import Places, keep_verdicts
     from porter.verify.harness.run_info import RunFacts
     from porter.verify.judge.result import RecipeResult, Verdict
-    from porter.verify.plan.matrix import points
+    from porter.verify.plan.matrix import run_specs
 
     stored.store()
     planned, places = stored.plan(), Places.under(stored.cache)
     runs = stored_runs(places.traces, planned)
     known = {
-        p: RunKey(RunFacts(**runs[p].head["facts"]), runs[p].folder.name) for p in points(planned)
+        p: RunKey(RunFacts(**runs[p].head["facts"]), runs[p].folder.name)
+        for p in run_specs(planned)
     }
     cached = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
     result = RecipeResult("small", "one", "t", cached, 7, 1.0)

@@ -12,7 +12,7 @@ from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.trace import Trace
 from porter.verify.judge import judge
 from porter.verify.judge.result import Verdict
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
 from porter.verify.plan.select import Filters, make_plan
 from tests.verify.folder_trees import FolderTrees, write_recipe
 
@@ -44,9 +44,9 @@ def judged(
     """Judge a recipe whose run at each point gives what ``gives`` says."""
     plan = planned(tmp_path, recipe, levels, **filters)
     outcomes: dict[RunSpec, Trace | Failure] = {}
-    for point in points(plan):
-        given = gives(point)
-        outcomes[point] = given if isinstance(given, Failure) else trace_of(given)
+    for spec in run_specs(plan):
+        given = gives(spec)
+        outcomes[spec] = given if isinstance(given, Failure) else trace_of(given)
     return judge(plan, outcomes)
 
 

@@ -193,9 +193,9 @@ def test_an_output_of_one_dtype_is_missing_in_another_only_where_a_claim_names_t
         claims: [{{outputs: "*", parity: {{}}{dtypes}}}]
         """
 
-    def gives(point: RunSpec) -> dict[str, torch.Tensor]:
-        names = ("y",) if point.dtype == "float16" else ("y", "autocast")
-        return {name: torch.arange(3, dtype=getattr(torch, point.dtype)) for name in names}
+    def gives(spec: RunSpec) -> dict[str, torch.Tensor]:
+        names = ("y",) if spec.dtype == "float16" else ("y", "autocast")
+        return {name: torch.arange(3, dtype=getattr(torch, spec.dtype)) for name in names}
 
     verdicts = judged(tmp_path, recipe, gives, levels=2)
 

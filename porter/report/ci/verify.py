@@ -94,12 +94,12 @@ def _claim_line(planned: RecipePlan, verdict: Verdict) -> int:
     from porter.verify.plan.matrix import RunSpec, claims_on
 
     document = planned.loaded.document
-    point = RunSpec(
+    spec = RunSpec(
         verdict.level, verdict.device, verdict.dtype, verdict.seed, tuple(verdict.variant)
     )
     claims = document.value.claims
     # A claim across variants has a verdict that lacks what it varies: it is about no single run.
-    for claim in (*claims_on(planned, point), *claims):
+    for claim in (*claims_on(planned, spec), *claims):
         named = claim.names(verdict.output) or claim.pattern == verdict.output
         if claim.subject == verdict.subject and claim.kind_name == verdict.claim and named:
             return document.line(("claims", planned.index(claim)))

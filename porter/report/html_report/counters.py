@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.verify.plan.matrix import RunSpec, judged_points
+from porter.verify.plan.matrix import RunSpec, judged_specs
 
 if TYPE_CHECKING:
     from porter.report.html_report.judged import JudgedRecipe
@@ -55,26 +55,26 @@ def level_counters(judged: JudgedRecipe) -> list[LevelCounters]:
     recipe = planned.loaded.recipe
     found = []
     for device in planned.devices:
-        points = [
-            point
-            for point in judged_points(planned)
-            if (point.device, point.seed) == (device, recipe.seeds[0])
-            and point.dtype == recipe.dtypes[0]
-            and point in judged.runs
+        specs = [
+            spec
+            for spec in judged_specs(planned)
+            if (spec.device, spec.seed) == (device, recipe.seeds[0])
+            and spec.dtype == recipe.dtypes[0]
+            and spec in judged.runs
         ]
-        names = {name for point in points for name in judged.runs[point].counters}
+        names = {name for spec in specs for name in judged.runs[spec].counters}
         if names:
-            found.append(_on_device(judged, device, points, names))
+            found.append(_on_device(judged, device, specs, names))
     return [counters for counters in found if counters.table]
 
 
 def _on_device(
-    judged: JudgedRecipe, device: str, points: list[RunSpec], names: Iterable[str]
+    judged: JudgedRecipe, device: str, specs: list[RunSpec], names: Iterable[str]
 ) -> LevelCounters:
     claims = [c for c in judged.planned.loaded.recipe.claims if c.subject == "counters"]
-    levels = tuple(sorted({point.level for point in points}))
-    labels = list(dict.fromkeys(_label(point) for point in points))
-    at = {(point.level, _label(point)): judged.runs[point].counters for point in points}
+    levels = tuple(sorted({spec.level for spec in specs}))
+    labels = list(dict.fromkeys(_label(spec) for spec in specs))
+    at = {(spec.level, _label(spec)): judged.runs[spec].counters for spec in specs}
 
     def series(name: str) -> CounterSeries:
         values = {
@@ -88,8 +88,8 @@ def _on_device(
     drawn = [one for one in shown if one.is_claimed or _is_main(one.name)]
     return LevelCounters(
         device=device,
-        device_title=judged.runs[points[0]].device_title,
-        dtype=points[0].dtype,
+        device_title=judged.runs[specs[0]].device_title,
+        dtype=specs[0].dtype,
         level_names=tuple(judged.planned.levels[level].name for level in levels),
         drawn=tuple(drawn[:MOST_DRAWN]),
         table=shown,
@@ -97,8 +97,8 @@ def _on_device(
     )
 
 
-def _label(point: RunSpec) -> str:
-    return ", ".join(f"{name}={value}" for name, value in point.variant)
+def _label(spec: RunSpec) -> str:
+    return ", ".join(f"{name}={value}" for name, value in spec.variant)
 
 
 def _is_main(name: str) -> bool:

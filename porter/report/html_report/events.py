@@ -119,20 +119,20 @@ def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
     """
     found: dict[tuple[str, ...], tuple[str, set[int]]] = {}
     for judged in recipes:
-        for point, run in judged.runs.items():
+        for spec, run in judged.runs.items():
             for row in _lines(run, MIGRATION):
-                key = _call(point, row)
+                key = _call(spec, row)
                 site = f"{row.get('file', '')}:{row.get('line', '')}"
-                found.setdefault(key, (site, set()))[1].add(point.level)
+                found.setdefault(key, (site, set()))[1].add(spec.level)
     return [
         ServedCall(device, site, source, kind, asked, served, tuple(sorted(levels)))
         for (device, _, source, kind, asked, served), (site, levels) in sorted(found.items())
     ]
 
 
-def _call(point: RunSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
+def _call(spec: RunSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     words = ("file", "source", "kind", "asked", "served")
-    return (point.device, *(str(row.get(word, "")).strip() for word in words))
+    return (spec.device, *(str(row.get(word, "")).strip() for word in words))
 
 
 def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from porter.report.html_report.judged import JudgedRecipe, judge_stored
 from porter.report.html_report.patches import LevelDiff, level_diffs
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
-from porter.verify.plan.matrix import judged_points
+from porter.verify.plan.matrix import judged_specs
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
 
@@ -162,7 +162,7 @@ def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> Rec
     planned, loaded = judged.planned, judged.planned.loaded
     elsewhere = imported.get((loaded.port, loaded.name), [])
     cells = {}
-    for level, device in sorted({(p.level, p.device) for p in judged_points(planned)}):
+    for level, device in sorted({(p.level, p.device) for p in judged_specs(planned)}):
         verdicts = [v for v in judged.verdicts if (v.level, v.device) == (level, device)]
         if not verdicts or any((p.level, p.device) == (level, device) for p in judged.missing):
             other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
@@ -184,14 +184,12 @@ def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> Rec
 
 
 def _runs(judged: JudgedRecipe) -> Iterator[RunNote]:
-    for point in judged_points(judged.planned):
-        run = judged.runs.get(point)
+    for spec in judged_specs(judged.planned):
+        run = judged.runs.get(spec)
         if run is None:
             continue
-        label = ", ".join(
-            [point.dtype, *(f"{n}={v}" for n, v in point.variant), f"seed {point.seed}"]
-        )
-        yield _note(point.level, point.device, label, run)
+        label = ", ".join([spec.dtype, *(f"{n}={v}" for n, v in spec.variant), f"seed {spec.seed}"])
+        yield _note(spec.level, spec.device, label, run)
 
 
 def _note(level: int, device: str, label: str, run: StoredRun) -> RunNote:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.verify.plan.matrix import judged_points, reference_point
+from porter.verify.plan.matrix import judged_specs, reference_spec
 
 if TYPE_CHECKING:
     import torch
@@ -65,22 +65,22 @@ def sample_rows(judged: JudgedRecipe) -> list[SampleRow]:
     """Return the images of a recipe's first seed and last variant, of at most two outputs."""
     planned = judged.planned
     recipe = planned.loaded.recipe
-    points = [
-        point
-        for point in judged_points(planned)
-        if point.seed == recipe.seeds[0]
-        and point.variant == recipe.variants[-1]
-        and point.dtype == recipe.dtypes[0]
-        and point in judged.runs
+    specs = [
+        spec
+        for spec in judged_specs(planned)
+        if spec.seed == recipe.seeds[0]
+        and spec.variant == recipe.variants[-1]
+        and spec.dtype == recipe.dtypes[0]
+        and spec in judged.runs
     ]
-    exact = judged.runs.get(reference_point(planned, points[0])) if points else None
+    exact = judged.runs.get(reference_spec(planned, specs[0])) if specs else None
     rows: list[SampleRow] = []
     for name in _names(exact) if exact else ():
         assert exact is not None
         reference = exact.tensor(name)
         scale = _scale(exact.outputs[name]["kind"], reference)
         if scale is not None and len(rows) < MOST_OUTPUTS:
-            rows.append(_row(judged, name, reference, scale, points))
+            rows.append(_row(judged, name, reference, scale, specs))
     return rows
 
 
@@ -125,11 +125,11 @@ def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
 
 
 def _row(
-    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, points: list[RunSpec]
+    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, specs: list[RunSpec]
 ) -> SampleRow:
     pixels = _pixels(exact, scale)
     shown = _reduced(pixels)
-    first = points[0]
+    first = specs[0]
     return SampleRow(
         output=name,
         variant=", ".join(f"{key}={value}" for key, value in first.variant),
@@ -137,28 +137,28 @@ def _row(
         height=int(pixels.shape[0]),
         shown_as=scale.words,
         reference=_picture(shown),
-        samples=tuple(_samples(judged, name, exact, scale, points)),
+        samples=tuple(_samples(judged, name, exact, scale, specs)),
     )
 
 
 def _samples(
-    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, points: list[RunSpec]
+    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, specs: list[RunSpec]
 ) -> Iterator[Sample]:
     base = _pixels(exact, scale)
-    for point in points:
-        run = judged.runs[point]
+    for spec in specs:
+        run = judged.runs[spec]
         if run.outputs.get(name, {}).get("shape") != list(exact.shape):
             continue
         found = run.tensor(name)
-        level = judged.planned.levels[point.level].name
+        level = judged.planned.levels[spec.level].name
         gap = (_first(found).double() - _first(exact).double()).abs()
         pixels = _pixels(found, scale)
         # A float that ends between two of 256 steps may round either way.
         same = bool(((pixels - base).abs() <= (0 if scale.is_file else 1)).all())
         yield Sample(
-            level=point.level,
+            level=spec.level,
             level_name=level,
-            device=point.device,
+            device=spec.device,
             picture="" if same else _picture(_reduced(pixels)),
             difference="" if same else _heat(gap if scale.is_file else gap.permute(1, 2, 0)),
             greatest=float(gap.max()),

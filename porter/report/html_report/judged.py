@@ -11,7 +11,7 @@ from porter.verify.cache.keys import RunKey, verdict_key
 from porter.verify.cache.store import Places, find_verdicts
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.judge import judge
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
 
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
@@ -37,7 +37,7 @@ def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
     Cached verdicts on exactly these runs are used; only without them torch is imported and the
     tensors are compared again.
     """
-    wanted = points(planned)
+    wanted = run_specs(planned)
     runs = stored_runs(places.traces, planned)
     verdicts: Iterable[Verdict] = ()
     if len(runs) == len(wanted):
@@ -59,11 +59,11 @@ def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list
     from porter.verify.plan.matrix import Failure
 
     outcomes: dict[RunSpec, Trace | Failure] = {}
-    for point in points(planned):
-        outcomes[point] = Failure("missing", NOT_STORED, "")
-        if point in runs:
+    for spec in run_specs(planned):
+        outcomes[spec] = Failure("missing", NOT_STORED, "")
+        if spec in runs:
             try:
-                outcomes[point] = read(runs[point].folder)
+                outcomes[spec] = read(runs[spec].folder)
             except BadTrace:
                 continue
     return [v for v in judge(planned, outcomes) if NOT_STORED not in v.detail]

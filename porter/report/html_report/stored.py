@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.verify.cache.keys import environ_of, probe_hash
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS
-from porter.verify.plan.matrix import RecipePlan, RunSpec, points
+from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
 
 if TYPE_CHECKING:
     import torch
@@ -64,27 +64,27 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
     loaded = planned.loaded
     companions = {name: level.tree for name, level in planned.companions}
     wanted: dict[str, list[RunSpec]] = {}
-    for point in points(planned):
+    for spec in run_specs(planned):
         facts = {
-            "tree": planned.levels[point.level].tree,
-            "device": point.device,
-            "dtype": point.dtype,
-            "seed": point.seed,
-            "variant": dict(point.variant),
-            "environ": environ_of(loaded, point),
-            "shaken": point.shaken,
+            "tree": planned.levels[spec.level].tree,
+            "device": spec.device,
+            "dtype": spec.dtype,
+            "seed": spec.seed,
+            "variant": dict(spec.variant),
+            "environ": environ_of(loaded, spec),
+            "shaken": spec.shaken,
             "inputs_sha256": loaded.inputs_sha256(),
             "probe_sha256": probe_hash(loaded),
             "companions": companions,
         }
         assert tuple(facts) == _MATCHED
-        wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(point)
+        wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(spec)
     found: dict[RunSpec, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
         own = {name: run.head["facts"].get(name) for name in _MATCHED}
         own["shaken"] = bool(own["shaken"])  # older runs do not record it
-        for point in wanted.get(json.dumps(own, sort_keys=True), ()):
-            found[point] = run
+        for spec in wanted.get(json.dumps(own, sort_keys=True), ()):
+            found[spec] = run
     return found
 
 

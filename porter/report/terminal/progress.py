@@ -43,7 +43,7 @@ def shown_session(
 
 
 class RunningDisplay:
-    """Shows runs on ``console``; see :class:`porter.verify.execution.session.Observer`."""
+    """Shows runs on ``console``; see :class:`porter.verify.execution.session.RunObserver`."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console

@@ -13,13 +13,13 @@ from porter.upstream.failure import short_reason
 if TYPE_CHECKING:
     from porter.upstream.audit import StoreAudit
     from porter.upstream.pins import Pins
-    from porter.upstream.store import Coverage
+    from porter.upstream.store import FileCoverage
 
 _MOST_FOLDERS = 6
 
 
 def fetch_lines(
-    results: Mapping[str, Coverage | SourceUnavailable], verbose: bool
+    results: Mapping[str, FileCoverage | SourceUnavailable], verbose: bool
 ) -> Iterator[str]:
     """Yield a line per upstream, what no source served, and the sum of bytes."""
     width = max(map(len, results))
@@ -57,7 +57,9 @@ def _top_folders(paths: Iterable[bytes]) -> str:
     return ", ".join(names[:_MOST_FOLDERS]) + more
 
 
-def fetch_json(pins: Pins, results: Mapping[str, Coverage | SourceUnavailable]) -> dict[str, Any]:
+def fetch_json(
+    pins: Pins, results: Mapping[str, FileCoverage | SourceUnavailable]
+) -> dict[str, Any]:
     """Return what came of a fetch as plain values."""
     rows: list[dict[str, Any]] = []
     for name, result in results.items():

@@ -39,15 +39,15 @@ class RunKey:
 
 
 def known_runs(
-    planned: RecipePlan, points: Iterable[RunSpec], environment: Environment
+    planned: RecipePlan, specs: Iterable[RunSpec], environment: Environment
 ) -> dict[RunSpec, RunKey]:
     """Return facts and keys of some runs of a recipe."""
     loaded = planned.loaded
     inputs, probe = loaded.inputs_sha256(), probe_hash(loaded)
     surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
     known = {}
-    for point in points:
-        level = planned.levels[point.level]
+    for spec in specs:
+        level = planned.levels[spec.level]
         facts = RunFacts(
             port=loaded.port,
             recipe=loaded.name,
@@ -58,25 +58,25 @@ def known_runs(
             level_name=level.name,
             tree=level.tree,
             companions={name: other.tree for name, other in planned.companions},
-            dtype=point.dtype,
-            device=point.device,
-            seed=point.seed,
+            dtype=spec.dtype,
+            device=spec.device,
+            seed=spec.seed,
             threads=loaded.recipe.threads,
             environment=environment.identity,
-            engine=engine_hash(is_simulated(point.device)),
-            variant=dict(point.variant),
-            environ=environ_of(loaded, point),
-            shaken=point.shaken,
+            engine=engine_hash(is_simulated(spec.device)),
+            variant=dict(spec.variant),
+            environ=environ_of(loaded, spec),
+            shaken=spec.shaken,
         )
         reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
-        known[point] = RunKey(facts, _hash(reaching | surroundings))
+        known[spec] = RunKey(facts, _hash(reaching | surroundings))
     return known
 
 
-def environ_of(loaded: LoadedRecipe, point: RunSpec) -> dict[str, str]:
+def environ_of(loaded: LoadedRecipe, spec: RunSpec) -> dict[str, str]:
     """Return the variables that a run sets; the recipe's override those of a shaken run."""
-    own = loaded.recipe.environ_on(point.device)
-    return VARIABLES | own if point.shaken else own
+    own = loaded.recipe.environ_on(spec.device)
+    return VARIABLES | own if spec.shaken else own
 
 
 def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:

@@ -36,7 +36,7 @@ _HEAD_BYTES = 200
 class RecordedRun:
     """One run: the folder of its trace beside the record, or why it has none."""
 
-    point: RunSpec
+    spec: RunSpec
     trace: str
     failure: Failure | None = None
 
@@ -96,7 +96,7 @@ def write_record(
         chosen=tuple(sorted(planned.chosen)),
         asked=tuple(sorted(planned.insisted)),
         runs=tuple(
-            RecordedRun(point, one.key, failures.get(one.key)) for point, one in known.items()
+            RecordedRun(spec, one.key, failures.get(one.key)) for spec, one in known.items()
         ),
         verdicts=(),
         threads=loaded.threads,

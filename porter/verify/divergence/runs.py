@@ -48,8 +48,8 @@ class Comparison:
     second: RunSpec
     exact: RunSpec | None
 
-    def level(self, point: RunSpec) -> LevelTree:
-        return self.planned.levels[point.level]
+    def level(self, spec: RunSpec) -> LevelTree:
+        return self.planned.levels[spec.level]
 
 
 def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
@@ -66,7 +66,7 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
         variant = _variant(loaded, request.where or {})
         device = _one_of("--device", request.device, DEVICES, recipe.devices[0])
 
-        def point(text: str, *, is_first: bool) -> RunSpec:
+        def spec(text: str, *, is_first: bool) -> RunSpec:
             name, _, on = text.partition("@")
             number = trees.find(request.port, name).number
             # Upstream runs on the recipe's baseline device: it need not run on others.
@@ -74,7 +74,7 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
             where = _one_of(text, on, DEVICES, usual) if on else usual
             return RunSpec(number, where, dtype, seed, variant)
 
-        first, second = point(request.first, is_first=True), point(request.second, is_first=False)
+        first, second = spec(request.first, is_first=True), spec(request.second, is_first=False)
     except NotReachable as error:
         raise CheckFailed(f"{request.port}: not reachable: {error}") from error
     if first == second:
@@ -138,28 +138,28 @@ class ComparisonRunner:
 
         Raises CheckFailed, with the end of its stderr, when a level does not run.
         """
-        point: RunSpec | None = getattr(self.comparison, side)
-        if point is None or (side == "exact" and self.lacking):
+        spec: RunSpec | None = getattr(self.comparison, side)
+        if spec is None or (side == "exact" and self.lacking):
             return None
-        found = self._run(point, activations)
+        found = self._run(spec, activations)
         if isinstance(found, Timeline):
             return found
         if side == "exact":
             self.lacking = found.reason
             return None
-        name = f"level {point.level} {self.comparison.level(point).name} on {point.device}"
+        name = f"level {spec.level} {self.comparison.level(spec).name} on {spec.device}"
         stderr = f"\n{found.stderr.strip()}" if found.stderr.strip() else ""
         raise CheckFailed(f"{name} does not run: {found.reason}{stderr}")
 
-    def _run(self, point: RunSpec, activations: str) -> Timeline | Failure:
+    def _run(self, spec: RunSpec, activations: str) -> Timeline | Failure:
         planned, session = self.comparison.planned, self.session
         environment = session.environment(planned.loaded.environment, self.start.warm)
-        facts = known_runs(planned, [point], environment)[point].facts
-        job = job_of(planned, point, facts, session.trees)
+        facts = known_runs(planned, [spec], environment)[spec].facts
+        job = job_of(planned, spec, facts, session.trees)
         if isinstance(job, Failure):
             return job
         job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
-        title = f"level {point.level} {facts.level_name}, {point.device}, {point.dtype}"
+        title = f"level {spec.level} {facts.level_name}, {spec.device}, {spec.dtype}"
         session.observer.expect(title, 1)
         session.observer.started(title)
         with run_folder(session.places.runs) as folder:

@@ -79,7 +79,7 @@ def threads_here() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
-class ForkServer:
+class ForkLoop:
     """The loop: receive requests, fork children, report their ends."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -181,7 +181,7 @@ def main(argv: list[str]) -> int:
     gc.collect()
     gc.freeze()  # children share these pages as long as no collection writes to them
     send(control, {"torch": torch.__version__, "threads": threads_here()})
-    ForkServer(control).serve()
+    ForkLoop(control).serve()
     return 0
 
 

@@ -39,7 +39,7 @@ from porter.verify.plan.matrix import (
     RunSpec,
     claims_on,
     job_of,
-    reference_point,
+    reference_spec,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Request:
     """
 
     planned: RecipePlan
-    point: RunSpec
+    spec: RunSpec
     job: Job | Failure
     key: str
     leans_on: str
@@ -121,14 +121,14 @@ class Request:
     @property
     def title(self) -> str:
         """A short description, unique within a verification."""
-        loaded, point = self.planned.loaded, self.point
-        level = self.planned.levels[point.level]
-        device = "" if point.device == "cpu" else f", {point.device}"
-        seed = f", seed {point.seed}" if len(loaded.recipe.seeds) > 1 else ""
-        variant = "".join(f", {name}={text}" for name, text in point.variant)
+        loaded, spec = self.planned.loaded, self.spec
+        level = self.planned.levels[spec.level]
+        device = "" if spec.device == "cpu" else f", {spec.device}"
+        seed = f", seed {spec.seed}" if len(loaded.recipe.seeds) > 1 else ""
+        variant = "".join(f", {name}={text}" for name, text in spec.variant)
         where = f"{level.number} {level.name}"
-        shaken = ", shaken" if point.shaken else ""
-        return f"{self.planned.name}: {where}, {point.dtype}{device}{seed}{variant}{shaken}"
+        shaken = ", shaken" if spec.shaken else ""
+        return f"{self.planned.name}: {where}, {spec.dtype}{device}{seed}{variant}{shaken}"
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,15 @@ class Runs:
         self, planned: RecipePlan, runs: Mapping[RunSpec, RunKey], environment: Environment
     ) -> Iterator[Request]:
         """Yield a request for each of a recipe's runs; write its tree where it is missing."""
-        for point, known in runs.items():
+        for spec, known in runs.items():
             leans_on = ""
-            claims = claims_on(planned, point)
-            reference = replace(reference_point(planned, point), shaken=False)
-            leans = point.shaken or (claims and all(claim.needs_reference for claim in claims))
+            claims = claims_on(planned, spec)
+            reference = replace(reference_spec(planned, spec), shaken=False)
+            leans = spec.shaken or (claims and all(claim.needs_reference for claim in claims))
             if leans and reference in runs:
                 leans_on = runs[reference].key
-            job = job_of(planned, point, known.facts, self.session.trees)
-            yield Request(planned, point, job, known.key, leans_on, environment)
+            job = job_of(planned, spec, known.facts, self.session.trees)
+            yield Request(planned, spec, job, known.key, leans_on, environment)
 
     def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
         """Find or make requested runs; yield each request when :attr:`found` holds its key.
@@ -234,41 +234,41 @@ class Runs:
         yield from settled
 
     def outcomes(
-        self, planned: RecipePlan, points: Iterable[RunSpec], until: Until | None = None
+        self, planned: RecipePlan, specs: Iterable[RunSpec], until: Until | None = None
     ) -> dict[RunSpec, Trace | Failure]:
         """Return the outcomes of some runs of a recipe; fewer when ``until`` returned True.
 
         Raises EnvironmentFailed.
         """
         outcomes: dict[RunSpec, Trace | Failure] = {}
-        with closing(self._settled(planned, points)) as settled:
+        with closing(self._settled(planned, specs)) as settled:
             for request in settled:
                 outcome = self.load(request.key)
                 if outcome is not None:
-                    outcomes[request.point] = outcome
-                    if until is not None and until(request.point, outcome):
+                    outcomes[request.spec] = outcome
+                    if until is not None and until(request.spec, outcome):
                         break
         return outcomes
 
     def folders(
-        self, planned: RecipePlan, points: Iterable[RunSpec]
+        self, planned: RecipePlan, specs: Iterable[RunSpec]
     ) -> dict[RunSpec, Path | Failure]:
         """Return the trace folders of some runs of a recipe, or why a run has none.
 
         A run that was not made because its reference failed is left out. Raises EnvironmentFailed.
         """
         folders: dict[RunSpec, Path | Failure] = {}
-        for request in self._settled(planned, points):
+        for request in self._settled(planned, specs):
             if (made := self.found.get(request.key)) is not None:
-                folders[request.point] = made.folder if isinstance(made, CachedRun) else made
+                folders[request.spec] = made.folder if isinstance(made, CachedRun) else made
         return folders
 
     def _settled(
-        self, planned: RecipePlan, points: Iterable[RunSpec]
+        self, planned: RecipePlan, specs: Iterable[RunSpec]
     ) -> Generator[Request, None, None]:
         path = planned.loaded.environment
         environment = self.session.find_environment(path)
-        runs = known_runs(planned, points, environment) if environment else {}
+        runs = known_runs(planned, specs, environment) if environment else {}
         # With every run in the cache, torch need not be imported to check the environment.
         places, fresh = self.session.places, self.session.options.fresh
         if (
@@ -277,7 +277,7 @@ class Runs:
             or not all(has_trace(places, one.facts, one.key) for one in runs.values())
         ):
             environment = self.session.environment(path, self.start.warm)
-            runs = known_runs(planned, points, environment)
+            runs = known_runs(planned, specs, environment)
         self.session.observer.expect(planned.name, len(runs))
         return self.settle(self.requests(planned, runs, environment))
 

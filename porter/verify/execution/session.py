@@ -25,7 +25,7 @@ from porter.verify.execution.forkserver import ForkServerError, ForkServerPool
 from porter.verify.plan.trees import Trees
 
 
-class Observer(Hearer, Protocol):
+class RunObserver(Hearer, Protocol):
     """Progress callbacks, on the calling thread; those of environments on any thread."""
 
     def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
@@ -68,7 +68,7 @@ class Session:
 
     trees: Trees
     places: Places
-    observer: Observer
+    observer: RunObserver
     options: Options = Options()
     _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def judge(planned: RecipePlan, outcomes: Mapping[RunSpec, Trace | Failure]) -> list[Verdict]:
     """Judge the claims of a recipe on the outcomes of its runs.
 
-    A run of :func:`porter.verify.plan.matrix.points` that ``outcomes`` lacks counts as not made.
+    A run of :func:`porter.verify.plan.matrix.run_specs` that ``outcomes`` lacks counts as not made.
     Imports torch when called, not when this package is imported.
     """
     from porter.verify.judge.verdicts import judge_outcomes

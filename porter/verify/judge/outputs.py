@@ -19,25 +19,25 @@ from porter.verify.recipe.claims import Claim
 class RunView:
     """What one finished run recorded and counted, and verdicts on it."""
 
-    point: RunSpec
+    spec: RunSpec
     level_name: str
     outputs: Mapping[str, torch.Tensor]
     counters: Mapping[str, float]
 
     def verdict(self, output: str, claim: Claim | None, word: Word, detail: str = "") -> Verdict:
         """Return a verdict on this run without figures."""
-        point = self.point
+        spec = self.spec
         return Verdict(
-            level=point.level,
+            level=spec.level,
             level_name=self.level_name,
-            dtype=point.dtype,
-            seed=point.seed,
+            dtype=spec.dtype,
+            seed=spec.seed,
             output=output,
             claim=claim.kind_name if claim else "",
             word=word,
             detail=detail,
-            device=point.device,
-            variant=point.variant,
+            device=spec.device,
+            variant=spec.variant,
             subject=claim.subject if claim else "outputs",
         )
 
@@ -123,7 +123,7 @@ def _without_reference(run: RunView, context: JudgeContext) -> list[Claim]:
     """Return the claims on a run's outputs that cannot be judged because the reference failed."""
     if context.reference is not None:
         return []
-    claims = claims_on(context.planned, run.point)
+    claims = claims_on(context.planned, run.spec)
     return [claim for claim in claims if claim.subject == "outputs" and claim.needs_reference]
 
 
@@ -141,8 +141,8 @@ def _judge_output(
             yield verdict
         return
     if reference is not None and needed and name not in reference.outputs:
-        point = reference.point
-        where = f"level 0, {point.dtype}" if point.device == "cpu" else f"level 0, {point.device}"
+        spec = reference.spec
+        where = f"level 0, {spec.dtype}" if spec.device == "cpu" else f"level 0, {spec.device}"
         reason = f"the reference run ({where}) does not record it: nothing to compare with"
         yield run.verdict(name, None, "error", reason)
         return
@@ -221,11 +221,11 @@ def _judge_claim(
             noise = None
     outcome = judge(claim.kind, found, exact, own, other, noise)
     itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
-        held_to(context.planned, claim, run.point) == run.point
+        held_to(context.planned, claim, run.spec) == run.spec
     )
     return run.judged(name, claim, outcome, itself)
 
 
 def _title(run: RunView) -> str:
-    words = [f"level {run.point.level} {run.level_name}", run.point.device]
-    return ", ".join([*words, *(f"{name} {text}" for name, text in run.point.variant)])
+    words = [f"level {run.spec.level} {run.level_name}", run.spec.device]
+    return ", ".join([*words, *(f"{name} {text}" for name, text in run.spec.variant)])

@@ -21,12 +21,12 @@ from porter.verify.plan.matrix import (
     Failure,
     RecipePlan,
     RunSpec,
-    baseline_point,
+    baseline_spec,
     claims_on,
-    judged_points,
-    noise_point,
-    reference_point,
-    target_point,
+    judged_specs,
+    noise_spec,
+    reference_spec,
+    target_spec,
 )
 from porter.verify.recipe.claims import NEED_ALLOWANCE, Claim
 from porter.verify.recipe.schema import UPSTREAM, is_simulated
@@ -39,8 +39,8 @@ def judge_outcomes(planned: RecipePlan, outcomes: Outcomes) -> list[Verdict]:
     """See :func:`porter.verify.judge.judge`."""
     runs = _Runs(planned, outcomes)
     verdicts: list[Verdict] = []
-    judged = judged_points(planned)
-    for _, group in groupby(judged, key=lambda point: (point.seed, point.variant)):
+    judged = judged_specs(planned)
+    for _, group in groupby(judged, key=lambda spec: (spec.seed, spec.variant)):
         verdicts += _judge_variant(runs, list(group))
     verdicts += _judge_independence(runs, judged)
     port, recipe = planned.loaded.port, planned.loaded.name
@@ -57,37 +57,37 @@ class _Runs:
         self.planned = planned
         self._outcomes = outcomes
 
-    def get(self, point: RunSpec) -> RunView | Verdict:
+    def get(self, spec: RunSpec) -> RunView | Verdict:
         """Return a run, or the verdict that it failed."""
-        outcome = self._outcomes.get(point, _NOT_RUN)
-        name = self.planned.levels[point.level].name
+        outcome = self._outcomes.get(spec, _NOT_RUN)
+        name = self.planned.levels[spec.level].name
         if isinstance(outcome, Trace):
-            return RunView(point, name, outcome.outputs, outcome.counters)
-        absent = outcome.kind == "device" and point.device not in self.planned.insisted
-        word: Word = "skipped" if absent and not is_simulated(point.device) else "error"
-        failed = RunView(point, name, {}, {}).verdict("", None, word, outcome.reason)
+            return RunView(spec, name, outcome.outputs, outcome.counters)
+        absent = outcome.kind == "device" and spec.device not in self.planned.insisted
+        word: Word = "skipped" if absent and not is_simulated(spec.device) else "error"
+        failed = RunView(spec, name, {}, {}).verdict("", None, word, outcome.reason)
         return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
 
-    def was_made(self, point: RunSpec) -> bool:
+    def was_made(self, spec: RunSpec) -> bool:
         """Whether a run was made, even if it failed."""
-        outcome = self._outcomes.get(point, _NOT_RUN)
+        outcome = self._outcomes.get(spec, _NOT_RUN)
         return isinstance(outcome, Trace) or outcome.kind != _NOT_RUN.kind
 
 
 def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
     """Judge every run of one seed and variant."""
     planned = runs.planned
-    claims = {point: claims_on(planned, point) for point in judged}
+    claims = {spec: claims_on(planned, spec) for spec in judged}
     reference: RunView | Verdict | None = None
     if any(claim.needs_reference for several in claims.values() for claim in several):
-        reference = runs.get(reference_point(planned, judged[0]))
+        reference = runs.get(reference_spec(planned, judged[0]))
     if isinstance(reference, Verdict):
         where = "level 0" if reference.device == "cpu" else f"level 0, {reference.device}"
         reason = f"reference run ({where}, {reference.dtype}): {reference.detail}"
         yield dataclasses.replace(reference, detail=reason)
         claims = {
-            point: [claim for claim in several if not claim.needs_reference]
-            for point, several in claims.items()
+            spec: [claim for claim in several if not claim.needs_reference]
+            for spec, several in claims.items()
         }
     elif reference is not None:
         asked = [
@@ -97,23 +97,23 @@ def _judge_variant(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verdict]:
         ]
         yield from judge_reference(reference, asked, planned)
     reported: set[RunSpec] = set()
-    for point, several in claims.items():
+    for spec, several in claims.items():
         if not several and isinstance(reference, Verdict):
             continue
         known = reference if isinstance(reference, RunView) else None
-        yield from _judge_point(runs, point, several, known, reported)
+        yield from _judge_point(runs, spec, several, known, reported)
 
 
 def _judge_point(
     runs: _Runs,
-    point: RunSpec,
+    spec: RunSpec,
     claims: list[Claim],
     reference: RunView | None,
     reported: set[RunSpec],
 ) -> Iterator[Verdict]:
     """Judge one run. ``reported`` holds the runs whose failure was yielded already."""
     planned = runs.planned
-    own = baseline_point(planned, point)
+    own = baseline_spec(planned, spec)
     baseline: RunView | None = None
     if reference is not None:
         found = runs.get(own)
@@ -122,18 +122,18 @@ def _judge_point(
         elif own not in reported and any(c.kind_name in (*NEED_ALLOWANCE, "equal") for c in claims):
             reported.add(own)
             yield found
-    run = runs.get(point)
+    run = runs.get(spec)
     if isinstance(run, Verdict):
-        if point not in reported:
-            reported.add(point)
+        if spec not in reported:
+            reported.add(spec)
             yield run
         return
     targets = {
-        planned.index(claim): runs.get(target_point(planned, claim, point))
+        planned.index(claim): runs.get(target_spec(planned, claim, spec))
         for claim in claims
         if claim.against or claim.less_than or claim.ratio
     }
-    noises, failed = _noises(runs, point, claims)
+    noises, failed = _noises(runs, spec, claims)
     for shaken, verdict in failed.items():
         if shaken not in reported:
             reported.add(shaken)
@@ -150,7 +150,7 @@ def _judge_point(
 
 
 def _noises(
-    runs: _Runs, point: RunSpec, claims: Sequence[Claim]
+    runs: _Runs, spec: RunSpec, claims: Sequence[Claim]
 ) -> tuple[dict[int, tuple[RunView, RunView]], dict[RunSpec, Verdict]]:
     """Return, by the claim's index, a run and its shaken twin; and the shaken runs that failed.
 
@@ -159,7 +159,7 @@ def _noises(
     noises: dict[int, tuple[RunView, RunView]] = {}
     failed: dict[RunSpec, Verdict] = {}
     for claim in claims:
-        at = noise_point(runs.planned, claim, point, claims)
+        at = noise_spec(runs.planned, claim, spec, claims)
         if at is None:
             continue
         twin = dataclasses.replace(at, shaken=True)
@@ -176,7 +176,7 @@ def _judge_counters(
 ) -> Iterator[Verdict]:
     names = matching(claim, run.counters)
     if not names:
-        reason = nothing_matches(run.counters, run.point.device)
+        reason = nothing_matches(run.counters, run.spec.device)
         yield run.verdict(claim.pattern, claim, "error", reason)
     other = target.counters if isinstance(target, RunView) else None
     for name in names:
@@ -191,7 +191,7 @@ def _judge_throughput(
     other = target.outputs if isinstance(target, RunView) else {}
     names = [name for name in run.outputs if claim.names(name)]
     for name in names or [claim.pattern]:
-        if reason := not_judged_on(run.point.device):
+        if reason := not_judged_on(run.spec.device):
             yield run.verdict(name, claim, "skipped", reason)
         elif not names or name not in other:
             reason = "expected rates of this name in both runs, found none"
@@ -208,10 +208,10 @@ def _judge_independence(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verd
             continue
         varied = claim.independent_of
         groups: dict[RunSpec, list[RunSpec]] = {}
-        for point in judged:
-            if claim in claims_on(runs.planned, point):
-                rest = tuple(pair for pair in point.variant if pair[0] != varied)
-                groups.setdefault(dataclasses.replace(point, variant=rest), []).append(point)
+        for spec in judged:
+            if claim in claims_on(runs.planned, spec):
+                rest = tuple(pair for pair in spec.variant if pair[0] != varied)
+                groups.setdefault(dataclasses.replace(spec, variant=rest), []).append(spec)
         for rest_point, several in groups.items():
             yield from _judge_group(runs, claim, varied, rest_point, several)
 
@@ -219,7 +219,7 @@ def _judge_independence(runs: _Runs, judged: Sequence[RunSpec]) -> Iterator[Verd
 def _judge_group(
     runs: _Runs, claim: Claim, varied: str, rest: RunSpec, several: Sequence[RunSpec]
 ) -> Iterator[Verdict]:
-    ran = [(dict(point.variant)[varied], runs.get(point)) for point in several]
+    ran = [(dict(spec.variant)[varied], runs.get(spec)) for spec in several]
     there = [(text, run) for text, run in ran if isinstance(run, RunView)]
     if not there:
         return  # each failure is reported with its run

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import BadInput
-from porter.verify.plan.matrix import judged_points
+from porter.verify.plan.matrix import judged_specs
 from porter.verify.plan.select import Filters, RecipePlan, make_plan
 from porter.verify.plan.trees import SeriesTrees
 from porter.verify.recipe.schema import is_simulated
@@ -49,7 +49,7 @@ def jobs(
         raise BadInput(f"{one.port}: {one.reason}")
     found: dict[tuple[str, int, str], list[RecipePlan]] = {}
     for planned in plan.recipes:
-        runs = {(point.level, point.device) for point in judged_points(planned)}
+        runs = {(spec.level, spec.device) for spec in judged_specs(planned)}
         for level, device in runs:
             found.setdefault((planned.loaded.port, level, device), []).append(planned)
     for pattern in devices:

@@ -1,7 +1,7 @@
 """List the runs that a recipe needs, and the job that the process of each gets.
 
-:func:`points` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. They can run
-in any order and in parallel. This module imports no torch.
+:func:`run_specs` lists the runs; :func:`porter.verify.judge.judge` judges their outcomes. They can
+run in any order and in parallel. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -80,22 +80,22 @@ class RunSpec:
         return {name: json.loads(text) for name, text in self.variant}
 
 
-def points(planned: RecipePlan) -> tuple[RunSpec, ...]:
+def run_specs(planned: RecipePlan) -> tuple[RunSpec, ...]:
     """Return all runs needed, without repeats: references, baselines, others, then those judged."""
-    judged = judged_points(planned)
+    judged = judged_specs(planned)
     references, baselines, others, shaken = [], [], [], []
-    for point in judged:
-        claims = claims_on(planned, point)
+    for spec in judged:
+        claims = claims_on(planned, spec)
         if any(claim.needs_reference for claim in claims):
-            references.append(reference_point(planned, point))
-            baselines.append(baseline_point(planned, point))
-        others += [target_point(planned, claim, point) for claim in claims if _compares(claim)]
-        settled = [noise_point(planned, claim, point, claims) for claim in claims]
+            references.append(reference_spec(planned, spec))
+            baselines.append(baseline_spec(planned, spec))
+        others += [target_spec(planned, claim, spec) for claim in claims if _compares(claim)]
+        settled = [noise_spec(planned, claim, spec, claims) for claim in claims]
         shaken += [replace(each, shaken=True) for each in settled if each is not None]
     return tuple(dict.fromkeys((*references, *baselines, *others, *shaken, *judged)))
 
 
-def judged_points(planned: RecipePlan) -> tuple[RunSpec, ...]:
+def judged_specs(planned: RecipePlan) -> tuple[RunSpec, ...]:
     """Return the runs to judge, in the order of their verdicts.
 
     A level with claims on some devices or variants only is not run on the others. A level without
@@ -106,53 +106,53 @@ def judged_points(planned: RecipePlan) -> tuple[RunSpec, ...]:
     for seed, variant in itertools.product(recipe.seeds, recipe.variants):
         for device, dtype in itertools.product(planned.devices, recipe.dtypes):
             for level in planned.levels:
-                point = RunSpec(level.number, device, dtype, seed, variant)
+                spec = RunSpec(level.number, device, dtype, seed, variant)
                 if level.number in planned.chosen and (
-                    claims_on(planned, point) or not _claimed_elsewhere(planned, point)
+                    claims_on(planned, spec) or not _claimed_elsewhere(planned, spec)
                 ):
-                    found.append(point)
+                    found.append(spec)
     return tuple(found)
 
 
-def _claimed_elsewhere(planned: RecipePlan, point: RunSpec) -> bool:
+def _claimed_elsewhere(planned: RecipePlan, spec: RunSpec) -> bool:
     recipe = planned.loaded.recipe
     return any(
-        claims_on(planned, replace(point, device=device, variant=variant))
+        claims_on(planned, replace(spec, device=device, variant=variant))
         for device, variant in itertools.product(recipe.devices, recipe.variants)
     )
 
 
-def claims_on(planned: RecipePlan, point: RunSpec) -> list[Claim]:
+def claims_on(planned: RecipePlan, spec: RunSpec) -> list[Claim]:
     """Return the claims that apply to a run."""
-    values = dict(point.variant)
+    values = dict(spec.variant)
     claims = planned.loaded.recipe.claims
     return [
         claim
         for claim, levels in zip(claims, planned.claim_levels, strict=True)
-        if point.level in levels
-        and (claim.devices is None or point.device in claim.devices)
-        and (claim.dtypes is None or point.dtype in claim.dtypes)
+        if spec.level in levels
+        and (claim.devices is None or spec.device in claim.devices)
+        and (claim.dtypes is None or spec.dtype in claim.dtypes)
         and all(
             values.get(name) in [as_text(value) for value in several]
             for name, several in claim.where.items()
         )
-        and not (claim.less_than and target_point(planned, claim, point) == point)
+        and not (claim.less_than and target_spec(planned, claim, spec) == spec)
     ]
 
 
-def reference_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
+def reference_spec(planned: RecipePlan, spec: RunSpec) -> RunSpec:
     """Return the reference run: level 0 on the recipe's reference device, in its dtype."""
     recipe = planned.loaded.recipe
-    return replace(point, level=0, device=recipe.reference.device, dtype=recipe.reference_dtype)
+    return replace(spec, level=0, device=recipe.reference.device, dtype=recipe.reference_dtype)
 
 
-def baseline_point(planned: RecipePlan, point: RunSpec) -> RunSpec:
+def baseline_spec(planned: RecipePlan, spec: RunSpec) -> RunSpec:
     """Return the run whose error is the allowance: level 0 in the same dtype."""
-    return replace(point, level=0, device=planned.loaded.recipe.baseline_device)
+    return replace(spec, level=0, device=planned.loaded.recipe.baseline_device)
 
 
-def noise_point(
-    planned: RecipePlan, claim: Claim, point: RunSpec, claims: Sequence[Claim]
+def noise_spec(
+    planned: RecipePlan, claim: Claim, spec: RunSpec, claims: Sequence[Claim]
 ) -> RunSpec | None:
     """Return the run whose shaken twin measures the noise of a claim's outputs; None: not needed.
 
@@ -162,39 +162,39 @@ def noise_point(
     if not claim.has_tolerance:
         return None
     if any(other.needs_reference for other in claims):
-        return baseline_point(planned, point)
-    return target_point(planned, claim, point)
+        return baseline_spec(planned, spec)
+    return target_spec(planned, claim, spec)
 
 
 def _compares(claim: Claim) -> bool:
     return bool(claim.against or claim.less_than or claim.ratio)
 
 
-def target_point(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec:
+def target_spec(planned: RecipePlan, claim: Claim, spec: RunSpec) -> RunSpec:
     """Return the run that a claim with ``against``, ``less_than`` or ``ratio`` compares with."""
-    level = planned.target_level(claim, point.level)
+    level = planned.target_level(claim, spec.level)
     other = claim.against or claim.less_than
     if other is None:
-        return replace(point, level=level)
+        return replace(spec, level=level)
     values = {name: as_text(value) for name, value in other.where.items()}
-    variant = tuple((name, values.get(name, text)) for name, text in point.variant)
-    return replace(point, level=level, device=other.device or point.device, variant=variant)
+    variant = tuple((name, values.get(name, text)) for name, text in spec.variant)
+    return replace(spec, level=level, device=other.device or spec.device, variant=variant)
 
 
-def held_to(planned: RecipePlan, claim: Claim, point: RunSpec) -> RunSpec | None:
+def held_to(planned: RecipePlan, claim: Claim, spec: RunSpec) -> RunSpec | None:
     """Return the run that a claim compares with; None for a claim that needs no other run."""
     if _compares(claim):
-        return target_point(planned, claim, point)
+        return target_spec(planned, claim, spec)
     if claim.subject != "outputs" or claim.kind_name == "finite":
         return None
     if claim.kind_name in ("parity", "loss_curve", "equal"):
-        return baseline_point(planned, point)
-    return reference_point(planned, point)
+        return baseline_spec(planned, spec)
+    return reference_spec(planned, spec)
 
 
-def held_to_itself(planned: RecipePlan, point: RunSpec) -> bool:
+def held_to_itself(planned: RecipePlan, spec: RunSpec) -> bool:
     """Whether every claim on a run compares it with itself, so that none can fail."""
-    return all(held_to(planned, claim, point) == point for claim in claims_on(planned, point))
+    return all(held_to(planned, claim, spec) == spec for claim in claims_on(planned, spec))
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,10 @@ class Failure:
     stderr: str
 
 
-def job_of(planned: RecipePlan, point: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:
+def job_of(planned: RecipePlan, spec: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:
     """Return the job of a run; a failure if the tree lacks a source root."""
     loaded, recipe = planned.loaded, planned.loaded.recipe
-    tree = trees.folder(loaded.port, planned.levels[point.level], recipe.needs)
+    tree = trees.folder(loaded.port, planned.levels[spec.level], recipe.needs)
     companions = {name: trees.folder(name, other, ()) for name, other in planned.companions}
     roots = [tree / root for root in recipe.source_roots]
     roots += [f / "src" if (f / "src").is_dir() else f for f in companions.values()]
@@ -235,10 +235,10 @@ def job_of(planned: RecipePlan, point: RunSpec, facts: RunFacts, trees: Trees) -
     return Job(
         facts=facts,
         probe=loaded.probe.resolve(),
-        parameters=recipe.parameters | point.values,
+        parameters=recipe.parameters | spec.values,
         tree=tree,
         source_roots=tuple(roots),
         companions=companions,
-        seconds=recipe.limits.seconds * (_SHAKEN_PATIENCE if point.shaken else 1),
+        seconds=recipe.limits.seconds * (_SHAKEN_PATIENCE if spec.shaken else 1),
         memory_bytes=int(recipe.limits.memory_gib * 2**30),
     )

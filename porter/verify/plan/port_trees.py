@@ -17,7 +17,7 @@ from porter.upstream.gitfetch import Progress
 from porter.upstream.needs import Needs
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
 from porter.upstream.snapshot import cached_tree, gather_tree
-from porter.upstream.store import Coverage, Upstream, open_upstream
+from porter.upstream.store import FileCoverage, Upstream, open_upstream
 from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
 
 Silent = Mapping[str, Mapping[GitSource | Sdist, SourceFailure]]
@@ -150,7 +150,7 @@ def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:
     return NotReachable(before + error.reason, detail, fault=not error.away)
 
 
-def _not_covered(level: LevelTree, coverage: Coverage) -> NotReachable:
+def _not_covered(level: LevelTree, coverage: FileCoverage) -> NotReachable:
     names: Sequence[str] = [path.decode(errors="replace") for path in coverage.missing]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     why = short_reason(coverage.reasons) or "the sources that answer hold other files"

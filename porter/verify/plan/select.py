@@ -17,7 +17,7 @@ from porter.places import recipes_dir
 from porter.verify.environment.requirements import load_requirements
 from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
-from porter.verify.plan.matrix import Target, held_to_itself, judged_points, points
+from porter.verify.plan.matrix import Target, held_to_itself, judged_specs, run_specs
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
 from porter.verify.recipe.claims import PREVIOUS, Claim, LevelRange, LevelSelection, LevelText
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
@@ -174,8 +174,8 @@ def plan_recipe(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
     )
     if len(levels) > 1 and all(
-        held_to_itself(planned, point)
-        for point in judged_points(dataclasses.replace(planned, chosen=run))
+        held_to_itself(planned, spec)
+        for spec in judged_specs(dataclasses.replace(planned, chosen=run))
     ):
         vacuous = "only upstream held to itself, which could not fail"
         raise loaded.document.error(
@@ -183,7 +183,7 @@ def plan_recipe(
         )
     planned = dataclasses.replace(planned, devices=selected, insisted=frozenset(devices))
     if chosen and selected:
-        for number in sorted({0} | {point.level for point in points(planned)}):
+        for number in sorted({0} | {spec.level for spec in run_specs(planned)}):
             try:
                 trees.folder(loaded.port, levels[number], recipe.needs)
             except UselessNeed as useless:

@@ -35,7 +35,7 @@ def by_level(*numbers: float, ops: float = 1000) -> dict[int, dict[str, float]]:
 def test_counters_are_held_to_their_bounds(tmp_path: Path, claim: str, words: list[str]) -> None:
     numbers = by_level(160, 8, 9)
 
-    verdicts = judged(tmp_path, counts(claim), lambda point: numbers[point.level])
+    verdicts = judged(tmp_path, counts(claim), lambda spec: numbers[spec.level])
 
     assert [v.word for v in verdicts] == words
     assert {(v.subject, v.output, v.device) for v in verdicts} == {
@@ -47,7 +47,7 @@ def test_a_level_is_not_less_than_itself(tmp_path: Path) -> None:
     numbers = by_level(9, 9, 9)
 
     verdicts = judged(
-        tmp_path, counts("less_than: {level: one}", ""), lambda point: numbers[point.level]
+        tmp_path, counts("less_than: {level: one}", ""), lambda spec: numbers[spec.level]
     )
 
     assert [(v.level, v.word) for v in verdicts if v.output] == [(0, "fail"), (2, "fail")]
@@ -57,7 +57,7 @@ def test_less_than_nothing_could_not_hold(tmp_path: Path) -> None:
     numbers = by_level(0, 0, 0)
 
     verdicts = judged(
-        tmp_path, counts("less_than: {level: upstream}"), lambda point: numbers[point.level]
+        tmp_path, counts("less_than: {level: upstream}"), lambda spec: numbers[spec.level]
     )
 
     assert {(v.word, v.detail) for v in verdicts} == {
@@ -68,7 +68,7 @@ def test_less_than_nothing_could_not_hold(tmp_path: Path) -> None:
 def test_a_bound_above_all_ops_could_not_fail(tmp_path: Path) -> None:
     numbers = by_level(1, 1, 1, ops=7)
 
-    verdicts = judged(tmp_path, counts("at_most: 8"), lambda point: numbers[point.level])
+    verdicts = judged(tmp_path, counts("at_most: 8"), lambda spec: numbers[spec.level])
 
     assert summaries(verdicts)[0] == (1, "error", "could not fail: 7 ops were run in all")
 
@@ -115,8 +115,8 @@ INDEPENDENT = counts(
 def test_a_counter_must_not_grow_with_what_it_is_independent_of(
     tmp_path: Path, growth: int, word: str
 ) -> None:
-    def given(point: RunSpec) -> Given:
-        return {"compilations": 3 + point.values["size"] + growth * point.values["steps"]}
+    def given(spec: RunSpec) -> Given:
+        return {"compilations": 3 + spec.values["size"] + growth * spec.values["steps"]}
 
     verdicts = judged(tmp_path, INDEPENDENT, given)
 
@@ -129,8 +129,8 @@ def test_a_counter_must_not_grow_with_what_it_is_independent_of(
 
 
 def test_independence_of_runs_that_failed_is_an_error(tmp_path: Path) -> None:
-    def given(point: RunSpec) -> Given:
-        if point.values["steps"] == 8:
+    def given(spec: RunSpec) -> Given:
+        if spec.values["steps"] == 8:
             return Failure("exit", "ended", "")
         return {"compilations": 3}
 

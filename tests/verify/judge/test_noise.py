@@ -16,7 +16,7 @@ from porter.verify.cache.keys import environ_of
 from porter.verify.harness.shaken import VARIABLES, by_one_ulp
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import Noise, drowned, noise_between
-from porter.verify.plan.matrix import Failure, RunSpec, points
+from porter.verify.plan.matrix import Failure, RunSpec, run_specs
 from porter.verify.recipe.claims import (
     Allclose,
     LossCurve,
@@ -100,7 +100,7 @@ def test_a_probe_is_shaken_in_the_same_way_every_time() -> None:
 
 
 def shaken_runs(tmp_path: Path, recipe: str) -> set[RunSpec]:
-    return {point for point in points(planned(tmp_path, recipe)) if point.shaken}
+    return {spec for spec in run_specs(planned(tmp_path, recipe)) if spec.shaken}
 
 
 def test_level_0_is_shaken_once_a_dtype_where_a_claim_has_a_tolerance(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_noise_is_not_told_where_level_0_overflows_or_shapes_differ() -> None:
 
 def giving(shaken: Given) -> Callable[[RunSpec], Given]:
     """Every run gives the reference, the shaken one ``shaken``."""
-    return lambda point: shaken if point.shaken else {"y": BASELINE}
+    return lambda spec: shaken if spec.shaken else {"y": BASELINE}
 
 
 def test_a_claim_is_held_against_the_noise_of_its_output(tmp_path: Path) -> None:

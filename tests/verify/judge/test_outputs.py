@@ -23,9 +23,9 @@ def draws(label: int = 0, number: int = 50) -> torch.Tensor:
 def gives(**by_level: torch.Tensor) -> Callable[[RunSpec], Given]:
     """Level N gives ``levelN`` as the output y, in float32; other levels what level 0 gives."""
 
-    def given(point: RunSpec) -> Given:
-        exact = by_level.get(f"level{point.level}", by_level["level0"])
-        return {"y": exact if point.dtype == "float64" else exact.float()}
+    def given(spec: RunSpec) -> Given:
+        exact = by_level.get(f"level{spec.level}", by_level["level0"])
+        return {"y": exact if spec.dtype == "float64" else exact.float()}
 
     return given
 
@@ -179,9 +179,9 @@ def test_against_another_device_the_same_level_runs_on_both(tmp_path: Path) -> N
           - {outputs: y, devices: ["sim:hpu"], against: {device: cpu}, equal: {}}
         """
 
-    def given(point: RunSpec) -> Given:
-        off = 1e-3 if point.device == "sim:hpu" and point.level == 2 else 0
-        return {"y": draws().to(getattr(torch, point.dtype)) + off}
+    def given(spec: RunSpec) -> Given:
+        off = 1e-3 if spec.device == "sim:hpu" and spec.level == 2 else 0
+        return {"y": draws().to(getattr(torch, spec.dtype)) + off}
 
     verdicts = judged(tmp_path, recipe, given)
 
@@ -198,8 +198,8 @@ def test_against_another_device_the_same_level_runs_on_both(tmp_path: Path) -> N
 def test_what_another_run_lacks_or_gives_otherwise_is_told(tmp_path: Path) -> None:
     recipe = "claims: [{outputs: '*', against: {level: one}, equal: {}}]\nlevels: {from: two}\n"
 
-    def given(point: RunSpec) -> Given:
-        if point.level == 1:
+    def given(spec: RunSpec) -> Given:
+        if spec.level == 1:
             return {"y": draws(), "z": draws(), "only": draws()}
         return {"y": draws().float(), "z": draws()[:9], "new": draws()}
 
@@ -219,7 +219,7 @@ def test_a_run_to_compare_with_that_failed_is_told(tmp_path: Path) -> None:
     verdicts = judged(
         tmp_path,
         recipe,
-        lambda point: Failure("exit", "ended", "") if point.level == 1 else {"y": draws()},
+        lambda spec: Failure("exit", "ended", "") if spec.level == 1 else {"y": draws()},
     )
 
     assert summaries(verdicts) == [(2, "error", "the run to compare with failed: ended")]
@@ -228,8 +228,8 @@ def test_a_run_to_compare_with_that_failed_is_told(tmp_path: Path) -> None:
 def test_each_variant_has_a_reference_of_its_own(tmp_path: Path) -> None:
     recipe = on_y("parity: {}") + "vary: {steps: [4, 8]}\nlevels: [one]\n"
 
-    def given(point: RunSpec) -> Given:
-        return {"y": draws(point.values["steps"]).to(getattr(torch, point.dtype))}
+    def given(spec: RunSpec) -> Given:
+        return {"y": draws(spec.values["steps"]).to(getattr(torch, spec.dtype))}
 
     verdicts = judged(tmp_path, recipe, given)
 
@@ -253,8 +253,8 @@ def test_a_failed_reference_ends_only_what_needs_it(tmp_path: Path) -> None:
         levels: [one]
         """
 
-    def given(point: RunSpec) -> Given:
-        if point.dtype == "float64":
+    def given(spec: RunSpec) -> Given:
+        if spec.dtype == "float64":
             return Failure("exit", "ended", "")
         return {"y": draws().float(), "z": draws().float()}
 
@@ -267,10 +267,10 @@ def test_a_failed_reference_ends_only_what_needs_it(tmp_path: Path) -> None:
 def test_a_bad_verdict_comes_with_the_command_that_narrows_it(tmp_path: Path) -> None:
     recipe = on_y("parity: {}") + "devices: ['sim:hpu']\nlevels: [one, two]\n"
 
-    def given(point: RunSpec) -> Given:
-        if point.level == 1:
+    def given(spec: RunSpec) -> Given:
+        if spec.level == 1:
             return Failure("exit", "ended", "")
-        return {"y": (draws() + point.level).to(getattr(torch, point.dtype))}
+        return {"y": (draws() + spec.level).to(getattr(torch, spec.dtype))}
 
     verdicts = judged(tmp_path, recipe, given)
 
@@ -288,7 +288,7 @@ def test_rates_are_judged_on_accelerators_only_and_that_is_said(tmp_path: Path) 
         """
     rates = torch.linspace(9, 10, 20)
 
-    verdicts = judged(tmp_path, recipe, lambda point: {"rate": rates * point.level})
+    verdicts = judged(tmp_path, recipe, lambda spec: {"rate": rates * spec.level})
 
     assert [(v.device, v.word) for v in verdicts] == [
         ("cpu", "skipped"),
@@ -311,7 +311,7 @@ def test_an_accelerator_that_is_not_there_is_skipped_unless_it_was_asked_for(
 
 
 def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:
-    from porter.verify.plan.matrix import points
+    from porter.verify.plan.matrix import run_specs
 
     recipe = """\
         devices: [cpu, "sim:hpu"]
@@ -322,7 +322,8 @@ def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:
         """
 
     found = [
-        (p.level, p.device, p.dtype, p.values["steps"]) for p in points(planned(tmp_path, recipe))
+        (p.level, p.device, p.dtype, p.values["steps"])
+        for p in run_specs(planned(tmp_path, recipe))
     ]
 
     assert found == [

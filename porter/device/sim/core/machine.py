@@ -21,7 +21,7 @@ MakeKernel = Callable[[OpOverload, "Machine", type[torch.Tensor]], Run]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CountedEvent:
     """One line of the report: ``kind`` ("cpu_fallback", "host_sync", "h2d", ...), the op or call
     that caused it, the site, and a detail that is part of the event's identity."""
 
@@ -41,20 +41,22 @@ class Counters:
 
     def __init__(self) -> None:
         self.totals: Counter[str] = Counter()
-        self.events: dict[Event, int] = {}
+        self.events: dict[CountedEvent, int] = {}
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to a total, without an event."""
         self.totals[name] += amount
 
-    def event(self, kind: str, what: str, detail: str = "", site: Site | None = None) -> Event:
+    def event(
+        self, kind: str, what: str, detail: str = "", site: Site | None = None
+    ) -> CountedEvent:
         """Count one event of ``kind`` at the user's line, and add one to the total ``kind``."""
-        event = Event(kind, what, site or user_site(2), detail)
+        event = CountedEvent(kind, what, site or user_site(2), detail)
         self.totals[kind] += 1
         self.events[event] = self.events.get(event, 0) + 1
         return event
 
-    def of_kind(self, kind: str) -> dict[Event, int]:
+    def of_kind(self, kind: str) -> dict[CountedEvent, int]:
         """Return the events of one kind with their counts."""
         return {event: count for event, count in self.events.items() if event.kind == kind}
 

@@ -25,7 +25,7 @@ from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct_binding
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
-from porter.device.sim.graphs.capture_limits import LIMITS, Limits
+from porter.device.sim.graphs.capture_limits import LIMITS, CaptureLimits
 from porter.interception.source_lines import ForwardMarks, Site, site_of
 
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
@@ -67,7 +67,9 @@ def _address(tensor: torch.Tensor) -> int:
 class _Capture:
     """The observer that records one capture."""
 
-    def __init__(self, machine: Machine, limits: Limits, forward: ForwardMarks, runs: bool) -> None:
+    def __init__(
+        self, machine: Machine, limits: CaptureLimits, forward: ForwardMarks, runs: bool
+    ) -> None:
         self.machine = machine
         self.limits = limits
         self.records: list[_Record] = []

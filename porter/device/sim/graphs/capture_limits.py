@@ -34,7 +34,7 @@ SYNCHRONIZE = "synchronize"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CaptureLimits:
     """The limits of a vendor's graph capture.
 
     ``refused`` maps what a program may do (:data:`HOST_READ` and the others) to why it cannot be
@@ -52,7 +52,7 @@ class Limits:
 _STATIC = "the output's shape depends on data, and graphs hold static shapes only"
 _NO_SYNC = "it makes the host wait for the device, which a capture does not allow"
 
-HPU = Limits(
+HPU = CaptureLimits(
     "HPU graph",
     {
         CPU_OP: "the op is not supported during HPU Graph capturing: it falls back to the CPU",
@@ -77,7 +77,7 @@ _STREAM_CAPTURE = {
     SYNCHRONIZE: _NO_SYNC,
 }
 
-CUDA = Limits("CUDA graph", _STREAM_CAPTURE, pinned_copies=True)
-NPU = Limits("NPU graph", _STREAM_CAPTURE, pinned_copies=True)
+CUDA = CaptureLimits("CUDA graph", _STREAM_CAPTURE, pinned_copies=True)
+NPU = CaptureLimits("NPU graph", _STREAM_CAPTURE, pinned_copies=True)
 
 LIMITS = {"hpu": HPU, "cuda": CUDA, "npu": NPU}
