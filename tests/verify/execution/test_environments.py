@@ -112,7 +112,9 @@ def test_environments_are_built_in_the_order_of_the_results_and_no_more_than_job
     assert [(result.recipe, result.passed) for result in results] == [
         (name, True) for name in "dacb"
     ]
-    assert [name for name in builder.asked if name != "torch-alone"] == ["two", "one"]
+    built = [name for name in builder.asked if name != "torch-alone"]
+    # Two threads that start together may come here in either order.
+    assert (built if jobs == 1 else sorted(built, reverse=True)) == ["two", "one"]
 
 
 def test_what_cannot_be_built_fails_only_its_own_recipes(
