@@ -319,6 +319,8 @@ def _submodule(
     built: Built, tree: Tree, path: str, name: str, lock: TreeLock, progress: Progress | None
 ) -> str:
     """Check a submodule out at its pin; return "" or why that failed."""
+    from git.config import GitConfigParser  # slow to import
+
     pin = built.pins.port(name)
     try:
         coverage = fetch(built.root, pin, None, progress=progress)
@@ -345,8 +347,11 @@ def _submodule(
         if head.status != 0:
             form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
             run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
-        tree.git("config", f"submodule.{path}.url", pin.url or str(upstream.git_dir))
-        tree.git("config", f"submodule.{path}.active", "true")
+        config_file = str(tree.git_dir / "config")
+        with GitConfigParser(config_file, read_only=False, merge_includes=False) as settings:
+            section = f'submodule "{path}"'
+            settings.set_value(section, "url", pin.url or str(upstream.git_dir))
+            settings.set_value(section, "active", "true")
         if missing:
             return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
         return ""
