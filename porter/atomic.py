@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: into a temporary file beside it, then rename.
+"""Write a file whole or not at all: into a temporary file beside it, then rename; read JSON.
 
 Import-cost wall: every move of a tree writes its journal with this, so it imports json and os only.
 """
@@ -50,3 +50,17 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         write_atomic(path, json.dumps(value).encode())
     except OSError:
         pass
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the JSON value in a file. Raises OSError, and ValueError for anything else."""
+    with open(path, "rb") as file:
+        return parse_json(file.read())
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return the value of a JSON text. Raises ValueError, also for one nested too deep."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deep") from None

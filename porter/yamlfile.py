@@ -10,7 +10,8 @@ lines), walked along with its msgspec type, and converted leaf by leaf.
 
 Only the unsurprising part of YAML 1.1 is read: ``true``/``false`` are booleans and
 ``yes``/``no``/``on`` are text, dates are text, tags, merge keys and several documents in one file
-are refused.
+are refused. Size, depth and number of values are bounded: PyYAML's C composer recurses, and deep
+nesting ends the process.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from porter.errors import BadInput
 T = TypeVar("T")
 Key = str | int
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SIZE_LIMIT = 16 * 2**20
+_DEPTH_LIMIT = 50
 _NODE_LIMIT = 100_000  # aliases multiply: a small file may not become a huge value
+_DIGIT_LIMIT = 300
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
@@ -42,6 +46,7 @@ _PLAIN_TAGS = {
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 }
 _SEQUENCES = (list, tuple, set, frozenset)
+_TOO_DEEP = (f"values nested at most {_DEPTH_LIMIT} deep", "them nested deeper")
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,12 @@ def load(path: Path, shape: type[T]) -> Document[T]:
     Raises BadInput, in one line, for anything invalid.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_SIZE_LIMIT + 1)
     except FileNotFoundError:
         raise BadInput(f"{path}: expected a YAML file, found none") from None
+    if len(data) > _SIZE_LIMIT:
+        raise BadInput(f"{path}: expected YAML of at most {_SIZE_LIMIT // 2**20} MiB, found more")
     return loads(data, path, shape)
 
 
@@ -97,6 +105,7 @@ def _compose(data: bytes, path: Path) -> Any:
             f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x}"
         ) from None
     try:
+        _refuse_deep(text, path)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -105,11 +114,22 @@ def _compose(data: bytes, path: Path) -> Any:
         raise BadInput(f"{path}:{line}: expected YAML, found an error: {problem}") from None
     except yaml.YAMLError as error:
         raise BadInput(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise BadInput(f"{path}: expected YAML, found it nested too deep") from None
     if node is None:
         raise BadInput(f"{path}: expected YAML, found an empty file")
     return node
+
+
+def _refuse_deep(text: str, path: Path) -> None:
+    """Raise BadInput for values nested deeper than the limit; nothing here recurses."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEPTH_LIMIT:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise _error(path, line, (), *_TOO_DEEP)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _shown(value: object) -> str:
@@ -140,6 +160,8 @@ class _Walk:
     def convert(self, node: Any, shape: Any, key: tuple[Key, ...]) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
         self.count += 1
+        if len(key) > _DEPTH_LIMIT:  # by way of aliases
+            raise self.fail(node, key[:3], *_TOO_DEEP)
         if self.count > _NODE_LIMIT:
             raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
         if node.tag not in _PLAIN_TAGS:
@@ -303,6 +325,8 @@ def _scalar(node: Any) -> Any:
         return False
     if text in ("", "~", "null", "Null", "NULL"):
         return None
+    if len(text) > _DIGIT_LIMIT:
+        return text
     if _INTEGER.match(text):
         return int(text, 16) if "x" in text else int(text)
     if _FLOAT.match(text):

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from porter.errors import BadInput
-from porter.yamlfile import loads
+from porter.yamlfile import load, loads
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,3 +122,43 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match=r"none\.yaml: expected a YAML file, found none$"):
         load(tmp_path / "none.yaml", Recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- " * 40_000, 1),
+        ("title: " + "[" * 40_000, 1),
+        ("title: t\n" + "".join(f"{' ' * i}a:\n" for i in range(200)), 52),
+    ],
+)
+def test_deep_values_are_refused_before_they_are_composed(text: str, line: int) -> None:
+    with pytest.raises(BadInput) as error:
+        read(text)
+    told = f"r.yaml:{line}: expected values nested at most 50 deep, found them nested deeper"
+    assert str(error.value) == told
+
+
+def test_so_many_digits_are_no_number() -> None:
+    assert read("title: t\nparameters: {n: " + "9" * 5_000 + "}").parameters == {"n": "9" * 5_000}
+    with pytest.raises(BadInput, match=r"r.yaml:2: limits.tries: expected .* whole number"):
+        read("title: t\nlimits: {tries: " + "9" * 5_000 + "}")
+
+
+class Nested(msgspec.Struct, frozen=True):
+    any: object = None
+
+
+def test_aliases_that_nest_or_hold_themselves_are_refused() -> None:
+    chain = "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 100))
+    for text in ("any: &a [*a]\n", f"any:\n  a0: &a0 x\n  {chain}".replace("\na", "\n  a")):
+        with pytest.raises(BadInput, match="nested at most 50 deep"):
+            loads(text.encode(), Path("r.yaml"), Nested)
+
+
+def test_a_file_of_any_size_is_read_no_further_than_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "big.yaml"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(BadInput, match=r"big.yaml: expected YAML of at most 16 MiB, found more"):
+        load(path, Recipe)

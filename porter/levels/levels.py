@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.atomic import write_atomic
+from porter.atomic import parse_json, write_atomic
 from porter.errors import CheckFailed
 from porter.git.objects import Oid, encode_commit, hash_object, oid
 from porter.git.quoting import read_path, show_path
@@ -191,7 +191,7 @@ def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:
         checksum, _, body = _memo_path(key).read_bytes().partition(b"\n")
         if _checksum(key, body) != checksum:
             return None
-        data = json.loads(body)
+        data = parse_json(body)
         files = {
             read_path(path.encode()): oid(blob) if blob is not None else None
             for path, blob in data["files"].items()

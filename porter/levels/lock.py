@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from porter.atomic import write_atomic
+from porter.atomic import parse_json, write_atomic
 from porter.errors import BadInput, CheckFailed, SourceUnavailable
 from porter.git.objects import MODE_SUBMODULE, Oid
 from porter.git.quoting import show_path
@@ -95,7 +95,7 @@ def read_lock(root: Path, port: str) -> Lock | None:
     except UnicodeDecodeError:
         raise BadInput(f"{path}: expected UTF-8; `porter lock {port}` rewrites it") from None
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError as error:
         line = getattr(error, "lineno", 0)
         hint = "unresolved merge conflict" if "<<<<<<<" in text else str(error)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from porter.atomic import write_json
+from porter.atomic import read_json, write_json
 from porter.mutation.mutants import Mutant
 from porter.verify.cache.keys import RunKey
 from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
@@ -58,7 +58,7 @@ def find_coverage(
     names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]
     path = cache / f"{known.key}-{names}.json"
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
     except (OSError, ValueError):
         job = job_of(planned, spec, known.facts, session.trees)
         if isinstance(job, Failure):

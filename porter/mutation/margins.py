@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from porter.atomic import write_json
+from porter.atomic import read_json, write_json
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
 from porter.mutation.mutants import Mutant
 from porter.mutation.mutation_run import Baseline, MutationRun, describe, with_level
@@ -201,7 +201,7 @@ def _recall(path: Path, mutant: Mutant, baseline: Baseline) -> Tried | None:
     """Return the cached result, compared with the figures of the recipe's claims as of now."""
     loaded = baseline.planned.loaded
     try:
-        data = json.loads(path.read_text())
+        data = read_json(path)
         margins = [Margin(*one) for one in data["margins"]]
         now = [one.under(loaded.recipe.claims[one.claim]) for one in margins]
         return Tried(mutant, loaded.name, tuple(now), data["failed"], data["other"])

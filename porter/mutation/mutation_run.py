@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from porter.atomic import write_json
+from porter.atomic import read_json, write_json
 from porter.errors import CheckFailed
 from porter.mutation.coverage import RecipeCoverage, find_coverage
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
@@ -315,7 +315,7 @@ def mutation_run(plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: 
 def _recall(path: Path) -> str | None:
     """Return how a recipe caught the mutant, `PASSED`, or None where nothing is cached."""
     try:
-        reason = json.loads(path.read_text())["caught"]
+        reason = read_json(path)["caught"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return reason if isinstance(reason, str) else None

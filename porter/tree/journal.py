@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.atomic import write_atomic
+from porter.atomic import read_json, write_atomic
 from porter.errors import PorterError
 from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
 from porter.tree.checkout_rules import JOURNAL
@@ -68,7 +68,7 @@ def write_journal(tree: Tree, fields: Mapping[str, str | None]) -> None:
 def read_journal(tree: Tree) -> Journal | None:
     """Return the journal of an unfinished move, if any."""
     try:
-        return Journal(**json.loads(journal_path(tree).read_bytes()))
+        return Journal(**read_json(journal_path(tree)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

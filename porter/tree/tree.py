@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from porter.atomic import write_atomic
+from porter.atomic import read_json, write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
@@ -150,7 +150,7 @@ def read_record(state_dir: Path) -> TreeRecord | None:
     """Return ``tree.json``, or None when there is none. Raises BadInput if it is not porter's."""
     path = state_dir / "tree.json"
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -6,10 +6,10 @@ CI matrix run on other machines.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from porter.atomic import read_json
 from porter.errors import BadInput
 from porter.verify.judge.result import Verdict, verdict_from_json
 
@@ -22,7 +22,7 @@ def read_imported(paths: Iterable[Path]) -> ImportedVerdicts:
     found: dict[tuple[str, str], list[Verdict]] = {}
     for path in paths:
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             for recipe in data["recipes"]:
                 several = [verdict_from_json(row) for row in recipe["verdicts"]]
                 found.setdefault((str(recipe["port"]), str(recipe["recipe"])), []).extend(several)

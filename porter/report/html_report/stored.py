@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.atomic import read_json
 from porter.verify.cache.keys import environ_of, probe_hash
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS
 from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
@@ -92,7 +93,7 @@ def _runs_under(folder: Path) -> list[StoredRun]:
     runs = []
     for path in sorted(folder.glob(f"*/{HEAD}")):
         try:
-            head = json.loads(path.read_text(encoding="utf-8"))
+            head = read_json(path)
             if head["format"] == FORMAT:
                 runs.append(StoredRun(path.parent, head, path.stat().st_mtime))
         except (OSError, ValueError, KeyError, TypeError):

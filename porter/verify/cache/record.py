@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from porter.atomic import read_json
 from porter.errors import BadInput
 from porter.verify.cache.keys import RunKey
 from porter.verify.cache.store import Places, write_cache
@@ -116,7 +117,7 @@ def _path(places: Places, planned: RecipePlan) -> Path:
 def read_record(path: Path) -> Record:
     """Read a record. Raises BadInput for another file or another format."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found.get("format") != FORMAT:
             raise BadInput(f"{path}: expected format {FORMAT}, found {found.get('format')}")
         verdicts = tuple(verdict_from_json(row) for row in found.pop("verdicts"))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from porter.atomic import write_atomic
+from porter.atomic import parse_json, read_json, write_atomic
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
 from porter.verify.judge.result import RecipeResult, result_from_json, result_to_json
 
@@ -63,7 +63,7 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
         others = (places.traces / facts.port).glob(f"*/{key}")
         own = next(iter(sorted(others)), own)
     try:
-        head = json.loads((own / HEAD).read_text(encoding="utf-8"))
+        head = read_json(own / HEAD)
         whole = head["format"] == FORMAT and _is_whole(own / TENSORS)
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
@@ -88,7 +88,7 @@ def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None
             for file in folder.iterdir():
                 if file.name != HEAD:
                     (fresh / file.name).hardlink_to(file)
-            head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+            head = read_json(folder / HEAD)
             head["facts"] = dataclasses.asdict(facts)
             text = json.dumps(head, indent=1, sort_keys=True) + "\n"
             (fresh / HEAD).write_text(text, encoding="utf-8")
@@ -112,7 +112,7 @@ def usual_seconds(places: Places, port: str, recipe: str) -> float | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         heads.sort(key=lambda head: head.stat().st_mtime, reverse=True)
         for head in heads[:_LAST_FEW]:
-            found.append(float(json.loads(head.read_text(encoding="utf-8"))["seconds"]))
+            found.append(float(read_json(head)["seconds"]))
     return sum(found) / len(found) if found else None
 
 
@@ -141,7 +141,7 @@ def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeRes
         if kept["format"] != _VERDICTS_FORMAT:
             return None
         result = result_from_json(kept["result"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     touch(path)
     return result
@@ -207,7 +207,7 @@ def _is_whole(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
+        header = parse_json(file.read(length))
     header.pop("__metadata__", None)
     ends = [entry["data_offsets"][1] for entry in header.values()]
     size: int = 8 + length + max(ends, default=0)

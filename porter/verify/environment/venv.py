@@ -42,7 +42,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from porter.atomic import write_atomic
+from porter.atomic import read_json, write_atomic
 from porter.errors import CheckFailed
 from porter.process import Stopped
 from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_reason, run_pip
@@ -174,7 +174,7 @@ def _load(
     With a layer, also check that the environment imports the layer's torch.
     """
     try:
-        marker = json.loads((home / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(home / MARKER)
         build = home / marker["build"]
         packages, pip_check = dict(marker["packages"]), str(marker["pip_check"])
     except FileNotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from porter.atomic import write_json
+from porter.atomic import read_json, write_json
 from porter.places import cache_dir
 from porter.verify.recipe.load import LoadedRecipe
 
@@ -67,7 +66,7 @@ def _names(path: Path) -> set[str]:
     if key not in _known:
         cached = cache_dir() / "probe-names" / key
         try:
-            _known[key] = set(json.loads(cached.read_bytes()))
+            _known[key] = set(read_json(cached))
             os.utime(cached)  # `porter gc` removes those not used for long
         except (OSError, ValueError, TypeError):  # absent or damaged
             _known[key] = set(_words(ast.parse(data, str(path))))
