@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from porter.atomic import write_atomic
-from porter.errors import BadInput, SourceUnavailable
+from porter.errors import BadInput, LocalEdits, SourceUnavailable
 from porter.git.arguments import REMOTE, tree_arguments
 from porter.git.odb import lay_out_repository
-from porter.git.run import run_git
+from porter.git.run import Answer, run_git
 from porter.levels.levels import Level, build_levels
 from porter.places import patches_dir
 from porter.series.series import load_series
@@ -30,6 +30,7 @@ from porter.tree.tree import (
     Tree,
     TreeLevel,
     TreeRecord,
+    listed_paths,
     open_tree,
     position,
     shown,
@@ -156,6 +157,7 @@ def _make(
         move(tree, lock, level, f"apply {built.pin.name}")
     else:
         checkout_first(tree, lock, level, f"apply {built.pin.name}")
+    _compare(folder, tree.git)
     submodules = {
         path: _submodule(built, tree, path, name, lock, progress)
         for path, name in built.pin.submodules.items()
@@ -165,12 +167,37 @@ def _make(
     return Tree(folder, record)
 
 
+def _compare(folder: Path, git: Callable[..., Answer]) -> None:
+    """Compare files with their index before a tree is called complete; write missing ones.
+
+    Files are missing where an earlier attempt was killed while it removed them. Raises LocalEdits
+    for files with another content: porter did not write them.
+    """
+    missing = git("ls-files", "--deleted", "-z").fields()
+    if missing:
+        paths = os.fsencode("".join(f"{path}\0" for path in missing))
+        git("checkout-index", "-z", "--stdin", stdin=paths)
+    git("update-index", "-q", "--refresh", check=False)
+    edited = git("diff-files", "--name-only", "-z", "--ignore-submodules").fields()
+    if edited:
+        raise LocalEdits(
+            f"{shown(folder)}: not finished by an earlier `porter apply`, and edited since:"
+            f" {listed_paths(edited)}; move these files away, then apply again"
+        )
+
+
 def _unmake(folder: Path, existed: bool) -> None:
-    """Remove a tree that could not be made. porter has just written everything in it."""
-    for child in folder.iterdir():
-        if child.name != ".git":
+    """Remove a tree that could not be made. porter has just written everything in it.
+
+    The record of an incomplete tree goes last, so that the next apply carries on after a kill.
+    """
+    git_dir = folder / ".git"
+    for inside, kept in ((folder, git_dir), (git_dir, git_dir / "porter")):
+        for child in inside.iterdir():
+            if child == kept:
+                continue
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-    shutil.rmtree(folder / ".git", ignore_errors=True)
+    shutil.rmtree(git_dir, ignore_errors=True)
     if not existed:
         try:
             folder.rmdir()
@@ -347,6 +374,11 @@ def _submodule(
         if head.status != 0:
             form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
             run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
+
+        def git(*words: str, **options: Any) -> Answer:
+            return run_git([*where, *words], cwd=folder, **options)
+
+        _compare(folder, git)
         config_file = str(tree.git_dir / "config")
         with GitConfigParser(config_file, read_only=False, merge_includes=False) as settings:
             section = f'submodule "{path}"'

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -243,6 +244,67 @@ def test_interrupt_at_any_moment_leaves_one_level(wide: Path, porter: Porter, ro
         assert process.returncode in codes or not err, err
         assert porter("status", wide).code == 0
         assert_at_one_level(wide, set())
+
+
+UNMAKE = """
+import os, sys
+from pathlib import Path
+from porter.tree import populate
+
+left, unlink, rmdir = int(sys.argv[2]), os.unlink, os.rmdir
+
+def killed(remove):
+    def removing(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return remove(*args, **kwargs)
+    return removing
+
+os.unlink, os.rmdir = killed(unlink), killed(rmdir)
+populate._unmake(Path(sys.argv[1]), existed=False)
+"""
+
+
+def test_a_clean_up_killed_at_any_deletion_is_carried_on_by_the_next_apply(
+    toy: Path, porter: Porter
+) -> None:
+    record = toy / ".git" / "porter" / "tree.json"
+    whole, code = snapshot(toy), 9
+    deletions = 0
+    while code == 9:
+        record.write_text(record.read_text().replace('"complete": true', '"complete": false'))
+        command = [sys.executable, "-c", UNMAKE, str(toy), str(deletions)]
+        code = subprocess.run(command, check=False).returncode
+
+        ran = porter("apply", "toy", toy, "--alone")
+
+        assert (ran.code, snapshot(toy)) == (0, whole), (
+            deletions,
+            ran.err,
+            sealed_git(toy, "diff"),
+        )
+        assert sealed_git(toy, "status", "--porcelain") == ""
+        deletions = deletions + 1 if deletions < 12 else deletions + 25
+    assert deletions > 20
+
+
+def test_an_unfinished_tree_that_was_edited_is_not_called_complete(
+    toy: Path, porter: Porter
+) -> None:
+    record = toy / ".git" / "porter" / "tree.json"
+    record.write_text(record.read_text().replace('"complete": true', '"complete": false'))
+    edited = toy / "pkg" / "b.py"
+    edited.write_text("mine\n")
+
+    ran = porter("apply", "toy", toy, "--alone")
+
+    assert (ran.code, "edited since: pkg/b.py" in ran.err) == (1, True), ran.err
+    assert edited.read_text() == "mine\n"
+    edited.unlink()
+    assert porter("apply", "toy", toy, "--alone").code == 0
+    assert sealed_git(toy, "status", "--porcelain") == ""
 
 
 @pytest.mark.slow
