@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_keep
+from porter.commands.options import add_flag, add_keep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", "-l", metavar="N|NAME", help="number, name or prefix (default: the last)"
     )
-    parser.add_argument("--alone", action="store_true", help="without the companion ports")
+    add_flag(parser, "--alone", "without the companion ports")
     add_keep(parser)
 
 

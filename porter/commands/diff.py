@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from porter.commands.options import add_folder_option, add_port_option
+from porter.commands.options import add_flag, add_folder_option, add_port_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the current files)")
     add_folder_option(parser)
     add_port_option(parser)
-    parser.add_argument("--stat", action="store_true", help="only the files, and how much changed")
+    add_flag(parser, "--stat", "only the files, and how much changed")
 
 
 def run(args: argparse.Namespace) -> int:

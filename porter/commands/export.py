@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json
+from porter.commands.options import add_flag, add_json
 
 if TYPE_CHECKING:
     from porter.tree.tree import Tree
@@ -20,14 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", type=Path, metavar="DIR", help="the tree (default: here, or trees/PORT)"
     )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if anything would change"
-    )
-    parser.add_argument(
-        "--drop",
-        action="store_true",
-        help="remove levels that HEAD does not contain from the series",
-    )
+    add_flag(parser, "--check", "write nothing; exit 1 if anything would change")
+    add_flag(parser, "--drop", "remove levels that HEAD does not contain from the series")
     add_json(parser)
 
 

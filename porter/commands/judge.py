@@ -10,20 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_format
+from porter.commands.options import add_flag, add_format
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("traces", nargs="+", metavar="TRACE", help="traces, or PORT[/RECIPE]")
-    parser.add_argument(
-        "--as-recorded",
-        action="store_true",
-        help="use the claims and thresholds recorded with the traces",
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show every output, not only the worst of many"
-    )
+    add_flag(parser, "--as-recorded", "use the claims and thresholds recorded with the traces")
+    add_flag(parser, "--all", "show every output, not only the worst of many")
     add_format(parser)
 
 

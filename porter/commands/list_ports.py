@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from porter.commands.options import add_json
+from porter.commands.options import add_json, project_pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,11 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.terminal import colour_wanted, emit, emit_json, table
-    from porter.upstream.pins import load_pins
 
-    pins = load_pins(project_root())
+    pins = project_pins()
     ports = [_port(pins.root, pin) for pin in pins.ports()]
     if args.json:
         emit_json(ports)

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_run_options, run_options
+from porter.commands.options import add_flag, add_ports, add_run_options, run_options
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ports", nargs="*", metavar="PORT", help="ports (default: all with such recipes)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if a file would change"
-    )
+    add_ports(parser, "ports (default: all with such recipes)")
+    add_flag(parser, "--check", "write nothing; fail if a file would change")
     parser.add_argument(
         "--device",
         action="append",

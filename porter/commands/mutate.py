@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json, add_recipes, add_repeated, positive
+from porter.commands.options import add_flag, add_json, add_recipes, add_repeated, positive
 from porter.errors import BadInput, Exit
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", type=positive, metavar="N", help="only N of the mutants, always the same ones"
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--by-claim",
-        action="store_true",
-        help="try every mutant on all runs of each recipe, and show for every claim with a stated "
+        "try every mutant on all runs of each recipe, and show for every claim with a stated "
         "bound which mutants it measured, caught and passed; fail when it passes one that no "
         "other claim of its recipe catches",
     )
-    parser.add_argument("--list", action="store_true", help="show the mutants as diffs, try none")
+    add_flag(parser, "--list", "show the mutants as diffs, try none")
     parser.add_argument(
         "--jobs",
         type=positive,

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_recipes, add_repeated
+from porter.commands.options import add_ports, add_recipes, add_repeated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
-    )
+    add_ports(parser, "ports (default: all with recipes)")
     parser.add_argument(
         "-o",
         "--output",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from porter.commands.options import add_flag
 from porter.device import DEVICES, Device, open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput, Exit
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every mapped CUDA call to FILE (.jsonl: as JSON)",
     )
-    parser.add_argument("--quiet", action="store_true", help="print no counters")
+    add_flag(parser, "--quiet", "print no counters")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="the script and its arguments")
 
 

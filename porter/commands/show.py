@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_folder_option, add_json, add_port_option
+from porter.commands.options import add_flag, add_folder_option, add_json, add_port_option
 
 if TYPE_CHECKING:
     from porter.tree.overview import LevelView, PortView
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_folder_option(parser)
     add_port_option(parser)
-    parser.add_argument("--stat", action="store_true", help="leave the diff out")
+    add_flag(parser, "--stat", "leave the diff out")
     add_json(parser)
 
 

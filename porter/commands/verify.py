@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_flag,
     add_format,
+    add_ports,
     add_recipes,
     add_repeated,
     add_run_options,
@@ -24,21 +26,14 @@ from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to verify (default: all)")
+    add_ports(parser, "ports to verify (default: all)")
     add_recipes(parser)
     add_repeated(parser, "--level", "LEVEL", "judge only this level: number, name or unique prefix")
     add_repeated(parser, "--device", "DEVICE", "judge only on this device, which must be available")
+    add_flag(parser, "--strict", "fail when something is not reachable")
+    add_flag(parser, "--all", "show every output, not only the worst of many")
     parser.add_argument(
-        "--strict", action="store_true", help="fail when something is not reachable"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show every output, not only the worst of many"
-    )
-    parser.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads of each run (default: the recipe's)",
+        "--threads", type=positive, metavar="N", help="threads of each run (default: the recipe's)"
     )
     add_verbose(parser)
     add_run_options(parser)

@@ -1,7 +1,7 @@
 """Write the cases of a check in one of several forms, to a string or to files.
 
-The forms: GitHub annotations (:mod:`porter.report.ci.github`), SARIF for code scanning
-(:mod:`porter.report.ci.sarif`) and JUnit test reports (:mod:`porter.report.ci.junit`).
+The forms: GitHub annotations, SARIF for code scanning (:mod:`porter.report.ci.sarif`) and JUnit
+test reports (:mod:`porter.report.ci.junit`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from porter.atomic import write_atomic
+from porter.finding import Finding
 from porter.report.ci.model import Case, findings_of
 
 SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
@@ -35,9 +36,7 @@ def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
     ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
     """
     if form == "github":
-        from porter.report.ci.github import as_github
-
-        return as_github(findings_of(cases), prefix)
+        return _as_github(findings_of(cases), prefix)
     if form == "sarif":
         from porter.report.ci.sarif import as_sarif
 
@@ -45,6 +44,29 @@ def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
     from porter.report.ci.junit import as_junit
 
     return as_junit(tool, cases)
+
+
+def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
+    """Return one workflow command per line; ``prefix`` goes before every path.
+
+    GitHub shows at most 10 errors and 10 notices per step, so errors come first.
+    https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+    """
+    ordered = sorted(findings, key=lambda finding: finding.severity != "error")
+    return "\n".join(
+        f"::{'error' if f.severity == 'error' else 'notice'} "
+        f"file={_property(prefix + f.file)},line={max(f.line, 1)}"
+        f",title={_property('porter ' + f.rule)}::{_escape(f.text)}"
+        for f in ordered
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:

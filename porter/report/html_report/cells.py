@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from porter.report.worst import ORDER, badness, worst_of_seeds
+from porter.report.ci.verify import ORDER, badness, worst_of_seeds
 from porter.verify.recipe.schema import is_simulated
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.report.ci.model import as_json
-from porter.report.ci.verify import cases, plain_results
+from porter.report.ci.verify import badness, cases, plain_results, worst_of_seeds
 from porter.report.ci.write import as_form
-from porter.report.worst import badness, worst_of_seeds
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Plan, Unreachable
