@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from porter.mutation.loose import RecipeRows
-    from porter.mutation.score import MutantResult
+    from porter.mutation.mutants import MutantResult
 
 AT_LEAST = 95.0
 
@@ -127,12 +127,12 @@ def _show_claims(
 def _show_score(args: argparse.Namespace, results: Sequence[MutantResult], possible: int) -> int:
     from rich.console import Console
 
-    from porter.mutation.score import as_json, level_scores
+    from porter.mutation.mutants import level_scores, scores_json
     from porter.report.terminal.mutation import print_score, print_survivors
     from porter.terminal import emit_json
 
     if args.json:
-        emit_json(as_json(args.port, results, possible))
+        emit_json(scores_json(args.port, results, possible))
     else:
         console = Console(highlight=False)
         print_survivors(console, results)

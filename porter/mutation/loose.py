@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.mutation.margins import Margin, Tried, measure, worst_without
+from porter.mutation.margins import Margin, Tried, bound, is_stated, measure, worst_without
 from porter.mutation.mutants import Mutant
 from porter.mutation.mutation_run import Say, mutation_run
-from porter.mutation.stated import bound, is_stated
 from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
@@ -183,15 +182,8 @@ def _claim_json(row: ClaimRow) -> dict[str, Any]:
         "loose": row.is_loose,
         "correct": None if row.correct is None else _margin_json(row.correct),
         "mutants": [
-            {
-                "key": one.mutant.key,
-                "level": one.mutant.level_name,
-                "file": one.mutant.path,
-                "line": one.mutant.line,
-                "kind": one.mutant.kind,
-                "caught": not one.margin.held,
-                "caught_elsewhere": one.elsewhere,
-            }
+            one.mutant.names
+            | {"caught": not one.margin.held, "caught_elsewhere": one.elsewhere}
             | _margin_json(one.margin)
             for one in row.measured
         ],

@@ -6,75 +6,54 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from porter.mutation.mutants import Mutant
-from porter.verify.plan.trees import LevelTree, Trees
+from porter.verify.plan.trees import LevelTree, NamedLevel, Trees
 
 
-@dataclass(frozen=True)
-class MutantLevel:
+@dataclass(frozen=True, kw_only=True)
+class MutantLevel(NamedLevel):
     """A level with one file replaced by a mutant's. ``tree`` names it, but is no git object."""
 
-    number: int
-    name: str
-    tree: str
-    off: bool = False
+    mutated: tuple[LevelTree, Mutant]
 
 
 def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
     """Return the level that a mutant makes of ``level``."""
     text = f"mutant\0{level.tree}\0{mutant.path}\0{mutant.after}"
     tree = hashlib.sha1(text.encode()).hexdigest()
-    return MutantLevel(level.number, level.name, tree, level.off)
+    return MutantLevel(level.number, level.name, tree, level.off, mutated=(level, mutant))
 
 
 class MutantTrees:
-    """The trees of a port, and of its mutants while they are tried. Thread-safe.
+    """The trees of a port, and those of :class:`MutantLevel`. Thread-safe.
 
     Implements :class:`porter.verify.plan.trees.Trees`.
     """
 
     def __init__(self, trees: Trees, scratch: Path) -> None:
-        self._trees = trees
         self._scratch = scratch
         self._lock = threading.Lock()
-        self._mutants: dict[str, tuple[LevelTree, Mutant]] = {}
+        self._trees = trees
+        self.levels, self.find = trees.levels, trees.find
 
-    def add(self, level: LevelTree, mutant: Mutant) -> MutantLevel:
-        """Register a mutant's level; :meth:`remove` it when it has been tried."""
-        made = mutant_level(level, mutant)
-        with self._lock:
-            self._mutants[made.tree] = level, mutant
-        return made
-
-    def remove(self, made: MutantLevel) -> None:
-        """Forget a mutant's level and delete its folders."""
-        with self._lock:
-            self._mutants.pop(made.tree, None)
-        shutil.rmtree(self._scratch / made.tree, ignore_errors=True)
-
-    def levels(self, port: str) -> Sequence[LevelTree]:
-        """See :class:`porter.verify.plan.trees.Trees`."""
-        return self._trees.levels(port)
-
-    def find(self, port: str, text: str) -> LevelTree:
-        """See :class:`porter.verify.plan.trees.Trees`."""
-        return self._trees.find(port, text)
+    def remove(self, mutant: Mutant) -> None:
+        """Delete the folders of a mutant that has been tried."""
+        shutil.rmtree(self._scratch / mutant.key, ignore_errors=True)
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """See :class:`porter.verify.plan.trees.Trees`."""
+        base, mutant = level.mutated if isinstance(level, MutantLevel) else (level, None)
         with self._lock:
-            known = self._mutants.get(level.tree)
-            unchanged = self._trees.folder(port, known[0] if known else level, needs)
-        if known is None:
+            unchanged = self._trees.folder(port, base, needs)
+        if mutant is None:
             return unchanged
         name = hashlib.sha256("\0".join(needs).encode()).hexdigest()[:16]
-        folder = self._scratch / level.tree / name
+        folder = self._scratch / mutant.key / name
         if not folder.is_dir():
-            _write(unchanged, folder, known[1])
+            _write(unchanged, folder, mutant)
         return folder
 
 

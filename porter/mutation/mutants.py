@@ -1,12 +1,14 @@
-"""The mutants of a level: every edit that falls on a line its patch added or changed."""
+"""The mutants of a level: every edit on a line that its patch changed, and what became of each."""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from porter.git.objects import Oid
 from porter.levels.levels import Level
@@ -39,6 +41,17 @@ class Mutant:
         """The mutant's name in tables and lists: 10 hex digits of its hash."""
         text = "\0".join((self.level_name, self.path, *self.changed))
         return hashlib.sha256(f"{text}\0{self.line}".encode()).hexdigest()[:10]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What names the mutant in JSON."""
+        names = {"key": self.key, "level": self.level_name, "file": self.path}
+        return {**names, "line": self.line, "kind": self.kind}
+
+    @property
+    def title(self) -> str:
+        """What names the mutant on a terminal."""
+        return f"{self.key}  {self.level_name}  {self.kind}  {self.path}:{self.line}"
 
     @property
     def changed(self) -> tuple[str, str]:
@@ -129,3 +142,71 @@ def sample(mutants: Sequence[Mutant], most: int) -> list[Mutant]:
             if queue and len(chosen) < most:
                 chosen.add(queue.pop(0).key)
     return [mutant for mutant in mutants if mutant.key in chosen]
+
+
+MutantStatus = Literal["caught", "survived", "not run", "equivalent"]
+"""``caught``: a verdict turned bad. ``survived``: every recipe that runs the changed line passed.
+``not run``: no recipe runs that line. ``equivalent``: listed by hand as not a mistake."""
+
+
+@dataclass(frozen=True)
+class MutantResult:
+    """One mutant's status. ``by`` names the recipe that caught it, ``detail`` the verdict."""
+
+    mutant: Mutant
+    status: MutantStatus
+    by: str = ""
+    detail: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether a mistake went unnoticed."""
+        return self.status in ("survived", "not run")
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """How many of a level's mutants have which status; ``level`` is "all" for the sum."""
+
+    level: str
+    caught: int
+    survived: int
+    not_run: int
+    equivalent: int
+
+    @property
+    def total(self) -> int:
+        return self.caught + self.survived + self.not_run + self.equivalent
+
+    @property
+    def score(self) -> float | None:
+        """The share caught of the mutants that are mistakes; None where there are none."""
+        mistakes = self.total - self.equivalent
+        return self.caught / mistakes if mistakes else None
+
+
+def _score(level: str, results: Iterable[MutantResult]) -> LevelScore:
+    counts = Counter(result.status for result in results)
+    return LevelScore(level, *(counts[status] for status in get_args(MutantStatus)))
+
+
+def level_scores(results: Sequence[MutantResult]) -> list[LevelScore]:
+    """Return one score per level, in their order, and one for all."""
+    names = dict.fromkeys(result.mutant.level_name for result in results)
+    scores = [_score(name, (r for r in results if r.mutant.level_name == name)) for name in names]
+    return [*scores, _score("all", results)]
+
+
+def scores_json(port: str, results: Sequence[MutantResult], possible: int) -> dict[str, Any]:
+    """Return everything as plain values; ``possible``: the number of mutants before sampling."""
+    return {
+        "port": port,
+        "possible": possible,
+        "levels": [asdict(each) | {"score": each.score} for each in level_scores(results)],
+        "mutants": [
+            one.mutant.names
+            | dict(zip(("before", "after"), one.mutant.changed, strict=True))
+            | {"fate": one.status, "by": one.by, "detail": one.detail}
+            for one in results
+        ],
+    }

@@ -13,12 +13,13 @@ import hashlib
 import json
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -26,8 +27,7 @@ from porter.atomic import write_json
 from porter.errors import CheckFailed
 from porter.mutation.coverage import LineCoverage, find_coverage
 from porter.mutation.mutant_trees import MutantTrees, mutant_level
-from porter.mutation.mutants import Mutant
-from porter.mutation.score import MutantResult, MutantStatus
+from porter.mutation.mutants import Mutant, MutantResult, MutantStatus
 from porter.process import Stopped
 from porter.verify.cache.keys import RunKey, judge_hash, known_runs
 from porter.verify.cache.store import Places
@@ -36,8 +36,6 @@ from porter.verify.execution.session import Options, Session
 from porter.verify.judge import judge
 from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_points, points
 from porter.verify.plan.trees import LevelTree, Trees
-from porter.verify.recipe.load import LoadedRecipe
-from porter.verify.recipe.schema import Limits
 
 if TYPE_CHECKING:
     from porter.mutation.plan import MutationPlan
@@ -79,8 +77,7 @@ class Baseline:
 
     @property
     def title(self) -> str:
-        loaded = self.planned.loaded
-        return f"{loaded.port}/{loaded.name} at level {self.level_tree.name}"
+        return f"{self.planned.name} at level {self.level_tree.name}"
 
     def runs_over(self, mutant: Mutant) -> list[RunSpec]:
         """Return the runs of this level that execute the mutant's line, the quickest first."""
@@ -96,17 +93,13 @@ class Baseline:
 class SilentObserver:
     """Ignores the progress of single runs: a mutation run reports mutants."""
 
-    def say(self, line: str) -> None: ...
-    def building(self, environment: str) -> None: ...
-    def progress(self, line: str) -> None: ...
-    def built(self, environment: str, how: str) -> None: ...
-    def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None: ...
-    def started(self, run: str) -> None: ...
-    def ended(self, run: str, how: str) -> None: ...
+    def say(self, *_: Any, **__: Any) -> None: ...
+
+    building = progress = built = expect = started = ended = say
 
 
 T = TypeVar("T")
-Attempt = Callable[[Runs, MutantTrees, Sequence[Baseline], Mutant], T]
+Attempt = Callable[[Runs, Sequence[Baseline], Mutant], T]
 """Tries one mutant, in a thread of its own, on the baselines of its level in the given order."""
 
 
@@ -158,16 +151,15 @@ class MutationRun:
 
     def _baseline(self, runs: Runs, planned: RecipePlan, level: int) -> Baseline:
         loaded = planned.loaded
-        name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
+        name = f"{planned.name} at level {planned.levels[level].name}"
         self.say(f"{name}: without a mutant")
         environment = self.session.environment(loaded.environment, runs.start.warm)
         known = known_runs(planned, points(planned), environment)
         outcomes = runs.outcomes(planned, points(planned))
         baseline = Baseline(planned, level, known, outcomes, judge(planned, outcomes))
-        bad = [verdict for verdict in baseline.verdicts if verdict.bad]
-        if bad:
+        if bad := sum(verdict.bad for verdict in baseline.verdicts):
             raise CheckFailed(
-                f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
+                f"{name}: expected every verdict to pass without a mutant, found {bad} bad; "
                 f"`porter verify {loaded.port} --recipe {loaded.name}` shows them"
             )
         return baseline
@@ -200,83 +192,71 @@ class MutationRun:
         attempt: Attempt[T],
     ) -> Iterator[T]:
         """Yield what ``attempt`` returns for each mutant, as soon as it is known."""
-        with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
-            yield from self._try_all(runs, baselines, mutants, attempt, Path(scratch))
+        with (
+            tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch,
+            ThreadPoolExecutor(self.jobs, "mutant") as pool,
+        ):
+            trees = MutantTrees(self.session.trees, Path(scratch, "trees"))
+            # The environments are shared: the baselines found or built them.
+            session = replace(
+                self.session,
+                trees=trees,
+                places=replace(self.session.places, traces=Path(scratch, "traces")),
+                observer=SilentObserver(),
+                options=replace(self.session.options, jobs=1),
+            )
+            local = threading.local()
 
-    def _try_all(
-        self,
-        runs: Runs,
-        baselines: Sequence[Baseline],
-        mutants: Sequence[Mutant],
-        attempt: Attempt[T],
-        scratch: Path,
-    ) -> Iterator[T]:
-        trees = MutantTrees(self.session.trees, scratch / "trees")
-        places = replace(self.session.places, traces=scratch / "traces")
-        options = replace(self.session.options, jobs=1)
-        local = threading.local()
+            def tried(mutant: Mutant) -> T:
+                if not hasattr(local, "runs"):
+                    local.runs = Runs(session, runs.start)
+                own = [baseline for baseline in baselines if baseline.level == mutant.level]
+                try:
+                    return attempt(local.runs, own, mutant)
+                finally:
+                    trees.remove(mutant)
 
-        def tried(mutant: Mutant) -> T:
-            if not hasattr(local, "runs"):
-                # The environments are shared: the baselines found or built them.
-                session = replace(
-                    self.session,
-                    trees=trees,
-                    places=places,
-                    observer=SilentObserver(),
-                    options=options,
-                )
-                local.runs = Runs(session, runs.start)
-            own = [baseline for baseline in baselines if baseline.level == mutant.level]
-            return attempt(local.runs, trees, own, mutant)
-
-        pool = ThreadPoolExecutor(self.jobs, "mutant")
-        waiting: set[Future[T]] = set()
-        try:
-            for mutant in mutants:
-                waiting.add(pool.submit(tried, mutant))
-                if len(waiting) >= 2 * self.jobs:
+            waiting: set[Future[T]] = set()
+            try:
+                left = deque(mutants)
+                while left or waiting:
+                    while left and len(waiting) < 2 * self.jobs:
+                        waiting.add(pool.submit(tried, left.popleft()))
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException:
-            runs.start.stop.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+            except BaseException:
+                runs.start.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _attempt(
-        self, runs: Runs, trees: MutantTrees, baselines: Sequence[Baseline], mutant: Mutant
+        self, runs: Runs, baselines: Sequence[Baseline], mutant: Mutant
     ) -> tuple[MutantResult, bool]:
         """Try one mutant until a recipe catches it."""
-        paths = [self.cache / "fates" / f"{_key(mutant, each)}.json" for each in baselines]
+        paths = []
+        for each in baselines:
+            loaded = each.planned.loaded
+            key = result_key(mutant, each, recipe=[loaded.name, loaded.sha256])
+            paths.append(self.cache / "fates" / f"{key}.json")
         earlier = [_recall(path) for path in paths]
         for baseline, reason in zip(baselines, earlier, strict=True):
             if reason:
                 return MutantResult(mutant, "caught", baseline.planned.loaded.name, reason), True
         status: MutantStatus = "not run"
-        known, made = True, None
-        try:
-            for baseline, path, before in zip(baselines, paths, earlier, strict=True):
-                self.find_lines(runs, baseline)
-                if not (points_over := baseline.runs_over(mutant)):
-                    continue
-                status = "survived"
-                if before == PASSED:
-                    continue
-                known = False
-                made = made or trees.add(baseline.level_tree, mutant)
-                bad = _first_bad(runs, baseline, with_level(baseline, made), points_over)
-                reason = PASSED if bad is None else describe(bad)
-                write_json(path, {"caught": reason})
-                if reason != PASSED:
-                    name = baseline.planned.loaded.name
-                    return MutantResult(mutant, "caught", name, reason), False
-        finally:
-            if made is not None:
-                trees.remove(made)
+        known = True
+        for baseline, path, before in zip(baselines, paths, earlier, strict=True):
+            self.find_lines(runs, baseline)
+            if not (points_over := baseline.runs_over(mutant)):
+                continue
+            status = "survived"
+            if before == PASSED:
+                continue
+            known = False
+            bad = _first_bad(runs, baseline, with_mutant(baseline, mutant), points_over)
+            reason = PASSED if bad is None else describe(bad)
+            write_json(path, {"caught": reason})
+            if reason != PASSED:
+                return MutantResult(mutant, "caught", baseline.planned.loaded.name, reason), False
         return MutantResult(mutant, status), known
 
 
@@ -293,12 +273,10 @@ def try_mutants(
     ``cache`` is porter's cache folder; ``tried`` is called with each result as soon as it is known.
     Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
     """
-    reasons = plan.equivalent
-    found = {
-        m.key: MutantResult(m, "equivalent", detail=reasons[m.key])
-        for m in plan.mutants
-        if m.key in reasons
-    }
+    found = {}
+    for mutant in plan.mutants:
+        if reason := plan.equivalent.get(mutant.key):
+            found[mutant.key] = MutantResult(mutant, "equivalent", detail=reason)
     run = mutation_run(plan, trees, cache, jobs, say)
     for result, _ in run.run(plan.recipes, plan.to_try):
         found[result.mutant.key] = result
@@ -321,19 +299,18 @@ def _recall(path: Path) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def with_level(baseline: Baseline, made: LevelTree) -> RecipePlan:
+def with_mutant(baseline: Baseline, mutant: Mutant) -> RecipePlan:
     """Return the recipe on the mutant's level, with a short time limit: a mutant may never end."""
     planned = baseline.planned
     levels = list(planned.levels)
-    levels[baseline.level] = made
+    levels[baseline.level] = mutant_level(baseline.level_tree, mutant)
     longest = max(baseline.seconds(point) for point in baseline.coverage)
     recipe = planned.loaded.recipe
     seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
-    limits = Limits(seconds=seconds, memory_gib=recipe.limits.memory_gib)
-    document = replace(
-        planned.loaded.document, value=msgspec.structs.replace(recipe, limits=limits)
-    )
-    loaded: LoadedRecipe = replace(planned.loaded, document=document)
+    limits = msgspec.structs.replace(recipe.limits, seconds=seconds)
+    changed = msgspec.structs.replace(recipe, limits=limits)
+    document = replace(planned.loaded.document, value=changed)
+    loaded = replace(planned.loaded, document=document)
     return replace(planned, levels=tuple(levels), loaded=loaded)
 
 
@@ -370,13 +347,11 @@ def describe(verdict: Verdict) -> str:
     return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
 
 
-def _key(mutant: Mutant, baseline: Baseline) -> str:
-    """Return the hash of everything that a recipe's verdict on a mutant depends on."""
-    loaded = baseline.planned.loaded
-    facts = {
+def result_key(mutant: Mutant, baseline: Baseline, **recipe: Any) -> str:
+    """Return a hash of the mutant, the runs, the code that judges, and the facts of a recipe."""
+    facts = recipe | {
         "judge": judge_hash(),
         "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
-        "recipe": [loaded.name, loaded.sha256],
         "runs": {str(astuple(point)): known.key for point, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

@@ -1,4 +1,4 @@
-"""Results of ``porter verify`` for programs: JSON, a case per run, the worst of several verdicts."""
+"""Results of ``porter verify`` for programs: JSON, cases, and the worst of several verdicts."""
 
 from __future__ import annotations
 

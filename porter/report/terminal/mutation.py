@@ -10,13 +10,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from porter.mutation.score import LevelScore, MutantResult, level_scores
+from porter.mutation.mutants import LevelScore, Mutant, MutantResult, level_scores
 from porter.terminal import counted
 
 if TYPE_CHECKING:  # these import torch
     from porter.mutation.loose import ClaimRow, Measured, RecipeRows
     from porter.mutation.margins import Margin
-    from porter.mutation.mutants import Mutant
 
 _MOST_SHOWN = 5
 _BAR_WIDTH = 24
@@ -89,7 +88,7 @@ def mutants_json(mutants: Sequence[Mutant]) -> list[dict[str, Any]]:
 def mutant_lines(mutants: Sequence[Mutant]) -> Iterator[str]:
     """Yield every mutant as a heading and a diff."""
     for mutant in mutants:
-        yield f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}"
+        yield mutant.title
         yield from (f"  {line}" for line in mutant.diff().splitlines()[2:])
         yield ""
 
@@ -117,9 +116,8 @@ def _score_cells(each: LevelScore) -> list[str]:
 
 def headline(result: MutantResult) -> str:
     """Return one line about a mutant that went unnoticed: name, position and why."""
-    mutant = result.mutant
     why = "no recipe runs this line" if result.status == "not run" else "every recipe passes"
-    return f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}  {why}"
+    return f"{result.mutant.title}  {why}"
 
 
 def print_survivors(console: Console, results: Sequence[MutantResult]) -> None:
