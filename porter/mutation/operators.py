@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from porter.mutation.edits import Kind, Source, SourceEdit
-from porter.mutation.nodes import (
-    AXIS_OF_FUNCTION,
-    PRINTS,
-    NodeContext,
-    axes,
-    called_name,
-    is_main_guard,
-    is_text,
-    names_device,
-    whole_number,
-)
 
+# Position of the axis among a method's arguments; one more for functions of `torch`.
+_FIRST: Final = (
+    "sum", "mean", "softmax", "flatten", "unsqueeze", "squeeze", "size", "narrow", "select",
+    "index_select", "gather",
+)  # fmt: skip
+_SECOND: Final = ("roll", "chunk", "split", "repeat_interleave")
+_AXIS: Final = dict.fromkeys(_FIRST, 0) | dict.fromkeys(_SECOND, 1)
+_AXIS_OF_FUNCTION: Final = {"cat": 1, "stack": 1, "concat": 1}
+_AXIS_NAMES: Final = frozenset({"dim", "axis", "start_dim"})
+_SHAPES: Final = frozenset({"view", "reshape", "expand", "repeat", "permute", "transpose"})
+_PRINTS: Final = frozenset({"print", "warn", "info", "debug", "warning", "log", "write"})
 _COMPARE: Final[dict[type[ast.cmpop], tuple[str, str]]] = {
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
@@ -36,7 +36,15 @@ _COMPARE: Final[dict[type[ast.cmpop], tuple[str, str]]] = {
     ast.In: ("in", "not in"),
     ast.NotIn: ("not in", "in"),
 }
-_ORDERED: Final = (ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.MatMult, ast.Pow)
+_ORDERED: Final[dict[type[ast.operator], str]] = {
+    ast.Sub: "-",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.MatMult: "@",
+    ast.Pow: "**",
+}
+"""Operators whose sides may not be swapped."""
 _TERMS: Final = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _DTYPES: Final = {
     "float64": "float32",
@@ -63,7 +71,7 @@ def edits(source: Source) -> Iterator[SourceEdit]:
             yield from mistake(source, node, context)
 
 
-Mistake = Callable[[Source, ast.AST, NodeContext], Iterator[SourceEdit]]
+Mistake = Callable[[Source, ast.AST, "NodeContext"], Iterator[SourceEdit]]
 
 
 def _off_by_one(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
@@ -87,11 +95,10 @@ def _off_by_one(source: Source, node: ast.AST, _: NodeContext) -> Iterator[Sourc
 
 def _swapped(source: Source, node: ast.AST, _: NodeContext) -> Iterator[SourceEdit]:
     kind: Kind = "swapped-operands"
-    if isinstance(node, ast.BinOp) and isinstance(node.op, _ORDERED):
+    if isinstance(node, ast.BinOp) and (operator := _ORDERED.get(type(node.op))):
         if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
             return  # formatting
         left, right = _bracketed(source, node.left), _bracketed(source, node.right)
-        operator = _operator(node)
         yield source.replace(node, f"({right} {operator} {left})", kind)
     elif isinstance(node, ast.Call) and called_name(node.func) == "where" and len(node.args) == 3:
         first, second = node.args[1], node.args[2]
@@ -114,7 +121,7 @@ def _dropped_term(source: Source, node: ast.AST, _: NodeContext) -> Iterator[Sou
             yield source.replace(node, f"({word.join(rest)})", kind)
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
         yield source.replace(node, "pass", kind)
-    elif isinstance(node, ast.Call) and called_name(node.func) in AXIS_OF_FUNCTION and node.args:
+    elif isinstance(node, ast.Call) and called_name(node.func) in _AXIS_OF_FUNCTION and node.args:
         parts = node.args[0]
         if isinstance(parts, ast.List | ast.Tuple) and len(parts.elts) > 1:
             rest = [source.of(part) for part in parts.elts[:-1]]
@@ -192,7 +199,7 @@ def _removed_call(source: Source, node: ast.AST, _: NodeContext) -> Iterator[Sou
         name = called_name(node.value.func)
         if name == "mark_step":
             yield source.replace(node, "pass", "missing-mark-step")
-        elif name not in PRINTS | _NEEDED:
+        elif name not in _PRINTS | _NEEDED:
             yield source.replace(node, "pass", "removed-call")
 
 
@@ -270,14 +277,89 @@ def _rounded_up(node: ast.expr) -> tuple[ast.expr, ast.expr] | None:
     return (node.left.operand, node.right) if negative else None  # type: ignore[attr-defined]
 
 
-def _operator(node: ast.BinOp) -> str:
-    """The operator between two sides, without brackets, comments and line ends around it."""
-    symbols: dict[type[ast.operator], str] = {
-        ast.Sub: "-",
-        ast.Div: "/",
-        ast.FloorDiv: "//",
-        ast.Mod: "%",
-        ast.MatMult: "@",
-        ast.Pow: "**",
-    }
-    return symbols[type(node.op)]
+def called_name(function: ast.expr) -> str:
+    """The last part of a called name: ``copy_`` of ``x.copy_(...)``."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def axes(call: ast.Call) -> Iterator[ast.expr]:
+    """The arguments of a call that name an axis."""
+    for keyword in call.keywords:
+        if keyword.arg in _AXIS_NAMES:
+            yield keyword.value
+    if not isinstance(call.func, ast.Attribute):
+        return
+    of_module = isinstance(call.func.value, ast.Name) and call.func.value.id in ("torch", "F")
+    if of_module and call.func.attr in _AXIS_OF_FUNCTION:
+        position = _AXIS_OF_FUNCTION[call.func.attr]
+    elif call.func.attr in _AXIS:
+        position = _AXIS[call.func.attr] + of_module
+    else:
+        return
+    if position < len(call.args):
+        yield call.args[position]
+
+
+def whole_number(node: ast.expr) -> int | None:
+    """The value of a whole number as written (``-1`` too), or None."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = whole_number(node.operand)
+        return None if inner is None else -inner
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    return None
+
+
+def names_device(node: ast.expr) -> bool:
+    if isinstance(node, ast.Name | ast.Attribute):
+        return "device" in (node.id if isinstance(node, ast.Name) else node.attr).lower()
+    return isinstance(node, ast.Constant) and node.value in ("cuda", "hpu", "npu")
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def is_main_guard(test: ast.expr) -> bool:
+    return isinstance(test, ast.Compare) and called_name(test.left) == "__name__"
+
+
+class NodeContext:
+    """Which nodes of a tree cannot change a result (``silent``), and which are indices."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self.silent: set[ast.AST] = set()
+        self.index: set[ast.AST] = set()  # indices, axes, shapes, ranges
+        for node in ast.walk(tree):
+            self._visit(node)
+
+    def _visit(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom) or _only_prints(node):
+            self.silent.update(ast.walk(node))
+        elif isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+            self.silent.update(ast.walk(node.annotation))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            self.silent.update(ast.walk(node.returns))
+        elif isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr):
+            self.silent.update(ast.walk(node))
+        elif isinstance(node, ast.Subscript):
+            self.index.update(ast.walk(node.slice))
+        elif isinstance(node, ast.Call):
+            name = called_name(node.func)
+            if name in _SHAPES or name == "range":
+                for argument in node.args:
+                    self.index.update(ast.walk(argument))
+            for axis in axes(node):
+                self.index.update(ast.walk(axis))
+
+
+def _only_prints(node: ast.AST) -> bool:
+    """Whether a statement is a text (a docstring), or only prints or logs."""
+    if not isinstance(node, ast.Expr):
+        return False
+    value = node.value
+    return isinstance(value, ast.Constant) or (
+        isinstance(value, ast.Call) and called_name(value.func) in _PRINTS
+    )
