@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from porter.places import cache_dir, project_root
     from porter.report.ci.write import write_text
-    from porter.report.html_report.gather import gather
-    from porter.report.html_report.imported import read_imported
+    from porter.report.html_report.gather import gather, read_imported
     from porter.terminal import emit
     from porter.verify.plan.select import Filters
 
@@ -49,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
         text = as_html(results)
     elif args.format == "markdown":
-        from porter.report.html_report.as_markdown import as_markdown
+        from porter.report.html_report.forms import as_markdown
 
         text = as_markdown(results)
     else:
         from porter.report.ci.model import as_json
-        from porter.report.html_report.as_json import as_plain
+        from porter.report.html_report.forms import as_plain
 
         text = as_json(as_plain(results))
     if args.output is None and args.format != "html":

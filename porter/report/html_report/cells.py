@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from porter.report.ci.verify import ORDER, badness, worst_of_seeds
-from porter.verify.recipe.schema import is_simulated
 
 if TYPE_CHECKING:
     from porter.verify.judge.result import Verdict
@@ -23,11 +22,6 @@ class ClaimResult:
     verdict: Verdict
     seeds: int = 1
 
-    @property
-    def share(self) -> float | None:
-        """The used part of the allowance; see :attr:`Verdict.share`."""
-        return self.verdict.share
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -40,15 +34,10 @@ class Cell:
     rows: tuple[ClaimResult, ...] = ()
 
     @property
-    def is_simulated(self) -> bool:
-        """Whether the device is simulated."""
-        return is_simulated(self.device)
-
-    @property
     def share(self) -> float | None:
         """The greatest used part of an allowance, of the claims that hold."""
-        shares = [row.share for row in self.rows if row.share is not None and not row.verdict.bad]
-        return max(shares, default=None)
+        held = [row.verdict.share for row in self.rows if not row.verdict.bad]
+        return max((share for share in held if share is not None), default=None)
 
     @property
     def bad(self) -> int:

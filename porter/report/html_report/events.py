@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
 
 if TYPE_CHECKING:
-    from porter.report.html_report.judged import JudgedRecipe
-    from porter.report.html_report.stored import StoredRun
+    from porter.report.html_report.stored import JudgedRecipe, StoredRun
     from porter.verify.plan.matrix import RunSpec
 
 COSTLY = ("cpu_fallback", "host_sync", "h2d", "d2h", "dynamic_shape", "missing_dtype")

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from porter import __version__
+from porter.errors import BadInput
 from porter.report.html_report.cells import Cell, cell_of
 from porter.report.html_report.counters import LevelCounters, level_counters
 from porter.report.html_report.events import RunEvents, ServedCall, run_events, served_calls
 from porter.report.html_report.images import SampleRow, sample_rows
-from porter.report.html_report.imported import ImportedVerdicts
-from porter.report.html_report.judged import JudgedRecipe, judge_stored
 from porter.report.html_report.patches import LevelDiff, level_diffs
+from porter.report.html_report.stored import JudgedRecipe, judge_stored
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
+from porter.verify.judge.result import Verdict, verdict_from_json
 from porter.verify.plan.matrix import judged_points
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
+from porter.verify.recipe.schema import is_simulated
 
-if TYPE_CHECKING:
-    from porter.report.html_report.stored import StoredRun
+ImportedVerdicts = Mapping[tuple[str, str], list[Verdict]]
+"""Port and recipe -> verdicts."""
+_TIME = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,34 @@ class Results:
 
     @property
     def has_simulated(self) -> bool:
-        return any(cell.is_simulated for cell in self.cells())
+        return any(is_simulated(cell.device) for cell in self.cells())
 
     def cells(self) -> Iterator[Cell]:
         for port in self.ports:
             for recipe in port.recipes:
                 yield from recipe.cells.values()
+
+
+def read_imported(paths: Iterable[Path]) -> ImportedVerdicts:
+    """Read verdicts from files of ``porter verify --output FILE.json``. Raises BadInput.
+
+    They fill cells whose runs are not all stored here: a failed run leaves no trace, and the jobs
+    of a CI matrix run on other machines.
+    """
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    for path in paths:
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            for recipe in data["recipes"]:
+                several = [verdict_from_json(row) for row in recipe["verdicts"]]
+                found.setdefault((str(recipe["port"]), str(recipe["recipe"])), []).extend(several)
+        except FileNotFoundError:
+            raise BadInput(f"{path}: expected a file of verdicts, found none") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            expected = "what `porter verify --output FILE.json` writes"
+            raise BadInput(f"{path}: expected {expected}, found {problem}") from None
+    return found
 
 
 def gather(
@@ -134,7 +159,7 @@ def gather(
     return Results(
         project=root.name,
         version=__version__,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        made=datetime.now(timezone.utc).strftime(_TIME),
         machine=platform.platform(),
         ports=tuple(
             _port(root, pins.port(name), recipes, imported or {})
@@ -188,23 +213,16 @@ def _runs(judged: JudgedRecipe) -> Iterator[RunNote]:
         run = judged.runs.get(point)
         if run is None:
             continue
-        label = ", ".join(
-            [point.dtype, *(f"{n}={v}" for n, v in point.variant), f"seed {point.seed}"]
+        variant = [f"{name}={value}" for name, value in point.variant]
+        yield RunNote(
+            level=point.level,
+            device=point.device,
+            label=", ".join([point.dtype, *variant, f"seed {point.seed}"]),
+            device_title=run.device_title,
+            seconds=float(run.head["seconds"]),
+            peak_mib=float(run.head["peak_bytes"]) / 2**20,
+            torch=str(run.head["versions"].get("torch", "")),
+            time=datetime.fromtimestamp(run.time, timezone.utc).strftime(_TIME),
+            key=run.folder.name,
+            events=run_events(run),
         )
-        yield _note(point.level, point.device, label, run)
-
-
-def _note(level: int, device: str, label: str, run: StoredRun) -> RunNote:
-    written = datetime.fromtimestamp(run.time, timezone.utc)
-    return RunNote(
-        level=level,
-        device=device,
-        label=label,
-        device_title=run.device_title,
-        seconds=float(run.head["seconds"]),
-        peak_mib=float(run.head["peak_bytes"]) / 2**20,
-        torch=str(run.head["versions"].get("torch", "")),
-        time=written.strftime("%Y-%m-%d %H:%M UTC"),
-        key=run.folder.name,
-        events=run_events(run),
-    )

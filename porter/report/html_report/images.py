@@ -18,8 +18,7 @@ from porter.verify.plan.matrix import judged_points, reference_point
 if TYPE_CHECKING:
     import torch
 
-    from porter.report.html_report.judged import JudgedRecipe
-    from porter.report.html_report.stored import StoredRun
+    from porter.report.html_report.stored import JudgedRecipe, StoredRun
     from porter.verify.plan.matrix import RunSpec
 
 LARGEST = 128

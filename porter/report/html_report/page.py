@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.report.html_report.cells import Cell, ClaimResult
-from porter.report.html_report.charts import chart, exact
+from porter.report.html_report.counters import chart, exact
 from porter.report.html_report.gather import Results
 from porter.terminal import counted
 from porter.verify.recipe.schema import is_simulated
@@ -91,12 +91,13 @@ def _file(name: str) -> Any:
 
 def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
     """Return an id for every cell, by port, recipe, level and device."""
-    found: dict[tuple[str, str, int, str], str] = {}
-    for port in results.ports:
-        for recipe in port.recipes:
-            for level, device in recipe.cells:
-                found[port.name, recipe.name, level, device] = f"cell-{len(found) + 1}"
-    return found
+    keys = (
+        (port.name, recipe.name, *at)
+        for port in results.ports
+        for recipe in port.recipes
+        for at in recipe.cells
+    )
+    return {key: f"cell-{number}" for number, key in enumerate(keys, 1)}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _failures(results: Results) -> list[Broken]:
             port=key[0],
             recipe=key[1],
             device=key[2],
-            worst=max((row for _, row in rows), key=lambda row: row.share or 0.0),
+            worst=max((row for _, row in rows), key=lambda row: row.verdict.share or 0.0),
             cells=tuple({cell.level: cell for cell, _ in rows}.values()),
         )
         for key, rows in found.items()
@@ -145,8 +146,7 @@ def number(value: float | None, measure: str = "") -> str:
         shown = f"{value:,.4g}"
     else:
         shown = f"{value:.1e}"
-    words = {"elements": "elements", "ulps": "ulps", "dB": "dB"}
-    return f"{shown} {words[measure]}" if measure in words else shown
+    return f"{shown} {measure}" if measure in ("elements", "ulps", "dB") else shown
 
 
 def percent(share: float | None) -> str:

@@ -1,13 +1,16 @@
-"""The report as JSON, for programs: everything but pictures and diffs."""
+"""The report as JSON (everything but pictures and diffs), and its counters as Markdown tables."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from porter.report.html_report.cells import Cell, ClaimResult
+from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters, exact
 from porter.report.html_report.gather import PortSection, RecipeSection, Results
 from porter.verify.judge.result import number_to_json, verdict_to_json
+from porter.verify.recipe.schema import is_simulated
 
 
 def as_plain(results: Results) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def _port(port: PortSection) -> dict[str, Any]:
         "pin": port.pinned,
         "levels": [{"number": level.number, "name": level.name} for level in port.levels],
         "recipes": [_recipe(recipe) for recipe in port.recipes],
-        "migrated_calls": [dataclasses.asdict(call) for call in port.calls],
+        "migrated_calls": [asdict(call) for call in port.calls],
     }
 
 
@@ -45,7 +48,7 @@ def _recipe(recipe: RecipeSection) -> dict[str, Any]:
             {
                 "device": counters.device,
                 "device_title": counters.device_title,
-                "counters": [dataclasses.asdict(series) for series in counters.table],
+                "counters": [asdict(series) for series in counters.table],
             }
             for counters in recipe.counters
         ],
@@ -57,7 +60,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "level": cell.level,
         "level_name": cell.level_name,
         "device": cell.device,
-        "simulated": cell.is_simulated,
+        "simulated": is_simulated(cell.device),
         "verdict": cell.word,
         "claims": [_claim(row) for row in cell.rows],
     }
@@ -75,7 +78,46 @@ def _claim(row: ClaimResult) -> dict[str, Any]:
         "measure": verdict["measure"] or "",
         "error": verdict["error"],
         "allowed": verdict["allowed"],
-        "share": number_to_json(row.share),
+        "share": number_to_json(row.verdict.share),
         "seeds": row.seeds,
         "detail": verdict["detail"] or "",
     }
+
+
+def as_markdown(results: Results) -> str:
+    """Return a table per recipe and device with counters: a row per claimed or main counter and
+    variant, a column per level."""
+    blocks = [
+        "\n".join(_table(port.name, recipe, counters))
+        for port in results.ports
+        for recipe in port.recipes
+        for counters in recipe.counters
+    ]
+    if not blocks:
+        return "No stored run has counters: run `porter verify` first."
+    return "\n\n".join(blocks)
+
+
+def _table(port: str, recipe: RecipeSection, counters: LevelCounters) -> Iterator[str]:
+    device = f"{counters.device} (simulated)" if is_simulated(counters.device) else counters.device
+    yield f"#### {port}/{recipe.name} on {device}"
+    yield ""
+    yield f"{_text(recipe.title)}; {counters.dtype}; `porter report {port} --format markdown`"
+    yield ""
+    shown = [series for series in counters.table if _is_shown(series)]
+    levels = shown[0].levels if shown else ()
+    heads = [f"{n} {name}" for n, name in zip(levels, counters.level_names, strict=False)]
+    yield f"| counter | {' | '.join(map(_text, heads))} |"
+    yield f"| --- |{' ---: |' * len(heads)}"
+    for series in shown:
+        for label, values in series.values.items():
+            name = f"`{_text(series.name)}`" + (f", {_text(label)}" if label else "")
+            yield f"| {name} | {' | '.join(exact(value) for value in values)} |"
+
+
+def _is_shown(series: CounterSeries) -> bool:
+    return series.is_claimed or series.name in MAIN or "/" not in series.name
+
+
+def _text(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
