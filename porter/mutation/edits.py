@@ -67,27 +67,17 @@ class Source:
         assert node.end_col_offset is not None
         return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
-    def _between(self, left: ast.expr, right: ast.expr) -> Span:
+    def between(self, left: ast.expr, right: ast.expr) -> Span:
+        """Return the span of the text between two nodes (an operator)."""
         return *self.span(left)[2:], *self.span(right)[:2]
 
-    def _text(self, span: Span) -> str:
+    def text(self, span: Span) -> str:
+        """Return the text of a span."""
         return self._bytes[self._offset(*span[:2]) : self._offset(*span[2:])].decode()
 
     def of(self, node: Node) -> str:
         """Return the text of a node, as it is in the file."""
-        return self._text(self.span(node))
-
-    def replace(self, node: Node, text: str, kind: Kind) -> SourceEdit:
-        """Return the edit that replaces ``node`` by ``text``."""
-        return SourceEdit(*self.span(node), text, kind)
-
-    def between(self, left: ast.expr, right: ast.expr, text: str, kind: Kind) -> SourceEdit:
-        """Return the edit that replaces the text between two nodes (an operator)."""
-        return SourceEdit(*self._between(left, right), text, kind)
-
-    def gap(self, left: ast.expr, right: ast.expr) -> str:
-        """Return the text between two nodes."""
-        return self._text(self._between(left, right))
+        return self.text(self.span(node))
 
     def apply(self, edit: SourceEdit) -> str:
         """Return the whole text with the edit applied."""
