@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.check import check_port, ports_to_check
     from porter.report.ci.write import folder_in_repository, write_files
-    from porter.report.terminal.check import CheckRequest, print_report, print_summary, render
+    from porter.report.terminal.check import CheckRequest, render, report_lines, summary
+    from porter.terminal import colour_wanted
 
     pins = project_pins()
     request = CheckRequest(strict=args.strict, named=bool(args.ports))
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
         report = check_port(pins.root, pins, pin, memo=not args.no_memo)
         reports.append(report)
         if args.format == "text":
-            print_report(report, args.verbose)
+            print("\n".join(report_lines(report, colour_wanted(), args.verbose)))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: render(reports, form, prefix, request))
-    if args.format == "text":
-        print_summary(reports, request)
-    else:
+    if args.format != "text":
         print(render(reports, args.format, prefix, request))
+    elif len(reports) > 1:
+        print(summary(reports, request))
     codes = [report.error.code for report in reports if report.error is not None]
     failed = [Exit.FAILED for report in reports if not request.passes(report)]
     return max(failed + codes, default=Exit.OK)

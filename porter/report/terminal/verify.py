@@ -78,14 +78,9 @@ def _ending(result: RecipeResult) -> Text:
     word = Text("passed", "green") if result.judged else Text("skipped", "yellow")
     if bad:
         word = Text(f"{bad} failed", "bold red")
-    runs = f"{result.runs} runs{_cached(result)}"
-    return word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)")
-
-
-def _cached(result: RecipeResult) -> str:
-    if not result.cached:
-        return ""
-    return f", {'all' if result.cached == result.runs else result.cached} from the cache"
+    share = "all" if result.cached == result.runs else result.cached
+    cached = f", {share} from the cache" if result.cached else ""
+    return word + Text(f"  ({shown}{result.runs} runs{cached}, {result.seconds:.1f} s)")
 
 
 def print_unreachable(
@@ -97,8 +92,8 @@ def print_unreachable(
         if one.fault:
             line = Text(f"{_name(one)}: ", "bold") + Text("failed", "bold red")
             console.print(line + Text(f": {one.reason}"), soft_wrap=True)
-            if verbose and one.detail not in ("", one.reason):
-                _print_detail(console, one.detail)
+            if verbose:
+                _print_detail(console, one)
     if not away:
         return
     more = "" if verbose else " (details: `porter verify --verbose`)"
@@ -107,8 +102,8 @@ def print_unreachable(
         head = f"  {_name(one)}: "
         reason = one.reason if verbose else _cut(one.reason, _COLUMNS - len(head))
         console.print(Text(head, "bold") + Text(reason), soft_wrap=True)
-        if verbose and one.detail not in ("", one.reason):
-            _print_detail(console, one.detail)
+        if verbose:
+            _print_detail(console, one)
 
 
 def _name(one: Unreachable) -> str:
@@ -121,8 +116,8 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 0)].rstrip(" ,;:(") + "..."
 
 
-def _print_detail(console: Console, detail: str) -> None:
-    for line in detail.splitlines():
+def _print_detail(console: Console, one: Unreachable) -> None:
+    for line in one.detail.splitlines() if one.detail != one.reason else ():
         console.print(Text(f"      {line}", "dim"), soft_wrap=True)
 
 
@@ -156,10 +151,6 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
     console.print()
 
 
-def _run_of(verdict: Verdict) -> tuple[object, ...]:
-    return verdict.level, verdict.device, verdict.dtype, verdict.variant
-
-
 def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
     """Return a table with a heading per run, and a row per output or counter below it.
 
@@ -175,7 +166,8 @@ def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
     table.add_column("verdict", no_wrap=True)
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault(_run_of(verdict), []).append(verdict)
+        run = (verdict.level, verdict.device, verdict.dtype, verdict.variant)
+        groups.setdefault(run, []).append(verdict)
     for group in groups.values():
         first = group[0]
         head = Text(f"{first.level} {first.level_name}, {run_words(first, devices)}", "bold")
@@ -266,17 +258,6 @@ def _print_stderr(console: Console, stderr: str) -> None:
         console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
 
 
-def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
-    """Return what the terminal shows, with every output and without colour."""
-    console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
-    with console.capture() as captured:
-        for result in results:
-            print_result(console, result, every=True)
-        print_unreachable(console, unreachable)
-        print_summary(console, results, unreachable)
-    return captured.get()
-
-
 def render(
     plan: Plan,
     results: Sequence[RecipeResult],
@@ -285,12 +266,18 @@ def render(
     strict: bool,
     prefix: str = "",
 ) -> str:
-    """Return all results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
+    """Return all results as text with every output, JSON, GitHub annotations, SARIF or JUnit.
 
     ``prefix`` is the project's folder in its repository.
     """
     if form == "text":
-        return as_text(results, plan.unreachable)
+        console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+        with console.capture() as captured:
+            for result in results:
+                print_result(console, result, every=True)
+            print_unreachable(console, plan.unreachable)
+            print_summary(console, results, plan.unreachable)
+        return captured.get()
     if form == "json":
         return as_json(plain_results(results, plan.unreachable, passed))
     return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)
