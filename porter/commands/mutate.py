@@ -92,16 +92,15 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return Exit.OK
         with MutationDisplay(args.port, len(plan.to_try)) as display:
+            trying = (plan, trees, cache_dir(), jobs, display.say)
             if args.by_claim:
                 from porter.mutation.loose import measure_claims
 
-                claims = measure_claims(
-                    plan, trees, cache_dir(), jobs, display.say, display.measured
-                )
+                claims = measure_claims(*trying, display.measured)
             else:
                 from porter.mutation.mutation_run import try_mutants
 
-                results = try_mutants(plan, trees, cache_dir(), jobs, display.say, display.tried)
+                results = try_mutants(*trying, display.tried)
     if args.by_claim:
         return _show_claims(args, claims, len(plan.to_try), plan.possible)
     return _show_score(args, results, plan.possible)

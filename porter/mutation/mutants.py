@@ -1,13 +1,20 @@
-"""The mutants of a level: every edit on a line that its patch changed, and what became of each."""
+"""The mutants of a level: every edit on a line that its patch changed, and what became of each.
+
+A mutant is tried on a folder with the level's own files, hard-linked, and the mutant's.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import hashlib
+import os
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from porter.git.objects import Oid
@@ -15,6 +22,7 @@ from porter.levels.levels import Level
 from porter.mutation.edits import Kind, Source
 from porter.mutation.operators import edits
 from porter.series.unified import added_lines, diff_text, read_diff
+from porter.verify.plan.trees import LevelTree, NamedLevel, Trees
 
 _WHOLE: tuple[Kind, ...] = ("removed-call", "missing-mark-step", "removed-copy")
 """Kinds that remove a whole statement, which must begin on a line of the patch."""
@@ -210,3 +218,62 @@ def scores_json(port: str, results: Sequence[MutantResult], possible: int) -> di
             for one in results
         ],
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutantLevel(NamedLevel):
+    """A level with one file replaced by a mutant's. ``tree`` names it, but is no git object."""
+
+    mutated: tuple[LevelTree, Mutant]
+
+
+def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
+    """Return the level that a mutant makes of ``level``."""
+    text = f"mutant\0{level.tree}\0{mutant.path}\0{mutant.after}"
+    tree = hashlib.sha1(text.encode()).hexdigest()
+    return MutantLevel(level.number, level.name, tree, level.off, mutated=(level, mutant))
+
+
+class MutantTrees:
+    """The trees of a port, and those of :class:`MutantLevel`. Thread-safe.
+
+    Implements :class:`porter.verify.plan.trees.Trees`.
+    """
+
+    def __init__(self, trees: Trees, scratch: Path) -> None:
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._trees = trees
+        self.levels, self.find = trees.levels, trees.find
+
+    def remove(self, mutant: Mutant) -> None:
+        """Delete the folders of a mutant that has been tried."""
+        shutil.rmtree(self._scratch / mutant.key, ignore_errors=True)
+
+    def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        base, mutant = level.mutated if isinstance(level, MutantLevel) else (level, None)
+        with self._lock:
+            unchanged = self._trees.folder(port, base, needs)
+        if mutant is None:
+            return unchanged
+        name = hashlib.sha256("\0".join(needs).encode()).hexdigest()[:16]
+        folder = self._scratch / mutant.key / name
+        if not folder.is_dir():
+            _write(unchanged, folder, mutant)
+        return folder
+
+
+def _write(unchanged: Path, folder: Path, mutant: Mutant) -> None:
+    shutil.copytree(unchanged, folder, symlinks=True, copy_function=_link)
+    path = folder / mutant.path
+    if path.is_file():
+        path.unlink()  # a link to the shared file: not to be written through
+        path.write_bytes(mutant.after.encode("utf-8", "surrogateescape"))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

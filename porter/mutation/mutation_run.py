@@ -26,8 +26,13 @@ import msgspec
 from porter.atomic import write_json
 from porter.errors import CheckFailed
 from porter.mutation.coverage import LineCoverage, find_coverage
-from porter.mutation.mutant_trees import MutantTrees, mutant_level
-from porter.mutation.mutants import Mutant, MutantResult, MutantStatus
+from porter.mutation.mutants import (
+    Mutant,
+    MutantResult,
+    MutantStatus,
+    MutantTrees,
+    mutant_level,
+)
 from porter.process import Stopped
 from porter.verify.cache.keys import RunKey, judge_hash, known_runs
 from porter.verify.cache.store import Places

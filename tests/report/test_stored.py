@@ -120,11 +120,11 @@ def test_a_call_whose_line_moves_is_one_call_with_the_levels_that_make_it(
 def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report.html_report import patches
+    from porter.report.html_report import gather
 
-    monkeypatch.setattr(patches, "MOST_LINES", 5)
+    monkeypatch.setattr(gather, "MOST_LINES", 5)
 
-    upstream, first, _ = patches.level_diffs(stored.port.root, "small")
+    upstream, first, _ = gather.level_diffs(stored.port.root, "small")
 
     assert (upstream.lines, first.added, first.removed) == ((), 1, 1)
     assert (len(first.lines), first.lines[0][0]) == (5, "file")
