@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import transfer_bar
     from porter.report.terminal.tree import applied_lines
     from porter.terminal import emit
     from porter.tree.apply import apply_port

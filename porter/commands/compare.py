@@ -61,8 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare; exit code 1 when the levels diverge."""
     from porter.places import project_root
     from porter.report.terminal.divergence import as_json, lines
-    from porter.report.terminal.progress import shown_session
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
     from porter.verify.divergence.search import search
     from porter.verify.divergence.tolerance import Allowance

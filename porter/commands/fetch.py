@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch; exit 1 when an upstream gets no file at all (with --strict: not every wanted one)."""
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import transfer_bar
     from porter.report.terminal.upstreams import fetch_json, fetch_lines
     from porter.terminal import emit, emit_json
     from porter.upstream.store import fetch

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect, and show what was deleted."""
     from porter.places import project_root
-    from porter.report.terminal.transfers import size_text
+    from porter.report.terminal.progress import size_text
     from porter.terminal import emit_json
     from porter.upstream.collect import collect
 

@@ -44,13 +44,9 @@ def run(args: argparse.Namespace) -> int:
         print_summary(console, results, ())
     plan = Plan(tuple(one.planned for one in judged), ())
     prefix = "" if recipes is None else folder_in_repository(recipes.parent)
-
-    def rendered(form: str) -> str:
-        return render(plan, results, form, passed, False, prefix)
-
-    write_files(args.output, rendered)
+    write_files(args.output, lambda form: render(plan, results, form, passed, False, prefix))
     if args.format != "text":
-        print(rendered(args.format))
+        print(render(plan, results, args.format, passed, False, prefix))
     return Exit.OK if passed else Exit.FAILED
 
 

@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.progress import shown_session
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.terminal import counted
     from porter.verify import migration_logs
     from porter.verify.execution.scheduler import open_runs

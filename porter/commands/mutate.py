@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.mutation.plan import MutantFilters, plan_mutants
     from porter.places import cache_dir, project_root
     from porter.report.terminal.mutation import MutationDisplay, mutant_lines, mutants_json
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import transfer_bar
     from porter.terminal import emit, emit_json
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
             plan = make_plan(root, args.ports, trees, filters)
         from rich.console import Console
 
-        from porter.report.terminal.progress import shown_session
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
 
@@ -79,13 +78,11 @@ def run(args: argparse.Namespace) -> int:
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
 
-    def rendered(form: str) -> str:
-        return render(plan, results, form, passed, strict, folder_in_repository(root))
-
-    write_files(args.output, rendered)
+    prefix = folder_in_repository(root)
+    write_files(args.output, lambda form: render(plan, results, form, passed, strict, prefix))
     if args.format == "text":
         print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
-        print(rendered(args.format))
+        print(render(plan, results, args.format, passed, strict, prefix))
     return Exit.OK if passed else Exit.FAILED

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from porter.report.html_report.cells import cell_of, claim_results
+from porter.report.html_report.gather import cell_of, claim_results
 from porter.report.html_report.page import bar, number, percent, span
 from porter.verify.judge.result import Verdict
 

@@ -54,24 +54,15 @@ def as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
     driver = {
         "name": "porter",
         "semanticVersion": __version__,
-        "rules": [_rule(rule) for rule in rules],
+        "rules": [{"id": r, "shortDescription": {"text": RULES.get(r, r)}} for r in rules],
     }
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"{tool.replace(' ', '/')}/"},
         "results": [_result(finding, rules, prefix) for finding in findings],
     }
-    return as_json(
-        {
-            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-            "version": "2.1.0",
-            "runs": [run],
-        }
-    )
-
-
-def _rule(name: str) -> dict[str, Any]:
-    return {"id": name, "shortDescription": {"text": RULES.get(name, name)}}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return as_json({"$schema": schema, "version": "2.1.0", "runs": [run]})
 
 
 def _result(finding: Finding, rules: list[str], prefix: str) -> dict[str, Any]:

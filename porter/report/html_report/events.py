@@ -4,7 +4,7 @@ back to the host or waited for it, and which CUDA calls the device served."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
@@ -97,17 +97,17 @@ def _compilations(events: Iterable[Mapping[str, Any]]) -> list[CompilationCause]
     for event in events:
         differs = tuple(str(words) for words in event.get("differs", ()))
         key = (event.get("why"), event.get("site"), differs)
-        number, ops = int(event.get("number", 0)), int(event.get("ops", 0))
-        known = found.get(key)
-        found[key] = CompilationCause(
-            number=known.number if known else number,
-            times=known.times + 1 if known else 1,
-            largest=max(ops, known.largest) if known else ops,
+        known = found.get(key) or CompilationCause(
+            number=int(event.get("number", 0)),
+            times=0,
+            largest=0,
             why=str(event.get("why", "")),
             site=str(event.get("site", "")),
-            nearest=known.nearest if known else event.get("nearest"),
+            nearest=event.get("nearest"),
             differs=differs,
         )
+        largest = max(int(event.get("ops", 0)), known.largest)
+        found[key] = replace(known, times=known.times + 1, largest=largest)
     return list(found.values())
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from porter.report.html_report.cells import Cell, ClaimResult
 from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters, exact
-from porter.report.html_report.gather import PortSection, RecipeSection, Results
+from porter.report.html_report.gather import Cell, ClaimResult, PortSection, RecipeSection, Results
 from porter.verify.judge.result import number_to_json, verdict_to_json
 from porter.verify.recipe.schema import is_simulated
 

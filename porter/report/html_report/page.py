@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.report.html_report.cells import Cell, ClaimResult
 from porter.report.html_report.counters import chart, exact
-from porter.report.html_report.gather import Results
+from porter.report.html_report.gather import Cell, ClaimResult, Results
 from porter.terminal import counted
 from porter.verify.recipe.schema import is_simulated
 
@@ -63,14 +62,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "exact": exact,
-        "percent": percent,
-        "counted": counted,
-        "chart": chart,
-        "span": span,
-    }
+    filters = (number, exact, percent, counted, chart, span)
+    environment.filters |= {function.__name__: function for function in filters}
     environment.tests["simulated"] = is_simulated
     environment.globals |= {
         "GLYPHS": GLYPHS,

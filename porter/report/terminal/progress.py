@@ -1,12 +1,13 @@
-"""Progress of runs: a live display on a terminal, a line now and then in a log.
+"""Progress of transfers and runs: a live display on a terminal, a line now and then in a log.
 
-On a terminal: a bar over all runs, and a line for each that is under way. In a log: at most one
-line in :data:`LINE_SECONDS`, and only when a run has ended since the last line; while none ends,
-each line waits twice as long as the one before.
+Transfers are shown on a terminal alone. Runs have there a bar over all of them, and a line for each
+that is under way; in a log, at most one line in :data:`LINE_SECONDS`, and only when a run has ended
+since the last line; while none ends, each line waits twice as long as the one before.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from porter.upstream.gitfetch import Progress
     from porter.verify.execution.session import Options, Session
     from porter.verify.plan.trees import Trees
 
@@ -25,6 +27,43 @@ LINE_SECONDS = 30.0
 _MOST_LINES = 8
 _BAR_WIDTH = 24
 _GRAIN = 10
+
+
+@contextmanager
+def transfer_bar() -> Iterator[Progress | None]:
+    """Show transfers on standard error while the block runs, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[size]}"),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def show(what: str, done: int, total: int, received: int) -> None:
+            if what not in tasks:
+                for earlier in tasks.values():
+                    bars.update(earlier, visible=False)
+                tasks[what] = bars.add_task(what, total=None, size="")
+            bars.update(tasks[what], completed=done, total=total or None, size=size_text(received))
+
+        yield show
+
+
+def size_text(size: int) -> str:
+    """Return a size in bytes as people read it: ``17.1 kB``."""
+    if size < 1000:
+        return f"{size} B"
+    power = 3 if size >= 999_950_000 else 2 if size >= 999_950 else 1
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import SourceUnavailable
-from porter.report.terminal.transfers import size_text
+from porter.report.terminal.progress import size_text
 from porter.upstream.failure import short_reason
 
 if TYPE_CHECKING:
