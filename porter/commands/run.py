@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the script; return its exit code."""
+    import json
+
     from porter.device.script import Script
+    from porter.report.ci.write import write_text
 
     script = Script(args.script)
     device = open_device(args.device)
@@ -44,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         counters = device.counters(Path.cwd())
         if args.json:
-            _write_json(args.json, counters)
+            text = json.dumps(counters, indent=2)
+            print(text) if args.json == "-" else write_text(Path(args.json), text)
         if not args.quiet:
             print("\n".join(report_lines(device.title(), counters)), file=sys.stderr)
     return code
@@ -64,15 +68,3 @@ def _migration_log(path: str | None, device: Device) -> Iterator[None]:
     with logging_to(Path(path), target=device.kind, root=Path.cwd()) as log:
         yield
     print(log.summary(), file=sys.stderr)
-
-
-def _write_json(path: str, counters: dict[str, object]) -> None:
-    import json
-
-    from porter.report.ci.write import write_text
-
-    text = json.dumps(counters, indent=2)
-    if path == "-":
-        print(text)
-    else:
-        write_text(Path(path), text)

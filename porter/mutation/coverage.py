@@ -20,7 +20,7 @@ from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
 from porter.verify.harness.line_coverage import LINES
 from porter.verify.harness.trace import Trace
-from porter.verify.plan.matrix import Failure, Job, RecipePlan, RunSpec, job_of
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, job_of
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,11 @@ def find_coverage(
         job = job_of(planned, point, known.facts, session.trees)
         if isinstance(job, Failure):
             return LineCoverage({}, everything=True)
-        found = _record_lines(replace(job, lines=tuple(files)), session, start, python)
-        if found is None:
-            return LineCoverage({}, everything=True)
+        slower = replace(job, lines=tuple(files), seconds=job.seconds * 3)
+        with run_folder(session.places.runs) as folder:
+            out = run_probe(slower, python, folder, start)
+            if isinstance(out, Failure):
+                return LineCoverage({}, everything=True)
+            found = json.loads((out / LINES).read_text())
         write_json(path, found)
     return LineCoverage({name: frozenset(lines) for name, lines in found.items()})
-
-
-def _record_lines(
-    job: Job, session: Session, start: Launcher, python: Path
-) -> dict[str, list[int]] | None:
-    slower = replace(job, seconds=job.seconds * 3)
-    with run_folder(session.places.runs) as folder:
-        out = run_probe(slower, python, folder, start)
-        if isinstance(out, Failure):
-            return None
-        found: dict[str, list[int]] = json.loads((out / LINES).read_text())
-        return found

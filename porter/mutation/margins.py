@@ -113,7 +113,11 @@ def measure(
             run.find_lines(runs, baseline)
             if not (points := baseline.runs_over(mutant)):
                 continue
-            path = run.cache / "margins" / f"{_key(mutant, baseline)}.json"
+            loaded = baseline.planned.loaded
+            claims = [form(claim) for claim in loaded.recipe.claims]
+            limits = msgspec.to_builtins(loaded.recipe.limits)
+            key = result_key(mutant, baseline, recipe=[loaded.name, claims], limits=limits)
+            path = run.cache / "margins" / f"{key}.json"
             found = _recall(path, mutant, baseline)
             if found is None:
                 found = _try(runs, baseline, points, mutant)
@@ -176,14 +180,6 @@ def _margin(index: int, at: Measurement, verdict: Verdict) -> Margin:
     where = ", ".join([name, f"{point.dtype} on {point.device}", *values])
     v = verdict
     return Margin(index, v.error, v.allowed, v.measure, v.lower, not v.bad, where)
-
-
-def _key(mutant: Mutant, baseline: Baseline) -> str:
-    """Return the hash of everything that decides what the claims measure."""
-    recipe = baseline.planned.loaded.recipe
-    claims = [form(claim) for claim in recipe.claims]
-    name, limits = baseline.planned.loaded.name, msgspec.to_builtins(recipe.limits)
-    return result_key(mutant, baseline, recipe=[name, claims], limits=limits)
 
 
 def _recall(path: Path, mutant: Mutant, baseline: Baseline) -> Tried | None:

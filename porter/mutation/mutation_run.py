@@ -127,7 +127,7 @@ class MutationRun:
     ) -> Iterator[tuple[MutantResult, bool]]:
         """Yield each mutant's result as soon as it is known, and whether it was in the cache.
 
-        Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
+        Raises as :meth:`opened` does.
         """
         with self.opened(recipes, mutants) as (runs, baselines):
             yield from self.each(runs, baselines, mutants, self._attempt)
@@ -141,18 +141,13 @@ class MutationRun:
         Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
         """
         with open_runs(self.session) as runs:
-            yield runs, self._baselines(runs, recipes, mutants)
-
-    def _baselines(
-        self, runs: Runs, recipes: Sequence[RecipePlan], mutants: Sequence[Mutant]
-    ) -> list[Baseline]:
-        found = []
-        for planned in recipes:
-            for level in sorted({mutant.level for mutant in mutants}):
-                one = replace(planned, chosen=planned.chosen & {level})
-                if judged_points(one):
-                    found.append(self._baseline(runs, one, level))
-        return sorted(found, key=lambda baseline: baseline.cost)
+            found = []
+            for planned in recipes:
+                for level in sorted({mutant.level for mutant in mutants}):
+                    one = replace(planned, chosen=planned.chosen & {level})
+                    if judged_points(one):
+                        found.append(self._baseline(runs, one, level))
+            yield runs, sorted(found, key=lambda baseline: baseline.cost)
 
     def _baseline(self, runs: Runs, planned: RecipePlan, level: int) -> Baseline:
         loaded = planned.loaded

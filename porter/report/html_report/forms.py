@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from porter.report.html_report.counters import MAIN, CounterSeries, LevelCounters, exact
-from porter.report.html_report.gather import Cell, ClaimResult, PortSection, RecipeSection, Results
+from porter.report.html_report.counters import MAIN, LevelCounters, exact
+from porter.report.html_report.gather import ClaimResult, PortSection, RecipeSection, Results
 from porter.verify.judge.result import number_to_json, verdict_to_json
 from porter.verify.recipe.schema import is_simulated
 
@@ -42,7 +42,17 @@ def _recipe(recipe: RecipeSection) -> dict[str, Any]:
         "title": recipe.title,
         "runs_stored": recipe.stored,
         "runs_wanted": recipe.wanted,
-        "cells": [_cell(cell) for cell in recipe.cells.values()],
+        "cells": [
+            {
+                "level": cell.level,
+                "level_name": cell.level_name,
+                "device": cell.device,
+                "simulated": is_simulated(cell.device),
+                "verdict": cell.word,
+                "claims": [_claim(row) for row in cell.rows],
+            }
+            for cell in recipe.cells.values()
+        ],
         "counters": [
             {
                 "device": counters.device,
@@ -51,17 +61,6 @@ def _recipe(recipe: RecipeSection) -> dict[str, Any]:
             }
             for counters in recipe.counters
         ],
-    }
-
-
-def _cell(cell: Cell) -> dict[str, Any]:
-    return {
-        "level": cell.level,
-        "level_name": cell.level_name,
-        "device": cell.device,
-        "simulated": is_simulated(cell.device),
-        "verdict": cell.word,
-        "claims": [_claim(row) for row in cell.rows],
     }
 
 
@@ -103,7 +102,7 @@ def _table(port: str, recipe: RecipeSection, counters: LevelCounters) -> Iterato
     yield ""
     yield f"{_text(recipe.title)}; {counters.dtype}; `porter report {port} --format markdown`"
     yield ""
-    shown = [series for series in counters.table if _is_shown(series)]
+    shown = [s for s in counters.table if s.is_claimed or s.name in MAIN or "/" not in s.name]
     levels = shown[0].levels if shown else ()
     heads = [f"{n} {name}" for n, name in zip(levels, counters.level_names, strict=False)]
     yield f"| counter | {' | '.join(map(_text, heads))} |"
@@ -112,10 +111,6 @@ def _table(port: str, recipe: RecipeSection, counters: LevelCounters) -> Iterato
         for label, values in series.values.items():
             name = f"`{_text(series.name)}`" + (f", {_text(label)}" if label else "")
             yield f"| {name} | {' | '.join(exact(value) for value in values)} |"
-
-
-def _is_shown(series: CounterSeries) -> bool:
-    return series.is_claimed or series.name in MAIN or "/" not in series.name
 
 
 def _text(text: str) -> str:

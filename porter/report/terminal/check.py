@@ -176,10 +176,13 @@ def render(
 
 def _data(report: PortReport, request: CheckRequest) -> dict[str, Any]:
     away = report.not_reachable
+    content = "part" if report.not_covered else "all"
+    if report.error is not None or away is not None:
+        content = "none"
     return {
         "port": report.port,
         "ok": request.passes(report),
-        "content": _content(report),
+        "content": content,
         "not_reachable": away and {"reason": away.reason, "detail": away.detail or str(away)},
         "ids_not_checked": report.unstated or None,
         "upstream": report.upstream,
@@ -188,13 +191,6 @@ def _data(report: PortReport, request: CheckRequest) -> dict[str, Any]:
         "problems": report.problems,
         "patches": report.patches,
     }
-
-
-def _content(report: PortReport) -> str:
-    """Return how much of the content that the patches touch was checked."""
-    if report.error is not None or report.not_reachable is not None:
-        return "none"
-    return "part" if report.not_covered else "all"
 
 
 def _cases(report: PortReport, request: CheckRequest) -> Iterator[Case]:
