@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -84,6 +84,20 @@ class Mutant:
             n=1,
         )
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class LineCoverage:
+    """The lines that one run executes, by file; ``everything`` where they are not known."""
+
+    lines: Mapping[str, frozenset[int]]
+    everything: bool = False
+
+    def includes(self, mutant: Mutant) -> bool:
+        """Whether the run executes any line of the mutant's statement."""
+        first, last = mutant.statement
+        executed = self.lines.get(mutant.path, frozenset())
+        return self.everything or any(line in executed for line in range(first, last + 1))
 
 
 def level_mutants(level: Level, read: ReadBlob) -> Iterator[Mutant]:

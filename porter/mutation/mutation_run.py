@@ -2,9 +2,9 @@
 
 The cheapest recipe comes first; which lines a recipe executes is found out when a mutant has passed
 all recipes before it. Runs that do not execute the line keep the outcome they have without the
-mutant. Several mutants are tried at a time, each in a thread of its own. What each recipe made of
-each mutant is cached in a file of its own, so that with more recipes, or after one changed, mutants
-are tried on those alone.
+mutant: a run depends on the tree through the code it executes. Several mutants are tried at a time,
+each in a thread of its own. What each recipe made of each mutant is cached in a file of its own, so
+that with more recipes, or after one changed, mutants are tried on those alone.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import msgspec
 
 from porter.atomic import write_json
 from porter.errors import CheckFailed
-from porter.mutation.coverage import LineCoverage, find_coverage
 from porter.mutation.mutants import (
+    LineCoverage,
     Mutant,
     MutantResult,
     MutantStatus,
@@ -36,10 +36,12 @@ from porter.mutation.mutants import (
 from porter.process import Stopped
 from porter.verify.cache.keys import RunKey, judge_hash, known_runs
 from porter.verify.cache.store import Places
+from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.scheduler import Runs, open_runs
 from porter.verify.execution.session import Options, Session
+from porter.verify.harness.line_coverage import LINES
 from porter.verify.judge import judge
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_points, points
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, job_of, judged_points, points
 from porter.verify.plan.trees import LevelTree, Trees
 
 if TYPE_CHECKING:
@@ -172,17 +174,42 @@ class MutationRun:
                 if point in baseline.coverage:
                     continue
                 self.say(f"{baseline.title}: which lines it runs, {point.dtype} on {point.device}")
-                baseline.coverage[point] = find_coverage(
-                    planned,
-                    point,
-                    baseline.known[point],
-                    baseline.outcomes[point],
-                    self.files[baseline.level],
-                    self.session,
-                    runs.start,
-                    self.session.environment(planned.loaded.environment, runs.start.warm).python,
-                    self.cache / "lines",
-                )
+                lines = self._lines(runs.start, baseline, point)
+                known = {name: frozenset(each) for name, each in (lines or {}).items()}
+                baseline.coverage[point] = LineCoverage(known, everything=lines is None)
+
+    def _lines(
+        self, start: Launcher, baseline: Baseline, point: RunSpec
+    ) -> dict[str, list[int]] | None:
+        """Return which lines of the mutants' files a run executes; None where it may be any.
+
+        Unless cached under the key of the run's trace, the run is repeated for that. A run that
+        launched processes may execute anything in them; so may one that fails while its lines are
+        recorded.
+        """
+        outcome, known = baseline.outcomes[point], baseline.known[point]
+        if isinstance(outcome, Failure) or any(n.startswith("launched/") for n in outcome.counters):
+            return None
+        files = tuple(self.files[baseline.level])
+        names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]
+        path = self.cache / "lines" / f"{known.key}-{names}.json"
+        found: dict[str, list[int]]
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            job = job_of(baseline.planned, point, known.facts, self.session.trees)
+            if isinstance(job, Failure):
+                return None
+            slower = replace(job, lines=files, seconds=job.seconds * 3)
+            environment = baseline.planned.loaded.environment
+            python = self.session.environment(environment, start.warm).python
+            with run_folder(self.session.places.runs) as folder:
+                out = run_probe(slower, python, folder, start)
+                if isinstance(out, Failure):
+                    return None
+                found = json.loads((out / LINES).read_text())
+            write_json(path, found)
+        return found
 
     def each(
         self,

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from porter.verify.judge.result import Verdict
 
 NOT_STORED = "no run of it is stored"
-_MATCHED = (
-    "tree", "device", "dtype", "seed", "variant", "environ", "shaken", "inputs_sha256",
-    "probe_sha256", "companions",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
     """Return the newest stored run of each of a recipe's runs that has one."""
     loaded = planned.loaded
     companions = {name: level.tree for name, level in planned.companions}
+    facts: dict[str, object] = {}
     wanted: dict[str, list[RunSpec]] = {}
     for point in points(planned):
         facts = {
@@ -83,12 +80,11 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
             "probe_sha256": probe_hash(loaded),
             "companions": companions,
         }
-        assert tuple(facts) == _MATCHED
         wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(point)
     found: dict[RunSpec, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
-        own = {name: run.head["facts"].get(name) for name in _MATCHED}
-        own["shaken"] = bool(own["shaken"])  # older runs do not record it
+        own = {name: run.head["facts"].get(name) for name in facts}
+        own["shaken"] = bool(own.get("shaken"))  # older runs do not record it
         for point in wanted.get(json.dumps(own, sort_keys=True), ()):
             found[point] = run
     return found
