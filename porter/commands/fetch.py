@@ -9,7 +9,14 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_flag, add_json, add_ports, add_verbose, project_pins
+from porter.commands.options import (
+    add_flag,
+    add_json,
+    add_ports,
+    add_repeated,
+    add_verbose,
+    project_pins,
+)
 from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -19,12 +26,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "upstreams to fetch (default: every pin)", "port")
-    parser.add_argument(
-        "--path",
-        action="append",
-        metavar="PATH",
-        help="only files under PATH (may be given again)",
-    )
+    add_repeated(parser, "--path", "PATH", "only files under PATH")
     add_flag(parser, "--offline", "show what the store has already")
     add_flag(parser, "--strict", "exit 1 when no source serves a wanted file")
     add_verbose(parser)
@@ -38,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
     from porter.terminal import emit, emit_json
     from porter.upstream.store import fetch
 
-    pins = project_pins()
+    pins, paths = project_pins(), args.path or None
     results: dict[str, Coverage | SourceUnavailable] = {}
     with transfer_bar() as progress:
         for pin in _chosen(pins, args.port):
             try:
-                found = fetch(pins.root, pin, args.path, offline=args.offline, progress=progress)
+                found = fetch(pins.root, pin, paths, offline=args.offline, progress=progress)
                 results[pin.name] = found
             except SourceUnavailable as error:
                 results[pin.name] = error

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_ports, add_run_options, run_options
+from porter.commands.options import add_flag, add_ports, add_repeated, add_run_options, run_options
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports (default: all with such recipes)")
     add_flag(parser, "--check", "write nothing; fail if a file would change")
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        choices=("sim:hpu", "sim:npu"),
-        help="only this device (may be given again)",
-    )
+    add_repeated(parser, "--device", None, "only this device", ("sim:hpu", "sim:npu"))
     add_run_options(parser)
 
 

@@ -6,6 +6,7 @@ import argparse
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from porter.upstream.pins import Pins
@@ -29,22 +30,24 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_folder_option(parser: argparse.ArgumentParser) -> None:
-    """``-C DIR``: the tree to work on, where the positional arguments are levels."""
-    parser.add_argument(
-        "-C", dest="dir", metavar="DIR", help="a tree or a folder in it (default: here)"
-    )
-
-
-def add_port_option(parser: argparse.ArgumentParser) -> None:
-    """``--port PORT``: levels of a port, without a tree."""
+def add_folder_or_port(parser: argparse.ArgumentParser) -> None:
+    """``-C DIR`` or ``--port PORT``: whose levels the positional arguments are."""
+    text = "a tree or a folder in it (default: here)"
+    parser.add_argument("-C", dest="dir", metavar="DIR", help=text)
     parser.add_argument("--port", metavar="PORT", help="levels of this port, without a tree")
 
 
-def add_repeated(parser: argparse.ArgumentParser, option: str, metavar: str, text: str) -> None:
+def add_repeated(
+    parser: argparse.ArgumentParser,
+    option: str,
+    metavar: str | None,
+    text: str,
+    choices: Sequence[str] | None = None,
+) -> None:
     """An option that may be given several times; its value is a list."""
+    text = f"{text} (may be given again)"
     parser.add_argument(
-        option, action="append", default=[], metavar=metavar, help=f"{text} (may be given again)"
+        option, action="append", default=[], metavar=metavar, choices=choices, help=text
     )
 
 

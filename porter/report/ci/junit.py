@@ -37,23 +37,16 @@ def _counts(cases: Sequence[Case], *, skipped: bool = True) -> dict[str, str]:
     }
     if skipped:
         counts["skipped"] = sum(bool(case.skipped) for case in cases)
-    attributes = {name: str(count) for name, count in counts.items()}
-    seconds = [case.seconds for case in cases if case.seconds is not None]
-    return attributes | ({"time": f"{sum(seconds):.3f}"} if seconds else {})
+    return {name: str(count) for name, count in counts.items()}
 
 
 def _add_case(suite: Element, tool: str, case: Case) -> None:
     owner = f"{tool}.{case.group}".replace(" ", ".").replace("/", ".")
     element = SubElement(suite, "testcase", classname=_printable(owner), name=_printable(case.name))
-    if case.seconds is not None:
-        element.set("time", f"{case.seconds:.3f}")
     if errors := case.errors:
-        problem = SubElement(
-            element,
-            "error" if case.broken else "failure",
-            message=_printable(errors[0].text),
-            type=_printable(errors[0].rule),
-        )
+        kind, first = "error" if case.broken else "failure", errors[0]
+        named = {"message": _printable(first.text), "type": _printable(first.rule)}
+        problem = SubElement(element, kind, named)
         problem.text = _printable("\n".join(map(str, errors)))
     elif case.skipped:
         SubElement(element, "skipped", message=_printable(case.skipped))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,17 +23,11 @@ class Case:
     findings: Sequence[Finding] = ()
     broken: bool = False
     skipped: str = ""
-    seconds: float | None = None
 
     @property
     def errors(self) -> list[Finding]:
         """The findings that fail the case; notes do not."""
         return [finding for finding in self.findings if finding.severity == "error"]
-
-
-def findings_of(cases: Iterable[Case]) -> list[Finding]:
-    """Return the findings of all cases, in order."""
-    return [finding for case in cases for finding in case.findings]
 
 
 def as_json(data: Any) -> str:

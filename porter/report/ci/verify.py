@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ORDER = ("skipped", "baseline", "pass", "missing", "fail", "error")
 """Words of verdicts and cells, the best first; ``missing``: no run is stored."""
-_STDERR_LINES = 12
+STDERR_LINES = 12
 
 
 def plain_results(
@@ -76,7 +76,7 @@ def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
     loaded = planned.loaded
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
-    lines = verdict.stderr.rstrip().splitlines()[-_STDERR_LINES:]
+    lines = verdict.stderr.rstrip().splitlines()[-STDERR_LINES:]
     text = "\n".join([text, *(f"  | {line}" for line in lines)])
     if verdict.narrow:
         text += f"\nnarrow it down: {verdict.narrow}"

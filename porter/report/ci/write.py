@@ -11,7 +11,7 @@ from pathlib import Path
 
 from porter.atomic import write_atomic
 from porter.finding import Finding
-from porter.report.ci.model import Case, findings_of
+from porter.report.ci.model import Case
 
 SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".txt": "text"}
 """The form of a result file, by the suffix of its name."""
@@ -35,12 +35,13 @@ def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
 
     ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
     """
+    findings = [finding for case in cases for finding in case.findings]
     if form == "github":
-        return _as_github(findings_of(cases), prefix)
+        return _as_github(findings, prefix)
     if form == "sarif":
         from porter.report.ci.sarif import as_sarif
 
-        return as_sarif(tool, findings_of(cases), prefix)
+        return as_sarif(tool, findings, prefix)
     from porter.report.ci.junit import as_junit
 
     return as_junit(tool, cases)

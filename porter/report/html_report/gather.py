@@ -111,7 +111,6 @@ class RecipeSection:
 
     name: str
     title: str
-    path: str
     tags: tuple[str, ...]
     devices: tuple[str, ...]
     cells: dict[tuple[int, str], Cell]
@@ -250,12 +249,12 @@ def _port(
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
         levels=tuple(level_diffs(root, pin.name)),
-        recipes=tuple(_recipe(root, judged, imported) for judged in recipes),
+        recipes=tuple(_recipe(judged, imported) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
 
-def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
+def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
     elsewhere = imported.get((loaded.port, loaded.name), [])
     cells = {}
@@ -268,7 +267,6 @@ def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> Rec
     return RecipeSection(
         name=loaded.name,
         title=loaded.recipe.title,
-        path=loaded.path.relative_to(root).as_posix(),
         tags=loaded.recipe.tags,
         devices=tuple(dict.fromkeys(d for d in planned.devices if d in {k[1] for k in cells})),
         cells=cells,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.report.ci.model import as_json
-from porter.report.ci.verify import badness, cases, plain_results, worst_of_seeds
+from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
 from porter.report.ci.write import as_form
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
@@ -30,7 +30,6 @@ _STYLES = {
     "fail": "bold red",
     "error": "bold red",
 }
-_STDERR_LINES = 12
 _MOST_ROWS = 4
 _MOST_WARNINGS = 4
 _COLUMNS = 80
@@ -252,8 +251,8 @@ def _skipped(verdict: Verdict) -> str:
 
 def _print_stderr(console: Console, stderr: str) -> None:
     lines = stderr.rstrip().splitlines()
-    if len(lines) > _STDERR_LINES:
-        lines = [f"[{len(lines) - _STDERR_LINES} lines before]", *lines[-_STDERR_LINES:]]
+    if len(lines) > STDERR_LINES:
+        lines = [f"[{len(lines) - STDERR_LINES} lines before]", *lines[-STDERR_LINES:]]
     for line in lines:
         console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
 
