@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from porter.commands.options import add_flag, add_json, add_verbose, project_pins
 from porter.errors import Exit
@@ -39,24 +39,19 @@ def run(args: argparse.Namespace) -> int:
     findings = examine(pins.root, pins, answers, offline=offline, deep=args.deep)
     reaches = reach_of_ports(pins.root, pins, answers, offline=offline)
     helps = what_would_help(pins, reaches, answers)
+    failed = any(fact.ok is False for fact in findings)
     if args.json:
-        emit_json(_json(findings, reaches, helps))
+        emit_json(
+            {
+                "ok": not failed,
+                "findings": [dataclasses.asdict(fact) for fact in findings],
+                "ports": [{**dataclasses.asdict(reach), "whole": reach.whole} for reach in reaches],
+                "would_help": list(helps),
+            }
+        )
     else:
         emit(_lines(findings, reaches, helps, args.verbose))
-    failed = any(finding.ok is False for finding in findings)
     return Exit.FAILED if failed else Exit.OK
-
-
-def _json(
-    facts: Sequence[Fact], reaches: Sequence[PortReach], helps: Sequence[str]
-) -> dict[str, Any]:
-    """Return facts, ports and what would make more reachable as plain values."""
-    return {
-        "ok": all(fact.ok is not False for fact in facts),
-        "findings": [dataclasses.asdict(fact) for fact in facts],
-        "ports": [{**dataclasses.asdict(reach), "whole": reach.whole} for reach in reaches],
-        "would_help": list(helps),
-    }
 
 
 def _lines(

@@ -248,19 +248,15 @@ def by_claim(
     runs, and claims across runs, are left out.
     """
     groups: dict[tuple[RunSpec, str, str, str], list[Verdict]] = {}
-    for verdict in verdicts:
-        groups.setdefault(_subject(verdict), []).append(verdict)
+    for v in verdicts:
+        kind = v.claim if v.subject == "counters" else ""  # one verdict per claim
+        run = RunSpec(v.level, v.device, v.dtype, v.seed, v.variant)
+        groups.setdefault((run, v.output, v.subject, kind), []).append(v)
     found: dict[int, dict[Measurement, Verdict]] = {}
     for (point, name, _, _), several in groups.items():
         for index, verdict in _claims_of(planned, point, several):
             found.setdefault(index, {})[(point, name)] = verdict
     return found
-
-
-def _subject(verdict: Verdict) -> tuple[RunSpec, str, str, str]:
-    point = RunSpec(verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant)
-    kind = verdict.claim if verdict.subject == "counters" else ""  # one verdict per claim
-    return point, verdict.output, verdict.subject, kind
 
 
 def _claims_of(

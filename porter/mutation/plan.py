@@ -47,11 +47,10 @@ class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def matches(self, mutant: Mutant) -> bool:
         """Whether the entry means this mutant, on any line."""
-        same_file = (self.level, self.file) == (mutant.level_name, mutant.path)
-        return same_file and (_normalized(self.before), _normalized(self.after)) == (
-            _normalized(mutant.changed[0]),
-            _normalized(mutant.changed[1]),
-        )
+        if (self.level, self.file) != (mutant.level_name, mutant.path):
+            return False
+        own = (_normalized(self.before), _normalized(self.after))
+        return own == tuple(map(_normalized, mutant.changed))
 
 
 class EquivalentsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

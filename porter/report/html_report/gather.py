@@ -167,10 +167,14 @@ class Results:
     def has_simulated(self) -> bool:
         return any(is_simulated(cell.device) for cell in self.cells())
 
-    def cells(self) -> Iterator[Cell]:
+    def rows(self) -> Iterator[tuple[PortSection, RecipeSection, Cell]]:
+        """Yield every cell, after its port and recipe."""
         for port in self.ports:
             for recipe in port.recipes:
-                yield from recipe.cells.values()
+                yield from ((port, recipe, cell) for cell in recipe.cells.values())
+
+    def cells(self) -> Iterator[Cell]:
+        return (cell for _, _, cell in self.rows())
 
 
 def claim_results(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:

@@ -84,13 +84,10 @@ def _file(name: str) -> Any:
 
 def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
     """Return an id for every cell, by port, recipe, level and device."""
-    keys = (
-        (port.name, recipe.name, *at)
-        for port in results.ports
-        for recipe in port.recipes
-        for at in recipe.cells
-    )
-    return {key: f"cell-{number}" for number, key in enumerate(keys, 1)}
+    return {
+        (port.name, recipe.name, cell.level, cell.device): f"cell-{number}"
+        for number, (port, recipe, cell) in enumerate(results.rows(), 1)
+    }
 
 
 @dataclass(frozen=True)
@@ -108,13 +105,11 @@ class Broken:
 def _failures(results: Results) -> list[Broken]:
     """Return the claims that do not hold, each once per device."""
     found: dict[tuple[str, ...], list[tuple[Cell, ClaimResult]]] = {}
-    for port in results.ports:
-        for recipe in port.recipes:
-            for cell in recipe.cells.values():
-                for row in (row for row in cell.rows if row.verdict.bad):
-                    v = row.verdict
-                    key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
-                    found.setdefault(key, []).append((cell, row))
+    for port, recipe, cell in results.rows():
+        for row in (row for row in cell.rows if row.verdict.bad):
+            v = row.verdict
+            key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
+            found.setdefault(key, []).append((cell, row))
     return [
         Broken(
             port=key[0],

@@ -218,27 +218,22 @@ class RunningDisplay:
         from rich.table import Column
         from rich.text import Text
 
+        def column(text: str, style: str = "none", ratio: int | None = None) -> TextColumn:
+            layout = Column(ratio=ratio, no_wrap=True)
+            return TextColumn(text, style=style, markup=False, table_column=layout)
+
         with self._lock:
             whole = Progress(
-                TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+                column("{task.completed}/{task.total}"),
                 BarColumn(_BAR_WIDTH, table_column=Column(min_width=_BAR_WIDTH)),
-                TextColumn(
-                    "{task.fields[note]}",
-                    style="dim",
-                    markup=False,
-                    table_column=Column(no_wrap=True, overflow="ellipsis"),
-                ),
+                column("{task.fields[note]}", "dim"),
                 console=self._console,
             )
             note = self._times() + self._notes()
             whole.add_task("", total=max(self._expected, 1), completed=self._done(), note=note)
             each = Progress(
-                TextColumn(
-                    "  {task.description}",
-                    markup=False,
-                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-                ),
-                TextColumn("{task.fields[spent]}", style="dim", table_column=Column(no_wrap=True)),
+                column("  {task.description}", ratio=1),
+                column("{task.fields[spent]}", "dim"),
                 console=self._console,
                 expand=True,
             )
