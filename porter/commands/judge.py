@@ -51,18 +51,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _records(texts: list[str], stored: Path) -> dict[Path, set[str]]:
-    """Return the records that the arguments mean, each with the traces named (none: all)."""
+    """Return the records that the arguments mean, each with the traces named (none: all).
+
+    An argument is a path, else PORT or PORT/RECIPE below the stored traces.
+    """
     from porter.verify.rejudge import find_records
 
     records: dict[Path, set[str]] = {}
     for text in texts:
-        for record, traces in find_records(_folder(text, stored)).items():
+        path = Path(text)
+        folder = path if path.exists() or not (stored / text).is_dir() else stored / text
+        for record, traces in find_records(folder).items():
             wanted = records.setdefault(record, traces)
             records[record] = wanted | traces if wanted and traces else set()
     return records
-
-
-def _folder(text: str, stored: Path) -> Path:
-    """Return a path as given, else PORT or PORT/RECIPE below the stored traces."""
-    path = Path(text)
-    return path if path.exists() or not (stored / text).is_dir() else stored / text

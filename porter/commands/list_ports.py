@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             port["port"],
-            _count(port),
+            str(len(port["patches"])) + (f" + {len(port['off'])} off" if port["off"] else ""),
             port["pin"],
             port["license"],
             ", ".join([*port["submodules"], *port["companions"]]),
@@ -37,12 +37,6 @@ def run(args: argparse.Namespace) -> int:
     styles = ("bold", None, "dim")
     emit(table(rows, head=head, right=(1,), styles=styles, colour=colour_wanted()))
     return 0
-
-
-def _count(port: dict[str, Any]) -> str:
-    """Return the number of patches, and of those off by default: "8 + 1 off"."""
-    off = f" + {len(port['off'])} off" if port["off"] else ""
-    return f"{len(port['patches'])}{off}"
 
 
 def _port(root: Any, pin: Any) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             if args.by_claim:
                 from porter.mutation.loose import measure_claims, rows_as_json
 
-                claims = measure_claims(*trying, display.measured)
+                claims = measure_claims(*trying, display.count)
             else:
                 from porter.mutation.mutation_run import try_mutants
 

@@ -31,11 +31,6 @@ class Measured:
     margin: Margin
     elsewhere: bool
 
-    @property
-    def is_missed(self) -> bool:
-        """Whether the whole recipe passes a mutant that this claim measured."""
-        return self.margin.held and not self.elsewhere
-
 
 @dataclass(frozen=True)
 class ClaimRow:
@@ -61,7 +56,7 @@ class ClaimRow:
     @property
     def is_loose(self) -> bool:
         """Whether it passes a mutant that no other claim of the recipe catches."""
-        return any(one.is_missed for one in self.measured)
+        return not all(one.elsewhere for one in self.passed)
 
 
 @dataclass(frozen=True)

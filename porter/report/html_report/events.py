@@ -11,10 +11,10 @@ from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
 
 if TYPE_CHECKING:
     from porter.report.html_report.stored import JudgedRecipe, StoredRun
-    from porter.verify.plan.matrix import RunSpec
 
 COSTLY = ("cpu_fallback", "host_sync", "h2d", "d2h", "dynamic_shape", "missing_dtype")
 MOST = 12
+_CALL = ("file", "source", "kind", "asked", "served")
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,14 @@ def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
     for judged in recipes:
         for point, run in judged.runs.items():
             for row in _lines(run, MIGRATION):
-                key = _call(point, row)
+                words = (str(row.get(word, "")).strip() for word in _CALL)
+                key = (point.device, *words)
                 site = f"{row.get('file', '')}:{row.get('line', '')}"
                 found.setdefault(key, (site, set()))[1].add(point.level)
     return [
         ServedCall(device, site, source, kind, asked, served, tuple(sorted(levels)))
         for (device, _, source, kind, asked, served), (site, levels) in sorted(found.items())
     ]
-
-
-def _call(point: RunSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
-    words = ("file", "source", "kind", "asked", "served")
-    return (point.device, *(str(row.get(word, "")).strip() for word in words))
 
 
 def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:

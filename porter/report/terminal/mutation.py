@@ -64,13 +64,10 @@ class MutationDisplay:
         if result.missed:
             self._missed += 1
             self._print(headline(result))
-        self._count(f", {self._missed} not caught")
+        self.count(f", {self._missed} not caught")
 
-    def measured(self) -> None:
-        """Count a mutant that the claims measured."""
-        self._count()
-
-    def _count(self, note: str = "") -> None:
+    def count(self, note: str = "") -> None:
+        """Count a mutant."""
         self._done += 1
         if not self._bar.disable or self._done % _LOG_EVERY == 0:
             self.say(f"{self._port}: {self._done} of {self._total} mutants tried{note}")
