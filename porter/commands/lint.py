@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from porter.commands.options import add_flag, add_format, add_ports, project_pins
 from porter.errors import Exit
 from porter.finding import Finding
-from porter.report.ci.model import Case, as_json
-from porter.report.ci.write import as_form, folder_in_repository, write_files
+from porter.report.ci.write import Case, as_form, as_json, folder_in_repository, write_files
 from porter.terminal import colour_wanted, counted, paint, plain
 
 

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from porter.places import cache_dir, project_root
-    from porter.report.ci.write import write_text
+    from porter.report.ci.write import as_json, write_text
     from porter.report.html_report.gather import gather, read_imported
     from porter.terminal import emit
     from porter.verify.plan.select import Filters
@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
         text = as_markdown(results)
     else:
-        from porter.report.ci.model import as_json
         from porter.report.html_report.forms import as_plain
 
         text = as_json(as_plain(results))

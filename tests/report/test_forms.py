@@ -10,8 +10,7 @@ import pytest
 
 from porter.cli import main
 from porter.finding import Finding
-from porter.report.ci.model import Case
-from porter.report.ci.write import as_form, folder_in_repository
+from porter.report.ci.write import Case, as_form, folder_in_repository
 from tests.small_port import SmallPort, changed
 
 WRONG = Finding("patches/p/0001-a b.patch", 7, "apply", 'hunk "1" <fails>\n50% & \x1b[31m')

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter.finding import Finding
-from porter.report.ci.model import Case
+from porter.report.ci.write import Case
 from porter.verify.judge.result import result_to_json
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from porter.finding import Finding
-from porter.report.ci.model import Case, as_json
-from porter.report.ci.write import as_form
+from porter.report.ci.write import Case, as_form, as_json
 from porter.terminal import counted, listed, paint, plain
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from porter.report.ci.model import as_json
 from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
-from porter.report.ci.write import as_form
+from porter.report.ci.write import as_form, as_json
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Plan, Unreachable
