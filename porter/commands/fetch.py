@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_ports(parser, "upstreams to fetch (default: every pin)", "port")
+    add_ports(parser, "upstreams to fetch (default: every pin)")
     add_repeated(parser, "--path", "PATH", "only files under PATH")
     add_flag(parser, "--offline", "show what the store has already")
     add_flag(parser, "--strict", "exit 1 when no source serves a wanted file")
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     pins, paths = project_pins(), args.path or None
     results: dict[str, Coverage | SourceUnavailable] = {}
     with transfer_bar() as progress:
-        for pin in _chosen(pins, args.port):
+        for pin in _chosen(pins, args.ports):
             try:
                 found = fetch(pins.root, pin, paths, offline=args.offline, progress=progress)
                 results[pin.name] = found

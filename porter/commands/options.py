@@ -18,9 +18,9 @@ def add_flag(parser: argparse.ArgumentParser, option: str, text: str) -> None:
     parser.add_argument(option, action="store_true", help=text)
 
 
-def add_ports(parser: argparse.ArgumentParser, text: str, name: str = "ports") -> None:
+def add_ports(parser: argparse.ArgumentParser, text: str) -> None:
     """``[PORT ...]``: which ports; none named means all that ``text`` says."""
-    parser.add_argument(name, nargs="*", metavar="PORT", help=text)
+    parser.add_argument("ports", nargs="*", metavar="PORT", help=text)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from porter.errors import Exit
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify"], help="verify: find objects that changed")
-    add_ports(parser, "upstreams to verify (default: all in the store)", "port")
+    add_ports(parser, "upstreams to verify (default: all in the store)")
     add_flag(parser, "--repair", "drop damaged objects and fetch them again")
     add_json(parser)
 
@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
     from porter.upstream.audit import audit_store
 
     pins = project_pins()
-    for name in args.port:
+    for name in args.ports:
         pins.port(name)
-    found = audit_store(pins.root, pins, args.port, repair=args.repair)
+    found = audit_store(pins.root, pins, args.ports, repair=args.repair)
     if args.json:
         emit_json(audit_json(found))
     else:
