@@ -44,10 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("matrix", "matrix", "Checks", "everything to verify, as a CI job matrix"),
     Command("report", "report", "Checks", "write the results of stored runs as one HTML file"),
     Command(
-        "migration-log",
-        "migration_log",
-        "Checks",
-        "write the logs of CUDA calls of each level",
+        "migration-log", "migration_log", "Checks", "write the logs of CUDA calls of each level"
     ),
     Command("run", "run", "Checks", "run a script on a real or a simulated device"),
     Command("fetch", "fetch", "Upstreams", "fetch the pinned upstreams into the store"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_keep
+from porter.commands.options import add_flag, add_keep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", "-l", metavar="N|NAME", help="number, name or prefix (default: the last)"
     )
-    parser.add_argument("--alone", action="store_true", help="without the companion ports")
+    add_flag(parser, "--alone", "without the companion ports")
     add_keep(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import transfer_bar
     from porter.report.terminal.tree import applied_lines
     from porter.terminal import emit
     from porter.tree.apply import apply_port

@@ -8,7 +8,8 @@ cache.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from porter.commands.options import add_json, add_run_options, run_options
 from porter.errors import BadInput, CheckFailed, Exit
@@ -16,6 +17,9 @@ from porter.errors import BadInput, CheckFailed, Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
+    from porter.verify.bisect import Border
     from porter.verify.judge.result import Verdict
     from porter.verify.plan.matrix import RecipePlan
     from porter.verify.plan.select import Plan
@@ -42,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from porter.places import project_root
-    from porter.report.terminal.bisect import border_json, print_border
     from porter.report.terminal.progress import shown_session
     from porter.terminal import emit_json
     from porter.verify.bisect import bad_on, covered_levels, find_border, judge_level
@@ -75,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
             report(start, False)
             border = find_border(covered_levels(planned, bad), bad, judged, report)
     if args.json:
-        emit_json(border_json(planned, border, root))
+        emit_json(_border_json(planned, border, root))
     else:
-        print_border(console, planned, border, root)
+        _print_border(console, planned, border, root)
     return Exit.FAILED
 
 
@@ -113,3 +116,65 @@ def _nothing_bad(
         print(f"level {start} {name} keeps every claim: there is nothing to search")
         print("name a level that fails with --level")
     return Exit.OK
+
+
+def _print_border(console: Console, planned: RecipePlan, border: Border, root: Path) -> None:
+    """Print the level that broke the claim, its patch and verdicts, and the next command."""
+    from rich.text import Text
+
+    from porter.report.terminal.verify import fault
+
+    first, good = planned.levels[border.first_bad], border.last_good
+    console.print()
+    if good is None:
+        text = "the lowest level that the claim is about: it fails from the start"
+    else:
+        text = f"breaks it; level {good} {planned.levels[good].name} holds"
+    console.print(Text(f"level {first.number} {first.name}", "bold") + Text(f" {text}"))
+    path, subject = _patch(planned, first.number, root)
+    if path:
+        console.print(Text(f"{path}: {subject}"), soft_wrap=True)
+    for verdict in border.verdicts:
+        console.print(Text("  ") + fault(verdict), soft_wrap=True)
+    if command := _compare_command(planned, border):
+        console.print(Text(f"    narrow it down: {command}", "dim"), soft_wrap=True)
+
+
+def _border_json(planned: RecipePlan, border: Border, root: Path) -> dict[str, Any]:
+    """Return the same as plain values."""
+    from porter.verify.judge.result import verdict_to_json
+
+    path, subject = _patch(planned, border.first_bad, root)
+    return {
+        "border": {
+            "last_good": border.last_good,
+            "first_bad": border.first_bad,
+            "level_name": planned.levels[border.first_bad].name,
+            "patch": path or None,
+            "subject": subject or None,
+            "verdicts": [verdict_to_json(verdict) for verdict in border.verdicts],
+            "narrow": _compare_command(planned, border) or None,
+        }
+    }
+
+
+def _patch(planned: RecipePlan, level: int, root: Path) -> tuple[str, str]:
+    """Return the patch that leads to a level, relative to the project, and its subject."""
+    from porter.series.series import load_series
+
+    patches = load_series(root, planned.loaded.port).patches
+    if not 0 < level <= len(patches):
+        return "", ""
+    patch = patches[level - 1]
+    return str(patch.path.relative_to(root)), patch.header.subject
+
+
+def _compare_command(planned: RecipePlan, border: Border) -> str:
+    """Return the command that finds where in the model the first bad level diverges."""
+    if border.last_good is None or not any(
+        v.word == "fail" and v.subject == "outputs" for v in border.verdicts
+    ):
+        return ""
+    loaded, device = planned.loaded, border.verdicts[0].device
+    good, bad = (planned.levels[n].name for n in (border.last_good, border.first_bad))
+    return f"porter compare {loaded.port} {good} {bad} --recipe {loaded.name} --device {device}"

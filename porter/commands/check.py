@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_format, add_verbose
+from porter.commands.options import add_flag, add_format, add_ports, add_verbose, project_pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to check (default: all)")
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="fail unless the content of every file that a patch touches was checked",
-    )
-    parser.add_argument("--no-memo", action="store_true", help="apply every patch again")
+    add_ports(parser, "ports to check (default: all)")
+    text = "fail unless the content of every file that a patch touches was checked"
+    add_flag(parser, "--strict", text)
+    add_flag(parser, "--no-memo", "apply every patch again")
     add_verbose(parser)
     add_format(parser)
 
@@ -28,26 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.check import check_port, ports_to_check
-    from porter.places import project_root
     from porter.report.ci.write import folder_in_repository, write_files
-    from porter.report.terminal.check import CheckRequest, print_report, print_summary, render
-    from porter.upstream.pins import load_pins
+    from porter.report.terminal.check import CheckRequest, render, report_lines, summary
+    from porter.terminal import colour_wanted
 
-    root = project_root()
-    pins = load_pins(root)
+    pins = project_pins()
     request = CheckRequest(strict=args.strict, named=bool(args.ports))
     reports = []
     for pin in ports_to_check(pins, args.ports):
-        report = check_port(root, pins, pin, memo=not args.no_memo)
+        report = check_port(pins.root, pins, pin, memo=not args.no_memo)
         reports.append(report)
         if args.format == "text":
-            print_report(report, args.verbose)
-    prefix = folder_in_repository(root)
+            print("\n".join(report_lines(report, colour_wanted(), args.verbose)))
+    prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: render(reports, form, prefix, request))
-    if args.format == "text":
-        print_summary(reports, request)
-    else:
+    if args.format != "text":
         print(render(reports, args.format, prefix, request))
+    elif len(reports) > 1:
+        print(summary(reports, request))
     codes = [report.error.code for report in reports if report.error is not None]
     failed = [Exit.FAILED for report in reports if not request.passes(report)]
     return max(failed + codes, default=Exit.OK)

@@ -33,27 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_repeated(
         parser, "--where", "NAME=VALUE", "a value of what the recipe varies, default: the first"
     )
-    parser.add_argument(
-        "--factor",
-        type=float,
-        default=2.0,
-        metavar="N",
-        help="allow N times A's own error (default: 2)",
-    )
-    parser.add_argument(
-        "--ulps",
-        type=float,
-        default=8.0,
-        metavar="N",
-        help="and N ulps on top of that (default: 8)",
-    )
-    parser.add_argument(
-        "--sample",
-        type=int,
-        default=1024,
-        metavar="N",
-        help="compare N elements of each tensor, 0 for all (default: 1024)",
-    )
+    for option, default, text in (
+        ("--factor", 2.0, "allow N times A's own error (default: 2)"),
+        ("--ulps", 8.0, "and N ulps on top of that (default: 8)"),
+        ("--sample", 1024, "compare N elements of each tensor, 0 for all (default: 1024)"),
+    ):
+        kind = type(default)
+        parser.add_argument(option, type=kind, default=default, metavar="N", help=text)
     add_json(parser)
 
 
@@ -61,27 +47,21 @@ def run(args: argparse.Namespace) -> int:
     """Compare; exit code 1 when the levels diverge."""
     from porter.places import project_root
     from porter.report.terminal.divergence import as_json, lines
-    from porter.report.terminal.progress import shown_session
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
     from porter.verify.divergence.search import search
     from porter.verify.divergence.tolerance import Allowance
     from porter.verify.execution.run_probe import launcher
     from porter.verify.plan.port_trees import open_trees
 
-    where = dict(_pair(text) for text in args.where)
+    for text in args.where:
+        if "=" not in text:
+            raise BadInput(f"--where {text}: expected NAME=VALUE")
     if args.factor < 1 or args.ulps < 0 or args.sample < 0:
         raise BadInput("expected --factor of at least 1, --ulps and --sample of at least 0")
-    request = CompareRequest(
-        port=args.port,
-        first=args.first,
-        second=args.second,
-        recipe=args.recipe,
-        device=args.device,
-        dtype=args.dtype,
-        seed=args.seed,
-        where=where,
-    )
+    same = ("port", "first", "second", "recipe", "device", "dtype", "seed")
+    where = dict(text.split("=", 1) for text in args.where)
+    request = CompareRequest(**{name: getattr(args, name) for name in same}, where=where)
     root = project_root()
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
@@ -99,10 +79,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(comparison, found, runs.lacking)))
     return Exit.OK if found.activations.divergence is None else Exit.FAILED
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadInput(f"--where {text}: expected NAME=VALUE")
-    return name, value

@@ -6,15 +6,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from porter.commands.options import add_folder_option, add_port_option
+from porter.commands.options import add_flag, add_folder_or_port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", nargs="?", metavar="A", help="a level (default: the tree's own)")
     parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the current files)")
-    add_folder_option(parser)
-    add_port_option(parser)
-    parser.add_argument("--stat", action="store_true", help="only the files, and how much changed")
+    add_folder_or_port(parser)
+    add_flag(parser, "--stat", "only the files, and how much changed")
 
 
 def run(args: argparse.Namespace) -> int:

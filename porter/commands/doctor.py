@@ -5,40 +5,90 @@ ports can be checked and verified with that.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json, add_verbose
+from porter.commands.options import add_flag, add_json, add_verbose, project_pins
 from porter.errors import Exit
+from porter.terminal import counted, emit, emit_json, flow
+
+if TYPE_CHECKING:
+    from porter.upstream.doctor import Fact
+    from porter.verify.plan.reachable import PortReach
+
+_MARKS = {True: "ok", None: "--", False: "!!"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--offline", action="store_true", help="contact no source")
-    parser.add_argument(
-        "--deep", action="store_true", help="ask torch for devices too (takes seconds)"
-    )
+    add_flag(parser, "--offline", "contact no source")
+    add_flag(parser, "--deep", "ask torch for devices too (takes seconds)")
     add_verbose(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; exit 1 when something that porter needs is missing."""
-    from porter.places import project_root
-    from porter.report.terminal.doctor import doctor_json, doctor_lines
-    from porter.terminal import emit, emit_json
     from porter.upstream.doctor import ask_sources, examine
-    from porter.upstream.pins import load_pins
     from porter.upstream.store import offline_asked
     from porter.verify.plan.reachable import reach_of_ports, what_would_help
 
-    root = project_root()
-    pins = load_pins(root)
+    pins = project_pins()
     offline = args.offline or offline_asked()
     answers = ask_sources(pins, offline=offline)
-    findings = examine(root, pins, answers, offline=offline, deep=args.deep)
-    reaches = reach_of_ports(root, pins, answers, offline=offline)
+    findings = examine(pins.root, pins, answers, offline=offline, deep=args.deep)
+    reaches = reach_of_ports(pins.root, pins, answers, offline=offline)
     helps = what_would_help(pins, reaches, answers)
+    failed = any(fact.ok is False for fact in findings)
     if args.json:
-        emit_json(doctor_json(findings, reaches, helps))
+        emit_json(
+            {
+                "ok": not failed,
+                "findings": [dataclasses.asdict(fact) for fact in findings],
+                "ports": [{**dataclasses.asdict(reach), "whole": reach.whole} for reach in reaches],
+                "would_help": list(helps),
+            }
+        )
     else:
-        emit(doctor_lines(findings, reaches, helps, args.verbose))
-    failed = any(finding.ok is False for finding in findings)
+        emit(_lines(findings, reaches, helps, args.verbose))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _lines(
+    facts: Sequence[Fact], reaches: Sequence[PortReach], helps: Sequence[str], verbose: bool
+) -> Iterator[str]:
+    """Yield the facts by topic, a line per port, and the key to the marks."""
+    topic = ""
+    width = 0
+    for fact in facts:
+        if fact.topic != topic:
+            topic = fact.topic
+            width = max(len(f.subject) for f in facts if f.topic == topic and f.main)
+            yield f"{topic}:"
+        mark = _MARKS[fact.ok]
+        if not fact.main:
+            yield f"      {mark}  {fact.text}"
+        else:
+            yield f"  {mark}  {fact.subject:<{width}}  {fact.text}"
+        if fact.detail and verbose:
+            yield f"            {fact.detail}"
+    if reaches:
+        yield from _port_lines(reaches, helps)
+    yield "ok: fine   --: not here, porter works without   !!: must be fixed"
+
+
+def _port_lines(reaches: Sequence[PortReach], helps: Sequence[str]) -> Iterator[str]:
+    """Yield a line per port, then what would make the others reachable."""
+    yield "ports: what can be checked and verified here"
+    width = max(len(reach.port) for reach in reaches)
+    for reach in reaches:
+        mark = "ok" if reach.whole else "--"
+        part = f"all but {counted(reach.files, 'file')}"
+        checked = {"all": "all", "part": part, "ids": "ids alone", "nothing": "nothing"}
+        text = f"check: {checked[reach.checked]}; verify: "
+        text += f"{reach.reachable} of {counted(reach.recipes, 'recipe')}"
+        yield f"  {mark}  {reach.port:<{width}}  {text}"
+        if not reach.whole and reach.reason:
+            yield f"        {reach.reason}"
+    for way in helps:
+        yield from flow(f"more with {way}", 6)

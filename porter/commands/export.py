@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json
-
-if TYPE_CHECKING:
-    from porter.tree.tree import Tree
+from porter.commands.options import add_flag, add_json
+from porter.errors import BadInput, Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,19 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", type=Path, metavar="DIR", help="the tree (default: here, or trees/PORT)"
     )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if anything would change"
-    )
-    parser.add_argument(
-        "--drop",
-        action="store_true",
-        help="remove levels that HEAD does not contain from the series",
-    )
+    add_flag(parser, "--check", "write nothing; exit 1 if anything would change")
+    add_flag(parser, "--drop", "remove levels that HEAD does not contain from the series")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.errors import Exit
     from porter.report.terminal.tree import report_notes
     from porter.terminal import colour_wanted, counted, emit, emit_json, table
     from porter.tree.export import anchor, export_series
@@ -41,13 +31,14 @@ def run(args: argparse.Namespace) -> int:
     from porter.tree.tree import edits, shown
 
     with hold_tree(_start(args.port, args.dir), f"export {args.port}", rebuild=False) as held:
-        _expect_port(held.tree, args.port)
+        if held.tree.record.port != args.port:
+            folder, port = shown(held.tree.folder), held.tree.record.port
+            raise BadInput(f"{folder}: a tree of {port}, expected {args.port}")
         done = export_series(held.tree, drop=args.drop, check=args.check)
         changed = [each for each in done if each.what != "unchanged"]
         notes = list(held.notes)
         if not args.check:
-            tree = refresh(held.tree)
-            anchor(tree)
+            anchor(refresh(held.tree))
         if uncommitted := edits(held.tree, untracked=False):
             many = counted(len(uncommitted), "edited file")
             notes.append(f"{shown(held.tree.folder)}: {many} not committed, so not exported")
@@ -66,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(port: str, folder: Path | None) -> Path | None:
     """Return where to look for the tree: the given folder, here, or the port's default folder."""
-    from porter.errors import BadInput
     from porter.places import project_root
     from porter.tree.apply import default_folder
     from porter.tree.tree import find_tree
@@ -79,11 +69,3 @@ def _start(port: str, folder: Path | None) -> Path | None:
     except BadInput:
         default = default_folder(project_root(), port)
         return default if default.is_dir() else None
-
-
-def _expect_port(tree: Tree, port: str) -> None:
-    from porter.errors import BadInput
-    from porter.tree.tree import shown
-
-    if tree.record.port != port:
-        raise BadInput(f"{shown(tree.folder)}: a tree of {tree.record.port}, expected {port}")

@@ -9,7 +9,14 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json, add_verbose
+from porter.commands.options import (
+    add_flag,
+    add_json,
+    add_ports,
+    add_repeated,
+    add_verbose,
+    project_pins,
+)
 from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -18,41 +25,28 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "port", nargs="*", metavar="PORT", help="upstreams to fetch (default: every pin)"
-    )
-    parser.add_argument(
-        "--path",
-        action="append",
-        metavar="PATH",
-        help="only files under PATH (may be given again)",
-    )
-    parser.add_argument("--offline", action="store_true", help="show what the store has already")
-    parser.add_argument(
-        "--strict", action="store_true", help="exit 1 when no source serves a wanted file"
-    )
+    add_ports(parser, "upstreams to fetch (default: every pin)")
+    add_repeated(parser, "--path", "PATH", "only files under PATH")
+    add_flag(parser, "--offline", "show what the store has already")
+    add_flag(parser, "--strict", "exit 1 when no source serves a wanted file")
     add_verbose(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch; exit 1 when an upstream gets no file at all (with --strict: not every wanted one)."""
-    from porter.places import project_root
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import transfer_bar
     from porter.report.terminal.upstreams import fetch_json, fetch_lines
     from porter.terminal import emit, emit_json
-    from porter.upstream.pins import load_pins
     from porter.upstream.store import fetch
 
-    root = project_root()
-    pins = load_pins(root)
+    pins, paths = project_pins(), args.path or None
     results: dict[str, FileCoverage | SourceUnavailable] = {}
     with transfer_bar() as progress:
-        for pin in _chosen(pins, args.port):
+        for pin in _chosen(pins, args.ports):
             try:
-                results[pin.name] = fetch(
-                    root, pin, args.path, offline=args.offline, progress=progress
-                )
+                found = fetch(pins.root, pin, paths, offline=args.offline, progress=progress)
+                results[pin.name] = found
             except SourceUnavailable as error:
                 results[pin.name] = error
     if args.json:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import add_flag, add_json
 from porter.errors import Exit
 
 
@@ -14,27 +15,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="only show what would be deleted"
     )
-    parser.add_argument(
-        "--now",
-        action="store_true",
-        help="also delete what is younger than an hour or was used recently",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_flag(parser, "--now", "also delete what is younger than an hour or was used recently")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Collect, and show what was deleted."""
     from porter.places import project_root
-    from porter.report.terminal.transfers import size_text
+    from porter.report.terminal.progress import size_text
+    from porter.terminal import emit_json
     from porter.upstream.collect import collect
 
     freed = list(collect(project_root(), dry_run=args.dry_run, now=args.now))
     total = sum(each.size for each in freed)
     if args.json:
-        import json
-
         rows = [{"what": each.what, "path": str(each.path), "size": each.size} for each in freed]
-        print(json.dumps({"dry_run": args.dry_run, "freed": rows, "size": total}, indent=2))
+        emit_json({"dry_run": args.dry_run, "freed": rows, "size": total})
         return Exit.OK
     for each in freed:
         print(f"{size_text(each.size):>9}  {each.what}: {each.path}")

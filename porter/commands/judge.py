@@ -10,20 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_format
+from porter.commands.options import add_flag, add_format
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("traces", nargs="+", metavar="TRACE", help="traces, or PORT[/RECIPE]")
-    parser.add_argument(
-        "--as-recorded",
-        action="store_true",
-        help="use the claims and thresholds recorded with the traces",
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show every output, not only the worst of many"
-    )
+    add_flag(parser, "--as-recorded", "use the claims and thresholds recorded with the traces")
+    add_flag(parser, "--all", "show every output, not only the worst of many")
     add_format(parser)
 
 
@@ -50,29 +44,24 @@ def run(args: argparse.Namespace) -> int:
         print_summary(console, results, ())
     plan = Plan(tuple(one.planned for one in judged), ())
     prefix = "" if recipes is None else folder_in_repository(recipes.parent)
-
-    def rendered(form: str) -> str:
-        return render(plan, results, form, passed, False, prefix)
-
-    write_files(args.output, rendered)
+    write_files(args.output, lambda form: render(plan, results, form, passed, False, prefix))
     if args.format != "text":
-        print(rendered(args.format))
+        print(render(plan, results, args.format, passed, False, prefix))
     return Exit.OK if passed else Exit.FAILED
 
 
 def _records(texts: list[str], stored: Path) -> dict[Path, set[str]]:
-    """Return the records that the arguments mean, each with the traces named (none: all)."""
+    """Return the records that the arguments mean, each with the traces named (none: all).
+
+    An argument is a path, else PORT or PORT/RECIPE below the stored traces.
+    """
     from porter.verify.rejudge import find_records
 
     records: dict[Path, set[str]] = {}
     for text in texts:
-        for record, traces in find_records(_folder(text, stored)).items():
+        path = Path(text)
+        folder = path if path.exists() or not (stored / text).is_dir() else stored / text
+        for record, traces in find_records(folder).items():
             wanted = records.setdefault(record, traces)
             records[record] = wanted | traces if wanted and traces else set()
     return records
-
-
-def _folder(text: str, stored: Path) -> Path:
-    """Return a path as given, else PORT or PORT/RECIPE below the stored traces."""
-    path = Path(text)
-    return path if path.exists() or not (stored / text).is_dir() else stored / text

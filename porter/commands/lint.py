@@ -7,32 +7,60 @@ index, whitespace; on the pinned tree (skipped with --files-only): apply, offset
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
-from porter.commands.options import add_format
+from porter.commands.options import add_flag, add_format, add_ports, project_pins
+from porter.errors import Exit
+from porter.finding import Finding
+from porter.terminal import colour_wanted, counted, paint, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to lint (default: all)")
-    parser.add_argument(
-        "--files-only", action="store_true", help="do not apply the patches to the pin"
-    )
+    add_ports(parser, "ports to lint (default: all)")
+    add_flag(parser, "--files-only", "do not apply the patches to the pin")
     add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.errors import Exit
     from porter.levels.lint import lint_port
-    from porter.places import project_root
     from porter.report.ci.write import folder_in_repository, write_files
-    from porter.report.terminal.lint import render
-    from porter.upstream.pins import load_pins
 
-    root = project_root()
-    pins = load_pins(root)
+    pins = project_pins()
     chosen = [pins.port(name) for name in args.ports] or list(pins.ports())
-    found = [(pin.name, lint_port(root, pin, files_only=args.files_only)) for pin in chosen]
-    prefix = folder_in_repository(root)
-    write_files(args.output, lambda form: render(found, form, prefix))
-    print(render(found, args.format, prefix))
+    found = [(pin.name, lint_port(pins.root, pin, files_only=args.files_only)) for pin in chosen]
+    prefix = folder_in_repository(pins.root)
+    write_files(args.output, lambda form: _render(found, form, prefix))
+    print(_render(found, args.format, prefix))
     wrong = any(f.severity == "error" for _, findings in found for f in findings)
     return Exit.FAILED if wrong else Exit.OK
+
+
+def _render(ports: Sequence[tuple[str, Sequence[Finding]]], form: str, prefix: str = "") -> str:
+    """Return findings by port as text, JSON, GitHub annotations, SARIF or JUnit."""
+    from porter.report.ci.write import Case, as_form, as_json
+
+    findings = [finding for _, found in ports for finding in found]
+    if form == "text":
+        return "\n".join([*(_line(finding) for finding in findings), *_ends(ports)])
+    if form == "json":
+        wrong = any(finding.severity == "error" for finding in findings)
+        return as_json({"ok": not wrong, "ports": [{"port": p, "findings": f} for p, f in ports]})
+    return as_form(form, "porter lint", [Case(p, "series", found) for p, found in ports], prefix)
+
+
+def _line(finding: Finding) -> str:
+    colour = colour_wanted()
+    where = f"{finding.file}:{finding.line}" if finding.line else finding.file
+    style = "red" if finding.severity == "error" else "yellow"
+    rule = paint(f"[{finding.rule}]", style, colour)
+    return f"{paint(where, 'bold', colour)}: {plain(finding.text)} {rule}"
+
+
+def _ends(ports: Sequence[tuple[str, Sequence[Finding]]]) -> list[str]:
+    lines = []
+    for port, findings in ports:
+        wrong = sum(finding.severity == "error" for finding in findings)
+        style = "red" if wrong else "green"
+        summary = counted(wrong, "problem") if wrong else "fit for review"
+        lines.append(f"{port}: {paint(summary, style, colour_wanted())}")
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from porter.commands.options import add_json
+from porter.commands.options import add_json, project_pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,11 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.terminal import colour_wanted, emit, emit_json, table
-    from porter.upstream.pins import load_pins
 
-    pins = load_pins(project_root())
+    pins = project_pins()
     ports = [_port(pins.root, pin) for pin in pins.ports()]
     if args.json:
         emit_json(ports)
@@ -28,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             port["port"],
-            _count(port),
+            str(len(port["patches"])) + (f" + {len(port['off'])} off" if port["off"] else ""),
             port["pin"],
             port["license"],
             ", ".join([*port["submodules"], *port["companions"]]),
@@ -39,12 +37,6 @@ def run(args: argparse.Namespace) -> int:
     styles = ("bold", None, "dim")
     emit(table(rows, head=head, right=(1,), styles=styles, colour=colour_wanted()))
     return 0
-
-
-def _count(port: dict[str, Any]) -> str:
-    """Return the number of patches, and of those off by default: "8 + 1 off"."""
-    off = f" + {len(port['off'])} off" if port["off"] else ""
-    return f"{len(port['patches'])}{off}"
 
 
 def _port(root: Any, pin: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import project_pins
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ports", nargs="+", metavar="PORT", help="a port of upstream_pins.yaml")
@@ -12,11 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.errors import Exit
     from porter.levels.lock import lock_port
-    from porter.places import project_root
-    from porter.upstream.pins import load_pins
 
-    root = project_root()
-    pins = load_pins(root)
+    pins = project_pins()
     for name in args.ports:
-        print(lock_port(root, pins, pins.port(name)))
+        print(lock_port(pins.root, pins, pins.port(name)))
     return Exit.OK

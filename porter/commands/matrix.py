@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_repeated
+from porter.commands.options import add_ports, add_repeated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
-    )
+    add_ports(parser, "ports (default: all with recipes)")
     add_repeated(parser, "--tag", "TAG", "only recipes with a tag that matches this pattern")
     add_repeated(parser, "--device", "DEVICE", "only devices that match this pattern ('sim:*')")
     parser.add_argument(

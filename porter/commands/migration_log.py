@@ -9,31 +9,20 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_run_options, run_options
+from porter.commands.options import add_flag, add_ports, add_repeated, add_run_options, run_options
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ports", nargs="*", metavar="PORT", help="ports (default: all with such recipes)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if a file would change"
-    )
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        choices=("sim:hpu", "sim:npu"),
-        help="only this device (may be given again)",
-    )
+    add_ports(parser, "ports (default: all with such recipes)")
+    add_flag(parser, "--check", "write nothing; fail if a file would change")
+    add_repeated(parser, "--device", None, "only this device", ("sim:hpu", "sim:npu"))
     add_run_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.progress import shown_session
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.terminal import counted
     from porter.verify import migration_logs
     from porter.verify.execution.scheduler import open_runs

@@ -9,16 +9,9 @@ hand in recipes/PORT/mutants/equivalent.yaml, with a reason.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from porter.commands.options import add_json, add_recipes, add_repeated, positive
+from porter.commands.options import add_flag, add_json, add_recipes, add_repeated, positive
 from porter.errors import BadInput, Exit
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from porter.mutation.loose import RecipeRows
-    from porter.mutation.score import MutantResult
 
 AT_LEAST = 95.0
 
@@ -42,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", type=positive, metavar="N", help="only N of the mutants, always the same ones"
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--by-claim",
-        action="store_true",
-        help="try every mutant on all runs of each recipe, and show for every claim with a stated "
+        "try every mutant on all runs of each recipe, and show for every claim with a stated "
         "bound which mutants it measured, caught and passed; fail when it passes one that no "
         "other claim of its recipe catches",
     )
-    parser.add_argument("--list", action="store_true", help="show the mutants as diffs, try none")
+    add_flag(parser, "--list", "show the mutants as diffs, try none")
     parser.add_argument(
         "--jobs",
         type=positive,
@@ -69,10 +62,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import os
 
+    from rich.console import Console
+
+    from porter.mutation.mutants import level_scores, scores_json
     from porter.mutation.plan import MutantFilters, plan_mutants
     from porter.places import cache_dir, project_root
-    from porter.report.terminal.mutation import MutationDisplay, mutant_lines, mutants_json
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.mutation import (
+        MutationDisplay,
+        mutant_lines,
+        mutants_json,
+        print_recipes,
+        print_score,
+        print_survivors,
+    )
+    from porter.report.terminal.progress import transfer_bar
     from porter.terminal import emit, emit_json
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters
@@ -92,50 +95,27 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return Exit.OK
         with MutationDisplay(args.port, len(plan.to_try)) as display:
+            trying = (plan, trees, cache_dir(), jobs, display.say)
             if args.by_claim:
-                from porter.mutation.loose import measure_claims
+                from porter.mutation.loose import measure_claims, rows_as_json
 
-                claims = measure_claims(
-                    plan, trees, cache_dir(), jobs, display.say, display.measured
-                )
+                claims = measure_claims(*trying, display.count)
             else:
                 from porter.mutation.mutation_run import try_mutants
 
-                results = try_mutants(plan, trees, cache_dir(), jobs, display.say, display.tried)
+                results = try_mutants(*trying, display.tried)
+    console = Console(highlight=False)
     if args.by_claim:
-        return _show_claims(args, claims, len(plan.to_try), plan.possible)
-    return _show_score(args, results, plan.possible)
-
-
-def _show_claims(
-    args: argparse.Namespace, recipes: Sequence[RecipeRows], tried: int, possible: int
-) -> int:
-    from rich.console import Console
-
-    from porter.mutation.loose import rows_as_json
-    from porter.report.terminal.mutation import print_recipes
-    from porter.terminal import emit_json
-
+        if args.json:
+            emit_json(rows_as_json(args.port, claims, plan.possible))
+        else:
+            print_recipes(console, args.port, claims, len(plan.to_try), plan.possible)
+        loose = any(row.is_loose for recipe in claims for row in recipe.claims)
+        return Exit.FAILED if loose else Exit.OK
     if args.json:
-        emit_json(rows_as_json(args.port, recipes, possible))
+        emit_json(scores_json(args.port, results, plan.possible))
     else:
-        print_recipes(Console(highlight=False), args.port, recipes, tried, possible)
-    loose = any(row.is_loose for recipe in recipes for row in recipe.claims)
-    return Exit.FAILED if loose else Exit.OK
-
-
-def _show_score(args: argparse.Namespace, results: Sequence[MutantResult], possible: int) -> int:
-    from rich.console import Console
-
-    from porter.mutation.score import as_json, level_scores
-    from porter.report.terminal.mutation import print_score, print_survivors
-    from porter.terminal import emit_json
-
-    if args.json:
-        emit_json(as_json(args.port, results, possible))
-    else:
-        console = Console(highlight=False)
         print_survivors(console, results)
-        print_score(console, args.port, results, possible)
+        print_score(console, args.port, results, plan.possible)
     score = level_scores(results)[-1].score
     return Exit.OK if score is None or 100 * score >= args.at_least else Exit.FAILED

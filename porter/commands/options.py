@@ -6,9 +6,21 @@ import argparse
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from porter.upstream.pins import Pins
     from porter.verify.execution.session import Options
+
+
+def add_flag(parser: argparse.ArgumentParser, option: str, text: str) -> None:
+    """An option without a value."""
+    parser.add_argument(option, action="store_true", help=text)
+
+
+def add_ports(parser: argparse.ArgumentParser, text: str) -> None:
+    """``[PORT ...]``: which ports; none named means all that ``text`` says."""
+    parser.add_argument("ports", nargs="*", metavar="PORT", help=text)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -18,22 +30,24 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_folder_option(parser: argparse.ArgumentParser) -> None:
-    """``-C DIR``: the tree to work on, where the positional arguments are levels."""
-    parser.add_argument(
-        "-C", dest="dir", metavar="DIR", help="a tree or a folder in it (default: here)"
-    )
-
-
-def add_port_option(parser: argparse.ArgumentParser) -> None:
-    """``--port PORT``: levels of a port, without a tree."""
+def add_folder_or_port(parser: argparse.ArgumentParser) -> None:
+    """``-C DIR`` or ``--port PORT``: whose levels the positional arguments are."""
+    text = "a tree or a folder in it (default: here)"
+    parser.add_argument("-C", dest="dir", metavar="DIR", help=text)
     parser.add_argument("--port", metavar="PORT", help="levels of this port, without a tree")
 
 
-def add_repeated(parser: argparse.ArgumentParser, option: str, metavar: str, text: str) -> None:
+def add_repeated(
+    parser: argparse.ArgumentParser,
+    option: str,
+    metavar: str | None,
+    text: str,
+    choices: Sequence[str] | None = None,
+) -> None:
     """An option that may be given several times; its value is a list."""
+    text = f"{text} (may be given again)"
     parser.add_argument(
-        option, action="append", default=[], metavar=metavar, help=f"{text} (may be given again)"
+        option, action="append", default=[], metavar=metavar, choices=choices, help=text
     )
 
 
@@ -44,7 +58,7 @@ def add_recipes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_flag(parser, "--json", "print JSON")
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
@@ -99,11 +113,8 @@ def _result_file(text: str) -> Path:
 
 def add_keep(parser: argparse.ArgumentParser) -> None:
     """``--keep``: take local edits along."""
-    parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="carry local edits along by a 3-way merge; on a conflict nothing changes",
-    )
+    text = "carry local edits along by a 3-way merge; on a conflict nothing changes"
+    add_flag(parser, "--keep", text)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -114,13 +125,21 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum number of parallel runs (default: as many as the cores allow)",
     )
-    parser.add_argument("--fresh", action="store_true", help="ignore the cache")
-    parser.add_argument(
+    add_flag(parser, "--fresh", "ignore the cache")
+    add_flag(
+        parser,
         "--cold",
-        action="store_true",
-        help="start a new interpreter for every run (as PORTER_COLD=1 does), instead of forking "
+        "start a new interpreter for every run (as PORTER_COLD=1 does), instead of forking "
         "one that has imported torch",
     )
+
+
+def project_pins() -> Pins:
+    """Return the pins of the project here; their ``root`` is its folder."""
+    from porter.places import project_root
+    from porter.upstream.pins import load_pins
+
+    return load_pins(project_root())
 
 
 def run_options(args: argparse.Namespace) -> Options:

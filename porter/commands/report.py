@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_recipes, add_repeated
+from porter.commands.options import add_ports, add_recipes, add_repeated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ports", nargs="*", metavar="PORT", help="ports (default: all with recipes)"
-    )
+    add_ports(parser, "ports (default: all with recipes)")
     parser.add_argument(
         "-o",
         "--output",
@@ -37,28 +35,20 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from porter.places import cache_dir, project_root
-    from porter.report.ci.write import write_text
-    from porter.report.html_report.gather import gather
-    from porter.report.html_report.imported import read_imported
+    from porter.report.ci.write import as_json, write_text
+    from porter.report.html_report.forms import as_markdown, as_plain
+    from porter.report.html_report.gather import gather, read_imported
+    from porter.report.html_report.page import as_html
     from porter.terminal import emit
     from porter.verify.plan.select import Filters
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     imported = read_imported(Path(name) for name in args.verdicts)
     results = gather(project_root(), cache_dir(), args.ports, filters, imported)
-    if args.format == "html":
-        from porter.report.html_report.page import as_html
-
-        text = as_html(results)
-    elif args.format == "markdown":
-        from porter.report.html_report.as_markdown import as_markdown
-
-        text = as_markdown(results)
-    else:
-        from porter.report.ci.model import as_json
-        from porter.report.html_report.as_json import as_plain
-
+    if args.format == "json":
         text = as_json(as_plain(results))
+    else:
+        text = as_html(results) if args.format == "html" else as_markdown(results)
     if args.output is None and args.format != "html":
         emit([text])
         return 0

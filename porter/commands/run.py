@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from porter.commands.options import add_flag
 from porter.device import DEVICES, Device, open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput, Exit
@@ -24,13 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every mapped CUDA call to FILE (.jsonl: as JSON)",
     )
-    parser.add_argument("--quiet", action="store_true", help="print no counters")
+    add_flag(parser, "--quiet", "print no counters")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="the script and its arguments")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the script; return its exit code."""
+    import json
+
     from porter.device.script import Script
+    from porter.report.ci.write import write_text
 
     script = Script(args.script)
     device = open_device(args.device)
@@ -43,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         counters = device.counters(Path.cwd())
         if args.json:
-            _write_json(args.json, counters)
+            text = json.dumps(counters, indent=2)
+            print(text) if args.json == "-" else write_text(Path(args.json), text)
         if not args.quiet:
             print("\n".join(report_lines(device.title(), counters)), file=sys.stderr)
     return code
@@ -63,15 +68,3 @@ def _migration_log(path: str | None, device: Device) -> Iterator[None]:
     with logging_to(Path(path), target=device.kind, root=Path.cwd()) as log:
         yield
     print(log.summary(), file=sys.stderr)
-
-
-def _write_json(path: str, counters: dict[str, object]) -> None:
-    import json
-
-    from porter.report.ci.write import write_text
-
-    text = json.dumps(counters, indent=2)
-    if path == "-":
-        print(text)
-    else:
-        write_text(Path(path), text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from porter.commands.options import add_flag
 from porter.errors import Exit
 
 
@@ -20,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="pins",
         help="pins: upstream_pins.yaml; recipe: recipes/<port>/*.yaml (default: %(default)s)",
     )
-    parser.add_argument(
-        "--write", action="store_true", help="write all schema files of the package"
-    )
+    add_flag(parser, "--write", "write all schema files of the package")
 
 
 def run(args: argparse.Namespace) -> int:

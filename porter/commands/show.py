@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_folder_option, add_json, add_port_option
+from porter.commands.options import add_flag, add_folder_or_port, add_json
 
 if TYPE_CHECKING:
     from porter.tree.overview import LevelView, PortView
@@ -15,9 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "level", nargs="?", metavar="LEVEL", help="number, name or prefix (default: the tree's)"
     )
-    add_folder_option(parser)
-    add_port_option(parser)
-    parser.add_argument("--stat", action="store_true", help="leave the diff out")
+    add_folder_or_port(parser)
+    add_flag(parser, "--stat", "leave the diff out")
     add_json(parser)
 
 

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_json
+from porter.commands.options import add_flag, add_json, add_ports, project_pins
 from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify"], help="verify: find objects that changed")
-    parser.add_argument(
-        "port", nargs="*", metavar="PORT", help="upstreams to verify (default: all in the store)"
-    )
-    parser.add_argument(
-        "--repair", action="store_true", help="drop damaged objects and fetch them again"
-    )
+    add_ports(parser, "upstreams to verify (default: all in the store)")
+    add_flag(parser, "--repair", "drop damaged objects and fetch them again")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify; exit 1 when an object is damaged and was not repaired."""
-    from porter.places import project_root
     from porter.report.terminal.upstreams import audit_json, audit_lines
     from porter.terminal import emit, emit_json
     from porter.upstream.audit import audit_store
-    from porter.upstream.pins import load_pins
 
-    root = project_root()
-    pins = load_pins(root)
-    for name in args.port:
+    pins = project_pins()
+    for name in args.ports:
         pins.port(name)
-    found = audit_store(root, pins, args.port, repair=args.repair)
+    found = audit_store(pins.root, pins, args.ports, repair=args.repair)
     if args.json:
         emit_json(audit_json(found))
     else:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_flag,
     add_format,
+    add_ports,
     add_recipes,
     add_repeated,
     add_run_options,
@@ -24,21 +26,14 @@ from porter.errors import Exit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ports", nargs="*", metavar="PORT", help="ports to verify (default: all)")
+    add_ports(parser, "ports to verify (default: all)")
     add_recipes(parser)
     add_repeated(parser, "--level", "LEVEL", "judge only this level: number, name or unique prefix")
     add_repeated(parser, "--device", "DEVICE", "judge only on this device, which must be available")
+    add_flag(parser, "--strict", "fail when something is not reachable")
+    add_flag(parser, "--all", "show every output, not only the worst of many")
     parser.add_argument(
-        "--strict", action="store_true", help="fail when something is not reachable"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show every output, not only the worst of many"
-    )
-    parser.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads of each run (default: the recipe's)",
+        "--threads", type=positive, metavar="N", help="threads of each run (default: the recipe's)"
     )
     add_verbose(parser)
     add_run_options(parser)
@@ -47,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
-    from porter.report.terminal.transfers import transfer_bar
+    from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
@@ -64,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
             plan = make_plan(root, args.ports, trees, filters)
         from rich.console import Console
 
-        from porter.report.terminal.progress import shown_session
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
 
@@ -84,13 +78,11 @@ def run(args: argparse.Namespace) -> int:
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
 
-    def rendered(form: str) -> str:
-        return render(plan, results, form, passed, strict, folder_in_repository(root))
-
-    write_files(args.output, rendered)
+    prefix = folder_in_repository(root)
+    write_files(args.output, lambda form: render(plan, results, form, passed, strict, prefix))
     if args.format == "text":
         print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
-        print(rendered(args.format))
+        print(render(plan, results, args.format, passed, strict, prefix))
     return Exit.OK if passed else Exit.FAILED

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Literal
+from itertools import accumulate
+from typing import Literal, get_args
 
 Kind = Literal[
     "off-by-one",
@@ -23,7 +24,11 @@ Kind = Literal[
     "device-moved-back",
     "negated-condition",
 ]
-KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Node = ast.expr | ast.stmt | ast.keyword
+Span = tuple[int, int, int, int]
+"""Line and column of a start, then of an end."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,50 +52,35 @@ class Source:
 
     def __init__(self, text: str) -> None:
         """Parse ``text``. Raises SyntaxError."""
-        self.text = text
         self.tree = ast.parse(text)
-        self._lines = text.encode().splitlines(keepends=True)
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line))
         self._bytes = text.encode()
+        lengths = (len(line) for line in self._bytes.splitlines(keepends=True))
+        self._starts = list(accumulate(lengths, initial=0))
 
-    def offset(self, line: int, column: int) -> int:
+    def _offset(self, line: int, column: int) -> int:
         """Return the offset in bytes of a line and column."""
         return self._starts[line - 1] + column
 
-    def span(self, node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int, int, int]:
+    def span(self, node: Node) -> Span:
         """Return line and column of a node's start, then of its end."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
-    def of(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
+    def between(self, left: ast.expr, right: ast.expr) -> Span:
+        """Return the span of the text between two nodes (an operator)."""
+        return *self.span(left)[2:], *self.span(right)[:2]
+
+    def text(self, span: Span) -> str:
+        """Return the text of a span."""
+        return self._bytes[self._offset(*span[:2]) : self._offset(*span[2:])].decode()
+
+    def of(self, node: Node) -> str:
         """Return the text of a node, as it is in the file."""
-        line, column, end_line, end_column = self.span(node)
-        found = self._bytes[self.offset(line, column) : self.offset(end_line, end_column)]
-        return found.decode()
-
-    def replace(self, node: ast.expr | ast.stmt | ast.keyword, text: str, kind: Kind) -> SourceEdit:
-        """Return the edit that replaces ``node`` by ``text``."""
-        return SourceEdit(*self.span(node), text, kind)
-
-    def between(self, left: ast.expr, right: ast.expr, text: str, kind: Kind) -> SourceEdit:
-        """Return the edit that replaces the text between two nodes (an operator)."""
-        _, _, line, column = self.span(left)
-        end_line, end_column, _, _ = self.span(right)
-        return SourceEdit(line, column, end_line, end_column, text, kind)
-
-    def gap(self, left: ast.expr, right: ast.expr) -> str:
-        """Return the text between two nodes."""
-        _, _, line, column = self.span(left)
-        end_line, end_column, _, _ = self.span(right)
-        found = self._bytes[self.offset(line, column) : self.offset(end_line, end_column)]
-        return found.decode()
+        return self.text(self.span(node))
 
     def apply(self, edit: SourceEdit) -> str:
         """Return the whole text with the edit applied."""
-        start = self.offset(edit.line, edit.column)
-        end = self.offset(edit.end_line, edit.end_column)
-        made = self._bytes[:start] + edit.replacement.encode() + self._bytes[end:]
-        return made.decode()
+        start = self._offset(edit.line, edit.column)
+        end = self._offset(edit.end_line, edit.end_column)
+        return (self._bytes[:start] + edit.replacement.encode() + self._bytes[end:]).decode()

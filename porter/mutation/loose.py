@@ -6,15 +6,14 @@ catches that mutant: its value came out worse than without the mutant, and the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.mutation.margins import Margin, Tried, measure, worst_without
+from porter.mutation.margins import Margin, Tried, bound, is_stated, measure, worst_without
 from porter.mutation.mutants import Mutant
 from porter.mutation.mutation_run import Say, mutation_run
-from porter.mutation.stated import bound, is_stated
 from porter.verify.judge.result import number_to_json
 
 if TYPE_CHECKING:
@@ -31,11 +30,6 @@ class Measured:
     mutant: Mutant
     margin: Margin
     elsewhere: bool
-
-    @property
-    def is_missed(self) -> bool:
-        """Whether the whole recipe passes a mutant that this claim measured."""
-        return self.margin.held and not self.elsewhere
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class ClaimRow:
     @property
     def is_loose(self) -> bool:
         """Whether it passes a mutant that no other claim of the recipe catches."""
-        return any(one.is_missed for one in self.measured)
+        return not all(one.elsewhere for one in self.passed)
 
 
 @dataclass(frozen=True)
@@ -86,28 +80,21 @@ class RecipeRows:
 def measure_claims(
     plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: Say, tried: Callable[[], None]
 ) -> list[RecipeRows]:
-    """Try every mutant of a plan on all recipes, and return what their claims measured.
+    """Try every mutant of a plan on all recipes, and return what their claims measured, by name.
 
     ``cache`` is porter's cache folder; ``tried`` is called after each mutant. Raises CheckFailed
     when a recipe fails without any mutant, EnvironmentFailed.
     """
     run = mutation_run(plan, trees, cache, jobs, say)
-    results: list[Tried] = []
-    with run.opened(plan.recipes, plan.to_try) as (runs, baselines):
-        for several in measure(run, runs, baselines, plan.to_try):
-            results += several
-            tried()
-    return recipe_rows(baselines, results)
-
-
-def recipe_rows(baselines: Sequence[Baseline], tried: Iterable[Tried]) -> list[RecipeRows]:
-    """Return a row of results for each recipe, in the order of their names."""
     found: dict[str, list[Tried]] = {}
-    for one in tried:
-        found.setdefault(one.recipe, []).append(one)
     own: dict[str, list[Baseline]] = {}
-    for baseline in baselines:
-        own.setdefault(baseline.planned.loaded.name, []).append(baseline)
+    with run.opened(plan.recipes, plan.to_try) as (runs, baselines):
+        for baseline in baselines:
+            own.setdefault(baseline.planned.loaded.name, []).append(baseline)
+        for several in measure(run, runs, baselines, plan.to_try):
+            for one in several:
+                found.setdefault(one.recipe, []).append(one)
+            tried()
     return [_recipe(own[name], found.get(name, [])) for name in sorted(own)]
 
 
@@ -146,12 +133,9 @@ def _measured(index: int, tried: Sequence[Tried]) -> tuple[Measured, ...]:
 
 
 def _subject(claim: Claim) -> str:
-    words = [f"{claim.subject} {claim.pattern}"]
-    if claim.devices is not None:
-        words.append(f"on {', '.join(claim.devices)}")
-    if claim.dtypes is not None:
-        words.append(f"in {', '.join(claim.dtypes)}")
-    return " ".join(words)
+    devices = "" if claim.devices is None else f" on {', '.join(claim.devices)}"
+    dtypes = "" if claim.dtypes is None else f" in {', '.join(claim.dtypes)}"
+    return f"{claim.subject} {claim.pattern}{devices}{dtypes}"
 
 
 def rows_as_json(port: str, recipes: Sequence[RecipeRows], possible: int) -> dict[str, Any]:
@@ -183,15 +167,8 @@ def _claim_json(row: ClaimRow) -> dict[str, Any]:
         "loose": row.is_loose,
         "correct": None if row.correct is None else _margin_json(row.correct),
         "mutants": [
-            {
-                "key": one.mutant.key,
-                "level": one.mutant.level_name,
-                "file": one.mutant.path,
-                "line": one.mutant.line,
-                "kind": one.mutant.kind,
-                "caught": not one.margin.held,
-                "caught_elsewhere": one.elsewhere,
-            }
+            one.mutant.names
+            | {"caught": not one.margin.held, "caught_elsewhere": one.elsewhere}
             | _margin_json(one.margin)
             for one in row.measured
         ],

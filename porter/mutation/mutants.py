@@ -1,18 +1,28 @@
-"""The mutants of a level: every edit that falls on a line its patch added or changed."""
+"""The mutants of a level: every edit on a line that its patch changed, and what became of each.
+
+A mutant is tried on a folder with the level's own files, hard-linked, and the mutant's.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from porter.git.objects import Oid
 from porter.levels.levels import Level
 from porter.mutation.edits import Kind, Source
 from porter.mutation.operators import edits
 from porter.series.unified import added_lines, diff_text, read_diff
+from porter.verify.plan.trees import LevelTree, NamedLevel, Trees
 
 _WHOLE: tuple[Kind, ...] = ("removed-call", "missing-mark-step", "removed-copy")
 """Kinds that remove a whole statement, which must begin on a line of the patch."""
@@ -41,6 +51,17 @@ class Mutant:
         return hashlib.sha256(f"{text}\0{self.line}".encode()).hexdigest()[:10]
 
     @property
+    def names(self) -> dict[str, Any]:
+        """What names the mutant in JSON."""
+        names = {"key": self.key, "level": self.level_name, "file": self.path}
+        return {**names, "line": self.line, "kind": self.kind}
+
+    @property
+    def title(self) -> str:
+        """What names the mutant on a terminal."""
+        return f"{self.key}  {self.level_name}  {self.kind}  {self.path}:{self.line}"
+
+    @property
     def changed(self) -> tuple[str, str]:
         """The lines that differ, before and after, without blanks around each block."""
         before, after = self.before.splitlines(), self.after.splitlines()
@@ -63,6 +84,20 @@ class Mutant:
             n=1,
         )
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class RecipeCoverage:
+    """The lines that one run executes, by file; ``everything`` where they are not known."""
+
+    lines: Mapping[str, frozenset[int]]
+    everything: bool = False
+
+    def includes(self, mutant: Mutant) -> bool:
+        """Whether the run executes any line of the mutant's statement."""
+        first, last = mutant.statement
+        executed = self.lines.get(mutant.path, frozenset())
+        return self.everything or any(line in executed for line in range(first, last + 1))
 
 
 def level_mutants(level: Level, read: ReadBlob) -> Iterator[Mutant]:
@@ -129,3 +164,130 @@ def sample(mutants: Sequence[Mutant], most: int) -> list[Mutant]:
             if queue and len(chosen) < most:
                 chosen.add(queue.pop(0).key)
     return [mutant for mutant in mutants if mutant.key in chosen]
+
+
+MutantStatus = Literal["caught", "survived", "not run", "equivalent"]
+"""``caught``: a verdict turned bad. ``survived``: every recipe that runs the changed line passed.
+``not run``: no recipe runs that line. ``equivalent``: listed by hand as not a mistake."""
+
+
+@dataclass(frozen=True)
+class MutantResult:
+    """One mutant's status. ``by`` names the recipe that caught it, ``detail`` the verdict."""
+
+    mutant: Mutant
+    status: MutantStatus
+    by: str = ""
+    detail: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether a mistake went unnoticed."""
+        return self.status in ("survived", "not run")
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """How many of a level's mutants have which status; ``level`` is "all" for the sum."""
+
+    level: str
+    caught: int
+    survived: int
+    not_run: int
+    equivalent: int
+
+    @property
+    def total(self) -> int:
+        return self.caught + self.survived + self.not_run + self.equivalent
+
+    @property
+    def score(self) -> float | None:
+        """The share caught of the mutants that are mistakes; None where there are none."""
+        mistakes = self.total - self.equivalent
+        return self.caught / mistakes if mistakes else None
+
+
+def _score(level: str, results: Iterable[MutantResult]) -> LevelScore:
+    counts = Counter(result.status for result in results)
+    return LevelScore(level, *(counts[status] for status in get_args(MutantStatus)))
+
+
+def level_scores(results: Sequence[MutantResult]) -> list[LevelScore]:
+    """Return one score per level, in their order, and one for all."""
+    names = dict.fromkeys(result.mutant.level_name for result in results)
+    scores = [_score(name, (r for r in results if r.mutant.level_name == name)) for name in names]
+    return [*scores, _score("all", results)]
+
+
+def scores_json(port: str, results: Sequence[MutantResult], possible: int) -> dict[str, Any]:
+    """Return everything as plain values; ``possible``: the number of mutants before sampling."""
+    return {
+        "port": port,
+        "possible": possible,
+        "levels": [asdict(each) | {"score": each.score} for each in level_scores(results)],
+        "mutants": [
+            one.mutant.names
+            | dict(zip(("before", "after"), one.mutant.changed, strict=True))
+            | {"fate": one.status, "by": one.by, "detail": one.detail}
+            for one in results
+        ],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutantLevel(NamedLevel):
+    """A level with one file replaced by a mutant's. ``tree`` names it, but is no git object."""
+
+    mutated: tuple[LevelTree, Mutant]
+
+
+def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
+    """Return the level that a mutant makes of ``level``."""
+    text = f"mutant\0{level.tree}\0{mutant.path}\0{mutant.after}"
+    tree = hashlib.sha1(text.encode()).hexdigest()
+    return MutantLevel(level.number, level.name, tree, level.off, mutated=(level, mutant))
+
+
+class MutantTrees:
+    """The trees of a port, and those of :class:`MutantLevel`. Thread-safe.
+
+    Implements :class:`porter.verify.plan.trees.Trees`.
+    """
+
+    def __init__(self, trees: Trees, scratch: Path) -> None:
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._trees = trees
+        self.levels, self.find = trees.levels, trees.find
+
+    def remove(self, mutant: Mutant) -> None:
+        """Delete the folders of a mutant that has been tried."""
+        shutil.rmtree(self._scratch / mutant.key, ignore_errors=True)
+
+    def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        base, mutant = level.mutated if isinstance(level, MutantLevel) else (level, None)
+        with self._lock:
+            unchanged = self._trees.folder(port, base, needs)
+        if mutant is None:
+            return unchanged
+        name = hashlib.sha256("\0".join(needs).encode()).hexdigest()[:16]
+        folder = self._scratch / mutant.key / name
+        if not folder.is_dir():
+            _write(unchanged, folder, mutant)
+        return folder
+
+
+def _write(unchanged: Path, folder: Path, mutant: Mutant) -> None:
+    shutil.copytree(unchanged, folder, symlinks=True, copy_function=_link)
+    path = folder / mutant.path
+    if path.is_file():
+        path.unlink()  # a link to the shared file: not to be written through
+        path.write_bytes(mutant.after.encode("utf-8", "surrogateescape"))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

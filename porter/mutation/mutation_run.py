@@ -2,9 +2,9 @@
 
 The cheapest recipe comes first; which lines a recipe executes is found out when a mutant has passed
 all recipes before it. Runs that do not execute the line keep the outcome they have without the
-mutant. Several mutants are tried at a time, each in a thread of its own. What each recipe made of
-each mutant is cached in a file of its own, so that with more recipes, or after one changed, mutants
-are tried on those alone.
+mutant: a run depends on the tree through the code it executes. Several mutants are tried at a time,
+each in a thread of its own. What each recipe made of each mutant is cached in a file of its own, so
+that with more recipes, or after one changed, mutants are tried on those alone.
 """
 
 from __future__ import annotations
@@ -13,31 +13,36 @@ import hashlib
 import json
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from porter.atomic import read_json, write_json
 from porter.errors import CheckFailed
-from porter.mutation.coverage import RecipeCoverage, find_coverage
-from porter.mutation.mutant_trees import MutantTrees, mutant_level
-from porter.mutation.mutants import Mutant
-from porter.mutation.score import MutantResult, MutantStatus
+from porter.mutation.mutants import (
+    Mutant,
+    MutantResult,
+    MutantStatus,
+    MutantTrees,
+    RecipeCoverage,
+    mutant_level,
+)
 from porter.process import Stopped
 from porter.verify.cache.keys import RunKey, judge_hash, known_runs
 from porter.verify.cache.store import Places
+from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.scheduler import Runs, open_runs
 from porter.verify.execution.session import Options, Session
+from porter.verify.harness.line_coverage import LINES
 from porter.verify.judge import judge
-from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, judged_specs, run_specs
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, job_of, judged_specs, run_specs
 from porter.verify.plan.trees import LevelTree, Trees
-from porter.verify.recipe.load import LoadedRecipe
-from porter.verify.recipe.schema import Limits
 
 if TYPE_CHECKING:
     from porter.mutation.plan import MutationPlan
@@ -79,8 +84,7 @@ class Baseline:
 
     @property
     def title(self) -> str:
-        loaded = self.planned.loaded
-        return f"{loaded.port}/{loaded.name} at level {self.level_tree.name}"
+        return f"{self.planned.name} at level {self.level_tree.name}"
 
     def runs_over(self, mutant: Mutant) -> list[RunSpec]:
         """Return the runs of this level that execute the mutant's line, the quickest first."""
@@ -96,17 +100,13 @@ class Baseline:
 class SilentObserver:
     """Ignores the progress of single runs: a mutation run reports mutants."""
 
-    def say(self, line: str) -> None: ...
-    def building(self, environment: str) -> None: ...
-    def progress(self, line: str) -> None: ...
-    def built(self, environment: str, how: str) -> None: ...
-    def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None: ...
-    def started(self, run: str) -> None: ...
-    def ended(self, run: str, how: str) -> None: ...
+    def say(self, *_: Any, **__: Any) -> None: ...
+
+    building = progress = built = expect = started = ended = say
 
 
 T = TypeVar("T")
-Attempt = Callable[[Runs, MutantTrees, Sequence[Baseline], Mutant], T]
+Attempt = Callable[[Runs, Sequence[Baseline], Mutant], T]
 """Tries one mutant, in a thread of its own, on the baselines of its level in the given order."""
 
 
@@ -129,7 +129,7 @@ class MutationRun:
     ) -> Iterator[tuple[MutantResult, bool]]:
         """Yield each mutant's result as soon as it is known, and whether it was in the cache.
 
-        Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
+        Raises as :meth:`opened` does.
         """
         with self.opened(recipes, mutants) as (runs, baselines):
             yield from self.each(runs, baselines, mutants, self._attempt)
@@ -143,31 +143,25 @@ class MutationRun:
         Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
         """
         with open_runs(self.session) as runs:
-            yield runs, self._baselines(runs, recipes, mutants)
-
-    def _baselines(
-        self, runs: Runs, recipes: Sequence[RecipePlan], mutants: Sequence[Mutant]
-    ) -> list[Baseline]:
-        found = []
-        for planned in recipes:
-            for level in sorted({mutant.level for mutant in mutants}):
-                one = replace(planned, chosen=planned.chosen & {level})
-                if judged_specs(one):
-                    found.append(self._baseline(runs, one, level))
-        return sorted(found, key=lambda baseline: baseline.cost)
+            found = []
+            for planned in recipes:
+                for level in sorted({mutant.level for mutant in mutants}):
+                    one = replace(planned, chosen=planned.chosen & {level})
+                    if judged_specs(one):
+                        found.append(self._baseline(runs, one, level))
+            yield runs, sorted(found, key=lambda baseline: baseline.cost)
 
     def _baseline(self, runs: Runs, planned: RecipePlan, level: int) -> Baseline:
         loaded = planned.loaded
-        name = f"{loaded.port}/{loaded.name} at level {planned.levels[level].name}"
+        name = f"{planned.name} at level {planned.levels[level].name}"
         self.say(f"{name}: without a mutant")
         environment = self.session.environment(loaded.environment, runs.start.warm)
         known = known_runs(planned, run_specs(planned), environment)
         outcomes = runs.outcomes(planned, run_specs(planned))
         baseline = Baseline(planned, level, known, outcomes, judge(planned, outcomes))
-        bad = [verdict for verdict in baseline.verdicts if verdict.bad]
-        if bad:
+        if bad := sum(verdict.bad for verdict in baseline.verdicts):
             raise CheckFailed(
-                f"{name}: expected every verdict to pass without a mutant, found {len(bad)} bad; "
+                f"{name}: expected every verdict to pass without a mutant, found {bad} bad; "
                 f"`porter verify {loaded.port} --recipe {loaded.name}` shows them"
             )
         return baseline
@@ -180,17 +174,42 @@ class MutationRun:
                 if spec in baseline.coverage:
                     continue
                 self.say(f"{baseline.title}: which lines it runs, {spec.dtype} on {spec.device}")
-                baseline.coverage[spec] = find_coverage(
-                    planned,
-                    spec,
-                    baseline.known[spec],
-                    baseline.outcomes[spec],
-                    self.files[baseline.level],
-                    self.session,
-                    runs.start,
-                    self.session.environment(planned.loaded.environment, runs.start.warm).python,
-                    self.cache / "lines",
-                )
+                lines = self._lines(runs.start, baseline, spec)
+                known = {name: frozenset(each) for name, each in (lines or {}).items()}
+                baseline.coverage[spec] = RecipeCoverage(known, everything=lines is None)
+
+    def _lines(
+        self, start: Launcher, baseline: Baseline, spec: RunSpec
+    ) -> dict[str, list[int]] | None:
+        """Return which lines of the mutants' files a run executes; None where it may be any.
+
+        Unless cached under the key of the run's trace, the run is repeated for that. A run that
+        launched processes may execute anything in them; so may one that fails while its lines are
+        recorded.
+        """
+        outcome, known = baseline.outcomes[spec], baseline.known[spec]
+        if isinstance(outcome, Failure) or any(n.startswith("launched/") for n in outcome.counters):
+            return None
+        files = tuple(self.files[baseline.level])
+        names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]
+        path = self.cache / "lines" / f"{known.key}-{names}.json"
+        found: dict[str, list[int]]
+        try:
+            found = read_json(path)
+        except (OSError, ValueError):
+            job = job_of(baseline.planned, spec, known.facts, self.session.trees)
+            if isinstance(job, Failure):
+                return None
+            slower = replace(job, lines=files, seconds=job.seconds * 3)
+            environment = baseline.planned.loaded.environment
+            python = self.session.environment(environment, start.warm).python
+            with run_folder(self.session.places.runs) as folder:
+                out = run_probe(slower, python, folder, start)
+                if isinstance(out, Failure):
+                    return None
+                found = json.loads((out / LINES).read_text())
+            write_json(path, found)
+        return found
 
     def each(
         self,
@@ -200,83 +219,71 @@ class MutationRun:
         attempt: Attempt[T],
     ) -> Iterator[T]:
         """Yield what ``attempt`` returns for each mutant, as soon as it is known."""
-        with tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch:
-            yield from self._try_all(runs, baselines, mutants, attempt, Path(scratch))
+        with (
+            tempfile.TemporaryDirectory(dir=runs.start.warm.folder) as scratch,
+            ThreadPoolExecutor(self.jobs, "mutant") as pool,
+        ):
+            trees = MutantTrees(self.session.trees, Path(scratch, "trees"))
+            # The environments are shared: the baselines found or built them.
+            session = replace(
+                self.session,
+                trees=trees,
+                places=replace(self.session.places, traces=Path(scratch, "traces")),
+                observer=SilentObserver(),
+                options=replace(self.session.options, jobs=1),
+            )
+            local = threading.local()
 
-    def _try_all(
-        self,
-        runs: Runs,
-        baselines: Sequence[Baseline],
-        mutants: Sequence[Mutant],
-        attempt: Attempt[T],
-        scratch: Path,
-    ) -> Iterator[T]:
-        trees = MutantTrees(self.session.trees, scratch / "trees")
-        places = replace(self.session.places, traces=scratch / "traces")
-        options = replace(self.session.options, jobs=1)
-        local = threading.local()
+            def tried(mutant: Mutant) -> T:
+                if not hasattr(local, "runs"):
+                    local.runs = Runs(session, runs.start)
+                own = [baseline for baseline in baselines if baseline.level == mutant.level]
+                try:
+                    return attempt(local.runs, own, mutant)
+                finally:
+                    trees.remove(mutant)
 
-        def tried(mutant: Mutant) -> T:
-            if not hasattr(local, "runs"):
-                # The environments are shared: the baselines found or built them.
-                session = replace(
-                    self.session,
-                    trees=trees,
-                    places=places,
-                    observer=SilentObserver(),
-                    options=options,
-                )
-                local.runs = Runs(session, runs.start)
-            own = [baseline for baseline in baselines if baseline.level == mutant.level]
-            return attempt(local.runs, trees, own, mutant)
-
-        pool = ThreadPoolExecutor(self.jobs, "mutant")
-        waiting: set[Future[T]] = set()
-        try:
-            for mutant in mutants:
-                waiting.add(pool.submit(tried, mutant))
-                if len(waiting) >= 2 * self.jobs:
+            waiting: set[Future[T]] = set()
+            try:
+                left = deque(mutants)
+                while left or waiting:
+                    while left and len(waiting) < 2 * self.jobs:
+                        waiting.add(pool.submit(tried, left.popleft()))
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException:
-            runs.start.stop.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+            except BaseException:
+                runs.start.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _attempt(
-        self, runs: Runs, trees: MutantTrees, baselines: Sequence[Baseline], mutant: Mutant
+        self, runs: Runs, baselines: Sequence[Baseline], mutant: Mutant
     ) -> tuple[MutantResult, bool]:
         """Try one mutant until a recipe catches it."""
-        paths = [self.cache / "fates" / f"{_key(mutant, each)}.json" for each in baselines]
+        paths = []
+        for each in baselines:
+            loaded = each.planned.loaded
+            key = result_key(mutant, each, recipe=[loaded.name, loaded.sha256])
+            paths.append(self.cache / "fates" / f"{key}.json")
         earlier = [_recall(path) for path in paths]
         for baseline, reason in zip(baselines, earlier, strict=True):
             if reason:
                 return MutantResult(mutant, "caught", baseline.planned.loaded.name, reason), True
         status: MutantStatus = "not run"
-        known, made = True, None
-        try:
-            for baseline, path, before in zip(baselines, paths, earlier, strict=True):
-                self.find_lines(runs, baseline)
-                if not (points_over := baseline.runs_over(mutant)):
-                    continue
-                status = "survived"
-                if before == PASSED:
-                    continue
-                known = False
-                made = made or trees.add(baseline.level_tree, mutant)
-                bad = _first_bad(runs, baseline, with_level(baseline, made), points_over)
-                reason = PASSED if bad is None else describe(bad)
-                write_json(path, {"caught": reason})
-                if reason != PASSED:
-                    name = baseline.planned.loaded.name
-                    return MutantResult(mutant, "caught", name, reason), False
-        finally:
-            if made is not None:
-                trees.remove(made)
+        known = True
+        for baseline, path, before in zip(baselines, paths, earlier, strict=True):
+            self.find_lines(runs, baseline)
+            if not (points_over := baseline.runs_over(mutant)):
+                continue
+            status = "survived"
+            if before == PASSED:
+                continue
+            known = False
+            bad = _first_bad(runs, baseline, with_mutant(baseline, mutant), points_over)
+            reason = PASSED if bad is None else describe(bad)
+            write_json(path, {"caught": reason})
+            if reason != PASSED:
+                return MutantResult(mutant, "caught", baseline.planned.loaded.name, reason), False
         return MutantResult(mutant, status), known
 
 
@@ -293,12 +300,10 @@ def try_mutants(
     ``cache`` is porter's cache folder; ``tried`` is called with each result as soon as it is known.
     Raises CheckFailed when a recipe fails without any mutant, EnvironmentFailed.
     """
-    reasons = plan.equivalent
-    found = {
-        m.key: MutantResult(m, "equivalent", detail=reasons[m.key])
-        for m in plan.mutants
-        if m.key in reasons
-    }
+    found = {}
+    for mutant in plan.mutants:
+        if reason := plan.equivalent.get(mutant.key):
+            found[mutant.key] = MutantResult(mutant, "equivalent", detail=reason)
     run = mutation_run(plan, trees, cache, jobs, say)
     for result, _ in run.run(plan.recipes, plan.to_try):
         found[result.mutant.key] = result
@@ -321,19 +326,18 @@ def _recall(path: Path) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def with_level(baseline: Baseline, made: LevelTree) -> RecipePlan:
+def with_mutant(baseline: Baseline, mutant: Mutant) -> RecipePlan:
     """Return the recipe on the mutant's level, with a short time limit: a mutant may never end."""
     planned = baseline.planned
     levels = list(planned.levels)
-    levels[baseline.level] = made
+    levels[baseline.level] = mutant_level(baseline.level_tree, mutant)
     longest = max(baseline.seconds(spec) for spec in baseline.coverage)
     recipe = planned.loaded.recipe
     seconds = min(recipe.limits.seconds, _START_SECONDS + _SLOWER * longest)
-    limits = Limits(seconds=seconds, memory_gib=recipe.limits.memory_gib)
-    document = replace(
-        planned.loaded.document, value=msgspec.structs.replace(recipe, limits=limits)
-    )
-    loaded: LoadedRecipe = replace(planned.loaded, document=document)
+    limits = msgspec.structs.replace(recipe.limits, seconds=seconds)
+    changed = msgspec.structs.replace(recipe, limits=limits)
+    document = replace(planned.loaded.document, value=changed)
+    loaded = replace(planned.loaded, document=document)
     return replace(planned, levels=tuple(levels), loaded=loaded)
 
 
@@ -370,13 +374,11 @@ def describe(verdict: Verdict) -> str:
     return f"{text}: {verdict.detail}"[:200] if verdict.detail else text
 
 
-def _key(mutant: Mutant, baseline: Baseline) -> str:
-    """Return the hash of everything that a recipe's verdict on a mutant depends on."""
-    loaded = baseline.planned.loaded
-    facts = {
+def result_key(mutant: Mutant, baseline: Baseline, **recipe: Any) -> str:
+    """Return a hash of the mutant, the runs, the code that judges, and the facts of a recipe."""
+    facts = recipe | {
         "judge": judge_hash(),
         "mutant": [mutant_level(baseline.level_tree, mutant).tree, mutant.after],
-        "recipe": [loaded.name, loaded.sha256],
         "runs": {str(astuple(spec)): known.key for spec, known in baseline.known.items()},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.mutation.equivalents import FILE, load_equivalents
 from porter.mutation.mutants import Mutant
+from porter.mutation.plan import FILE, load_equivalents
 
 BEFORE = "def f():\n    if len(kept) > most:\n        pass\n"
 MUTANT = Mutant(2, "hpu-graph", "g.py", 2, "off-by-one", BEFORE, BEFORE.replace(">", ">="), (2, 2))

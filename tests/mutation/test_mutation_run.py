@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import CheckFailed
-from porter.mutation.mutants import Mutant
+from porter.mutation.mutants import Mutant, MutantResult
 from porter.mutation.mutation_run import MutationRun
-from porter.mutation.score import MutantResult
 from porter.verify.cache.store import Places
 from porter.verify.execution.session import Options, Session
 from porter.verify.plan.select import Filters, make_plan

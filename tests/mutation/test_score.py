@@ -6,8 +6,7 @@ import io
 
 from rich.console import Console
 
-from porter.mutation.mutants import Mutant
-from porter.mutation.score import MutantResult, as_json, level_scores
+from porter.mutation.mutants import Mutant, MutantResult, level_scores, scores_json
 from porter.report.terminal.mutation import print_score, print_survivors
 
 
@@ -63,7 +62,7 @@ def test_survivors_are_shown_as_diffs_with_the_reason() -> None:
 
 
 def test_json_holds_every_mutant_and_its_status() -> None:
-    data = as_json("port", RESULTS, 10)
+    data = scores_json("port", RESULTS, 10)
 
     assert [each["fate"] for each in data["mutants"]] == [o.status for o in RESULTS]
     assert data["levels"][-1]["score"] == 1 / 3

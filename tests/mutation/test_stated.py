@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 
-from porter.mutation.stated import bound, by_claim, figure, form, is_stated
+from porter.mutation.margins import bound, by_claim, figure, form, is_stated
 from porter.verify.judge import judge
 from porter.verify.plan.matrix import run_specs
 from porter.verify.recipe.claims import Claim

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from porter.cli import main
-from porter.report.html_report.gather import Results, gather
-from porter.report.html_report.imported import ImportedVerdicts
+from porter.report.html_report.gather import ImportedVerdicts, Results, gather
 from porter.upstream.pins import load_pins
 from porter.verify.cache.keys import environ_of, probe_hash
 from porter.verify.harness import trace

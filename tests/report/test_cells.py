@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from porter.report.html_report.cells import cell_of, claim_results
+from porter.report.html_report.gather import cell_of, claim_results
 from porter.report.html_report.page import bar, number, percent, span
 from porter.verify.judge.result import Verdict
 
@@ -42,7 +42,7 @@ def test_a_row_is_the_worst_of_its_seeds() -> None:
 
     (row,) = claim_results([*several, verdict(seed=2, error=0.1, allowed=1.0)])
 
-    assert (row.seeds, row.share, row.verdict.seed) == (3, 0.9, 1)
+    assert (row.seeds, row.verdict.share, row.verdict.seed) == (3, 0.9, 1)
 
 
 def test_a_cell_is_as_bad_as_its_worst_claim_and_shows_that_first() -> None:
@@ -52,7 +52,7 @@ def test_a_cell_is_as_bad_as_its_worst_claim_and_shows_that_first() -> None:
         verdict("pass", "c", error=1.0, allowed=2.0),
     ])  # fmt: skip
 
-    assert (cell.word, cell.bad, cell.share, cell.is_simulated) == ("fail", 1, 0.5, True)
+    assert (cell.word, cell.bad, cell.share) == ("fail", 1, 0.5)
     assert cell.rows[0].verdict.output == "b"
     assert cell_of(1, "one", "cpu", []).word == "missing"
 

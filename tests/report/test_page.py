@@ -231,7 +231,7 @@ def test_verdicts_of_other_machines_fill_the_cells_that_are_not_stored(
     stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from porter.report.ci.verify import plain_results
-    from porter.report.html_report.imported import read_imported
+    from porter.report.html_report.gather import read_imported
     from porter.verify.judge.result import RecipeResult, Verdict
 
     stored.skipped.add((2, "sim:hpu"))

@@ -38,7 +38,7 @@ def test_a_run_cut_short_is_ignored(stored: StoredProject) -> None:
 def test_cached_verdicts_on_exactly_these_runs_are_used(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report.html_report import judged
+    from porter.report.html_report import stored as module
     from porter.report.html_report.stored import stored_runs
     from porter.verify.cache.keys import RunKey, verdict_key
     from porter.verify.cache.store import Places, keep_verdicts
@@ -56,9 +56,9 @@ def test_cached_verdicts_on_exactly_these_runs_are_used(
     cached = (Verdict(1, "one", "float32", 0, "y", "parity", "fail"),)
     result = RecipeResult("small", "one", "t", cached, 7, 1.0)
     keep_verdicts(places, result, verdict_key(planned, known))
-    monkeypatch.delattr(judged, "_judge_again")
+    monkeypatch.delattr(module, "_judge_again")
 
-    assert judged.judge_stored(places, planned).verdicts == cached
+    assert module.judge_stored(places, planned).verdicts == cached
 
 
 def test_equal_causes_of_compilations_are_one_row(stored: StoredProject) -> None:
@@ -121,11 +121,11 @@ def test_a_call_whose_line_moves_is_one_call_with_the_levels_that_make_it(
 def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
     stored: StoredProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from porter.report.html_report import patches
+    from porter.report.html_report import gather
 
-    monkeypatch.setattr(patches, "MOST_LINES", 5)
+    monkeypatch.setattr(gather, "MOST_LINES", 5)
 
-    upstream, first, _ = patches.level_diffs(stored.port.root, "small")
+    upstream, first, _ = gather.level_diffs(stored.port.root, "small")
 
     assert (upstream.lines, first.added, first.removed) == ((), 1, 1)
     assert (len(first.lines), first.lines[0][0]) == (5, "file")

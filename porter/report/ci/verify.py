@@ -1,19 +1,21 @@
-"""Results of ``porter verify`` for programs: JSON, and a case per run with its findings."""
+"""Results of ``porter verify`` for programs: JSON, cases, and the worst of several verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter.finding import Finding
-from porter.report.ci.model import Case
+from porter.report.ci.write import Case
 from porter.verify.judge.result import result_to_json
 
 if TYPE_CHECKING:
     from porter.verify.judge.result import RecipeResult, Verdict
     from porter.verify.plan.select import Plan, RecipePlan, Unreachable
 
-_STDERR_LINES = 12
+ORDER = ("skipped", "baseline", "pass", "missing", "fail", "error")
+"""Words of verdicts and cells, the best first; ``missing``: no run is stored."""
+STDERR_LINES = 12
 
 
 def plain_results(
@@ -74,7 +76,7 @@ def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
     loaded = planned.loaded
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
-    lines = verdict.stderr.rstrip().splitlines()[-_STDERR_LINES:]
+    lines = verdict.stderr.rstrip().splitlines()[-STDERR_LINES:]
     text = "\n".join([text, *(f"  | {line}" for line in lines)])
     if verdict.narrow:
         text += f"\nnarrow it down: {verdict.narrow}"
@@ -113,3 +115,19 @@ def _unreachable(one: Unreachable, strict: bool) -> Case:
     file = f"recipes/{one.port}/{one.recipe}.yaml" if one.recipe else f"patches/{one.port}/series"
     found = Finding(file, 0, "run", f"{group}: not reachable: {one.reason}")
     return Case(group, "not reachable", [found], broken=True)
+
+
+def badness(verdict: Verdict) -> tuple[int, float, float]:
+    """Return a key that orders verdicts: by word, by the used part of their allowance, by error."""
+    share = verdict.share
+    return ORDER.index(verdict.word), -1.0 if share is None else share, verdict.error or 0.0
+
+
+def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
+    """Return the worst seed's verdict of each run, output and claim, and the number of seeds."""
+    found: dict[tuple[object, ...], tuple[Verdict, int]] = {}
+    for v in verdicts:
+        key = (v.level, v.device, v.dtype, v.variant, v.subject, v.output, v.claim)
+        worst, seeds = found.get(key, (v, 0))
+        found[key] = (v if badness(v) > badness(worst) else worst, seeds + 1)
+    return list(found.values())

@@ -1,4 +1,7 @@
-"""Counters of a recipe across levels: those drawn as charts, and all of them as a table."""
+"""Counters of a recipe across levels: those drawn as column charts, and all of them as a table.
+
+A chart's geometry is computed here; its SVG is in the page's template.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 from porter.verify.plan.matrix import RunSpec, judged_specs
 
 if TYPE_CHECKING:
-    from porter.report.html_report.judged import JudgedRecipe
+    from porter.report.html_report.stored import JudgedRecipe
 
 MAIN = (
     "compilations", "graph_cache_hits", "graphs", "ops", "kernels", "cpu_fallback", "host_sync",
@@ -18,6 +21,9 @@ MAIN = (
 )  # fmt: skip
 """The counters to show first, in this order."""
 MOST_DRAWN = 8
+MOST_SHADES = 4
+WIDTH, HEIGHT = 320, 132
+_TOP, _BOTTOM, _SIDE = 20, 20, 4
 
 
 @dataclass(frozen=True)
@@ -109,3 +115,98 @@ def _rank(series: CounterSeries) -> tuple[object, ...]:
     """Order claimed counters first, then the main ones, then the rest by name."""
     order = MAIN.index(series.name) if series.name in MAIN else len(MAIN)
     return (not series.is_claimed, "/" in series.name, order, series.name)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One bar. ``shade`` is the number of its variant, ``text`` its value in short form."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    shade: int
+    text: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of ``width`` x ``height`` user units; ``summary`` describes the bars in words.
+
+    ``ticks`` are the levels, each below its bars.
+    """
+
+    series: CounterSeries
+    columns: tuple[Column, ...]
+    ticks: tuple[tuple[float, int], ...]
+    legend: tuple[str, ...]
+    summary: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    base: int = HEIGHT - _BOTTOM
+
+
+def chart(series: CounterSeries) -> Chart:
+    """Draw a counter: a group of bars per level, a bar per variant (at most four)."""
+    labels = list(series.values)[:MOST_SHADES]
+    counted = [value for label in labels for value in series.values[label] if value is not None]
+    greatest = max(counted, default=0) or 1
+    slot = (WIDTH - 2 * _SIDE) / max(len(series.levels), 1)
+    bar = min(slot * 0.8 / max(len(labels), 1), 36)
+    columns, ticks = [], []
+    for position, level in enumerate(series.levels):
+        middle = _SIDE + slot * (position + 0.5)
+        ticks.append((round(middle, 1), level))
+        for shade, label in enumerate(labels):
+            value = series.values[label][position]
+            if value is None:
+                continue
+            height = (HEIGHT - _TOP - _BOTTOM) * value / greatest
+            height = max(height, 1.5 if value else 0.5)
+            left = middle + (shade - len(labels) / 2) * bar
+            columns.append(
+                Column(
+                    x=round(left + bar * 0.06, 1),
+                    y=round(HEIGHT - _BOTTOM - height, 1),
+                    width=round(bar * 0.88, 1),
+                    height=round(height, 1),
+                    shade=shade,
+                    text=short(value) if bar * len(labels) >= 24 or len(labels) == 1 else "",
+                    title=f"level {level}{', ' + label if label else ''}: {exact(value)}",
+                )
+            )
+    return Chart(
+        series=series,
+        columns=tuple(columns),
+        ticks=tuple(ticks),
+        legend=tuple(label for label in labels if label),
+        summary=_summary(series),
+    )
+
+
+def _summary(series: CounterSeries) -> str:
+    parts = []
+    for label, values in series.values.items():
+        ends = [v for v in values if v is not None]
+        if ends:
+            where = f" with {label}" if label else ""
+            last = f"{exact(ends[-1])} at the last{where}"
+            parts.append(f"{exact(ends[0])} at the first level, {last}")
+    return f"{series.name}: " + "; ".join(parts)
+
+
+def exact(value: float | None) -> str:
+    """Return a counter's value in full: "1,625.25", "12"."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
+
+
+def short(value: float) -> str:
+    """Return a counter's value in at most five characters: "12", "1.6k", "2.6M"."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            shown = f"{value / unit:.1f}".removesuffix(".0")
+            return f"{shown if len(shown) < 5 else f'{value / unit:.0f}'}{letter}"
+    return f"{value:.3g}"

@@ -4,18 +4,17 @@ back to the host or waited for it, and which CUDA calls the device served."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
 
 if TYPE_CHECKING:
-    from porter.report.html_report.judged import JudgedRecipe
-    from porter.report.html_report.stored import StoredRun
-    from porter.verify.plan.matrix import RunSpec
+    from porter.report.html_report.stored import JudgedRecipe, StoredRun
 
 COSTLY = ("cpu_fallback", "host_sync", "h2d", "d2h", "dynamic_shape", "missing_dtype")
 MOST = 12
+_CALL = ("file", "source", "kind", "asked", "served")
 
 
 @dataclass(frozen=True)
@@ -98,17 +97,17 @@ def _compilations(events: Iterable[Mapping[str, Any]]) -> list[CompilationCause]
     for event in events:
         differs = tuple(str(words) for words in event.get("differs", ()))
         key = (event.get("why"), event.get("site"), differs)
-        number, ops = int(event.get("number", 0)), int(event.get("ops", 0))
-        known = found.get(key)
-        found[key] = CompilationCause(
-            number=known.number if known else number,
-            times=known.times + 1 if known else 1,
-            largest=max(ops, known.largest) if known else ops,
+        known = found.get(key) or CompilationCause(
+            number=int(event.get("number", 0)),
+            times=0,
+            largest=0,
             why=str(event.get("why", "")),
             site=str(event.get("site", "")),
-            nearest=known.nearest if known else event.get("nearest"),
+            nearest=event.get("nearest"),
             differs=differs,
         )
+        largest = max(int(event.get("ops", 0)), known.largest)
+        found[key] = replace(known, times=known.times + 1, largest=largest)
     return list(found.values())
 
 
@@ -119,20 +118,16 @@ def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
     """
     found: dict[tuple[str, ...], tuple[str, set[int]]] = {}
     for judged in recipes:
-        for spec, run in judged.runs.items():
+        for point, run in judged.runs.items():
             for row in _lines(run, MIGRATION):
-                key = _call(spec, row)
+                words = (str(row.get(word, "")).strip() for word in _CALL)
+                key = (point.device, *words)
                 site = f"{row.get('file', '')}:{row.get('line', '')}"
-                found.setdefault(key, (site, set()))[1].add(spec.level)
+                found.setdefault(key, (site, set()))[1].add(point.level)
     return [
         ServedCall(device, site, source, kind, asked, served, tuple(sorted(levels)))
         for (device, _, source, kind, asked, served), (site, levels) in sorted(found.items())
     ]
-
-
-def _call(spec: RunSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
-    words = ("file", "source", "kind", "asked", "served")
-    return (spec.device, *(str(row.get(word, "")).strip() for word in words))
 
 
 def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:

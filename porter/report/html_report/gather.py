@@ -4,28 +4,89 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from porter import __version__
-from porter.report.html_report.cells import Cell, cell_of
+from porter.atomic import read_json
+from porter.errors import BadInput
+from porter.report.ci.verify import ORDER, badness, worst_of_seeds
 from porter.report.html_report.counters import LevelCounters, level_counters
 from porter.report.html_report.events import RunEvents, ServedCall, run_events, served_calls
 from porter.report.html_report.images import SampleRow, sample_rows
-from porter.report.html_report.imported import ImportedVerdicts
-from porter.report.html_report.judged import JudgedRecipe, judge_stored
-from porter.report.html_report.patches import LevelDiff, level_diffs
+from porter.report.html_report.stored import JudgedRecipe, judge_stored
+from porter.series.header import FIELDS
+from porter.series.series import Patch, load_series
+from porter.series.unified import diff_text, read_diff
+from porter.terminal import plain
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
+from porter.verify.judge.result import Verdict, verdict_from_json
 from porter.verify.plan.matrix import judged_specs
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
+from porter.verify.recipe.schema import UPSTREAM, is_simulated
 
 if TYPE_CHECKING:
-    from porter.report.html_report.stored import StoredRun
+    from unidiff.patch import PatchedFile
+
+LineKind = Literal["file", "hunk", "add", "del", "same"]
+MOST_LINES = 600
+_KINDS: dict[str, LineKind] = {"+": "add", "-": "del"}
+CellWord = Literal["pass", "baseline", "fail", "error", "skipped", "missing"]
+"""The worst verdict's word; ``missing`` when no run is stored."""
+ImportedVerdicts = Mapping[tuple[str, str], list[Verdict]]
+"""Port and recipe -> verdicts."""
+_TIME = "%Y-%m-%d %H:%M UTC"
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """One claim on one output: the verdict on its worst seed, and the number of seeds."""
+
+    verdict: Verdict
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The result of one recipe at one level on one device."""
+
+    level: int
+    level_name: str
+    device: str
+    word: CellWord
+    rows: tuple[ClaimResult, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """The greatest used part of an allowance, of the claims that hold."""
+        held = [row.verdict.share for row in self.rows if not row.verdict.bad]
+        return max((share for share in held if share is not None), default=None)
+
+    @property
+    def bad(self) -> int:
+        """How many claims do not hold."""
+        return sum(row.verdict.bad for row in self.rows)
+
+
+@dataclass(frozen=True)
+class LevelDiff:
+    """One level. ``lines`` are (kind, text) of its patch's diff, ``more`` how many are left out."""
+
+    number: int
+    name: str
+    subject: str
+    body: str
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[str, ...]
+    added: int
+    removed: int
+    lines: tuple[tuple[LineKind, str], ...]
+    more: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +111,6 @@ class RecipeSection:
 
     name: str
     title: str
-    path: str
     tags: tuple[str, ...]
     devices: tuple[str, ...]
     cells: dict[tuple[int, str], Cell]
@@ -105,12 +165,52 @@ class Results:
 
     @property
     def has_simulated(self) -> bool:
-        return any(cell.is_simulated for cell in self.cells())
+        return any(is_simulated(cell.device) for cell in self.cells())
 
-    def cells(self) -> Iterator[Cell]:
+    def rows(self) -> Iterator[tuple[PortSection, RecipeSection, Cell]]:
+        """Yield every cell, after its port and recipe."""
         for port in self.ports:
             for recipe in port.recipes:
-                yield from recipe.cells.values()
+                yield from ((port, recipe, cell) for cell in recipe.cells.values())
+
+    def cells(self) -> Iterator[Cell]:
+        return (cell for _, _, cell in self.rows())
+
+
+def claim_results(verdicts: Iterable[Verdict]) -> tuple[ClaimResult, ...]:
+    """Return a result per claim, output, dtype and variant, by its worst seed: the bad ones first,
+    then those that use most of their allowance."""
+    worst = sorted(worst_of_seeds(verdicts), key=lambda pair: badness(pair[0]), reverse=True)
+    return tuple(ClaimResult(verdict, seeds) for verdict, seeds in worst)
+
+
+def cell_of(level: int, level_name: str, device: str, verdicts: Sequence[Verdict]) -> Cell:
+    """Return the cell of some verdicts; without any, one whose runs are missing."""
+    rows = claim_results(verdicts)
+    word: CellWord = max((row.verdict.word for row in rows), key=ORDER.index, default="missing")
+    return Cell(level, level_name, device, word, rows)
+
+
+def read_imported(paths: Iterable[Path]) -> ImportedVerdicts:
+    """Read verdicts from files of ``porter verify --output FILE.json``. Raises BadInput.
+
+    They fill cells whose runs are not all stored here: a failed run leaves no trace, and the jobs
+    of a CI matrix run on other machines.
+    """
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    for path in paths:
+        try:
+            data = read_json(path)
+            for recipe in data["recipes"]:
+                several = [verdict_from_json(row) for row in recipe["verdicts"]]
+                found.setdefault((str(recipe["port"]), str(recipe["recipe"])), []).extend(several)
+        except FileNotFoundError:
+            raise BadInput(f"{path}: expected a file of verdicts, found none") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            expected = "what `porter verify --output FILE.json` writes"
+            raise BadInput(f"{path}: expected {expected}, found {problem}") from None
+    return found
 
 
 def gather(
@@ -134,7 +234,7 @@ def gather(
     return Results(
         project=root.name,
         version=__version__,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        made=datetime.now(timezone.utc).strftime(_TIME),
         machine=platform.platform(),
         ports=tuple(
             _port(root, pins.port(name), recipes, imported or {})
@@ -153,12 +253,12 @@ def _port(
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
         levels=tuple(level_diffs(root, pin.name)),
-        recipes=tuple(_recipe(root, judged, imported) for judged in recipes),
+        recipes=tuple(_recipe(judged, imported) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
 
-def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
+def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
     elsewhere = imported.get((loaded.port, loaded.name), [])
     cells = {}
@@ -171,7 +271,6 @@ def _recipe(root: Path, judged: JudgedRecipe, imported: ImportedVerdicts) -> Rec
     return RecipeSection(
         name=loaded.name,
         title=loaded.recipe.title,
-        path=loaded.path.relative_to(root).as_posix(),
         tags=loaded.recipe.tags,
         devices=tuple(dict.fromkeys(d for d in planned.devices if d in {k[1] for k in cells})),
         cells=cells,
@@ -188,21 +287,68 @@ def _runs(judged: JudgedRecipe) -> Iterator[RunNote]:
         run = judged.runs.get(spec)
         if run is None:
             continue
-        label = ", ".join([spec.dtype, *(f"{n}={v}" for n, v in spec.variant), f"seed {spec.seed}"])
-        yield _note(spec.level, spec.device, label, run)
+        variant = [f"{name}={value}" for name, value in spec.variant]
+        yield RunNote(
+            level=spec.level,
+            device=spec.device,
+            label=", ".join([spec.dtype, *variant, f"seed {spec.seed}"]),
+            device_title=run.device_title,
+            seconds=float(run.head["seconds"]),
+            peak_mib=float(run.head["peak_bytes"]) / 2**20,
+            torch=str(run.head["versions"].get("torch", "")),
+            time=datetime.fromtimestamp(run.time, timezone.utc).strftime(_TIME),
+            key=run.folder.name,
+            events=run_events(run),
+        )
 
 
-def _note(level: int, device: str, label: str, run: StoredRun) -> RunNote:
-    written = datetime.fromtimestamp(run.time, timezone.utc)
-    return RunNote(
-        level=level,
-        device=device,
-        label=label,
-        device_title=run.device_title,
-        seconds=float(run.head["seconds"]),
-        peak_mib=float(run.head["peak_bytes"]) / 2**20,
-        torch=str(run.head["versions"].get("torch", "")),
-        time=written.strftime("%Y-%m-%d %H:%M UTC"),
-        key=run.folder.name,
-        events=run_events(run),
+def level_diffs(root: Path, port: str) -> list[LevelDiff]:
+    """Return every level of a port, level 0 first. Raises BadInput for a wrong series."""
+    zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", (), (), 0, 0, (), 0)
+    patches = load_series(root, port).patches
+    return [zero, *(_level(number, patch) for number, patch in enumerate(patches, 1))]
+
+
+def _level(number: int, patch: Patch) -> LevelDiff:
+    text = diff_text(patch)
+    diff = read_diff(text)
+    lines = _diff_lines(text, diff)
+    header = patch.header
+    fields = [
+        ("Devices", ", ".join(header.devices)),
+        ("Keeps", header.keeps),
+        ("Gains", header.gains),
+        ("Origin", header.origin),
+        ("Forwarded", header.forwarded),
+    ]
+    return LevelDiff(
+        number=number,
+        name=patch.level,
+        subject=header.subject,
+        body=_why(header.body),
+        fields=tuple((name, value) for name, value in fields if value),
+        files=tuple(plain(file.path.decode("utf-8", "replace")) for file in patch.files),
+        added=diff.added,
+        removed=diff.removed,
+        lines=tuple(lines[:MOST_LINES]),
+        more=max(len(lines) - MOST_LINES, 0),
     )
+
+
+def _why(body: str) -> str:
+    """Return a header's text without the paragraphs of its fields."""
+    paragraphs = body.split("\n\n")
+    starts = tuple(f"{name}:" for name in FIELDS)
+    return "\n\n".join(part for part in paragraphs if not part.startswith(starts)).strip()
+
+
+def _diff_lines(text: str, files: Iterable[PatchedFile]) -> list[tuple[LineKind, str]]:
+    """Return every line of a diff with its kind, as unidiff reads it."""
+    kinds: dict[int, LineKind] = {}
+    for line in (line for file in files for hunk in file for line in hunk):
+        if line.diff_line_no is not None:
+            kinds[line.diff_line_no] = _KINDS.get(line.line_type, "same")
+    return [
+        (kinds.get(number, "hunk" if raw.startswith("@@") else "file"), plain(raw.rstrip("\r")))
+        for number, raw in enumerate(text.rstrip("\n").split("\n"), 1)
+    ]

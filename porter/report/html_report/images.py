@@ -18,8 +18,7 @@ from porter.verify.plan.matrix import judged_specs, reference_spec
 if TYPE_CHECKING:
     import torch
 
-    from porter.report.html_report.judged import JudgedRecipe
-    from porter.report.html_report.stored import StoredRun
+    from porter.report.html_report.stored import JudgedRecipe, StoredRun
     from porter.verify.plan.matrix import RunSpec
 
 LARGEST = 128
@@ -92,13 +91,9 @@ def _names(run: StoredRun) -> Iterator[str]:
         shape = tuple(output["shape"][-3:])
         if name in files or not str(output["dtype"]).endswith(("float64", "float32", "float16")):
             continue
-        if (
-            len(output["shape"]) not in (3, 4)
-            or shape[0] not in (1, 3)
-            or min(shape[1:]) < _SMALLEST
-        ):
-            continue
-        if "image" in name.lower() or "sample" in name.lower():
+        is_image = len(output["shape"]) in (3, 4) and shape[0] in (1, 3)
+        named = "image" in name.lower() or "sample" in name.lower()
+        if named and is_image and min(shape[1:]) >= _SMALLEST:
             yield name
 
 
@@ -127,42 +122,35 @@ def _scale(kind: str, x: torch.Tensor) -> _Scale | None:
 def _row(
     judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, specs: list[RunSpec]
 ) -> SampleRow:
-    pixels = _pixels(exact, scale)
-    shown = _reduced(pixels)
-    first = specs[0]
-    return SampleRow(
-        output=name,
-        variant=", ".join(f"{key}={value}" for key, value in first.variant),
-        width=int(pixels.shape[1]),
-        height=int(pixels.shape[0]),
-        shown_as=scale.words,
-        reference=_picture(shown),
-        samples=tuple(_samples(judged, name, exact, scale, specs)),
-    )
-
-
-def _samples(
-    judged: JudgedRecipe, name: str, exact: torch.Tensor, scale: _Scale, specs: list[RunSpec]
-) -> Iterator[Sample]:
     base = _pixels(exact, scale)
+    samples = []
     for spec in specs:
         run = judged.runs[spec]
         if run.outputs.get(name, {}).get("shape") != list(exact.shape):
             continue
         found = run.tensor(name)
-        level = judged.planned.levels[spec.level].name
         gap = (_first(found).double() - _first(exact).double()).abs()
         pixels = _pixels(found, scale)
         # A float that ends between two of 256 steps may round either way.
         same = bool(((pixels - base).abs() <= (0 if scale.is_file else 1)).all())
-        yield Sample(
+        sample = Sample(
             level=spec.level,
-            level_name=level,
+            level_name=judged.planned.levels[spec.level].name,
             device=spec.device,
             picture="" if same else _picture(_reduced(pixels)),
             difference="" if same else _heat(gap if scale.is_file else gap.permute(1, 2, 0)),
             greatest=float(gap.max()),
         )
+        samples.append(sample)
+    return SampleRow(
+        output=name,
+        variant=", ".join(f"{key}={value}" for key, value in specs[0].variant),
+        width=int(base.shape[1]),
+        height=int(base.shape[0]),
+        shown_as=scale.words,
+        reference=_picture(_reduced(base)),
+        samples=tuple(samples),
+    )
 
 
 def _first(x: torch.Tensor) -> torch.Tensor:
@@ -191,11 +179,13 @@ def _reduced(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _picture(pixels: torch.Tensor) -> str:
+    """Return pixels as a PNG in a ``data:`` URI, which a page shows without a request."""
     import torch
 
     height, width, channels = pixels.shape
     raw = bytes(pixels.to(torch.uint8).flatten().tolist())
-    return data_uri(encode_png(raw, width, height, channels))
+    png = encode_png(raw, width, height, channels)
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _heat(gap: torch.Tensor) -> str:
@@ -226,19 +216,9 @@ def encode_png(pixels: bytes, width: int, height: int, channels: int) -> bytes:
         raise ValueError(f"{len(pixels)} bytes are not a {width} x {height} x {channels} image")
     rows = b"".join(b"\x00" + pixels[at : at + stride] for at in range(0, len(pixels), stride or 1))
     head = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
-    body = zlib.compress(rows, 9)
-    return (
-        _PNG_SIGNATURE
-        + _png_chunk(b"IHDR", head)
-        + _png_chunk(b"IDAT", body)
-        + _png_chunk(b"IEND", b"")
-    )
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(_png_chunk(kind, data) for kind, data in parts)
 
 
 def _png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def data_uri(png: bytes) -> str:
-    """Return the file as a ``data:`` URI, which a page shows without a request."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.report.html_report.cells import Cell, ClaimResult
-from porter.report.html_report.charts import chart, exact
-from porter.report.html_report.gather import Results
+from porter.report.html_report.counters import chart, exact
+from porter.report.html_report.gather import Cell, ClaimResult, Results
 from porter.terminal import counted
 from porter.verify.recipe.schema import is_simulated
 
@@ -63,14 +62,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "exact": exact,
-        "percent": percent,
-        "counted": counted,
-        "chart": chart,
-        "span": span,
-    }
+    filters = (number, exact, percent, counted, chart, span)
+    environment.filters |= {function.__name__: function for function in filters}
     environment.tests["simulated"] = is_simulated
     environment.globals |= {
         "GLYPHS": GLYPHS,
@@ -91,12 +84,10 @@ def _file(name: str) -> Any:
 
 def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
     """Return an id for every cell, by port, recipe, level and device."""
-    found: dict[tuple[str, str, int, str], str] = {}
-    for port in results.ports:
-        for recipe in port.recipes:
-            for level, device in recipe.cells:
-                found[port.name, recipe.name, level, device] = f"cell-{len(found) + 1}"
-    return found
+    return {
+        (port.name, recipe.name, cell.level, cell.device): f"cell-{number}"
+        for number, (port, recipe, cell) in enumerate(results.rows(), 1)
+    }
 
 
 @dataclass(frozen=True)
@@ -114,19 +105,17 @@ class Broken:
 def _failures(results: Results) -> list[Broken]:
     """Return the claims that do not hold, each once per device."""
     found: dict[tuple[str, ...], list[tuple[Cell, ClaimResult]]] = {}
-    for port in results.ports:
-        for recipe in port.recipes:
-            for cell in recipe.cells.values():
-                for row in (row for row in cell.rows if row.verdict.bad):
-                    v = row.verdict
-                    key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
-                    found.setdefault(key, []).append((cell, row))
+    for port, recipe, cell in results.rows():
+        for row in (row for row in cell.rows if row.verdict.bad):
+            v = row.verdict
+            key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
+            found.setdefault(key, []).append((cell, row))
     return [
         Broken(
             port=key[0],
             recipe=key[1],
             device=key[2],
-            worst=max((row for _, row in rows), key=lambda row: row.share or 0.0),
+            worst=max((row for _, row in rows), key=lambda row: row.verdict.share or 0.0),
             cells=tuple({cell.level: cell for cell, _ in rows}.values()),
         )
         for key, rows in found.items()
@@ -145,8 +134,7 @@ def number(value: float | None, measure: str = "") -> str:
         shown = f"{value:,.4g}"
     else:
         shown = f"{value:.1e}"
-    words = {"elements": "elements", "ulps": "ulps", "dB": "dB"}
-    return f"{shown} {words[measure]}" if measure in words else shown
+    return f"{shown} {measure}" if measure in ("elements", "ulps", "dB") else shown
 
 
 def percent(share: float | None) -> str:

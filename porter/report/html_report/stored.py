@@ -1,4 +1,4 @@
-"""Find the cached runs of earlier verifications that match a recipe's runs. Needs no torch.
+"""Find the cached runs of earlier verifications that match a recipe's runs, and judge them.
 
 A stored run matches when it ran the level's own tree with the current text of recipe and probe, on
 the same device, dtype, seed and variant. Environment, machine and porter's version may differ: they
@@ -8,23 +8,25 @@ are shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.atomic import read_json
-from porter.verify.cache.keys import environ_of, probe_hash
-from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS
-from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
+from porter.verify.cache.keys import RunKey, environ_of, probe_hash, verdict_key
+from porter.verify.cache.store import Places, find_verdicts
+from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
+from porter.verify.judge import judge
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
 
 if TYPE_CHECKING:
     import torch
 
-_MATCHED = (
-    "tree", "device", "dtype", "seed", "variant", "environ", "shaken", "inputs_sha256",
-    "probe_sha256", "companions",
-)  # fmt: skip
+    from porter.verify.harness.trace import Trace
+    from porter.verify.judge.result import Verdict
+
+NOT_STORED = "no run of it is stored"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
     """Return the newest stored run of each of a recipe's runs that has one."""
     loaded = planned.loaded
     companions = {name: level.tree for name, level in planned.companions}
+    facts: dict[str, object] = {}
     wanted: dict[str, list[RunSpec]] = {}
     for spec in run_specs(planned):
         facts = {
@@ -78,12 +81,11 @@ def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
             "probe_sha256": probe_hash(loaded),
             "companions": companions,
         }
-        assert tuple(facts) == _MATCHED
         wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(spec)
     found: dict[RunSpec, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
-        own = {name: run.head["facts"].get(name) for name in _MATCHED}
-        own["shaken"] = bool(own["shaken"])  # older runs do not record it
+        own = {name: run.head["facts"].get(name) for name in facts}
+        own["shaken"] = bool(own.get("shaken"))  # older runs do not record it
         for spec in wanted.get(json.dumps(own, sort_keys=True), ()):
             found[spec] = run
     return found
@@ -99,3 +101,50 @@ def _runs_under(folder: Path) -> list[StoredRun]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # cut short, or being written now
     return runs
+
+
+@dataclass(frozen=True)
+class JudgedRecipe:
+    """A recipe, its stored runs, those that are missing, and the verdicts."""
+
+    planned: RecipePlan
+    runs: Mapping[RunSpec, StoredRun]
+    missing: frozenset[RunSpec]
+    verdicts: tuple[Verdict, ...]
+
+
+def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
+    """Judge the stored runs of a recipe.
+
+    Cached verdicts on exactly these runs are used; only without them torch is imported and the
+    tensors are compared again.
+    """
+    wanted = run_specs(planned)
+    runs = stored_runs(places.traces, planned)
+    verdicts: Iterable[Verdict] = ()
+    if len(runs) == len(wanted):
+        known = {
+            at: RunKey(RunFacts(**runs[at].head["facts"]), runs[at].folder.name) for at in wanted
+        }
+        loaded = planned.loaded
+        cached = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, known))
+        if cached is not None:
+            return JudgedRecipe(planned, runs, frozenset(), cached.verdicts)
+    if runs:
+        verdicts = _judge_again(planned, runs)
+    return JudgedRecipe(planned, runs, frozenset(wanted) - runs.keys(), tuple(verdicts))
+
+
+def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list[Verdict]:
+    """Compare the tensors. Claims that need a missing run get no verdict."""
+    from porter.verify.harness.trace import BadTrace, read
+
+    outcomes: dict[RunSpec, Trace | Failure] = {}
+    for spec in run_specs(planned):
+        outcomes[spec] = Failure("missing", NOT_STORED, "")
+        if spec in runs:
+            try:
+                outcomes[spec] = read(runs[spec].folder)
+            except BadTrace:
+                continue
+    return [v for v in judge(planned, outcomes) if NOT_STORED not in v.detail]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from porter.finding import Finding
-from porter.report.ci.model import Case, as_json
-from porter.report.ci.write import as_form
-from porter.terminal import colour_wanted, counted, listed, paint, plain
+from porter.report.ci.write import Case, as_form, as_json
+from porter.terminal import counted, listed, paint, plain
 
 if TYPE_CHECKING:
     from porter.levels.check import PatchReport, PortReport
@@ -39,18 +38,6 @@ class CheckRequest:
         if report.not_reachable is not None:
             return self.strict or self.named
         return self.strict and bool(report.not_covered)
-
-
-def print_report(report: PortReport, verbose: bool = False) -> None:
-    """Print one port's report."""
-    for line in _lines(report, colour_wanted(), verbose):
-        print(line)
-
-
-def print_summary(reports: Sequence[PortReport], request: CheckRequest) -> None:
-    """Print the summary line, unless there is only one port."""
-    if len(reports) > 1:
-        print(summary(reports, request))
 
 
 def summary(reports: Sequence[PortReport], request: CheckRequest) -> str:
@@ -87,22 +74,28 @@ def _away_lines(report: PortReport, colour: bool, verbose: bool) -> Iterator[str
         return
     yield f"  {counted(len(report.patches), 'level')}: {AS_STATED}"
     wrong = [patch for patch in report.patches if patch.status != "stated"]
-    yield from _patch_lines(wrong, colour)
-    for problem in report.problems:
-        yield f"  {paint('differs', 'red', colour)}  {problem}"
+    yield from _patch_lines(wrong, report.problems, colour)
 
 
-def _patch_lines(patches: Sequence[PatchReport], colour: bool) -> Iterator[str]:
+def _patch_lines(
+    patches: Sequence[PatchReport], problems: Iterable[str], colour: bool
+) -> Iterator[str]:
     width = max((len(p.level) for p in patches), default=0)
     for patch in patches:
         status = paint(f"{patch.status:<8}", _STYLES[patch.status], colour)
         name = f"{plain(patch.level):<{width}}"
         ids = f"  {patch.tree[:12]}  {counted(patch.files, 'file')}" if patch.tree else ""
         yield f"  {status} {patch.number:>3} {name}{ids}"
-        yield from _details(patch, colour)
+        for text in (*patch.differences, *map(str, patch.offsets)):
+            yield f"               {plain(text)}"
+        for failure in patch.failures:
+            yield from _failure(failure, colour)
+    for problem in problems:
+        yield f"  {paint('differs', 'red', colour)}  {problem}"
 
 
-def _lines(report: PortReport, colour: bool, verbose: bool = False) -> Iterator[str]:
+def report_lines(report: PortReport, colour: bool, verbose: bool = False) -> Iterator[str]:
+    """Yield the lines of one port's report."""
     if report.not_reachable is not None:
         yield from _away_lines(report, colour, verbose)
         return
@@ -113,24 +106,13 @@ def _lines(report: PortReport, colour: bool, verbose: bool = False) -> Iterator[
         yield f"{title}: {paint('not checked', 'red', colour)}: {report.error}"
         return
     yield f"{title} at {report.upstream[:12]}: {count}{memo}"
-    yield from _patch_lines(report.patches, colour)
-    for problem in report.problems:
-        yield f"  {paint('differs', 'red', colour)}  {problem}"
+    yield from _patch_lines(report.patches, report.problems, colour)
     if paths := report.not_covered:
         yield (
             f"  {paint('not covered', 'yellow', colour)} by any source, ids as the patches state "
             f"them: {counted(len(paths), 'file')}"
         )
         yield from (f"    {plain(path)}" for path in paths)
-
-
-def _details(patch: PatchReport, colour: bool) -> Iterator[str]:
-    for difference in patch.differences:
-        yield f"               {plain(difference)}"
-    for offset in patch.offsets:
-        yield f"               {plain(str(offset))}"
-    for failure in patch.failures:
-        yield from _failure(failure, colour)
 
 
 def _failure(failure: PatchFailure, colour: bool) -> Iterator[str]:
@@ -153,11 +135,8 @@ def _side_by_side(expected: Sequence[bytes], found: Sequence[bytes]) -> Iterator
     from difflib import SequenceMatcher
 
     for tag, a, b, c, d in SequenceMatcher(None, expected, found, autojunk=False).get_opcodes():
-        if tag == "equal":
-            yield from ((" ", line) for line in expected[a:b])
-        else:
-            yield from (("-", line) for line in expected[a:b])
-            yield from (("+", line) for line in found[c:d])
+        yield from ((" " if tag == "equal" else "-", line) for line in expected[a:b])
+        yield from (("+", line) for line in found[c:d] if tag != "equal")
 
 
 def _shown(line: bytes) -> str:
@@ -179,27 +158,30 @@ def render(
     ``prefix`` is the project's folder in its repository.
     """
     if form == "text":
-        lines = [line for report in reports for line in _lines(report, False)]
+        lines = [line for report in reports for line in report_lines(report, False)]
         return "\n".join([*lines, summary(reports, request)])
     if form == "json":
-        away = [report.port for report in reports if report.not_reachable is not None]
-        data = {
-            "ok": all(request.passes(report) for report in reports),
-            "summary": summary(reports, request),
-            "not_reachable": away,
-            "ports": [_data(report, request) for report in reports],
-        }
-        return as_json(data)
+        return as_json(
+            {
+                "ok": all(request.passes(report) for report in reports),
+                "summary": summary(reports, request),
+                "not_reachable": [r.port for r in reports if r.not_reachable is not None],
+                "ports": [_data(report, request) for report in reports],
+            }
+        )
     cases = [case for report in reports for case in _cases(report, request)]
     return as_form(form, "porter check", cases, prefix)
 
 
 def _data(report: PortReport, request: CheckRequest) -> dict[str, Any]:
     away = report.not_reachable
+    content = "part" if report.not_covered else "all"
+    if report.error is not None or away is not None:
+        content = "none"
     return {
         "port": report.port,
         "ok": request.passes(report),
-        "content": _content(report),
+        "content": content,
         "not_reachable": away and {"reason": away.reason, "detail": away.detail or str(away)},
         "ids_not_checked": report.unstated or None,
         "upstream": report.upstream,
@@ -208,13 +190,6 @@ def _data(report: PortReport, request: CheckRequest) -> dict[str, Any]:
         "problems": report.problems,
         "patches": report.patches,
     }
-
-
-def _content(report: PortReport) -> str:
-    """Return how much of the content that the patches touch was checked."""
-    if report.error is not None or report.not_reachable is not None:
-        return "none"
-    return "part" if report.not_covered else "all"
 
 
 def _cases(report: PortReport, request: CheckRequest) -> Iterator[Case]:
@@ -226,9 +201,8 @@ def _cases(report: PortReport, request: CheckRequest) -> Iterator[Case]:
         lacks = request.lacks(report)
         severity: Literal["error", "note"] = "error" if lacks else "note"
         unchecked = Finding(f"{folder}/series", 0, "coverage", reason, severity)
-        yield Case(
-            report.port, "content", [unchecked], broken=lacks, skipped="" if lacks else reason
-        )
+        skipped = "" if lacks else reason
+        yield Case(report.port, "content", [unchecked], broken=lacks, skipped=skipped)
     for patch in report.patches:
         file = f"{folder}/{patch.patch}"
         found = [Finding(file, 0, "differs", text) for text in patch.differences]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter.verify.judge.result import number_to_json
@@ -38,8 +38,8 @@ def as_json(comparison: Comparison, found: Found, lacking: str) -> dict[str, Any
         "only_second": list(alignment.only_second),
         "uneven": [list(row) for row in alignment.uneven],
         "departs": divergence is not None,
-        "module": None if divergence is None else _module(divergence),
-        "op": None if found.op is None else _op_divergence(found.op, found),
+        "module": divergence and _module(divergence),
+        "op": found.op and _op_divergence(found.op, found),
     }
 
 
@@ -50,7 +50,7 @@ def _side(comparison: Comparison, side: str) -> dict[str, Any]:
 
 
 def _module(divergence: Divergence) -> dict[str, Any]:
-    activation, inside = divergence.activation, divergence.inside
+    activation, inside, jump = divergence.activation, divergence.inside, divergence.jump
     return {
         "path": activation.path,
         "class": activation.class_name,
@@ -60,24 +60,19 @@ def _module(divergence: Divergence) -> dict[str, Any]:
         "source": activation.source,
         "first_path": divergence.counterpart.path,
         "first_class": divergence.counterpart.class_name,
-        "fault_in": None if inside is None else inside.path,
-        "fault_in_class": None if inside is None else inside.class_name,
+        "fault_in": inside and inside.path,
+        "fault_in_class": inside and inside.class_name,
         "differences": [_difference(each) for each in divergence.differences],
-        "jump": None
-        if divergence.jump is None
-        else {"path": divergence.jump[0].path, "times_allowed": number_to_json(divergence.jump[1])},
+        "jump": jump and {"path": jump[0].path, "times_allowed": number_to_json(jump[1])},
     }
 
 
 def _difference(each: Difference) -> dict[str, Any]:
     return {
-        "name": each.name,
-        "first": each.first,
-        "second": each.second,
-        "measure": each.measure,
+        **_fields(each, "name", "first", "second", "measure"),
         "error": number_to_json(each.error),
         "allowed": number_to_json(each.allowed),
-        "first_error": None if each.own_error is None else number_to_json(each.own_error),
+        "first_error": number_to_json(each.own_error),
     }
 
 
@@ -86,7 +81,7 @@ def _op_divergence(found: OpDivergence, whole: Found) -> dict[str, Any]:
         **_op(found.op),
         "of": whole.ops,
         "from_the_beginning": whole.wide,
-        "first": None if found.counterpart is None else _op(found.counterpart),
+        "first": found.counterpart and _op(found.counterpart),
         "differences": [_difference(each) for each in found.differences],
         "operands": [
             {
@@ -105,14 +100,11 @@ def _op_divergence(found: OpDivergence, whole: Found) -> dict[str, Any]:
 
 
 def _op(op: Op) -> dict[str, Any]:
-    return {
-        "name": op.name,
-        "number": op.number,
-        "arguments": op.arguments,
-        "site": op.site,
-        "source": op.source,
-        "path": op.path,
-    }
+    return _fields(op, "name", "number", "arguments", "site", "source", "path")
+
+
+def _fields(one: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names}
 
 
 def lines(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
@@ -120,11 +112,7 @@ def lines(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
     first, second = (_named(comparison, side) for side in ("first", "second"))
     loaded = comparison.planned.loaded
     variant = "".join(f", {name} {value}" for name, value in comparison.second.values.items())
-    on = (
-        f" on {comparison.second.device}"
-        if comparison.first.device == comparison.second.device
-        else ""
-    )
+    on = f" on {comparison.second.device}" if _is_on_one_device(comparison) else ""
     yield (
         f"{loaded.port}/{loaded.name}: {second} against {first}{on}, {comparison.second.dtype}, "
         f"seed {comparison.second.seed}{variant}"
@@ -132,24 +120,27 @@ def lines(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
     yield from _held_to(comparison, found, lacking)
     yield from _structure(found)
     divergence = found.activations.divergence
+    name = comparison.level(comparison.first).name
+    yield ""
     if divergence is None:
         yield from _nothing(found)
         return
-    yield ""
-    yield from _divergence_lines(divergence, comparison.level(comparison.first).name)
+    yield from _divergence_lines(divergence, name)
     yield ""
     if found.op is None:
         yield f"no single op diverges among the {found.ops} recorded there"
-        return
-    yield from _op_lines(found.op, found, comparison.level(comparison.first).name)
+    else:
+        yield from _op_lines(found.op, found, name)
 
 
 def _named(comparison: Comparison, side: str) -> str:
     point = getattr(comparison, side)
     name = comparison.level(point).name
-    return (
-        name if comparison.first.device == comparison.second.device else f"{name} on {point.device}"
-    )
+    return name if _is_on_one_device(comparison) else f"{name} on {point.device}"
+
+
+def _is_on_one_device(comparison: Comparison) -> bool:
+    return comparison.first.device == comparison.second.device
 
 
 def _held_to(comparison: Comparison, found: Found, lacking: str) -> Iterator[str]:
@@ -183,7 +174,6 @@ def _structure(found: Found) -> Iterator[str]:
 
 
 def _nothing(found: Found) -> Iterator[str]:
-    yield ""
     yield "no divergence: rounding explains every difference in what was compared"
     if found.activations.unseen:
         yield (
@@ -217,9 +207,8 @@ def _call(activation: Activation) -> str:
     if activation.kind == "record":
         return activation.path
     named = activation.path == activation.class_name
-    return (
-        f"{activation.path}{'' if named else f' ({activation.class_name})'}, call {activation.call}"
-    )
+    shown = "" if named else f" ({activation.class_name})"
+    return f"{activation.path}{shown}, call {activation.call}"
 
 
 def _shown(each: Difference, first: str) -> str:
@@ -245,16 +234,14 @@ def _op_lines(found: OpDivergence, whole: Found, first: str) -> Iterator[str]:
     where = "from the beginning of the run" if whole.wide else "recorded there"
     if found.only_second:
         yield f"ops that {first} does not run, just before ({whole.ops} {where}):"
-        for op in found.only_second[:_MOST]:
-            yield from _op_line(op)
+        yield from _ops(found.only_second)
         if found.only_first:
             yield f"where {first} runs:"
-            for op in found.only_first[:_MOST]:
-                yield from _op_line(op)
+            yield from _ops(found.only_first)
         if not found.differences:
             return
     yield f"first op that diverges, number {found.op.number} of {whole.ops} {where}:"
-    yield from _op_line(found.op)
+    yield from _ops([found.op])
     for each in found.differences[:_MOST]:
         yield f"    result {_shown(each, first)}"
     if found.counterpart is not None and found.counterpart.arguments != found.op.arguments:
@@ -268,7 +255,8 @@ def _op_lines(found: OpDivergence, whole: Found, first: str) -> Iterator[str]:
         yield "    its inputs already differ, and were made before anything was recorded"
 
 
-def _op_line(op: Op) -> Iterator[str]:
-    yield f"  {op.name}{op.arguments} at {op.site}"
-    if op.source:
-        yield f"      {op.source}"
+def _ops(ops: Sequence[Op]) -> Iterator[str]:
+    for op in ops[:_MOST]:
+        yield f"  {op.name}{op.arguments} at {op.site}"
+        if op.source:
+            yield f"      {op.source}"

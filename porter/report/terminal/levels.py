@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from porter.terminal import (
-    colour_wanted,
-    counted,
-    flow,
-    paint,
-    paint_diff,
-    plain,
-    readable,
-    table,
-)
+from porter.terminal import colour_wanted, counted, flow, paint, paint_diff, plain, readable, table
 from porter.tree.tree import shown
 
 if TYPE_CHECKING:
@@ -82,11 +73,15 @@ class _FileStat:
     removed: int
 
     @property
+    def origin(self) -> str | None:
+        """The path that the file was renamed or copied from."""
+        moved = self.file.kind in ("rename", "copy") and self.file.old_path
+        return readable(moved) if moved else None
+
+    @property
     def name(self) -> str:
         path = readable(self.file.path)
-        if self.file.kind in ("rename", "copy") and self.file.old_path:
-            return f"{readable(self.file.old_path)} -> {path}"
-        return path
+        return f"{self.origin} -> {path}" if self.origin else path
 
 
 def _stats(patch: Patch) -> list[_FileStat]:
@@ -130,9 +125,7 @@ def level_json(port: PortView, level: LevelView) -> dict[str, Any]:
             {
                 "path": readable(stat.file.path),
                 "kind": stat.file.kind,
-                "from": readable(stat.file.old_path)
-                if stat.file.kind in ("rename", "copy") and stat.file.old_path
-                else None,
+                "from": stat.origin,
                 "added": stat.added,
                 "removed": stat.removed,
                 "binary": stat.file.binary is not None,

@@ -10,13 +10,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from porter.mutation.score import LevelScore, MutantResult, level_scores
+from porter.mutation.mutants import Mutant, MutantResult, level_scores
 from porter.terminal import counted
 
 if TYPE_CHECKING:  # these import torch
-    from porter.mutation.loose import ClaimRow, Measured, RecipeRows
+    from porter.mutation.loose import ClaimRow, RecipeRows
     from porter.mutation.margins import Margin
-    from porter.mutation.mutants import Mutant
 
 _MOST_SHOWN = 5
 _BAR_WIDTH = 24
@@ -65,13 +64,10 @@ class MutationDisplay:
         if result.missed:
             self._missed += 1
             self._print(headline(result))
-        self._count(f", {self._missed} not caught")
+        self.count(f", {self._missed} not caught")
 
-    def measured(self) -> None:
-        """Count a mutant that the claims measured."""
-        self._count()
-
-    def _count(self, note: str = "") -> None:
+    def count(self, note: str = "") -> None:
+        """Count a mutant."""
         self._done += 1
         if not self._bar.disable or self._done % _LOG_EVERY == 0:
             self.say(f"{self._port}: {self._done} of {self._total} mutants tried{note}")
@@ -89,7 +85,7 @@ def mutants_json(mutants: Sequence[Mutant]) -> list[dict[str, Any]]:
 def mutant_lines(mutants: Sequence[Mutant]) -> Iterator[str]:
     """Yield every mutant as a heading and a diff."""
     for mutant in mutants:
-        yield f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}"
+        yield mutant.title
         yield from (f"  {line}" for line in mutant.diff().splitlines()[2:])
         yield ""
 
@@ -102,24 +98,19 @@ def print_score(
     table.add_column("LEVEL")
     for name in ("MUTANTS", "CAUGHT", "SURVIVED", "NOT RUN", "EQUIVALENT", "SCORE"):
         table.add_column(name, justify="right")
-    for each in level_scores(results):
-        table.add_row(*_score_cells(each))
+    for one in level_scores(results):
+        score = "-" if one.score is None else f"{one.score:.1%}"
+        counts = (one.total, one.caught, one.survived, one.not_run, one.equivalent)
+        table.add_row(one.level, *map(str, counts), score)
     console.print(table)
     if possible > len(results):
         console.print(f"a sample of {len(results)} of {possible} mutants")
 
 
-def _score_cells(each: LevelScore) -> list[str]:
-    score = "-" if each.score is None else f"{each.score:.1%}"
-    counts = (each.total, each.caught, each.survived, each.not_run, each.equivalent)
-    return [each.level, *(str(count) for count in counts), score]
-
-
 def headline(result: MutantResult) -> str:
     """Return one line about a mutant that went unnoticed: name, position and why."""
-    mutant = result.mutant
     why = "no recipe runs this line" if result.status == "not run" else "every recipe passes"
-    return f"{mutant.key}  {mutant.level_name}  {mutant.kind}  {mutant.path}:{mutant.line}  {why}"
+    return f"{result.mutant.title}  {why}"
 
 
 def print_survivors(console: Console, results: Sequence[MutantResult]) -> None:
@@ -167,44 +158,36 @@ def _print_recipe(console: Console, port: str, recipe: RecipeRows) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for row in recipe.claims:
-        table.add_row(*_claim_cells(row))
+        table.add_row(
+            str(row.line),
+            row.subject,
+            row.bound,
+            "-" if row.correct is None else _number(row.correct),
+            "-" if row.weakest is None else _number(row.weakest.margin),
+            str(len(row.measured) - len(row.passed)),
+            str(len(row.passed)),
+            "loose" if row.is_loose else "",
+        )
     console.print(table)
     for row in recipe.claims:
         _print_passed(console, recipe, row)
     console.print()
 
 
-def _claim_cells(row: ClaimRow) -> list[str]:
-    weakest = row.weakest
-    return [
-        str(row.line),
-        row.subject,
-        row.bound,
-        "-" if row.correct is None else _number(row.correct),
-        "-" if weakest is None else _number(weakest.margin),
-        str(len(row.measured) - len(row.passed)),
-        str(len(row.passed)),
-        "loose" if row.is_loose else "",
-    ]
-
-
 def _print_passed(console: Console, recipe: RecipeRows, row: ClaimRow) -> None:
     """Print the mutants that a claim passes; those that nothing else catches come first."""
     passed = sorted(row.passed, key=lambda one: one.elsewhere)
     for one in passed[:_MOST_SHOWN]:
-        console.print(f"  {_passes(recipe, row, one)}", soft_wrap=True, markup=False)
+        mutant = one.mutant
+        found = " (another claim catches it)" if one.elsewhere else ""
+        text = (
+            f"  {recipe.path.name}:{row.line}: {row.bound} passes {_number(one.margin)} "
+            f"({one.margin.where}) of {mutant.key}, {mutant.level_name} {mutant.kind} at "
+            f"{mutant.path}:{mutant.line}{found}"
+        )
+        console.print(text, soft_wrap=True, markup=False)
     if len(passed) > _MOST_SHOWN:
         console.print(f"  and {len(passed) - _MOST_SHOWN} more; --json has them all")
-
-
-def _passes(recipe: RecipeRows, row: ClaimRow, one: Measured) -> str:
-    mutant = one.mutant
-    found = " (another claim catches it)" if one.elsewhere else ""
-    return (
-        f"{recipe.path.name}:{row.line}: {row.bound} passes {_number(one.margin)} "
-        f"({one.margin.where}) of {mutant.key}, {mutant.level_name} {mutant.kind} at "
-        f"{mutant.path}:{mutant.line}{found}"
-    )
 
 
 def _number(margin: Margin) -> str:

@@ -1,12 +1,13 @@
-"""Progress of runs: a live display on a terminal, a line now and then in a log.
+"""Progress of transfers and runs: a live display on a terminal, a line now and then in a log.
 
-On a terminal: a bar over all runs, and a line for each that is under way. In a log: at most one
-line in :data:`LINE_SECONDS`, and only when a run has ended since the last line; while none ends,
-each line waits twice as long as the one before.
+Transfers are shown on a terminal alone. Runs have there a bar over all of them, and a line for each
+that is under way; in a log, at most one line in :data:`LINE_SECONDS`, and only when a run has ended
+since the last line; while none ends, each line waits twice as long as the one before.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from porter.upstream.gitfetch import Progress
     from porter.verify.execution.session import Options, Session
     from porter.verify.plan.trees import Trees
 
@@ -25,6 +27,43 @@ LINE_SECONDS = 30.0
 _MOST_LINES = 8
 _BAR_WIDTH = 24
 _GRAIN = 10
+
+
+@contextmanager
+def transfer_bar() -> Iterator[Progress | None]:
+    """Show transfers on standard error while the block runs, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[size]}"),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def show(what: str, done: int, total: int, received: int) -> None:
+            if what not in tasks:
+                for earlier in tasks.values():
+                    bars.update(earlier, visible=False)
+                tasks[what] = bars.add_task(what, total=None, size="")
+            bars.update(tasks[what], completed=done, total=total or None, size=size_text(received))
+
+        yield show
+
+
+def size_text(size: int) -> str:
+    """Return a size in bytes as people read it: ``17.1 kB``."""
+    if size < 1000:
+        return f"{size} B"
+    power = 3 if size >= 999_950_000 else 2 if size >= 999_950 else 1
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
 
 @contextmanager
@@ -94,8 +133,9 @@ class RunningDisplay:
 
     def expect(self, recipe: str, runs: int, seconds: float | None = None) -> None:
         """Count more runs to be made or found; ``seconds`` is what one took earlier."""
-        self._expected += runs
-        self._remaining.expect(recipe, runs, seconds)
+        with self._lock:
+            self._expected += runs
+            self._remaining.expect(recipe, runs, seconds)
 
     def started(self, run: str) -> None:
         """A run started."""
@@ -120,8 +160,7 @@ class RunningDisplay:
 
     def line(self) -> str:
         """Return in one line what is done, what is left and what runs."""
-        parts = [f"{self._done()} of {self._expected} runs done{self._notes()}", self._times()]
-        line = ", ".join(parts)
+        line = f"{self._done()} of {self._expected} runs done{self._notes()}, {self._times()}"
         if runs := self._remaining.under_way():
             more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
             line += f"; running {runs[0][0]} ({duration(runs[0][1])}){more}"
@@ -138,9 +177,8 @@ class RunningDisplay:
         if self._done() >= self._expected:
             return spent
         seconds = self._remaining.seconds()
-        if seconds is None:
-            return f"{spent}, no estimate yet"
-        return f"{spent}, {about(seconds)} left"
+        left = "no estimate yet" if seconds is None else f"{about(seconds)} left"
+        return f"{spent}, {left}"
 
     def _notes(self) -> str:
         cached, failed = self._ended["cached"], self._ended["failed"]
@@ -154,12 +192,7 @@ class RunningDisplay:
         elif self._live is None:
             from rich.live import Live
 
-            self._live = Live(
-                get_renderable=self.shown,
-                console=self._console,
-                transient=True,
-                refresh_per_second=4,
-            )
+            self._live = Live(get_renderable=self.shown, console=self._console, transient=True)
             self._live.start()
 
     def _log(self) -> None:
@@ -185,27 +218,22 @@ class RunningDisplay:
         from rich.table import Column
         from rich.text import Text
 
+        def column(text: str, style: str = "none", ratio: int | None = None) -> TextColumn:
+            layout = Column(ratio=ratio, no_wrap=True)
+            return TextColumn(text, style=style, markup=False, table_column=layout)
+
         with self._lock:
             whole = Progress(
-                TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+                column("{task.completed}/{task.total}"),
                 BarColumn(_BAR_WIDTH, table_column=Column(min_width=_BAR_WIDTH)),
-                TextColumn(
-                    "{task.fields[note]}",
-                    style="dim",
-                    markup=False,
-                    table_column=Column(no_wrap=True, overflow="ellipsis"),
-                ),
+                column("{task.fields[note]}", "dim"),
                 console=self._console,
             )
             note = self._times() + self._notes()
             whole.add_task("", total=max(self._expected, 1), completed=self._done(), note=note)
             each = Progress(
-                TextColumn(
-                    "  {task.description}",
-                    markup=False,
-                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-                ),
-                TextColumn("{task.fields[spent]}", style="dim", table_column=Column(no_wrap=True)),
+                column("  {task.description}", ratio=1),
+                column("{task.fields[spent]}", "dim"),
                 console=self._console,
                 expand=True,
             )
@@ -249,7 +277,7 @@ class _RecipeRuns:
 
 @dataclass
 class Remaining:
-    """Estimates the time left. Thread-safe; a run's title begins with its recipe and a colon.
+    """Estimates the time left. A run's title begins with its recipe and a colon.
 
     A run is expected to take as long as the runs of its recipe made in this session did on average;
     while there are none, as long as those of an earlier verification; else as long as all made so
@@ -260,50 +288,44 @@ class Remaining:
     running: dict[str, float] = field(default_factory=dict)
     _recipes: dict[str, _RecipeRuns] = field(default_factory=dict)
     _most: int = 1
-    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def expect(self, recipe: str, runs: int, seconds: float | None) -> None:
         """Count more runs of a recipe; ``seconds`` is what one took earlier."""
-        with self._lock:
-            known = self._recipes.setdefault(recipe, _RecipeRuns())
-            known.waiting += runs
-            known.usual = seconds if seconds is not None else known.usual
+        known = self._recipes.setdefault(recipe, _RecipeRuns())
+        known.waiting += runs
+        known.usual = seconds if seconds is not None else known.usual
 
     def started(self, run: str) -> None:
-        with self._lock:
-            self.running[run] = self.clock()
-            self._of(run).waiting -= 1
-            self._most = max(self._most, len(self.running))
+        self.running[run] = self.clock()
+        self._of(run).waiting -= 1
+        self._most = max(self._most, len(self.running))
 
     def ended(self, run: str, is_made: bool) -> None:
         """A run ended, was found in the cache, or is no longer needed."""
-        with self._lock:
-            recipe, since = self._of(run), self.running.pop(run, None)
-            if since is None:
-                recipe.waiting -= 1
-            elif is_made:
-                recipe.made += 1
-                recipe.seconds += self.clock() - since
+        recipe, since = self._of(run), self.running.pop(run, None)
+        if since is None:
+            recipe.waiting -= 1
+        elif is_made:
+            recipe.made += 1
+            recipe.seconds += self.clock() - since
 
     def under_way(self) -> list[tuple[str, float]]:
         """Return the runs under way, the oldest first, and how long each has taken."""
-        with self._lock:
-            now = self.clock()
-            return sorted(((r, now - s) for r, s in self.running.items()), key=lambda one: -one[1])
+        now = self.clock()
+        return sorted(((r, now - s) for r, s in self.running.items()), key=lambda one: -one[1])
 
     def seconds(self) -> float | None:
         """Return roughly how long all runs left take; None without anything to go by."""
-        with self._lock:
-            left = 0.0
-            for name, recipe in self._recipes.items():
-                mine = [s for run, s in self.under_way() if _recipe_of(run) == name]
-                if recipe.waiting <= 0 and not mine:
-                    continue
-                usual = self._usual(recipe)
-                if usual is None:
-                    return None
-                left += max(recipe.waiting, 0) * usual + sum(max(usual - s, 0.0) for s in mine)
-            return left / self._most
+        left = 0.0
+        for name, recipe in self._recipes.items():
+            mine = [s for run, s in self.under_way() if _recipe_of(run) == name]
+            if recipe.waiting <= 0 and not mine:
+                continue
+            usual = self._usual(recipe)
+            if usual is None:
+                return None
+            left += max(recipe.waiting, 0) * usual + sum(max(usual - s, 0.0) for s in mine)
+        return left / self._most
 
     def _of(self, run: str) -> _RecipeRuns:
         return self._recipes.setdefault(_recipe_of(run), _RecipeRuns())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import SourceUnavailable
-from porter.report.terminal.transfers import size_text
+from porter.report.terminal.progress import size_text
 from porter.upstream.failure import short_reason
 
 if TYPE_CHECKING:
@@ -48,10 +49,7 @@ def fetch_lines(
 
 def _top_folders(paths: Iterable[bytes]) -> str:
     """Return paths as their top folders with counts: hundreds of paths do not fit."""
-    counts: dict[str, int] = {}
-    for path in paths:
-        top, slash, _ = os.fsdecode(path).partition("/")
-        counts[top + slash] = counts.get(top + slash, 0) + 1
+    counts = Counter("".join(os.fsdecode(path).partition("/")[:2]) for path in paths)
     names = [f"{top} ({n} files)" if n > 1 else top for top, n in counts.items()]
     more = f", and {len(names) - _MOST_FOLDERS} more" if len(names) > _MOST_FOLDERS else ""
     return ", ".join(names[:_MOST_FOLDERS]) + more

@@ -13,10 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from porter.report.ci.model import as_json
-from porter.report.ci.verify import cases, plain_results
-from porter.report.ci.write import as_form
-from porter.report.worst import badness, worst_of_seeds
+from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
+from porter.report.ci.write import as_form, as_json
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Plan, Unreachable
@@ -31,7 +29,6 @@ _STYLES = {
     "fail": "bold red",
     "error": "bold red",
 }
-_STDERR_LINES = 12
 _MOST_ROWS = 4
 _MOST_WARNINGS = 4
 _COLUMNS = 80
@@ -79,14 +76,9 @@ def _ending(result: RecipeResult) -> Text:
     word = Text("passed", "green") if result.judged else Text("skipped", "yellow")
     if bad:
         word = Text(f"{bad} failed", "bold red")
-    runs = f"{result.runs} runs{_cached(result)}"
-    return word + Text(f"  ({shown}{runs}, {result.seconds:.1f} s)")
-
-
-def _cached(result: RecipeResult) -> str:
-    if not result.cached:
-        return ""
-    return f", {'all' if result.cached == result.runs else result.cached} from the cache"
+    share = "all" if result.cached == result.runs else result.cached
+    cached = f", {share} from the cache" if result.cached else ""
+    return word + Text(f"  ({shown}{result.runs} runs{cached}, {result.seconds:.1f} s)")
 
 
 def print_unreachable(
@@ -98,8 +90,8 @@ def print_unreachable(
         if one.fault:
             line = Text(f"{_name(one)}: ", "bold") + Text("failed", "bold red")
             console.print(line + Text(f": {one.reason}"), soft_wrap=True)
-            if verbose and one.detail not in ("", one.reason):
-                _print_detail(console, one.detail)
+            if verbose:
+                _print_detail(console, one)
     if not away:
         return
     more = "" if verbose else " (details: `porter verify --verbose`)"
@@ -108,8 +100,8 @@ def print_unreachable(
         head = f"  {_name(one)}: "
         reason = one.reason if verbose else _cut(one.reason, _COLUMNS - len(head))
         console.print(Text(head, "bold") + Text(reason), soft_wrap=True)
-        if verbose and one.detail not in ("", one.reason):
-            _print_detail(console, one.detail)
+        if verbose:
+            _print_detail(console, one)
 
 
 def _name(one: Unreachable) -> str:
@@ -122,8 +114,8 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 0)].rstrip(" ,;:(") + "..."
 
 
-def _print_detail(console: Console, detail: str) -> None:
-    for line in detail.splitlines():
+def _print_detail(console: Console, one: Unreachable) -> None:
+    for line in one.detail.splitlines() if one.detail != one.reason else ():
         console.print(Text(f"      {line}", "dim"), soft_wrap=True)
 
 
@@ -157,10 +149,6 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
     console.print()
 
 
-def _run_of(verdict: Verdict) -> tuple[object, ...]:
-    return verdict.level, verdict.device, verdict.dtype, verdict.variant
-
-
 def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
     """Return a table with a heading per run, and a row per output or counter below it.
 
@@ -176,7 +164,8 @@ def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
     table.add_column("verdict", no_wrap=True)
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault(_run_of(verdict), []).append(verdict)
+        run = (verdict.level, verdict.device, verdict.dtype, verdict.variant)
+        groups.setdefault(run, []).append(verdict)
     for group in groups.values():
         first = group[0]
         head = Text(f"{first.level} {first.level_name}, {run_words(first, devices)}", "bold")
@@ -261,21 +250,10 @@ def _skipped(verdict: Verdict) -> str:
 
 def _print_stderr(console: Console, stderr: str) -> None:
     lines = stderr.rstrip().splitlines()
-    if len(lines) > _STDERR_LINES:
-        lines = [f"[{len(lines) - _STDERR_LINES} lines before]", *lines[-_STDERR_LINES:]]
+    if len(lines) > STDERR_LINES:
+        lines = [f"[{len(lines) - STDERR_LINES} lines before]", *lines[-STDERR_LINES:]]
     for line in lines:
         console.print(Text(f"    | {line}", "dim"), soft_wrap=True)
-
-
-def as_text(results: Sequence[RecipeResult], unreachable: Sequence[Unreachable]) -> str:
-    """Return what the terminal shows, with every output and without colour."""
-    console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
-    with console.capture() as captured:
-        for result in results:
-            print_result(console, result, every=True)
-        print_unreachable(console, unreachable)
-        print_summary(console, results, unreachable)
-    return captured.get()
 
 
 def render(
@@ -286,12 +264,18 @@ def render(
     strict: bool,
     prefix: str = "",
 ) -> str:
-    """Return all results as text without colour, JSON, GitHub annotations, SARIF or JUnit.
+    """Return all results as text with every output, JSON, GitHub annotations, SARIF or JUnit.
 
     ``prefix`` is the project's folder in its repository.
     """
     if form == "text":
-        return as_text(results, plan.unreachable)
+        console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+        with console.capture() as captured:
+            for result in results:
+                print_result(console, result, every=True)
+            print_unreachable(console, plan.unreachable)
+            print_summary(console, results, plan.unreachable)
+        return captured.get()
     if form == "json":
         return as_json(plain_results(results, plan.unreachable, passed))
     return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)
