@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput, LocalEdits, SourceUnavailable
@@ -155,9 +155,9 @@ def _make(
     _write_levels(tree, built)
     if tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).status == 0:
         move(tree, lock, level, f"apply {built.pin.name}")
+        _compare(folder, tree.git)
     else:
         checkout_first(tree, lock, level, f"apply {built.pin.name}")
-    _compare(folder, tree.git)
     submodules = {
         path: _submodule(built, tree, path, name, lock, progress)
         for path, name in built.pin.submodules.items()
@@ -168,7 +168,7 @@ def _make(
 
 
 def _compare(folder: Path, git: Callable[..., Answer]) -> None:
-    """Compare files with their index before a tree is called complete; write missing ones.
+    """Compare a resumed tree's files with its index before it is complete; write missing ones.
 
     Files are missing where an earlier attempt was killed while it removed them. Raises LocalEdits
     for files with another content: porter did not write them.
@@ -374,11 +374,8 @@ def _submodule(
         if head.status != 0:
             form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
             run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
-
-        def git(*words: str, **options: Any) -> Answer:
-            return run_git([*where, *words], cwd=folder, **options)
-
-        _compare(folder, git)
+        else:
+            _compare(folder, lambda *words, **how: run_git([*where, *words], cwd=folder, **how))
         config_file = str(tree.git_dir / "config")
         with GitConfigParser(config_file, read_only=False, merge_includes=False) as settings:
             section = f'submodule "{path}"'
