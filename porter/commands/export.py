@@ -23,36 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.report.terminal.tree import report_notes
-    from porter.terminal import colour_wanted, counted, emit, emit_json, table
-    from porter.tree.export import anchor, export_series
+    from porter.editing.refresh import refresh
+    from porter.report.terminal.editing import report_change
+    from porter.terminal import counted
     from porter.tree.locked import hold_tree
-    from porter.tree.populate import refresh
     from porter.tree.tree import edits, shown
 
-    with hold_tree(_start(args.port, args.dir), f"export {args.port}", rebuild=False) as held:
+    with hold_tree(_start(args.port, args.dir), f"export {args.port}") as held:
         if held.tree.record.port != args.port:
             folder, port = shown(held.tree.folder), held.tree.record.port
             raise BadInput(f"{folder}: a tree of {port}, expected {args.port}")
-        done = export_series(held.tree, drop=args.drop, check=args.check)
-        changed = [each for each in done if each.what != "unchanged"]
-        notes = list(held.notes)
-        if not args.check:
-            anchor(refresh(held.tree))
+        done = refresh(held, "export", drop=args.drop, edits=False, check=args.check)
+        notes = []
         if uncommitted := edits(held.tree, untracked=False):
             many = counted(len(uncommitted), "edited file")
             notes.append(f"{shown(held.tree.folder)}: {many} not committed, so not exported")
-    report_notes(tuple(notes))
-    if args.json:
-        emit_json([{"patch": each.name, "status": each.what} for each in done])
-    else:
-        style = {"new": "green", "rewritten": "yellow", "removed": "red"}
-        rows = [(each.what, each.name) for each in done]
-        styles = [style.get(each.what, "dim") for each in done]
-        emit(table(rows, row_styles=styles, colour=colour_wanted()))
-        if changed and not args.check:
-            emit([f"next: `porter lint {args.port}`, then `porter lock {args.port}`"])
-    return Exit.FAILED if args.check and changed else Exit.OK
+    code = report_change(held, done, as_json=args.json, notes=notes)
+    changed = any(each.what != "unchanged" for each in done.published.patches)
+    return Exit.FAILED if args.check and changed else code
 
 
 def _start(port: str, folder: Path | None) -> Path | None:

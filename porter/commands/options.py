@@ -117,6 +117,17 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--keep", text)
 
 
+def add_conflict_options(parser: argparse.ArgumentParser) -> None:
+    """``--continue``, ``--skip``, ``--abort``: after a change of the series hit a conflict."""
+    group = parser.add_mutually_exclusive_group()
+    for option, name, text in (
+        ("--continue", "go_on", "go on after the conflict is resolved"),
+        ("--skip", "skip", "leave the level in conflict out of the series, and go on"),
+        ("--abort", "abort", "bring tree and series back to how they were"),
+    ):
+        group.add_argument(option, dest=name, action="store_true", help=text)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """``--jobs``, ``--fresh``, ``--cold``: how probes are run."""
     parser.add_argument(

@@ -113,21 +113,25 @@ def read_lock(root: Path, port: str) -> Lock | None:
         ) from None
 
 
-def write_lock(root: Path, lock: Lock) -> bool:
-    """Write a port's lock atomically; return whether a byte changed."""
-    path = lock_path(root, lock.port)
+def lock_bytes(lock: Lock) -> bytes:
+    """Return a lock as the bytes of its file."""
     data = {"version": LOCK_VERSION, **asdict(lock)}
     if not lock.submodules:
         del data["submodules"]
     if not lock.companions:
         del data["companions"]
-    text = (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_lock(root: Path, lock: Lock) -> bool:
+    """Write a port's lock atomically; return whether a byte changed."""
+    path, content = lock_path(root, lock.port), lock_bytes(lock)
     try:
-        if path.read_bytes() == text:
+        if path.read_bytes() == content:
             return False
     except FileNotFoundError:
         pass
-    write_atomic(path, text, sync=True)
+    write_atomic(path, content, sync=True)
     return True
 
 

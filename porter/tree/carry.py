@@ -31,7 +31,7 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     _need_merge_tree(tree)
     index = tree.state_dir / "index"
     try:
-        shutil.copyfile(tree.git_dir / "index", index)
+        shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
         staged = tree.git("write-tree", "--missing-ok", index=index).text
         tree.git("add", "--update", "--", ":/", index=index)
         stood = tree.git("write-tree", "--missing-ok", index=index).text

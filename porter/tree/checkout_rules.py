@@ -21,6 +21,7 @@ _UNFINISHED = {
     "REVERT_HEAD": "revert",
     "rebase-merge": "rebase",
     "rebase-apply": "rebase or am",
+    "porter/edit.json": "change of the series",
 }
 
 

@@ -96,7 +96,13 @@ def _ago(seconds: float) -> str:
 
 def refuse_unfinished(tree: Tree) -> None:
     """Raise LocalEdits during an unfinished merge, rebase or the like."""
-    if operation := unfinished_operation(str(tree.git_dir)):
+    operation = unfinished_operation(str(tree.git_dir))
+    if (tree.state_dir / "edit.json").exists():
+        raise LocalEdits(
+            f"{shown(tree.folder)}: a change of the series stopped at a conflict; `porter status`"
+            " says how to continue or abort it"
+        )
+    if operation:
         raise LocalEdits(
             f"{shown(tree.folder)}: a {operation} is in progress; finish it, or"
             f" `git {operation.split()[0]} --abort`, before moving to another level"
@@ -113,8 +119,8 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"
     raise LocalEdits(
-        f"{shown(tree.folder)}: HEAD has {many} that no level contains ({subject}); `porter export"
-        f" {tree.record.port}` turns them into patches, `git branch NAME` keeps them"
+        f"{shown(tree.folder)}: HEAD has {many} that no level contains ({subject});"
+        " `porter refresh` makes levels of them, `git branch NAME` keeps them"
     )
 
 
@@ -136,9 +142,18 @@ def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
         )
 
 
-def move(tree: Tree, lock: TreeLock, target: TreeLevel, what: str, *, keep: bool = False) -> Moved:
+def move(
+    tree: Tree,
+    lock: TreeLock,
+    target: TreeLevel,
+    what: str,
+    *,
+    keep: bool = False,
+    lost: bool = False,
+) -> Moved:
     """Bring the tree to ``target``; ``what`` is the command, for messages.
 
+    With ``lost`` HEAD's own commits may become unreachable: the series holds them.
     Raises LocalEdits, leaving the tree as it was, when an edit or an untracked file is in the way.
     """
     here = position(tree)
@@ -146,7 +161,8 @@ def move(tree: Tree, lock: TreeLock, target: TreeLevel, what: str, *, keep: bool
         return Moved(here, target)
     refuse_stale_lock(tree)
     refuse_unfinished(tree)
-    refuse_lost_commits(tree, here)
+    if not lost:
+        refuse_lost_commits(tree, here)
     refuse_untracked(tree, here, target)
     answer = _checkout(tree, lock, here.commit, target, what)
     if answer.status == 0:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -97,16 +97,20 @@ class Tree:
         check: bool = True,
         index: Path | None = None,
         lock: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Answer:
         """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``.
 
         It never fetches or looks for another repository.
         """
+        more = dict(env or {})
+        if index is not None:
+            more["GIT_INDEX_FILE"] = str(index)
         return run_git(
             [*tree_arguments(str(self.folder)), *args],
             cwd=self.folder,
             stdin=stdin,
-            env={"GIT_INDEX_FILE": str(index)} if index else None,
+            env=more,
             check=check,
             keep_open=() if lock is None else (lock,),
         )

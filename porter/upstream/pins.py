@@ -28,6 +28,7 @@ from porter.errors import BadInput, CorruptSource
 from porter.git.objects import MODE_TREE, Entry, Oid, encode_tree, hash_object
 from porter.git.quoting import read_path
 from porter.places import PINS_FILE, patches_dir
+from porter.project_change import settle_project
 from porter.yamlfile import Document, load
 
 LISTING = "upstream.listing"
@@ -211,6 +212,7 @@ class Pins:
 
 def load_pins(root: Path) -> Pins:
     """Read ``upstream_pins.yaml`` in ``root``. Raises BadInput, in one line, for anything wrong."""
+    settle_project(root)
     document = load(root / PINS_FILE, PinsFile)
     pins = {name: _pin(document, name, entry) for name, entry in document.value.pins.items()}
     for name, pin in pins.items():

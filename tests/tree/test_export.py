@@ -118,15 +118,29 @@ def test_merge_is_refused(toy: Path, porter: Porter) -> None:
     assert "(Join): a merge" in porter("export", "toy", toy).err
 
 
-def test_lower_level_does_not_drop_the_ones_above(toy: Path, porter: Porter, project: Path) -> None:
+def test_lower_level_keeps_the_ones_above(toy: Path, porter: Porter, project: Path) -> None:
     porter("goto", "1", toy)
     before = patches(project)
+    ran = porter("export", "toy", toy, "--drop")
+    assert (ran.code, ran.out.count("unchanged")) == (0, 3)
+    assert patches(project) == before
+
+
+def test_level_that_head_leaves_out_goes_with_drop_alone(
+    toy: Path, porter: Porter, project: Path
+) -> None:
+    before = patches(project)
+    sealed_git(toy, "reset", "--quiet", "--hard", "HEAD~2")
+    sealed_git(toy, "cherry-pick", "refs/porter/levels/0003-drop-old")
     ran = porter("export", "toy", toy)
-    assert ran.code == 2
-    assert "0002-add-new.patch and 0003-drop-old.patch" in ran.err
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "HEAD does not hold add-new" in ran.err
     assert patches(project) == before
     assert porter("export", "toy", toy, "--drop").code == 0
-    assert set(patches(project)) == {"series", "0001-widen-a.patch"}
+    expected = {"series", "0001-widen-a.patch", "0002-drop-old.patch", "levels.lock"}
+    assert set(patches(project)) == expected
+    assert porter("undo", "toy").code == 0
+    assert patches(project) == before
 
 
 def test_amended_series_renames_its_files(toy: Path, porter: Porter, project: Path) -> None:

@@ -168,7 +168,7 @@ def test_commit_of_ones_own_is_not_left_behind(toy: Path, porter: Porter) -> Non
     ran = porter("prev", toy)
     assert ran.code == 1
     assert "Mine alone" in ran.err
-    assert "porter export toy" in ran.err
+    assert "`porter refresh`" in ran.err
     sealed_git(toy, "branch", "mine")
     assert porter("goto", "0", toy).code == 0
     assert sealed_git(toy, "log", "-1", "--format=%s", "mine") == "Mine alone\n"

@@ -119,7 +119,7 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
         if here.ahead:
             lines.append(
                 f"{counted(here.ahead, 'commit')} after it, in no level yet"
-                f" (`porter export {record.port}` makes patches of them)"
+                f" (`porter refresh` makes levels of them)"
             )
     if here.branch:
         lines.append(f"on branch {here.branch}")

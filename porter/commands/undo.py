@@ -1,0 +1,35 @@
+"""Take the last change of a port's series back: `undo`; make it again: `redo`.
+
+Every command that changes a series (refresh, new, rename, move, drop, split, fold, rebase, import,
+export, lock) records the state before and after. Undo restores patches, series file, lock and pin
+together, and can itself be undone. Changes made without porter are a step of their own."""
+
+from __future__ import annotations
+
+import argparse
+
+from porter.commands.options import add_flag, add_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "port", nargs="?", metavar="PORT", help="the port (default: that of the tree here)"
+    )
+    add_flag(parser, "--list", "show the log of the series' states")
+    parser.add_argument("--to", metavar="ID", help="restore this state of the log")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from porter.editing import history
+    from porter.editing.undo import follow, place
+    from porter.report.terminal.editing import report_log, report_restored
+
+    root, port = place(args.port)
+    if args.list:
+        return report_log(history.History(root, port), as_json=args.json)
+    if args.to:
+        done = history.restore(root, port, args.to)
+    else:
+        done = (history.undo if args.command == "undo" else history.redo)(root, port)
+    return report_restored(done, follow(port, done), as_json=args.json)

@@ -1,0 +1,1 @@
+"""Change a series: refresh, reorder, move to another upstream, undo."""

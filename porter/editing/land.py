@@ -1,0 +1,73 @@
+"""Bring a tree onto a level of the series that was just written, without touching equal files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from porter.git.objects import Oid
+from porter.tree.move import move
+from porter.tree.populate import refresh
+from porter.tree.tree import Tree, TreeLevel, read_head, shown
+from porter.tree.treelock import TreeLock
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The tracked files of a work tree as they are, and its index, as trees."""
+
+    work: Oid
+    index: Oid
+
+
+def read_files(tree: Tree) -> Files:
+    """Write the work tree's tracked files, and the index, as trees; neither is changed."""
+    index = tree.state_dir / "index"
+    try:
+        shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
+        staged = tree.git("write-tree", "--missing-ok", index=index).text
+        tree.git("add", "--update", "--", ":/", index=index)
+        work = tree.git("write-tree", "--missing-ok", index=index).text
+    finally:
+        index.unlink(missing_ok=True)
+        index.with_name("index.lock").unlink(missing_ok=True)
+    return Files(Oid(work), Oid(staged))
+
+
+def land(tree: Tree, lock: TreeLock, level: str, what: str) -> tuple[Tree, TreeLevel]:
+    """Rebuild a tree's levels and bring it to ``level``, or to the last level without one.
+
+    Files that are the level's already stay as they are. Raises LocalEdits when edits are in the
+    way; HEAD then stays where it was.
+    """
+    fresh = refresh(tree)
+    levels = fresh.record.levels
+    wanted = [each for each in levels if each.name == level]
+    target = wanted[0] if wanted else [each for each in levels if not each.off][-1]
+    head, branch = read_head(fresh)
+    same = fresh.git("rev-parse", "HEAD^{tree}").text == target.tree
+    if same and branch is None and head != target.commit:  # edits on top of it stay
+        fresh.git("update-ref", "--no-deref", "-m", f"porter: {what}", "HEAD", target.commit)
+    elif not same and read_files(fresh).work == target.tree:
+        place_head(fresh, target.commit, what)
+    elif not same:
+        move(fresh, lock, target, what, lost=True)
+    return fresh, target
+
+
+def place_head(tree: Tree, commit: Oid, what: str) -> None:
+    """Detach HEAD at a commit whose files the work tree holds, and let the index follow."""
+    tree.git("update-ref", "--no-deref", "-m", f"porter: {what}", "HEAD", commit)
+    tree.git("reset", "--mixed", "--quiet")
+
+
+def refuse_edits(tree: Tree, what: str) -> None:
+    """Raise LocalEdits when tracked files are edited: ``what`` would mix them with its own."""
+    from porter.errors import LocalEdits
+    from porter.tree.tree import edits, listed_paths
+
+    if found := [edit.path for edit in edits(tree, untracked=False)]:
+        raise LocalEdits(
+            f"{shown(tree.folder)}: local edits in {listed_paths(found)}; `porter refresh` or"
+            f" `git stash` them before `porter {what}`"
+        )

@@ -1,0 +1,261 @@
+"""A change of a series that stopped at a conflict: continue it, leave a level out, or abort it.
+
+The commits that replayed are checked out, and the rest is an ordinary ``git cherry-pick`` in
+progress: conflict markers in the files, ``git status`` and ``git add`` as always.
+``.git/porter/edit.json`` holds what the command was and how the tree stood before it. It is written
+before the first file changes and deleted last, so a killed change can be continued or aborted too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from porter.atomic import read_json, write_atomic
+from porter.editing.land import Files
+from porter.editing.replay import make_commit
+from porter.editing.stack import Commit
+from porter.errors import BadInput, CheckFailed, PorterError
+from porter.git.objects import Oid
+from porter.git.run import Answer, first_error, interrupts_deferred
+from porter.terminal import listed
+from porter.tree.tree import Tree, listed_paths, shown
+
+REFS = "refs/porter/edit/"
+_INDEX = "edit.index"  # a copy of the index as it was
+_AS_PORTER = (
+    "user.name=porter",
+    "user.email=porter@localhost",
+    "commit.gpgSign=false",
+    "core.editor=true",
+    "merge.conflictStyle=merge",
+    "rerere.enabled=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EditSession:
+    """A change in progress. ``command`` is its first word; ``left`` are the commits to pick.
+
+    ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
+    file if the pin moves. ``levels`` are those that the series is to hold.
+    """
+
+    what: str
+    head: str
+    branch: str | None
+    work: str
+    index: str
+    base: str
+    stay: str
+    levels: tuple[str, ...]
+    left: tuple[str, ...]
+    off: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    pins: str | None = None
+    report: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        return self.what.partition(" ")[0]
+
+
+def session_path(tree: Tree) -> Path:
+    return tree.state_dir / "edit.json"
+
+
+def read_session(tree: Tree) -> EditSession | None:
+    """Return the change that stopped in this tree, if any."""
+    path = session_path(tree)
+    try:
+        value = read_json(path)
+        for name in ("levels", "left", "off", "dropped"):
+            value[name] = tuple(value[name])
+        return EditSession(**value)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            f"{shown(path)}: damaged ({error}); inspect the tree with `git status`, then delete it"
+        ) from None
+
+
+def need_session(tree: Tree, command: str) -> EditSession:
+    """Return the change in progress. Raises BadInput when there is none, or another command's."""
+    session = read_session(tree)
+    if session is None:
+        raise BadInput(f"{shown(tree.folder)}: no `porter {command}` is in progress here")
+    if session.command != command:
+        raise BadInput(
+            f"{shown(tree.folder)}: `porter {session.what}` is in progress, not `porter {command}`:"
+            f" `porter {session.command} --continue` or `--abort`"
+        )
+    return session
+
+
+def refuse_session(tree: Tree) -> None:
+    """Raise CheckFailed while a change is in progress."""
+    if (session := read_session(tree)) is not None:
+        raise CheckFailed(
+            f"{shown(tree.folder)}: `porter {session.what}` stopped at a conflict; resolve it, `git"
+            f" add` the files and `porter {session.command} --continue`, or `--abort`"
+        )
+
+
+def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
+    """Check ``tip`` out and pick the rest; returns when all are picked.
+
+    Raises CheckFailed, naming the files, at a conflict.
+    """
+    with interrupts_deferred():
+        shutil.copy2(tree.git_dir / "index", tree.state_dir / _INDEX)
+        write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
+        for name, oid in (("head", session.head), ("work", before.work), ("index", before.index)):
+            tree.git("update-ref", REFS + name, oid)
+        for number, oid in enumerate(session.left):
+            tree.git("update-ref", f"{REFS}left/{number:04}", oid)
+    if before.work != tree.git("rev-parse", f"{session.head}^{{tree}}").text:
+        # The edits are a commit of the replay: the files are its own.
+        edited = _commit_of(tree, session.head, before.work)
+        tree.git("update-ref", "--no-deref", "-m", f"porter: {session.what}", "HEAD", edited)
+        tree.git("reset", "--mixed", "--quiet")
+    tree.git("checkout", "--detach", "--quiet", "--no-overwrite-ignore", tip)
+    pick_rest(tree, session)
+
+
+def _commit_of(tree: Tree, parent: str, work: str) -> str:
+    own = [word for setting in _AS_PORTER for word in ("-c", setting)]
+    return tree.git(*own, "commit-tree", "-m", "local edits", "-p", parent, work).text
+
+
+def pick_rest(tree: Tree, session: EditSession) -> None:
+    """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict."""
+    if _picking(tree):
+        _go_on(tree, session)
+    done = _picked(tree, session)
+    rest = [oid for oid in session.left if oid not in done]
+    if rest and (answer := _cherry_pick(tree, "--allow-empty", *rest)).status != 0:
+        _stopped(tree, session, rest[0], answer)
+
+
+def _cherry_pick(tree: Tree, *words: str) -> Answer:
+    own = [word for setting in _AS_PORTER for word in ("-c", setting)]
+    answer = tree.git(*own, "cherry-pick", *words, check=False)
+    if answer.status != 0 and not _picking(tree):  # to find renames git may need files not here
+        answer = tree.git(*own, "-c", "merge.renames=false", "cherry-pick", *words, check=False)
+    return answer
+
+
+def _picking(tree: Tree) -> bool:
+    names = ("CHERRY_PICK_HEAD", "sequencer")
+    return any((tree.git_dir / name).exists() for name in names)
+
+
+def _go_on(tree: Tree, session: EditSession) -> None:
+    if unmerged := sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields())):
+        raise CheckFailed(
+            f"{shown(tree.folder)}: conflicts are left in {listed_paths(unmerged)}; resolve them,"
+            f" `git add` them, then `porter {session.command} --continue`"
+        )
+    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
+        raise CheckFailed(
+            f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
+            f" `porter {session.command} --skip` leaves it out of the series"
+        )
+    answer = _cherry_pick(tree, "--continue")
+    if answer.status != 0:
+        _stopped(tree, session, picking or "HEAD", answer)
+
+
+def skip(tree: Tree, session: EditSession) -> EditSession:
+    """Leave the commit that conflicts out of the series."""
+    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    if not picking:
+        raise CheckFailed(f"{shown(tree.folder)}: no commit stopped here; nothing to leave out")
+    level = tree.git("log", "-1", "--format=%(trailers:key=Level,valueonly)", picking).text
+    session = replace(
+        session,
+        levels=tuple(name for name in session.levels if name != level),
+        left=tuple(oid for oid in session.left if oid != picking),
+        dropped=(*session.dropped, level),
+    )
+    write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
+    answer = _cherry_pick(tree, "--skip")
+    if answer.status != 0:
+        _stopped(tree, session, picking, answer)
+    return session
+
+
+def _picked(tree: Tree, session: EditSession) -> set[str]:
+    """Return the commits of ``left`` that HEAD holds, by author, date and subject."""
+    form = "--format=%an <%ae> %at %s"
+    there = set(tree.git("log", form, f"{session.base}..HEAD").out.splitlines())
+    rows = {oid: tree.git("log", "-1", form, oid).out.strip() for oid in session.left}
+    return {oid for oid, row in rows.items() if row in there}
+
+
+def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
+    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    unmerged = sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields()))
+    if unmerged:
+        raise CheckFailed(
+            f"{shown(tree.folder)}: {_subject(tree, picking or oid)} conflicts in"
+            f" {listed_paths(unmerged)}; resolve it, `git add` the files and `porter"
+            f" {session.command} --continue`, or `--abort`"
+        )
+    if picking:
+        raise CheckFailed(
+            f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
+            f" `porter {session.command} --skip` leaves it out of the series, `--abort` goes back"
+        )
+    raise PorterError(f"{shown(tree.folder)}: git cherry-pick: {first_error(answer.err)}")
+
+
+def _subject(tree: Tree, commit: str) -> str:
+    return tree.git("log", "-1", "--format=%(trailers:key=Level,valueonly)", commit).text or commit
+
+
+def abort(tree: Tree, session: EditSession) -> None:
+    """Bring the tree back to how it stood before the command: HEAD, index and files."""
+    with interrupts_deferred():
+        if _picking(tree):
+            _cherry_pick(tree, "--quit")
+            (tree.git_dir / "CHERRY_PICK_HEAD").unlink(missing_ok=True)
+        tree.git("read-tree", "--reset", "-u", session.work)
+        if session.branch is not None:
+            tree.git("symbolic-ref", "HEAD", f"refs/heads/{session.branch}")
+            tree.git("update-ref", "HEAD", session.head)
+        else:
+            tree.git("update-ref", "--no-deref", "HEAD", session.head)
+        if (tree.state_dir / _INDEX).exists():  # a tree alone would lose the sparse checkout
+            (tree.state_dir / _INDEX).replace(tree.git_dir / "index")
+        tree.git("update-index", "-q", "--refresh", check=False)
+        end_session(tree)
+
+
+def end_session(tree: Tree) -> None:
+    """Forget the change in progress."""
+    rows = tree.git("for-each-ref", "--format=delete %(refname)", REFS).out
+    if rows:
+        tree.git("update-ref", "--stdin", stdin=rows)
+    session_path(tree).unlink(missing_ok=True)
+    (tree.state_dir / _INDEX).unlink(missing_ok=True)
+
+
+def carriers(tree: Tree, commits: Sequence[Commit]) -> tuple[str, ...]:
+    """Return commits that ``git cherry-pick`` can take: as they are, or rewritten ones.
+
+    A commit whose message is another than its object's, or that goes into the one before it, is
+    written anew on its own parent.
+    """
+    return tuple(make_commit(tree.git, commit).oid for commit in commits)
+
+
+def missing_levels(session: EditSession, commits: Sequence[Commit]) -> str:
+    """Return the levels that the finished series lacks, as text; empty when it has all."""
+    there = {commit.level for commit in commits}
+    return listed(name for name in session.levels if name not in there)
