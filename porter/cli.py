@@ -27,15 +27,21 @@ def _overview() -> str:
     for group in dict.fromkeys(command.group for command in COMMANDS):
         lines += ["", f"{group}:"]
         lines += [f"  {c.name:<{width}}  {c.help}" for c in COMMANDS if c.group == group]
+    free = [command.name for command in COMMANDS if command.needs == "nothing"]
     lines += [
         "",
-        "`porter COMMAND --help` describes a command. Options before the command: --version,",
-        "--root DIR (the folder with upstream_pins.yaml; default: found upwards from here),",
-        "--verbose (show in full what git and pip printed).",
+        "`porter COMMAND --help` describes a command and shows examples. Options before the",
+        "command: --version, --verbose (show in full what git and pip printed), and, there or",
+        "after it, --root DIR (the project, a folder with upstream_pins.yaml; default: the one",
+        f"that holds this folder). Without a project there are only {_and(free)}.",
         "Exit codes: 0 fine, 1 a check or verification failed, 2 usage or bad input,",
         "3 internal error (bug in porter), 130 interrupted.",
     ]
     return "\n".join(lines)
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _page(prog: str) -> argparse.HelpFormatter:
@@ -80,8 +86,7 @@ def _split_global_options(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 def run(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     root, rest = _split_global_options(argv)
-    if root is not None:
-        os.environ["PORTER_ROOT"] = root
+    _set_root(root)
     if not rest or rest[0] in ("-h", "--help", "help"):
         print(_overview())
         return Exit.OK if rest else Exit.USAGE
@@ -90,14 +95,33 @@ def run(argv: Sequence[str]) -> int:
         return Exit.OK
     command = _find_command(rest[0])
     module: ModuleType = importlib.import_module(f"porter.commands.{command.module}")
+    parser = make_parser(command, module)
+    if any(action.nargs == argparse.REMAINDER for action in parser._actions):
+        args = parser.parse_args(rest[1:])
+    else:  # operands may stand before, between and after options
+        args = parser.parse_intermixed_args(rest[1:])
+    _set_root(args.root)
+    code: int = module.run(args)
+    return code
+
+
+def make_parser(command: Command, module: ModuleType) -> argparse.ArgumentParser:
+    """Return the parser of a command: its own arguments and those that every command has."""
     parser = argparse.ArgumentParser(
         prog=f"porter {command.name}", description=module.__doc__, formatter_class=_page
     )
-    parser.set_defaults(command=command.name)
+    parser.set_defaults(command=command.name, writes=command.writes)
+    parser.add_argument("--root", metavar="DIR", help="the project (default: the one around here)")
     module.add_arguments(parser)
-    args = parser.parse_args(rest[1:])
-    code: int = module.run(args)
-    return code
+    return parser
+
+
+def _set_root(root: str | None) -> None:
+    """Let ``--root`` take effect, in processes that this one starts too."""
+    if root is not None:
+        from pathlib import Path
+
+        os.environ["PORTER_ROOT"] = str(Path(root).expanduser().absolute())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

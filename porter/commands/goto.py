@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_folder, add_keep
+from porter.commands.options import LEVEL_TEXT, add_keep, add_tree
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("level", metavar="LEVEL", help="number, name or unique prefix of a name")
-    add_folder(parser)
+    parser.add_argument("level", metavar="LEVEL", help=LEVEL_TEXT)
+    add_tree(parser)
     add_keep(parser)
 
 

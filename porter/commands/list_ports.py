@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.terminal import colour_wanted, emit, emit_json, table
 
-    pins = project_pins()
+    pins = project_pins(args)
     ports = [_port(pins.root, pin) for pin in pins.ports()]
     if args.json:
         emit_json(ports)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_folder, add_json
+from porter.commands.options import add_json, add_tree
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_folder(parser)
+    add_tree(parser)
     add_json(parser)
 
 

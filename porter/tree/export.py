@@ -41,7 +41,7 @@ from porter.series.series import (
     read_patch,
     read_series_file,
 )
-from porter.tree.tree import Tree, shown, tree_root
+from porter.tree.tree import Tree, shown, tree_root, writing_root
 from porter.upstream.pins import load_pins
 from porter.upstream.store import open_upstream
 
@@ -73,9 +73,10 @@ def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> lis
     """Write the tree's commits as the port's series; return what became of each patch file.
 
     With ``check`` nothing is written. With ``drop`` levels that HEAD lacks leave the series. Raises
-    BadInput for a commit that cannot be a patch, saying what it lacks.
+    BadInput for a commit that cannot be a patch, saying what it lacks, and in another project than
+    the tree's (:func:`porter.tree.tree.writing_root`).
     """
-    root, port = tree_root(tree), tree.record.port
+    root, port = tree_root(tree) if check else writing_root(tree), tree.record.port
     folder = patches_dir(root, port)
     with _series_lock(folder), Scratch(tree.git_dir / "objects") as scratch:
         commits = read_commits(tree, tree.record.levels[0].commit)
