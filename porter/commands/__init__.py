@@ -1,8 +1,9 @@
 """One module per command, in one flat folder: who looks for a command knows its name.
 
-Each has ``add_arguments(parser)`` and ``run(args) -> int`` (an exit code). Only the module of the
-given command is imported, and it imports heavy modules inside ``run``, so that ``porter --help``
-takes no longer than Python itself.
+Each has ``add_arguments(parser)``, ``run(args) -> int`` (an exit code) and ``EXAMPLES``: two to
+four command lines, each with a line of what it does, which end its help. Arguments follow the
+grammar of :mod:`porter.commands.options`. Only the module of the given command is imported, and it
+imports heavy modules inside ``run``, so that ``porter --help`` takes no longer than Python itself.
 """
 
 from __future__ import annotations
@@ -72,5 +73,8 @@ COMMANDS: tuple[Command, ...] = (
         "Upstreams",
         "JSON Schemas of porter's YAML files, for editors",
         "nothing",
+    ),
+    Command(
+        "completion", "completion", "Upstreams", "completion for bash, zsh and fish", "nothing"
     ),
 )

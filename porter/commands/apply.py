@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+EXAMPLES = (
+    (
+        "porter apply v-diffusion work",
+        "check the last level of v-diffusion out into the new folder work",
+    ),
+    (
+        "porter apply v-diffusion work --level minimal",
+        "check level minimal out, or move the tree in work there",
+    ),
+    ("porter apply diffusers --alone", "into trees/diffusers, without accelerate beside it"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port(parser)
     add_folder(parser, "the same as -C DIR; a new folder, or a tree (default: trees/PORT)")

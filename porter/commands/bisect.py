@@ -33,9 +33,21 @@ if TYPE_CHECKING:
     from porter.verify.plan.select import Plan
 
 
+EXAMPLES = (
+    (
+        "porter bisect v-diffusion --recipe graphs",
+        "find the level that broke a claim of the recipe graphs",
+    ),
+    (
+        "porter bisect --recipe forward --device sim:hpu --level 5",
+        "in a tree: of its port, on one device, from level 5 down",
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port(parser)
-    parser.add_argument("--recipe", required=True, metavar="NAME", help="the recipe that fails")
+    parser.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe that fails")
     parser.add_argument("--device", metavar="DEVICE", help="judge only on this device")
     add_level_option(parser, "a level that fails; default: the last one judged")
     parser.add_argument(

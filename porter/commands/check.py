@@ -19,6 +19,18 @@ from porter.commands.options import (
     the_ports,
 )
 
+EXAMPLES = (
+    ("porter check", "check every port of the project; in a tree, its port"),
+    (
+        "porter check v-diffusion --strict",
+        "fail unless every file that the patches touch was checked",
+    ),
+    (
+        "porter check --output check.sarif --output check.xml",
+        "also write the result for code scanning and as JUnit",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to check (default: all)")

@@ -19,6 +19,18 @@ from porter.commands.options import (
 )
 from porter.errors import BadInput, Exit
 
+EXAMPLES = (
+    (
+        "porter compare v-diffusion upstream report --recipe forward",
+        "where level report diverges from level 0 in this recipe's probe",
+    ),
+    (
+        "porter compare minimal@cpu minimal@sim:hpu --recipe forward",
+        "in a tree: the same level of its port on two devices",
+    ),
+    ("porter compare 2 3 --port v-diffusion --dtype bfloat16", "levels by number, in one dtype"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -29,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tree_or_port(parser)
     parser.add_argument(
-        "--recipe", metavar="NAME", help="run this recipe's probe (default: the only one)"
+        "--recipe", metavar="RECIPE", help="run this recipe's probe (default: the only one)"
     )
     parser.add_argument(
-        "--device", metavar="NAME", help="run on this device (default: the recipe's first)"
+        "--device", metavar="DEVICE", help="run on this device (default: the recipe's first)"
     )
     parser.add_argument(
-        "--dtype", metavar="NAME", help="run in this dtype (default: the recipe's first)"
+        "--dtype", metavar="DTYPE", help="run in this dtype (default: the recipe's first)"
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="run with this seed (default: the recipe's first)"

@@ -8,6 +8,15 @@ import sys
 
 from porter.commands.options import LEVEL_TEXT, add_flag, add_tree_or_port
 
+EXAMPLES = (
+    ("porter diff", "in a tree: the local edits"),
+    ("porter diff minimal", "in a tree: from level minimal to the current files"),
+    (
+        "porter diff 0 2 --port v-diffusion --stat",
+        "what the first two patches change, file by file",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in (("a", "the tree's own"), ("b", "the current files")):

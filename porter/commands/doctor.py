@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok", None: "--", False: "!!"}
 
 
+EXAMPLES = (
+    ("porter doctor", "what this machine has, and which ports it can check and verify"),
+    ("porter doctor --offline --deep", "contact no source, but ask torch for devices"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--offline", "contact no source")
     add_flag(parser, "--deep", "ask torch for devices too (takes seconds)")

@@ -11,6 +11,18 @@ from pathlib import Path
 from porter.commands.options import add_flag, add_folder, add_json, add_port, the_tree
 from porter.errors import BadInput, Exit
 
+EXAMPLES = (
+    ("porter export", "in a tree: write its commits back as the series of its port"),
+    (
+        "porter export v-diffusion work --check",
+        "write nothing; exit 1 if the tree in work differs from the series",
+    ),
+    (
+        "porter export -C work --root ~/my-ports",
+        "write the series of another project than the tree's",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port(parser)
@@ -27,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
     from porter.tree.export import anchor, export_series
     from porter.tree.locked import hold_tree
     from porter.tree.populate import refresh
-    from porter.tree.tree import edits, shown, tree_root
+    from porter.tree.tree import edits, project_of, shown
 
     with hold_tree(_start(args), "export", rebuild=False) as held:
         port = held.tree.record.port
         if args.port not in (None, port):
             raise BadInput(f"{shown(held.tree.folder)}: a tree of {port}, expected {args.port}")
-        folder = patches_dir(tree_root(held.tree), port)
+        folder = patches_dir(project_of(held.tree, writing=not args.check), port)
         done = export_series(held.tree, drop=args.drop, check=args.check)
         changed = [each for each in done if each.what != "unchanged"]
         notes = list(held.notes)

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from porter.upstream.store import FileCoverage
 
 
+EXAMPLES = (
+    ("porter fetch", "fetch every pinned upstream; in a tree, those of its port"),
+    ("porter fetch v-diffusion --path diffusion/", "only the files below one folder"),
+    ("porter fetch --offline", "what the store has already"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "upstreams to fetch (default: every pin)")
     add_repeated(parser, "--path", "PATH", "only files under PATH")

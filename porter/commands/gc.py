@@ -10,6 +10,11 @@ import argparse
 from porter.commands.options import add_flag, add_json, project_folder
 from porter.errors import Exit
 
+EXAMPLES = (
+    ("porter gc --dry-run", "what would be deleted, and its size"),
+    ("porter gc --now", "delete also what is younger than an hour or was used recently"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -7,6 +7,15 @@ import argparse
 
 from porter.commands.options import LEVEL_TEXT, add_keep, add_tree
 
+EXAMPLES = (
+    ("porter goto 3", "move the tree here to level 3"),
+    (
+        "porter goto static --keep",
+        "to the level whose name begins with static, with the local edits",
+    ),
+    ("porter goto upstream -C work", "move the tree in work to level 0"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("level", metavar="LEVEL", help=LEVEL_TEXT)

@@ -13,6 +13,17 @@ from pathlib import Path
 from porter.commands.options import add_flag, add_format, add_tree_or_port, project_folder, the_port
 from porter.errors import Exit
 
+EXAMPLES = (
+    (
+        "porter judge v-diffusion/graphs",
+        "judge the stored runs of a recipe by the recipe as it is now",
+    ),
+    (
+        "porter judge v-diffusion --as-recorded --all",
+        "by the claims stored with the runs; show every output",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "traces, or PORT[/RECIPE] (default: all of the tree's port)"
@@ -33,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.plan.select import Plan
     from porter.verify.rejudge import rejudge
 
+    recipes = None if args.as_recorded else recipes_dir(project_folder(args), "x").parent
     texts = [*args.traces, *([args.port] if args.port else [])] or [the_port(args)]
     records = _records(texts, Places.under(cache_dir()).traces)
-    recipes = None if args.as_recorded else recipes_dir(project_folder(args), "x").parent
     judged = [rejudge(record, traces, recipes) for record, traces in records.items()]
     results = [one.result for one in judged]
     passed = all(result.passed for result in results)

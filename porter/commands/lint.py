@@ -14,6 +14,11 @@ from porter.errors import Exit
 from porter.finding import Finding
 from porter.terminal import colour_wanted, counted, paint, plain
 
+EXAMPLES = (
+    ("porter lint", "lint the patches of every port; in a tree, of its port"),
+    ("porter lint v-diffusion --files-only", "without the upstream: only rules on the patch files"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to lint (default: all)")

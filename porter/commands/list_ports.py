@@ -7,6 +7,11 @@ from typing import Any
 
 from porter.commands.options import add_json, project_pins
 
+EXAMPLES = (
+    ("porter list", "the ports of the project here"),
+    ("porter list --root ~/my-ports --json", "of another project, as JSON"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)

@@ -6,6 +6,11 @@ import argparse
 
 from porter.commands.options import add_ports, no_port, project_pins, the_ports
 
+EXAMPLES = (
+    ("porter lock v-diffusion", "build every level and write patches/v-diffusion/levels.lock"),
+    ("porter lock", "in a tree: lock its port, in the project it was made from"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to lock")

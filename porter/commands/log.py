@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from porter.tree.overview import PortView
 
 
+EXAMPLES = (
+    ("porter log", "in a tree: the levels of its port, its own one marked"),
+    ("porter log v-diffusion", "the levels of a port"),
+    ("porter log -C work --json", "the levels of the tree in work, as JSON"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port(parser, "the port, or the folder of a tree (default: the tree here)")
     add_json(parser)

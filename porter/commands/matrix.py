@@ -9,6 +9,15 @@ import argparse
 
 from porter.commands.options import add_ports, add_repeated, project_folder, the_ports
 
+EXAMPLES = (
+    ("porter matrix --github", "one line for $GITHUB_OUTPUT: every port, level and device"),
+    (
+        "porter matrix v-diffusion --tag quick --text",
+        "the jobs of one port's quick recipes, as a table",
+    ),
+    ("porter matrix --device 'sim:*' --device cpu", "only jobs that need no accelerator"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports (default: all with recipes)")

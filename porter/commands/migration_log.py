@@ -20,6 +20,11 @@ from porter.commands.options import (
 )
 from porter.errors import Exit
 
+EXAMPLES = (
+    ("porter migration-log", "run what logs CUDA calls, and write the logs of every port"),
+    ("porter migration-log v-diffusion --check", "write nothing; print what would change"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports (default: all with such recipes)")

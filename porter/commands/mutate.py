@@ -25,6 +25,16 @@ from porter.errors import BadInput, Exit
 AT_LEAST = 95.0
 
 
+EXAMPLES = (
+    ("porter mutate v-diffusion --list", "show the mutants of every level, try none"),
+    ("porter mutate v-diffusion --level minimal --sample 20", "try 20 mutants of one level"),
+    (
+        "porter mutate v-diffusion --by-claim --recipe 'forward*'",
+        "which mutants each claim with a stated bound catches",
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from porter.mutation.edits import KINDS
 

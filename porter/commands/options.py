@@ -197,7 +197,7 @@ def add_repeated(
 
 def add_recipes(parser: argparse.ArgumentParser) -> None:
     """``--recipe`` and ``--tag``: which recipes of a port."""
-    add_repeated(parser, "--recipe", "NAME", "only recipes whose name matches this pattern")
+    add_repeated(parser, "--recipe", "RECIPE", "only recipes whose name matches this pattern")
     add_repeated(parser, "--tag", "TAG", "only recipes with a tag that matches this pattern")
 
 

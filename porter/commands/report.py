@@ -17,6 +17,12 @@ from porter.commands.options import (
     the_ports,
 )
 
+EXAMPLES = (
+    ("porter report", "write porter-report.html from the stored runs of every port"),
+    ("porter report v-diffusion -o v.html --tag smoke", "one port, only recipes with one tag"),
+    ("porter report --format markdown", "print the tables of counters"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports (default: all with recipes)")

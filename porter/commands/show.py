@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from porter.tree.overview import LevelView, PortView
 
 
+EXAMPLES = (
+    ("porter show", "in a tree: the level it is at"),
+    ("porter show minimal --port v-diffusion", "one level of a port: header, files and diff"),
+    ("porter show 3 -C work --stat", "level 3 of the tree in work, without the diff"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "level", nargs="?", metavar="LEVEL", help=f"{LEVEL_TEXT} (default: the tree's)"

@@ -6,6 +6,11 @@ import argparse
 
 from porter.commands.options import add_json, add_tree
 
+EXAMPLES = (
+    ("porter status", "the level of the tree here, and its local edits"),
+    ("porter status -C work --json", "of the tree in work, as JSON"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tree(parser)

@@ -6,6 +6,13 @@ import argparse
 
 from porter.commands.options import add_keep, add_tree
 
+EXAMPLES = (
+    ("porter next", "move the tree here one level up"),
+    ("porter next -C work --keep", "move the tree in work, and carry its local edits along"),
+    ("porter prev", "move the tree here one level down"),
+    ("porter prev -C work", "move the tree in work one level down"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tree(parser)

@@ -7,6 +7,11 @@ import argparse
 from porter.commands.options import add_flag, add_json, add_ports, project_pins, the_ports
 from porter.errors import Exit
 
+EXAMPLES = (
+    ("porter store verify", "read and hash every stored object"),
+    ("porter store verify v-diffusion --repair", "fetch again what is damaged of one upstream"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify"], help="verify: find objects that changed")

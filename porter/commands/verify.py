@@ -27,6 +27,18 @@ from porter.commands.options import (
 )
 from porter.errors import Exit
 
+EXAMPLES = (
+    ("porter verify --tag smoke", "the small recipes of every port; in a tree, of its port"),
+    (
+        "porter verify v-diffusion --recipe 'forward*' --level minimal",
+        "some recipes of one port, on one level",
+    ),
+    (
+        "porter verify --device sim:hpu --strict --output verify.xml",
+        "one device; fail on what is not reachable; write JUnit too",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to verify (default: all)")

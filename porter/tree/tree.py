@@ -197,7 +197,7 @@ def find_tree(start: Path | str | None = None) -> Tree:
     if any((folder / ".git").exists() for folder in (first, *first.parents)):
         what = "a git repository that porter did not make"
     raise BadInput(
-        f"{shown(first)}: {what}; name a tree's folder, or make one: `porter apply PORT DIR`"
+        f"{shown(first)}: {what}; name a tree with -C DIR, or make one: `porter apply PORT DIR`"
     )
 
 
