@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_conflict_options, add_flag, add_folder, add_json
+from porter.commands.options import add_conflict_options, add_flag, add_json, add_tree
+
+EXAMPLES = (
+    ("porter refresh", "in a tree: its edits become part of the level it is at"),
+    ("porter refresh --continue", "after a conflict is resolved and `git add`ed"),
+    ("porter refresh --abort", "give up: tree and series are as before"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_folder(parser)
+    add_tree(parser)
     add_flag(parser, "--drop", "take levels that HEAD does not hold out of the series")
     add_conflict_options(parser)
     add_json(parser)

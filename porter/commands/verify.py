@@ -14,21 +14,36 @@ import argparse
 from porter.commands.options import (
     add_flag,
     add_format,
+    add_level_option,
     add_ports,
     add_recipes,
     add_repeated,
     add_run_options,
     add_verbose,
     positive,
+    project_folder,
     run_options,
+    the_ports,
 )
 from porter.errors import Exit
+
+EXAMPLES = (
+    ("porter verify --tag smoke", "the small recipes of every port; in a tree, of its port"),
+    (
+        "porter verify v-diffusion --recipe 'forward*' --level minimal",
+        "some recipes of one port, on one level",
+    ),
+    (
+        "porter verify --device sim:hpu --strict --output verify.xml",
+        "one device; fail on what is not reachable; write JUnit too",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to verify (default: all)")
     add_recipes(parser)
-    add_repeated(parser, "--level", "LEVEL", "judge only this level: number, name or unique prefix")
+    add_level_option(parser, "judge only this level", repeated=True)
     add_repeated(parser, "--device", "DEVICE", "judge only on this device, which must be available")
     add_flag(parser, "--strict", "fail when something is not reachable")
     add_flag(parser, "--all", "show every output, not only the worst of many")
@@ -41,12 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
-    root = project_root()
+    root, ports = project_folder(args), the_ports(args)
     filters = Filters(
         recipes=tuple(args.recipe),
         levels=tuple(args.level),
@@ -56,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
     )
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
-            plan = make_plan(root, args.ports, trees, filters)
+            plan = make_plan(root, ports, trees, filters)
         from rich.console import Console
 
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
 
         console = Console(highlight=False)
-        brief = not (args.ports or args.recipe or args.all)
+        brief = not (ports or args.recipe or args.all)
         results = []
         with shown_session(trees, run_options(args)) as (session, display):
             for result in execute(plan, session):
@@ -74,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_summary, print_unreachable, render
 
-    strict = args.strict or bool(args.ports)
+    strict = args.strict or bool(ports)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
 

@@ -79,8 +79,9 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of each patch file, and the paths of all files that changed."""
+    """What became of each patch file of ``folder``, and the paths of all files that changed."""
 
+    folder: Path
     patches: tuple[Exported, ...]
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -116,7 +117,7 @@ def publish(
         old = [line.name for line in read_series_file(repository.folder / SERIES_FILE)[0]]
         done = _compare(repository.folder, old, files)
         if request.check:
-            return Published(tuple(done))
+            return Published(repository.folder, tuple(done))
         contents: dict[str, bytes | None] = {name: None for name in old if name not in files}
         contents |= files
         text = (repository.folder / SERIES_FILE).read_text("utf-8")
@@ -129,7 +130,7 @@ def publish(
             lock = lock_of(repository.pins, repository.pin, upstream, levels)
             contents[LOCK_FILE] = lock_bytes(lock)
         changed = write_series(repository.project, repository.port, contents, request)
-        return Published(tuple(done), tuple(changed), tuple(notes))
+        return Published(repository.folder, tuple(done), tuple(changed), tuple(notes))
 
 
 def contents_differ(done: Sequence[Exported]) -> bool:

@@ -19,9 +19,9 @@ from porter.tree.tree import (
     TreeLevel,
     listed_paths,
     position,
+    project_of,
     read_head,
     shown,
-    tree_root,
 )
 from porter.upstream.pins import Pins, load_pins
 
@@ -36,9 +36,12 @@ class Changed:
     dropped: tuple[str, ...] = ()
 
 
-def tree_repository(tree: Tree, pins: Pins | None = None) -> Repository:
-    """Return a tree's repository, whose commits become the series of its project."""
-    root = tree_root(tree)
+def tree_repository(tree: Tree, pins: Pins | None = None, *, check: bool = False) -> Repository:
+    """Return a tree's repository, whose commits become the series of its project.
+
+    Raises BadInput, unless only to ``check``, in another project than the tree's.
+    """
+    root = project_of(tree, writing=not check)
     objects = tree.git_dir / "objects"
     return Repository(root, tree.record.port, pins or load_pins(root), tree.git, objects)
 
@@ -82,7 +85,7 @@ def refresh(
             " (`porter undo` brings them back)"
         )
     stay = _stay(tree, commits)
-    off = off_levels(tree_repository(tree).folder)
+    off = off_levels(tree_repository(tree, check=check).folder)
     request = Request(f"{what} {stay}".rstrip(), off, check=check)
     return change(held, stack.commits, request, stay, before=before, dropped=stack.dropped)
 
@@ -128,7 +131,7 @@ def change(
     Raises CheckFailed at a conflict, with the tree in it.
     """
     tree = held.tree
-    repository = tree_repository(tree)
+    repository = tree_repository(tree, check=request.check)
     level0 = tree.record.levels[0].commit
     done = replay(tree.git, level0, commits)
     if done.left and request.check:

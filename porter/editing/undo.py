@@ -1,41 +1,27 @@
-"""What `porter undo` needs beside the log: whose series it is, and the tree that follows."""
+"""The tree that follows when `porter undo` or `porter redo` restored a series."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from porter.editing.history import Restored
 from porter.editing.land import place_head, read_files
-from porter.errors import BadInput, PorterError
-from porter.places import project_root
+from porter.errors import PorterError
 from porter.tree.locked import hold_tree
 from porter.tree.move import move
-from porter.tree.tree import edits, find_tree, position, shown, tree_root
+from porter.tree.tree import edits, position, shown, tree_around
 
 
-def place(port: str | None) -> tuple[Path, str]:
-    """Return (project, port): the named port, or the port of the tree here."""
-    if port is not None:
-        return project_root(), port
-    tree = find_tree(None)
-    return tree_root(tree), tree.record.port
-
-
-def follow(port: str, done: Restored) -> str:
-    """Let the tree here, if it is one of ``port``, follow the restored series; return a note.
+def follow(start: str | None, port: str, done: Restored) -> str:
+    """Let the tree around ``start``, if it is of ``port``, follow the series; return a note.
 
     An undone `refresh` leaves the files alone: what it put into the level is an edit again. A tree
     with edits stays where it is.
     """
-    try:
-        tree = find_tree(None)
-    except BadInput:
-        return ""
-    if tree.record.port != port:
+    tree = tree_around(start)
+    if tree is None or tree.record.port != port:
         return ""
     was = position(tree).level
     try:
-        with hold_tree(None, done.verb) as held:
+        with hold_tree(start, done.verb) as held:
             tree = held.tree
             same = [each for each in tree.record.levels if was and each.name == was.name]
             if not same:

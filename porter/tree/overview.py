@@ -15,7 +15,16 @@ from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
 from porter.levels.level_name import find_level
 from porter.series.series import Patch, Series, load_series
-from porter.tree.tree import Position, Tree, TreeLevel, find_tree, position, tree_root
+from porter.tree.tree import (
+    Position,
+    Tree,
+    TreeLevel,
+    find_tree,
+    position,
+    project_of,
+    tree_around,
+    tree_root,
+)
 from porter.upstream.pins import Pin, Pins, load_pins
 
 if TYPE_CHECKING:
@@ -88,9 +97,7 @@ def view(start: Path | str | None, port: str | None) -> PortView:
         return view_tree(start)
     if start is not None:
         raise BadInput("expected -C DIR or --port PORT, found both")
-    from porter.places import project_root
-
-    return view_port(project_root(), port)
+    return view_port(project_of(tree_around()), port)
 
 
 def _views(series: Series, known: Sequence[Level | TreeLevel]) -> tuple[LevelView, ...]:

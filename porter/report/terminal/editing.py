@@ -23,15 +23,18 @@ def report_change(
     held: LockedTree | None, done: Changed, *, as_json: bool, notes: Sequence[str] = ()
 ) -> int:
     """Print what became of each patch and where the tree is now; return the exit code."""
+    into = f"{'written to' if done.published.changed else 'compared with'} {done.published.folder}"
     report_notes((*(held.notes if held else ()), *notes, *done.published.notes))
     patches = done.published.patches
     if as_json:
         rows = [{"patch": each.name, "status": each.what} for each in patches]
+        report_notes((into,))
         emit_json(rows)
         return 0
     colour = colour_wanted()
     styles = [_STYLES.get(each.what, "dim") for each in patches]
     lines = table([(e.what, e.name) for e in patches], row_styles=styles, colour=colour)
+    lines.append(into)
     if done.tree is not None and done.level is not None:
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
