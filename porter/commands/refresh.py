@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_conflict_options, add_flag, add_json, add_tree
+from porter.commands.options import (
+    add_conflict_options,
+    add_flag,
+    add_json,
+    add_tree,
+    project_folder,
+)
 
 EXAMPLES = (
     ("porter refresh", "in a tree: its edits become part of the level it is at"),
@@ -30,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.report.terminal.editing import report_abort, report_change
     from porter.tree.locked import hold_tree
 
+    project_folder(args)
     with hold_tree(args.dir, "refresh") as held:
         if args.abort:
             return report_abort(held, abort_change(held, "refresh"))

@@ -79,12 +79,16 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of each patch file of ``folder``, and the paths of all files that changed."""
+    """What became of each patch file of ``folder``, and the paths of all files that changed.
+
+    ``checked``: nothing was written, it was only compared.
+    """
 
     folder: Path
     patches: tuple[Exported, ...]
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def publish(
         old = [line.name for line in read_series_file(repository.folder / SERIES_FILE)[0]]
         done = _compare(repository.folder, old, files)
         if request.check:
-            return Published(repository.folder, tuple(done))
+            return Published(repository.folder, tuple(done), checked=True)
         contents: dict[str, bytes | None] = {name: None for name in old if name not in files}
         contents |= files
         text = (repository.folder / SERIES_FILE).read_text("utf-8")
