@@ -37,12 +37,14 @@ from porter.series.series import (
     SERIES_FILE,
     Patch,
     Series,
+    SeriesLine,
     line_words,
     read_patch,
     read_series_file,
 )
-from porter.tree.tree import Tree, shown, tree_root
+from porter.tree.tree import Tree, series_changed, shown, tree_root
 from porter.upstream.pins import load_pins
+from porter.upstream.sources import level0_commit
 from porter.upstream.store import open_upstream
 
 
@@ -72,18 +74,21 @@ class Commit:
 def export_series(tree: Tree, *, drop: bool = False, check: bool = False) -> list[Exported]:
     """Write the tree's commits as the port's series; return what became of each patch file.
 
-    With ``check`` nothing is written. With ``drop`` levels that HEAD lacks leave the series. Raises
-    BadInput for a commit that cannot be a patch, saying what it lacks.
+    With ``check`` nothing is written. With ``drop`` levels that HEAD lacks leave the series;
+    without, those that do not apply stay in it as they are. Raises BadInput for a commit that
+    cannot be a patch, saying what it lacks.
     """
     root, port = tree_root(tree), tree.record.port
-    folder = patches_dir(root, port)
+    folder, pin = patches_dir(root, port), load_pins(root).port(port)
     with _series_lock(folder), Scratch(tree.git_dir / "objects") as scratch:
-        commits = read_commits(tree, tree.record.levels[0].commit)
-        trees = [tree.record.levels[0].tree, *(commit.tree for commit in commits)]
-        context = load_pins(root).port(port).context
-        diffs = export_diffs(scratch, list(pairwise(trees)), context)
+        commits = read_commits(tree, level0_commit(pin))
+        trees = [pin.tree, *(commit.tree for commit in commits)]
+        diffs = export_diffs(scratch, list(pairwise(trees)), pin.context)
         files = _rendered(commits, diffs)
         lines = read_series_file(folder / SERIES_FILE)[0]
+        if not drop:
+            left = _left_broken(tree, folder, lines, files)
+            lines = [line for line in lines if line.name not in left]
         off = {_level_part(line.name) for line in lines if line.off}
         if off.isdisjoint(map(_level_part, files)):  # HEAD is below them: they stay as they are
             lines = [line for line in lines if not line.off]
@@ -176,6 +181,24 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
+def _left_broken(
+    tree: Tree, folder: Path, lines: Sequence[SeriesLine], files: dict[str, bytes]
+) -> set[str]:
+    """Return the patches whose levels do not exist, as one fails, and that HEAD does not mend."""
+    if tree.record.broken is None or series_changed(tree):
+        return set()
+    levels = {line.name: _level_of(folder / line.name) for line in lines}
+    mended = {_level_part(name) for name in files}
+    broken = tree.record.broken.off
+    return {
+        name for name, level in levels.items() if level in broken and f"{level}.patch" not in mended
+    }
+
+
+def _level_of(patch: Path) -> str:
+    return parse_header(patch.read_bytes())[0].level
+
+
 def _refuse_dropping(
     folder: Path, old: Sequence[str], files: dict[str, bytes], drop: bool, tree: Tree
 ) -> None:
@@ -183,8 +206,7 @@ def _refuse_dropping(
     gone = [
         name
         for name in old
-        if (folder / name).exists()
-        and f"{parse_header((folder / name).read_bytes())[0].level}.patch" not in kept
+        if (folder / name).exists() and f"{_level_of(folder / name)}.patch" not in kept
     ]
     if gone and not drop:
         raise BadInput(
