@@ -106,11 +106,15 @@ def refuse_unfinished(tree: Tree) -> None:
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
-    """Raise LocalEdits if a move would make HEAD's own commits unreachable."""
+    """Raise LocalEdits if a move would make HEAD's own commits unreachable.
+
+    So it does where git cannot tell, because a part of some branch's history is missing.
+    """
     if here.branch is not None or (here.level is not None and here.ahead == 0):
         return
     named = ("refs/heads", "refs/tags", "refs/remotes", "refs/porter/levels")
-    if tree.git("for-each-ref", "--count=1", f"--contains={here.commit}", *named).text:
+    form = ("for-each-ref", "--count=1", f"--contains={here.commit}")
+    if tree.git(*form, *named, check=False).text:
         return
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"

@@ -285,11 +285,23 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         lines = b"".join(pattern + b"\n" for pattern in patterns)
         write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
-    body = upstream.odb.read(upstream.commit)
-    if b"\nparent " in body.split(b"\n\n", 1)[0]:
-        write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
+    _cut_history(git_dir, upstream)
     write_atomic(git_dir / "porter" / "config", config.encode())
     lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
+
+
+def _cut_history(git_dir: Path, upstream: Upstream) -> None:
+    """Tell git that history ends at the pinned commit: the store has none below it.
+
+    Earlier pins stay in ``shallow``, since commits of the user's own may descend from them.
+    """
+    body = upstream.odb.read(upstream.commit)
+    if b"\nparent " not in body.split(b"\n\n", 1)[0]:
+        return
+    path, line = git_dir / "shallow", upstream.commit.encode()
+    before = path.read_bytes().splitlines() if path.exists() else []
+    if line not in before:
+        write_atomic(path, b"".join(each + b"\n" for each in [*before, line]))
 
 
 def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[bytes] | None:

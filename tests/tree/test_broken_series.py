@@ -10,25 +10,18 @@ import pytest
 from porter.errors import CheckFailed
 from porter.upstream.pins import load_pins
 from porter.verify.plan.port_trees import open_trees
-from tests.small_project import B_LINES, Upstreams, message, replaced, sealed_git, write_files
+from tests.small_project import (
+    B_LINES,
+    Upstreams,
+    message,
+    move_pin,
+    replaced,
+    sealed_git,
+    write_files,
+)
 from tests.tree.conftest import Porter, head
 
 FAILURE = "0002-add-new.patch does not apply: pkg/b.py @@ -3,7 +3,7 @@"
-
-
-def move_pin(project: Path, upstreams: Upstreams, files: dict[str, str | None]) -> str:
-    """Let toy's pin name a commit after its own, in which ``files`` differ; return the commit."""
-    work = project.parent / "next-toy"
-    sealed_git(project.parent, "clone", "-q", str(upstreams.folder / "toy.git"), str(work))
-    write_files(work, files)
-    sealed_git(work, "commit", "--quiet", "-a", "-m", "The next pin")
-    commit, tree = sealed_git(work, "rev-parse", "HEAD", "HEAD^{tree}").split()
-    sealed_git(work, "push", "--quiet", "origin", f"HEAD:refs/heads/next-{commit[:12]}")
-    pins = project / "upstream_pins.yaml"
-    text = pins.read_text()
-    text = text.replace(upstreams.commits["toy"], commit).replace(upstreams.trees["toy"], tree)
-    pins.write_text(text)
-    return commit
 
 
 @pytest.fixture
