@@ -95,6 +95,7 @@ class Published:
 class Request:
     """How to publish: for the command ``what``; ``off`` names levels that are off by default.
 
+    ``failing`` are patch files, in order, that stay above the others as they are: they do not apply.
     ``others`` are further files of the project to write: path -> content (None: delete). With
     ``check`` nothing is written.
     """
@@ -103,6 +104,7 @@ class Request:
     off: Collection[str] = ()
     others: Mapping[str, bytes | None] = field(default_factory=dict)
     check: bool = False
+    failing: Sequence[str] = ()
 
 
 def publish(
@@ -118,6 +120,9 @@ def publish(
         files = rendered(commits, diffs)
         with tempfile.TemporaryDirectory(prefix="porter-export-") as staged:
             levels, upstream = _prove(repository, commits, files, Path(staged))
+        for name in request.failing:
+            fresh = f"{len(files) + 1:04d}-{level_part(name)}.patch"
+            files[fresh] = (repository.folder / name).read_bytes()
         old = [line.name for line in read_series_file(repository.folder / SERIES_FILE)[0]]
         done = _compare(repository.folder, old, files)
         if request.check:
@@ -128,7 +133,9 @@ def publish(
         contents[SERIES_FILE] = _series_text(text, old, list(files), request.off).encode()
         claimed = sorted({show_path(path) for level in levels for path in level.claimed})
         notes = []
-        if claimed:
+        if request.failing:
+            notes.append(f"not locked: {request.failing[0]} does not apply")
+        elif claimed:
             notes.append(f"not locked: no source covers {listed(claimed)}")
         elif (repository.folder / LOCK_FILE).exists() or contents_differ(done):
             lock = lock_of(repository.pins, repository.pin, upstream, levels)

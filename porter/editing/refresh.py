@@ -13,6 +13,7 @@ from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, autosquashed, read_commits, tree_stack
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
+from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,
@@ -133,6 +134,7 @@ def change(
     tree = held.tree
     repository = tree_repository(tree, check=request.check)
     level0 = tree.record.levels[0].commit
+    request = replace(request, failing=_failing(tree, repository, commits))
     done = replay(tree.git, level0, commits)
     if done.left and request.check:
         raise CheckFailed(
@@ -155,6 +157,17 @@ def change(
         return Changed(published, None, tree, tuple(dropped))
     fresh, level = land(tree, held.lock, stay, request.what)
     return Changed(published, level, fresh, tuple(dropped))
+
+
+def _failing(tree: Tree, repository: Repository, commits: Sequence[Commit]) -> tuple[str, ...]:
+    """Return the patch files whose levels do not exist, as one fails, unless ``commits`` do."""
+    if tree.record.broken is None:
+        return ()
+    made = {commit.level for commit in commits}
+    lines = read_series_file(repository.folder / SERIES_FILE)[0]
+    levels = {line.name: read_patch(repository.folder / line.name).level for line in lines}
+    failing = tree.record.broken.off
+    return tuple(n for n, level in levels.items() if level in failing and level not in made)
 
 
 def continue_change(held: LockedTree, command: str, *, skip: bool = False) -> Changed:
