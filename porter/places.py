@@ -45,6 +45,21 @@ def project_root() -> Path:
     )
 
 
+def own_project_root() -> Path:
+    """Return the project to write to: as :func:`project_root`, without porter's own checkout
+    unless the working directory is in it.
+
+    Raises BadInput when there is none.
+    """
+    here = Path.cwd()
+    if os.environ.get("PORTER_ROOT"):
+        return project_root()
+    for folder in (here, *here.parents):
+        if (folder / PINS_FILE).is_file():
+            return folder
+    raise BadInput(f"{here}: no {PINS_FILE} here or in a folder above; `porter init` makes one")
+
+
 def patches_dir(root: Path, port: str) -> Path:
     """Return the folder of a port's series, lock and patches."""
     return root / "patches" / port

@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import MODE_TREE, Entry, Oid, encode_tree, hash_object
-from porter.git.quoting import read_path
+from porter.git.quoting import quote, read_path
 from porter.places import PINS_FILE, cache_dir, patches_dir
 from porter.yamlfile import Document, examine, raise_all
 from porter.yamlnodes import read_bytes
@@ -46,19 +46,21 @@ Sha1Text = Annotated[
 Sha256Text = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hexadecimal digits (SHA-256)")
 ]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 NameText = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="a name of a-z, 0-9, '.', '_' and '-' that starts with a letter or digit",
     ),
 ]
 _SCHEMES = r"(https?|git|ssh)://"
 _HOST_AND_PATH = r"[^\s@\-/:][^\s@]*"
+URL_PATTERN = rf"^{_SCHEMES}([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST_AND_PATH}$|^file:///[^\s]*$"
 UrlText = Annotated[
     str,
     Meta(
-        pattern=(rf"^{_SCHEMES}([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST_AND_PATH}$|^file:///[^\s]*$"),
+        pattern=URL_PATTERN,
         description="a URL of https://, http://, ssh://, git:// or file:///, without a password"
         " (credentials belong in git's credential helper)",
     ),
@@ -77,7 +79,8 @@ LicenseText = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9.()+ -]+$",
-        description="an SPDX licence identifier, or NONE when the upstream states none",
+        description="an SPDX licence identifier, NONE when the upstream states none, or"
+        " NOASSERTION when nobody has found out yet",
     ),
 ]
 PathText = Annotated[
@@ -170,7 +173,7 @@ class Pin(PinEntry, frozen=True, kw_only=True, dict=True):
 
     @property
     def license_shown(self) -> str:
-        return "none stated" if self.license == "NONE" else self.license
+        return {"NONE": "none stated", "NOASSERTION": "not known"}.get(self.license, self.license)
 
     def wants(self, path: bytes) -> bool:
         """Return whether ``path`` is wanted: below ``dir/`` or an exact file; no wants mean all."""
@@ -361,6 +364,15 @@ def parse_listing(data: bytes, path: Path) -> dict[bytes, Entry]:
             raise BadInput(f"{path}:{number}: expected each path once, found {name!r} again")
         entries[name] = Entry(int(mode, 8), Oid(oid.decode()))
     return entries
+
+
+def listing_text(entries: Mapping[bytes, Entry]) -> bytes:
+    """Return entries as ``git ls-tree -r`` prints them."""
+    return b"".join(
+        b"%06o %s %s\t%s\n"
+        % (entry.mode, b"blob" if entry.is_blob else b"commit", entry.oid.encode(), quote(path))
+        for path, entry in sorted(entries.items())
+    )
 
 
 def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes]]:
