@@ -134,9 +134,7 @@ def _pin_files(proposal: Proposal, *, has_series: bool) -> dict[str, str | bytes
     return files | ({"series": ""} if has_series else {})
 
 
-def _new_folder(
-    folder: Path, files: dict[str, str] | dict[str, str | bytes], made: list[Path]
-) -> None:
+def _new_folder(folder: Path, files: Mapping[str, str | bytes], made: list[Path]) -> None:
     """Make a folder with its files at once, under its own name only when it is complete."""
     _parents(folder, made)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))

@@ -258,8 +258,8 @@ def run(probe):
     for name in probe.parameters["modules"]:
         module = importlib.import_module(name)
         names = [each for each in sorted(dir(module)) if not each.startswith("_")]
-        probe.record_text(f"names of {name}", "\\n".join(names))
-        probe.count(f"names of {name}", len(names))
+        probe.record_text(f"names/{name}", "\\n".join(names))
+        probe.count(f"names/{name}", len(names))
 '''
 
 

@@ -5,8 +5,9 @@ Files' sizes are unknown before they are fetched, so extensions and folders deci
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from porter.git.objects import Entry
 from porter.upstream.needs import MEDIA_SUFFIXES
@@ -27,11 +28,16 @@ FOLDERS = frozenset({
 _FEW = 8  # so many entries name a folder's files one by one
 
 
-def is_wanted(path: str) -> bool:
-    """Return whether a port usually wants a file."""
+def is_wanted(path: str, packages: Collection[str] = ()) -> bool:
+    """Return whether a port usually wants a file. Data in one of the ``packages``, folders with an
+    ``__init__.py``, belongs to the code.
+    """
     top, _, rest = path.partition("/")
     suffix = "." + path.rpartition("/")[2].rpartition(".")[2].lower()
-    return not (rest and top.lower() in FOLDERS) and suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES
+    if rest and top.lower() in FOLDERS:
+        return False
+    in_package = any(path.startswith(f"{folder}/") for folder in packages)
+    return suffix not in (MEDIA_SUFFIXES if in_package else MEDIA_SUFFIXES | LARGE_SUFFIXES)
 
 
 def propose_wanted(listing: Mapping[bytes, Entry]) -> tuple[str, ...]:
@@ -39,6 +45,9 @@ def propose_wanted(listing: Mapping[bytes, Entry]) -> tuple[str, ...]:
 
     Files whose names are not UTF-8 cannot be named, so they are wanted with their folder or not.
     """
+    packages = {
+        os.fsdecode(path.rpartition(b"/")[0]) for path in listing if path.endswith(b"/__init__.py")
+    }
     wanted = {}
     for path, entry in listing.items():
         try:
@@ -46,7 +55,7 @@ def propose_wanted(listing: Mapping[bytes, Entry]) -> tuple[str, ...]:
         except UnicodeDecodeError:
             continue
         if entry.is_blob:
-            wanted[name] = is_wanted(name)
+            wanted[name] = is_wanted(name, packages)
     return tuple(_entries("", wanted))
 
 
