@@ -95,7 +95,7 @@ class Published:
 class Request:
     """How to publish: for the command ``what``; ``off`` names levels that are off by default.
 
-    ``failing`` are patch files, in order, that stay above the others as they are: they do not apply.
+    ``failing`` are patch files, in order, that do not apply: they stay above the others.
     ``others`` are further files of the project to write: path -> content (None: delete). With
     ``check`` nothing is written.
     """

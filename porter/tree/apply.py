@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,6 +205,12 @@ def _refuse_surroundings(folder: Path) -> None:
         if ignored.status != 0:
             raise BadInput(
                 f"{shown(folder)}: inside the git repository {parent}, which would see the tree as"
-                f" its own files; choose a folder outside, or ignore it there"
+                f" its own files; {_ignoring(parent, inside)} makes it ignore the tree"
             )
         return
+
+
+def _ignoring(parent: Path, inside: str) -> str:
+    """Return the command that makes the repository ``parent`` ignore a path in it."""
+    pattern = re.sub(r"([\\*?\[]| $)", r"\\\1", f"/{inside}")
+    return f"`echo {shlex.quote(pattern)} >> {shlex.quote(str(shown(parent / '.gitignore')))}`"
