@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_conflict_options, add_flag, add_json, add_tree
+from porter.commands.options import add_conflict_options, add_flag, add_json, add_tree, resumed
 
 EXAMPLES = (
     ("porter refresh", "in a tree: its edits become part of the level it is at"),
@@ -26,15 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.editing.refresh import abort_change, continue_change, refresh
-    from porter.report.terminal.editing import report_abort, report_change
+    if (code := resumed(args)) is not None:
+        return code
+    from porter.editing.refresh import refresh
+    from porter.report.terminal.editing import report_change
     from porter.tree.locked import hold_tree
 
     with hold_tree(args.dir, "refresh") as held:
-        if args.abort:
-            return report_abort(held, abort_change(held, "refresh"))
-        if args.go_on or args.skip:
-            done = continue_change(held, "refresh", skip=args.skip)
-        else:
-            done = refresh(held, drop=args.drop)
+        done = refresh(held, drop=args.drop)
     return report_change(held, done, as_json=args.json)
