@@ -43,6 +43,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "refresh", "refresh", "Series", "make a tree's edits and commits the series", writes=True
     ),
+    Command("new", "new", "Series", "make a tree's edits a new level", writes=True),
+    Command("rename", "rename", "Series", "give a level another name", writes=True),
+    Command("move", "move", "Series", "move a level to another place", writes=True),
+    Command("split", "split", "Series", "make two levels of one, by files", writes=True),
+    Command("fold", "fold", "Series", "make one level of two", writes=True),
+    Command("drop", "drop", "Series", "take levels out of the series", writes=True),
     Command(
         "export", "export", "Series", "write a tree's commits back as the patch series", writes=True
     ),

@@ -161,6 +161,7 @@ def _devices(_: argparse.Namespace) -> Iterable[str]:
 _NAMES = {
     "PORT": _ports,
     "LEVEL": _levels,
+    "OTHER": _levels,
     "RECIPE": _recipes,
     "TAG": _tags,
     "DEVICE": _devices,

@@ -24,9 +24,11 @@ from porter.errors import BadInput
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
+    from porter.editing.place import Place
     from porter.tree.tree import Tree
     from porter.upstream.pins import Pins
     from porter.verify.execution.session import Options
@@ -270,6 +272,64 @@ def add_conflict_options(parser: argparse.ArgumentParser) -> None:
         ("--abort", "abort", "bring tree and series back to how they were"),
     ):
         group.add_argument(option, dest=name, action="store_true", help=text)
+
+
+def add_header_options(parser: argparse.ArgumentParser) -> None:
+    """The parts of a level's header; :func:`header_values` reads them."""
+    for names, metavar, text in (
+        (("-m", "--subject"), "TEXT", "what the level does, in one line"),
+        (("--why",), "TEXT", "why, in a few sentences"),
+        (("--devices",), "NAMES", "the devices it is for"),
+        (("--keeps",), "TEXT", "what stays as it is, and the recipe that proves it"),
+        (("--gains",), "TEXT", "what is better, and the recipe that proves it"),
+        (("--origin",), "TEXT", "what port or document the change answers to"),
+        (("--forwarded",), "TEXT", "a URL, no, or not-needed"),
+    ):
+        parser.add_argument(*names, metavar=metavar, default="", help=text)
+
+
+def header_values(args: argparse.Namespace) -> dict[str, str]:
+    """Return the given parts of a header by name (:data:`porter.editing.message.PARTS`)."""
+    names = ("subject", "why", "devices", "keeps", "gains", "origin", "forwarded")
+    return {name.capitalize(): value for name in names if (value := getattr(args, name))}
+
+
+def resumed(args: argparse.Namespace) -> int | None:
+    """Do what ``--continue``, ``--skip`` or ``--abort`` say; return the exit code, None without.
+
+    Raises BadInput when no change of this command is in progress in the tree.
+    """
+    if not (args.go_on or args.skip or args.abort):
+        return None
+    from porter.editing.refresh import abort_change, continue_change
+    from porter.report.terminal.editing import report_abort, report_change
+    from porter.tree.locked import hold_tree
+
+    with hold_tree(args.dir, args.command) as held:
+        if args.abort:
+            return report_abort(held, abort_change(held, args.command))
+        done = continue_change(held, args.command, skip=args.skip)
+    return report_change(held, done, as_json=args.json)
+
+
+def needed(args: argparse.Namespace, *operands: tuple[str, str]) -> None:
+    """Raise BadInput for the first operand (dest, metavar) that is missing.
+
+    For operands that ``--continue``, ``--skip`` and ``--abort`` do without.
+    """
+    for dest, metavar in operands:
+        if not getattr(args, dest):
+            raise BadInput(f"{args.command}: expected {metavar}, found none")
+
+
+def changed_place(args: argparse.Namespace, *words: str) -> AbstractContextManager[Place]:
+    """Open the series that a command changes; ``words`` are what follows its name."""
+    from porter.editing.place import open_place
+
+    if args.port is not None and args.dir is not None:
+        raise BadInput("expected -C DIR or --port PORT, found both")
+    what = " ".join([args.command, *filter(None, words)])
+    return open_place(args.dir, project_folder(args), the_port(args), what)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

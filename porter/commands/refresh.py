@@ -15,6 +15,7 @@ from porter.commands.options import (
     add_json,
     add_tree,
     project_folder,
+    resumed,
 )
 
 EXAMPLES = (
@@ -32,16 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.editing.refresh import abort_change, continue_change, refresh
-    from porter.report.terminal.editing import report_abort, report_change
+    if (code := resumed(args)) is not None:
+        return code
+    from porter.editing.refresh import refresh
+    from porter.report.terminal.editing import report_change
     from porter.tree.locked import hold_tree
 
     project_folder(args)
     with hold_tree(args.dir, "refresh") as held:
-        if args.abort:
-            return report_abort(held, abort_change(held, "refresh"))
-        if args.go_on or args.skip:
-            done = continue_change(held, "refresh", skip=args.skip)
-        else:
-            done = refresh(held, drop=args.drop)
+        done = refresh(held, drop=args.drop)
     return report_change(held, done, as_json=args.json)

@@ -67,6 +67,11 @@ class Header:
     """Line number of the ``---`` line (one past the header's last line when there is none)."""
 
 
+def is_level_name(text: str) -> bool:
+    """Return whether a level can have this name."""
+    return bool(_LEVEL_NAME.match(text)) and not text.isdigit() and text != "upstream"
+
+
 def parse_header(raw: bytes) -> tuple[Header, list[Problem]]:
     """Parse the header of a patch file's bytes. Never raises."""
     return _Reader(raw).read()
@@ -233,7 +238,7 @@ class _Reader:
 
     def _level(self) -> str:
         level = self.values.get("Level", "")
-        if level and (not _LEVEL_NAME.match(level) or level.isdigit() or level == "upstream"):
+        if level and not is_level_name(level):
             self.report(
                 self.found["Level"],
                 "Level: expected a name of lower-case words joined by '-', not a number and not "

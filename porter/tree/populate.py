@@ -26,6 +26,7 @@ from porter.series.series import load_series
 from porter.series.stamp import series_stamp
 from porter.tree.journal import settle
 from porter.tree.move import checkout_first, move
+from porter.tree.template import INCLUDE, write_template
 from porter.tree.tree import (
     LEVEL_REFS,
     Tree,
@@ -270,7 +271,7 @@ def _bring_for_git(upstream: Upstream) -> set[bytes]:
 def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
     """Make ``git_dir`` a repository that borrows from the store, with its sparse checkout."""
     everything, present = paths
-    config = _OWN_CONFIG
+    config = _OWN_CONFIG + INCLUDE
     if upstream.pin.url is not None:
         # A partial clone of the real upstream: git fetches on demand what porter did not bring. But
         # not where git's own files are missing: it would fetch them at every `git status`.
@@ -357,6 +358,7 @@ def _write_levels(tree: Tree, built: Built) -> None:
     if built.pin.url is not None:
         _copy(tree, f"{base}\n", "--filter=blob:none", promisor=True)
     _write_level_refs(tree)
+    write_template(tree.state_dir, {level.name for level in built.levels})
 
 
 def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:

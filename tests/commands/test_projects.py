@@ -17,9 +17,15 @@ LEAST = {
     "completion": ["bash"],
     "compare": ["0", "1"],
     "doctor": ["--offline"],
+    "drop": ["1"],
+    "fold": ["2"],
     "goto": ["1"],
     "judge": ["toy"],
+    "move": ["3", "--first"],
+    "new": ["one-more"],
+    "rename": ["1", "another"],
     "run": ["--device", "cpu", "--", "nothing.py"],
+    "split": ["2", "half", "pkg/b.py"],
     "store": ["verify"],
 }
 """The fewest arguments of a command that requires some."""
@@ -122,7 +128,7 @@ def test_a_writer_refuses_in_another_project_than_its_trees(
     command: Command, toy: Path, project: Path, other: Path, porter: Porter
 ) -> None:
     before = files(project), files(other)
-    ran = porter(command.name, "-C", toy)
+    ran = porter(command.name, *LEAST.get(command.name, ()), "-C", toy)
 
     assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
     assert f"a tree of {project}, but the project here is {other}" in ran.err
@@ -136,7 +142,7 @@ def test_a_writer_in_a_tree_that_lies_in_another_project_refuses_too(
 ) -> None:
     shutil.move(toy, other / "inside")
     monkeypatch.chdir(other / "inside")
-    ran = porter(command.name)
+    ran = porter(command.name, *LEAST.get(command.name, ()))
 
     assert ran.code == 2
     assert f"the project here is {other}" in ran.err

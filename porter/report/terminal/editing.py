@@ -34,11 +34,25 @@ def report_change(
     colour = colour_wanted()
     styles = [_STYLES.get(each.what, "dim") for each in patches]
     lines = table([(e.what, e.name) for e in patches], row_styles=styles, colour=colour)
+    others = [path for path in done.published.changed if not path.startswith("patches/")]
+    lines += table([("updated", path) for path in others], colour=colour)
     lines.append(into)
     if done.tree is not None and done.level is not None:
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
     emit(lines)
+    return 0
+
+
+def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:
+    """Print that there was nothing to make a level of, and what is prepared."""
+    report_notes((*held.notes, *notes))
+    emit(
+        [
+            f"{shown(held.tree.folder)}: no edits; the commit template is ready for {name}: edit,"
+            " `git commit`, then `porter refresh`"
+        ]
+    )
     return 0
 
 
