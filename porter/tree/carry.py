@@ -16,6 +16,7 @@ from dataclasses import asdict
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.run import first_error, interrupts_deferred
 from porter.tree.journal import Journal, changes, end_move, settle, write_journal
+from porter.tree.submodules import follow, leave, relinked
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
@@ -30,6 +31,7 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     """
     _need_merge_tree(tree)
     index = tree.state_dir / "index"
+    submodules = relinked(tree, start, target.commit)
     try:
         shutil.copyfile(tree.git_dir / "index", index)
         staged = tree.git("write-tree", "--missing-ok", index=index).text
@@ -39,19 +41,21 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
         merged = _merge(tree, start, stood, target)
         merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
         update = ("read-tree", "-m", "-u", stood, merged)
-        rehearsed = tree.git(*update, "-n", index=index, check=False)
-        if rehearsed.status != 0:
-            problem = first_error(rehearsed.err)
-            raise LocalEdits(f"{shown(tree.folder)}: {problem}; nothing was changed")
         journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
         with interrupts_deferred():
             write_journal(tree, asdict(journal))
             try:
+                leave(submodules, lock.fd)
+                rehearsed = tree.git(*update, "-n", index=index, check=False)
+                if rehearsed.status != 0:
+                    problem = first_error(rehearsed.err)
+                    raise LocalEdits(f"{shown(tree.folder)}: {problem}; nothing was changed")
                 tree.git(*update, index=index, lock=lock.fd)
                 tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
                 _publish_index(tree)
                 form = ("update-ref", "--no-deref", "-m", f"porter: {what}")
                 tree.git(*form, "HEAD", target.commit, lock=lock.fd)
+                follow(submodules, lock.fd)
             except BaseException:
                 settle(tree, lock.fd)
                 raise
