@@ -15,7 +15,15 @@ from dataclasses import asdict
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.run import first_error, interrupts_deferred
-from porter.tree.journal import Journal, changes, end_move, settle, write_journal
+from porter.tree.journal import (
+    Journal,
+    changes,
+    drop_merge_index,
+    end_move,
+    merge_index,
+    settle,
+    write_journal,
+)
 from porter.tree.submodules import follow, leave, relinked
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
@@ -30,13 +38,13 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     Raises LocalEdits naming the files in conflict; the tree is then exactly as it was.
     """
     _need_merge_tree(tree)
-    index = tree.state_dir / "index"
+    index = merge_index(tree)
     submodules = relinked(tree, start, target.commit)
     try:
         shutil.copyfile(tree.git_dir / "index", index)
-        staged = tree.git("write-tree", "--missing-ok", index=index).text
-        tree.git("add", "--update", "--", ":/", index=index)
-        stood = tree.git("write-tree", "--missing-ok", index=index).text
+        staged = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
+        tree.git("add", "--update", "--", ":/", index=index, lock=lock.fd)
+        stood = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
         base = tree.git("rev-parse", f"{start}^{{tree}}").text
         merged = _merge(tree, start, stood, target)
         merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
@@ -61,8 +69,7 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
                 raise
             end_move(tree)
     finally:
-        index.unlink(missing_ok=True)
-        index.with_name("index.lock").unlink(missing_ok=True)
+        drop_merge_index(tree)
     tree.git("update-index", "-q", "--refresh", check=False)
     touched = changes(tree, start, target.commit)
     return tuple(path for path in changes(tree, base, stood) if path in touched)
@@ -99,7 +106,7 @@ def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:
 
 def _publish_index(tree: Tree) -> None:
     """Replace git's index by the finished one, with git's own lock protocol."""
-    own, lock = tree.state_dir / "index", tree.git_dir / "index.lock"
+    own, lock = merge_index(tree), tree.git_dir / "index.lock"
     try:
         os.link(own, lock)
     except FileExistsError:

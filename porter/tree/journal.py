@@ -84,6 +84,18 @@ def end_move(tree: Tree) -> None:
     journal_path(tree).unlink(missing_ok=True)
 
 
+def merge_index(tree: Tree) -> Path:
+    """Return the path of the index that ``--keep`` merges in."""
+    return tree.state_dir / "index"
+
+
+def drop_merge_index(tree: Tree) -> None:
+    """Delete what a killed ``--keep`` left of its index. The tree's lock must be held."""
+    index = merge_index(tree)
+    for path in (index, index.with_name("index.lock")):
+        path.unlink(missing_ok=True)
+
+
 def changes(tree: Tree, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
     """Return what differs between two trees: path -> (old entry, new entry)."""
     rows = tree.git(
@@ -229,6 +241,7 @@ def settle(tree: Tree, lock: int) -> Settled | None:
     The tree's lock must be held. Raises PorterError (and can be called again) when restoring fails
     too, for instance on a full disk.
     """
+    drop_merge_index(tree)
     journal = read_journal(tree)
     if journal is None:
         return None

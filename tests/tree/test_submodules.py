@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.small_project import message, sealed_git, snapshot, write_files
+from porter.cli import main
+from tests.small_project import Upstreams, message, move_pin, sealed_git, snapshot, write_files
 from tests.tree.conftest import Porter, head
 from tests.tree.test_crash import journal
 
@@ -243,6 +245,61 @@ def test_move_killed_before_the_submodule_is_there_is_finished(
     at_3(owned)
 
 
+@pytest.mark.parametrize("keep", [[], ["--keep"]])
+def test_killed_before_any_git_process_the_tree_is_at_one_level(
+    owned: Path, porter: Porter, keep: list[str]
+) -> None:
+    mine = (owned / "pkg" / "a.py").read_text().replace("a15 = 15", "a15 = 'mine'")
+    write_files(owned, {"pkg/a.py": mine} if keep else {})
+    ends = set()
+    for level, back in (("4", "0"), ("0", "4")):
+        assert porter("goto", back, owned, *keep).code == 0
+        number, code = 0, 9
+        while code == 9:
+            code = killed_before_git(number, "goto", level, str(owned), *keep)
+            assert porter("status", owned).code == 0
+            ends.add(head(owned))
+            check_submodule(owned)
+            assert sealed_git(owned, "status", "--porcelain") == (" M pkg/a.py\n" if keep else "")
+            assert porter("goto", back, owned, *keep).code == 0
+            number += 1
+        assert (code, number > 6) == (0, True)
+    assert ends == {"The pinned commit", "Own the library"}
+
+
+def killed_before_git(number: int, *args: str) -> int:
+    """Run porter in a process that ends at its git process of that number; return its status."""
+    import porter.git.run
+
+    started, command = 0, porter.git.run.git_command
+
+    def git_command(*words: str) -> list[str]:
+        nonlocal started
+        started += 1
+        if started > number:
+            os._exit(9)
+        return command(*words)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            porter.git.run.git_command = git_command
+            os._exit(main(args))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def check_submodule(tree: Path) -> None:
+    """Assert that the submodule's place is as HEAD has it."""
+    own = head(tree) == "Own the library"
+    assert (tree / "LIB" / ".git").exists() != own
+    assert (tree / "LIB" / "lib.py").read_text() == ("lib = 'own'\n" if own else "lib = 1\n")
+    assert (tree / "LIB" / "deep" / "more.py").exists() == own
+    if not own:
+        assert sealed_git(tree / "LIB", "status", "--porcelain", "--ignored") == ""
+
+
 def test_file_put_into_the_submodule_after_the_crash_is_kept(owned: Path, porter: Porter) -> None:
     porter("goto", "4", owned)
     journal(owned, "HEAD", "HEAD~1")
@@ -257,3 +314,34 @@ def test_status_says_where_the_submodule_is_checked_out(owned: Path, porter: Por
         porter("goto", level, owned)
         value = json.loads(porter("status", owned, "--json").out)
         assert value["submodules"] == {"LIB": {"populated": there, "reason": ""}}
+
+
+def test_command_that_gitmodules_names_never_runs_and_stops_nothing(
+    project: Path, upstreams: Upstreams, porter: Porter, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    text = f'[submodule "LIB"]\n\tpath = LIB\n\turl = ../lib\n\tupdate = !touch {ran}\n'
+    move_pin(project, upstreams, {".gitmodules": text})
+    tree = tmp_path / "w" / "toy"
+    write_files(tmp_path, {"w/.keep": ""})
+    for command in (
+        ("apply", "toy", tree),
+        ("status", tree),
+        ("goto", "1", tree),
+        ("next", tree),
+        ("log", tree),
+        ("show", "1", "-C", tree),
+        ("diff", "0", "2", "-C", tree),
+        ("diff", "-C", tree),
+    ):
+        done = porter(*command)
+        assert (done.code, done.err) == (0, ""), command
+    write_files(tree, {"pkg/a.py": (tree / "pkg/a.py").read_text().replace("a15", "mine")})
+    write_files(tree, {"LIB/lib.py": "mine\n"})
+    assert "pkg/a.py" in porter("status", tree).out
+    assert "LIB" in porter("status", tree).out
+    assert "local edits in pkg/a.py" in porter("goto", "0", tree).err
+    for command in (("goto", "0", tree, "--keep"), ("goto", "3", tree, "--keep")):
+        assert porter(*command).code == 0, command
+    assert porter("export", "toy", tree, "--check").code == 0
+    assert not ran.exists()
