@@ -126,7 +126,7 @@ def _paths(file: FilePatch) -> Iterator[_Row]:
             yield file.line, "path", f"{show_path(path)} leaves the tree"
         elif any(is_dot_git(part) for part in path.split(b"/")):
             yield file.line, "path", f"{show_path(path)} is inside .git on some file system"
-    if MODE_SUBMODULE in (file.old_mode, file.new_mode):
+    if MODE_SUBMODULE in (file.old_mode, file.new_mode) and file.kind != "delete":
         yield file.line, "submodule", f"{show_path(file.path)}: the pin sets a submodule's commit"
 
 
