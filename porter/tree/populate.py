@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, CheckFailed, LocalEdits, SourceUnavailable
+from porter.git.objects import Oid
 from porter.levels.level_name import Broken, find_level
-from porter.levels.levels import Level, build_series
+from porter.levels.levels import UPSTREAM, Level, build_series
 from porter.places import patches_dir
 from porter.series.series import load_series
 from porter.series.stamp import series_stamp
@@ -335,6 +336,23 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
         _write_levels(fresh, built)
         write_record(tree.state_dir, record)
         return fresh
+
+
+def borrow_upstream(tree: Tree, pins: Pins, pin: Pin, progress: Progress | None = None) -> None:
+    """Let a tree see another upstream of its port, and check out the files that ``pin`` wants.
+
+    HEAD and the levels stay; :func:`refresh` brings the tree's own upstream back.
+    """
+    touched: dict[bytes, Oid | None] = {
+        os.fsencode(path): None for path in tree.record.levels[0].files
+    }
+    coverage = fetch(pins.root, pin, None, progress=progress)
+    with open_upstream(pins.root, pin, progress=progress) as upstream:
+        listing = upstream.listing()
+        upstream.bring(listing[path].oid for path in touched if path in listing)
+        level0 = Level(0, UPSTREAM, pin.tree, upstream.commit, None, touched)
+        built = Built(pins.root, pins, pin, upstream, coverage, (level0,), None, "")
+        connect(tree.git_dir, upstream, _present(built))
 
 
 def _moved_submodules(built: Built, tree: Tree, progress: Progress | None) -> dict[str, str]:
