@@ -345,3 +345,28 @@ def test_command_that_gitmodules_names_never_runs_and_stops_nothing(
         assert porter(*command).code == 0, command
     assert porter("export", "toy", tree, "--check").code == 0
     assert not ran.exists()
+
+
+def test_submodule_follows_a_move_of_its_pin(
+    owned: Path, project: Path, upstreams: Upstreams, porter: Porter, tmp_path: Path
+) -> None:
+    lib = tmp_path / "next-lib"
+    sealed_git(tmp_path, "clone", "--quiet", str(upstreams.folder / "lib.git"), str(lib))
+    write_files(lib, {"lib.py": "lib = 2\n", "newer.py": "newer = 1\n"})
+    sealed_git(lib, "add", ".")
+    sealed_git(lib, "commit", "--quiet", "-m", "The next lib")
+    commit, tree = sealed_git(lib, "rev-parse", "HEAD", "HEAD^{tree}").split()
+    sealed_git(lib, "push", "--quiet", "origin", "HEAD:refs/heads/next")
+    move_pin(project, upstreams, {}, links={"LIB": commit})
+    pins = project / "upstream_pins.yaml"
+    text = pins.read_text().replace(upstreams.commits["lib"], commit)
+    pins.write_text(text.replace(upstreams.trees["lib"], tree))
+
+    for level in ("0", "3"):
+        assert porter("goto", level, owned).code == 0
+        assert sealed_git(owned / "LIB", "rev-parse", "HEAD").strip() == commit
+        assert (owned / "LIB" / "lib.py").read_text() == "lib = 2\n"
+        assert (owned / "LIB" / "newer.py").exists()
+        assert is_clean(owned)
+    ran = porter("goto", "4", owned)
+    assert (ran.code, "0004-own-lib.patch does not apply" in ran.err) == (1, True)
