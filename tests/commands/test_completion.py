@@ -92,7 +92,7 @@ RECIPE = """version: 1
 title: what every level keeps
 probe: some.py
 levels: all
-claims: [{outputs: "*", finite: true}]
+claims: [{outputs: "*", finite: {reason: a test}}]
 tags: [quick, odd]
 """
 
