@@ -21,6 +21,8 @@ README = (PROJECT / "README.md").read_text()
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 RUN_HALF = {"Jinja", "numpy", "pip", "safetensors", "torch"}
 """What porter depends on only to run probes and to report on them (pip is always there)."""
+COMPLETION = {"argcomplete"}
+"""What it depends on only to complete command lines in a shell."""
 THEIR_OWN_NEEDS = {"markdown-it-py", "mdurl", "pygments", "gitdb", "smmap"}
 """What rich and GitPython depend on."""
 
@@ -29,7 +31,7 @@ def patch_half_needs() -> set[str]:
     """Read porter's own dependencies that are not of the run half."""
     text = (PROJECT / "pyproject.toml").read_text()
     listed = text.split("\ndependencies = [")[1].split("\n]")[0]
-    return set(re.findall(r'"([A-Za-z-]+)', listed)) - RUN_HALF
+    return set(re.findall(r'"([A-Za-z-]+)', listed)) - RUN_HALF - COMPLETION
 
 
 def hooks() -> list[dict[str, Any]]:
