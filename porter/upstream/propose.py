@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 from porter.errors import BadInput, PorterError
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.odb import git_environment
+from porter.git.quoting import show_path
+from porter.terminal import listed
 from porter.upstream import metadata
 from porter.upstream.failure import source_failure
 from porter.upstream.gitfetch import FetchFailed, Progress
@@ -124,7 +126,10 @@ class Proposer:
             facts.license,
             next((text for name, text in files.items() if name.lower().startswith("readme")), b""),
         )
-        missing = f"{len(covered.missing)} wanted files are not served" if covered.missing else ""
+        missing = ""
+        if covered.missing:
+            names = listed((show_path(path) for path in covered.missing), 3)
+            missing = f"no source serves {names}, which `wanted` names"
         return Proposal(
             pin=_changed(pin, license=licence.id),
             ref=ref,
@@ -172,8 +177,6 @@ class Proposer:
 
     def _release(self, own: Proposal, address: Address) -> tuple[Covering | None, tuple[str, ...]]:
         """Look for a release with the same bytes: of the stated version, else the newest."""
-        if not any(name in own.files for name in metadata.FILES[:3]):
-            return None, ()
         version = own.facts.version or _version(own.files)
         names = {canonicalize_name(n): n for n in (address.name, own.facts.name) if n}
         notes = []
