@@ -93,6 +93,8 @@ class Proposer:
             own = self._examine(upstream, found.ref)
         pin = _changed(own.pin, submodules=submodules)
         release, said = self._release(own, address)
+        if address.is_local:
+            notes.append(f"only this machine has {address.url}; `url` can name a host later")
         alternates = (release.sdist,) if release else ()
         pin = _changed(pin, sources=(*pin.sources, *alternates))
         return replace(own, pin=pin, release=release, notes=(*own.notes, *notes, *said))
@@ -178,7 +180,8 @@ class Proposer:
     def _release(self, own: Proposal, address: Address) -> tuple[Covering | None, tuple[str, ...]]:
         """Look for a release with the same bytes: of the stated version, else the newest."""
         version = own.facts.version or _version(own.files)
-        names = {canonicalize_name(n): n for n in (address.name, own.facts.name) if n}
+        own_name = "" if address.is_local else address.name  # an index need not hear of it
+        names = {canonicalize_name(n): n for n in (own_name, own.facts.name) if n}
         notes = []
         for name in reversed(names.values()):
             try:

@@ -9,6 +9,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from porter.errors import BadInput, SourceUnavailable
 from porter.git.objects import Oid
@@ -54,7 +55,12 @@ class Address:
     @property
     def name(self) -> str:
         """The repository's own name."""
-        return self.url.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2]
+        return unquote(self.url.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the repository is a folder of this machine."""
+        return self.url.startswith("file://")
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ def read_address(text: str) -> Address | Package:
     if path.is_dir() and (looks_local or is_repository(path)):
         if not is_repository(path):
             raise BadInput(f"{text}: expected a git repository, found a folder without one")
-        return Address(f"file://{path.resolve()}")
-    if looks_local or text.startswith("-"):
+        return Address(path.resolve().as_uri())
+    if looks_local:
         raise BadInput(f"{text}: expected {_EXPECTED}, found no such folder")
     if "://" in text:
         return Address(_checked(text))

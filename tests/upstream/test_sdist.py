@@ -16,14 +16,13 @@ from porter.errors import SourceUnavailable
 from porter.git.objects import blob_id
 from porter.git.odb import Odb
 from porter.upstream.gitfetch import FetchFailed
-from porter.upstream.pins import Pin, Sdist, load_pins, tree_objects
+from porter.upstream.pins import Pin, Sdist, listing_text, load_pins, tree_objects
 from porter.upstream.sdist import bring_release, check_archive, read_release
 from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
     Remote,
     git,
-    listing_text,
     make_project,
     make_remote,
     make_sdist,
@@ -250,7 +249,7 @@ def test_git_serves_a_release_pin_when_the_index_does_not(tmp_path: Path, index:
     entries = read_release(index / "model-1.0.tar.gz", None).entries
     folder = tmp_path / "project/patches/model"
     folder.mkdir(parents=True)
-    (folder / "upstream.listing").write_text(listing_text(entries))
+    (folder / "upstream.listing").write_bytes(listing_text(entries))
     shutil.rmtree(index)
     covered = fetch(tmp_path / "project", pin)
     # setup.py and PKG-INFO are not in the repository; setup.py is empty, as tests/t.py is.
