@@ -83,7 +83,8 @@ def make_sdist(
     """Put a source release into ``folder``; return its sha256."""
     folder.mkdir(parents=True, exist_ok=True)
     top = f"{name}-{version}"
-    rows = {"setup.py": setup.encode(), "PKG-INFO": b"Metadata-Version: 2.1\n", **files}
+    info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    rows = {"setup.py": setup.encode(), "PKG-INFO": info.encode(), **files}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in rows.items():

@@ -115,7 +115,7 @@ class SourceTree:
         for node in tree.body if tree else ():
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node.lineno) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            elif isinstance(node, ast.ImportFrom) and node.level <= len(package):
                 base = package[: len(package) - node.level + 1] if node.level else []
                 module = ".".join([*base, *([node.module] if node.module else [])])
                 if module:

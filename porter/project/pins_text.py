@@ -72,7 +72,8 @@ def _text(value: str) -> str:
     )
     if is_plain and yaml.safe_load(value) == value and not value.endswith(":"):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def with_entries(data: bytes, path: Path, entries: Sequence[Sequence[str]]) -> bytes:

@@ -17,7 +17,7 @@ from porter.git.objects import blob_id
 from porter.git.odb import Odb
 from porter.upstream.gitfetch import FetchFailed
 from porter.upstream.pins import Pin, Sdist, listing_text, load_pins, tree_objects
-from porter.upstream.sdist import bring_release, check_archive, read_release
+from porter.upstream.sdist import bring_release, check_archive, look_up_release, read_release
 from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
@@ -281,3 +281,32 @@ def test_a_pip_that_crashes_is_reported_by_its_last_line(
 
     with pytest.raises(FetchFailed, match=r"^pip: OSError: \[Errno 28\] No space left on device$"):
         bring_release(Sdist("model", "1.0", "0" * 64), None, None)
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        "",
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n',
+        '[build-system]\nrequires = []\nbuild-backend = "own:inner.part"\nbackend-path = ["."]\n',
+    ],
+    ids=["setuptools", "another", "its own"],
+)
+def test_a_release_is_looked_up_whatever_builds_it_and_nothing_of_it_runs(
+    tmp_path: Path, index: Path, project: str
+) -> None:
+    mark = tmp_path / "ran"
+    run = f"open({str(mark)!r}, 'w')\n"
+    files = {"own.py": run.encode()} | ({"pyproject.toml": project.encode()} if project else {})
+    make_sdist(index, "model", "1.0", files, setup=run)
+    sha256 = make_sdist(index, "model", "1.1", files, setup=run)
+    sdist, release = look_up_release("model", None, None)
+    assert sdist == Sdist("model", "1.1", sha256)
+    assert release.blobs[blob_id(run.encode())] == run.encode()
+    assert look_up_release("model", "1.0", None)[0].version == "1.0"
+    assert not mark.exists()
+
+
+def test_a_release_that_the_index_lacks_is_said(index: Path) -> None:
+    with pytest.raises(FetchFailed, match="Could not find a version"):
+        look_up_release("model", None, None)
