@@ -26,7 +26,15 @@ from porter.upstream.gitfetch import FetchFailed, Progress
 from porter.upstream.licence import FILE_NAME, NOASSERTION, Licence, licence_of
 from porter.upstream.metadata import Metadata, read_metadata
 from porter.upstream.pins import Pin, Sdist, tree_objects
-from porter.upstream.resolve import Address, Resolved, default_name, resolve, submodule_url
+from porter.upstream.resolve import (
+    Address,
+    Resolved,
+    default_name,
+    expect_online,
+    not_reachable,
+    resolve,
+    submodule_url,
+)
 from porter.upstream.sdist import Release, look_up_release
 from porter.upstream.store import Upstream, open_upstream
 from porter.upstream.wanted import propose_wanted
@@ -101,12 +109,14 @@ class Proposer:
 
     def of_release(self, name: str, package: str, version: str | None) -> Proposal:
         """Return the proposal for a source release. Raises BadInput or SourceUnavailable."""
+        expect_online(package)
         try:
             sdist, release = look_up_release(package, version, self.progress)
         except FetchFailed as error:
-            source = Sdist(package, version or "", "")
-            failure = source_failure(source, str(error))
-            raise BadInput(f"{package}: no source release: {failure.reason.strip()}") from None
+            failure = source_failure(Sdist(package, version or "source release", ""), str(error))
+            if not failure.away or "has no" in failure.reason:
+                raise BadInput(f"{package}: {failure.reason}") from None
+            raise not_reachable(package, failure) from None
         tree = tree_objects(release.entries)[b""][0]
         pin = Pin(name=name, tree=tree, license=NOASSERTION, sdist=sdist, sources=(sdist,))
         self.taken[name] = pin

@@ -10,6 +10,8 @@ import pytest
 
 from porter.cli import main
 from porter.project.init import make_project
+from porter.upstream import propose
+from porter.upstream.gitfetch import FetchFailed
 from tests.small_project import publish, sealed_git, write_files
 
 FILES = {
@@ -52,6 +54,24 @@ def porter(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         return Ran(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _no_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the fixture ``index`` no package has a release; pip would take seconds to say so."""
+
+    def none(name: str, version: str | None, *_: object) -> None:
+        raise FetchFailed(f"No matching distribution found for {name}")
+
+    if "index" not in request.fixturenames:
+        monkeypatch.setattr(propose, "look_up_release", none)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip uses as its index."""
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return tmp_path / "index"
 
 
 @pytest.fixture

@@ -93,12 +93,11 @@ def test_a_licence_text_is_recognised_and_its_file_named(
 
 
 def test_a_release_with_the_same_files_becomes_an_alternate(
-    root: Path, upstream: str, porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, upstream: str, porter: Porter, tmp_path: Path, index: Path
 ) -> None:
     held = {"model/net.py": _content(tmp_path, "model/net.py"), "model/more.py": b"more\n"}
-    sha256 = make_sdist(tmp_path / "index", "my-model", "1.2", held)
-    make_sdist(tmp_path / "index", "my-model", "2.0", {"model/net.py": b"other\n"})
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    sha256 = make_sdist(index, "my-model", "1.2", held)
+    make_sdist(index, "my-model", "2.0", {"model/net.py": b"other\n"})
     done = porter("add", upstream, cwd=root)
     assert "release sdist my-model 1.2 has 1 of 6 wanted files: an alternate" in " ".join(
         done.out.split()
@@ -110,10 +109,9 @@ def test_a_release_with_the_same_files_becomes_an_alternate(
 
 
 def test_a_release_of_other_files_is_a_note(
-    root: Path, upstream: str, porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, upstream: str, porter: Porter, index: Path
 ) -> None:
-    make_sdist(tmp_path / "index", "my-model", "1.2", {"model/net.py": b"other\n"})
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    make_sdist(index, "my-model", "1.2", {"model/net.py": b"other\n"})
     said = " ".join(porter("add", upstream, cwd=root).out.split())
     assert "note: release: sdist my-model 1.2 holds 0 of 6 wanted files: not used" in said
     assert load_pins(root).port("my-model").alternates == ()
@@ -123,19 +121,13 @@ def _content(tmp_path: Path, path: str) -> bytes:
     return (tmp_path / "upstreams" / "my_Model" / path).read_bytes()
 
 
-def test_a_package_pins_its_release(
-    root: Path, porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = {"m/__init__.py": b"x = 1\n", "LICENSE": MIT}
-    old = make_sdist(tmp_path / "index", "my-m", "1.0", files)
-    new = make_sdist(tmp_path / "index", "my-m", "1.1", files | {"m/b.py": b""})
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    assert porter("add", "my-m==1.0", "--name", "older", cwd=root).code == 0
+def test_a_package_pins_its_newest_release(root: Path, porter: Porter, index: Path) -> None:
+    make_sdist(index, "my-m", "1.0", {"m/__init__.py": b"x = 1\n"})
+    sha256 = make_sdist(index, "my-m", "1.1", {"m/__init__.py": b"x = 1\n", "LICENSE": MIT})
     assert porter("add", "my-m", cwd=root).code == 0
-    pins = load_pins(root)
-    found = [pin.sdist for pin in (pins.port("older"), pins.port("my-m"))]
-    assert [(s.version, s.sha256) for s in found if s] == [("1.0", old), ("1.1", new)]
-    assert pins.port("my-m").license == "MIT"
+    pin = load_pins(root).port("my-m")
+    assert pin.sdist is not None
+    assert (pin.sdist.version, pin.sdist.sha256, pin.license) == ("1.1", sha256, "MIT")
     assert porter("check", "--strict", cwd=root).code == 0
 
 
@@ -146,7 +138,8 @@ def test_a_package_pins_its_release(
         (("{upstream}", "--name", "Big"), 2, "'Big': expected a name of a-z, 0-9"),
         (("{upstream}", "--name", "n", "--commit", "no"), 2, "no branch, tag or commit 'no'"),
         (("file:///gone/x",), 1, "not reachable: there is no git repository at"),
-        (("no-such-package",), 2, "no source release: pip's index has no no-such-package"),
+        (("no-such-package",), 2, "pip's index has no no-such-package source release"),
+        (("no-such==1.0",), 2, "pip's index has no no-such 1.0"),
         (("x==1", "--commit", "main"), 2, "--commit main: a release has none; write x==VERSION"),
         (("{upstream}", "--name", "taken"), 2, "patches/taken: exists, and 'taken' is not pinned"),
         (("{upstream}", "--name", "env"), 2, "environments/env.txt: exists, and 'env' is not"),
@@ -166,6 +159,16 @@ def test_what_cannot_be_added_is_one_line_and_changes_nothing(
     assert snapshot(root) == before
 
 
+def test_offline_nothing_is_asked(
+    root: Path, upstream: str, porter: Porter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTER_OFFLINE", "1")
+    monkeypatch.setattr(propose, "look_up_release", None)
+    for each in (upstream, "einops"):
+        done = porter("add", each, cwd=root)
+        assert (done.code, done.err) == (1, f"porter: {each}: not reachable: porter is offline\n")
+
+
 def test_outside_a_project_the_command_that_makes_one_is_named(
     tmp_path: Path, porter: Porter
 ) -> None:
@@ -176,18 +179,24 @@ def test_outside_a_project_the_command_that_makes_one_is_named(
     )
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("place", ["lock_port", "write_atomic", "with_entries", "_new_folder"])
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("lock_port", KeyboardInterrupt()),
+        ("write_atomic", OSError(28, "No space left on device")),
+        ("with_entries", KeyboardInterrupt()),
+        ("_new_folder", OSError(28, "No space left on device")),
+    ],
+)
 def test_a_failure_at_any_step_leaves_the_project_as_it_was(
     root: Path, upstream: str, porter: Porter, monkeypatch: pytest.MonkeyPatch, place: str,
     error: BaseException,
 ) -> None:  # fmt: skip
     before = _everything(root)
     for call in range(1, 9):
-        monkeypatch.setattr(add, place, _failing(getattr(add, place), call, error))
-        done = porter("add", upstream, cwd=root)
-        monkeypatch.undo()
-        monkeypatch.chdir(root)
+        with monkeypatch.context() as patched:
+            patched.setattr(add, place, _failing(getattr(add, place), call, error))
+            done = porter("add", upstream, cwd=root)
         if done.code == 0:
             break
         assert _everything(root) == before

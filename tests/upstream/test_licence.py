@@ -92,3 +92,8 @@ def test_without_a_text_the_metadata_counts(stated: str, name: str) -> None:
 def test_no_licence_is_stated_only_where_nothing_speaks_of_one() -> None:
     assert licence_of({}, None, b"# A model").id == "NONE"
     assert licence_of({}, None, b"# A model\n\n## Licence\n\nAs in the paper").id == "NOASSERTION"
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe\x00", b"all rights reserved" * 50_000])
+def test_any_text_gets_an_answer(text: bytes) -> None:
+    assert licence_of({"LICENSE": text}, None).id == "NOASSERTION"
