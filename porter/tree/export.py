@@ -31,7 +31,8 @@ from porter.levels.gitapply import Scratch
 from porter.levels.levels import build_levels
 from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
-from porter.series.header import FIELDS, parse_header, strip_space
+from porter.series.header import FIELDS, listed, parse_header
+from porter.series.rendering import mail_message, render_header
 from porter.series.series import (
     OFF,
     SERIES_FILE,
@@ -140,12 +141,8 @@ def _rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, by
     for number, (commit, diff) in enumerate(zip(commits, diffs, strict=True), 1):
         if not diff:
             raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
-        subject, _, body = commit.message.strip().partition("\n\n")
-        subject = " ".join(subject.split())
-        text = strip_space(body)
-        head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
-        raw = f"{head}{text}---\n".encode() + diff
-        level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
+        raw = render_header(commit.author, commit.date, commit.message) + diff
+        level = _level_stated(commit, raw)
         if level in first:
             raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
         first[level] = commit
@@ -153,27 +150,26 @@ def _rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, by
     return files
 
 
-def _level_stated(commit: Commit, raw: bytes, message: str) -> str:
+def _level_stated(commit: Commit, raw: bytes) -> str:
     """Return the level that a patch's header names. Raises BadInput for a header that is wrong."""
     header, problems = parse_header(raw)
     lacking = [name for name in FIELDS if name not in header.lines]
     if lacking:
         raise BadInput(
-            f"{commit}: its message lacks {_and([f'`{name}:`' for name in lacking])};"
+            f"{commit}: its message lacks {listed([f'`{name}:`' for name in lacking])};"
             " add that with `git commit --amend` (or `git rebase -i`)"
         )
     for problem in problems:
         raise BadInput(f"{commit}: {problem.text}")
-    if header.message != message:
+    who = f"{header.author.name} <{header.author.email}>"
+    if who != commit.author:
+        raise BadInput(f"{commit}: git am reads its author {commit.author!r} as {who!r}")
+    if header.message != mail_message(commit.message):
         raise BadInput(
             f"{commit}: its message would not survive as a mail: no [..] or `Re:` before the"
             " subject, no line `---` or `diff -` in the text"
         )
     return header.level
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _refuse_dropping(
@@ -188,7 +184,7 @@ def _refuse_dropping(
     ]
     if gone and not drop:
         raise BadInput(
-            f"{shown(tree.folder)}: HEAD does not hold {_and(gone)}; go to the last level before"
+            f"{shown(tree.folder)}: HEAD does not hold {listed(gone)}; go to the last level before"
             " exporting, or pass --drop to take them out of the series"
         )
 
