@@ -79,6 +79,8 @@ class Header:
     """Line number of each field present."""
     end: int
     """Line number of the ``---`` line (one past the header's last line when there is none)."""
+    bare: bool = False
+    """Whether the file is a diff alone, without any field."""
 
 
 def parse_header(raw: bytes) -> tuple[Header, list[Problem]]:
@@ -138,10 +140,9 @@ class _Reader:
             forwarded=self.values.get("Forwarded", ""),
             lines=self.found,
             end=self.separator or len(self.lines),
+            bare=self.has_diff and self.found.keys().isdisjoint((*MAIL_FIELDS, *FIELDS)),
         )
-        if self.has_diff and self.found.keys().isdisjoint((*MAIL_FIELDS, *FIELDS)):
-            self.problems = [Problem(0, BARE, blocks=True)]
-        return header, self.problems
+        return header, [Problem(0, BARE, blocks=True)] if header.bare else self.problems
 
     # -- the mail's own lines ---------------------------------------------------------------------
 
