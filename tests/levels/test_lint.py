@@ -136,7 +136,11 @@ def test_a_hunk_that_applies_only_with_an_offset_is_refused(port: SmallPort) -> 
 def test_a_hunk_that_does_not_apply_is_refused(port: SmallPort) -> None:
     path = port.add_patch("one", changed("a.py", 15))
     path.write_text(path.read_text().replace("\n a14\n", "\n a99\n"))
-    assert [text.split()[1] for text in found(port)] == ["apply"]
+    git, hunk = lint_port(port.root, port.pin)
+    assert (git.rule, git.text) == (
+        "apply", "git apply: patch failed: a.py:12; a.py: patch does not apply"
+    )  # fmt: skip
+    assert (hunk.rule, hunk.text.partition(":")[0]) == ("apply", "a.py @@ -12,7 +12,7 @@")
 
 
 def test_an_index_line_that_lies_about_the_result_is_refused(port: SmallPort) -> None:
