@@ -182,9 +182,7 @@ class Builder:
         uncovered = next((path for path, oid in wanted.items() if found[oid] is None), None)
         return {oid: body for oid, body in found.items() if body is not None}, uncovered
 
-    def _state(
-        self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: bytes | None
-    ) -> Step:
+    def _state(self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: bytes | None) -> Step:
         """Judge a patch by what it states. Raises SourceUnavailable when that is not enough."""
         from porter.levels.diagnose import stated
 

@@ -12,7 +12,6 @@ deleted afterwards; the store is only read.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from porter.errors import PorterError
 from porter.git.objects import MODE_LINK, Entry, Oid, oid
-from porter.git.odb import Odb, lay_out_repository
+from porter.git.odb import Odb, lay_out_repository, sealed_environment
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
@@ -53,7 +52,7 @@ _BESIDE = "No valid patches in input"
 
 
 class GitRefused(Exception):
-    """git refuses the patch; the text is git's. ``line`` is the line of the patch it names, or 0."""
+    """git refuses the patch; the text is git's. ``line`` is the line that it names in it, or 0."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -123,24 +122,6 @@ class Scratch:
         return done.returncode, done.stdout, err
 
 
-def sealed_environment(git_dir: Path) -> dict[str, str]:
-    """Return an environment in which git sees no configuration and no other repository."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return env | {
-        "GIT_DIR": str(git_dir),
-        "GIT_INDEX_FILE": str(git_dir / "index"),
-        "HOME": str(git_dir),  # git before 2.32 does not know GIT_CONFIG_GLOBAL
-        "XDG_CONFIG_HOME": str(git_dir),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
-
-
 def read_names(raw: bytes) -> Names:
     """Return the paths in a patch file, read by git. Raises GitRefused for what git cannot read.
 
@@ -152,7 +133,9 @@ def read_names(raw: bytes) -> Names:
             raise _refusal(code, err)
         back = alone.git(*_APPLY, "--numstat", "-z", "-R", data=raw, check=False)[1]
     *after, summary = out.split(b"\0")
-    new, old = ({row.split(b"\t", 2)[2] for row in rows} for rows in (after, back.split(b"\0")[:-1]))
+    new, old = (
+        {row.split(b"\t", 2)[2] for row in rows} for rows in (after, back.split(b"\0")[:-1])
+    )
     return Names(new | old, set(_DELETES.findall(summary)) | (old - new))
 
 
@@ -173,7 +156,7 @@ def postimages(scratch: Scratch, parent: Oid, raw: bytes) -> set[Oid]:
         return set()
     stated = {Oid(found.decode().lower()) for found in _POSTIMAGE.findall(raw)}
     rows = scratch.git("ls-tree", "-r", "-z", parent)[1].split(b"\0")[:-1]
-    return stated & {Oid(row[:row.index(b"\t")].split(b" ")[2].decode()) for row in rows}
+    return stated & {Oid(row[: row.index(b"\t")].split(b" ")[2].decode()) for row in rows}
 
 
 def apply_with_git(

@@ -33,7 +33,9 @@ def render_header(author: str, date: str, message: str) -> bytes:
     ``author`` is ``Name <email>``, ``date`` is in a mail's form (:func:`mail_date`).
     """
     subject, _, body = mail_message(message).partition("\n\n")
-    head = f"From: {_mail_author(author)}\nDate: {date}\nSubject: [PATCH] {subject.rstrip(BLANKS)}\n\n"
+    head = (
+        f"From: {_mail_author(author)}\nDate: {date}\nSubject: [PATCH] {subject.rstrip(BLANKS)}\n\n"
+    )
     return f"{head}{body}---\n".encode()
 
 

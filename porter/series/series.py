@@ -114,7 +114,8 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
 
     What is read without a problem, quilt reads the same (``cat_series`` and ``patch_args`` of its
-    ``patchfns``). Lines ``# off: NAME`` come last: no level may build on one that is off by default.
+    ``patchfns``). Lines ``# off: NAME`` come last: no level may build on one that is off by
+    default.
 
     Raises BadInput when there is no such file.
     """

@@ -24,7 +24,9 @@ QUILT_DIR=/usr/share/quilt QUILT_PATCHES=patches; QUILT_SERIES=series
 eval "$(sed -n '/^cat_series()/,/^}/p;/^patch_args()/,/^}/p' $QUILT_DIR/scripts/patchfns)"
 for SERIES in "$@"; do
     echo "= $SERIES"
-    cat_series | while IFS= read -r name || [ -n "$name" ]; do echo "$name" $(patch_args "$name"); done
+    cat_series | while IFS= read -r name || [ -n "$name" ]; do
+        echo "$name" $(patch_args "$name")
+    done
 done
 """
 needs_quilt = pytest.mark.skipif(not PATCHFNS.is_file(), reason="quilt is not installed")
