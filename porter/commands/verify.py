@@ -4,7 +4,8 @@ Each recipe's probe runs in its own process: level 0 in float64 (the reference),
 dtype (whose error is the allowance), and every level in every dtype. Unchanged runs are taken from
 the cache. Without PORT all ports with recipes are verified, and recipes whose files no source
 serves are listed as not reachable; each recipe that passes takes one line, unless --recipe chooses
-some or --all shows every output.
+some or --all shows every output. With --pin OLD,NEW the recipes of one PORT run in two states of
+it, and every level's results are compared between them: what a move of the pin changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from porter.commands.options import (
     positive,
     run_options,
 )
-from porter.errors import Exit
+from porter.errors import BadInput, Exit
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from porter.verify.plan.select import Filters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads of each run (default: the recipe's)"
     )
+    parser.add_argument(
+        "--pin",
+        metavar="OLD,NEW",
+        help="compare two states of PORT, each `now`, a git revision of this project or a folder",
+    )
     add_verbose(parser)
     add_run_options(parser)
     add_format(parser)
@@ -44,16 +54,11 @@ def run(args: argparse.Namespace) -> int:
     from porter.places import project_root
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.plan.port_trees import open_trees
-    from porter.verify.plan.select import Filters, make_plan
+    from porter.verify.plan.select import make_plan
 
-    root = project_root()
-    filters = Filters(
-        recipes=tuple(args.recipe),
-        levels=tuple(args.level),
-        tags=tuple(args.tag),
-        devices=tuple(args.device),
-        threads=args.threads,
-    )
+    root, filters = project_root(), _filters(args)
+    if args.pin is not None:
+        return _compare_pins(args, filters)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, args.ports, trees, filters)
@@ -85,4 +90,59 @@ def run(args: argparse.Namespace) -> int:
         print_summary(console, results, plan.unreachable)
     else:
         print(render(plan, results, args.format, passed, strict, prefix))
+    return Exit.OK if passed else Exit.FAILED
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    from porter.verify.plan.select import Filters
+
+    return Filters(
+        recipes=tuple(args.recipe),
+        levels=tuple(args.level),
+        tags=tuple(args.tag),
+        devices=tuple(args.device),
+        threads=args.threads,
+    )
+
+
+def _compare_pins(args: argparse.Namespace, filters: Filters) -> int:
+    """Compare two states of a port; exit code 1 when a level differs otherwise than upstream."""
+    from rich.console import Console
+
+    from porter.places import project_root
+    from porter.report.ci.write import as_json
+    from porter.report.terminal.pins import print_changes, print_states, print_summary
+    from porter.report.terminal.progress import shown_session, transfer_bar
+    from porter.report.terminal.verify import print_unreachable
+    from porter.verify.pins.compare import compare_states
+    from porter.verify.pins.plan import BothTrees, plan_pins
+    from porter.verify.pins.result import pins_to_json
+    from porter.verify.pins.states import open_states, two_states
+
+    names = two_states(args.pin)
+    if len(args.ports) != 1:
+        found = " ".join(args.ports) or "none"
+        raise BadInput(f"--pin {args.pin}: expected one PORT beside it, found {found}")
+    if args.format not in ("text", "json") or args.output:
+        raise BadInput("--pin prints text or --json; leave out --output and other forms")
+    with open_states(project_root(), *names) as (old, new):
+        with transfer_bar() as bar:
+            old.trees.progress = new.trees.progress = bar
+            plan = plan_pins(args.ports[0], old, new, filters)
+        console, is_text = Console(highlight=False), args.format == "text"
+        if is_text:
+            print_states(console, plan, old, new)
+        results = []
+        with shown_session(BothTrees(new.trees), run_options(args)) as (session, display):
+            for result in compare_states(plan, session, names):
+                results.append(result)
+                if is_text:
+                    display.clear()
+                    print_changes(console, result, args.all)
+        passed = bool(results) and all(one.passed for one in results) and not plan.unreachable
+        if is_text:
+            print_unreachable(console, plan.unreachable, args.verbose)
+            print_summary(console, plan, results)
+        else:
+            print(as_json(pins_to_json(plan, old, new, results, passed)))
     return Exit.OK if passed else Exit.FAILED
