@@ -116,7 +116,7 @@ def _compare_pins(args: argparse.Namespace, filters: Filters) -> int:
     from porter.report.terminal.verify import print_unreachable
     from porter.verify.pins.compare import compare_states
     from porter.verify.pins.plan import BothTrees, plan_pins
-    from porter.verify.pins.result import pins_to_json
+    from porter.verify.pins.result import all_passed, pins_to_json
     from porter.verify.pins.states import open_states, two_states
 
     names = two_states(args.pin)
@@ -139,7 +139,7 @@ def _compare_pins(args: argparse.Namespace, filters: Filters) -> int:
                 if is_text:
                     display.clear()
                     print_changes(console, result, args.all)
-        passed = bool(results) and all(one.passed for one in results) and not plan.unreachable
+        passed = all_passed(plan, results)
         if is_text:
             print_unreachable(console, plan.unreachable, args.verbose)
             print_summary(console, plan, results)

@@ -14,7 +14,7 @@ from rich.text import Text
 from porter.report.ci.verify import STDERR_LINES
 from porter.terminal import counted, listed
 from porter.verify.pins.plan import PinPlan
-from porter.verify.pins.result import WORDS, Change, RecipeChanges, Word
+from porter.verify.pins.result import WORDS, Change, RecipeChanges, Word, all_passed
 from porter.verify.pins.states import State
 from porter.verify.recipe.schema import is_simulated
 
@@ -83,8 +83,8 @@ def print_summary(console: Console, plan: PinPlan, results: Sequence[RecipeChang
     empty = [result.recipe for result in results if not result.changes]
     parts += [f"nothing to compare: {', '.join(empty)}"] if empty else []
     parts += [f"{len(plan.unreachable)} not reachable"] if plan.unreachable else []
-    is_good = not plan.unreachable and bool(results) and all(one.passed for one in results)
-    console.print(Text("; ".join(parts), "bold green" if is_good else "bold red"), soft_wrap=True)
+    style = "bold green" if all_passed(plan, results) else "bold red"
+    console.print(Text("; ".join(parts), style), soft_wrap=True)
 
 
 def _worse(one: Word, other: Word) -> Word:
@@ -103,7 +103,7 @@ def _worst_of_seeds(changes: Iterable[Change]) -> list[Change]:
 def _table(changes: Sequence[Change], every: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("level / output", overflow="fold", min_width=20)
-    for name in ("difference", "upstream's", "apart", "allowed"):
+    for name in ("change", "upstream", "apart", "allowed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("result", no_wrap=True)
     by_level: dict[int, list[Change]] = {}
@@ -130,9 +130,8 @@ def _shown(changes: Sequence[Change], every: bool) -> list[Change]:
 
 
 def _figures(change: Change) -> tuple[str, ...]:
-    apart = f"{_number(change.apart)} {change.measure}".rstrip()
-    difference, upstream, allowed = change.difference, change.upstream, change.allowed
-    return _number(difference), _number(upstream), apart, _number(allowed)
+    numbers = (change.difference, change.upstream, change.apart, change.allowed)
+    return tuple(_number(number) for number in numbers)
 
 
 def _number(value: float | None) -> str:

@@ -63,7 +63,8 @@ def _compare(pair: RecipePair, runs: Runs, names: tuple[str, str]) -> RecipeChan
     found: tuple[Outcomes, Outcomes] = ({}, {})
     made: list[CachedRun] = []
     try:
-        found, made = _run(pair, rows, runs, names)
+        if rows:
+            found, made = _run(pair, rows, runs, names)
         comparison = _Comparison(pair, found, names)
         changes = [change for spec in rows for change in comparison.changes(spec, rows[spec])]
     except EnvironmentFailed as error:

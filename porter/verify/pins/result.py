@@ -73,8 +73,14 @@ class RecipeChanges:
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared and nothing is bad."""
-        return bool(self.changes) and not any(change.bad for change in self.changes)
+        """Whether nothing is bad; there may be nothing to compare."""
+        return not any(change.bad for change in self.changes)
+
+
+def all_passed(plan: PinPlan, results: Sequence[RecipeChanges]) -> bool:
+    """Whether something was compared, nothing is bad, and every recipe is reachable."""
+    compared = any(result.changes for result in results)
+    return compared and all(result.passed for result in results) and not plan.unreachable
 
 
 def pins_to_json(

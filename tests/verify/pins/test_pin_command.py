@@ -230,6 +230,47 @@ def test_options_choose_recipes_and_levels(
     assert {level for level, _ in found["words"]} == {"upstream", "last"}
 
 
+def test_each_claim_is_held_to_what_it_names(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = NEW.replace("x + 1", "x + 2")
+    last = new.replace("x * 3", "x * 2")
+    rebased(
+        port,
+        {"sum": f"{OLD}# s\n", "last": f"{OLD}# l\n"},
+        {"sum": f"{new}# s\n", "last": last},
+        new,
+    )
+    claims = """
+        devices: [cpu, hpu]
+        claims:
+          - {outputs: "f", parity: {}, levels: [0]}
+          - {outputs: "f", equal: {}, against: {level: previous}, levels: {from: 1}}
+          - {outputs: "n", equal: {}}
+          - {outputs: "g", finite: {}}
+        """
+    probe = f"{PROBE}    probe.record('n', (f(x) * 100).int())\n"
+    port.add_recipe("one", claims, probe)
+    port.add_recipe("counted", 'claims: [{counters: "c", at_least: 1}]\n', probe)
+
+    code = main(["verify", "small", "--pin", "HEAD,now", "--json"])
+
+    counted, one = json.loads(capsys.readouterr().out)["recipes"]
+    on = {device: [c for c in one["changes"] if c["device"] == device] for device in ("cpu", "hpu")}
+    words = {(c["level_name"], c["output"]): c["result"] for c in on["cpu"]}
+    assert {words.pop(("upstream", name)) for name in ("f", "g", "n")} == {"moved"}
+    assert words == {
+        ("sum", "f"): "moved",
+        ("sum", "n"): "moved",
+        ("sum", "g"): "unjudged",
+        ("last", "f"): "differs",
+        ("last", "n"): "differs",
+        ("last", "g"): "unjudged",
+    }
+    assert {c["result"] for c in on["hpu"]} == {"skipped"}
+    assert (code, counted["changes"], counted["passed"]) == (1, [], True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
