@@ -124,7 +124,8 @@ def _write_revision(root: Path, name: str, to: Path) -> None:
 
 
 def _find_commit(root: Path, name: str) -> tuple[str, Path]:
-    where = run_git(["rev-parse", "--absolute-git-dir"], cwd=root, check=False)
+    # Not --git-dir: that of a linked work tree holds no objects.
+    where = run_git(["rev-parse", "--git-common-dir"], cwd=root, check=False)
     if where.status != 0:
         raise BadInput(
             f"--pin {name}: expected a folder with {PINS_FILE}, or a revision of the project's git "
@@ -141,7 +142,7 @@ def _find_commit(root: Path, name: str) -> tuple[str, Path]:
             f"or a folder with {PINS_FILE}, found none of this name; `git log --oneline` lists "
             "revisions"
         )
-    return found.text, Path(where.text)
+    return found.text, root / where.text
 
 
 def _git(root: Path, *arguments: str) -> Answer:

@@ -203,6 +203,22 @@ def test_a_project_may_be_a_folder_of_its_repository(
     assert set(found["words"].values()) == {"same"}
 
 
+def test_a_project_may_be_a_linked_work_tree(
+    port: SmallPort,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rebased(port, {"sum": reordered(OLD)}, {"sum": reordered(NEW)})
+    commit(port)
+    git(port.root, "worktree", "add", "-q", str(tmp_path / "linked"))
+    monkeypatch.setenv("PORTER_ROOT", str(tmp_path / "linked"))
+
+    found = compared(capsys, "--pin", "HEAD~1,now")
+
+    assert (found["code"], found["words"]["sum", "f"]) == (0, "moved")
+
+
 def test_a_run_that_fails_in_the_old_state_is_an_error(
     port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
