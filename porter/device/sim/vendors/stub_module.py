@@ -225,7 +225,8 @@ def constant_functions(
         parameters = load(TORCH_NPU)["symbols"][f"{module}.{name}"]["signature"][1:-1]
         names = {"copy": copy.copy, "answer": answer}
         found[name] = function = eval(f"lambda {parameters}: copy(answer)", names)
-        function.__name__, function.__module__, function.__doc__ = name, home, doc
+        function.__name__ = function.__qualname__ = name
+        function.__module__, function.__doc__ = home, doc
     return found
 
 
