@@ -132,20 +132,14 @@ def _packets(public: str) -> set[str]:
 def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
     """Return the table from the text of the vendor's page (reStructuredText)."""
     rows = re.findall(
-        r"^(\S+)((?:\s+(?:Yes|No)){4,9})\s+((?:torch|torchvision)\S*)\s*$", page, re.MULTILINE
+        r"^(\S+)(?:\s+(?:Yes|No)){4,9}\s+((?:torch|torchvision)\S*)\s*$", page, re.MULTILINE
     )
     if not rows:
         raise BadInput(
             "the page holds no operator table: expected rows of a name and Yes/No columns"
         )
-    header = next(line for line in page.splitlines() if "**PyTorch Operator**" in line)
-    dtypes = [each.strip("*").lower() for each in re.findall(r"\*\*[A-Z]+\d*\*\*", header)]
-    documented = {}
     ops = {each for each in REGISTERED.split() if _known(each)}
-    for name, marks, kind in rows:
-        yes = [d for d, mark in zip(dtypes, marks.split(), strict=True) if mark == "Yes"]
-        documented[f"{kind}.{name}".replace("\\", "")] = yes
-        ops |= _packets(name)
+    ops.update(*(_packets(name) for name, _ in rows))
     return {
         "device": "hpu",
         "source": "PyTorch Operators, Intel Gaudi documentation "
@@ -153,7 +147,7 @@ def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
         "version": version,
         "date": date,
         "sha256": hashlib.sha256(page.encode()).hexdigest(),
-        "documented": len(documented),
+        "documented": len(set(rows)),
         "ops": sorted(f"aten.{each}" for each in ops),
     }
 
@@ -165,25 +159,21 @@ def npu_table(path: Path) -> dict[str, Any]:
     tables = sorted(n for n in names if n.startswith(_NPU_TABLES) and n.endswith(".yaml"))
     if not tables:
         raise BadInput(f"{path}: expected torch_npu/csrc/aten/*.yaml inside, found none")
-    found: dict[str, str] = {}
+    found: set[str] = set()
     for name in tables:
         table = yaml.safe_load(wheel.text(name))
         for section in ("supported", "autograd", "quant", "custom"):
             for entry in table.get(section) or ():
-                schema, implementation = entry, ""
-                if not isinstance(entry, str):
-                    schema, implementation = str(entry["func"]), str(entry.get("impl_ns") or "")
+                schema = entry if isinstance(entry, str) else str(entry["func"])
                 packet, _, overload = schema.split("(", 1)[0].strip().partition(".")
                 namespace = "npu" if section == "custom" else "aten"
-                full = f"{namespace}.{packet}.{overload or 'default'}"
-                found[full] = implementation or found.get(full, "")
+                found.add(f"{namespace}.{packet}.{overload or 'default'}")
     return {
         "device": "npu",
         "source": f"torch-npu {wheel.version} wheel from PyPI, torch_npu/csrc/aten/*.yaml",
         "version": wheel.version,
         "tables": tables,
         "sha256": wheel.sha256(),
-        "acl_op_only": sorted(op for op, how in found.items() if how == "acl_op"),
         "ops": sorted(found),
     }
 

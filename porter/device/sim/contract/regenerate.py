@@ -198,13 +198,11 @@ def habana_contract(wheel: Wheel) -> dict[str, Any]:
 
 
 def transfer_lists(wheel: Wheel) -> dict[str, Any]:
-    """Return the lists of names that ``torch_npu.contrib.transfer_to_npu`` wraps."""
+    """Return the functions whose device arguments ``torch_npu.contrib.transfer_to_npu`` maps."""
     wanted = {
         "torch_fn_white_list": "torch",
         "torch_tensor_fn_white_list": "torch.Tensor",
         "torch_module_fn_white_list": "torch.nn.Module",
-        "torch_cuda_fn_white_list": "torch.cuda",
-        "device_kwargs_list": "device arguments",
     }
     lists = {
         wanted[name]: sorted(ast.literal_eval(value))
@@ -260,31 +258,23 @@ def _documented(wheel: Wheel) -> set[str]:
 
 
 def habana_usage(wheel: Wheel) -> dict[str, Any]:
-    """Return ``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
-    uses: dict[str, int] = defaultdict(int)
+    """Return ``{dotted name: {"calls": [[positional, [keywords...]], ...]}}``; {} for no call."""
+    used: set[str] = set()
     calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
     trees = wheel.trees()
     assigned = _assigned_to_self(trees)
     for tree in trees:
         aliases = _aliases(tree) | assigned
-        for dotted in set(_aliases(tree).values()):
-            uses[dotted] += 0
+        used.update(_aliases(tree).values())
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
-                used = _dotted(node, aliases)
-                if used:
-                    uses[used] += 1
-            if isinstance(node, ast.Call):
-                called = _dotted(node.func, aliases)
-                if called:
-                    calls[called].add(_shape(node))
+                if name := _dotted(node, aliases):
+                    used.add(name)
+            elif isinstance(node, ast.Call) and (called := _dotted(node.func, aliases)):
+                calls[called].add(_shape(node))
     return {
-        name: {
-            "uses": count,
-            **({"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}),
-        }
-        for name, count in sorted(uses.items())
-        if name != _HABANA
+        name: {"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}
+        for name in sorted(used - {_HABANA})
     }
 
 
