@@ -142,7 +142,6 @@ def npu_fusion_attention(
     _pse_after_scale: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int, int]:
     """Return (attention, softmax_max, softmax_sum, empty, seed, offset, numels)."""
-    del gen_mask_parallel, sync, softmax_layout
     _refuse(input_layout, sparse_mode, padding_mask, prefix, sink)
     rows, columns = (t.shape[input_layout.replace("T", "S").index("S")] for t in (query, key))
     hidden: Tensor | None = None
@@ -198,7 +197,6 @@ def npu_fusion_attention_v2(
             "npu_fusion_attention_v2: porter's simulated module computes pse_type 0 and 1 without "
             f"rope inputs, found pse_type={pse_type}"
         )
-    del q_start_idx, kv_start_idx
     return npu_fusion_attention(
         query, key, value, head_num, input_layout, pre_tockens=pre_tokens,
         next_tockens=next_tokens, _pse_after_scale=pse_type == 0, **options,
@@ -235,7 +233,6 @@ def npu_prompt_flash_attention(
             "npu_prompt_flash_attention: porter's simulated module has no quantisation and no "
             "actual_seq_lengths; pad or leave them out"
         )
-    del num_key_value_heads
     # Unlike pse in training, pse_shift is added after the scaling.
     return npu_fusion_attention(
         query, key, value, num_heads, input_layout, pse_shift, padding_mask, atten_mask,

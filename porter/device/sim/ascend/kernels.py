@@ -243,7 +243,6 @@ def npu_ffn(
     known = (*_ACTIVATIONS, *_GATES)
     if activation not in known:
         raise BadInput(f"npu_ffn: activation is {activation!r}, expected one of {', '.join(known)}")
-    del inner_precise
     result: Tensor = _ffn(x, weight1, weight2, activation, bias1, bias2)
     return result if output_dtype is None else result.to(output_dtype)
 

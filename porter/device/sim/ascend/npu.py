@@ -43,7 +43,6 @@ class graph(GraphCapture):
         auto_dispatch_capture: bool = False,
         capture_error_mode: str = "global",
     ) -> None:
-        del stream, auto_dispatch_capture
         super().__init__(npu_graph, pool=pool, capture_error_mode=capture_error_mode)
         self.npu_graph = npu_graph
 
@@ -90,7 +89,6 @@ globals().update(constant_functions("torch_npu.npu", __name__, _ANSWERS))
 
 def get_device_properties(device_name: Any = None) -> SimpleNamespace:
     """Return the properties that programs read: the card's name, memory and cores."""
-    del device_name
     return SimpleNamespace(
         name=DEVICE_NAME, total_memory=TOTAL_MEMORY, cube_core_num=24, vector_core_num=48
     )

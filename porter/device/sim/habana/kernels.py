@@ -69,7 +69,6 @@ class FusedSDPA:
         ``softmax_mode`` "fast" chooses an approximation of the card's and changes nothing here;
         ``recompute_mode`` trades memory for time.
         """
-        del softmax_mode, recompute_mode
         visible = attn_mask if attn_mask is not None and attn_mask.dtype == torch.bool else None
         bias = None if visible is not None else attn_mask
         if valid_sequence_lengths is not None:
@@ -198,7 +197,6 @@ def cast_to_fp8_v2(
 
     Rounding is to nearest; ``stochastic_rounding`` changes nothing here.
     """
-    del stochastic_rounding
     scaled = input if scale is None else input * scale.to(input.dtype)
     limit = torch.finfo(dtype).max
     largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
@@ -224,7 +222,6 @@ class FusedRMSNorm:
         fast_math: bool = False,
     ) -> Tensor:
         """Return ``x / rms(x) * gamma``, in float32; the last three select the card's kernel."""
-        del use_stages, bwd_mode, fast_math
         result: Tensor = _rms_norm(data_in, gamma, eps)
         return result
 

@@ -109,7 +109,6 @@ def graphed_callables_of(graph_type: type[PooledGraph]) -> Callable[..., Any]:
         pool: Any = None,
     ) -> Any:
         """Return callables (or one) with forward and backward captured for the sample's shapes."""
-        del pool
         return graphed_callables(
             callables, sample_args, graph_type, num_warmup_iters, allow_unused_input
         )
