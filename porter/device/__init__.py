@@ -26,7 +26,6 @@ class Device(Protocol):
 
     name: str
     kind: str
-    is_simulated: bool
 
     def prepare(self) -> None:
         """Import the device's plugin, or start the simulation, in this process.
@@ -58,8 +57,6 @@ _PLUGINS = {
 
 class RealDevice:
     """The cpu, cuda, hpu or npu of this machine."""
-
-    is_simulated = False
 
     def __init__(self, kind: str) -> None:
         self.name = self.kind = kind
@@ -108,8 +105,6 @@ class RealDevice:
 
 class SimulatedDevice:
     """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted."""
-
-    is_simulated = True
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

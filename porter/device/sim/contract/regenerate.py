@@ -192,11 +192,6 @@ def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
     return _contract("torch-npu", wheel, {k: _row(v) for k, v in symbols.items()})
 
 
-def habana_contract(wheel: Wheel) -> dict[str, Any]:
-    """Return every ``habana_frameworks`` name that the optimum-habana wheel uses, and its calls."""
-    return _contract("optimum-habana", wheel, habana_usage(wheel))
-
-
 def transfer_lists(wheel: Wheel) -> dict[str, Any]:
     """Return the functions whose device arguments ``torch_npu.contrib.transfer_to_npu`` maps."""
     wanted = {
@@ -258,7 +253,8 @@ def _documented(wheel: Wheel) -> set[str]:
 
 
 def habana_usage(wheel: Wheel) -> dict[str, Any]:
-    """Return ``{dotted name: {"calls": [[positional, [keywords...]], ...]}}``; {} for no call."""
+    """Return every ``habana_frameworks`` name that the wheel uses, with the arguments of its calls:
+    ``{dotted name: {"calls": [[positional, [keywords...]], ...]}}``."""
     used: set[str] = set()
     calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
     trees = wheel.trees()
@@ -337,7 +333,8 @@ def regenerate(wheels: Iterable[Path], contracts: Path = HERE, lists: Path | Non
             write(contracts / f"{TORCH_NPU}.json", torch_npu_contract(wheel))
             write(lists / "ascend-transfer.json", transfer_lists(wheel))
         else:
-            write(contracts / f"{HABANA}.json", habana_contract(wheel))
+            usage = _contract("optimum-habana", wheel, habana_usage(wheel))
+            write(contracts / f"{HABANA}.json", usage)
 
 
 def main(arguments: list[str]) -> int:
