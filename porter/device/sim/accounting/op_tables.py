@@ -40,9 +40,7 @@ REACHED: dict[str, str] = {
     "convolution_backward_overrideable mkldnn_convolution _slow_conv2d_forward thnn_conv2d",
     "conv3d": "convolution slow_conv3d",
     "dropout": "native_dropout native_dropout_backward",
-    "embedding": "embedding_dense_backward",
-    "embedding_bag": "_embedding_bag _embedding_bag_forward_only _embedding_bag_backward "
-    "_embedding_bag_dense_backward",
+    "embedding_bag": "_embedding_bag _embedding_bag_forward_only",
     "bernoulli": "bernoulli_",
     "grid_sample": "grid_sampler_2d grid_sampler_2d_backward",
     "instance_norm": "native_batch_norm",
@@ -53,7 +51,6 @@ REACHED: dict[str, str] = {
     "matmul": "mm bmm mv dot addmm baddbmm",
     "max_pool2d": "max_pool2d_with_indices max_pool2d_with_indices_backward",
     "max_pool3d": "max_pool3d_with_indices max_pool3d_with_indices_backward",
-    "native_group_norm": "native_group_norm_backward",
     "nll_loss": "nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward",
     "one_hot": "scatter_ scatter",
     "pad": "constant_pad_nd",
@@ -64,12 +61,10 @@ REACHED: dict[str, str] = {
     "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
     "upsample_linear1d upsample_bicubic2d",
     "UpsamplingNearest2d": "upsample_nearest2d",
-    "vector_norm": "linalg_vector_norm",
     "norm": "linalg_vector_norm",
     "weight_norm": "_weight_norm_interface",
     "__and__": "bitwise_and",
     "count_nonzero": "sum ne",
-    "cross": "linalg_cross",
     "expit": "sigmoid",
     "unique": "_unique _unique2 unique_consecutive",
     "std": "std var",
@@ -88,7 +83,6 @@ REACHED: dict[str, str] = {
     "empty": "empty empty_like empty_strided new_empty new_empty_strided resize_ set_",
     "zeros": "zero_ fill_",
     "is_nonzero": "_local_scalar_dense item",
-    "gather": "gather gather_backward",
 }
 """By public name, the ATen ops its forward and backward call besides the op of the same name."""
 
