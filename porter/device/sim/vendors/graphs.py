@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 
 from porter.device.sim.accounting.ledger import accounting_of
-from porter.device.sim.core.machine import machines
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import graphed_callables
 
@@ -37,14 +36,11 @@ class CapturedGraph:
 
     def __init__(self) -> None:
         accounting = accounting_of(self.kind)
-        if accounting is not None:
-            self._graph = accounting.new_graph()
-        elif self.kind in machines:
-            self._graph = DeviceGraph(machines[self.kind])
-        else:
+        if accounting is None:
             raise RuntimeError(
                 f"{self.kind.upper()} graphs: sim:{self.kind} is not active in this process"
             )
+        self._graph = accounting.new_graph()
 
     def capture_end(self) -> None:
         """Stop recording."""
