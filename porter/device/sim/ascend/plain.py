@@ -54,7 +54,7 @@ def npu_format_cast(
     wanted = get_npu_format(acl_format) if isinstance(acl_format, Tensor) else int(acl_format)
     if wanted == get_npu_format(self):
         return self
-    result: Tensor = _format_cast(self, wanted)
+    result = _format_cast(self, wanted)
     setattr(result, _FORMAT, wanted)
     return result
 
