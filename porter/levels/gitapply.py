@@ -13,9 +13,7 @@ deleted afterwards; the store is only read.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -28,6 +26,7 @@ from porter.git.odb import Odb, lay_out_repository, sealed_environment
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
+from porter.scratch import ScratchFolder
 
 _CONFIG = """[core]
 \trepositoryFormatVersion = 0
@@ -73,7 +72,7 @@ class Scratch:
 
     def __init__(self, objects: Path | None) -> None:
         self._borrowed = objects
-        self._folder: Path | None = None
+        self._folder: ScratchFolder | None = None
         self._put: set[Oid] = set()
 
     def __enter__(self) -> Scratch:
@@ -85,15 +84,15 @@ class Scratch:
     def close(self) -> None:
         """Remove the repository."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
 
     @property
     def folder(self) -> Path:
         """The repository, made on first use (most series never need it)."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="porter-apply-"))
-            lay_out_repository(self._folder, _CONFIG, self._borrowed)
-        return self._folder
+            self._folder = ScratchFolder("apply")
+            lay_out_repository(self._folder.path, _CONFIG, self._borrowed)
+        return self._folder.path
 
     def put(self, kind: str, objects: Mapping[Oid, bytes]) -> None:
         """Make objects visible to git here, as loose objects."""

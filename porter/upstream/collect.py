@@ -23,6 +23,7 @@ from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
 from porter.git.run import config_fault
 from porter.places import cache_dir
+from porter.scratch import sweep
 from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
 from porter.upstream.registry import forget_gone, projects, trees
@@ -72,6 +73,8 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
         yield from _old(pattern, before, what, dry_run)
     if not dry_run:
         forget_gone()
+        for path in sweep():
+            yield Freed("left by a killed command", path, 0)
 
 
 def _old(pattern: str, before: float, what: str, dry_run: bool) -> Iterator[Freed]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.process import Stopped
+from porter.scratch import ScratchFolder
 from porter.verify.cache.keys import RunKey, known_runs
 from porter.verify.cache.store import (
     CacheWriteError,
@@ -64,12 +65,19 @@ class Workspace:
     folder: Path
     why: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _made: ScratchFolder | None = None
+
+    def close(self) -> None:
+        """Delete the temporary folder, if there is one."""
+        if self._made is not None:
+            self._made.close()
 
     def fall_back(self, why: str) -> Path:
         """Switch to a temporary folder, once; return it."""
         with self._lock:
             if not self.why:
-                self.folder, self.why = Path(tempfile.mkdtemp(prefix="porter-runs-")), why
+                self._made = ScratchFolder("runs")
+                self.folder, self.why = self._made.path, why
             return self.folder
 
 
@@ -82,8 +90,7 @@ def open_workspace(runs: Path) -> Iterator[Workspace]:
             workspace.fall_back(why)
         yield workspace
     finally:
-        if workspace.why:
-            shutil.rmtree(workspace.folder, ignore_errors=True)
+        workspace.close()
 
 
 def _lack(runs: Path) -> str:
