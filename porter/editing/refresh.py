@@ -221,8 +221,7 @@ def finish(held: LockedTree, state: EditSession) -> Changed:
     request = Request(state.what, state.off, renamed=state.renamed)
     base = base_commit(tree.git, state.base)
     published = publish(tree_repository(tree), base, commits, request)
-    sessions.end_session(tree)
-    fresh, level = land(tree, held.lock, state.stay, state.what)
+    fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     return Changed(published, level, fresh, state.dropped)
 
 
