@@ -39,7 +39,8 @@ def lock_project(root: Path, patience: float = _PATIENCE) -> Iterator[None]:
     The lock is the folder ``patches`` itself, so it leaves no file. Raises CheckFailed when another
     porter holds it for longer than ``patience`` seconds.
     """
-    if root in _held:
+    key = root.resolve()
+    if key in _held:
         yield
         return
     try:
@@ -59,11 +60,11 @@ def lock_project(root: Path, patience: float = _PATIENCE) -> Iterator[None]:
                         " has ended"
                     ) from None
                 time.sleep(0.02)
-        _held.add(root)
+        _held.add(key)
         _finish(root)
         yield
     finally:
-        _held.discard(root)
+        _held.discard(key)
         os.close(descriptor)
 
 
@@ -72,9 +73,37 @@ def settle_project(root: Path) -> None:
 
     Cheap when there is none. Raises CheckFailed, and OSError where the project cannot be written.
     """
-    if root not in _held and (_folder(root) / _JOURNAL).exists():
-        with lock_project(root):
+    if not _folder(root).exists() or root.resolve() in _held:
+        return
+    begun = (_folder(root) / _JOURNAL).exists()
+    try:
+        with lock_project(root, _PATIENCE if begun else 0.0):
             pass
+    except CheckFailed:
+        if begun:
+            raise
+
+
+@contextmanager
+def lend_files(root: Path, contents: Mapping[str, bytes]) -> Iterator[None]:
+    """Give files other contents until the block ends, or is killed: then their own come back.
+
+    A file that the block itself changes keeps that. The project's lock must be held. Raises
+    OSError with nothing changed when the contents cannot be stored.
+    """
+    folder = _folder(root)
+    shutil.rmtree(folder, ignore_errors=True)
+    rows: list[dict[str, str | None]] = []
+    try:
+        for number, (path, lent) in enumerate(contents.items()):
+            rows.append({"path": path, "was": _digest(lent), "staged": f"own-{number}"})
+            write_atomic(folder / f"own-{number}", (root / path).read_bytes(), sync=True)
+        write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
+        for path, lent in contents.items():
+            write_atomic(root / path, lent, sync=True)
+        yield
+    finally:
+        _finish(root)
 
 
 def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
@@ -88,7 +117,9 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
     if not wanted:
         return []
     folder = _folder(root)
-    shutil.rmtree(folder, ignore_errors=True)
+    lent = (folder / _JOURNAL).exists()  # until the new journal replaces that one
+    if not lent:
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         rows: list[dict[str, str | None]] = []
         for number, (path, new) in enumerate(wanted.items()):
@@ -99,7 +130,8 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
                 write_atomic(folder / str(number), new, sync=True)
         write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not lent:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     _finish(root)
     return list(wanted)

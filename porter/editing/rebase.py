@@ -28,7 +28,7 @@ from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.levels.lock import read_lock
 from porter.places import PINS_FILE, patches_dir
-from porter.project_change import change_files, lock_project
+from porter.project_change import lend_files, lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.terminal import listed
 from porter.tree.locked import LockedTree
@@ -106,20 +106,12 @@ def _pin_of_lock(root: Path, port: str, text: str) -> str:
 
 @contextmanager
 def _pin_at(root: Path, text: str) -> Iterator[None]:
-    """Let the pins file be ``text``, under which the series stands; back to its own on failure."""
-    path = root / PINS_FILE
-    own = path.read_bytes()
-    if own == text.encode():
+    """Let the pins file be ``text`` for the block; then it is its own, or what the block made."""
+    if (root / PINS_FILE).read_bytes() == text.encode():
         yield
         return
-    with lock_project(root):
-        change_files(root, {PINS_FILE: text.encode()})
-        try:
-            yield
-        except BaseException:
-            if path.read_bytes() == text.encode():
-                change_files(root, {PINS_FILE: own})
-            raise
+    with lock_project(root), lend_files(root, {PINS_FILE: text.encode()}):
+        yield
 
 
 def _replayed(
