@@ -90,9 +90,12 @@ def merge_index(tree: Tree) -> Path:
 
 
 def drop_merge_index(tree: Tree) -> None:
-    """Delete what a killed ``--keep`` left of its index. The tree's lock must be held."""
+    """Delete what a killed command left of its index, and of files that it was writing.
+
+    The tree's lock must be held.
+    """
     index = merge_index(tree)
-    for path in (index, index.with_name("index.lock")):
+    for path in (index, index.with_name("index.lock"), *tree.state_dir.glob(".*.new")):
         path.unlink(missing_ok=True)
 
 

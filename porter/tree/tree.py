@@ -29,9 +29,11 @@ from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
 from porter.levels.level_name import Broken, find_level
 from porter.places import is_project, project_above, project_root
+from porter.project_change import settle_project
 from porter.series.stamp import series_stamp
 from porter.terminal import listed, readable
 from porter.tree.checkout_rules import differing_files
+from porter.tree.treelock import held
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
@@ -108,11 +110,14 @@ class Tree:
         lock: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``.
+        """Run git on this tree, on ``index`` if given.
+
+        git inherits the descriptor ``lock``, by default the tree's lock if this process holds it.
 
         It never fetches or looks for another repository.
         """
         more = dict(env or {})
+        lock = held.get(str(self.state_dir)) if lock is None else lock
         if index is not None:
             more["GIT_INDEX_FILE"] = str(index)
         return run_git(
@@ -232,10 +237,11 @@ def tree_root(tree: Tree) -> Path:
 
     ``PORTER_ROOT`` if set, else the one it was made from, else the one found from here.
     """
-    if os.environ.get("PORTER_ROOT"):
-        return project_root()
-    recorded = Path(tree.record.root)
-    return recorded if is_project(recorded) else project_root()
+    root = Path(tree.record.root)
+    if os.environ.get("PORTER_ROOT") or not is_project(root):
+        root = project_root()
+    settle_project(root)
+    return root
 
 
 def writing_root(tree: Tree) -> Path:
