@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,6 +25,7 @@ from porter.errors import BadInput, CheckFailed
 
 _PATIENCE = 20.0
 _JOURNAL = "journal.json"
+_STAGED = re.compile(r"(own-)?\d{1,9}\Z")
 _held: set[Path] = set()
 """The projects that this process has locked."""
 
@@ -146,14 +148,39 @@ def _finish(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return
     except ValueError as error:
-        raise BadInput(
-            f"{folder / _JOURNAL}: damaged ({error}); compare {folder} with the series, then"
-            " delete it"
-        ) from None
+        raise _damaged(folder, error) from None
+    try:
+        for row in rows:
+            _check_row(root, row)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder, error) from None
     for row in rows:
         _finish_file(root / row["path"], row["was"], row["staged"] and folder / row["staged"])
     (folder / _JOURNAL).unlink()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _damaged(folder: Path, why: Exception) -> BadInput:
+    return BadInput(
+        f"{folder / _JOURNAL}: damaged ({why}); compare {folder} with the series, then delete it"
+    )
+
+
+def _check_row(root: Path, row: Mapping[str, object]) -> None:
+    """Raise ValueError unless a row of the journal changes a file inside the project.
+
+    The journal may have come with a project that somebody else made.
+    """
+    path, was, staged = row["path"], row["was"], row["staged"]
+    if not isinstance(path, str) or not isinstance(was, str | None):
+        raise TypeError(f"expected a path and a hash, found {path!r} and {was!r}")
+    if staged is not None and not (isinstance(staged, str) and _STAGED.match(staged)):
+        raise ValueError(f"expected a file beside the journal, found {staged!r}")
+    parts = Path(path).parts
+    if "\0" in path or not parts or Path(path).is_absolute() or {"..", ".git"} & {*parts}:
+        raise ValueError(f"a path that is no file of the project: {path!r}")
+    if not (root / path).parent.resolve().is_relative_to(root.resolve()) or (root / path).is_dir():
+        raise ValueError(f"a path that is no file of the project: {path!r}")
 
 
 def _finish_file(target: Path, was: str | None, staged: Path | None) -> None:

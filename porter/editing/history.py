@@ -22,6 +22,7 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.odb import Odb, lay_out_repository
 from porter.git.run import run_git
 from porter.places import PINS_FILE, cache_dir, patches_dir
@@ -91,6 +92,14 @@ class History:
         seconds, _, message = text.partition("\n")
         fields: dict[str, str] = dict(_FIELD.findall(message))
         origin = fields.get("From")
+        try:
+            for each in " ".join(fields.values()).split():
+                checked_oid(each)
+        except ValueError as error:
+            raise BadInput(
+                f"{self.git_dir}: the state {oid[:10]} of {self.port} is damaged ({error}); delete"
+                " the folder: then only what `porter undo` knows is gone"
+            ) from None
         return Entry(
             oid,
             message.partition("\n")[0],

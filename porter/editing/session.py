@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
 from porter.editing.replay import make_commit
 from porter.editing.stack import Commit, level_of
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
 from porter.tree.tree import Tree, listed_paths, shown
@@ -76,12 +79,14 @@ def read_session(tree: Tree) -> EditSession | None:
     path = session_path(tree)
     try:
         value = read_json(path)
-        for name in ("levels", "left", "off", "dropped"):
-            value[name] = tuple(value[name])
-        return EditSession(**value)
+        session = msgspec.convert(value, EditSession)
+        ids = (session.head, session.work, session.index, session.base, *session.left)
+        for each in (*ids, *([session.saved] if session.saved else ())):
+            checked_oid(each)
+        return session
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise BadInput(
             f"{shown(path)}: damaged ({error}); inspect the tree with `git status`, then delete it"
         ) from None

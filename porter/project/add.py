@@ -19,7 +19,7 @@ from porter.levels.lock import lock_path, lock_port
 from porter.places import PINS_FILE
 from porter.project.first_recipe import Start, choose_start, recipe_files
 from porter.project.pins_text import entry_lines, with_entries
-from porter.project_change import change_files, lock_project
+from porter.project_change import change_files, lock_project, settle_project
 from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import Progress
 from porter.upstream.pins import COMMIT, LISTING, NAME_PATTERN, Pins, listing_text, parse_pins
@@ -51,6 +51,7 @@ def add_port(
     Raises BadInput for a name in use and an upstream that is none, SourceUnavailable when no source
     answers. The project then is as it was.
     """
+    settle_project(root)
     path = root / PINS_FILE
     before = read_bytes(path)
     pins = parse_pins(before, path)

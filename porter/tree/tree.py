@@ -26,6 +26,7 @@ from porter.atomic import read_json, write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.run import Answer, run_git
 from porter.levels.level_name import Broken, find_level
 from porter.places import is_project, project_above, project_root
@@ -184,9 +185,31 @@ def read_record(state_dir: Path) -> TreeRecord | None:
         value["former"] = TreeLevel(**value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
         value["broken"] = Broken(**value["broken"]) if value.get("broken") else None
-        return TreeRecord(**value)
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{path}: damaged ({error})") from None
+        record = TreeRecord(**value)
+        _check_types(record)
+        return record
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(
+            f"{path}: damaged ({error}); make another tree with `porter apply`"
+        ) from None
+
+
+def _check_types(record: TreeRecord) -> None:
+    """Raise ValueError or TypeError for a value of another type. (Without msgspec: a wall.)"""
+    numbers = [level.number for level in record.levels]
+    if not numbers or numbers != list(range(len(numbers))):
+        raise ValueError(f"levels numbered {numbers}")
+    texts: list[object] = [record.port, record.root, record.fingerprint, record.source]
+    texts += [*record.uncovered, *record.submodules, *record.submodules.values()]
+    for level in (*record.levels, *([record.former] if record.former else ())):
+        checked_oid(level.commit)
+        checked_oid(level.tree)
+        texts += [level.name, level.subject, *level.files]
+        texts += [blob for blob in level.files.values() if blob is not None]
+    if record.broken is not None:
+        texts += [record.broken.why, *record.broken.off]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise TypeError(f"expected text, found {wrong[0]!r}")
 
 
 def open_tree(folder: Path) -> Tree | None:
