@@ -30,9 +30,11 @@ class Count:
 
     def __init__(self, name: str) -> None:
         self.name, self.rows = name, Counter[str]()
-        self.end = time.monotonic() + SECONDS
+        self.end = 0.0
 
     def time_left(self) -> bool:
+        """Whether the test's time, which begins with the first question, is not over."""
+        self.end = self.end or time.monotonic() + SECONDS
         return time.monotonic() < self.end
 
     def one(self, what: str) -> None:

@@ -64,6 +64,8 @@ class Judged:
 
     def _status(self) -> None:
         if not (self.stage.tree / ".git" / "porter" / "tree.json").exists():
+            if (self.stage.project / "upstream_pins.yaml").exists():
+                self.check_words(self.stage.porter("list", cwd=self.stage.project))
             return
         done = self.stage.porter("status")
         self.check_words(done)

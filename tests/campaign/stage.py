@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -144,7 +145,8 @@ class Stage:
 
     def leftovers(self) -> list[str]:
         """Return what a killed command left in TMPDIR, the project and the tree's state."""
-        found = [*(self.top / "tmp").iterdir()]
+        # Python tries whether it may write into TMPDIR with an empty file of eight letters.
+        found = [p for p in (self.top / "tmp").iterdir() if not re.match(r"[a-z0-9_]{8}$", p.name)]
         for folder in (self.project, self.tree / ".git" / "porter"):
             found += [p for p in folder.rglob("*") if p.name.endswith(".new")]
         found += [self.project / "patches" / ".change"] * (

@@ -17,6 +17,7 @@ from tests.campaign.judge import Fell, Judged, prepare
 from tests.campaign.stage import Stage
 
 REASONS = ("ermission denied", "ead-only", "cannot be", "unable to")
+SMALLEST = 600  # room for the error that the command writes
 LARGEST = 1 << 16
 """No file that the small project's commands write is larger, packs included."""
 
@@ -31,7 +32,7 @@ def test_a_full_disk_leaves_one_of_two_states(base: Stage, job: Job, count: Coun
         if dice.random() < 0.5:
             fault = Fault("full", dice.randint(1, max(judged.events, 1)))
         else:
-            fault = Fault("small", int(LARGEST ** dice.random()))
+            fault = Fault("small", int(SMALLEST * (LARGEST / SMALLEST) ** dice.random()))
         done = judged.type(fault)
         count.one("refused" if done.code else "went through")
         try:

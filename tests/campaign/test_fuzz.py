@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tarfile
+import tempfile
 import time
 import traceback
 import zlib
@@ -33,6 +34,7 @@ from tests.campaign.conftest import SEED, Count
 from tests.campaign.forked import MEMORY, SECONDS
 from tests.campaign.mutations import as_json, changed_bytes, changed_value
 from tests.campaign.stage import Stage
+from tests.small_project import sealed_git
 
 BATCH = 150
 PROJECT = Path(__file__).parents[2]
@@ -250,6 +252,9 @@ def fuzzed(base: Stage) -> Stage:
     (base.top / "toy-1.tar.gz").write_bytes(b"")
     (base.top / "message").write_bytes(b"")
     (base.top / "record.json").write_bytes(as_json(_record()))
+    bare = base.upstreams.folder / "toy.git"
+    listing = sealed_git(bare, "ls-tree", "-r", base.upstreams.commits["toy"])
+    (base.project / "patches/toy/upstream.listing").write_text(listing)
     heads = [base.git("rev-parse", f"{name}^{{commit}}").strip() for name in ("HEAD", "HEAD~1")]
     move: dict[str, Any] = {"what": "goto 1", "head_from": heads[0], "head_to": heads[1]}
     for part in ("work", "index"):
@@ -326,6 +331,7 @@ def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[st
     os.environ.clear()
     os.environ.update({**stage.env, "PORTER_ROOT": str(stage.project)})
     os.chdir(stage.top)
+    tempfile.tempdir = None
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
