@@ -30,12 +30,25 @@ def _cut(data: bytes, at: float) -> int:
     return int(at * (len(data) + 1))
 
 
+def _other_letter(data: bytes, at: int, number: int) -> bytes:
+    """Replace the next letter or digit after ``at`` by another of its kind."""
+    while at < len(data):
+        for kind in (b"0123456789", b"abcdef", b"abcdefghijklmnopqrstuvwxyz"):
+            if data[at] in kind:
+                return data[:at] + bytes([kind[number % len(kind)]]) + data[at + 1 :]
+        at += 1
+    return data
+
+
 @st.composite
 def changed_bytes(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
     """Change one to three places of one of ``seeds``: tokens, lines, bytes, numbers."""
     data = draw(st.sampled_from(list(seeds)))
-    for _ in range(draw(st.integers(1, 3))):
-        how, at, other = draw(st.integers(0, 7)), draw(_places), draw(_places)
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+        how, at, other = draw(st.integers(0, 14)), draw(_places), draw(_places)
+        if how > 7:
+            data = _other_letter(data, _cut(data, at), draw(st.integers(0, 25)))
+            continue
         lines = data.split(b"\n")
         here, there = int(at * len(lines)), int(other * len(lines))
         if how == 0:
