@@ -29,6 +29,8 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("init", "init", "Start", "make a project: pins, folders, schemas"),
+    Command("add", "add", "Start", "pin an upstream and make a port of it"),
     Command("list", "list_ports", "Look", "ports, their levels, pins and licences"),
     Command("show", "show", "Look", "one level: its header, files and diff"),
     Command("log", "log", "Look", "the levels of a port or of a tree"),

@@ -9,7 +9,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_flag, add_folder, add_json, add_port, the_tree
+from porter.commands.options import (
+    add_flag,
+    add_folder,
+    add_json,
+    add_port,
+    project_folder,
+    the_tree,
+)
 from porter.errors import BadInput, Exit
 
 EXAMPLES = (
@@ -40,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.tree.locked import hold_tree
     from porter.tree.tree import edits, shown
 
+    project_folder(args)
     with hold_tree(_start(args), "export") as held:
         port = held.tree.record.port
         if args.port not in (None, port):

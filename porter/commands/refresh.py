@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_conflict_options, add_flag, add_json, add_tree, resumed
+from porter.commands.options import (
+    add_conflict_options,
+    add_flag,
+    add_json,
+    add_tree,
+    project_folder,
+    resumed,
+)
 
 EXAMPLES = (
     ("porter refresh", "in a tree: its edits become part of the level it is at"),
@@ -26,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    project_folder(args)
     if (code := resumed(args)) is not None:
         return code
     from porter.editing.refresh import refresh

@@ -14,6 +14,8 @@ EXAMPLES = (
     ("porter undo", "in a tree: take the last change of its port's series back"),
     ("porter undo v-diffusion --list", "show every state of the series, the newest first"),
     ("porter undo v-diffusion --to 0e1f2a3b4c", "restore one of these states"),
+    ("porter redo", "in a tree: make the change that was undone again"),
+    ("porter redo v-diffusion --json", "the same, without a tree; print JSON"),
 )
 
 

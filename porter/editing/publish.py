@@ -82,18 +82,23 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of each patch file of ``folder``, and the paths of all files that changed."""
+    """What became of each patch file of ``folder``, and the paths of all files that changed.
+
+    ``checked``: nothing was written, it was only compared.
+    """
 
     folder: Path
     patches: tuple[Exported, ...]
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """How to publish: for the command ``what``; ``off`` names levels that are off by default.
 
+    ``failing`` are patch files, in order, that do not apply: they stay above the others.
     ``others`` are further files of the project to write: path -> content (None: delete). With
     ``check`` nothing is written. For ``renamed`` and ``parted`` see
     :class:`porter.editing.references.LevelChange`.
@@ -103,6 +108,7 @@ class Request:
     off: Collection[str] = ()
     others: Mapping[str, bytes | None] = field(default_factory=dict)
     check: bool = False
+    failing: Sequence[str] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     parted: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -128,17 +134,22 @@ def publish(
             files = kept(repository, files, diffs, request.renamed)
         with tempfile.TemporaryDirectory(prefix="porter-export-") as staged:
             levels, upstream = _prove(repository, commits, files, Path(staged))
+        for name in request.failing:
+            fresh = f"{len(files) + 1:04d}-{level_part(name)}.patch"
+            files[fresh] = (repository.folder / name).read_bytes()
         old = [line.name for line in read_series_file(repository.folder / SERIES_FILE)[0]]
         done = _compare(repository.folder, old, files)
         if request.check:
-            return Published(repository.folder, tuple(done))
+            return Published(repository.folder, tuple(done), checked=True)
         contents: dict[str, bytes | None] = {name: None for name in old if name not in files}
         contents |= files
         text = (repository.folder / SERIES_FILE).read_text("utf-8")
         contents[SERIES_FILE] = _series_text(text, old, list(files), request).encode()
         claimed = sorted({show_path(path) for level in levels for path in level.claimed})
         notes = []
-        if claimed:
+        if request.failing:
+            notes.append(f"not locked: {request.failing[0]} does not apply")
+        elif claimed:
             notes.append(f"not locked: no source covers {listed(claimed)}")
         elif (repository.folder / LOCK_FILE).exists() or contents_differ(done):
             lock = lock_of(repository.pins, repository.pin, upstream, levels)
@@ -148,11 +159,11 @@ def publish(
             LevelChange(
                 repository.port,
                 (UPSTREAM, *(_level_of(repository.folder / name) for name in old)),
-                tuple(level.name for level in levels),
+                (UPSTREAM, *map(level_part, files)),
                 request.renamed,
                 request.parted,
             ),
-            [level.tree for level in levels],
+            [*(level.tree for level in levels), *("" for _ in request.failing)],
             files,
         )
         request = replace(request, others={**followed.contents, **request.others})

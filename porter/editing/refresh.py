@@ -14,6 +14,7 @@ from porter.editing.stack import Commit, Git, Stack, autosquashed, read_commits,
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.project_change import lock_project
+from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,
@@ -160,6 +161,7 @@ def _change(
 ) -> Changed:
     tree = held.tree
     level0 = tree.record.levels[0].commit
+    request = replace(request, failing=_failing(tree, repository, commits))
     done = replay(tree.git, level0, commits)
     if done.left and request.check:
         raise CheckFailed(
@@ -182,6 +184,17 @@ def _change(
         return Changed(published, None, tree, tuple(dropped))
     fresh, level = land(tree, held.lock, stay, request.what)
     return Changed(published, level, fresh, tuple(dropped))
+
+
+def _failing(tree: Tree, repository: Repository, commits: Sequence[Commit]) -> tuple[str, ...]:
+    """Return the patch files whose levels do not exist, as one fails, unless ``commits`` do."""
+    if tree.record.broken is None:
+        return ()
+    made = {commit.level for commit in commits}
+    lines = read_series_file(repository.folder / SERIES_FILE)[0]
+    levels = {line.name: read_patch(repository.folder / line.name).level for line in lines}
+    failing = tree.record.broken.off
+    return tuple(n for n, level in levels.items() if level in failing and level not in made)
 
 
 def continue_change(held: LockedTree, command: str, *, skip: bool = False) -> Changed:

@@ -134,6 +134,12 @@ class Odb:
         with self._lock:
             return {oid for oid, _, _ in self._ask(oids, "--batch-check")}
 
+    def beginning_with(self, short: str) -> list[Oid]:
+        """Return the ids of all objects that begin with ``short`` (4 digits or more)."""
+        command = ["git", f"--git-dir={self.git_dir}", "rev-parse", f"--disambiguate={short}"]
+        done = subprocess.run(command, capture_output=True, text=True, env=git_environment())
+        return [Oid(line) for line in done.stdout.split()]
+
     def tree(self, oid: Oid) -> dict[bytes, Entry]:
         """Return the entries of a tree object, by name. Decoded once."""
         if oid not in self._trees:

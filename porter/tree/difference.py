@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.git.run import run_git
-from porter.levels.level_name import find_level
 from porter.levels.rediff import export_options
 from porter.tree.tree import find_tree, pick_level, project_of, tree_around
 
@@ -32,7 +31,7 @@ def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
 
     built = build(project_of(tree_around()), port)
     with built.upstream:
-        one, other = (str(find_level(built.levels, text).commit) for text in (a, b))
+        one, other = (str(built.find(text).commit) for text in (a, b))
         git_dir = built.upstream.git_dir
         where = f"--git-dir={git_dir}"
         return run_git([where, "diff-tree", *_form(stat), one, other, "--"], cwd=git_dir).out

@@ -49,9 +49,9 @@ class Moved:
 def level_beside(tree: Tree, by: int) -> TreeLevel:
     """Return the level one up (``by`` = 1) or down (-1) from where the tree is.
 
-    Raises CheckFailed at either end, and when HEAD is on no level.
+    Raises CheckFailed at either end, below a patch that fails, and when HEAD is on no level.
     """
-    here, levels = position(tree), tree.record.levels
+    here, levels, broken = position(tree), tree.record.levels, tree.record.broken
     if here.level is None:
         raise CheckFailed(
             f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) descends from no level; name one:"
@@ -64,6 +64,8 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     number = min(number, len(levels) - 1 if by > 0 else len(levels)) + by
     if number < 0:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
+    if number >= len(levels) and broken is not None and not all(broken.off.values()):
+        raise broken.refusal(levels[-1], len(levels) - 1)
     if number >= len(levels):
         raise CheckFailed(f"{shown(tree.folder)}: already at the last level, {levels[-1]}")
     if by > 0 and levels[number].off and not levels[number - 1].off:
@@ -110,11 +112,15 @@ def refuse_unfinished(tree: Tree) -> None:
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
-    """Raise LocalEdits if a move would make HEAD's own commits unreachable."""
+    """Raise LocalEdits if a move would make HEAD's own commits unreachable.
+
+    So it does where git cannot tell, because a part of some branch's history is missing.
+    """
     if here.branch is not None or (here.level is not None and here.ahead == 0):
         return
     named = ("refs/heads", "refs/tags", "refs/remotes", "refs/porter/levels")
-    if tree.git("for-each-ref", "--count=1", f"--contains={here.commit}", *named).text:
+    form = ("for-each-ref", "--count=1", f"--contains={here.commit}")
+    if tree.git(*form, *named, check=False).text:
         return
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"

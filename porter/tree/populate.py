@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.atomic import write_atomic
-from porter.errors import BadInput, LocalEdits, SourceUnavailable
+from porter.errors import BadInput, CheckFailed, LocalEdits, SourceUnavailable
 from porter.git.arguments import REMOTE, tree_arguments
 from porter.git.odb import lay_out_repository
 from porter.git.run import Answer, run_git
-from porter.levels.levels import Level, build_levels
+from porter.levels.level_name import Broken, find_level
+from porter.levels.levels import Level, build_series
 from porter.places import patches_dir
 from porter.series.series import load_series
 from porter.series.stamp import series_stamp
@@ -76,7 +77,10 @@ _OWN_CONFIG = """\
 
 @dataclass(frozen=True)
 class Built:
-    """A port with its upstream in the store and every level's objects written."""
+    """A port with its upstream in the store and every level's objects written.
+
+    ``levels`` are those below the first patch that fails, ``broken`` the others.
+    """
 
     root: Path
     pins: Pins
@@ -84,7 +88,24 @@ class Built:
     upstream: Upstream
     coverage: FileCoverage
     levels: tuple[Level, ...]
+    broken: Broken | None
     fingerprint: str
+
+    def find(self, text: str) -> Level:
+        """Return the level that ``text`` names. Raises as :func:`find_level` does."""
+        return find_level(self.levels, text, self.broken)
+
+    def default(self) -> Level:
+        """Return the last level that is not off by default.
+
+        Raises CheckFailed, naming the last level that applies, when that one cannot be built.
+        """
+        if self.broken is not None and not all(self.broken.off.values()):
+            number, name = self.levels[-1].number, self.levels[-1].name
+            raise CheckFailed(
+                f"{self.broken.why}; `--level {number}` ({name}) is the last level that applies"
+            )
+        return [level for level in self.levels if not level.off][-1]
 
     def tree_levels(self) -> tuple[TreeLevel, ...]:
         """Return the levels as a tree remembers them."""
@@ -106,7 +127,7 @@ class Built:
 
 
 def build(root: Path, port: str, progress: Progress | None = None) -> Built:
-    """Fetch what ``port`` wants and build its levels into the store."""
+    """Fetch what ``port`` wants and build its levels into the store, up to a patch that fails."""
     pins = load_pins(root)
     pin = pins.port(port)
     fingerprint = series_stamp(str(root), port)
@@ -116,11 +137,12 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
     series = load_series(root, port)
     coverage = fetch(root, pin, None, progress=progress)
     upstream = open_upstream(root, pin, progress=progress)
-    levels = build_levels(upstream, series, write=True)
+    series_built = build_series(upstream, series, write=True)
+    levels, broken = series_built.levels, series_built.broken(port)
     listing = upstream.listing()
     touched = {path for level in levels for path in level.files if path in listing}
     upstream.bring(listing[path].oid for path in touched)  # a patch may touch unwanted files
-    return Built(root, pins, pin, upstream, coverage, levels, fingerprint)
+    return Built(root, pins, pin, upstream, coverage, levels, broken, fingerprint)
 
 
 def make_tree(
@@ -217,6 +239,7 @@ def _record(built: Built, *, complete: bool) -> TreeRecord:
         files=built.coverage.covered,
         uncovered=tuple(os.fsdecode(path) for path in missing),
         complete=complete,
+        broken=built.broken,
     )
 
 
@@ -263,11 +286,23 @@ def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[by
         lines = b"".join(pattern + b"\n" for pattern in patterns)
         write_atomic(git_dir / "info" / "sparse-checkout", lines)
         config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
-    body = upstream.odb.read(upstream.commit)
-    if b"\nparent " in body.split(b"\n\n", 1)[0]:
-        write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
+    _cut_history(git_dir, upstream)
     write_atomic(git_dir / "porter" / "config", config.encode())
     lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
+
+
+def _cut_history(git_dir: Path, upstream: Upstream) -> None:
+    """Tell git that history ends at the pinned commit: the store has none below it.
+
+    Earlier pins stay in ``shallow``, since commits of the user's own may descend from them.
+    """
+    body = upstream.odb.read(upstream.commit)
+    if b"\nparent " not in body.split(b"\n\n", 1)[0]:
+        return
+    path, line = git_dir / "shallow", upstream.commit.encode()
+    before = path.read_bytes().splitlines() if path.exists() else []
+    if line not in before:
+        write_atomic(path, b"".join(each + b"\n" for each in [*before, line]))
 
 
 def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[bytes] | None:

@@ -27,7 +27,7 @@ from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
-from porter.levels.level_name import find_level
+from porter.levels.level_name import Broken, find_level
 from porter.places import is_project, project_above, project_root
 from porter.series.stamp import series_stamp
 from porter.terminal import listed, readable
@@ -60,7 +60,10 @@ class TreeLevel:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed."""
+    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed.
+
+    ``levels`` are those that could be built, ``broken`` the ones above them that could not.
+    """
 
     port: str
     root: str
@@ -73,6 +76,12 @@ class TreeRecord:
     submodules: dict[str, str] = field(default_factory=dict)
     complete: bool = True
     version: int = STATE_VERSION
+    broken: Broken | None = None
+
+    @property
+    def last(self) -> int:
+        """The number of the series' last level, whether it could be built or not."""
+        return len(self.levels) + len(self.broken.off if self.broken else ()) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ def read_record(state_dir: Path) -> TreeRecord | None:
         value["levels"] = tuple(TreeLevel(**level) for level in value["levels"])
         value["former"] = TreeLevel(**value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
+        value["broken"] = Broken(**value["broken"]) if value.get("broken") else None
         return TreeRecord(**value)
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path}: damaged ({error})") from None
@@ -333,8 +343,11 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
 
 
 def pick_level(tree: Tree, text: str) -> TreeLevel:
-    """Return the level that ``text`` names: number, name or unique prefix. Raises BadInput."""
-    return find_level(tree.record.levels, text)
+    """Return the level that ``text`` names: number, name or unique prefix.
+
+    Raises BadInput, and CheckFailed for a level that a failing patch leaves unbuilt.
+    """
+    return find_level(tree.record.levels, text, tree.record.broken)
 
 
 def files_between(

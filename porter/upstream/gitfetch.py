@@ -122,6 +122,47 @@ def fetch_objects(
     return _pack_bytes(git_dir) - before
 
 
+def fetch_history(git_dir: Path, url: str, what: str, progress: Progress | None) -> None:
+    """Fetch the commits of all branches and tags, without trees, into the staging repository.
+
+    Raises FetchFailed.
+    """
+    command = [
+        "git",
+        f"--git-dir={git_dir}",
+        *(word for setting in _SETTINGS for word in ("-c", setting)),
+        *("fetch", "--progress", "--filter=tree:0", "--no-tags"),
+        *("--no-write-fetch-head", "--no-recurse-submodules", "--", url),
+        *("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+    ]
+    _watch(command, b"", what, progress)
+
+
+def list_refs(url: str, *patterns: str) -> tuple[dict[str, Oid], str]:
+    """Return the remote's refs that match, with their ids, and the branch that HEAD names.
+
+    An annotated tag also has its commit, as ``refs/tags/NAME^{}``. Raises FetchFailed.
+    """
+    seconds = float(os.environ.get("PORTER_STALL_SECONDS", STALL_SECONDS))
+    command = ["git", "ls-remote", "--symref", "--", url, *patterns]
+    env = git_environment(network=True)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, env=env, stdin=subprocess.DEVNULL, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchFailed(f"no answer for {seconds:.0f} s") from None
+    except FileNotFoundError:
+        raise FetchFailed("no git on PATH; install git 2.30 or newer") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
+        raise FetchFailed(_reason([line for line in lines if line], done.returncode))
+    rows = [line.split("\t") for line in done.stdout.decode(errors="replace").splitlines()]
+    heads = [value for value, name in rows if name == "HEAD" and value.startswith("ref: ")]
+    branch = heads[0].removeprefix("ref: refs/heads/") if heads else ""
+    return {name: Oid(value) for value, name in rows if not value.startswith("ref: ")}, branch
+
+
 def publish_packs(source: Path, target: Path) -> list[Path]:
     """Move every finished pack of the staging repository into the store; return the packs there.
 

@@ -83,9 +83,21 @@ def refused(porter: Porter, *args: str | Path) -> str:
     return ran.err
 
 
-def test_tree_of_the_port_says_its_level(toy: Path, porter: Porter) -> None:
+def test_tree_at_its_last_level_stays_and_what_is_missing_beside_it_is_made(
+    toy: Path, porter: Porter
+) -> None:
+    shutil.rmtree(toy.parent / "mate")
+    before = snapshot(toy)
+    ran = porter("apply", "toy", toy)
+    assert (ran.code, "level 3 of 3: drop-old (already there)" in ran.out) == (0, True)
+    assert snapshot(toy) == before
+    assert (toy.parent / "mate" / "mate.py").read_text() == "mate = 2\n"
+
+
+def test_tree_at_another_level_says_which(toy: Path, porter: Porter) -> None:
+    porter("prev", toy)
     text = refused(porter, "apply", "toy", toy)
-    assert "already a tree of toy, at level 3 (drop-old)" in text
+    assert "already a tree of toy, at level 2 (add-new)" in text
     assert "porter goto" in text
 
 

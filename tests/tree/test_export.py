@@ -29,7 +29,10 @@ def test_unchanged_series_changes_no_byte(toy: Path, porter: Porter, project: Pa
     before = patches(project)
     ran = porter("export", "toy", toy)
     assert ran.code == 0
-    assert [line.split()[0] for line in ran.out.splitlines()] == ["unchanged"] * 3 + ["written"]
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["unchanged"] * 3 + [
+        "written",
+        "work/toy:",
+    ]
     assert patches(project) == before
 
 

@@ -23,7 +23,7 @@ def report_change(
     held: LockedTree | None, done: Changed, *, as_json: bool, notes: Sequence[str] = ()
 ) -> int:
     """Print what became of each patch and where the tree is now; return the exit code."""
-    into = f"{'written to' if done.published.changed else 'compared with'} {done.published.folder}"
+    into = f"{'compared with' if done.published.checked else 'written to'} {done.published.folder}"
     report_notes((*(held.notes if held else ()), *notes, *done.published.notes))
     patches = done.published.patches
     if as_json:

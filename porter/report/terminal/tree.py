@@ -14,6 +14,7 @@ from porter.tree.tree import files_between, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from porter.editing.session import Stopped
     from porter.tree.apply import Applied
     from porter.tree.locked import LockedTree
     from porter.tree.move import Moved
@@ -37,7 +38,7 @@ def report_move(held: LockedTree, moved: Moved) -> None:
     colour, target = colour_wanted(), moved.target
     levels = held.tree.record.levels
     start = moved.start
-    line = level_line(target, len(levels) - 1, colour)
+    line = level_line(target, held.tree.record.last, colour)
     if start.commit == target.commit:
         line += " (already there)"
     elif start.level is not None and not start.former and start.ahead == 0:
@@ -59,7 +60,7 @@ def _not_covered(source: str) -> str:
 def applied_lines(done: Applied) -> list[str]:
     """Return what ``porter apply`` did with one tree."""
     colour, record = colour_wanted(), done.tree.record
-    last = len(record.levels) - 1
+    last = record.last
     lead = "beside it: " if done.companion else ""
     line = f"{lead}{shown(done.tree.folder)}: {record.port}, {level_line(done.level, last, colour)}"
     if done.made:
@@ -83,18 +84,27 @@ def applied_lines(done: Applied) -> list[str]:
     return lines
 
 
-def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> dict[str, Any]:
+def status_json(
+    tree: Tree, here: Position, edits: Sequence[Edit], changed: bool, stopped: Stopped | None
+) -> dict[str, Any]:
     """Return ``porter status`` as plain values; ``changed``: the series is another one now."""
-    level = here.level
+    level, broken = here.level, tree.record.broken
     return {
         "folder": str(tree.folder),
         "port": tree.record.port,
         "level": None if level is None else {"number": level.number, "name": level.name},
-        "levels": len(tree.record.levels),
+        "levels": tree.record.last + 1,
+        "broken": None if broken is None else {"levels": list(broken.off), "reason": broken.why},
         "commit": here.commit,
         "commits_ahead": here.ahead,
         "branch": here.branch,
         "series_changed": changed,
+        "change": stopped
+        and {
+            "command": stopped.session.what,
+            "level": stopped.level,
+            "files": [readable(path) for path in stopped.files],
+        },
         "edits": [{"path": readable(e.path), "status": e.what, "staged": e.staged} for e in edits],
         "files": tree.record.files,
         "source": tree.record.source,
@@ -106,13 +116,17 @@ def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool
     }
 
 
-def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> list[str]:
+def status_lines(
+    tree: Tree, here: Position, edits: Sequence[Edit], changed: bool, stopped: Stopped | None
+) -> list[str]:
     """Return ``porter status`` as text; ``changed``: the series is another one now."""
     colour, record = colour_wanted(), tree.record
-    last = len(record.levels) - 1
+    last = record.last
     lines = [f"{shown(tree.folder)}: {paint(record.port, 'bold', colour)}"]
     level = here.level
-    if level is None:
+    if stopped is not None:
+        lines += _stopped_lines(stopped)
+    elif level is None:
         lines.append(f"HEAD ({here.commit[:8]}) comes from no level")
     else:
         lines[0] += ", " + level_line(level, last, colour)
@@ -125,9 +139,11 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
         lines.append(f"on branch {here.branch}")
     if here.former or changed:
         lines.append("the series has changed since; `porter goto LEVEL` takes the new one")
-    elif level is not None and level.number < last:
+    elif level is not None and level.number < len(record.levels) - 1:
         after = record.levels[level.number + 1]
         lines += table([("next:", f"{after.number} {after.name}", after.subject)], colour=colour)
+    if record.broken is not None and not changed:
+        lines += flow(f"from level {len(record.levels)} on: {record.broken.why}")
     lines += _edit_lines("edited:", [e for e in edits if e.what != "?"], colour)
     lines += _edit_lines("untracked:", [e for e in edits if e.what == "?"], colour)
     if record.uncovered:
@@ -137,6 +153,18 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
     for path, why in record.submodules.items():
         lines += flow(f"submodule {path}: {why}") if why else []
     return lines
+
+
+def _stopped_lines(stopped: Stopped) -> list[str]:
+    """Say which change of the series stopped where, and how to go on."""
+    session, files = stopped.session, listed(map(readable, stopped.files))
+    state = f"{stopped.level} conflicts in {files}" if files else "its conflict is resolved"
+    ways = [
+        (f"porter {session.command} --continue", "go on" if not files else "after `git add`"),
+        (f"porter {session.command} --skip", f"leave {stopped.level} out of the series"),
+        (f"porter {session.command} --abort", "all is as before"),
+    ]
+    return [*flow(f"`porter {session.what}` is in progress: {state}"), *table(ways, indent=2)]
 
 
 def _edit_lines(title: str, edits: Sequence[Edit], colour: bool) -> list[str]:
