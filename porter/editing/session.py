@@ -42,7 +42,7 @@ class EditSession:
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
     file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
-    names to new ones.
+    names to new ones. ``stamp`` is the series that the change began with.
     """
 
     what: str
@@ -58,6 +58,7 @@ class EditSession:
     dropped: tuple[str, ...] = ()
     pins: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
+    stamp: str = ""
     report: dict[str, str] = field(default_factory=dict)
 
     @property

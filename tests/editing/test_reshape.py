@@ -413,3 +413,28 @@ def test_the_tree_stays_at_its_level_or_the_nearest_below(
     assert porter("undo", "-C", toy).code == 0
     assert sealed_git(toy, "status", "--porcelain") == ""
     assert head(toy) in ("The pinned commit", "Widen a", "Add a new file")
+
+
+def test_series_that_changed_meanwhile_is_not_overwritten(
+    fight: Path, porter: Porter, project: Path
+) -> None:
+    assert porter("drop", "second-fight", "-C", fight).code == 1
+    assert porter("rename", "widen-a", "widen", "--port", "toy").code == 0
+    after = patches(project)
+    (fight / "fight.txt").write_text("both\n")
+    sealed_git(fight, "add", "fight.txt")
+    ran = porter("drop", "--continue", "-C", fight)
+    assert (ran.code, "changed since `porter drop second-fight` began" in ran.err) == (1, True)
+    assert porter("drop", "--abort", "-C", fight).code == 0
+    assert patches(project) == after
+    assert porter("goto", "third-fight", fight).code == 0
+    assert sealed_git(fight, "status", "--porcelain") == ""
+
+
+def test_what_other_ports_call_the_same_is_not_listed(
+    change: Change, project: Path, recipes: Path
+) -> None:
+    write_files(project, {"recipes/mate/why.md": "drop-old\n", "notes.md": "drop-old\n"})
+    ran = change("rename", "drop-old", "no-old")
+    assert "notes.md:1" in ran.err
+    assert "why.md" not in ran.err

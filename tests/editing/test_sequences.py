@@ -11,11 +11,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from porter.cli import main
 from porter.series.series import load_series
+from tests.generated_trees import EXAMPLES
 from tests.small_project import sealed_git, write_files
 from tests.tree.test_export import patches
 
@@ -131,7 +132,7 @@ def workplace(made: tuple[Path, Path], cache: str) -> Iterator[Workplace]:
         place = Workplace(folder / "project", folder / "toy")
         try:
             assert place.porter("apply", "toy", str(place.tree)) == 0
-            assert place.porter("lock", "toy") == 0
+            assert place.porter("lock", "toy", "mate") == 0
             os.chdir(place.tree)
             yield place
         finally:
@@ -141,7 +142,10 @@ def workplace(made: tuple[Path, Path], cache: str) -> Iterator[Workplace]:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES // 8 + 1,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=(Phase.explicit, Phase.generate),  # each example takes seconds
 )
 @given(steps=st.lists(commands, min_size=2, max_size=7))
 @pytest.mark.usefixtures("sealed")
