@@ -195,12 +195,23 @@ def write_series(
     shutil.rmtree(copy)
 
 
-def move_pin(project: Path, upstreams: Upstreams, files: dict[str, str | None]) -> str:
-    """Let toy's pin name a commit after its own, in which ``files`` differ; return the commit."""
+def move_pin(
+    project: Path,
+    upstreams: Upstreams,
+    files: dict[str, str | None],
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """Let toy's pin name a commit after its own, and return it.
+
+    In it ``files`` differ, and ``links`` are the commits of its submodules.
+    """
     work = Path(tempfile.mkdtemp(dir=project.parent))
     sealed_git(project.parent, "clone", "-q", str(upstreams.folder / "toy.git"), str(work))
     write_files(work, files)
-    sealed_git(work, "commit", "--quiet", "-a", "-m", "The next pin")
+    sealed_git(work, "add", "--all")
+    for path, oid in (links or {}).items():
+        sealed_git(work, "update-index", "--cacheinfo", f"160000,{oid},{path}")
+    sealed_git(work, "commit", "--quiet", "-m", "The next pin")
     commit, tree = sealed_git(work, "rev-parse", "HEAD", "HEAD^{tree}").split()
     sealed_git(work, "push", "--quiet", "origin", f"HEAD:refs/heads/next-{commit[:12]}")
     pins = project / "upstream_pins.yaml"

@@ -52,6 +52,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "export", "export", "Series", "write a tree's commits back as the patch series", writes=True
     ),
+    Command("rebase", "rebase", "Series", "move a port to another upstream commit", writes=True),
     Command("undo", "undo", "Series", "take the last change of a series back", writes=True),
     Command("redo", "undo", "Series", "make the change that was undone again", writes=True),
     Command("lint", "lint", "Checks", "find patches that are not fit for review"),

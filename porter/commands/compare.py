@@ -67,14 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; exit code 1 when the levels diverge."""
-    from porter.report.terminal.divergence import as_json, lines
-    from porter.report.terminal.progress import shown_session, transfer_bar
-    from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
-    from porter.verify.divergence.search import search
-    from porter.verify.divergence.tolerance import Allowance
-    from porter.verify.execution.run_probe import launcher
-    from porter.verify.plan.port_trees import open_trees
-
     for text in args.where:
         if "=" not in text:
             raise BadInput(f"--where {text}: expected NAME=VALUE")
@@ -84,12 +76,20 @@ def run(args: argparse.Namespace) -> int:
         args.port = args.levels.pop(0)
     if len(args.levels) != 2:
         raise BadInput(f"compare: expected two levels, found {' '.join(args.levels)}")
-    (first, second), port = args.levels, the_port(args)
+    (first, second), root, port = args.levels, project_folder(args), the_port(args)
+
+    from porter.report.terminal.divergence import as_json, lines
+    from porter.report.terminal.progress import shown_session, transfer_bar
+    from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
+    from porter.verify.divergence.search import search
+    from porter.verify.divergence.tolerance import Allowance
+    from porter.verify.execution.run_probe import launcher
+    from porter.verify.plan.port_trees import open_trees
+
     same = ("recipe", "device", "dtype", "seed")
     where = dict(text.split("=", 1) for text in args.where)
     chosen = {name: getattr(args, name) for name in same}
     request = CompareRequest(port=port, first=first, second=second, where=where, **chosen)
-    root = project_folder(args)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             comparison = choose(root, request, trees)

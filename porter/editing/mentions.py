@@ -37,7 +37,8 @@ def follow(
 ) -> Followed:
     """Return what a change of levels means for the files that name them.
 
-    ``trees`` are those of the new levels, level 0 first; ``patches`` the new patch files.
+    ``trees`` are those of the new levels, level 0 first, up to a patch that fails; ``patches`` the
+    new patch files.
     """
     contents: dict[str, bytes | None] = {}
     notes: list[str] = []
@@ -72,7 +73,7 @@ def _logs(
     stale: list[str] = []
     for ending in sorted({row[2] for row in there.values()}):
         rows = [row for row in there.values() if row[2] == ending]
-        for number, (name, tree) in enumerate(zip(change.new, trees, strict=True)):
+        for number, (name, tree) in enumerate(zip(change.new, trees, strict=False)):
             same = [row for row in rows if row[1] == tree]
             own = [row for row in rows if change.now(row[0]) == name]
             if found := [row for row in same if row in own] or same or own:

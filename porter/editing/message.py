@@ -9,7 +9,8 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from porter.series.header import FIELDS, parse_header, strip_space
+from porter.series.header import FIELDS, parse_header
+from porter.series.mailinfo import strip_space
 
 SUBJECT, WHY = "Subject", "Why"
 PARTS = (SUBJECT, WHY, *FIELDS)

@@ -33,7 +33,9 @@ from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
-from porter.series.header import FIELDS, parse_header, strip_space
+from porter.series.header import FIELDS, parse_header
+from porter.series.header import listed as and_listed
+from porter.series.rendering import mail_message, render_header
 from porter.series.series import (
     OFF,
     SERIES_FILE,
@@ -99,7 +101,8 @@ class Request:
     """How to publish: for the command ``what``; ``off`` names levels that are off by default.
 
     ``failing`` are patch files, in order, that do not apply: they stay above the others.
-    ``others`` are further files of the project to write: path -> content (None: delete). With
+    ``files`` are further files of the series' folder, by name, and ``others`` of the project, by
+    path: the new content (None: delete). With
     ``check`` nothing is written. For ``renamed`` and ``parted`` see
     :class:`porter.editing.references.LevelChange`.
     """
@@ -109,6 +112,7 @@ class Request:
     others: Mapping[str, bytes | None] = field(default_factory=dict)
     check: bool = False
     failing: Sequence[str] = ()
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     parted: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -142,7 +146,7 @@ def publish(
         if request.check:
             return Published(repository.folder, tuple(done), checked=True)
         contents: dict[str, bytes | None] = {name: None for name in old if name not in files}
-        contents |= files
+        contents |= {**files, **request.files}
         text = (repository.folder / SERIES_FILE).read_text("utf-8")
         contents[SERIES_FILE] = _series_text(text, old, list(files), request).encode()
         claimed = sorted({show_path(path) for level in levels for path in level.claimed})
@@ -159,7 +163,7 @@ def publish(
             LevelChange(
                 repository.port,
                 (UPSTREAM, *(_level_of(repository.folder / name) for name in old)),
-                (UPSTREAM, *map(level_part, files)),
+                (*(level.name for level in levels), *map(level_part, request.failing)),
                 request.renamed,
                 request.parted,
             ),
@@ -241,12 +245,8 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
     for number, (commit, diff) in enumerate(zip(commits, diffs, strict=True), 1):
         if not diff:
             raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
-        subject, _, body = commit.message.strip().partition("\n\n")
-        subject = " ".join(subject.split())
-        text = strip_space(body)
-        head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
-        raw = f"{head}{text}---\n".encode() + diff
-        level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
+        raw = render_header(commit.author, commit.date, commit.message) + diff
+        level = _level_stated(commit, raw)
         if level in first:
             raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
         first[level] = commit
@@ -254,27 +254,26 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
     return files
 
 
-def _level_stated(commit: Commit, raw: bytes, message: str) -> str:
+def _level_stated(commit: Commit, raw: bytes) -> str:
     """Return the level that a patch's header names. Raises BadInput for a header that is wrong."""
     header, problems = parse_header(raw)
     lacking = [name for name in FIELDS if name not in header.lines]
     if lacking:
         raise BadInput(
-            f"{commit}: its message lacks {and_joined([f'`{name}:`' for name in lacking])};"
+            f"{commit}: its message lacks {and_listed([f'`{name}:`' for name in lacking])};"
             " add that with `git commit --amend` (or `git rebase -i`)"
         )
     for problem in problems:
         raise BadInput(f"{commit}: {problem.text}")
-    if header.message != message:
+    who = f"{header.author.name} <{header.author.email}>"
+    if who != commit.author:
+        raise BadInput(f"{commit}: git am reads its author {commit.author!r} as {who!r}")
+    if header.message != mail_message(commit.message):
         raise BadInput(
             f"{commit}: its message would not survive as a mail: no [..] or `Re:` before the"
             " subject, no line `---` or `diff -` in the text"
         )
     return header.level
-
-
-def and_joined(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _prove(

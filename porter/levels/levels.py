@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 UPSTREAM = "upstream"
 """The name of level 0."""
-APPLIER_VERSION = 1
+APPLIER_VERSION = 2
 """Part of a memo's key. Bump it when the result of applying any patch could change."""
 
 
@@ -67,15 +67,22 @@ class Level:
 
 
 class ApplyFailed(CheckFailed):
-    """Patches do not apply; ``failures`` has every failing hunk of every patch."""
+    """Patches do not apply; ``failures`` has every failing hunk of every patch.
+
+    The text has porter's reading of the first failure and git's words about that patch.
+    """
 
     def __init__(self, port: str, failures: Sequence[PatchFailure]) -> None:
         self.failures = tuple(failures)
-        first = [failure for failure in failures if failure.patch == failures[0].patch]
-        more = f" (and {len(first) - 1} more)" if len(first) > 1 else ""
+        patch = failures[0].patch
+        read = [failure for failure in failures if not failure.by_git]
+        shown = [str(failure) for failure in read[:1] if failure.patch == patch]
+        more = f" (and {len(read) - len(shown)} more)" if len(read) > len(shown) else ""
+        said = [str(failure) for failure in failures if failure.by_git and failure.patch == patch]
+        text = "; ".join([f"{text}{more}" for text in shown] + said)
+        more = "" if shown else more
         super().__init__(
-            f"{first[0].patch} does not apply: {first[0]}{more}; "
-            f"`porter check {port}` shows every failing hunk"
+            f"{patch} does not apply: {text}{more}; `porter check {port}` shows every failing hunk"
         )
 
 

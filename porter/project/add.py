@@ -6,6 +6,7 @@ names and renamed, the pins file is replaced last, and a failure removes what wa
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -53,6 +54,8 @@ def add_port(
     path = root / PINS_FILE
     before = read_bytes(path)
     pins = parse_pins(before, path)
+    if not os.access(root, os.W_OK):
+        raise BadInput(f"{root}: expected a folder that can be written to, found a read-only one")
     address = read_address(upstream)
     if isinstance(address, Package) and commit is not None:
         raise BadInput(f"--commit {commit}: a release has none; write {address.name}==VERSION")
@@ -123,8 +126,8 @@ def _write(
         if read_bytes(path) != before:
             raise BadInput(f"{path}: changed while the upstream was fetched; run the command again")
         write_atomic(path, after, sync=True)
-    files = sorted(f for each in made for f in ([each] if each.is_file() else each.rglob("*")))
-    return (PINS_FILE, *(f.relative_to(root).as_posix() for f in files if f.is_file()))
+    files = {file for each in made for file in (each, *each.rglob("*")) if file.is_file()}
+    return (PINS_FILE, *sorted(file.relative_to(root).as_posix() for file in files))
 
 
 def _pin_files(proposal: Proposal, *, has_series: bool) -> dict[str, str | bytes]:

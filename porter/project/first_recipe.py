@@ -22,6 +22,7 @@ _ASIDE = frozenset({
 _PACKAGES = {
     "PIL": "pillow", "attr": "attrs", "cv2": "opencv-python-headless",
     "dateutil": "python-dateutil", "huggingface_hub": "huggingface-hub",
+    "pkg_resources": "setuptools",
     "pytorch_lightning": "pytorch-lightning",
     "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml",
 } | {
@@ -114,7 +115,7 @@ class SourceTree:
         for node in tree.body if tree else ():
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node.lineno) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            elif isinstance(node, ast.ImportFrom) and node.level <= len(package):
                 base = package[: len(package) - node.level + 1] if node.level else []
                 module = ".".join([*base, *([node.module] if node.module else [])])
                 if module:
@@ -281,8 +282,9 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
     for name, where in start.imports.items():
         package = canonicalize_name(_PACKAGES.get(name, name))
         used.add(package)
-        if package in _WITH_TORCH:
-            rows += _WITH_TORCH[package]
+        if package in _ROWS:
+            rows += _ROWS[package]
+            used |= {canonicalize_name(row) for row in _ROWS[package]}
         elif package in stated:
             row = stated[package]
             rows.append(package if row.lower() == package else f"{package}  # upstream: {row}")
@@ -295,7 +297,7 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
     return "\n".join(dict.fromkeys(rows)) + "\n"
 
 
-_WITH_TORCH = {
+_ROWS = {
     "torchvision": (
         "# porter: stub torchvision._meta_registrations",
         "torchvision  # porter: no-deps",
@@ -303,5 +305,7 @@ _WITH_TORCH = {
         "pillow",
     ),
     "torchaudio": ("torchaudio  # porter: no-deps",),
+    "setuptools": ("setuptools<80",),
 }
-"""Packages that belong to one release of torch, with what they import besides."""
+"""Packages that need more than their name: those that belong to one release of torch, with what
+they import besides; the last setuptools that has pkg_resources for certain."""

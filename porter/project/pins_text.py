@@ -26,8 +26,11 @@ def entry_lines(proposal: Proposal) -> list[str]:
         rows += ["  sdist: # the release is the pin; its tree is that of the unpacked archive"]
         rows += [f"    {row}" for row in _sdist_lines(pin.sdist)]
     else:
-        rows += [f"  url: {_text(pin.url or '')}", _noted(f"  commit: {pin.commit}", proposal.ref)]
-    rows += [f"  tree: {pin.tree}"]
+        rows += [
+            f"  url: {_text(pin.url or '')}",
+            _noted(f"  commit: {_id(pin.commit or '')}", proposal.ref),
+        ]
+    rows += [f"  tree: {_id(pin.tree)}"]
     rows += [_noted(f"  license: {pin.license}", proposal.licence.note)]
     if pin.wanted:
         left_out = left_out_text(proposal.left_out)
@@ -47,7 +50,7 @@ def _sdist_lines(sdist: Sdist) -> list[str]:
     return [
         f"name: {_text(sdist.name)}",
         f"version: {json.dumps(sdist.version)}",
-        f"sha256: {sdist.sha256}",
+        f"sha256: {_id(sdist.sha256)}",
     ]
 
 
@@ -57,6 +60,11 @@ def _noted(row: str, note: str) -> str:
     return f"{row} # {note}" if note else row
 
 
+def _id(digits: str) -> str:
+    """Return an id as YAML: in quotes where it would pass for a number."""
+    return json.dumps(digits) if re.fullmatch(r"[0-9]*e?[0-9]*", digits) else digits
+
+
 def _text(value: str) -> str:
     """Return a text as YAML: plain where it is read back as itself, else in quotes."""
     is_plain = _PLAIN.fullmatch(value) or re.fullmatch(
@@ -64,7 +72,8 @@ def _text(value: str) -> str:
     )
     if is_plain and yaml.safe_load(value) == value and not value.endswith(":"):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def with_entries(data: bytes, path: Path, entries: Sequence[Sequence[str]]) -> bytes:

@@ -103,7 +103,7 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
     if levels[number].get("off"):
         return None  # the full path decides whether its name was given
     differing = differing_files([level["files"] for level in levels], here, number)
-    if occupied_paths(top, differing):
+    if not differing.keys().isdisjoint(record["submodules"]) or occupied_paths(top, differing):
         return None
     if not _checkout(top, head, levels[number]["commit"], what, lock):
         return None

@@ -11,6 +11,7 @@ refusals name the files, and a crash is settled (:mod:`porter.tree.journal`). ``
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
@@ -24,6 +25,15 @@ from porter.tree.checkout_rules import (
     unfinished_operation,
 )
 from porter.tree.journal import changes, end_move, settle, write_journal
+from porter.tree.submodules import (
+    Pairs,
+    Relinked,
+    follow,
+    leave,
+    on_disk,
+    refuse_edited,
+    relinked,
+)
 from porter.tree.tree import (
     Position,
     Tree,
@@ -130,13 +140,16 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
     )
 
 
-def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
+def refuse_untracked(
+    tree: Tree, here: Position, target: TreeLevel, submodules: Sequence[Relinked]
+) -> None:
     """Raise LocalEdits if the level has a file where an untracked one is, ignored or not."""
+    between: Pairs
     if here.level is not None and here.ahead == 0 and not here.former:
         between = files_between(tree.record.levels, here.level.number, target.number)
-        occupied = occupied_paths(str(tree.folder), between)
     else:
-        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
+        between = changes(tree, here.commit, target.commit)
+    occupied = occupied_paths(str(tree.folder), on_disk(between, submodules))
     if not occupied:
         return
     literal = (f":(literal){path}" for path in occupied)
@@ -169,8 +182,10 @@ def move(
     refuse_unfinished(tree)
     if not lost:
         refuse_lost_commits(tree, here)
-    refuse_untracked(tree, here, target)
-    answer = _checkout(tree, lock, here.commit, target, what)
+    submodules = relinked(tree, here.commit, target.commit)
+    refuse_edited(submodules, target)
+    refuse_untracked(tree, here, target, submodules)
+    answer = _checkout(tree, lock, here.commit, target, what, submodules)
     if answer.status == 0:
         return Moved(here, target)
     moved = changes(tree, here.commit, target.commit)
@@ -204,12 +219,23 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
 
 
 def _checkout(
-    tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
+    tree: Tree,
+    lock: TreeLock,
+    start: str | None,
+    target: TreeLevel,
+    what: str,
+    submodules: Sequence[Relinked] = (),
 ) -> Answer:
     with interrupts_deferred():
         write_journal(tree, checkout_journal(what, start, target.commit))
+        try:
+            leave(submodules, lock.fd)
+        except PorterError:
+            settle(tree, lock.fd)
+            raise
         answer = tree.git(*CHECKOUT, target.commit, check=False, lock=lock.fd)
         if answer.status == 0 or is_refusal(answer.err):
+            follow(submodules, lock.fd, back=answer.status != 0)
             end_move(tree)
         elif start is not None:
             try:

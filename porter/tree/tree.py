@@ -326,6 +326,7 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
         "--porcelain=v1",
         "-z",
         "--no-renames",
+        "--ignore-submodules=none",  # said here, git does not read .gitmodules, which may be bad
         f"--untracked-files={'all' if ignored else 'normal' if untracked else 'no'}",
         *(["--ignored=matching"] if ignored else []),
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from porter import __version__
 from porter.errors import PorterError
 from porter.git.odb import git_environment
+from porter.git.run import first_error
 from porter.places import cache_dir, is_project
 from porter.terminal import counted
 from porter.upstream.failure import SourceFailure, source_failure
@@ -95,9 +96,12 @@ def _python() -> Fact:
 
 def _git() -> Fact:
     try:
-        out = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+        done = subprocess.run(["git", "--version"], capture_output=True, text=True)
     except FileNotFoundError:
         return Fact("porter", "git", False, "not on PATH; install git 2.30 or newer")
+    if done.returncode:
+        return Fact("porter", "git", False, first_error(done.stderr))
+    out = done.stdout
     match = re.search(r"(\d+)\.(\d+)(\.\d+)*", out)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     if version < GIT_NEEDED:

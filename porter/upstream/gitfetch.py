@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from porter.errors import PorterError
+from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import git_environment, lay_out_repository
+from porter.git.run import config_fault
 from porter.places import cache_dir
 
 STALL_SECONDS = 90.0
@@ -107,7 +108,8 @@ def fetch_objects(
     """Fetch exactly ``wants`` into the staging repository ``git_dir``; return the bytes received.
 
     A commit comes with its trees, without history or blobs; a blob comes alone. One connection.
-    Raises FetchFailed.
+    Raises FetchFailed, and BadInput for a configuration of the user's that git rejects: no other
+    source would fare better.
     """
     before = _pack_bytes(git_dir)
     command = [
@@ -245,6 +247,8 @@ def _watch(command: list[str], feed: bytes, what: str, progress: Progress | None
         if process.stderr is not None:
             process.stderr.close()
     if code:
+        if fault := config_fault("\n".join(lines)):
+            raise BadInput(fault)
         absent = next((m for m in map(_NOT_THERE.search, lines) if m), None)
         oid = Oid(absent[1] or absent[2]) if absent else None
         raise FetchFailed(_reason(lines, code), oid)

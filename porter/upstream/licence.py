@@ -76,14 +76,15 @@ def _of_text(content: bytes) -> str | None:
     for title, name in _TITLES.items():
         if title in head:
             return name
-    try:
-        from identify.identify import license_id
-    except ImportError:
-        return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "LICENSE"
         path.write_text(text, encoding="utf-8")
-        return license_id(str(path))
+        try:
+            from identify.identify import license_id
+
+            return license_id(str(path))
+        except ImportError:  # an installation for patches alone has neither it nor ukkonen
+            return None
 
 
 def _of_metadata(stated: str) -> str | None:

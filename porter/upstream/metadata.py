@@ -103,7 +103,7 @@ def _pkg_info(text: str) -> dict[str, Any]:
         "name": found.get("Name"),
         "version": found.get("Version"),
         "license": found.get("License-Expression") or found.get("License"),
-        "requirements": re.findall(r"(?m)^Requires-Dist: *([^;\n]+?) *$", text),
+        "requirements": re.findall(r"(?m)^Requires-Dist: *([^;\n]+)", text),
     }
 
 

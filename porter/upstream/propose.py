@@ -18,13 +18,23 @@ from packaging.utils import canonicalize_name
 from porter.errors import BadInput, PorterError
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.odb import git_environment
+from porter.git.quoting import show_path
+from porter.terminal import listed
 from porter.upstream import metadata
 from porter.upstream.failure import source_failure
 from porter.upstream.gitfetch import FetchFailed, Progress
 from porter.upstream.licence import FILE_NAME, NOASSERTION, Licence, licence_of
 from porter.upstream.metadata import Metadata, read_metadata
 from porter.upstream.pins import Pin, Sdist, tree_objects
-from porter.upstream.resolve import Address, Resolved, default_name, resolve, submodule_url
+from porter.upstream.resolve import (
+    Address,
+    Resolved,
+    default_name,
+    expect_online,
+    not_reachable,
+    resolve,
+    submodule_url,
+)
 from porter.upstream.sdist import Release, look_up_release
 from porter.upstream.store import Upstream, open_upstream
 from porter.upstream.wanted import propose_wanted
@@ -91,18 +101,22 @@ class Proposer:
             own = self._examine(upstream, found.ref)
         pin = _changed(own.pin, submodules=submodules)
         release, said = self._release(own, address)
+        if address.is_local:
+            notes.append(f"only this machine has {address.url}; `url` can name a host later")
         alternates = (release.sdist,) if release else ()
         pin = _changed(pin, sources=(*pin.sources, *alternates))
         return replace(own, pin=pin, release=release, notes=(*own.notes, *notes, *said))
 
     def of_release(self, name: str, package: str, version: str | None) -> Proposal:
         """Return the proposal for a source release. Raises BadInput or SourceUnavailable."""
+        expect_online(package)
         try:
             sdist, release = look_up_release(package, version, self.progress)
         except FetchFailed as error:
-            source = Sdist(package, version or "", "")
-            failure = source_failure(source, str(error))
-            raise BadInput(f"{package}: no source release: {failure.reason.strip()}") from None
+            failure = source_failure(Sdist(package, version or "source release", ""), str(error))
+            if not failure.away or "has no" in failure.reason:
+                raise BadInput(f"{package}: {failure.reason}") from None
+            raise not_reachable(package, failure) from None
         tree = tree_objects(release.entries)[b""][0]
         pin = Pin(name=name, tree=tree, license=NOASSERTION, sdist=sdist, sources=(sdist,))
         self.taken[name] = pin
@@ -124,7 +138,10 @@ class Proposer:
             facts.license,
             next((text for name, text in files.items() if name.lower().startswith("readme")), b""),
         )
-        missing = f"{len(covered.missing)} wanted files are not served" if covered.missing else ""
+        missing = ""
+        if covered.missing:
+            names = listed((show_path(path) for path in covered.missing), 3)
+            missing = f"no source serves {names}, which `wanted` names"
         return Proposal(
             pin=_changed(pin, license=licence.id),
             ref=ref,
@@ -172,10 +189,9 @@ class Proposer:
 
     def _release(self, own: Proposal, address: Address) -> tuple[Covering | None, tuple[str, ...]]:
         """Look for a release with the same bytes: of the stated version, else the newest."""
-        if not any(name in own.files for name in metadata.FILES[:3]):
-            return None, ()
         version = own.facts.version or _version(own.files)
-        names = {canonicalize_name(n): n for n in (address.name, own.facts.name) if n}
+        own_name = "" if address.is_local else address.name  # an index need not hear of it
+        names = {canonicalize_name(n): n for n in (own_name, own.facts.name) if n}
         notes = []
         for name in reversed(names.values()):
             try:

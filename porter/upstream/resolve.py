@@ -9,12 +9,13 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from porter.errors import BadInput, SourceUnavailable
 from porter.git.objects import Oid
 from porter.git.odb import Odb
 from porter.terminal import listed
-from porter.upstream.failure import OFFLINE, source_failure
+from porter.upstream.failure import OFFLINE, SourceFailure, source_failure
 from porter.upstream.gitfetch import (
     FetchFailed,
     Progress,
@@ -54,7 +55,12 @@ class Address:
     @property
     def name(self) -> str:
         """The repository's own name."""
-        return self.url.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2]
+        return unquote(self.url.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the repository is a folder of this machine."""
+        return self.url.startswith("file://")
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ def read_address(text: str) -> Address | Package:
     if path.is_dir() and (looks_local or is_repository(path)):
         if not is_repository(path):
             raise BadInput(f"{text}: expected a git repository, found a folder without one")
-        return Address(f"file://{path.resolve()}")
-    if looks_local or text.startswith("-"):
+        return Address(path.resolve().as_uri())
+    if looks_local:
         raise BadInput(f"{text}: expected {_EXPECTED}, found no such folder")
     if "://" in text:
         return Address(_checked(text))
@@ -124,8 +130,7 @@ def resolve(
     when the repository does not answer, BadInput when it has no such commit.
     """
     url = address.url
-    if offline_asked():
-        raise SourceUnavailable(f"{url}: not reachable: {OFFLINE}", reason=OFFLINE)
+    expect_online(url)
     try:
         with upstream_lock(name, progress):
             create_repository(repository(name))
@@ -135,10 +140,20 @@ def resolve(
         failure = source_failure(GitSource(url, Oid("")), str(error))
         if not failure.away and ref is not None:
             raise BadInput(f"{url}: no commit {ref}: {failure.reason}") from None
-        raise SourceUnavailable(
-            f"{url}: not reachable: {failure.reason}", reason=failure.reason, detail=str(error)
-        ) from None
+        raise not_reachable(url, failure) from None
     return Resolved(GitSource(url, commit), tree, said)
+
+
+def expect_online(what: str) -> None:
+    """Raise SourceUnavailable when porter is told to contact no source."""
+    if offline_asked():
+        raise not_reachable(what, source_failure(None, OFFLINE))
+
+
+def not_reachable(what: str, failure: SourceFailure) -> SourceUnavailable:
+    """Return the error for an upstream that does not answer."""
+    text = f"{what}: not reachable: {failure.reason}"
+    return SourceUnavailable(text, reason=failure.reason, detail=str(failure))
 
 
 def _commit_of(name: str, url: str, ref: str | None, progress: Progress | None) -> tuple[Oid, str]:

@@ -182,7 +182,7 @@ class Supply:
 
     def _blobs_of_release(self, source: Sdist) -> Release | None:
         """Store the files of a release that are in the pin's tree; None if already done."""
-        marker = self.git_dir / f"porter-read-{source.sha256}"
+        marker = self.git_dir / f"porter-read-{source.sha256}-{self.pin.tree}"
         if marker.exists():
             return None
         wanted = self._blobs_of_pin(source)

@@ -34,7 +34,7 @@ def is_wanted(path: str, packages: Collection[str] = ()) -> bool:
     """
     top, _, rest = path.partition("/")
     suffix = "." + path.rpartition("/")[2].rpartition(".")[2].lower()
-    if rest and top.lower() in FOLDERS:
+    if rest and (top.lower() in FOLDERS or top.endswith(".egg-info")):
         return False
     in_package = any(path.startswith(f"{folder}/") for folder in packages)
     return suffix not in (MEDIA_SUFFIXES if in_package else MEDIA_SUFFIXES | LARGE_SUFFIXES)
@@ -87,5 +87,6 @@ def left_out_text(paths: Iterable[str]) -> str:
         top, slash, _ = path.partition("/")
         name = path.rpartition("/")[2]
         suffix = "*." + name.rpartition(".")[2].lower() if "." in name.lstrip(".") else name
-        counts[f"{top}/" if slash and top.lower() in FOLDERS else suffix] += 1
+        is_aside = slash and (top.lower() in FOLDERS or top.endswith(".egg-info"))
+        counts[f"{top}/" if is_aside else suffix] += 1
     return ", ".join(f"{name} ({number})" for name, number in sorted(counts.items()))

@@ -88,14 +88,19 @@ def test_levels_are_those_of_the_tree_or_of_the_port_named(
     assert offered(shell, "porter verify mate --level mate-") == {"mate-two"}
 
 
-RECIPE = (
-    "version: 1\ntitle: t\nprobe: p.py\nlevels: all\ntags: [quick, odd]\nclaims: [{bound: 0}]\n"
-)
+RECIPE = """version: 1
+title: what every level keeps
+probe: some.py
+levels: all
+claims: [{outputs: "*", finite: {reason: a test}}]
+tags: [quick, odd]
+"""
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("porter verify toy --tag o", {"odd"}),
         ("porter verify toy --recipe so", {"some"}),
         ("porter verify toy --device hp", {"hpu"}),
         ("porter run --device n", {"npu"}),
@@ -113,6 +118,7 @@ def test_values_of_options(
     folder = project / "recipes" / "toy"
     folder.mkdir(parents=True)
     (folder / "some.yaml").write_text(RECIPE)
+    (folder / "some.py").touch()
 
     assert offered("bash", line) == expected
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 
 import pytest
 
+import porter
 from porter.cli import examples, main, make_parser, parse
 from porter.commands import COMMANDS, Command
 
@@ -114,3 +116,28 @@ def test_one_thing_named_twice_is_refused(line: str, capsys: pytest.CaptureFixtu
 
     assert stop.value.code == 2
     assert "found two" in capsys.readouterr().err
+
+
+def row(command: Command) -> str:
+    """Return a command's line of the table in docs/commands.md, as its parser has it."""
+    actions = make_parser(command)._actions
+    options = {option for action in actions for option in action.option_strings}
+    form = make_parser(command).formatter_class(prog="")
+    operands = [
+        form._format_args(action, form._get_default_metavar_for_positional(action))
+        if action.nargs != argparse.REMAINDER
+        else "-- SCRIPT ..."
+        for action in actions
+        if not action.option_strings
+    ]
+    given = ["yes" if option in options else "" for option in ("--port", "-C", "--level")]
+    given.append("yes" if command.writes else "")
+    given.append("" if command.needs == "project" else "no project")
+    return " | ".join([f"| `{' '.join([command.name, *operands])}`", *given]) + " |"
+
+
+@every_command
+def test_the_page_of_commands_has_the_row_that_the_parser_gives(command: Command) -> None:
+    page = (Path(porter.__file__).parent.parent / "docs" / "commands.md").read_text("utf-8")
+
+    assert " ".join(row(command).split()) in " ".join(page.split())

@@ -85,6 +85,8 @@ def test_outside_a_project_a_command_says_so_and_does_nothing(
 def test_a_command_that_needs_no_project_does_without(
     command: Command, nowhere: Path, porter: Porter
 ) -> None:
+    if command.name == "run":
+        pytest.importorskip("torch")
     (nowhere / "nothing.py").touch()
 
     assert porter(command.name, *LEAST.get(command.name, ())).code == 0

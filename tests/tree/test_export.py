@@ -95,7 +95,11 @@ def test_commit_without_a_field_is_refused_by_name(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (message("say-more", "[draft] Say more"), "would not survive as a mail"),
+        (
+            message("say-more", "[draft] Say more"),
+            "git am drops `[draft]`; write it as `draft: ...`",
+        ),
+        (message("say-more", "[PATCH] Say more"), "would not survive as a mail"),
         (message("say-more", "Say more").replace("Because", "---\nBecause"), "its message"),
         (message("say-more", "Say more").replace("hpu, npu", "gpu"), "found 'gpu'"),
         (message("widen-a", "Say more"), "already has the name 'widen-a'"),

@@ -170,6 +170,17 @@ def test_conflict_of_keep_leaves_everything_as_it_was(toy: Path, porter: Porter)
     assert sealed_git(toy, "status", "--porcelain") == " M pkg/a.py\n M pkg/b.py\n"
 
 
+def test_index_left_by_a_killed_git_is_no_obstacle(toy: Path, porter: Porter) -> None:
+    state = toy / ".git" / "porter"
+    for name in ("index", "index.lock"):
+        (state / name).write_bytes(b"DIRC")
+    text = (toy / "pkg" / "a.py").read_text()
+    write_files(toy, {"pkg/a.py": text.replace("a15 = 15", "a15 = 'mine'")})
+    ran = porter("goto", "0", toy, "--keep")
+    assert (ran.code, "carried along: pkg/a.py" in ran.out) == (0, True), ran.err
+    assert {path.name for path in state.iterdir()} == {"config", "lock", "tree.json"}
+
+
 def test_commit_of_ones_own_is_not_left_behind(toy: Path, porter: Porter) -> None:
     write_files(toy, {"README.md": "mine\n"})
     sealed_git(toy, "commit", "--quiet", "-am", "Mine alone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from porter.tree.tree import shown
 
 if TYPE_CHECKING:
     from porter.editing.history import History, Restored
+    from porter.editing.rebase import Rebased
     from porter.editing.refresh import Changed
     from porter.editing.session import EditSession
     from porter.tree.locked import LockedTree
@@ -53,6 +55,28 @@ def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:
             " `git commit`, then `porter refresh`"
         ]
     )
+    return 0
+
+
+def report_rebase(done: Rebased, *, range_diff: bool, as_json: bool) -> int:
+    """Print what became of each level on the new upstream; return the exit code."""
+    if as_json:
+        levels = [{"level": name, "status": what} for name, what in done.levels]
+        emit_json({"onto": done.onto, "levels": levels, "notes": list(done.notes)})
+        return 0
+    styles = {"same": "dim", "moved": "dim", "changed": "yellow", "dropped": "red"}
+    rows = [(what, name) for name, what in done.levels]
+    colour = colour_wanted()
+    lines = table(rows, row_styles=[styles[what] for what, _ in rows], colour=colour)
+    counts = Counter(what for _, what in done.levels)
+    total = ", ".join(f"{counts[what]} {what}" for what in styles if counts[what])
+    lines.append(f"on {done.onto[:10]}: {total}; written to {done.changed.published.folder}")
+    lines += [*done.changed.published.notes, *done.notes]
+    tree, level = done.changed.tree, done.changed.level
+    if tree is not None and level is not None:
+        last = len(tree.record.levels) - 1
+        lines.append(f"{shown(tree.folder)}: {level_line(level, last, colour)}")
+    emit([*lines, *(done.range_diff.splitlines() if range_diff else ())])
     return 0
 
 

@@ -110,7 +110,7 @@ def status_json(
         "source": tree.record.source,
         "not_covered": [readable(path) for path in tree.record.uncovered],
         "submodules": {
-            path: {"populated": not why, "reason": why}
+            path: {"populated": (tree.folder / path / ".git").exists(), "reason": why}
             for path, why in tree.record.submodules.items()
         },
     }
