@@ -135,7 +135,10 @@ def publish(
         files = rendered(commits, diffs)
         refuse_off_below([level_part(name) for name in files], request.off, repository.folder)
         if request.command != "export":
-            files = kept(repository, files, diffs, request.renamed)
+            files = kept(
+                repository.project, repository.pins, repository.port, repository.objects,
+                files, diffs, request.renamed,
+            )  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="porter-export-") as staged:
             levels, upstream = _prove(repository, commits, files, Path(staged))
         for name in request.failing:
