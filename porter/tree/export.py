@@ -256,7 +256,7 @@ def _series_text(
     by_level = {_level_part(name): name for name in old}
     comments: dict[str, list[str]] = {}
     waiting: list[str] = []
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else ():
         words, _ = line_words(line)
         if words and words[0] in old:
             comments[words[0]] = waiting
