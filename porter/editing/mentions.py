@@ -103,15 +103,19 @@ def _mentions(
 ) -> Iterator[str]:
     """Yield ``file:line`` for each line of the project's text that names a level.
 
-    A name of one word, such as ``report``, is looked for only in the files of its port.
+    The port's own files come first, those of other ports are left out: their levels may have the
+    name too. A name of one word, such as ``report``, is looked for in the port's own files alone.
     """
     own = f"patches/{port}"
     word = re.compile(
         rf"(?<![\w-])(?:\d+-)?{re.escape(name)}(?:(?=\.patch|\.sim-)|(?![\w-])(?!\.\w))".encode()
     )
     texts: dict[str, bytes | None] = {}
-    for path in _files(root):
-        if path.startswith("patches/") or (port not in path and "-" not in name):
+    others = {folder.name for folder in (root / "patches").iterdir()} - {port}
+    for path in sorted(_files(root), key=lambda path: port not in _words(path)):
+        words = _words(path)
+        is_own = port in words
+        if words[0] == "patches" or (not is_own and ("-" not in name or others & {*words})):
             continue
         texts[path] = contents[path] if path in contents else _read(root / path)
     texts |= {f"{own}/{path}": raw.partition(b"\n---\n")[0] for path, raw in patches.items()}
@@ -120,6 +124,11 @@ def _mentions(
             for number, line in enumerate(text.split(b"\n"), 1):
                 if word.search(line):
                     yield f"{path}:{number}"
+
+
+def _words(path: str) -> list[str]:
+    """Return a path's folders and its name without the suffix."""
+    return [*path.split("/")[:-1], Path(path).stem]
 
 
 def _files(root: Path) -> list[str]:

@@ -59,13 +59,14 @@ def new_level(
     refuse_unfinished(tree)
     refuse_changed_series(held)
     repository = tree_repository(tree)
-    free_name(name, [level.name for level in tree.record.levels[1:]], repository.folder)
+    broken = tree.record.broken.off if tree.record.broken else ()
+    names = [*(level.name for level in tree.record.levels[1:]), *broken]
+    free_name(name, names, repository.folder)
     values = {**values, "Level": name}
     notes = _untracked(tree)
     before = read_files(tree)
     commits = read_commits(tree.git, tree.record.levels[0].commit, "HEAD", shown(tree.folder))
     if before.work == tree.git("rev-parse", "HEAD^{tree}").text:
-        names = [level.name for level in tree.record.levels]
         write_template(tree.state_dir, names, template(values))
         return Made(None, notes)
     refuse_dropped(tree_stack(tree, commits), tree)

@@ -167,7 +167,7 @@ def publish(
                 request.renamed,
                 request.parted,
             ),
-            [level.tree for level in levels],
+            [*(level.tree for level in levels), *("" for _ in request.failing)],
             files,
         )
         request = replace(request, others={**followed.contents, **request.others})

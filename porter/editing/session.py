@@ -42,7 +42,7 @@ class EditSession:
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
     file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
-    names to new ones.
+    names to new ones. ``stamp`` is the series that the change began with.
     """
 
     what: str
@@ -58,6 +58,7 @@ class EditSession:
     dropped: tuple[str, ...] = ()
     pins: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
+    stamp: str = ""
     report: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +106,33 @@ def refuse_session(tree: Tree) -> None:
             f"{shown(tree.folder)}: `porter {session.what}` stopped at a conflict; resolve it, `git"
             f" add` the files and `porter {session.command} --continue`, or `--abort`"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where a change in progress stopped: its level, and the files still in conflict."""
+
+    session: EditSession
+    level: str
+    files: tuple[str, ...]
+
+
+def where_stopped(tree: Tree) -> Stopped | None:
+    """Return where the change in progress in this tree stopped; None when there is none."""
+    session = read_session(tree)
+    if session is None:
+        return None
+    picking = _picking_now(tree)
+    return Stopped(session, _subject(tree, picking) if picking else "", tuple(_unmerged(tree)))
+
+
+def _picking_now(tree: Tree) -> str:
+    return tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+
+
+def _unmerged(tree: Tree) -> list[str]:
+    form = ("diff", "--name-only", "--diff-filter=U", "-z")
+    return sorted(set(tree.git(*form).fields()))
 
 
 def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
@@ -157,12 +185,12 @@ def _picking(tree: Tree) -> bool:
 
 
 def _go_on(tree: Tree, session: EditSession) -> None:
-    if unmerged := sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields())):
+    if unmerged := _unmerged(tree):
         raise CheckFailed(
             f"{shown(tree.folder)}: conflicts are left in {listed_paths(unmerged)}; resolve them,"
             f" `git add` them, then `porter {session.command} --continue`"
         )
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _picking_now(tree)
     if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
@@ -175,7 +203,7 @@ def _go_on(tree: Tree, session: EditSession) -> None:
 
 def skip(tree: Tree, session: EditSession) -> EditSession:
     """Leave the commit that conflicts out of the series."""
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _picking_now(tree)
     if not picking:
         raise CheckFailed(f"{shown(tree.folder)}: no commit stopped here; nothing to leave out")
     level = _subject(tree, picking)
@@ -209,8 +237,8 @@ def _row(tree: Tree, commit: str) -> tuple[str, str]:
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
-    unmerged = sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields()))
+    picking = _picking_now(tree)
+    unmerged = _unmerged(tree)
     if unmerged:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking or oid)} conflicts in"
