@@ -316,7 +316,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
 
     ``request.off`` names the levels that are off by default; an unchanged order changes no byte.
     """
-    stated = {name for line in text.splitlines() for name in _off_name(line)}
+    stated = {name for line in text.split("\n") for name in _off_name(line)}
     now_off = {name for name in new if level_part(name) in request.off}
     if list(old) == list(new) and now_off == stated:
         return text
@@ -325,7 +325,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
     above: dict[str, list[str]] = {}
     own: dict[str, str] = {}
     waiting: list[str] = []
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else ():
         words, _ = line_words(line)
         if words and words[0] in old:
             above[words[0]], own[words[0]] = waiting, line
