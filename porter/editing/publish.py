@@ -29,7 +29,7 @@ from porter.git.objects import Oid
 from porter.git.quoting import show_path
 from porter.levels.gitapply import Scratch
 from porter.levels.levels import UPSTREAM, Level, build_levels
-from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of
+from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of, read_lock
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
@@ -52,10 +52,14 @@ from porter.upstream.store import open_upstream
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One patch file. ``what``: unchanged, rewritten, new; or removed, of the old series."""
+    """One patch file. ``what``: unchanged, rewritten, new; or removed, of the old series.
+
+    A file that only has another number is renumbered; ``was`` is its old name.
+    """
 
     name: str
     what: str
+    was: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,10 +176,20 @@ def publish(
             ),
             [*(level.tree for level in levels), *("" for _ in request.failing)],
             files,
+            _locked_trees(repository),
         )
         request = replace(request, others={**followed.contents, **request.others})
         changed = write_series(repository.project, repository.port, contents, request)
         return Published(repository.folder, tuple(done), tuple(changed), (*notes, *followed.notes))
+
+
+def _locked_trees(repository: Repository) -> dict[str, str]:
+    """Return the trees of the standing levels, as far as a lock states them."""
+    try:
+        lock = read_lock(repository.project, repository.port)
+    except BadInput:
+        lock = None
+    return {level.name: level.tree for level in lock.levels} if lock else {}
 
 
 def _level_of(path: Path) -> str:
@@ -303,12 +317,16 @@ def _prove(
 
 
 def _compare(folder: Path, old: Sequence[str], files: Mapping[str, bytes]) -> list[Exported]:
+    gone = {_content(folder / name): name for name in old if name not in files}
     done = []
     for name, raw in files.items():
         there = _content(folder / name)
+        if there is None and raw in gone:
+            done.append(Exported(name, "renumbered", gone.pop(raw)))
+            continue
         what = "new" if there is None else "unchanged" if there == raw else "rewritten"
         done.append(Exported(name, what))
-    return [*done, *(Exported(name, "removed") for name in old if name not in files)]
+    return [*done, *(Exported(name, "removed") for name in gone.values())]
 
 
 def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Request) -> str:

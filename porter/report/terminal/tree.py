@@ -139,7 +139,7 @@ def status_lines(
         lines.append(f"on branch {here.branch}")
     if here.former or changed:
         lines.append("the series has changed since; `porter goto LEVEL` takes the new one")
-    elif level is not None and level.number < len(record.levels) - 1:
+    elif stopped is None and level is not None and level.number < len(record.levels) - 1:
         after = record.levels[level.number + 1]
         lines += table([("next:", f"{after.number} {after.name}", after.subject)], colour=colour)
     if record.broken is not None and not changed:
