@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from porter.series.series import load_series
-from tests.small_project import sealed_git, snapshot, write_files
+from tests.small_project import message, sealed_git, snapshot, write_files
 from tests.tree.conftest import Porter, Ran, head
 from tests.tree.test_export import patches
 
@@ -75,7 +75,7 @@ def test_rename_follows_in_recipes_mutants_and_logs(
     followed = project / "migration_logs" / "toy" / "3-no-old.sim-hpu.txt"
     assert followed.read_text() == log.replace("drop-old", "no-old")
     assert not followed.with_name("3-drop-old.sim-hpu.txt").exists()
-    assert "updated  recipes/toy/sums.yaml" in ran.out
+    assert "updated    recipes/toy/sums.yaml" in ran.out
     assert "porter: still names drop-old: docs/toy.md:1\n" in ran.err
     assert "porter: still names drop-old: recipes/toy/probe.py:1\n" in ran.err
     assert ran.err.count("still names") == 2
@@ -438,3 +438,36 @@ def test_what_other_ports_call_the_same_is_not_listed(
     ran = change("rename", "drop-old", "no-old")
     assert "notes.md:1" in ran.err
     assert "why.md" not in ran.err
+
+
+def test_git_splits_a_level_by_hunks(toy: Path, porter: Porter, project: Path) -> None:
+    """As docs/series.md says."""
+    tree = sealed_git(toy, "rev-parse", "HEAD^{tree}")
+    assert porter("goto", "add-new", toy).code == 0
+    sealed_git(toy, "reset", "--quiet", "HEAD~")
+    sealed_git(toy, "add", "pkg/b.py")
+    sealed_git(toy, "commit", "--quiet", "-m", message("five", "Make it five"))
+    sealed_git(toy, "add", "-A")
+    sealed_git(toy, "commit", "--quiet", "-C", "ORIG_HEAD")
+    ran = porter("refresh", toy)
+    assert ran.code == 0, ran.err
+    assert levels(project) == ["widen-a", "five", "add-new", "drop-old"]
+    assert porter("goto", "drop-old", toy).code == 0
+    assert sealed_git(toy, "rev-parse", "HEAD^{tree}") == tree
+
+
+def test_levels_above_a_split_are_only_renumbered(change: Change) -> None:
+    ran = change("split", "add-new", "five", "pkg/b.py")
+    assert "renumbered  0004-drop-old.patch (was 0003-drop-old.patch)" in ran.out
+    assert "removed" not in ran.out.replace("removed     0002-add-new.patch", "")
+
+
+def test_logs_of_a_level_whose_tree_changes_are_named_once(
+    change: Change, porter: Porter, project: Path
+) -> None:
+    text = f"# one\n# Level 3 drop-old of toy, tree {last_tree(project)},\n# on sim:hpu\n"
+    write_files(project, {"migration_logs/toy/3-drop-old.sim-hpu.txt": text})
+    ran = change("drop", "widen-a")
+    assert "migration_logs/toy: 1 log of earlier trees" in ran.err
+    assert (project / "migration_logs" / "toy" / "2-drop-old.sim-hpu.txt").exists()
+    assert "earlier trees" not in change("move", "drop-old", "--first").err
