@@ -9,6 +9,7 @@ before the first file changes and deleted last, so a killed change can be contin
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
 from porter.editing.replay import make_commit
 from porter.editing.stack import Commit, level_of
-from porter.errors import BadInput, CheckFailed, PorterError
+from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
 from porter.git.objects import Oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
@@ -41,8 +42,8 @@ class EditSession:
     """A change in progress. ``command`` is its first word; ``left`` are the commits to pick.
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
-    file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
-    names to new ones.
+    file if the pin moves, ``pins_before`` its text then. ``levels`` are those that the series is
+    to hold, ``renamed`` maps old names to new ones. ``report`` is the command's own.
     """
 
     what: str
@@ -57,6 +58,7 @@ class EditSession:
     off: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     pins: str | None = None
+    pins_before: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
     report: dict[str, str] = field(default_factory=dict)
 
@@ -124,7 +126,12 @@ def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
         edited = _commit_of(tree, session.head, before.work)
         tree.git("update-ref", "--no-deref", "-m", f"porter: {session.what}", "HEAD", edited)
         tree.git("reset", "--mixed", "--quiet")
-    tree.git("checkout", "--detach", "--quiet", "--no-overwrite-ignore", tip)
+    checkout = ("checkout", "--detach", "--quiet", "--no-overwrite-ignore", tip)
+    if (answer := tree.git(*checkout, check=False)).status != 0:
+        abort(tree, session)
+        names = [line.strip() for line in answer.err.splitlines() if line.startswith("\t")]
+        what = listed_paths(names) + " in the way" if names else first_error(answer.err)
+        raise LocalEdits(f"{shown(tree.folder)}: {what}; move that away first; nothing changed")
     pick_rest(tree, session)
 
 
@@ -137,18 +144,38 @@ def pick_rest(tree: Tree, session: EditSession) -> None:
     """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict."""
     if _picking(tree):
         _go_on(tree, session)
-    done = _picked(tree, session)
-    rest = [oid for oid in session.left if oid not in done]
-    if rest and (answer := _cherry_pick(tree, "--allow-empty", *rest)).status != 0:
-        _stopped(tree, session, rest[0], answer)
+    # To find renames git may need files that are not here.
+    for renames in (True, False):
+        done = _picked(tree, session)
+        rest = [oid for oid in session.left if oid not in done]
+        if not rest:
+            return
+        answer = _cherry_pick(tree, "--allow-empty", *rest, renames=renames)
+        if answer.status == 0:
+            return
+        if _stopped_at(tree):
+            break
+        _cherry_pick(tree, "--quit")
+    _stopped(tree, session, rest[0], answer)
 
 
-def _cherry_pick(tree: Tree, *words: str) -> Answer:
-    own = [word for setting in _AS_PORTER for word in ("-c", setting)]
-    answer = tree.git(*own, "cherry-pick", *words, check=False)
-    if answer.status != 0 and not _picking(tree):  # to find renames git may need files not here
-        answer = tree.git(*own, "-c", "merge.renames=false", "cherry-pick", *words, check=False)
-    return answer
+def _cherry_pick(tree: Tree, *words: str, renames: bool = True) -> Answer:
+    settings = [*_AS_PORTER]
+    if not renames:  # git before 2.50 looks for them all the same, but by its older strategy
+        settings.append("merge.renames=false")
+        words = ("--strategy=recursive", *words)
+    own = [word for setting in settings for word in ("-c", setting)]
+    return tree.git(*own, "cherry-pick", *words, check=False)
+
+
+def stopped_empty(tree: Tree) -> bool:
+    """Return whether the pick stopped at a commit that changes nothing here."""
+    return bool(_stopped_at(tree)) and not tree.git("status", "--porcelain", "-uno").text
+
+
+def _stopped_at(tree: Tree) -> str:
+    """Return the commit whose pick stopped, empty when git could not even begin it."""
+    return tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
 
 
 def _picking(tree: Tree) -> bool:
@@ -162,20 +189,27 @@ def _go_on(tree: Tree, session: EditSession) -> None:
             f"{shown(tree.folder)}: conflicts are left in {listed_paths(unmerged)}; resolve them,"
             f" `git add` them, then `porter {session.command} --continue`"
         )
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _stopped_at(tree)
     if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
             f" `porter {session.command} --skip` leaves it out of the series"
         )
-    answer = _cherry_pick(tree, "--continue")
+    _go(tree, session, "--continue", picking or "HEAD")
+
+
+def _go(tree: Tree, session: EditSession, word: str, picking: str) -> None:
+    """Let git go on with what it picks. Raises CheckFailed where it stops."""
+    answer = _cherry_pick(tree, word)
+    if answer.status != 0 and _stopped_at(tree):
+        _stopped(tree, session, picking, answer)
     if answer.status != 0:
-        _stopped(tree, session, picking or "HEAD", answer)
+        _cherry_pick(tree, "--quit")  # pick_rest tries the others again
 
 
 def skip(tree: Tree, session: EditSession) -> EditSession:
     """Leave the commit that conflicts out of the series."""
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _stopped_at(tree)
     if not picking:
         raise CheckFailed(f"{shown(tree.folder)}: no commit stopped here; nothing to leave out")
     level = _subject(tree, picking)
@@ -188,28 +222,31 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
         dropped=(*session.dropped, level),
     )
     write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
-    answer = _cherry_pick(tree, "--skip")
-    if answer.status != 0:
-        _stopped(tree, session, picking, answer)
+    _go(tree, session, "--skip", picking)
     return session
 
 
 def _picked(tree: Tree, session: EditSession) -> set[str]:
-    """Return the commits of ``left`` that HEAD holds, by author, date, subject and level."""
-    there = {_row(tree, oid) for oid in _commits(tree, f"{session.base}..HEAD")}
-    return {oid for oid in session.left if _row(tree, oid) in there}
+    """Return the commits of ``left`` that HEAD holds: by their level, or (fixups, which have none)
+    by author, date and subject."""
+    there = {row for oid in _commits(tree, f"{session.base}..HEAD") for row in _marks(tree, oid)}
+    return {oid for oid in session.left if there & _marks(tree, oid)}
 
 
 def _commits(tree: Tree, span: str) -> list[str]:
     return tree.git("rev-list", span).text.split()
 
 
-def _row(tree: Tree, commit: str) -> tuple[str, str]:
-    return tree.git("log", "-1", "--format=%an <%ae> %at %s", commit).text, _subject(tree, commit)
+def _marks(tree: Tree, commit: str) -> set[str]:
+    row, _, message = tree.git("log", "-1", "--format=%an <%ae> %at %s%n%B", commit).text.partition(
+        "\n"
+    )
+    level = "" if re.match(r"(fixup|squash|amend)! ", message) else level_of(message)
+    return {row, f"level {level}"} if level else {row}
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _stopped_at(tree)
     unmerged = sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields()))
     if unmerged:
         raise CheckFailed(
