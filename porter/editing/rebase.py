@@ -35,9 +35,12 @@ from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.terminal import listed
 from porter.tree.locked import LockedTree
 from porter.tree.populate import borrow_upstream, refresh
+from porter.tree.submodules import follow, leave, refuse_edited, relinked
 from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
 from porter.upstream.gitfetch import Progress
+from porter.upstream.needs import MEDIA_SUFFIXES
 from porter.upstream.pins import load_pins
+from porter.upstream.wanted import LARGE_SUFFIXES
 
 _PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
 
@@ -165,7 +168,7 @@ def _merged(git: Git, done: Replay) -> list[str]:
 
 def _bring(place: Place, moved: MovedPort) -> None:
     """Fetch what the replay reads of the new upstream: the files that the patches touch, and where
-    one is gone, the new files of its kind, one of which may be it under another name.
+    one is gone, the new files but media and data, one of which may be it under another name.
 
     Raises SourceUnavailable, naming the files, when no source serves a touched one.
     """
@@ -173,16 +176,19 @@ def _bring(place: Place, moved: MovedPort) -> None:
     names = git("ls-tree", "-r", "-z", "--name-only", place.base.oid).fields()
     old = {os.fsencode(path) for path in names}
     touched = {os.fsencode(path) for path in touched_paths(git, place.commits)}
-    gone = {_suffix(path) for path in touched & old if path not in there}
     needed = {there[path].oid for path in touched if path in there and there[path].is_blob}
-    new = (path for path in there if path not in old and _suffix(path) in gone)
-    failures = moved.upstream.bring(needed.union(there[path].oid for path in new))
+    wanted = set(needed)
+    if any(path in old and path not in there for path in touched):
+        new = (path for path, entry in there.items() if path not in old and entry.is_blob)
+        wanted |= {there[path].oid for path in new if _may_be_code(path)}
+    failures = moved.upstream.bring(wanted)
     if lacking := needed - moved.upstream.present(needed):
         raise moved.upstream.not_served(lacking, failures)
 
 
-def _suffix(path: bytes) -> str:
-    return PurePath(os.fsdecode(path)).suffix
+def _may_be_code(path: bytes) -> bool:
+    suffix = PurePath(os.fsdecode(path)).suffix.lower()
+    return suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES
 
 
 def _borrow(place: Place, moved: MovedPort) -> None:
@@ -324,6 +330,8 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
     folder = patches_dir(root, port)
     old = _patches(folder)
     level0 = state.report["base"]
+    links = relinked(tree, level0, "HEAD")
+    refuse_edited(links, tree.record.levels[-1])
     before = read_commits(tree.git, level0, state.head, shown(tree.folder))
     with moved_port(root, port, _pins_now(root, port, state), progress=progress) as moved:
         objects = tree.git_dir / "objects"
@@ -333,6 +341,8 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
         published: Published = publish(repository, base, done.commits, request)
     sessions.end_session(tree)
     fresh, level = land(tree, held.lock, state.stay, state.what)
+    leave(links, held.lock.fd)
+    follow(links, held.lock.fd)
     changed = Changed(published, level, fresh, state.dropped)
     diff = _range_diff(tree.git, level0, before, done)
     notes = tuple(state.report["notes"].splitlines())

@@ -44,7 +44,7 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
     _need_merge_tree(git)
     done: list[Commit] = []
     tip, tree = base, tree_of(git, base)
-    absent = _absent(git, tree, commits)
+    absent = absent_files(git, tree, commits)
     for at, commit in enumerate(commits):
         parent = Oid(commit.parents[0])
         if parent == tip or tree_of(git, parent) == tree:
@@ -100,7 +100,7 @@ class _Row:
     path: str
 
 
-def _absent(git: Git, tree: Oid, commits: Sequence[Commit]) -> tuple[_Row, ...]:
+def absent_files(git: Git, tree: Oid, commits: Sequence[Commit]) -> tuple[_Row, ...]:
     """Return what ``tree`` adds to the commits' old base and no source has brought here.
 
     git would read these files to find renames, and older ones (before 2.50) cannot be told not to
@@ -115,9 +115,10 @@ def _absent(git: Git, tree: Oid, commits: Sequence[Commit]) -> tuple[_Row, ...]:
         for what, path in zip(fields[::2], fields[1::2], strict=True)
     ]
     rows = [row for row in rows if int(row.mode, 8) != MODE_SUBMODULE]
-    asked = "".join(f"{row.oid}\n" for row in rows).encode()
-    answers = git("cat-file", "--batch-check", stdin=asked).text.splitlines()
-    rows = [row for row, said in zip(rows, answers, strict=True) if said.endswith(" missing")]
+    # Of git's commands rev-list alone never fetches what a partial clone lacks.
+    walk = ("rev-list", "--objects", "--no-object-names", "--missing=print", tree)
+    lacking = {line[1:] for line in git(*walk).text.splitlines() if line.startswith("?")}
+    rows = [row for row in rows if row.oid in lacking]
     if not rows:
         return ()
     touched = touched_paths(git, commits)

@@ -17,12 +17,15 @@ from pathlib import Path
 
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
-from porter.editing.replay import make_commit
-from porter.editing.stack import Commit, level_of
+from porter.editing.replay import Replay, absent_files, make_commit, replay, tree_of
+from porter.editing.stack import Commit, level_of, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
+from porter.git.arguments import CHECKOUT
 from porter.git.objects import Oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
+from porter.tree.checkout_rules import occupied_paths
+from porter.tree.journal import changes
 from porter.tree.tree import Tree, listed_paths, shown
 
 REFS = "refs/porter/edit/"
@@ -126,13 +129,32 @@ def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
         edited = _commit_of(tree, session.head, before.work)
         tree.git("update-ref", "--no-deref", "-m", f"porter: {session.what}", "HEAD", edited)
         tree.git("reset", "--mixed", "--quiet")
-    checkout = ("checkout", "--detach", "--quiet", "--no-overwrite-ignore", tip)
-    if (answer := tree.git(*checkout, check=False)).status != 0:
+    try:
+        _check_out(tree, tip)
+        pick_rest(tree, session)
+    except LocalEdits:
         abort(tree, session)
-        names = [line.strip() for line in answer.err.splitlines() if line.startswith("\t")]
-        what = listed_paths(names) + " in the way" if names else first_error(answer.err)
-        raise LocalEdits(f"{shown(tree.folder)}: {what}; move that away first; nothing changed")
-    pick_rest(tree, session)
+        raise
+
+
+def _check_out(tree: Tree, commit: str) -> None:
+    _refuse_occupied(tree, "HEAD", commit)
+    tree.git(*CHECKOUT, commit)
+
+
+def _refuse_occupied(tree: Tree, start: str, target: str) -> None:
+    """Raise LocalEdits, naming them, for untracked files where ``target`` adds one.
+
+    git is not asked (:func:`porter.tree.checkout_rules.occupied_paths`).
+    """
+    occupied = occupied_paths(str(tree.folder), changes(tree, start, target))
+    literal = (f":(literal){path}" for path in occupied)
+    known = set(tree.git("ls-files", "-z", "--", *literal).fields() if occupied else ())
+    if untracked := [path for path in occupied if path not in known]:
+        raise LocalEdits(
+            f"{shown(tree.folder)}: untracked {listed_paths(untracked)} in the way of a file that"
+            " the series has there; move that away, then try again"
+        )
 
 
 def _commit_of(tree: Tree, parent: str, work: str) -> str:
@@ -141,31 +163,54 @@ def _commit_of(tree: Tree, parent: str, work: str) -> str:
 
 
 def pick_rest(tree: Tree, session: EditSession) -> None:
-    """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict."""
-    if _picking(tree):
+    """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict.
+
+    Those that merge are replayed as by :func:`replay`. The first that does not is left to ``git
+    cherry-pick``, so that its conflict is in the files.
+    """
+    if _stopped_at(tree):
         _go_on(tree, session)
-    # To find renames git may need files that are not here.
-    for renames in (True, False):
-        done = _picked(tree, session)
-        rest = [oid for oid in session.left if oid not in done]
-        if not rest:
+    while rest := _rest(tree, session):
+        done = replay(tree.git, Oid(tree.git("rev-parse", "HEAD").text), rest)
+        many = _before_empty(tree, done)
+        if many:
+            _check_out(tree, done.commits[many - 1].oid)
+        if many == len(rest):
             return
-        answer = _cherry_pick(tree, "--allow-empty", *rest, renames=renames)
-        if answer.status == 0:
-            return
-        if _stopped_at(tree):
-            break
-        _cherry_pick(tree, "--quit")
-    _stopped(tree, session, rest[0], answer)
+        _refuse_occupied(tree, rest[many].parents[0], rest[many].oid)
+        if (answer := _cherry_pick(tree, rest[many])).status != 0:
+            _stopped(tree, session, rest[many].oid, answer)
 
 
-def _cherry_pick(tree: Tree, *words: str, renames: bool = True) -> Answer:
-    settings = [*_AS_PORTER]
-    if not renames:  # git before 2.50 looks for them all the same, but by its older strategy
-        settings.append("merge.renames=false")
-        words = ("--strategy=recursive", *words)
-    own = [word for setting in settings for word in ("-c", setting)]
-    return tree.git(*own, "cherry-pick", *words, check=False)
+def _rest(tree: Tree, session: EditSession) -> list[Commit]:
+    picked = _picked(tree, session)
+    oids = [oid for oid in session.left if oid not in picked]
+    return [read_commits(tree.git, f"{oid}^", oid, shown(tree.folder))[0] for oid in oids]
+
+
+def _before_empty(tree: Tree, done: Replay) -> int:
+    """Return how many commits were replayed before the first that changes nothing."""
+    before = tree_of(tree.git, done.base)
+    for number, commit in enumerate(done.commits):
+        if commit.tree == before:
+            return number
+        before = commit.tree
+    return len(done.commits)
+
+
+def _cherry_pick(tree: Tree, commit: Commit) -> Answer:
+    # To find renames git would read files that are not here. git before 2.50 can be told not to
+    # look for any by its older strategy alone.
+    head = Oid(tree.git("rev-parse", "HEAD^{tree}").text)
+    words: tuple[str, ...] = ("cherry-pick",)
+    if absent_files(tree.git, head, [commit]):
+        words = ("-c", "merge.renames=false", "cherry-pick", "--strategy=recursive")
+    return _sequencer(tree, *words, "--allow-empty", commit.oid)
+
+
+def _sequencer(tree: Tree, *words: str) -> Answer:
+    own = [word for setting in _AS_PORTER for word in ("-c", setting)]
+    return tree.git(*own, *words, check=False)
 
 
 def stopped_empty(tree: Tree) -> bool:
@@ -176,11 +221,6 @@ def stopped_empty(tree: Tree) -> bool:
 def _stopped_at(tree: Tree) -> str:
     """Return the commit whose pick stopped, empty when git could not even begin it."""
     return tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
-
-
-def _picking(tree: Tree) -> bool:
-    names = ("CHERRY_PICK_HEAD", "sequencer")
-    return any((tree.git_dir / name).exists() for name in names)
 
 
 def _go_on(tree: Tree, session: EditSession) -> None:
@@ -195,16 +235,9 @@ def _go_on(tree: Tree, session: EditSession) -> None:
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
             f" `porter {session.command} --skip` leaves it out of the series"
         )
-    _go(tree, session, "--continue", picking or "HEAD")
-
-
-def _go(tree: Tree, session: EditSession, word: str, picking: str) -> None:
-    """Let git go on with what it picks. Raises CheckFailed where it stops."""
-    answer = _cherry_pick(tree, word)
-    if answer.status != 0 and _stopped_at(tree):
-        _stopped(tree, session, picking, answer)
+    answer = _sequencer(tree, "cherry-pick", "--continue")
     if answer.status != 0:
-        _cherry_pick(tree, "--quit")  # pick_rest tries the others again
+        _stopped(tree, session, picking or "HEAD", answer)
 
 
 def skip(tree: Tree, session: EditSession) -> EditSession:
@@ -222,7 +255,9 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
         dropped=(*session.dropped, level),
     )
     write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
-    _go(tree, session, "--skip", picking)
+    answer = _sequencer(tree, "cherry-pick", "--skip")
+    if answer.status != 0:
+        _stopped(tree, session, picking, answer)
     return session
 
 
@@ -270,8 +305,8 @@ def _subject(tree: Tree, commit: str) -> str:
 def abort(tree: Tree, session: EditSession) -> None:
     """Bring the tree back to how it stood before the command: HEAD, index and files."""
     with interrupts_deferred():
-        if _picking(tree):
-            _cherry_pick(tree, "--quit")
+        if _stopped_at(tree):
+            _sequencer(tree, "cherry-pick", "--quit")
             (tree.git_dir / "CHERRY_PICK_HEAD").unlink(missing_ok=True)
         tree.git("read-tree", "--reset", "-u", session.work)
         if session.branch is not None:
