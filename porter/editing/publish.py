@@ -162,7 +162,11 @@ def publish(
             notes.append(f"not locked: {request.failing[0]} does not apply")
         elif claimed:
             notes.append(f"not locked: no source covers {listed(claimed)}")
-        elif (repository.folder / LOCK_FILE).exists() or contents_differ(done):
+        elif (
+            (repository.folder / LOCK_FILE).exists()
+            or contents_differ(done)
+            or PINS_FILE in request.others
+        ):
             lock = lock_of(repository.pins, repository.pin, upstream, levels)
             contents[LOCK_FILE] = lock_bytes(lock)
         followed = follow(
@@ -232,20 +236,21 @@ def write_series(
     others = [path for path in request.others if path != PINS_FILE]
     state = State(
         {name: content for name, content in files.items() if content is not None},
-        _pins_after(root, now, request.others.get(PINS_FILE)),
+        _pins_after(root, port, now, request.others.get(PINS_FILE)),
         {path: content for path in others if (content := _content(root / path)) is not None},
         {path: content for path in others if (content := request.others[path]) is not None},
     )
     return commit_state(history, request.what, changes, state, {"From": tip.at})
 
 
-def _pins_after(root: Path, now: State, text: bytes | None) -> Mapping[str, bytes]:
-    from porter.editing.pin_text import pin_entry
+def _pins_after(root: Path, port: str, now: State, text: bytes | None) -> Mapping[str, bytes]:
+    from porter.editing.history import pin_entries
+    from porter.upstream.pins import parse_pins
 
     if text is None:
         return now.pins
     path = root / PINS_FILE
-    return {name: pin_entry(text.decode(), name, path).encode() for name in now.pins}
+    return pin_entries(parse_pins(text, path).port(port), text.decode(), path)
 
 
 def _content(path: Path) -> bytes | None:
