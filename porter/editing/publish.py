@@ -360,7 +360,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
         before = by_level.get(level_part(name), "")
         line = OFF + name if name in now_off else name
         if before and (before in stated) == (name in now_off):
-            line = own[before].replace(before, name, 1)
+            line += own[before].partition(before)[2]  # options, a comment
         lines += [*above.get(before, ()), line]
     return "".join(f"{line}\n" for line in [*lines, *waiting])
 
