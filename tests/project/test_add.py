@@ -176,7 +176,8 @@ def test_outside_a_project_the_command_that_makes_one_is_named(
     done = porter("add", "https://h.org/o/n", cwd=tmp_path)
     assert done.code == 2
     assert done.err.endswith(
-        "no upstream_pins.yaml here or in a folder above; `porter init` makes one\n"
+        "no upstream_pins.yaml here or in a folder above; go to a porter project, pass --root DIR,"
+        " or make one with `porter init`\n"
     )
 
 
