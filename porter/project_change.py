@@ -86,28 +86,6 @@ def settle_project(root: Path) -> None:
             raise
 
 
-@contextmanager
-def lend_files(root: Path, contents: Mapping[str, bytes]) -> Iterator[None]:
-    """Give files other contents until the block ends, or is killed: then their own come back.
-
-    A file that the block itself changes keeps that. The project's lock must be held. Raises
-    OSError with nothing changed when the contents cannot be stored.
-    """
-    folder = _folder(root)
-    shutil.rmtree(folder, ignore_errors=True)
-    rows: list[dict[str, str | None]] = []
-    try:
-        for number, (path, lent) in enumerate(contents.items()):
-            rows.append({"path": path, "was": _digest(lent), "staged": f"own-{number}"})
-            write_atomic(folder / f"own-{number}", (root / path).read_bytes(), sync=True)
-        write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
-        for path, lent in contents.items():
-            write_atomic(root / path, lent, sync=True)
-        yield
-    finally:
-        _finish(root)
-
-
 def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
     """Give files their new contents (None: delete), by path in the project; return the changed.
 
@@ -137,6 +115,25 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
         raise
     _finish(root)
     return list(wanted)
+
+
+@contextmanager
+def content_meanwhile(root: Path, path: str, content: bytes) -> Iterator[None]:
+    """Let a file have another content; afterwards, also after a kill, it has its own again.
+
+    Unless :func:`change_files` changed files meanwhile: then they stay as it left them.
+    """
+    with lock_project(root):
+        folder, own = _folder(root), (root / path).read_bytes()
+        shutil.rmtree(folder, ignore_errors=True)
+        write_atomic(folder / "own-0", own, sync=True)  # no name of change_files'
+        rows = [{"path": path, "was": _digest(content), "staged": "own-0"}]
+        write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
+        try:
+            write_atomic(root / path, content)
+            yield
+        finally:
+            _finish(root)
 
 
 def _finish(root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from porter.errors import BadInput
-from porter.project_change import change_files, lend_files, lock_project, settle_project
+from porter.project_change import change_files, content_meanwhile, settle_project
 
 
 @pytest.fixture
@@ -54,16 +54,14 @@ def test_what_a_writer_killed_before_its_journal_left_is_deleted(root: Path) -> 
     assert not (root / "patches" / ".change").exists()
 
 
-def test_lent_files_come_back_unless_the_block_changed_them(root: Path) -> None:
-    (root / "kept").write_text("own\n")
-    with lock_project(root):
-        with lend_files(root, {"pins": b"lent\n", "kept": b"lent\n"}):
-            assert (root / "pins").read_text() == "lent\n"
-        assert (root / "pins").read_text() == (root / "kept").read_text() == "own\n"
-        with pytest.raises(KeyError), lend_files(root, {"pins": b"lent\n"}):
-            raise KeyError
-        assert (root / "pins").read_text() == "own\n"
-        with lend_files(root, {"pins": b"lent\n"}):
-            change_files(root, {"pins": b"new\n"})
-        assert (root / "pins").read_text() == "new\n"
+def test_a_file_has_its_own_content_again_unless_the_block_changed_it(root: Path) -> None:
+    with content_meanwhile(root, "pins", b"lent\n"):
+        assert (root / "pins").read_text() == "lent\n"
+    assert (root / "pins").read_text() == "own\n"
+    with pytest.raises(KeyError), content_meanwhile(root, "pins", b"lent\n"):
+        raise KeyError
+    assert (root / "pins").read_text() == "own\n"
+    with content_meanwhile(root, "pins", b"lent\n"):
+        change_files(root, {"pins": b"new\n"})
+    assert (root / "pins").read_text() == "new\n"
     assert not (root / "patches" / ".change").exists()

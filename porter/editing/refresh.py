@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from porter.editing import session as sessions
 from porter.editing.land import Files, land, read_files
-from porter.editing.publish import Published, Repository, Request, off_levels, publish
+from porter.editing.publish import (
+    Published,
+    Repository,
+    Request,
+    contents_differ,
+    off_levels,
+    publish,
+)
 from porter.editing.replay import make_commit, replay
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, Stack, autosquashed, read_commits, tree_stack
@@ -15,6 +22,7 @@ from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.project_change import lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
+from porter.series.stamp import series_stamp
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,
@@ -176,6 +184,7 @@ def _change(
         state = EditSession(
             request.what, head, branch, files.work, files.index, level0, stay, levels, left,
             tuple(sorted(request.off)), tuple(dropped), renamed=dict(request.renamed),
+            stamp=series_stamp(str(repository.project), repository.port),
         )  # fmt: skip
         sessions.start(tree, state, files, done.tip)
         return finish(held, state)
@@ -219,8 +228,16 @@ def finish(held: LockedTree, state: EditSession) -> Changed:
             f" `porter {state.command} --abort`"
         )
     request = Request(state.what, state.off, renamed=state.renamed)
-    base = base_commit(tree.git, state.base)
-    published = publish(tree_repository(tree), base, commits, request)
+    base, repository = base_commit(tree.git, state.base), tree_repository(tree)
+    with lock_project(repository.project):
+        if state.stamp not in ("", series_stamp(str(repository.project), repository.port)):
+            again = publish(repository, base, commits, replace(request, check=True))
+            if contents_differ(again.patches):  # else a kill came after they were written
+                raise CheckFailed(
+                    f"{repository.folder}: changed since `porter {state.what}` began;"
+                    f" `porter {state.command} --abort`, then give the command again"
+                )
+        published = publish(repository, base, commits, request)
     fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     return Changed(published, level, fresh, state.dropped)
 
