@@ -106,7 +106,7 @@ def read_lock(root: Path, port: str) -> Lock | None:
         if data["version"] != LOCK_VERSION:
             raise KeyError(f"version {data['version']}")
         return msgspec.convert({"submodules": {}, "companions": {}} | data, Lock)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, UnicodeError, msgspec.ValidationError) as error:
         raise BadInput(
             f"{path}: expected version {LOCK_VERSION} with port, upstream and levels ({error}); "
             f"`porter lock {port}` rewrites it"
