@@ -212,6 +212,7 @@ def test_a_broken_lock_is_one_line_with_the_way_out(
 def test_half_a_character_in_a_lock_is_one_line(
     port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert "2 levels locked" in lock(port)
     path = lock_path(port.root, port.name)
     path.write_text(path.read_text().replace('"name": "', '"name": "\\ud800', 1))
     assert main(["check"]) == 2
