@@ -96,6 +96,8 @@ def read_lock(root: Path, port: str) -> Lock | None:
         raise BadInput(f"{path}: expected UTF-8; `porter lock {port}` rewrites it") from None
     try:
         data = parse_json(text)
+        if "\\ud" in text.lower():  # half of a character, unless both are there
+            json.dumps(data, ensure_ascii=False).encode()
     except ValueError as error:
         line = getattr(error, "lineno", 0)
         hint = "unresolved merge conflict" if "<<<<<<<" in text else str(error)
@@ -106,7 +108,7 @@ def read_lock(root: Path, port: str) -> Lock | None:
         if data["version"] != LOCK_VERSION:
             raise KeyError(f"version {data['version']}")
         return msgspec.convert({"submodules": {}, "companions": {}} | data, Lock)
-    except (KeyError, TypeError, UnicodeError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise BadInput(
             f"{path}: expected version {LOCK_VERSION} with port, upstream and levels ({error}); "
             f"`porter lock {port}` rewrites it"
