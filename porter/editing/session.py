@@ -265,6 +265,10 @@ def _go_on(tree: Tree, session: EditSession) -> None:
             f" `git add` them, then `porter {session.command} --continue`"
         )
     picking = _stopped_at(tree)
+    if picking in _picked(tree, session):  # git was killed after it had made the commit
+        _sequencer(tree, "cherry-pick", "--quit")
+        (tree.git_dir / "CHERRY_PICK_HEAD").unlink(missing_ok=True)
+        return
     if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
@@ -316,6 +320,8 @@ def _marks(tree: Tree, commit: str) -> set[str]:
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
+    if answer.status < 0:
+        raise PorterError(f"{shown(tree.folder)}: git cherry-pick: {answer.problem}")
     picking = _stopped_at(tree)
     unmerged = _unmerged(tree)
     if unmerged:

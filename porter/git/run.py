@@ -34,6 +34,13 @@ class Answer:
     def text(self) -> str:
         return os.fsdecode(self.out).strip()
 
+    @property
+    def problem(self) -> str:
+        """What went wrong, in git's words, or the signal that ended git."""
+        if self.status < 0:
+            return f"ended by {signal.Signals(-self.status).name}"
+        return first_error(self.err)
+
     def fields(self) -> list[str]:
         """The output of a ``-z`` command, split."""
         return os.fsdecode(self.out).split("\0")[:-1]
@@ -142,8 +149,14 @@ def run_git(
     answer = Answer(process.returncode, out, err.decode(errors="replace"))
     if answer.status != 0 and (fault := config_fault(answer.err, cwd)):
         raise BadInput(f"{cwd}: {fault}")
-    if check and answer.status != 0:
+    if check:
+        require(answer, args, cwd)
+    return answer
+
+
+def require(answer: Answer, args: Sequence[str | Path], cwd: Path) -> None:
+    """Raise PorterError, naming the command, unless git ended well."""
+    if answer.status != 0:
         words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]
         verb = next((word for word in words if not word.startswith("-")), "git")
-        raise PorterError(f"{cwd}: git {verb}: {first_error(answer.err)}")
-    return answer
+        raise PorterError(f"{cwd}: git {verb}: {answer.problem}")

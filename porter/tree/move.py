@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
-from porter.git.run import Answer, first_error, interrupts_deferred
+from porter.git.run import Answer, interrupts_deferred
 from porter.tree.checkout_rules import (
     EMPTY_TREE,
     checkout_journal,
@@ -200,7 +200,7 @@ def move(
             f"{where}: local edits in {listed_paths(edited)}, which level {target} changes too;"
             " commit or undo them, or carry them along with --keep"
         )
-    raise PorterError(f"{where}: git checkout: {first_error(answer.err)}; the tree is as it was")
+    raise PorterError(f"{where}: git checkout: {answer.problem}; the tree is as it was")
 
 
 def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> None:
@@ -215,7 +215,7 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
         )
     answer = _checkout(tree, lock, None, target, what)
     if answer.status != 0:  # the caller removes the tree, or the next attempt settles it
-        raise PorterError(f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}")
+        raise PorterError(f"{shown(tree.folder)}: git checkout: {answer.problem}")
 
 
 def _checkout(
@@ -242,7 +242,7 @@ def _checkout(
                 settle(tree, lock.fd)
             except (PorterError, OSError) as error:
                 raise PorterError(
-                    f"{shown(tree.folder)}: git checkout: {first_error(answer.err)}; and restoring"
+                    f"{shown(tree.folder)}: git checkout: {answer.problem}; and restoring"
                     f" the files failed ({error}): nothing is lost, run `porter status` here once"
                     " that is fixed"
                 ) from None

@@ -294,8 +294,6 @@ def _connect_submodules(
 
 
 def _connect_submodule(root: Path, pin: Pin, sub: Submodule, progress: Progress | None) -> str:
-    from git.config import GitConfigParser  # slow to import
-
     try:
         coverage = fetch(root, pin, None, progress=progress)
         upstream = open_upstream(root, pin, progress=progress)
@@ -307,6 +305,10 @@ def _connect_submodule(root: Path, pin: Pin, sub: Submodule, progress: Progress 
         present |= bring_for_git(upstream)
         connect(sub.git_dir, upstream, (list(listing), present), work_tree=sub.folder)
         sub.git("update-ref", PINNED, upstream.commit)
+        # Slow to import; and it fails without a word where git rejects the user's configuration,
+        # which the command above has named.
+        from git.config import GitConfigParser
+
         config_file = str(sub.tree.git_dir / "config")
         with GitConfigParser(config_file, read_only=False, merge_includes=False) as settings:
             section = f'submodule "{sub.path}"'

@@ -27,14 +27,14 @@ from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
 from porter.git.objects import oid as checked_oid
-from porter.git.run import Answer, run_git
+from porter.git.run import Answer, require, run_git
 from porter.levels.level_name import Broken, find_level
 from porter.places import is_project, project_above, project_root
 from porter.project_change import settle_project
 from porter.series.stamp import series_stamp
 from porter.terminal import listed, readable
 from porter.tree.checkout_rules import differing_files
-from porter.tree.treelock import held
+from porter.tree.treelock import drop_git_locks, held
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
@@ -121,14 +121,20 @@ class Tree:
         lock = held.get(str(self.state_dir)) if lock is None else lock
         if index is not None:
             more["GIT_INDEX_FILE"] = str(index)
-        return run_git(
-            [*tree_arguments(str(self.folder)), *args],
+        words = [*tree_arguments(str(self.folder)), *args]
+        answer = run_git(
+            words,
             cwd=self.folder,
             stdin=stdin,
             env=more,
-            check=check,
+            check=False,
             keep_open=() if lock is None else (lock,),
         )
+        if answer.status < 0 and str(self.state_dir) in held:
+            drop_git_locks(str(self.git_dir))
+        if check:
+            require(answer, words, self.folder)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

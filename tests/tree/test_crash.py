@@ -326,6 +326,25 @@ def test_locks_of_a_git_that_was_killed_with_porter_are_no_obstacle(
     assert left[0].exists()
 
 
+def test_a_git_that_a_signal_ends_leaves_no_lock(
+    toy: Path, porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = shutil.which("git")
+    (tmp_path / "bin").mkdir()
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.write_text(
+        '#!/bin/sh\nfor word; do case "$word" in checkout|update-index)\n'
+        f'  touch "{toy}/.git/index.lock"; kill -9 $$;; esac; done\nexec {git} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    with monkeypatch.context() as killed:
+        killed.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+        ran = porter("goto", "widen-a", toy)
+        assert (ran.code, "ended by SIGKILL" in ran.err) == (2, True), ran.err
+    assert not (toy / ".git" / "index.lock").exists()
+    assert porter("goto", "widen-a", toy).code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
