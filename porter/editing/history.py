@@ -90,6 +90,12 @@ class History:
         oid = self._resolve(self._ref)
         return None if oid is None else self.entry(oid)
 
+    def _damaged(self, oid: Oid, why: str) -> BadInput:
+        return BadInput(
+            f"{self.git_dir}: the state {oid[:10]} of {self.port} is damaged ({why}); delete the"
+            " folder: then only what `porter undo` knows is gone"
+        )
+
     def entry(self, oid: Oid) -> Entry:
         """Return a row by its id."""
         text = self._git("log", "-1", "--format=%ct%n%B", oid, "--").decode()
@@ -100,10 +106,7 @@ class History:
             for each in " ".join(fields.values()).split():
                 checked_oid(each)
         except ValueError as error:
-            raise BadInput(
-                f"{self.git_dir}: the state {oid[:10]} of {self.port} is damaged ({error}); delete"
-                " the folder: then only what `porter undo` knows is gone"
-            ) from None
+            raise self._damaged(oid, str(error)) from None
         return Entry(
             oid,
             message.partition("\n")[0],
@@ -128,6 +131,8 @@ class History:
             bodies = odb.read_many({entry.oid for entry in entries.values()})
         parts: dict[bytes, dict[str, bytes]] = {}
         for path, entry in entries.items():
+            if entry.oid not in bodies:
+                raise self._damaged(oid, f"no blob {entry.oid}")
             part, _, name = path.partition(b"/")
             parts.setdefault(part, {})[os.fsdecode(name)] = bodies[entry.oid]
         return State(*(parts.get(part, {}) for part in (b"files", b"pins", b"before", b"after")))

@@ -294,6 +294,8 @@ def _with_tree(problem: BadInput, data: bytes, root: Path) -> BadInput:
         return problem
     entry = yaml.load(data, yaml.BaseLoader)["pins"][found[1]]
     commit = entry.get("commit", "COMMIT")
+    if not isinstance(commit, str):
+        return problem
     tree = _known_tree(root, found[1], commit)
     hint = f"`tree: {tree}`" if tree else f"`git rev-parse {commit}^{{tree}}` in a clone prints it"
     return BadInput(f"{problem}; {hint}")

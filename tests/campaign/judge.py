@@ -45,7 +45,7 @@ class Judged:
         if done.memory > MEMORY:
             raise Fell(f"{done.memory >> 20} MiB: {done.words}")
         lines = [row for row in done.err.splitlines() if row.startswith("porter: ")]
-        if done.code in (1, 2) and self.job.code == 0 and not lines:
+        if done.code in (1, 2) and self.job.code == 0 and not lines and not done.out:
             raise Fell(f"no word on why: {done.words}")
 
     def recover(self, dice: random.Random) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,24 @@ def test_any_state_of_the_log_can_be_restored(toy: Path, porter: Porter, project
     assert porter("undo", "--to", oldest).code == 0
     assert patches(project) == before
     assert porter("undo", "--to", "0").code == 2
+
+
+def test_a_damaged_log_of_states_is_named_in_one_line(toy: Path, porter: Porter) -> None:
+    (toy / "pkg" / "b.py").open("a").write("# mine\n")
+    assert porter("refresh", toy).code == 0
+    log = Path(os.environ["PORTER_CACHE"]) / "history.git"
+    tip = sealed_git(log, "for-each-ref", "--format=%(objectname)").split()[0]
+    blob = sealed_git(log, "ls-tree", "-r", tip).split()[2]
+    for pack in log.glob("objects/pack/*.pack"):
+        data = pack.read_bytes()
+        for index in log.glob("objects/pack/*.*"):
+            index.unlink()
+        done = subprocess.run(["git", f"--git-dir={log}", "unpack-objects", "-q"], input=data)
+        assert done.returncode == 0
+    (log / "objects" / blob[:2] / blob[2:]).unlink()
+    ran = porter("undo", "toy")
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert "history.git: the state" in ran.err
+    assert f"no blob {blob}" in ran.err
+    shutil.rmtree(log)
+    assert porter("undo", "toy", "--list").code == 0

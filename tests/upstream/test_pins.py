@@ -141,6 +141,9 @@ def test_a_missing_tree_is_named_where_the_pins_files_know_it(tmp_path: Path) ->
     root = make_project(tmp_path / "project", {"model": without_tree(remote)})
     with pytest.raises(BadInput, match=rf"`git rev-parse {remote.commit}\^{{tree}}` in a clone"):
         load_pins(root)
+    bad = make_project(tmp_path / "bad", {"model": {**without_tree(remote), "commit": {"a": "b"}}})
+    with pytest.raises(BadInput, match="expected the key 'tree', found none"):
+        load_pins(bad)
     record_pin_files(root, "model", remote)
     with pytest.raises(
         BadInput, match=f"expected the key 'tree', found none; `tree: {remote.tree}`"
