@@ -142,7 +142,7 @@ def test_a_missing_tree_is_named_where_the_pins_files_know_it(tmp_path: Path) ->
     with pytest.raises(BadInput, match=rf"`git rev-parse {remote.commit}\^{{tree}}` in a clone"):
         load_pins(root)
     bad = make_project(tmp_path / "bad", {"model": {**without_tree(remote), "commit": {"a": "b"}}})
-    with pytest.raises(BadInput, match="expected the key 'tree', found none"):
+    with pytest.raises(BadInput, match=r"pins\.model\.commit: .* found a mapping"):
         load_pins(bad)
     record_pin_files(root, "model", remote)
     with pytest.raises(
