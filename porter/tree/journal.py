@@ -176,7 +176,9 @@ def _back(tree: Tree, journal: Journal, lock: int, untouched: tuple[str, ...]) -
     moved = changes(tree, journal.work_from, journal.work_to)
     _, skipped = _index_entries(tree)
     moved = {path: pair for path, pair in moved.items() if path not in skipped}
-    blobs = _blobs(tree, (e.oid for pair in moved.values() for e in pair if e and e.is_blob))
+    there = [pair for path, pair in moved.items() if os.path.lexists(tree.folder / path)]
+    # No others: without an index even files that are in no store would be asked for.
+    blobs = _blobs(tree, (e.oid for pair in there for e in pair if e and e.is_blob))
     restore: dict[str, str | None] = {}  # path -> the file or link in place of a parent folder
     remove: list[str] = []
     kept: list[str] = []

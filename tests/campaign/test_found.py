@@ -30,6 +30,8 @@ FOUND = [
     ("lock", r"os.rename .*levels\.lock"),
     ("init", r"os.rename .*recipe\.schema\.json"),
     ("redo", r"os.rename .*\.git/porter/config"),
+    # A new tree has its journal and no index, and its upstream has files that are not here.
+    ("apply", r"subprocess.Popen .*'checkout'"),
     # A temporary folder.
     ("split", r"subprocess.Popen .*update-index.*--index-info"),
     ("refresh", r"os.rename .*patches/\.change/journal\.json"),
