@@ -7,6 +7,7 @@ that git would write differently.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from porter.levels.build import Builder, Step
 from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.diff import FilePatch
+from porter.series.header import FIELDS, MAIL_FIELDS, UNKNOWN
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 from porter.terminal import counted
 from porter.upstream.pins import Pin
@@ -83,6 +85,7 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
 
 
 _Row = tuple[int, str, str]
+_OPEN = re.compile(rf"(?:({'|'.join((*MAIL_FIELDS, *FIELDS))}): (?:\[PATCH\] )?)?{UNKNOWN}\b")
 
 
 def _judge(patch: Patch) -> Iterator[_Row]:
@@ -90,6 +93,7 @@ def _judge(patch: Patch) -> Iterator[_Row]:
         yield 0, "name", f"expected the file name NNNN-{patch.level}.patch, after its level"
     elif patch.level and not patch.path.name[:4].isdigit():
         yield 0, "name", f"expected four digits first, as in 0001-{patch.level}.patch"
+    yield from _unknown(patch)
     yield from _around(patch)
     if not patch.diff.files and not patch.diff.doubtful:
         yield 0, "diff", "no `diff --git` section: the patch changes nothing"
@@ -98,6 +102,14 @@ def _judge(patch: Patch) -> Iterator[_Row]:
         yield from _link(file)
         yield from _index_line(file)
         yield from _white_space(file)
+
+
+def _unknown(patch: Patch) -> Iterator[_Row]:
+    """Yield what the header still leaves open, as `porter import` writes it."""
+    head = patch.raw.split(b"\n")[: patch.header.end]
+    for number, line in enumerate(head, 1):
+        if match := _OPEN.match(line.decode("utf-8", "replace")):
+            yield number, "header", f"{match[1] or 'the reason'}: not stated yet, found {UNKNOWN}"
 
 
 def _around(patch: Patch) -> Iterator[_Row]:

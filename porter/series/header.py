@@ -18,6 +18,8 @@ FIELDS = ("Level", "Devices", "Keeps", "Gains", "Origin", "Forwarded")
 MAIL_FIELDS = ("From", "Date", "Subject")
 _NEEDED = (*MAIL_FIELDS, "Level")
 DEVICES = ("cpu", "cuda", "hpu", "npu")
+UNKNOWN = "TODO"
+"""Begins what an imported patch did not state: a field's value, the subject, the reason."""
 
 _MAIL_LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)\Z")
 _FIELD_LINE = re.compile(rf"({'|'.join(FIELDS)}):[ \t]*(.*)\Z")
@@ -245,7 +247,7 @@ class _Reader:
     def _devices(self) -> tuple[str, ...]:
         devices = tuple(filter(None, re.split(r"[,\s]+", self.values.get("Devices", ""))))
         for device in devices:
-            if device not in DEVICES:
+            if device not in (*DEVICES, UNKNOWN):
                 known = ", ".join(DEVICES)
                 self.report(self.found["Devices"], f"Devices: expected {known}; found {device!r}")
         return devices
@@ -261,6 +263,11 @@ def _cut(raw: bytes) -> tuple[bytes, int | None]:
         return raw, None
     own = match[1] is not None
     return raw[: match.start()], raw.count(b"\n", 0, match.start()) + 1 if own else None
+
+
+def ends_message(line: str) -> bool:
+    """Return whether git takes the line for the end of a mail's message."""
+    return _END.match(line.encode()) is not None
 
 
 def decode_words(text: str) -> str:
