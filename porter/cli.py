@@ -95,7 +95,9 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.set_defaults(command=command.name)
     module.add_arguments(parser)
-    args = parser.parse_args(rest[1:])
+    # Options between positional arguments; argparse alone ends a list of them at an option.
+    mixed = getattr(module, "INTERMIXED", False)
+    args = (parser.parse_intermixed_args if mixed else parser.parse_args)(rest[1:])
     code: int = module.run(args)
     return code
 

@@ -1,7 +1,8 @@
 """Write a tree's commits back as the port's patch series, one patch per commit.
 
 A commit's message is the patch's header: subject, why, and the fields Level, Devices, Keeps, Gains,
-Origin and Forwarded. An unchanged series is exported to the same bytes."""
+Origin and Forwarded. An unchanged series is exported to the same bytes. With a --to option the
+series stays as it is, and its levels are given out in that form; `porter import` takes it back."""
 
 from __future__ import annotations
 
@@ -11,6 +12,10 @@ from pathlib import Path
 from porter.commands.options import add_flag, add_json
 from porter.errors import BadInput, Exit
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from porter.editing.exporting import GivenOut
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("port", metavar="PORT")
@@ -19,10 +24,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_flag(parser, "--check", "write nothing; exit 1 if anything would change")
     add_flag(parser, "--drop", "remove levels that HEAD does not contain from the series")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--to-branch", metavar="NAME", help="make a branch of the levels")
+    forms.add_argument("--to-mbox", type=Path, metavar="FILE", help="write mails for `git am`")
+    forms.add_argument("--to-quilt", type=Path, metavar="DIR", help="write a quilt folder")
+    forms.add_argument(
+        "--to-diff", type=Path, metavar="FILE", help="write one diff, from the upstream to a level"
+    )
+    parser.add_argument(
+        "--repository", type=Path, metavar="DIR", help="where --to-branch goes (default: the tree)"
+    )
+    parser.add_argument("--level", metavar="LEVEL", help="give out the levels up to this one")
+    add_flag(parser, "--force", "overwrite what is there")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.to_branch or args.to_mbox or args.to_quilt or args.to_diff:
+        return _give_out(args)
+    for option in ("repository", "level", "force"):
+        if getattr(args, option):
+            raise BadInput(
+                f"export: --{option} needs --to-branch, --to-mbox, --to-quilt or --to-diff"
+            )
+    return _write_series(args)
+
+
+def _write_series(args: argparse.Namespace) -> int:
     from porter.editing.refresh import refresh
     from porter.report.terminal.editing import report_change
     from porter.terminal import counted
@@ -41,6 +69,49 @@ def run(args: argparse.Namespace) -> int:
     code = report_change(held, done, as_json=args.json, notes=notes)
     changed = any(each.what != "unchanged" for each in done.published.patches)
     return Exit.FAILED if args.check and changed else code
+
+
+def _give_out(args: argparse.Namespace) -> int:
+    from porter.report.terminal.editing import report_given_out
+
+    if args.check or args.drop:
+        raise BadInput("export: --check and --drop are about the series; no --to option takes them")
+    if args.repository and not args.to_branch:
+        raise BadInput("export: --repository is where --to-branch goes; there is no --to-branch")
+    return report_given_out(_quilt(args) if args.to_quilt else _levels(args), as_json=args.json)
+
+
+def _quilt(args: argparse.Namespace) -> GivenOut:
+    from porter.editing.exporting import patch_number, to_quilt
+    from porter.places import project_root
+    from porter.series.series import load_series
+    from porter.upstream.pins import load_pins
+
+    root = project_root()
+    series = load_series(root, load_pins(root).port(args.port).name)
+    last = patch_number(series.patches, args.level) if args.level else None
+    return to_quilt(series.folder, series.patches, last, args.to_quilt, args.force)
+
+
+def _levels(args: argparse.Namespace) -> GivenOut:
+    from porter.editing.exporting import last_level, to_branch, to_diff, to_mailbox
+    from porter.editing.level_commits import level_commits
+    from porter.places import project_root
+    from porter.tree.tree import find_tree
+
+    with level_commits(project_root(), args.port) as series:
+        level = last_level(series, args.level)
+        if args.to_mbox:
+            return to_mailbox(series, level, args.to_mbox, args.force)
+        if args.to_diff:
+            return to_diff(series, level, args.to_diff, args.force)
+        repository = args.repository
+        if repository is None:
+            tree = find_tree(_start(args.port, args.dir))
+            if tree.record.port != args.port:
+                raise BadInput(f"{tree.folder}: a tree of {tree.record.port}, expected {args.port}")
+            repository = tree.folder
+        return to_branch(series, level, args.to_branch, repository, args.force)
 
 
 def _start(port: str, folder: Path | None) -> Path | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from porter.editing.level_commits import LevelCommits
     from porter.tree.locked import LockedTree
 
+INTERMIXED = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("port", nargs="?", metavar="PORT")

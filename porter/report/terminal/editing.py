@@ -11,6 +11,7 @@ from porter.terminal import colour_wanted, emit, emit_json, table
 from porter.tree.tree import shown
 
 if TYPE_CHECKING:
+    from porter.editing.exporting import GivenOut
     from porter.editing.history import History, Restored
     from porter.editing.refresh import Changed
     from porter.editing.session import EditSession
@@ -36,6 +37,13 @@ def report_change(
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
     emit(lines)
+    return 0
+
+
+def report_given_out(given: GivenOut, *, as_json: bool) -> int:
+    """Print what was given out, and where."""
+    report_notes(given.notes)
+    emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
     return 0
 
 
