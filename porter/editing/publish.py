@@ -189,7 +189,7 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
         subject, _, body = commit.message.strip().partition("\n\n")
         subject = " ".join(subject.split())
         text = strip_space(body)
-        head = f"From: {commit.author}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
+        head = f"From: {_mail_author(commit.author)}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
         raw = f"{head}{text}---\n".encode() + diff
         level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
         if level in first:
@@ -197,6 +197,15 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
         first[level] = commit
         files[f"{number:04d}-{level}.patch"] = raw
     return files
+
+
+def _mail_author(author: str) -> str:
+    """Return an author as a mail has it: in quotes where git would read the name differently."""
+    name, _, email = author.rpartition(" <")
+    if not any(char in name for char in '"\\('):
+        return author
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{email}'
 
 
 def _level_stated(commit: Commit, raw: bytes, message: str) -> str:
