@@ -32,7 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("goto", "goto", "Trees", "move a tree to a level"),
     Command("refresh", "refresh", "Series", "make a tree's edits and commits the series"),
     Command("import", "import_series", "Series", "take in patches, mails, a git range or a tree"),
-    Command("export", "export", "Series", "write a tree's commits back as the patch series"),
+    Command("export", "export", "Series", "make commits the series, or give levels out"),
     Command("undo", "undo", "Series", "take the last change of a series back"),
     Command("redo", "undo", "Series", "make the change that was undone again"),
     Command("lint", "lint", "Checks", "find patches that are not fit for review"),

@@ -42,7 +42,7 @@ def last_level(series: LevelCommits, text: str | None) -> Level:
     """Return the last level to give out: the named one, or the last that is not off by default."""
     level = find_level(series.levels, text) if text else series.last_on()
     if level.number == 0:
-        raise BadInput(f"{series.repository.port}: level 0 is the upstream; no patch leads to it")
+        raise BadInput(f"--level {text or 0}: the upstream; no patch leads to it")
     upto = series.levels[: level.number + 1]
     if claimed := sorted(path for each in upto for path in each.claimed):
         raise BadInput(
@@ -146,7 +146,10 @@ def to_quilt(
 def patch_number(patches: Sequence[Patch], text: str) -> int:
     """Return the number of the level that ``text`` names, without building any."""
     names = [_Named(UPSTREAM), *(_Named(patch.level) for patch in patches)]
-    return names.index(find_level(names, text))
+    number = names.index(find_level(names, text))
+    if number == 0:
+        raise BadInput(f"--level {text}: the upstream; no patch leads to it")
+    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,8 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
         subject, _, body = commit.message.strip().partition("\n\n")
         subject = " ".join(subject.split())
         text = strip_space(body)
-        head = f"From: {_mail_author(commit.author)}\nDate: {commit.date}\nSubject: [PATCH] {subject}\n\n"
+        head = f"From: {_mail_author(commit.author)}\nDate: {commit.date}\n"
+        head += f"Subject: [PATCH] {subject}\n\n"
         raw = f"{head}{text}---\n".encode() + diff
         level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
         if level in first:

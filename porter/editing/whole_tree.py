@@ -60,7 +60,8 @@ def read_revision(series: LevelCommits, repository: Path, revision: str, level: 
     oids = {row[2].decode() for row in heads if row[1] != b"commit"} - known
     copy_objects(there, series.folder, {*oids, answer.text})
     time = there("log", "-1", "--format=%ct", revision, check=False).text
-    return WholeTree(Oid(answer.text), revision, revision, int(time or 0))
+    name = repository.resolve().name if revision == "HEAD" else revision
+    return WholeTree(Oid(answer.text), revision, name, int(time or 0))
 
 
 class _Folder:

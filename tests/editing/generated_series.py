@@ -22,7 +22,6 @@ from tests.plain_upstream import WHO, git, write_tree
 SLOW = settings(
     max_examples=EXAMPLES // 4 + 1,
     deadline=None,
-    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 NAMES = (
@@ -125,7 +124,7 @@ def made_upstream(found: Sequence[Change]) -> Iterator[Made]:
 def porter(root: Path, *args: str | Path) -> str:
     """Run porter in a project; return what it prints. Any error fails the test."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
+    with mock.patch.dict(os.environ), redirect_stdout(out), redirect_stderr(err):
         code = main(["--root", str(root), *map(str, args)])
     assert code == 0, (args, err.getvalue())
     return out.getvalue()
