@@ -26,23 +26,33 @@ def project_root() -> Path:
     """Return the folder that holds ``upstream_pins.yaml``.
 
     ``PORTER_ROOT`` (or ``--root``) when set; else the nearest one from the working directory
-    upwards; else the checkout that porter itself runs from.
+    upwards. Commands ask :func:`porter.tree.tree.project_of` instead: a tree knows its project
+    wherever it lies.
 
     Raises BadInput when there is none.
     """
     if own := os.environ.get("PORTER_ROOT"):
         root = Path(own).expanduser().absolute()
-        if not (root / PINS_FILE).is_file():
+        if not is_project(root):
             raise BadInput(f"{root}: expected a folder with {PINS_FILE}, found none")
         return root
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
-        if (folder / PINS_FILE).is_file():
-            return folder
+    if (found := project_above()) is not None:
+        return found
     raise BadInput(
-        f"{here}: no {PINS_FILE} here or in a folder above; "
+        f"{Path.cwd()}: no {PINS_FILE} here or in a folder above; "
         "go to a porter project or pass --root DIR"
     )
+
+
+def project_above() -> Path | None:
+    """Return the nearest project from the working directory upwards, whatever PORTER_ROOT says."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if is_project(folder)), None)
+
+
+def is_project(folder: Path) -> bool:
+    """Return whether ``folder`` holds ``upstream_pins.yaml``."""
+    return (folder / PINS_FILE).is_file()
 
 
 def patches_dir(root: Path, port: str) -> Path:

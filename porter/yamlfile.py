@@ -8,6 +8,9 @@ lines), walked along with its msgspec type, and converted leaf by leaf.
     document.value                     # a Recipe
     raise document.error(("limits", "seconds"), "more than 0", 0)   # rules beyond types
 
+Every wrong value of a file is found, not only the first: the error's one line is the first and the
+number of the others, its ``detail`` lists them all.
+
 Only the unsurprising part of YAML 1.1 is read: ``true``/``false`` are booleans and
 ``yes``/``no``/``on`` are text, dates are text, tags, merge keys and several documents in one file
 are refused. Size, depth and number of values are bounded: PyYAML's C composer recurses, and deep
@@ -19,34 +22,37 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 import yaml
 
 from porter.errors import BadInput
+from porter.yamlnodes import (
+    DEPTH_LIMIT,
+    TOO_DEEP,
+    Key,
+    compose,
+    one_line,
+    read_bytes,
+    scalar,
+    shown,
+)
 
 T = TypeVar("T")
-Key = str | int
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_SIZE_LIMIT = 16 * 2**20
-_DEPTH_LIMIT = 50
 _NODE_LIMIT = 100_000  # aliases multiply: a small file may not become a huge value
-_DIGIT_LIMIT = 300
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
-)
 _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 }
+SHOWN_BY = "porter --verbose matrix"
+"""The command that lists every problem of the project's YAML files."""
 _SEQUENCES = (list, tuple, set, frozenset)
-_TOO_DEEP = (f"values nested at most {_DEPTH_LIMIT} deep", "them nested deeper")
 
 
 @dataclass(frozen=True)
@@ -71,99 +77,91 @@ class Document(Generic[T]):
 
         ``found`` is shown as a value, or with ``words`` as plain text.
         """
-        shown = str(found) if words else _shown(found)
-        return _error(self.path, self.line(key), tuple(key), expected, shown)
+        text = str(found) if words else shown(found)
+        return one_line(self.path, self.line(key), tuple(key), expected, text)
 
 
-def load(path: Path, shape: type[T]) -> Document[T]:
+def load(path: Path, shape: type[T], shown_by: str = SHOWN_BY) -> Document[T]:
     """Read ``path`` as YAML of type ``shape`` (a msgspec Struct or any type msgspec converts).
 
-    Raises BadInput, in one line, for anything invalid.
+    Raises BadInput, in one line, for anything invalid; ``shown_by`` is the command that lists all
+    problems.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_SIZE_LIMIT + 1)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: expected a YAML file, found none") from None
-    if len(data) > _SIZE_LIMIT:
-        raise BadInput(f"{path}: expected YAML of at most {_SIZE_LIMIT // 2**20} MiB, found more")
-    return loads(data, path, shape)
+    return loads(read_bytes(path), path, shape, shown_by)
 
 
-def loads(data: bytes, path: Path, shape: type[T]) -> Document[T]:
+def loads(data: bytes, path: Path, shape: type[T], shown_by: str = SHOWN_BY) -> Document[T]:
     """Like :func:`load`, from bytes; ``path`` is only named in errors."""
+    document, problems = examine(data, path, shape)
+    raise_all(problems, shown_by)
+    return cast(Document[T], document)
+
+
+def examine(data: bytes, path: Path, shape: type[T]) -> tuple[Document[T | None], list[BadInput]]:
+    """Return the document and every problem of it.
+
+    With problems its value lacks the wrong entries of mappings and lists, so that rules beyond
+    types can still be checked on the others; it is None when nothing is left.
+    Raises BadInput for what is no YAML.
+    """
     walk = _Walk(path)
-    return Document(path, walk.convert(_compose(data, path), shape, ()), walk.lines)
-
-
-def _compose(data: bytes, path: Path) -> Any:
+    node = compose(data, path)
+    value = None
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(
-            f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x}"
-        ) from None
-    try:
-        _refuse_deep(text, path)
-        node = yaml.compose(text, Loader=_LOADER)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join(f"{error.problem or error.context}".split())
-        raise BadInput(f"{path}:{line}: expected YAML, found an error: {problem}") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
-    if node is None:
-        raise BadInput(f"{path}: expected YAML, found an empty file")
-    return node
+        value = walk.convert(node, shape, ())
+    except _Recorded:
+        pass
+    except _GiveUp as error:
+        walk.problems.append(error)
+    return Document(path, value, walk.lines), walk.problems
 
 
-def _refuse_deep(text: str, path: Path) -> None:
-    """Raise BadInput for values nested deeper than the limit; nothing here recurses."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEPTH_LIMIT:
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise _error(path, line, (), *_TOO_DEEP)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def raise_all(problems: Sequence[BadInput], shown_by: str) -> None:
+    """Raise one BadInput for ``problems``, if there are any: the first, and how many more."""
+    if not problems:
+        return
+    first, *others = problems
+    if not others:
+        raise first
+    error = BadInput(f"{first}; and {len(others)} more in this file (`{shown_by}` lists them)")
+    error.detail = "\n".join(map(str, problems))
+    raise error
 
 
-def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
-    return text if len(text) <= 80 else text[:77] + "..."
+class _Recorded(Exception):
+    """A value is wrong, and the problem is recorded."""
 
 
-def _name(key: tuple[Key, ...]) -> str:
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in key).lstrip(".")
-
-
-def _error(path: Path, line: int, key: tuple[Key, ...], expected: str, found: str) -> BadInput:
-    where = f" {_name(key)}:" if key else ""
-    return BadInput(f"{path}:{line}:{where} expected {expected}, found {found}")
+class _GiveUp(BadInput):
+    """The file is too large or too deep to look further."""
 
 
 class _Walk:
-    """One pass over the nodes and the type together."""
+    """One pass over the nodes and the type together; it records every problem."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[tuple[Key, ...], int] = {}
+        self.problems: list[BadInput] = []
         self.count = 0
 
-    def fail(self, node: Any, key: tuple[Key, ...], expected: str, found: str) -> BadInput:
-        return _error(self.path, node.start_mark.line + 1, key, expected, found)
+    def fail(self, node: Any, key: tuple[Key, ...], expected: str, found: str) -> _Recorded:
+        """Record a problem; return what to raise."""
+        line = node.start_mark.line + 1
+        self.problems.append(one_line(self.path, line, key, expected, found))
+        return _Recorded()
+
+    def give_up(self, node: Any, key: tuple[Key, ...], expected: str, found: str) -> _GiveUp:
+        return _GiveUp(*one_line(self.path, node.start_mark.line + 1, key, expected, found).args)
 
     def convert(self, node: Any, shape: Any, key: tuple[Key, ...]) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
         self.count += 1
-        if len(key) > _DEPTH_LIMIT:  # by way of aliases
-            raise self.fail(node, key[:3], *_TOO_DEEP)
+        if len(key) > DEPTH_LIMIT:  # by way of aliases
+            raise self.give_up(node, key[:3], *TOO_DEEP)
         if self.count > _NODE_LIMIT:
-            raise self.fail(node, key, f"at most {_NODE_LIMIT} values", "more (aliases multiply)")
+            expected = f"at most {_NODE_LIMIT} values"
+            raise self.give_up(node, key, expected, "more (aliases multiply)")
         if node.tag not in _PLAIN_TAGS:
             raise self.fail(node, key, "a plain value", f"the tag {node.tag}")
         bare, description = _unwrapped(shape)
@@ -184,14 +182,17 @@ class _Walk:
         seen: dict[str, int] = {}
         for name_node, value_node in node.value:
             if not isinstance(name_node, yaml.ScalarNode):
-                raise self.fail(name_node, key, "a plain key", "a list or mapping as a key")
+                self.fail(name_node, key, "a plain key", "a list or mapping as a key")
+                continue
             name = name_node.value
             line = name_node.start_mark.line + 1
             if name == "<<" and not name_node.style:
-                raise self.fail(name_node, key, "keys", "a merge key '<<' (not read here)")
+                self.fail(name_node, key, "keys", "a merge key '<<' (not read here)")
+                continue
             if name in seen:
                 expected = f"one entry (the first is on line {seen[name]})"
-                raise self.fail(name_node, (*key, name), expected, "a second one")
+                self.fail(name_node, (*key, name), expected, "a second one")
+                continue
             seen[name] = line
             at = (*key, name)
             self.lines[at] = line
@@ -203,13 +204,26 @@ class _Walk:
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, key, f"a mapping with the keys {', '.join(fields)}", _kind(node))
         values: dict[str, Any] = {}
-        for name, name_node, value_node in self._mapping(node, key):
+        unknown = []
+        rows = self._mapping(node, key)
+        failed = len(rows) < len(node.value)
+        for name, name_node, value_node in rows:
+            at = (*key, name)
             if name not in fields:
-                raise self.fail(name_node, (*key, name), _one_of(name, list(fields)), f"{name!r}")
-            values[fields[name].name] = self.convert(value_node, fields[name].type, (*key, name))
-        for field in fields.values():
-            if field.required and field.name not in values:
-                raise self.fail(node, key, f"the key {field.encode_name!r}", "none")
+                self.fail(name_node, at, _one_of(name, list(fields)), f"{name!r}")
+                unknown.append(name)
+                continue
+            try:
+                values[fields[name].name] = self.convert(value_node, fields[name].type, at)
+            except _Recorded:
+                failed = True
+        there = {name for name, _, _ in rows}
+        for name in (n for n, field in fields.items() if field.required and n not in there):
+            failed = True
+            if not difflib.get_close_matches(name, unknown, n=1):  # then that says it
+                self.fail(node, key, f"the key {name!r}", "none")
+        if failed or unknown:
+            raise _Recorded
         try:
             return shape(**values)
         except (TypeError, ValueError) as error:
@@ -221,15 +235,19 @@ class _Walk:
         key_shape, value_shape = get_args(shape) or (Any, Any)
         result = {}
         for name, name_node, value_node in self._mapping(node, key):
-            checked = self.convert(name_node, key_shape, (*key, name))
-            result[checked] = self.convert(value_node, value_shape, (*key, name))
+            with suppress(_Recorded):
+                checked = self.convert(name_node, key_shape, (*key, name))
+                result[checked] = self.convert(value_node, value_shape, (*key, name))
         return result
 
     def _sequence(self, node: Any, shape: Any, key: tuple[Key, ...], description: str) -> Any:
         if not isinstance(node, yaml.SequenceNode):
             raise self.fail(node, key, description or "a list", _kind(node))
         item_shape, *_ = get_args(shape) or (Any,)
-        items = [self.convert(item, item_shape, (*key, i)) for i, item in enumerate(node.value)]
+        items = []
+        for number, item in enumerate(node.value):
+            with suppress(_Recorded):
+                items.append(self.convert(item, item_shape, (*key, number)))
         kind = _container(shape)
         return kind(items) if kind in (list, tuple) else frozenset(items)
 
@@ -251,7 +269,7 @@ class _Walk:
     def _plain(self, node: Any, key: tuple[Key, ...]) -> Any:
         """Return the node as plain Python values (for keys of any type)."""
         if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
+            return scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return [self.convert(item, Any, (*key, i)) for i, item in enumerate(node.value)]
         return {n: self.convert(v, Any, (*key, n)) for n, _, v in self._mapping(node, key)}
@@ -306,7 +324,7 @@ def _branch(node: Any, union: Any) -> Any:
     elif isinstance(node, yaml.SequenceNode):
         fits = sequences
     else:
-        nothing = _scalar(node) is None
+        nothing = scalar(node) is None
         leaves = [(m, bare) for m, bare in kinds if m not in mappings and m not in sequences]
         fits = [m for m, bare in leaves if (bare is NoneType) == nothing]
     if not fits:
@@ -314,32 +332,12 @@ def _branch(node: Any, union: Any) -> Any:
     return fits[0] if len(fits) == 1 else Union.__getitem__(tuple(fits))
 
 
-def _scalar(node: Any) -> Any:
-    """Return a scalar's value; quoted scalars are always text."""
-    text: str = node.value
-    if node.style:  # the C loader says "" for plain, the other None
-        return text
-    if text in ("true", "True", "TRUE"):
-        return True
-    if text in ("false", "False", "FALSE"):
-        return False
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if len(text) > _DIGIT_LIMIT:
-        return text
-    if _INTEGER.match(text):
-        return int(text, 16) if "x" in text else int(text)
-    if _FLOAT.match(text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    return text
-
-
 def _kind(node: Any) -> str:
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    value = _scalar(node)
+    value = scalar(node)
     return "nothing" if value is None else _found(node, value)
 
 
@@ -348,7 +346,7 @@ def _found(node: Any, value: Any) -> str:
         return "nothing"
     if isinstance(value, list | dict):
         return _kind(node)
-    return _shown(value)
+    return shown(value)
 
 
 def _one_of(name: str, names: list[str]) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from porter.git.objects import Entry, Oid
-from porter.git.quoting import quote
 from porter.upstream.pins import Pin, load_pins, tree_objects
 
 FILES: dict[str, bytes] = {
@@ -84,7 +83,8 @@ def make_sdist(
     """Put a source release into ``folder``; return its sha256."""
     folder.mkdir(parents=True, exist_ok=True)
     top = f"{name}-{version}"
-    rows = {"setup.py": setup.encode(), "PKG-INFO": b"Metadata-Version: 2.1\n", **files}
+    info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    rows = {"setup.py": setup.encode(), "PKG-INFO": info.encode(), **files}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in rows.items():
@@ -128,15 +128,6 @@ def record_pin_files(root: Path, name: str, remote: Remote) -> None:
     (folder / "upstream.listing").write_bytes(listing)
     body = git("--git-dir", remote.path, "cat-file", "commit", remote.commit)
     (folder / "upstream.commit").write_bytes(body)
-
-
-def listing_text(entries: Mapping[bytes, Entry]) -> str:
-    """Entries as ``git ls-tree -r`` prints them."""
-    return "".join(
-        f"{entry.mode:06o} {'blob' if entry.is_blob else 'commit'} {entry.oid}\t"
-        f"{quote(path).decode()}\n"
-        for path, entry in sorted(entries.items())
-    )
 
 
 def porter(root: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -6,8 +6,10 @@ Port ``toy`` has three patches, a submodule ``LIB`` (pin ``lib``) and a companio
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +193,32 @@ def write_series(
         )
     (folder / "series").write_text("".join(f"{name}\n" for name in names))
     shutil.rmtree(copy)
+
+
+def move_pin(
+    project: Path,
+    upstreams: Upstreams,
+    files: dict[str, str | None],
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """Let toy's pin name a commit after its own, and return it.
+
+    In it ``files`` differ, and ``links`` are the commits of its submodules.
+    """
+    work = Path(tempfile.mkdtemp(dir=project.parent))
+    sealed_git(project.parent, "clone", "-q", str(upstreams.folder / "toy.git"), str(work))
+    write_files(work, files)
+    sealed_git(work, "add", "--all")
+    for path, oid in (links or {}).items():
+        sealed_git(work, "update-index", "--cacheinfo", f"160000,{oid},{path}")
+    sealed_git(work, "commit", "--quiet", "-m", "The next pin")
+    commit, tree = sealed_git(work, "rev-parse", "HEAD", "HEAD^{tree}").split()
+    sealed_git(work, "push", "--quiet", "origin", f"HEAD:refs/heads/next-{commit[:12]}")
+    pins = project / "upstream_pins.yaml"
+    text = pins.read_text()
+    old, old_tree = re.findall(r"(?:commit|tree): (\w{40})", text)[:2]
+    pins.write_text(text.replace(old, commit).replace(old_tree, tree))
+    return commit
 
 
 def snapshot(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from porter.errors import BadInput
-from porter.yamlfile import load, loads
+from porter.yamlfile import examine, load, loads
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,3 +162,39 @@ def test_a_file_of_any_size_is_read_no_further_than_the_limit(tmp_path: Path) ->
         file.truncate(2**40)  # sparse
     with pytest.raises(BadInput, match=r"big.yaml: expected YAML of at most 16 MiB, found more"):
         load(path, Recipe)
+
+
+def test_every_problem_of_a_file_is_found() -> None:
+    text = "titel: t\nkind: fast\nlimits: {seconds: 0, tries: x}\ntags: [a, {b: 1}, 3]\ntags: []\n"
+    with pytest.raises(BadInput) as caught:
+        read(text)
+    assert str(caught.value).startswith("r.yaml:5: tags: expected one entry (the first is on line")
+    assert str(caught.value).endswith(
+        "; and 6 more in this file (`porter --verbose matrix` lists them)"
+    )
+    lines = [line.split(": expected")[0] for line in caught.value.detail.splitlines()]
+    assert lines == [
+        "r.yaml:5: tags",
+        "r.yaml:1: titel",
+        "r.yaml:2: kind",
+        "r.yaml:3: limits.seconds",
+        "r.yaml:3: limits.tries",
+        "r.yaml:4: tags[1]",
+        "r.yaml:4: tags[2]",
+    ]
+
+
+def test_a_single_problem_is_a_line_of_its_own() -> None:
+    with pytest.raises(BadInput) as caught:
+        read("title: 3")
+    assert "more in this file" not in str(caught.value)
+    assert caught.value.detail == ""
+
+
+def test_what_is_right_can_be_read_beside_what_is_wrong() -> None:
+    shape = dict[str, Limits]
+    text = b"a: {seconds: 2}\nb: {seconds: 0}\nc: {tries: 1}\n"
+    document, problems = examine(text, Path("r.yaml"), shape)
+    assert document.value == {"a": Limits(2.0), "c": Limits(tries=1)}
+    assert [str(problem).split(": ")[0] for problem in problems] == ["r.yaml:2"]
+    assert document.line(("b", "seconds")) == 2

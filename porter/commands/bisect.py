@@ -11,7 +11,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.commands.options import add_json, add_run_options, run_options
+from porter.commands.options import (
+    add_json,
+    add_level_option,
+    add_port,
+    add_run_options,
+    project_folder,
+    run_options,
+    the_port,
+)
 from porter.errors import BadInput, CheckFailed, Exit
 
 if TYPE_CHECKING:
@@ -25,13 +33,23 @@ if TYPE_CHECKING:
     from porter.verify.plan.select import Plan
 
 
+EXAMPLES = (
+    (
+        "porter bisect v-diffusion --recipe graphs",
+        "find the level that broke a claim of the recipe graphs",
+    ),
+    (
+        "porter bisect --recipe forward --device sim:hpu --level 5",
+        "in a tree: of its port, on one device, from level 5 down",
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", metavar="PORT")
-    parser.add_argument("--recipe", required=True, metavar="NAME", help="the recipe that fails")
+    add_port(parser)
+    parser.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe that fails")
     parser.add_argument("--device", metavar="DEVICE", help="judge only on this device")
-    parser.add_argument(
-        "--level", metavar="LEVEL", help="a level that fails (default: the last one judged)"
-    )
+    add_level_option(parser, "a level that fails; default: the last one judged")
     parser.add_argument(
         "--output",
         default="*",
@@ -45,7 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from porter.places import project_root
     from porter.report.terminal.progress import shown_session
     from porter.terminal import emit_json
     from porter.verify.bisect import bad_on, covered_levels, find_border, judge_level
@@ -53,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
-    root = project_root()
+    root, port = project_folder(args), the_port(args)
     filters = Filters((args.recipe,), devices=(args.device,) if args.device else ())
     console = Console(highlight=False, quiet=args.json)
     with open_trees(root) as trees:
-        planned = _only_recipe(make_plan(root, (args.port,), trees, filters), args)
-        start = _start(planned, trees.find(args.port, args.level).number if args.level else None)
+        planned = _only_recipe(make_plan(root, (port,), trees, filters), args)
+        start = _start(planned, trees.find(port, args.level).number if args.level else None)
         with (
             shown_session(trees, run_options(args)) as (session, display),
             open_runs(session) as runs,
@@ -86,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _only_recipe(plan: Plan, args: argparse.Namespace) -> RecipePlan:
     if plan.unreachable:
-        raise BadInput(f"{args.port}: not reachable: {plan.unreachable[0].reason}")
+        raise BadInput(f"{plan.unreachable[0].port}: not reachable: {plan.unreachable[0].reason}")
     if len(plan.recipes) > 1:
         names = ", ".join(one.loaded.name for one in plan.recipes)
         raise BadInput(f"--recipe {args.recipe}: expected one recipe, found {names}")

@@ -10,7 +10,26 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_format, add_ports, add_verbose, project_pins
+from porter.commands.options import (
+    add_flag,
+    add_format,
+    add_ports,
+    add_verbose,
+    project_pins,
+    the_ports,
+)
+
+EXAMPLES = (
+    ("porter check", "check every port of the project; in a tree, its port"),
+    (
+        "porter check v-diffusion --strict",
+        "fail unless every file that the patches touch was checked",
+    ),
+    (
+        "porter check --output check.sarif --output check.xml",
+        "also write the result for code scanning and as JUnit",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from porter.report.terminal.check import CheckRequest, render, report_lines, summary
     from porter.terminal import colour_wanted
 
-    pins = project_pins()
-    request = CheckRequest(strict=args.strict, named=bool(args.ports))
+    pins, names = project_pins(args), the_ports(args)
+    request = CheckRequest(strict=args.strict, named=bool(names))
     reports = []
-    for pin in ports_to_check(pins, args.ports):
+    for pin in ports_to_check(pins, names):
         report = check_port(pins.root, pins, pin, memo=not args.no_memo)
         reports.append(report)
         if args.format == "text":

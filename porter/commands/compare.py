@@ -1,8 +1,8 @@
 """Find the first module, and the op, at which one level diverges from another.
 
-A and B are levels; LEVEL@DEVICE runs one on a device of its own, so that one level can be compared
-on two devices. A recipe's probe runs on both, with every module's inputs and outputs recorded, and
-on A in float64, which shows how much rounding explains.
+Of two levels the first is the correct one; LEVEL@DEVICE runs one on a device of its own, so that
+one level can be compared on two devices. A recipe's probe runs on both, with every module's inputs
+and outputs recorded, and on the first in float64, which shows how much rounding explains.
 """
 
 from __future__ import annotations
@@ -10,22 +10,44 @@ from __future__ import annotations
 import argparse
 import json
 
-from porter.commands.options import add_json, add_repeated
+from porter.commands.options import (
+    add_json,
+    add_repeated,
+    add_tree_or_port,
+    project_folder,
+    the_port,
+)
 from porter.errors import BadInput, Exit
+
+EXAMPLES = (
+    (
+        "porter compare v-diffusion upstream report --recipe forward",
+        "where level report diverges from level 0 in this recipe's probe",
+    ),
+    (
+        "porter compare minimal@cpu minimal@sim:hpu --recipe forward",
+        "in a tree: the same level of its port on two devices",
+    ),
+    ("porter compare 2 3 --port v-diffusion --dtype bfloat16", "levels by number, in one dtype"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", metavar="PORT")
-    parser.add_argument("first", metavar="A", help="the correct level: number, name or prefix")
-    parser.add_argument("second", metavar="B", help="the level that diverges from it")
     parser.add_argument(
-        "--recipe", metavar="NAME", help="run this recipe's probe (default: the only one)"
+        "levels",
+        nargs="+",
+        metavar="LEVEL",
+        help="the correct level, and the one that diverges from it; PORT may stand before them",
+    )
+    add_tree_or_port(parser)
+    parser.add_argument(
+        "--recipe", metavar="RECIPE", help="run this recipe's probe (default: the only one)"
     )
     parser.add_argument(
-        "--device", metavar="NAME", help="run on this device (default: the recipe's first)"
+        "--device", metavar="DEVICE", help="run on this device (default: the recipe's first)"
     )
     parser.add_argument(
-        "--dtype", metavar="NAME", help="run in this dtype (default: the recipe's first)"
+        "--dtype", metavar="DTYPE", help="run in this dtype (default: the recipe's first)"
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="run with this seed (default: the recipe's first)"
@@ -34,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--where", "NAME=VALUE", "a value of what the recipe varies, default: the first"
     )
     for option, default, text in (
-        ("--factor", 2.0, "allow N times A's own error (default: 2)"),
+        ("--factor", 2.0, "allow N times the first level's own error (default: 2)"),
         ("--ulps", 8.0, "and N ulps on top of that (default: 8)"),
         ("--sample", 1024, "compare N elements of each tensor, 0 for all (default: 1024)"),
     ):
@@ -45,7 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; exit code 1 when the levels diverge."""
-    from porter.places import project_root
+    for text in args.where:
+        if "=" not in text:
+            raise BadInput(f"--where {text}: expected NAME=VALUE")
+    if args.factor < 1 or args.ulps < 0 or args.sample < 0:
+        raise BadInput("expected --factor of at least 1, --ulps and --sample of at least 0")
+    if len(args.levels) == 3 and args.port is None:
+        args.port = args.levels.pop(0)
+    if len(args.levels) != 2:
+        raise BadInput(f"compare: expected two levels, found {' '.join(args.levels)}")
+    (first, second), root, port = args.levels, project_folder(args), the_port(args)
+
     from porter.report.terminal.divergence import as_json, lines
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.divergence.runs import CompareRequest, ComparisonRunner, choose
@@ -54,15 +86,10 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.execution.run_probe import launcher
     from porter.verify.plan.port_trees import open_trees
 
-    for text in args.where:
-        if "=" not in text:
-            raise BadInput(f"--where {text}: expected NAME=VALUE")
-    if args.factor < 1 or args.ulps < 0 or args.sample < 0:
-        raise BadInput("expected --factor of at least 1, --ulps and --sample of at least 0")
-    same = ("port", "first", "second", "recipe", "device", "dtype", "seed")
+    same = ("recipe", "device", "dtype", "seed")
     where = dict(text.split("=", 1) for text in args.where)
-    request = CompareRequest(**{name: getattr(args, name) for name in same}, where=where)
-    root = project_root()
+    chosen = {name: getattr(args, name) for name in same}
+    request = CompareRequest(port=port, first=first, second=second, where=where, **chosen)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             comparison = choose(root, request, trees)

@@ -1,18 +1,28 @@
-"""Show a difference: between two levels, from a level to the current files (`diff A`), or the local
-edits (no argument). In a pipe the output is byte-exact, fit for `git apply`."""
+"""Show a difference: between two levels, from a level to the current files (one LEVEL), or the
+local edits (none). In a pipe the output is byte-exact, fit for `git apply`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from porter.commands.options import add_flag, add_folder_or_port
+from porter.commands.options import LEVEL_TEXT, add_flag, add_tree_or_port
+
+EXAMPLES = (
+    ("porter diff", "in a tree: the local edits"),
+    ("porter diff minimal", "in a tree: from level minimal to the current files"),
+    (
+        "porter diff 0 2 --port v-diffusion --stat",
+        "what the first two patches change, file by file",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", nargs="?", metavar="A", help="a level (default: the tree's own)")
-    parser.add_argument("b", nargs="?", metavar="B", help="a level (default: the current files)")
-    add_folder_or_port(parser)
+    for name, default in (("a", "the tree's own"), ("b", "the current files")):
+        text = f"{LEVEL_TEXT} (default: {default})"
+        parser.add_argument(name, nargs="?", metavar="LEVEL", help=text)
+    add_tree_or_port(parser)
     add_flag(parser, "--stat", "only the files, and how much changed")
 
 

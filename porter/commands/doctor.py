@@ -9,15 +9,22 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_flag, add_json, add_verbose, project_pins
+from porter.commands.options import add_flag, add_json, add_verbose
 from porter.errors import Exit
 from porter.terminal import counted, emit, emit_json, flow
 
 if TYPE_CHECKING:
     from porter.upstream.doctor import Fact
+    from porter.upstream.pins import Pins
     from porter.verify.plan.reachable import PortReach
 
 _MARKS = {True: "ok", None: "--", False: "!!"}
+
+
+EXAMPLES = (
+    ("porter doctor", "what this machine has, and which ports it can check and verify"),
+    ("porter doctor --offline --deep", "contact no source, but ask torch for devices"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from porter.upstream.store import offline_asked
     from porter.verify.plan.reachable import reach_of_ports, what_would_help
 
-    pins = project_pins()
+    pins = _pins()
     offline = args.offline or offline_asked()
     answers = ask_sources(pins, offline=offline)
-    findings = examine(pins.root, pins, answers, offline=offline, deep=args.deep)
-    reaches = reach_of_ports(pins.root, pins, answers, offline=offline)
+    findings = examine(pins, answers, offline=offline, deep=args.deep)
+    reaches = reach_of_ports(pins.root, pins, answers, offline=offline) if pins.pins else []
     helps = what_would_help(pins, reaches, answers)
     failed = any(fact.ok is False for fact in findings)
     if args.json:
@@ -52,6 +59,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         emit(_lines(findings, reaches, helps, args.verbose))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _pins() -> Pins:
+    """Return the pins of the project here; outside a project there are none."""
+    import os
+    from pathlib import Path
+
+    from porter.places import project_above
+    from porter.tree.tree import project_of, tree_around
+    from porter.upstream.pins import Pins, load_pins
+
+    tree = tree_around()
+    if tree is None and project_above() is None and not os.environ.get("PORTER_ROOT"):
+        return Pins(Path.cwd(), {})
+    return load_pins(project_of(tree))
 
 
 def _lines(

@@ -16,12 +16,20 @@ from porter.commands.options import (
     add_repeated,
     add_verbose,
     project_pins,
+    the_ports,
 )
 from porter.errors import Exit, SourceUnavailable
 
 if TYPE_CHECKING:
     from porter.upstream.pins import Pin, Pins
     from porter.upstream.store import FileCoverage
+
+
+EXAMPLES = (
+    ("porter fetch", "fetch every pinned upstream; in a tree, those of its port"),
+    ("porter fetch v-diffusion --path diffusion/", "only the files below one folder"),
+    ("porter fetch --offline", "what the store has already"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from porter.terminal import emit, emit_json
     from porter.upstream.store import fetch
 
-    pins, paths = project_pins(), args.path or None
+    pins, paths = project_pins(args), args.path or None
     results: dict[str, FileCoverage | SourceUnavailable] = {}
     with transfer_bar() as progress:
-        for pin in _chosen(pins, args.ports):
+        for pin in _chosen(pins, the_ports(args)):
             try:
                 found = fetch(pins.root, pin, paths, offline=args.offline, progress=progress)
                 results[pin.name] = found

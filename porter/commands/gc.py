@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_json
+from porter.commands.options import add_flag, add_json, project_folder
 from porter.errors import Exit
+
+EXAMPLES = (
+    ("porter gc --dry-run", "what would be deleted, and its size"),
+    ("porter gc --now", "delete also what is younger than an hour or was used recently"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect, and show what was deleted."""
-    from porter.places import project_root
     from porter.report.terminal.progress import size_text
     from porter.terminal import emit_json
     from porter.upstream.collect import collect
 
-    freed = list(collect(project_root(), dry_run=args.dry_run, now=args.now))
+    freed = list(collect(project_folder(args), dry_run=args.dry_run, now=args.now))
     total = sum(each.size for each in freed)
     if args.json:
         rows = [{"what": each.what, "path": str(each.path), "size": each.size} for each in freed]

@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_folder, add_keep
+from porter.commands.options import LEVEL_TEXT, add_keep, add_tree
+
+EXAMPLES = (
+    ("porter goto 3", "move the tree here to level 3"),
+    (
+        "porter goto static --keep",
+        "to the level whose name begins with static, with the local edits",
+    ),
+    ("porter goto upstream -C work", "move the tree in work to level 0"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("level", metavar="LEVEL", help="number, name or unique prefix of a name")
-    add_folder(parser)
+    parser.add_argument("level", metavar="LEVEL", help=LEVEL_TEXT)
+    add_tree(parser)
     add_keep(parser)
 
 

@@ -11,120 +11,94 @@ import argparse
 import sys
 from pathlib import Path
 
-from porter.commands.options import add_conflict_options, add_json, add_repeated
+from porter.commands.options import (
+    add_conflict_options,
+    add_json,
+    add_port,
+    add_repeated,
+    changed_place,
+    project_pins,
+    resumed,
+    the_tree,
+)
+from porter.errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from porter.editing.foreign_header import Ask
-    from porter.editing.importing import Imported, Plan
-    from porter.editing.incoming import Incoming
-    from porter.editing.level_commits import LevelCommits
-    from porter.tree.locked import LockedTree
+    from porter.exchange.foreign_header import Ask
+    from porter.exchange.importing import Imported
+    from porter.exchange.incoming import Incoming
+    from porter.exchange.level_commits import LevelCommits
 
-INTERMIXED = True
+EXAMPLES = (
+    ("porter import my-model debian/patches", "take a quilt series in"),
+    (
+        "porter import my-model vendor.diff --header Devices=hpu",
+        "take a bare diff in; what it does not say is TODO, which lint reports",
+    ),
+    ("porter import my-model --git ../fork v1.0..hpu", "take a fork's commits in"),
+    (
+        "porter import my-model --tree ../copy --like v-diffusion",
+        "take a folder in, split by the files of another port's levels",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", nargs="?", metavar="PORT")
+    add_port(parser)
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="a file, a folder or a range")
+    parser.add_argument("--git", type=Path, metavar="REPOSITORY", help="SOURCE is a range of it")
+    parser.add_argument("--tree", metavar="TREE", help="take a whole folder or revision in")
     parser.add_argument(
-        "-C", dest="dir", metavar="DIR", help="a tree of the port (default: here, if it is one)"
+        "--like", metavar="OTHER", help="split --tree by the files that port OTHER's levels touch"
     )
-    parser.add_argument("--git", type=Path, metavar="DIR", help="SOURCE is a range A..B of DIR")
-    parser.add_argument("--tree", metavar="DIR|REV", help="take a whole folder or revision in")
-    parser.add_argument(
-        "--like", metavar="PORT", help="split --tree by the files that PORT's levels touch"
-    )
-    parser.add_argument("--after", metavar="LEVEL", help="insert above LEVEL (default: at the end)")
-    text = "FIELD=VALUE, or a file like the header of a patch: what the patches do not say"
-    add_repeated(parser, "--header", "FILE|FIELD=VALUE", text)
-    parser.add_argument("--author", metavar="'NAME <EMAIL>'", default="")
-    parser.add_argument("--date", metavar="DATE", default="", help="ISO 8601, or as in a mail")
+    parser.add_argument("--after", metavar="OTHER", help="above level OTHER (default: at the end)")
+    text = "FIELD=VALUE, or a file like the head of a patch: what the patches do not say"
+    add_repeated(parser, "--header", "HEADER", text)
+    parser.add_argument("--author", metavar="'NAME <EMAIL>'", default="", help="who made them")
+    parser.add_argument("--date", metavar="DATE", default="", help="when: ISO 8601 or as in a mail")
     add_conflict_options(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.errors import BadInput
-    from porter.report.terminal.editing import report_abort, report_change
-    from porter.tree.locked import hold_tree
-
-    if args.abort or args.go_on or args.skip:
-        from porter.editing.refresh import abort_change, continue_change
-
-        with hold_tree(args.dir, "import") as held:
-            if args.abort:
-                return report_abort(held, abort_change(held, "import"))
-            done = continue_change(held, "import", skip=args.skip)
-        return report_change(held, done, as_json=args.json)
-    if args.port is None or bool(args.sources) == bool(args.tree):
-        raise BadInput("import: expected PORT and SOURCE..., or PORT and --tree")
+    if (code := resumed(args)) is not None:
+        return code
+    _sort_operands(args)
+    if bool(args.sources) == bool(args.tree):
+        raise BadInput("import: expected SOURCE, or --tree TREE alone")
     if args.like and not args.tree:
         raise BadInput("import: --like splits a --tree; there is none")
-    folder = _tree_folder(args.port, args.dir)
-    if folder is None:
-        return _report(None, _import(args, None), args.json)
-    with hold_tree(folder, f"import {args.port}") as held:
-        done_there = _import(args, held)
-    return _report(held, done_there, args.json)
-
-
-def _report(held: LockedTree | None, done: Imported, as_json: bool) -> int:
+    from porter.exchange.foreign_header import given_of
+    from porter.exchange.importing import Plan, import_patches
+    from porter.exchange.level_commits import level_commits
     from porter.report.terminal.editing import report_change
-
-    return report_change(held, done.changed, as_json=as_json, notes=done.notes)
-
-
-def _tree_folder(port: str, folder: str | None) -> Path | None:
-    """Return the tree to work in: the named one, or the one here if it is of this port."""
-    from porter.errors import BadInput
-    from porter.tree.tree import find_tree, shown
-
-    if folder is not None:
-        tree = find_tree(folder)
-        if tree.record.port != port:
-            where = shown(tree.folder)
-            raise BadInput(f"{where}: a tree of {tree.record.port}, expected {port}")
-        return tree.folder
-    try:
-        tree = find_tree(None)
-    except BadInput:
-        return None
-    return tree.folder if tree.record.port == port else None
-
-
-def _import(args: argparse.Namespace, held: LockedTree | None) -> Imported:
-    from dataclasses import replace
-
-    from porter.editing.importing import import_patches, refuse_busy
-    from porter.editing.level_commits import level_commits
-    from porter.places import project_root
-    from porter.project_change import lock_project
-    from porter.tree.tree import tree_root
-
-    if held is not None:
-        refuse_busy(held)
-    root = tree_root(held.tree) if held is not None else project_root()
-    plan = _plan(args)
-    with lock_project(root), level_commits(root, args.port) as series:
-        items, notes = _read(args, series)
-        done = import_patches(series, held, items, plan)
-    return replace(done, notes=(*notes, *done.notes))
-
-
-def _plan(args: argparse.Namespace) -> Plan:
-    from porter.editing.foreign_header import given_of
-    from porter.editing.importing import Plan
 
     source = args.tree or " ".join(args.sources)
     given = given_of(args.header, args.author, args.date)
-    return Plan(f"import {source}", args.after or "", given, _ask())
+    with changed_place(args, source) as place:
+        repository = place.repository
+        with level_commits(repository.project, repository.port) as series:
+            items, notes = _read(args, series)
+            plan = Plan(place.what, args.after or "", given, _ask())
+            done: Imported = import_patches(series, place, items, plan)
+    notes = (*notes, *done.notes)
+    return report_change(place.held, done.changed, as_json=args.json, notes=notes)
+
+
+def _sort_operands(args: argparse.Namespace) -> None:
+    """Take the first operand as a SOURCE if it is no port's name: a tree knows its port."""
+    args.port = getattr(args, "port", None)
+    if args.port is None or args.port in project_pins(args).pins or the_tree(args) is None:
+        return
+    args.sources.insert(0, args.port)
+    args.port = None
 
 
 def _read(args: argparse.Namespace, series: LevelCommits) -> tuple[list[Incoming], tuple[str, ...]]:
-    from porter.editing.importing import level_below
-    from porter.editing.incoming import read_git, read_source
-    from porter.editing.whole_tree import as_patches, read_folder, read_revision
+    from porter.exchange.importing import level_below
+    from porter.exchange.incoming import read_git, read_source
+    from porter.exchange.whole_tree import as_patches, read_folder, read_revision
 
     if args.tree:
         level, folder = level_below(series, args.after or ""), Path(args.tree)

@@ -10,12 +10,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.commands.options import add_flag, add_format
+from porter.commands.options import add_flag, add_format, add_tree_or_port, project_folder, the_port
 from porter.errors import Exit
+
+EXAMPLES = (
+    (
+        "porter judge v-diffusion/graphs",
+        "judge the stored runs of a recipe by the recipe as it is now",
+    ),
+    (
+        "porter judge v-diffusion --as-recorded --all",
+        "by the claims stored with the runs; show every output",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("traces", nargs="+", metavar="TRACE", help="traces, or PORT[/RECIPE]")
+    text = "traces, or PORT[/RECIPE] (default: all of the tree's port)"
+    parser.add_argument("traces", nargs="*", metavar="TRACE", help=text)
+    add_tree_or_port(parser)
     add_flag(parser, "--as-recorded", "use the claims and thresholds recorded with the traces")
     add_flag(parser, "--all", "show every output, not only the worst of many")
     add_format(parser)
@@ -24,15 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from porter.places import cache_dir, project_root, recipes_dir
+    from porter.places import cache_dir, recipes_dir
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_changes, print_result, print_summary, render
     from porter.verify.cache.store import Places
     from porter.verify.plan.select import Plan
     from porter.verify.rejudge import rejudge
 
-    records = _records(args.traces, Places.under(cache_dir()).traces)
-    recipes = None if args.as_recorded else recipes_dir(project_root(), "x").parent
+    recipes = None if args.as_recorded else recipes_dir(project_folder(args), "x").parent
+    texts = [*args.traces, *([args.port] if args.port else [])] or [the_port(args)]
+    records = _records(texts, Places.under(cache_dir()).traces)
     judged = [rejudge(record, traces, recipes) for record, traces in records.items()]
     results = [one.result for one in judged]
     passed = all(result.passed for result in results)

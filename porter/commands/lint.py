@@ -9,10 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from porter.commands.options import add_flag, add_format, add_ports, project_pins
+from porter.commands.options import add_flag, add_format, add_ports, project_pins, the_ports
 from porter.errors import Exit
 from porter.finding import Finding
 from porter.terminal import colour_wanted, counted, paint, plain
+
+EXAMPLES = (
+    ("porter lint", "lint the patches of every port; in a tree, of its port"),
+    ("porter lint v-diffusion --files-only", "without the upstream: only rules on the patch files"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from porter.levels.lint import lint_port
     from porter.report.ci.write import folder_in_repository, write_files
 
-    pins = project_pins()
-    chosen = [pins.port(name) for name in args.ports] or list(pins.ports())
+    pins = project_pins(args)
+    chosen = [pins.port(name) for name in the_ports(args)] or list(pins.ports())
     found = [(pin.name, lint_port(pins.root, pin, files_only=args.files_only)) for pin in chosen]
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))

@@ -7,6 +7,11 @@ from typing import Any
 
 from porter.commands.options import add_json, project_pins
 
+EXAMPLES = (
+    ("porter list", "the ports of the project here"),
+    ("porter list --root ~/my-ports --json", "of another project, as JSON"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
@@ -15,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.terminal import colour_wanted, emit, emit_json, table
 
-    pins = project_pins()
+    pins = project_pins(args)
     ports = [_port(pins.root, pin) for pin in pins.ports()]
     if args.json:
         emit_json(ports)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_ports, add_repeated
+from porter.commands.options import add_ports, add_repeated, project_folder, the_ports
+
+EXAMPLES = (
+    ("porter matrix --github", "one line for $GITHUB_OUTPUT: every port, level and device"),
+    (
+        "porter matrix v-diffusion --tag quick --text",
+        "the jobs of one port's quick recipes, as a table",
+    ),
+    ("porter matrix --device 'sim:*' --device cpu", "only jobs that need no accelerator"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +48,10 @@ def _labels(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.terminal import colour_wanted, emit, emit_json, table
     from porter.verify.plan.ci_matrix import as_matrix, github_output, jobs, table_rows
 
-    found = jobs(project_root(), args.ports, args.tag, args.device)
+    found = jobs(project_folder(args), the_ports(args), args.tag, args.device)
     runners = dict(args.runs_on)
     if args.github:
         emit([github_output(found, runners)])

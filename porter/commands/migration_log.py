@@ -9,8 +9,21 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_ports, add_repeated, add_run_options, run_options
+from porter.commands.options import (
+    add_flag,
+    add_ports,
+    add_repeated,
+    add_run_options,
+    project_folder,
+    run_options,
+    the_ports,
+)
 from porter.errors import Exit
+
+EXAMPLES = (
+    ("porter migration-log", "run what logs CUDA calls, and write the logs of every port"),
+    ("porter migration-log v-diffusion --check", "write nothing; print what would change"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.terminal import counted
     from porter.verify import migration_logs
@@ -29,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters, make_plan
 
-    root = project_root()
+    root = project_folder(args)
     devices = args.device or list(migration_logs.LOGGED)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
-            plan = make_plan(root, args.ports, trees, Filters())
+            plan = make_plan(root, the_ports(args), trees, Filters())
         recipes = migration_logs.logged_recipes(plan, devices)
         with shown_session(trees, run_options(args)) as (session, _), open_runs(session) as runs:
             logs = migration_logs.make_logs(recipes, devices, runs)
@@ -41,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{one.port}{'/' if one.recipe else ''}{one.recipe}: not reachable: {one.reason}")
     if not args.check:
         for path in migration_logs.write_logs(root, logs, devices):
-            print(path.relative_to(root))
+            print(path)
         return Exit.OK
     lines = migration_logs.differences(root, logs, devices)
     if lines:

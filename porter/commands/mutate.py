@@ -10,19 +10,36 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_json, add_recipes, add_repeated, positive
+from porter.commands.options import (
+    add_flag,
+    add_json,
+    add_level_option,
+    add_port,
+    add_recipes,
+    positive,
+    project_folder,
+    the_port,
+)
 from porter.errors import BadInput, Exit
 
 AT_LEAST = 95.0
 
 
+EXAMPLES = (
+    ("porter mutate v-diffusion --list", "show the mutants of every level, try none"),
+    ("porter mutate v-diffusion --level minimal --sample 20", "try 20 mutants of one level"),
+    (
+        "porter mutate v-diffusion --by-claim --recipe 'forward*'",
+        "which mutants each claim with a stated bound catches",
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from porter.mutation.edits import KINDS
 
-    parser.add_argument("port", metavar="PORT", help="the port to make mutants of")
-    add_repeated(
-        parser, "--level", "LEVEL", "only mutants of this level: number, name or unique prefix"
-    )
+    add_port(parser, "the port to make mutants of (default: the tree's)")
+    add_level_option(parser, "only mutants of this level", repeated=True)
     add_recipes(parser)
     parser.add_argument(
         "--kind",
@@ -66,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
     from porter.mutation.mutants import level_scores, scores_json
     from porter.mutation.plan import MutantFilters, plan_mutants
-    from porter.places import cache_dir, project_root
+    from porter.places import cache_dir
     from porter.report.terminal.mutation import (
         MutationDisplay,
         mutant_lines,
@@ -82,19 +99,20 @@ def run(args: argparse.Namespace) -> int:
 
     if args.by_claim and args.list:
         raise BadInput("--list tries no mutant: expected it without --by-claim")
-    root, jobs = project_root(), args.jobs or len(os.sched_getaffinity(0))
+    root, port = project_folder(args), the_port(args)
+    jobs = args.jobs or len(os.sched_getaffinity(0))
     recipes = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     wanted = MutantFilters(args.level, args.kind, args.sample)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
-            plan = plan_mutants(root, args.port, trees, recipes, wanted)
+            plan = plan_mutants(root, port, trees, recipes, wanted)
         if args.list and args.json:
             emit_json(mutants_json(plan.mutants))
         elif args.list:
             emit(mutant_lines(plan.mutants))
         if args.list:
             return Exit.OK
-        with MutationDisplay(args.port, len(plan.to_try)) as display:
+        with MutationDisplay(port, len(plan.to_try)) as display:
             trying = (plan, trees, cache_dir(), jobs, display.say)
             if args.by_claim:
                 from porter.mutation.loose import measure_claims, rows_as_json
@@ -107,15 +125,15 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if args.by_claim:
         if args.json:
-            emit_json(rows_as_json(args.port, claims, plan.possible))
+            emit_json(rows_as_json(port, claims, plan.possible))
         else:
-            print_recipes(console, args.port, claims, len(plan.to_try), plan.possible)
+            print_recipes(console, port, claims, len(plan.to_try), plan.possible)
         loose = any(row.is_loose for recipe in claims for row in recipe.claims)
         return Exit.FAILED if loose else Exit.OK
     if args.json:
-        emit_json(scores_json(args.port, results, plan.possible))
+        emit_json(scores_json(port, results, plan.possible))
     else:
         print_survivors(console, results)
-        print_score(console, args.port, results, plan.possible)
+        print_score(console, port, results, plan.possible)
     score = level_scores(results)[-1].score
     return Exit.OK if score is None or 100 * score >= args.at_least else Exit.FAILED

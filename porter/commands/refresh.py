@@ -9,26 +9,37 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_conflict_options, add_flag, add_folder, add_json
+from porter.commands.options import (
+    add_conflict_options,
+    add_flag,
+    add_json,
+    add_tree,
+    project_folder,
+    resumed,
+)
+
+EXAMPLES = (
+    ("porter refresh", "in a tree: its edits become part of the level it is at"),
+    ("porter refresh --continue", "after a conflict is resolved and `git add`ed"),
+    ("porter refresh --abort", "give up: tree and series are as before"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_folder(parser)
+    add_tree(parser)
     add_flag(parser, "--drop", "take levels that HEAD does not hold out of the series")
     add_conflict_options(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.editing.refresh import abort_change, continue_change, refresh
-    from porter.report.terminal.editing import report_abort, report_change
+    if (code := resumed(args)) is not None:
+        return code
+    from porter.editing.refresh import refresh
+    from porter.report.terminal.editing import report_change
     from porter.tree.locked import hold_tree
 
+    project_folder(args)
     with hold_tree(args.dir, "refresh") as held:
-        if args.abort:
-            return report_abort(held, abort_change(held, "refresh"))
-        if args.go_on or args.skip:
-            done = continue_change(held, "refresh", skip=args.skip)
-        else:
-            done = refresh(held, drop=args.drop)
+        done = refresh(held, drop=args.drop)
     return report_change(held, done, as_json=args.json)

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_ports, add_recipes, add_repeated
+from porter.commands.options import (
+    add_ports,
+    add_recipes,
+    add_repeated,
+    project_folder,
+    the_ports,
+)
+
+EXAMPLES = (
+    ("porter report", "write porter-report.html from the stored runs of every port"),
+    ("porter report v-diffusion -o v.html --tag smoke", "one port, only recipes with one tag"),
+    ("porter report --format markdown", "print the tables of counters"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from porter.places import cache_dir, project_root
+    from porter.places import cache_dir
     from porter.report.ci.write import as_json, write_text
     from porter.report.html_report.forms import as_markdown, as_plain
     from porter.report.html_report.gather import gather, read_imported
@@ -44,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     imported = read_imported(Path(name) for name in args.verdicts)
-    results = gather(project_root(), cache_dir(), args.ports, filters, imported)
+    results = gather(project_folder(args), cache_dir(), the_ports(args), filters, imported)
     if args.format == "json":
         text = as_json(as_plain(results))
     else:

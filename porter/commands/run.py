@@ -13,10 +13,21 @@ from porter.device import DEVICES, Device, open_device
 from porter.device.report import report_lines
 from porter.errors import BadInput, Exit
 
+EXAMPLES = (
+    (
+        "porter run --device sim:hpu -- train.py --epochs 1",
+        "run a script on a simulated Gaudi, and print what it counted",
+    ),
+    (
+        "porter run --device sim:npu --json counts.json -- -m my.module",
+        "run a module, and write the counters to a file",
+    ),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} --device NAME [options] -- SCRIPT.py|-m MODULE [ARGUMENTS]"
-    parser.add_argument("--device", required=True, metavar="NAME", help=", ".join(DEVICES))
+    parser.usage = f"{parser.prog} --device DEVICE [options] -- SCRIPT.py|-m MODULE [ARGUMENTS]"
+    parser.add_argument("--device", required=True, metavar="DEVICE", help=", ".join(DEVICES))
     parser.add_argument(
         "--json", metavar="FILE", help="write the counters to FILE ('-': standard output)"
     )

@@ -10,6 +10,11 @@ import argparse
 from porter.commands.options import add_flag
 from porter.errors import Exit
 
+EXAMPLES = (
+    ("porter schema pins", "the schema of upstream_pins.yaml"),
+    ("porter schema recipe > recipe.schema.json", "the schema of recipes, into a file"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from porter.schemas import SCHEMAS

@@ -5,17 +5,24 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_flag, add_folder_or_port, add_json
+from porter.commands.options import LEVEL_TEXT, add_flag, add_json, add_tree_or_port
 
 if TYPE_CHECKING:
     from porter.tree.overview import LevelView, PortView
 
 
+EXAMPLES = (
+    ("porter show", "in a tree: the level it is at"),
+    ("porter show minimal --port v-diffusion", "one level of a port: header, files and diff"),
+    ("porter show 3 -C work --stat", "level 3 of the tree in work, without the diff"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "level", nargs="?", metavar="LEVEL", help="number, name or prefix (default: the tree's)"
+        "level", nargs="?", metavar="LEVEL", help=f"{LEVEL_TEXT} (default: the tree's)"
     )
-    add_folder_or_port(parser)
+    add_tree_or_port(parser)
     add_flag(parser, "--stat", "leave the diff out")
     add_json(parser)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_folder, add_json
+from porter.commands.options import add_json, add_tree
+
+EXAMPLES = (
+    ("porter status", "the level of the tree here, and its local edits"),
+    ("porter status -C work --json", "of the tree in work, as JSON"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_folder(parser)
+    add_tree(parser)
     add_json(parser)
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_folder, add_keep
+from porter.commands.options import add_keep, add_tree
+
+EXAMPLES = (
+    ("porter next", "move the tree here one level up"),
+    ("porter next -C work --keep", "move the tree in work, and carry its local edits along"),
+    ("porter prev", "move the tree here one level down"),
+    ("porter prev -C work", "move the tree in work one level down"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_folder(parser)
+    add_tree(parser)
     add_keep(parser)
 
 

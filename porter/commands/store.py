@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from porter.commands.options import add_flag, add_json, add_ports, project_pins
+from porter.commands.options import add_flag, add_json, add_ports, project_pins, the_ports
 from porter.errors import Exit
+
+EXAMPLES = (
+    ("porter store verify", "read and hash every stored object"),
+    ("porter store verify v-diffusion --repair", "fetch again what is damaged of one upstream"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from porter.terminal import emit, emit_json
     from porter.upstream.audit import audit_store
 
-    pins = project_pins()
-    for name in args.ports:
+    pins, names = project_pins(args), the_ports(args)
+    for name in names:
         pins.port(name)
-    found = audit_store(pins.root, pins, args.ports, repair=args.repair)
+    found = audit_store(pins.root, pins, names, repair=args.repair)
     if args.json:
         emit_json(audit_json(found))
     else:

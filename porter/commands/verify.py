@@ -4,7 +4,8 @@ Each recipe's probe runs in its own process: level 0 in float64 (the reference),
 dtype (whose error is the allowance), and every level in every dtype. Unchanged runs are taken from
 the cache. Without PORT all ports with recipes are verified, and recipes whose files no source
 serves are listed as not reachable; each recipe that passes takes one line, unless --recipe chooses
-some or --all shows every output.
+some or --all shows every output. With --pin OLD,NEW the recipes of one PORT run in two states of
+it, and every level's results are compared between them: what a move of the pin changed.
 """
 
 from __future__ import annotations
@@ -14,26 +15,56 @@ import argparse
 from porter.commands.options import (
     add_flag,
     add_format,
+    add_level_option,
     add_ports,
     add_recipes,
     add_repeated,
     add_run_options,
     add_verbose,
     positive,
+    project_folder,
     run_options,
+    the_ports,
 )
-from porter.errors import Exit
+from porter.errors import BadInput, Exit
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from porter.verify.plan.select import Filters
+
+EXAMPLES = (
+    ("porter verify --tag smoke", "the small recipes of every port; in a tree, of its port"),
+    (
+        "porter verify v-diffusion --recipe 'forward*' --level minimal",
+        "some recipes of one port, on one level",
+    ),
+    (
+        "porter verify --device sim:hpu --strict --output verify.xml",
+        "one device; fail on what is not reachable; write JUnit too",
+    ),
+    (
+        "porter verify v-diffusion --pin HEAD~1,now",
+        "after the pin moved: upstream against upstream, level against level",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ports(parser, "ports to verify (default: all)")
     add_recipes(parser)
-    add_repeated(parser, "--level", "LEVEL", "judge only this level: number, name or unique prefix")
+    add_level_option(parser, "judge only this level", repeated=True)
     add_repeated(parser, "--device", "DEVICE", "judge only on this device, which must be available")
     add_flag(parser, "--strict", "fail when something is not reachable")
     add_flag(parser, "--all", "show every output, not only the worst of many")
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads of each run (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--pin",
+        metavar="OLD,NEW",
+        help="compare two states of PORT, each `now`, a git revision of this project or a folder",
     )
     add_verbose(parser)
     add_run_options(parser)
@@ -41,29 +72,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from porter.places import project_root
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.verify.plan.port_trees import open_trees
-    from porter.verify.plan.select import Filters, make_plan
+    from porter.verify.plan.select import make_plan
 
-    root = project_root()
-    filters = Filters(
-        recipes=tuple(args.recipe),
-        levels=tuple(args.level),
-        tags=tuple(args.tag),
-        devices=tuple(args.device),
-        threads=args.threads,
-    )
+    root, filters, ports = project_folder(args), _filters(args), the_ports(args)
+    if args.pin is not None:
+        return _compare_pins(args, root, ports, filters)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
-            plan = make_plan(root, args.ports, trees, filters)
+            plan = make_plan(root, ports, trees, filters)
         from rich.console import Console
 
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
 
         console = Console(highlight=False)
-        brief = not (args.ports or args.recipe or args.all)
+        brief = not (ports or args.recipe or args.all)
         results = []
         with shown_session(trees, run_options(args)) as (session, display):
             for result in execute(plan, session):
@@ -74,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_summary, print_unreachable, render
 
-    strict = args.strict or bool(args.ports)
+    strict = args.strict or bool(ports)
     lacking = [one for one in plan.unreachable if strict or one.fault]
     passed = all(result.passed for result in results) and not lacking
 
@@ -85,4 +110,58 @@ def run(args: argparse.Namespace) -> int:
         print_summary(console, results, plan.unreachable)
     else:
         print(render(plan, results, args.format, passed, strict, prefix))
+    return Exit.OK if passed else Exit.FAILED
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    from porter.verify.plan.select import Filters
+
+    return Filters(
+        recipes=tuple(args.recipe),
+        levels=tuple(args.level),
+        tags=tuple(args.tag),
+        devices=tuple(args.device),
+        threads=args.threads,
+    )
+
+
+def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filters: Filters) -> int:
+    """Compare two states of a port; exit code 1 when a level differs otherwise than upstream."""
+    from rich.console import Console
+
+    from porter.report.ci.write import as_json
+    from porter.report.terminal.pins import print_changes, print_states, print_summary
+    from porter.report.terminal.progress import shown_session, transfer_bar
+    from porter.report.terminal.verify import print_unreachable
+    from porter.verify.pins.compare import compare_states
+    from porter.verify.pins.plan import BothTrees, plan_pins
+    from porter.verify.pins.result import all_passed, pins_to_json
+    from porter.verify.pins.states import open_states, two_states
+
+    names = two_states(args.pin)
+    if len(ports) != 1:
+        found = " ".join(ports) or "none"
+        raise BadInput(f"--pin {args.pin}: expected one PORT beside it, found {found}")
+    if args.format not in ("text", "json") or args.output:
+        raise BadInput("--pin prints text or --json; leave out --output and other forms")
+    with open_states(root, *names) as (old, new):
+        with transfer_bar() as bar:
+            old.trees.progress = new.trees.progress = bar
+            plan = plan_pins(ports[0], old, new, filters)
+        console, is_text = Console(highlight=False), args.format == "text"
+        if is_text:
+            print_states(console, plan, old, new)
+        results = []
+        with shown_session(BothTrees(new.trees), run_options(args)) as (session, display):
+            for result in compare_states(plan, session, names):
+                results.append(result)
+                if is_text:
+                    display.clear()
+                    print_changes(console, result, args.all)
+        passed = all_passed(plan, results)
+        if is_text:
+            print_unreachable(console, plan.unreachable, args.verbose)
+            print_summary(console, plan, results)
+        else:
+            print(as_json(pins_to_json(plan, old, new, results, passed)))
     return Exit.OK if passed else Exit.FAILED

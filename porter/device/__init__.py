@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from porter.errors import BadInput
 
 if TYPE_CHECKING:
-    import torch
-
     from porter.device.sim.accounting.ledger import DeviceAccounting
 
 DEVICES = ("cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu")
@@ -28,7 +26,6 @@ class Device(Protocol):
 
     name: str
     kind: str
-    is_simulated: bool
 
     def prepare(self) -> None:
         """Import the device's plugin, or start the simulation, in this process.
@@ -38,9 +35,6 @@ class Device(Protocol):
 
     def title(self) -> str:
         """The hardware's name; a simulated device's says "simulated"."""
-
-    def supports(self, dtype: torch.dtype) -> bool:
-        """Whether tensors of this dtype live and compute on the device."""
 
     def synchronize(self) -> None:
         """Wait until the device has finished all its work."""
@@ -54,21 +48,15 @@ class Device(Protocol):
     def reset_counters(self) -> None:
         """Restart all counts at zero."""
 
-    def peak_memory(self) -> int | None:
-        """The peak of allocated bytes on the device; None where it is not known."""
-
 
 _PLUGINS = {
     "hpu": ("habana_frameworks.torch.core", "Intel's habana-torch-plugin"),
     "npu": ("torch_npu", "Huawei's torch-npu"),
 }
-_NO_FLOAT64 = ("hpu",)
 
 
 class RealDevice:
     """The cpu, cuda, hpu or npu of this machine."""
-
-    is_simulated = False
 
     def __init__(self, kind: str) -> None:
         self.name = self.kind = kind
@@ -101,19 +89,6 @@ class RealDevice:
             return "CPU"
         return str(self._module().get_device_name())
 
-    def supports(self, dtype: torch.dtype) -> bool:
-        """Whether the device can create and add tensors of this dtype."""
-        import torch
-
-        if dtype == torch.float64 and self.kind in _NO_FLOAT64:
-            return False
-        try:
-            probe = torch.ones(1, dtype=dtype, device=self.kind)
-            probe + probe
-        except (RuntimeError, TypeError):
-            return False
-        return True
-
     def synchronize(self) -> None:
         if self.kind != "cpu":
             self._module().synchronize()
@@ -127,16 +102,9 @@ class RealDevice:
         if self.kind != "cpu":
             self._module().reset_peak_memory_stats()
 
-    def peak_memory(self) -> int | None:
-        if self.kind == "cpu":
-            return None
-        return int(self._module().max_memory_allocated())
-
 
 class SimulatedDevice:
     """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted."""
-
-    is_simulated = True
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -163,11 +131,6 @@ class SimulatedDevice:
     def title(self) -> str:
         return f"simulated {self.accounting.machine.profile.title}"
 
-    def supports(self, dtype: torch.dtype) -> bool:
-        """Whether the device has this dtype, according to its profile."""
-        name = str(dtype).removeprefix("torch.")
-        return name not in self.accounting.machine.profile.unsupported_dtypes
-
     def synchronize(self) -> None:
         """Count a host sync; there is nothing to wait for."""
         self.accounting.synchronize(f"{self.name}.synchronize")
@@ -178,10 +141,6 @@ class SimulatedDevice:
     def reset_counters(self) -> None:
         """Restart all counts at zero. Graphs stay compiled, as on the device."""
         self.accounting.reset()
-
-    def peak_memory(self) -> int | None:
-        """None: memory is not modelled."""
-        return None
 
 
 def open_device(name: str) -> Device:

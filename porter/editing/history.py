@@ -267,14 +267,18 @@ def _restore(
     there: Mapping[str, bytes],
     back: Mapping[str, bytes],
 ) -> Restored:
-    """Write the state ``target``, and the other files ``back`` where they are still ``there``."""
+    """Write the state ``target``, and the other files ``back`` where they are still ``there``.
+
+    A file of ``there`` alone is deleted.
+    """
     root, folder = history.root, Path("patches") / history.port
     now, wanted = read_state(root, history.port), history.state(target)
     changes: dict[str, bytes | None] = {str(folder / name): None for name in now.files}
     changes |= {str(folder / name): content for name, content in wanted.files.items()}
     changes[PINS_FILE] = _pins_file(root, wanted.pins)
-    edited = [path for path in back if _content(root / path) != there.get(path)]
-    changes |= {path: content for path, content in back.items() if path not in edited}
+    others = {path: back.get(path) for path in (*back, *there)}
+    edited = [path for path in others if _content(root / path) != there.get(path)]
+    changes |= {path: content for path, content in others.items() if path not in edited}
     fields = {"At": target, "Redo": " ".join(redo)}
     if what.startswith("restore"):
         tip = history.tip()

@@ -26,7 +26,8 @@ def read_files(tree: Tree) -> Files:
     try:
         shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
         staged = tree.git("write-tree", "--missing-ok", index=index).text
-        tree.git("add", "--update", "--", ":/", index=index)
+        others = (f":(exclude,top){path}" for path in tree.record.submodules)
+        tree.git("add", "--update", "--", ":/", *others, index=index)
         work = tree.git("write-tree", "--missing-ok", index=index).text
     finally:
         index.unlink(missing_ok=True)

@@ -15,9 +15,7 @@ def entry_lines(text: str, name: str, path: Path) -> tuple[int, int]:
 
     Raises BadInput, naming ``path``, when there is no such entry.
     """
-    top = yaml.compose(text, Loader=yaml.SafeLoader)
-    rows = _rows(top)
-    after_pins = [key.start_mark.line for key, _ in rows]
+    rows = _rows(yaml.compose(text, Loader=yaml.SafeLoader))
     for key, value in rows:
         if key.value != "pins":
             continue
@@ -26,9 +24,9 @@ def entry_lines(text: str, name: str, path: Path) -> tuple[int, int]:
             if pin.value != name:
                 continue
             first = pin.start_mark.line
-            later = [line for line in after_pins if line > first]
-            last = pins[at + 1][0].start_mark.line if at + 1 < len(pins) else min(later, default=-1)
-            return first, last if last >= 0 else len(text.splitlines())
+            after = pins[at + 1 :] or rows
+            later = [each.start_mark.line for each, _ in after if each.start_mark.line > first]
+            return first, min(later, default=len(text.splitlines()))
     raise BadInput(f"{path}: no pin {name!r}")
 
 
@@ -45,26 +43,36 @@ def with_entry(text: str, name: str, entry: str, path: Path) -> str:
     return "".join([*lines[:first], entry, *lines[last:]])
 
 
-def with_values(text: str, name: str, values: Mapping[str, str], comment: str, path: Path) -> str:
-    """Return the file's text with scalars of a pin's entry replaced, such as ``commit``.
+def with_values(
+    text: str, name: str, values: Mapping[tuple[str | int, ...], str], path: Path, comment: str = ""
+) -> str:
+    """Return the file's text with scalars of a pin's entry replaced, by their keys.
 
     A comment behind a replaced ``commit`` becomes ``comment`` (empty: none), since it described
     the old one. Raises BadInput for a key that the entry lacks.
     """
-    lines = text.splitlines(keepends=True)
-    top = {key.value: value for key, value in _rows(yaml.compose(text, yaml.SafeLoader))}
-    entry = {key.value: value for key, value in _rows(top["pins"])}[name]
-    scalars = {key.value: value for key, value in _rows(entry)}
     for key, value in values.items():
-        if key not in scalars:
-            raise BadInput(f"{path}: pin {name!r} has no {key!r} to replace by {value}")
-        mark, end = scalars[key].start_mark, scalars[key].end_mark
-        line = lines[mark.line]
-        rest = line[end.column :]
-        if key == "commit":
+        node = _node(yaml.compose(text, Loader=yaml.SafeLoader), ("pins", name, *key))
+        if not isinstance(node, yaml.ScalarNode):
+            shown = ".".join(map(str, key))
+            raise BadInput(f"{path}: pin {name!r} has no {shown!r} to replace by {value}")
+        lines = text.splitlines(keepends=True)
+        line, start, end = lines[node.start_mark.line], node.start_mark.column, node.end_mark.column
+        rest = line[end:]
+        if key[-1] == "commit":
             rest = (f" # {comment}" if comment else "") + "\n"
-        lines[mark.line] = line[: mark.column] + value + rest
-    return "".join(lines)
+        lines[node.start_mark.line] = line[:start] + value + rest
+        text = "".join(lines)
+    return text
+
+
+def _node(node: yaml.Node | None, key: tuple[str | int, ...]) -> yaml.Node | None:
+    for part in key:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part] if part < len(node.value) else None
+        else:
+            node = {k.value: v for k, v in _rows(node)}.get(part)
+    return node
 
 
 def _rows(node: yaml.Node | None) -> list[tuple[yaml.ScalarNode, yaml.Node]]:

@@ -15,22 +15,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from porter.editing.history import History, State, commit_state, read_state
+from porter.editing.kept import kept
+from porter.editing.mentions import follow
+from porter.editing.references import LevelChange
 from porter.editing.stack import Commit, Git
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.git.quoting import show_path
 from porter.levels.gitapply import Scratch
-from porter.levels.levels import Level, build_levels
+from porter.levels.levels import UPSTREAM, Level, build_levels
 from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
-from porter.series.header import FIELDS, parse_header, strip_space
+from porter.series.header import FIELDS, parse_header
+from porter.series.header import listed as and_listed
+from porter.series.rendering import mail_message, render_header
 from porter.series.series import (
     OFF,
     SERIES_FILE,
@@ -79,25 +84,41 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of each patch file, and the paths of all files that changed."""
+    """What became of each patch file of ``folder``, and the paths of all files that changed.
 
+    ``checked``: nothing was written, it was only compared.
+    """
+
+    folder: Path
     patches: tuple[Exported, ...]
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """How to publish: for the command ``what``; ``off`` names levels that are off by default.
 
-    ``others`` are further files of the project to write: path -> content (None: delete). With
-    ``check`` nothing is written.
+    ``failing`` are patch files, in order, that do not apply: they stay above the others.
+    ``files`` are further files of the series' folder, by name, and ``others`` of the project, by
+    path: the new content (None: delete). With
+    ``check`` nothing is written. For ``renamed`` and ``parted`` see
+    :class:`porter.editing.references.LevelChange`.
     """
 
     what: str
     off: Collection[str] = ()
     others: Mapping[str, bytes | None] = field(default_factory=dict)
     check: bool = False
+    failing: Sequence[str] = ()
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    parted: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        return self.what.partition(" ")[0]
 
 
 def publish(
@@ -105,31 +126,69 @@ def publish(
 ) -> Published:
     """Make ``commits``, on level 0's commit ``base``, the port's series; return what changed.
 
-    Raises BadInput for a commit that cannot be a patch, saying what it lacks.
+    What names a level elsewhere follows (:mod:`porter.editing.mentions`). Raises BadInput for a
+    commit that cannot be a patch, saying what it lacks, and for a level that is off and not last.
     """
     with lock_project(repository.project), Scratch(repository.objects) as scratch:
         trees = [base.tree, *(commit.tree for commit in commits)]
         diffs = export_diffs(scratch, list(pairwise(trees)), repository.pin.context)
         files = rendered(commits, diffs)
+        refuse_off_below([level_part(name) for name in files], request.off, repository.folder)
+        if request.command != "export":
+            files = kept(repository, files, diffs, request.renamed)
         with tempfile.TemporaryDirectory(prefix="porter-export-") as staged:
             levels, upstream = _prove(repository, commits, files, Path(staged))
+        for name in request.failing:
+            fresh = f"{len(files) + 1:04d}-{level_part(name)}.patch"
+            files[fresh] = (repository.folder / name).read_bytes()
         old = [line.name for line in read_series_file(repository.folder / SERIES_FILE)[0]]
         done = _compare(repository.folder, old, files)
         if request.check:
-            return Published(tuple(done))
+            return Published(repository.folder, tuple(done), checked=True)
         contents: dict[str, bytes | None] = {name: None for name in old if name not in files}
-        contents |= files
+        contents |= {**files, **request.files}
         text = (repository.folder / SERIES_FILE).read_text("utf-8")
-        contents[SERIES_FILE] = _series_text(text, old, list(files), request.off).encode()
+        contents[SERIES_FILE] = _series_text(text, old, list(files), request).encode()
         claimed = sorted({show_path(path) for level in levels for path in level.claimed})
         notes = []
-        if claimed:
+        if request.failing:
+            notes.append(f"not locked: {request.failing[0]} does not apply")
+        elif claimed:
             notes.append(f"not locked: no source covers {listed(claimed)}")
         elif (repository.folder / LOCK_FILE).exists() or contents_differ(done):
             lock = lock_of(repository.pins, repository.pin, upstream, levels)
             contents[LOCK_FILE] = lock_bytes(lock)
+        followed = follow(
+            repository.project,
+            LevelChange(
+                repository.port,
+                (UPSTREAM, *(_level_of(repository.folder / name) for name in old)),
+                (*(level.name for level in levels), *map(level_part, request.failing)),
+                request.renamed,
+                request.parted,
+            ),
+            [level.tree for level in levels],
+            files,
+        )
+        request = replace(request, others={**followed.contents, **request.others})
         changed = write_series(repository.project, repository.port, contents, request)
-        return Published(tuple(done), tuple(changed), tuple(notes))
+        return Published(repository.folder, tuple(done), tuple(changed), (*notes, *followed.notes))
+
+
+def _level_of(path: Path) -> str:
+    """Return the level that a standing patch leads to."""
+    header = parse_header(path.read_bytes())[0] if path.is_file() else None
+    return header.level if header and header.level else level_part(path.name)
+
+
+def refuse_off_below(names: Sequence[str], off: Collection[str], folder: Path) -> None:
+    """Raise BadInput unless the levels that are off by default are the last of ``names``."""
+    for below, above in pairwise(names):
+        if below in off and above not in off:
+            raise BadInput(
+                f"{folder / SERIES_FILE}: {below} is off by default, so no level that is on can"
+                f" stand above it: {above} would"
+            )
 
 
 def contents_differ(done: Sequence[Exported]) -> bool:
@@ -186,13 +245,8 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
     for number, (commit, diff) in enumerate(zip(commits, diffs, strict=True), 1):
         if not diff:
             raise BadInput(f"{commit}: changes no file; drop it, or merge it with another")
-        subject, _, body = commit.message.strip().partition("\n\n")
-        subject = " ".join(subject.split())
-        text = strip_space(body)
-        head = f"From: {_mail_author(commit.author)}\nDate: {commit.date}\n"
-        head += f"Subject: [PATCH] {subject}\n\n"
-        raw = f"{head}{text}---\n".encode() + diff
-        level = _level_stated(commit, raw, strip_space(f"{subject}\n\n{text}"))
+        raw = render_header(commit.author, commit.date, commit.message) + diff
+        level = _level_stated(commit, raw)
         if level in first:
             raise BadInput(f"{commit}: Level: {first[level]} already has the name {level!r}")
         first[level] = commit
@@ -200,36 +254,26 @@ def rendered(commits: Sequence[Commit], diffs: Sequence[bytes]) -> dict[str, byt
     return files
 
 
-def _mail_author(author: str) -> str:
-    """Return an author as a mail has it: in quotes where git would read the name differently."""
-    name, _, email = author.rpartition(" <")
-    if not any(char in name for char in '"\\('):
-        return author
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}" <{email}'
-
-
-def _level_stated(commit: Commit, raw: bytes, message: str) -> str:
+def _level_stated(commit: Commit, raw: bytes) -> str:
     """Return the level that a patch's header names. Raises BadInput for a header that is wrong."""
     header, problems = parse_header(raw)
     lacking = [name for name in FIELDS if name not in header.lines]
     if lacking:
         raise BadInput(
-            f"{commit}: its message lacks {and_joined([f'`{name}:`' for name in lacking])};"
+            f"{commit}: its message lacks {and_listed([f'`{name}:`' for name in lacking])};"
             " add that with `git commit --amend` (or `git rebase -i`)"
         )
     for problem in problems:
         raise BadInput(f"{commit}: {problem.text}")
-    if header.message != message:
+    who = f"{header.author.name} <{header.author.email}>"
+    if who != commit.author:
+        raise BadInput(f"{commit}: git am reads its author {commit.author!r} as {who!r}")
+    if header.message != mail_message(commit.message):
         raise BadInput(
             f"{commit}: its message would not survive as a mail: no [..] or `Re:` before the"
             " subject, no line `---` or `diff -` in the text"
         )
     return header.level
-
-
-def and_joined(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _prove(
@@ -264,29 +308,34 @@ def _compare(folder: Path, old: Sequence[str], files: Mapping[str, bytes]) -> li
     return [*done, *(Exported(name, "removed") for name in old if name not in files)]
 
 
-def _series_text(text: str, old: Sequence[str], new: Sequence[str], off: Collection[str]) -> str:
-    """Return the series file for ``new``, comments kept with their patch.
+def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Request) -> str:
+    """Return the series file for ``new``; comments stay with their patch, which may be renamed.
 
-    ``off`` names the levels that are off by default; an unchanged order changes no byte.
+    ``request.off`` names the levels that are off by default; an unchanged order changes no byte.
     """
     stated = {name for line in text.splitlines() for name in _off_name(line)}
-    now_off = {name for name in new if level_part(name) in off}
+    now_off = {name for name in new if level_part(name) in request.off}
     if list(old) == list(new) and now_off == stated:
         return text
-    by_level = {level_part(name): name for name in old}
-    comments: dict[str, list[str]] = {}
+    by_level = {request.renamed.get(level_part(name), ""): name for name in old}
+    by_level |= {level_part(name): name for name in old}
+    above: dict[str, list[str]] = {}
+    own: dict[str, str] = {}
     waiting: list[str] = []
     for line in text.splitlines():
         words, _ = line_words(line)
         if words and words[0] in old:
-            comments[words[0]] = waiting
+            above[words[0]], own[words[0]] = waiting, line
             waiting = []
         else:
             waiting.append(line)
     lines: list[str] = []
     for name in new:
+        before = by_level.get(level_part(name), "")
         line = OFF + name if name in now_off else name
-        lines += [*comments.get(by_level.get(level_part(name), ""), ()), line]
+        if before and (before in stated) == (name in now_off):
+            line = own[before].replace(before, name, 1)
+        lines += [*above.get(before, ()), line]
     return "".join(f"{line}\n" for line in [*lines, *waiting])
 
 

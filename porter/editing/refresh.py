@@ -10,18 +10,21 @@ from porter.editing.land import Files, land, read_files
 from porter.editing.publish import Published, Repository, Request, off_levels, publish
 from porter.editing.replay import make_commit, replay
 from porter.editing.session import EditSession
-from porter.editing.stack import Commit, Git, autosquashed, read_commits, tree_stack
+from porter.editing.stack import Commit, Git, Stack, autosquashed, read_commits, tree_stack
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
+from porter.project_change import lock_project
+from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,
     TreeLevel,
     listed_paths,
     position,
+    project_of,
     read_head,
+    series_changed,
     shown,
-    tree_root,
 )
 from porter.upstream.pins import Pins, load_pins
 
@@ -36,9 +39,12 @@ class Changed:
     dropped: tuple[str, ...] = ()
 
 
-def tree_repository(tree: Tree, pins: Pins | None = None) -> Repository:
-    """Return a tree's repository, whose commits become the series of its project."""
-    root = tree_root(tree)
+def tree_repository(tree: Tree, pins: Pins | None = None, *, check: bool = False) -> Repository:
+    """Return a tree's repository, whose commits become the series of its project.
+
+    Raises BadInput, unless only to ``check``, in another project than the tree's.
+    """
+    root = project_of(tree, writing=not check)
     objects = tree.git_dir / "objects"
     return Repository(root, tree.record.port, pins or load_pins(root), tree.git, objects)
 
@@ -62,7 +68,7 @@ def refresh(
     """
     tree = held.tree
     sessions.refuse_session(tree)
-    _refuse_changed_series(held)
+    refuse_changed_series(held)
     level0 = tree.record.levels[0]
     before = read_files(tree)
     commits = read_commits(tree.git, level0.commit, "HEAD", shown(tree.folder))
@@ -75,16 +81,22 @@ def refresh(
         parent = (Oid(commits[-1].parents[0]),)
         commits[-1] = make_commit(tree.git, replace(commits[-1], parents=parent, tree=before.work))
     stack = tree_stack(tree, commits)
-    if stack.dropped and not drop:
+    if not drop:
+        refuse_dropped(stack, tree)
+    stay = _stay(tree, commits)
+    off = off_levels(tree_repository(tree, check=check).folder)
+    request = Request(f"{what} {stay}".rstrip(), off, check=check, renamed=stack.renamed)
+    return change(held, stack.commits, request, stay, before=before, dropped=stack.dropped)
+
+
+def refuse_dropped(stack: Stack, tree: Tree) -> None:
+    """Raise BadInput where HEAD leaves levels out of the series."""
+    if stack.dropped:
         names = ", ".join(stack.dropped)
         raise BadInput(
-            f"{shown(tree.folder)}: HEAD does not hold {names}; --drop takes them out of the series"
-            " (`porter undo` brings them back)"
+            f"{shown(tree.folder)}: HEAD does not hold {names}; `porter refresh --drop` takes them"
+            " out of the series (`porter undo` brings them back)"
         )
-    stay = _stay(tree, commits)
-    off = off_levels(tree_repository(tree).folder)
-    request = Request(f"{what} {stay}".rstrip(), off, check=check)
-    return change(held, stack.commits, request, stay, before=before, dropped=stack.dropped)
 
 
 def _stay(tree: Tree, commits: Sequence[Commit]) -> str:
@@ -101,7 +113,7 @@ def autosquashed_or_all(commits: Sequence[Commit]) -> Sequence[Commit]:
         return [each for each in commits if "! " not in each.subject]
 
 
-def _refuse_changed_series(held: LockedTree) -> None:
+def refuse_changed_series(held: LockedTree) -> None:
     """Raise BadInput where HEAD stands on levels of a series that has changed since."""
     tree = held.tree
     here = position(tree)
@@ -127,9 +139,29 @@ def change(
 
     Raises CheckFailed at a conflict, with the tree in it.
     """
+    repository = tree_repository(held.tree, check=request.check)
+    if request.check:
+        return _change(held, repository, commits, request, stay, before, dropped)
+    with lock_project(repository.project):
+        if series_changed(held.tree):
+            raise CheckFailed(
+                f"{repository.folder}: another porter has just changed the series; try again"
+            )
+        return _change(held, repository, commits, request, stay, before, dropped)
+
+
+def _change(
+    held: LockedTree,
+    repository: Repository,
+    commits: Sequence[Commit],
+    request: Request,
+    stay: str,
+    before: Files | None,
+    dropped: Sequence[str],
+) -> Changed:
     tree = held.tree
-    repository = tree_repository(tree)
     level0 = tree.record.levels[0].commit
+    request = replace(request, failing=_failing(tree, repository, commits))
     done = replay(tree.git, level0, commits)
     if done.left and request.check:
         raise CheckFailed(
@@ -143,7 +175,7 @@ def change(
         levels = tuple(commit.level for commit in commits if not commit.squash)
         state = EditSession(
             request.what, head, branch, files.work, files.index, level0, stay, levels, left,
-            tuple(sorted(request.off)), tuple(dropped),
+            tuple(sorted(request.off)), tuple(dropped), renamed=dict(request.renamed),
         )  # fmt: skip
         sessions.start(tree, state, files, done.tip)
         return finish(held, state)
@@ -152,6 +184,17 @@ def change(
         return Changed(published, None, tree, tuple(dropped))
     fresh, level = land(tree, held.lock, stay, request.what)
     return Changed(published, level, fresh, tuple(dropped))
+
+
+def _failing(tree: Tree, repository: Repository, commits: Sequence[Commit]) -> tuple[str, ...]:
+    """Return the patch files whose levels do not exist, as one fails, unless ``commits`` do."""
+    if tree.record.broken is None:
+        return ()
+    made = {commit.level for commit in commits}
+    lines = read_series_file(repository.folder / SERIES_FILE)[0]
+    levels = {line.name: read_patch(repository.folder / line.name).level for line in lines}
+    failing = tree.record.broken.off
+    return tuple(n for n, level in levels.items() if level in failing and level not in made)
 
 
 def continue_change(held: LockedTree, command: str, *, skip: bool = False) -> Changed:
@@ -175,7 +218,7 @@ def finish(held: LockedTree, state: EditSession) -> Changed:
             f"{shown(tree.folder)}: HEAD lacks {lacking}; pick them (`git cherry-pick`), or"
             f" `porter {state.command} --abort`"
         )
-    request = Request(state.what, state.off)
+    request = Request(state.what, state.off, renamed=state.renamed)
     base = base_commit(tree.git, state.base)
     published = publish(tree_repository(tree), base, commits, request)
     sessions.end_session(tree)

@@ -17,7 +17,7 @@ from pathlib import Path
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
 from porter.editing.replay import make_commit
-from porter.editing.stack import Commit
+from porter.editing.stack import Commit, level_of
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
 from porter.git.run import Answer, first_error, interrupts_deferred
@@ -41,7 +41,8 @@ class EditSession:
     """A change in progress. ``command`` is its first word; ``left`` are the commits to pick.
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
-    file if the pin moves. ``levels`` are those that the series is to hold.
+    file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
+    names to new ones.
     """
 
     what: str
@@ -56,6 +57,7 @@ class EditSession:
     off: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     pins: str | None = None
+    renamed: dict[str, str] = field(default_factory=dict)
     report: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -176,9 +178,11 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
     picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
     if not picking:
         raise CheckFailed(f"{shown(tree.folder)}: no commit stopped here; nothing to leave out")
-    level = tree.git("log", "-1", "--format=%(trailers:key=Level,valueonly)", picking).text
+    level = _subject(tree, picking)
+    at = session.levels.index(session.stay) if session.stay in session.levels else 0
     session = replace(
         session,
+        stay=session.levels[at - 1] if at and level == session.stay else session.stay,
         levels=tuple(name for name in session.levels if name != level),
         left=tuple(oid for oid in session.left if oid != picking),
         dropped=(*session.dropped, level),
@@ -191,11 +195,17 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
 
 
 def _picked(tree: Tree, session: EditSession) -> set[str]:
-    """Return the commits of ``left`` that HEAD holds, by author, date and subject."""
-    form = "--format=%an <%ae> %at %s"
-    there = set(tree.git("log", form, f"{session.base}..HEAD").out.splitlines())
-    rows = {oid: tree.git("log", "-1", form, oid).out.strip() for oid in session.left}
-    return {oid for oid, row in rows.items() if row in there}
+    """Return the commits of ``left`` that HEAD holds, by author, date, subject and level."""
+    there = {_row(tree, oid) for oid in _commits(tree, f"{session.base}..HEAD")}
+    return {oid for oid in session.left if _row(tree, oid) in there}
+
+
+def _commits(tree: Tree, span: str) -> list[str]:
+    return tree.git("rev-list", span).text.split()
+
+
+def _row(tree: Tree, commit: str) -> tuple[str, str]:
+    return tree.git("log", "-1", "--format=%an <%ae> %at %s", commit).text, _subject(tree, commit)
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
@@ -216,7 +226,8 @@ def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None
 
 
 def _subject(tree: Tree, commit: str) -> str:
-    return tree.git("log", "-1", "--format=%(trailers:key=Level,valueonly)", commit).text or commit
+    """Return the level that a commit names, or the commit's id."""
+    return level_of(tree.git("log", "-1", "--format=%B", commit).text) or commit
 
 
 def abort(tree: Tree, session: EditSession) -> None:

@@ -8,8 +8,8 @@ and the levels above the last of them are replayed on top.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from porter.errors import BadInput
 from porter.git.objects import Oid
@@ -48,8 +48,13 @@ class Commit:
     @property
     def level(self) -> str:
         """The level that the message names; empty when it names none."""
-        found = _LEVEL.findall(self.message)
-        return found[-1] if found else ""
+        return level_of(self.message)
+
+
+def level_of(message: str) -> str:
+    """Return the level that a commit message names; empty when it names none."""
+    found = _LEVEL.findall(message)
+    return found[-1] if found else ""
 
 
 def read_commits(git: Git, base: str, tip: str, where: str) -> list[Commit]:
@@ -80,10 +85,14 @@ def read_range(git: Git, revisions: str, where: str) -> list[Commit]:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The commits that the series is to hold; ``dropped`` names levels that it no longer holds."""
+    """The commits that the series is to hold; ``dropped`` names levels that it no longer holds.
+
+    ``renamed`` maps a level's old name to its new one.
+    """
 
     commits: tuple[Commit, ...]
     dropped: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def tree_stack(tree: Tree, head: Sequence[Commit]) -> Stack:
@@ -103,7 +112,9 @@ def tree_stack(tree: Tree, head: Sequence[Commit]) -> Stack:
         else []
     )
     dropped = tuple(level.name for level in levels[1 : last + 1] if level.name not in held)
-    return Stack(tuple(autosquashed([*(commit for commit, _ in commits), *more])), dropped)
+    names = {old: commit.level for commit, old in commits if old and old != commit.level}
+    stack = autosquashed([*(commit for commit, _ in commits), *more])
+    return Stack(tuple(stack), dropped, names)
 
 
 def renamed(head: Sequence[Commit], levels: Sequence[TreeLevel]) -> list[tuple[Commit, str]]:
@@ -124,6 +135,7 @@ def renamed(head: Sequence[Commit], levels: Sequence[TreeLevel]) -> list[tuple[C
 def autosquashed(commits: Sequence[Commit]) -> list[Commit]:
     """Move each ``fixup!`` commit behind the commit it names, as ``git rebase --autosquash`` does.
 
+    It names one by its subject, its level or its id.
     ``amend!`` replaces that commit's message too; of ``squash!`` the message is left out, since a
     level has one header. Raises BadInput for one whose target is not in the series.
     """
@@ -148,11 +160,14 @@ def autosquashed(commits: Sequence[Commit]) -> list[Commit]:
     return done
 
 
-def _target(done: Collection[Commit], target: str) -> int | None:
-    for exact in (True, False):
+def _target(done: Sequence[Commit], target: str) -> int | None:
+    named: tuple[Callable[[Commit], bool], ...] = (
+        lambda commit: commit.subject == target,
+        lambda commit: commit.level == target,
+        lambda commit: commit.oid.startswith(target or "-"),
+    )
+    for is_meant in named:
         for at, commit in enumerate(done):
-            if commit.squash:
-                continue
-            if commit.subject == target if exact else commit.oid.startswith(target or "-"):
+            if not commit.squash and is_meant(commit):
                 return at
     return None

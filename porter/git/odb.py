@@ -26,6 +26,7 @@ from typing import IO
 from porter.atomic import write_atomic
 from porter.errors import BadInput, CorruptSource, PorterError
 from porter.git.objects import Entry, Oid, decode_tree, hash_object
+from porter.git.run import first_error
 
 # Requests in flight: 41 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
 _CHUNK = 500
@@ -73,6 +74,30 @@ _USERS_OWN = (
     "GIT_TERMINAL_PROMPT",
     "GIT_ALLOW_PROTOCOL",
 )
+
+
+def sealed_environment(git_dir: Path) -> dict[str, str]:
+    """Return an environment in which git sees one repository and no configuration but its own.
+
+    A line that git rejects in the user's configuration would end every reader, which looks like
+    damage to the objects.
+    """
+    kept = ("GIT_EXEC_PATH", "GIT_TRACE")
+    env = {k: v for k, v in git_environment().items() if k.startswith(kept) or k[:4] != "GIT_"}
+    return env | {
+        "GIT_DIR": str(git_dir),
+        "GIT_INDEX_FILE": str(git_dir / "index"),
+        "HOME": str(git_dir),  # git before 2.32 does not know GIT_CONFIG_GLOBAL
+        "XDG_CONFIG_HOME": str(git_dir),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+    }
 
 
 class Odb:
@@ -133,6 +158,12 @@ class Odb:
         """Return those of ``oids`` that exist."""
         with self._lock:
             return {oid for oid, _, _ in self._ask(oids, "--batch-check")}
+
+    def beginning_with(self, short: str) -> list[Oid]:
+        """Return the ids of all objects that begin with ``short`` (4 digits or more)."""
+        command = ["git", f"--git-dir={self.git_dir}", "rev-parse", f"--disambiguate={short}"]
+        done = subprocess.run(command, capture_output=True, text=True, env=git_environment())
+        return [Oid(line) for line in done.stdout.split()]
 
     def tree(self, oid: Oid) -> dict[bytes, Entry]:
         """Return the entries of a tree object, by name. Decoded once."""
@@ -201,6 +232,7 @@ class Odb:
             except BrokenPipeError:
                 code = process.wait()
                 self.close()
+                self._expect_start(mode)
                 text = f"{self.git_dir}: git cat-file ended with exit code {code}"
                 raise PorterError(text) from None
             for oid in chunk:
@@ -208,6 +240,8 @@ class Odb:
                 if len(header) == 3:
                     yield oid, header, process.stdout
                 else:
+                    if not header:
+                        self._expect_start(mode)
                     self._expect_missing(oid, header)
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
@@ -219,10 +253,20 @@ class Odb:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=git_environment(),
+                env=sealed_environment(self.git_dir),
             )
         except FileNotFoundError:
             raise PorterError(_NO_GIT) from None
+
+    def _expect_start(self, mode: str) -> None:
+        """Raise PorterError where git does not even start on this repository, with its reason."""
+        command = ["git", f"--git-dir={self.git_dir}", "cat-file", mode]
+        env = sealed_environment(self.git_dir)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env)
+        if done.returncode:
+            self.close()
+            reason = first_error(done.stderr.decode(errors="replace"))
+            raise PorterError(f"{self.git_dir}: git cat-file: {reason}")
 
     def _expect_missing(self, oid: Oid, header: list[bytes]) -> None:
         if len(header) == 2 and header[1] == b"missing":
@@ -294,7 +338,8 @@ def index_pack(git_dir: Path, pack: bytes) -> None:
     """Store a pack's bytes through ``git index-pack``, which hashes, syncs and renames it."""
     command = ["git", f"--git-dir={git_dir}", "index-pack", "--threads=1", "--stdin"]
     try:
-        done = subprocess.run(command, input=pack, capture_output=True, env=git_environment())
+        env = sealed_environment(git_dir)
+        done = subprocess.run(command, input=pack, capture_output=True, env=env)
     except FileNotFoundError:
         raise PorterError(_NO_GIT) from None
     if done.returncode:

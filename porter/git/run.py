@@ -9,6 +9,7 @@ porter stops.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from porter.errors import PorterError
+from porter.errors import BadInput, PorterError
 from porter.git.arguments import git_command, git_environment
 
 
@@ -38,8 +39,40 @@ class Answer:
         return os.fsdecode(self.out).split("\0")[:-1]
 
 
+_BAD_CONFIG = re.compile(
+    r"^fatal: (bad config line \d+ in .+|bad config variable '.+' in .+|bad zlib compression .+"
+    r"|bad (?:numeric|boolean) config value '(?P<value>.*)' for '(?P<key>[^']+)'.*)$",
+    re.MULTILINE,
+)
+
+
+def config_fault(err: str, cwd: Path | None = None) -> str | None:
+    """Return what git's messages say against a configuration file, in one line that names it.
+
+    None for messages about anything else. Of a bad value git names the file only sometimes.
+    """
+    match = _BAD_CONFIG.search(err)
+    if match is None:
+        return None
+    text = match[1]
+    if match["key"] and " in file " not in text:
+        text += _origin(match["key"], match["value"], cwd)
+    return f"git rejects its configuration: {text}; correct that"
+
+
+def _origin(key: str, value: str, cwd: Path | None) -> str:
+    """Return `` in file F`` for the file that gives ``key`` this value; empty if none does."""
+    command = ("git", "config", "--show-origin", "--get-all", key)
+    done = subprocess.run(command, cwd=cwd, env=git_environment(), capture_output=True)
+    rows = (row.partition("\t") for row in os.fsdecode(done.stdout).splitlines())
+    origins = [origin for origin, _, found in rows if found == value]
+    return f" in file {origins[0].removeprefix('file:')}" if origins else ""
+
+
 def first_error(err: str) -> str:
     """Return the line of git's messages that says what went wrong."""
+    if fault := config_fault(err):
+        return fault
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     for mark in ("fatal: ", "error: "):
         for line in lines:
@@ -84,7 +117,8 @@ def run_git(
     """Run git to its end and return its result.
 
     ``keep_open`` are file descriptors (a tree's lock) that git inherits. Ctrl-C takes effect
-    after git has ended. Raises PorterError for a non-zero status unless ``check`` is False.
+    after git has ended. Raises PorterError for a non-zero status unless ``check`` is False, and
+    BadInput for a configuration that git rejects: then its status answers nothing.
     """
     try:
         with (
@@ -106,6 +140,8 @@ def run_git(
             raise PorterError("git: not found on PATH; porter needs git 2.30 or newer") from None
         raise
     answer = Answer(process.returncode, out, err.decode(errors="replace"))
+    if answer.status != 0 and (fault := config_fault(answer.err, cwd)):
+        raise BadInput(f"{cwd}: {fault}")
     if check and answer.status != 0:
         words = [str(arg) for at, arg in enumerate(args) if at == 0 or args[at - 1] != "-c"]
         verb = next((word for word in words if not word.startswith("-")), "git")

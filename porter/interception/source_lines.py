@@ -37,8 +37,22 @@ _running_node = torch._C._current_autograd_node
 FOREIGN, USER, INSTALLED = range(3)
 """Whose code it is: torch's, porter's or Python's; the user's; an installed package's."""
 
-code_kinds: dict[CodeType, int] = {}
-"""The kinds of the code objects met so far (:func:`kind_of`)."""
+
+class _CodeKinds(dict[CodeType, int]):
+    """The kinds of code objects: FOREIGN, USER or INSTALLED, each found once."""
+
+    def __missing__(self, code: CodeType) -> int:
+        name = code.co_filename
+        kind = USER
+        if name.startswith(_FOREIGN_PREFIXES):
+            kind = FOREIGN
+        elif any(folder in name for folder in _INSTALLED_FOLDERS):
+            kind = INSTALLED
+        self[code] = kind
+        return kind
+
+
+code_kinds = _CodeKinds()
 
 
 class Site(NamedTuple):
@@ -68,18 +82,6 @@ class Site(NamedTuple):
 UNKNOWN = Site("<unknown>", 0)
 
 
-def kind_of(code: CodeType) -> int:
-    """Return FOREIGN, USER or INSTALLED, and remember it in :data:`code_kinds`."""
-    name = code.co_filename
-    kind = USER
-    if name.startswith(_FOREIGN_PREFIXES):
-        kind = FOREIGN
-    elif any(folder in name for folder in _INSTALLED_FOLDERS):
-        kind = INSTALLED
-    code_kinds[code] = kind
-    return kind
-
-
 def user_frame(depth: int = 1) -> FrameType | None:
     """Return the innermost frame of user code at or above the caller.
 
@@ -89,11 +91,7 @@ def user_frame(depth: int = 1) -> FrameType | None:
     frame: FrameType | None = sys._getframe(depth)
     installed: FrameType | None = None
     while frame is not None:
-        code = frame.f_code
-        kind = code_kinds.get(code)
-        if kind is None:
-            kind = kind_of(code)
-        if kind:
+        if kind := code_kinds[frame.f_code]:
             if kind == USER:
                 return frame
             installed = installed or frame
@@ -133,10 +131,7 @@ def quick_user_mark(depth: int = 1) -> CodeMark | None:
     """
     inner = sys._getframe(depth)
     code = inner.f_code
-    kind = code_kinds.get(code)
-    if kind is None:
-        kind = kind_of(code)
-    if kind == USER:
+    if code_kinds[code] == USER:
         return CodeMark(code, inner.f_lasti)
     for further in _depths.get(code, ()):
         try:
@@ -153,10 +148,7 @@ def _walk_and_learn(inner: FrameType) -> CodeMark | None:
     while frame is not None:
         further += 1
         code = frame.f_code
-        kind = code_kinds.get(code)
-        if kind is None:
-            kind = kind_of(code)
-        if kind == USER:
+        if code_kinds[code] == USER:
             known = {*_depths.get(inner.f_code, ()), further}
             if len(known) <= 4:
                 _depths[inner.f_code] = tuple(sorted(known))

@@ -8,6 +8,7 @@ and the rest of the patch is applied, so that the patches after it are judged as
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +21,7 @@ from porter.series.series import Patch
 
 if TYPE_CHECKING:
     from porter.levels.diagnose import Offset, PatchFailure
-    from porter.levels.gitapply import Scratch
-    from porter.series.diff import FilePatch
+    from porter.levels.gitapply import Names, Scratch
     from porter.upstream.listed import ListedUpstream
     from porter.upstream.store import Upstream
 
@@ -89,6 +89,7 @@ class Builder:
         self._upstream = upstream
         self._stating = stating
         self._scratch: Scratch | None = None
+        self._names: dict[str, Names] = {}
         self.read_trees: dict[Oid, bytes] = {}
         self.tree = TreeEdit(upstream.pin.tree, self._read_tree)
         self.blobs = Blobs(upstream)
@@ -139,33 +140,49 @@ class Builder:
         from porter.levels.diagnose import moved_hunks, partial_apply
         from porter.levels.gitapply import GitRefused, apply_with_git
 
-        uncovered = self._uncovered(patch)
-        if uncovered is not None or self._stating == "always":
-            return self._state(patch, parent, reason, uncovered)
         where = f"{show_path(reason.path)}: " if reason.path else ""
+        why = where + str(reason)
         try:
-            changes = apply_with_git(self.scratch(), parent, patch.raw, patch.diff)
+            names = self._named(patch)
+            contents, uncovered = self._contents(patch, names, parent)
+            if uncovered is not None or self._stating == "always":
+                return self._state(patch, parent, reason, uncovered)
+            changes = apply_with_git(self.scratch(), parent, patch.raw, names, contents)
             offsets = moved_hunks(patch.diff, self.tree, self.blobs)
             self.tree.change([(c.path, c.entry) for c in changes])
-            why = where + str(reason)
             return Step(patch, parent, parent, changes, "git", why, offsets=offsets)
-        except (GitRefused, PathConflict) as refusal:
-            changes, failures = partial_apply(
-                patch.name, patch.diff, self.tree, self.blobs, str(refusal)
-            )
-            return Step(patch, parent, parent, changes, "failed", where + str(reason), failures)
+        except PathConflict as conflict:
+            refusal = GitRefused(f"{show_path(conflict.args[0])}: a file and a folder of one name")
+        except GitRefused as refused:
+            refusal = refused
+        changes, failures = partial_apply(
+            patch.name, patch.diff, self.tree, self.blobs, str(refusal), refusal.line
+        )
+        return Step(patch, parent, parent, changes, "failed", why, failures)
 
-    def _uncovered(self, patch: Patch) -> FilePatch | None:
-        """Return the first file that the patch changes and no source covers."""
-        for file in patch.diff.files:
-            entry = self.tree.get(file.old_path) if file.old_path is not None else None
-            if entry is not None and entry.is_blob and self.blobs(entry.oid) is None:
-                return file
-        return None
+    def _named(self, patch: Patch) -> Names:
+        """Return the paths of a patch as git reads them. Raises GitRefused."""
+        from porter.levels.gitapply import read_names
 
-    def _state(
-        self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: FilePatch | None
-    ) -> Step:
+        if patch.sha256 not in self._names:
+            self._names[patch.sha256] = read_names(patch.raw)
+        return self._names[patch.sha256]
+
+    def _contents(
+        self, patch: Patch, names: Names, parent: Oid
+    ) -> tuple[dict[Oid, bytes], bytes | None]:
+        """Return what git may read to apply the patch, and the first path no source covers."""
+        from porter.levels.gitapply import postimages
+
+        entries = {path: self.tree.get(path) for path in sorted(names.paths)}
+        wanted = {path: e.oid for path, e in entries.items() if e is not None and e.is_blob}
+        results = postimages(self.scratch(), parent, patch.raw) if self._stating != "always" else ()
+        self.blobs.fetch((*wanted.values(), *results))
+        found = {oid: self.blobs(oid) for oid in (*wanted.values(), *results)}
+        uncovered = next((path for path, oid in wanted.items() if found[oid] is None), None)
+        return {oid: body for oid, body in found.items() if body is not None}, uncovered
+
+    def _state(self, patch: Patch, parent: Oid, reason: NotStrict, uncovered: bytes | None) -> Step:
         """Judge a patch by what it states. Raises SourceUnavailable when that is not enough."""
         from porter.levels.diagnose import stated
 
@@ -173,8 +190,10 @@ class Builder:
             changes, failures = stated(patch.name, patch.diff, self.tree, self.blobs)
             if failures:
                 return Step(patch, parent, parent, changes, "failed", str(reason), failures)
-        file = uncovered or next(iter(patch.diff.files), None)
-        where = f":{file.line}: {show_path(file.path)}" if file else ""
+        files = [f for f in patch.diff.files if uncovered in (None, *f.paths)]
+        where = f":{files[0].line}: {show_path(files[0].path)}" if files else ""
+        if uncovered is not None and not files:
+            where = f": {show_path(uncovered)}"
         raise SourceUnavailable(
             f"{patch.path}{where}: the patch needs git ({reason}) and no source covers this file; "
             f"fetch the upstream with git",
@@ -188,7 +207,22 @@ class Builder:
         return body
 
     def _prefetch(self, patches: Sequence[Patch]) -> None:
-        """Read the folders and files that the series touches in few reads."""
+        """Read the folders and files that the series touches in few reads, over one connection.
+
+        Of a patch in another form than git's, git names the files.
+        """
         paths = {path for patch in patches for file in patch.diff.files for path in file.paths}
+        for patch in patches:
+            if patch.diff.doubtful:
+                paths |= self._paths_by_git(patch)
         found = self.tree.prefetch(paths, self._upstream.odb.read_many, self.read_trees)
         self.blobs.fetch(entry.oid for entry in found if entry.is_blob)
+
+    def _paths_by_git(self, patch: Patch) -> AbstractSet[bytes]:
+        """Return the paths of a patch as git reads them; none where git cannot read it."""
+        from porter.levels.gitapply import GitRefused
+
+        try:
+            return self._named(patch).paths
+        except GitRefused:
+            return frozenset()

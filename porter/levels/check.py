@@ -140,7 +140,7 @@ def _rebuild(
     with upstream:
         try:
             built = build_series(upstream, series, stating=stating, recall=False, remember=memo)
-            problems = submodule_problems(pins, pin, built.top)
+            problems = submodule_problems(pins, pin, upstream.listing(), built.top)
             steps = [_with_hints(step, upstream) for step in built.steps]
         except SourceUnavailable as error:
             reachable = report.not_reachable or error

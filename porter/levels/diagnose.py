@@ -47,6 +47,8 @@ class PatchFailure:
     found: tuple[bytes, ...] = ()
     moved: int | None = None
     moved_to: str | None = None
+    by_git: bool = False
+    """Whether ``reason`` is git's own words about the patch, or porter's reading beside them."""
 
     def __str__(self) -> str:
         """``path hunk: reason``, as far as the failure has them."""
@@ -61,18 +63,25 @@ class PatchFailure:
 
 
 def partial_apply(
-    patch: str, diff: Diff, tree: TreeEdit, read: ReadBlob, refusal: str
+    patch: str, diff: Diff, tree: TreeEdit, read: ReadBlob, refusal: str, line: int = 0
 ) -> tuple[list[FileChange], list[PatchFailure]]:
-    """Apply as much of a refused patch to ``tree`` as fits; return the changes and failures."""
-    failures = [PatchFailure(patch, "", odd.text, odd.line) for odd in diff.doubtful]
+    """Apply as much of a refused patch to ``tree`` as fits; return the changes and failures.
+
+    The first failure is git's ``refusal``; ``line`` is the line of the patch that git names. What
+    porter reads comes after it: the hunks and files that do not fit, else the place where the text
+    is no longer what git writes.
+    """
+    failures: list[PatchFailure] = []
     changes: list[FileChange] = []
     for file in diff.files:
         done, failed = _partly_applied(patch, file, tree, read)
         failures += failed + _apply(patch, file, done, tree, changes)
     if not failures:
-        complaints = "; ".join(line.removeprefix("error: ") for line in refusal.splitlines())
-        failures.append(PatchFailure(patch, "", f"git refuses it: {complaints}"))
-    return changes, failures
+        odd = [odd for odd in diff.doubtful if not line or odd.line <= line]
+        near = odd[-1:] if line else odd[:1]
+        failures = [PatchFailure(patch, "", odd.text, odd.line) for odd in near]
+    words = PatchFailure(patch, "", f"git apply: {refusal}", line, by_git=True)
+    return changes, [words, *failures]
 
 
 def _apply(
@@ -130,12 +139,15 @@ def _partly_applied(
     patch: str, file: FilePatch, tree: TreeEdit, read: ReadBlob
 ) -> tuple[list[FileChange], list[PatchFailure]]:
     name = show_path(file.path)
+    found: list[PatchFailure] = []  # any other reason only says why git is asked
     try:
         return change_of(file, tree, read), []
-    except NotStrict as reason:
-        failure = PatchFailure(patch, name, str(reason), file.line)
+    except Contradicted as reason:
+        found = [PatchFailure(patch, name, str(reason), file.line)]
+    except NotStrict:
+        pass
     if any(unsafe_path(path) for path in file.paths):
-        return [], [failure]
+        return [], found
     base = tree.get(file.old_path) if file.old_path is not None else None
     if file.old_path is not None and (base is None or not base.is_blob):
         return [], [
@@ -147,7 +159,7 @@ def _partly_applied(
             return [], [PatchFailure(patch, name, "a new file that exists already", file.line)]
     content = read(base.oid) if base is not None else b""
     if file.binary is not None or content is None or not file.hunks:
-        return [], [failure]
+        return [], found
     new, failures = merge_hunks(patch, file, content)
     if file.kind == "delete":
         return ([] if new else [FileChange(file.path, None)]), failures

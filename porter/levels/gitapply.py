@@ -1,28 +1,33 @@
 """Run git's own ``apply`` for the diffs that the strict applier refuses.
 
-Binary patches, symbolic links, sections that build on each other and hunks that moved mean what git
-makes of them. So git applies them, on a temporary index in a scratch repository that borrows the
-store's objects. The scratch repository has its own configuration and attributes only, uses no
-network and is deleted afterwards; the store is only read.
+Binary patches, symbolic links, sections that build on each other, hunks that moved, and the forms
+that svn, hg, quilt and GNU diff write mean what git makes of them. git names the files that such a
+patch touches (:func:`read_names`) and applies it on a temporary index. It then sees the files'
+contents and no other object: it takes a binary patch's result from the repository where it finds
+it there, and the verdict would depend on what else the store happens to hold.
+
+Every repository made here has its own configuration and attributes only, uses no network and is
+deleted afterwards; the store is only read.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import PorterError
 from porter.git.objects import MODE_LINK, Entry, Oid, oid
-from porter.git.odb import Odb, lay_out_repository
+from porter.git.odb import Odb, lay_out_repository, sealed_environment
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
-from porter.series.diff import Diff
 
 _CONFIG = """[core]
 \trepositoryFormatVersion = 0
@@ -39,8 +44,28 @@ LONGEST_LINK = 4096
 """PATH_MAX of Linux and most others, its NUL included."""
 
 
+_APPLY = ("apply", "--whitespace=nowarn", "-")
+_DELETES = re.compile(rb"^ delete (?:mode \d{6} )?(.*)$", re.MULTILINE)
+_POSTIMAGE = re.compile(rb"^index [0-9a-f]{40}\.\.([0-9a-f]{40})", re.MULTILINE | re.IGNORECASE)
+_AT_LINE = re.compile(r"\bline (\d+)\b")
+_BESIDE = "No valid patches in input"
+
+
 class GitRefused(Exception):
-    """git refuses the patch; the text is git's, one line per complaint."""
+    """git refuses the patch; the text is git's. ``line`` is the line that it names in it, or 0."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        at = _AT_LINE.search(text)
+        self.line = int(at[1]) if at else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The paths that a patch touches, as git reads it, and those of them that it deletes."""
+
+    paths: AbstractSet[bytes]
+    deleted: AbstractSet[bytes]
 
 
 class Scratch:
@@ -97,45 +122,67 @@ class Scratch:
         return done.returncode, done.stdout, err
 
 
-def sealed_environment(git_dir: Path) -> dict[str, str]:
-    """Return an environment in which git sees no configuration and no other repository."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return env | {
-        "GIT_DIR": str(git_dir),
-        "GIT_INDEX_FILE": str(git_dir / "index"),
-        "HOME": str(git_dir),  # git before 2.32 does not know GIT_CONFIG_GLOBAL
-        "XDG_CONFIG_HOME": str(git_dir),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
+def read_names(raw: bytes) -> Names:
+    """Return the paths in a patch file, read by git. Raises GitRefused for what git cannot read.
+
+    ``--numstat`` gives the names after the patch, with ``-R`` those before it.
+    """
+    with Scratch(None) as alone:
+        code, out, err = alone.git(*_APPLY, "--numstat", "--summary", "-z", data=raw, check=False)
+        if code:
+            raise _refusal(code, err)
+        back = alone.git(*_APPLY, "--numstat", "-z", "-R", data=raw, check=False)[1]
+    *after, summary = out.split(b"\0")
+    new, old = (
+        {row.split(b"\t", 2)[2] for row in rows} for rows in (after, back.split(b"\0")[:-1])
+    )
+    return Names(new | old, set(_DELETES.findall(summary)) | (old - new))
 
 
-def apply_with_git(scratch: Scratch, parent: Oid, raw: bytes, diff: Diff) -> list[FileChange]:
+def _refusal(code: int, err: str) -> GitRefused:
+    """Return git's complaints, all of them, in one line."""
+    lines = [line.strip() for line in err.splitlines() if line.startswith(("error: ", "fatal: "))]
+    words = [line.partition(": ")[2].rstrip(" :") for line in lines]
+    said = [word for word in words if not word.startswith(_BESIDE)] or words
+    return GitRefused("; ".join(said) or f"it ended with status {code}")
+
+
+def postimages(scratch: Scratch, parent: Oid, raw: bytes) -> set[Oid]:
+    """Return the files of ``parent`` that a binary part of the patch states as its result.
+
+    git takes such a result from the repository, whatever the patch's data says.
+    """
+    if b"\nGIT binary patch" not in raw and b" differ" not in raw:
+        return set()
+    stated = {Oid(found.decode().lower()) for found in _POSTIMAGE.findall(raw)}
+    rows = scratch.git("ls-tree", "-r", "-z", parent)[1].split(b"\0")[:-1]
+    return stated & {Oid(row[: row.index(b"\t")].split(b" ")[2].decode()) for row in rows}
+
+
+def apply_with_git(
+    scratch: Scratch, parent: Oid, raw: bytes, names: Names, contents: Mapping[Oid, bytes]
+) -> list[FileChange]:
     """Apply a patch file's bytes to the tree ``parent`` with ``git apply --cached``.
 
-    Raises GitRefused, also for what ``--cached`` accepts and ``--index`` refuses: a file that
-    replaces a folder (or a folder a file) that the patch does not delete, and names and links that
-    no file system can hold.
+    git sees ``contents`` (those of the named files) and no other object. Raises GitRefused, also
+    for what ``--cached`` accepts and ``--index`` refuses: a file that replaces a folder (or a
+    folder a file) that the patch does not delete, and names and links that no file system can hold.
     """
-    for name in ("index", "index.lock"):  # git crashes on some broken patches and leaves a lock
-        (scratch.folder / name).unlink(missing_ok=True)
+    (scratch.folder / "index").unlink(missing_ok=True)
     scratch.git("read-tree", parent)
-    code, _, err = scratch.git(
-        "apply", "--cached", "--whitespace=nowarn", "-", data=raw, check=False
-    )
-    if code:
-        raise GitRefused(err or f"git apply ended with status {code}")
-    tree = scratch.git("write-tree", "--missing-ok")[1].decode().strip()
-    listing = scratch.git("diff-tree", "-r", "-z", "--no-renames", parent, tree)[1]
-    changes = list(_read_changes(listing))
-    if clash := _unannounced(changes, diff):
-        raise GitRefused(f"{clash!r}: a file and a folder of the same name")
-    changes = _with_contents(scratch, changes)
+    with Scratch(None) as alone:
+        alone.put("blob", contents)
+        (scratch.folder / "index").replace(alone.folder / "index")
+        code, _, err = alone.git(*_APPLY, "--cached", data=raw, check=False)
+        if code:
+            raise _refusal(code, err)
+        (alone.folder / "index").replace(scratch.folder / "index")
+        tree = scratch.git("write-tree", "--missing-ok")[1].decode().strip()
+        listing = scratch.git("diff-tree", "-r", "-z", "--no-renames", parent, tree)[1]
+        changes = list(_read_changes(listing))
+        if clash := _unannounced(changes, names.deleted):
+            raise GitRefused(f"{clash}: a file and a folder of the same name")
+        changes = _with_contents(alone, changes)
     if bad := _unwritable(changes):
         raise GitRefused(f"{bad}: no file system can hold such a name or link")
     return changes
@@ -149,9 +196,8 @@ def _read_changes(listing: bytes) -> Iterable[FileChange]:
         yield FileChange(path, None if gone else Entry(int(mode, 8), oid(new.decode())))
 
 
-def _unannounced(changes: list[FileChange], diff: Diff) -> str | None:
+def _unannounced(changes: list[FileChange], deleted: AbstractSet[bytes]) -> str | None:
     """Return a path that vanished only because a file or folder replaced it."""
-    deleted = {file.old_path for file in diff.files if file.kind in ("delete", "rename")}
     added = [change.path for change in changes if change.entry is not None]
     for change in changes:
         if change.entry is None and change.path not in deleted:

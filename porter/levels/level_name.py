@@ -6,9 +6,10 @@ Import-cost wall: moving a tree needs this and must not import :mod:`porter.leve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from porter.errors import BadInput
+from porter.errors import BadInput, CheckFailed
 
 
 class Named(Protocol):
@@ -21,30 +22,53 @@ class Named(Protocol):
 L = TypeVar("L", bound=Named)
 
 
-def find_level(levels: Sequence[L], text: str) -> L:
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The levels that do not exist: that of the first patch that fails, and all above it.
+
+    ``off`` says by name which of them are off by default, ``why`` which patch fails and what to do.
+    """
+
+    off: dict[str, bool]
+    why: str
+
+    def refusal(self, last: Named, number: int) -> CheckFailed:
+        """Return the error for one of these levels; ``last`` is the last level that exists."""
+        return CheckFailed(f"{self.why}; the last level that applies is {number} ({last.name})")
+
+
+def find_level(levels: Sequence[L], text: str, broken: Broken | None = None) -> L:
     """Return the level that ``text`` names: a number, a name, or a unique prefix of one.
 
-    Raises BadInput, with the nearest name, when there is none or more than one.
+    Raises BadInput, with the nearest name, when there is none or more than one, and CheckFailed for
+    one of the ``broken`` levels, which follow on ``levels``.
     """
+    names = [level.name for level in levels] + list(broken.off if broken else ())
+    number = _find_number(names, text)
+    if broken is not None and number >= len(levels):
+        raise broken.refusal(levels[-1], len(levels) - 1)
+    return levels[number]
+
+
+def _find_number(names: Sequence[str], text: str) -> int:
     if text.isdecimal() and text.isascii():
-        if int(text) < len(levels):
-            return levels[int(text)]
-        raise BadInput(f"no level {text}; the last is {len(levels) - 1} ({levels[-1].name})")
-    by_name = {level.name: level for level in levels}
-    if text in by_name:
-        return by_name[text]
-    starting = [level for level in levels if text and level.name.startswith(text)]
+        if int(text) < len(names):
+            return int(text)
+        raise BadInput(f"no level {text}; the last is {len(names) - 1} ({names[-1]})")
+    if text in names:
+        return names.index(text)
+    starting = [number for number, name in enumerate(names) if text and name.startswith(text)]
     if len(starting) == 1:
         return starting[0]
     if starting:
-        names = ", ".join(level.name for level in starting)
-        raise BadInput(f"level {text!r} matches {names}; type more of the name, or the number")
-    near = _nearest(text, list(by_name))
-    hint = f"did you mean {near!r}?" if near else f"the levels are {', '.join(by_name)}"
+        matching = ", ".join(names[number] for number in starting)
+        raise BadInput(f"level {text!r} matches {matching}; type more of the name, or the number")
+    near = _nearest(text, names)
+    hint = f"did you mean {near!r}?" if near else f"the levels are {', '.join(names)}"
     raise BadInput(f"no level {text!r}; {hint}")
 
 
-def _nearest(text: str, names: list[str]) -> str | None:
+def _nearest(text: str, names: Sequence[str]) -> str | None:
     """Return the name closest to ``text``: by the whole, its beginning or one of its words."""
     import difflib
 

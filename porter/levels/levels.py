@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from porter.atomic import parse_json, write_atomic
 from porter.errors import CheckFailed
 from porter.git.objects import Oid, encode_commit, hash_object, oid
 from porter.git.quoting import read_path, show_path
+from porter.levels.level_name import Broken
 from porter.levels.level_name import find_level as find_level
 from porter.places import cache_dir
 from porter.series.series import Patch, Series
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 UPSTREAM = "upstream"
 """The name of level 0."""
-APPLIER_VERSION = 1
+APPLIER_VERSION = 2
 """Part of a memo's key. Bump it when the result of applying any patch could change."""
 
 
@@ -66,14 +67,22 @@ class Level:
 
 
 class ApplyFailed(CheckFailed):
-    """Patches do not apply; ``failures`` has every failing hunk of every patch."""
+    """Patches do not apply; ``failures`` has every failing hunk of every patch.
+
+    The text has porter's reading of the first failure and git's words about that patch.
+    """
 
     def __init__(self, port: str, failures: Sequence[PatchFailure]) -> None:
         self.failures = tuple(failures)
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        patch = failures[0].patch
+        read = [failure for failure in failures if not failure.by_git]
+        shown = [str(failure) for failure in read[:1] if failure.patch == patch]
+        more = f" (and {len(read) - len(shown)} more)" if len(read) > len(shown) else ""
+        said = [str(failure) for failure in failures if failure.by_git and failure.patch == patch]
+        text = "; ".join([f"{text}{more}" for text in shown] + said)
+        more = "" if shown else more
         super().__init__(
-            f"{failures[0].patch}: {failures[0]}{more}; "
-            f"`porter check {port}` shows every failing hunk"
+            f"{patch} does not apply: {text}{more}; `porter check {port}` shows every failing hunk"
         )
 
 
@@ -94,6 +103,13 @@ class BuiltSeries:
         """Every failing hunk of every patch."""
         return [failure for step in self.steps for failure in step.failures]
 
+    def broken(self, port: str) -> Broken | None:
+        """Return the levels that do not exist because a patch fails, if any."""
+        if not self.failures:
+            return None
+        off = {step.patch.level: step.patch.off for step in self.steps if not step.sound}
+        return Broken(off, str(ApplyFailed(port, self.failures)))
+
 
 def build_series(
     upstream: UpstreamObjects,
@@ -106,7 +122,7 @@ def build_series(
 ) -> BuiltSeries:
     """Recall the levels of ``series``, or build and remember them.
 
-    With ``write`` the store holds every level on return, unless a patch fails. For ``stating`` see
+    With ``write`` the store holds these levels on return. For ``stating`` see
     :class:`porter.levels.build.Builder`. Raises SourceUnavailable when a patch needs a file that no
     source covers.
     """
@@ -121,7 +137,10 @@ def build_series(
     if remember:
         remember_levels(steps)
     built = BuiltSeries(levels, tuple(steps), builder.tree)
-    if write and not built.failures:
+    if write and built.failures:  # again without the patches whose levels do not exist
+        sound = replace(series, patches=series.patches[: len(levels) - 1])
+        build_series(upstream, sound, stating=stating, write=True, recall=recall)
+    elif write:
         _write_levels(upstream, builder, levels)
     return built
 

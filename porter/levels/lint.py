@@ -1,14 +1,17 @@
 """``porter lint``: judge whether every patch of a series is fit for review.
 
 :func:`lint_files` reads the patch files alone and needs no upstream. :func:`lint_built` applies
-them on the pinned tree and finds hunks that moved, ids that differ from those stated, and patches
-that git would write differently.
+them on the pinned tree and finds hunks that moved, links out of the tree, ids that differ from
+those stated, and patches that git would write differently. What both pass, ``porter export
+--check`` of the untouched tree leaves as it is: name, header and diff are compared with what an
+export writes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.diff import FilePatch
 from porter.series.header import FIELDS, MAIL_FIELDS, UNKNOWN
+from porter.series.rendering import mail_date, render_header
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 from porter.terminal import counted
 from porter.upstream.pins import Pin
@@ -59,7 +63,7 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
     findings = [Finding(f"{where}/{SERIES_FILE}", p.line, "series", p.text) for p in problems]
     patches: list[Patch] = []
     levels: dict[str, str] = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         try:
             patch = read_patch(folder / line.name, off=line.off)
         except BadInput:
@@ -68,7 +72,9 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
             continue
         patches.append(patch)
         rows = [(problem.line, "header", problem.text) for problem in patch.problems]
-        rows = sorted([*rows, *_judge(patch)], key=lambda row: row[:2])
+        if not patch.header.bare:
+            place = patch.name[:4] if problems else f"{number:04}"  # unknown beside a wrong line
+            rows = sorted([*rows, *_judge(patch, place)], key=lambda row: row[:2])
         findings += [Finding(f"{where}/{patch.name}", *row) for row in rows]
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
@@ -88,12 +94,12 @@ _Row = tuple[int, str, str]
 _OPEN = re.compile(rf"(?:({'|'.join((*MAIL_FIELDS, *FIELDS))}): (?:\[PATCH\] )?)?{UNKNOWN}\b")
 
 
-def _judge(patch: Patch) -> Iterator[_Row]:
-    if patch.level and patch.path.name[4:] != f"-{patch.level}.patch":
-        yield 0, "name", f"expected the file name NNNN-{patch.level}.patch, after its level"
-    elif patch.level and not patch.path.name[:4].isdigit():
-        yield 0, "name", f"expected four digits first, as in 0001-{patch.level}.patch"
+def _judge(patch: Patch, place: str) -> Iterator[_Row]:
+    name = f"{place}-{patch.level}.patch"
+    if patch.level and patch.path.name != name:
+        yield 0, "name", f"expected the file name {name}, after its place and its level"
     yield from _unknown(patch)
+    yield from _header_as_exported(patch)
     yield from _around(patch)
     if not patch.diff.files and not patch.diff.doubtful:
         yield 0, "diff", "no `diff --git` section: the patch changes nothing"
@@ -112,22 +118,46 @@ def _unknown(patch: Patch) -> Iterator[_Row]:
             yield number, "header", f"{match[1] or 'the reason'}: not stated yet, found {UNKNOWN}"
 
 
+def _header_as_exported(patch: Patch) -> Iterator[_Row]:
+    """Yield the first line of the header that an export writes otherwise."""
+    who = patch.header.author
+    if patch.problems:
+        return
+    date = mail_date(who.seconds, who.zone)
+    ours = patch.raw.split(b"\n")[: patch.header.end]
+    theirs = render_header(f"{who.name} <{who.email}>", date, patch.header.message).split(b"\n")[
+        :-1
+    ]
+    for number, (our, their) in enumerate(zip_longest(ours, theirs), 1):
+        if our != their:
+            found, written = (_shown(line) for line in (our, their))
+            yield number, "header", f"`porter export` writes {written} here, found {found}"
+            return
+
+
+def _shown(line: bytes | None) -> str:
+    if line is None:
+        return "the header's end"
+    return repr(line.decode("utf-8", "replace")) if line else "an empty line"
+
+
 def _around(patch: Patch) -> Iterator[_Row]:
-    """Yield text that is neither header nor diff."""
+    """Yield text that is neither header nor diff, once for each run of lines."""
     lines = patch.raw.split(b"\n")
-    for number in range(patch.header.end, patch.diff.first_line - 1):
-        if lines[number].strip():
-            yield number + 1, "garbage", "text between the `---` line and the diff (a diffstat?)"
-            break
+    if patch.diff.files and patch.header.end < patch.diff.first_line - 1:
+        text = "text between the `---` line and the diff (a diffstat?)"
+        yield patch.header.end + 1, "garbage", text
     marks = (odd.line for odd in patch.diff.oddities if odd.ignored)  # `-- ` and git's version
     signature = next((line for line in marks if lines[line - 1] in (b"-- ", b"--")), 0)
+    last = 0
     for odd in patch.diff.oddities:
         if signature and odd.line >= signature:
             continue
         if not odd.ignored:
             yield odd.line, "diff", odd.text
-        elif odd.line - 1 >= patch.header.end:
+        elif odd.line != last + 1:
             yield odd.line, "garbage", odd.text
+        last = odd.line if odd.ignored else 0
     if signature:
         yield signature, "signature", "a git version signature; export with --no-signature"
 
@@ -138,7 +168,7 @@ def _paths(file: FilePatch) -> Iterator[_Row]:
             yield file.line, "path", f"{show_path(path)} leaves the tree"
         elif any(is_dot_git(part) for part in path.split(b"/")):
             yield file.line, "path", f"{show_path(path)} is inside .git on some file system"
-    if MODE_SUBMODULE in (file.old_mode, file.new_mode):
+    if MODE_SUBMODULE in (file.old_mode, file.new_mode) and file.kind != "delete":
         yield file.line, "submodule", f"{show_path(file.path)}: the pin sets a submodule's commit"
 
 
@@ -223,23 +253,30 @@ def _file(step: Step, port: str) -> str:
 
 def _applied(step: Step, port: str) -> Iterator[Finding]:
     file = _file(step, port)
+    known = {(odd.line, odd.text) for odd in step.patch.diff.doubtful}  # of lint_files
     for failure in step.failures:
-        yield failure.finding(port)
+        if (failure.line, failure.reason) not in known:
+            yield failure.finding(port)
     for offset in step.offsets:
         yield Finding(file, offset.line, "offset", str(offset))
-    yield from _moved_links(step, file)
+    yield from _links(step, file)
     if step.sound and not step.failures and not step.offsets:
         yield from _ids(step, file)
 
 
-def _moved_links(step: Step, file: str) -> Iterator[Finding]:
-    """Yield links that only move: their target, relative to their folder, is not in the diff."""
-    moved = {section.path: section for section in step.patch.files if not section.hunks}
+def _links(step: Step, file: str) -> Iterator[Finding]:
+    """Yield links that the patch leaves leading out of the tree, where its text does not show it.
+
+    A link that only moves, or whose section has no mode, is known from the built tree alone.
+    """
+    sections = {section.path: section for section in step.patch.files}
     for change in step.changes:
-        if change.path not in moved or not change.entry or change.entry.mode != MODE_LINK:
+        if change.entry is None or change.entry.mode != MODE_LINK or change.content is None:
             continue
-        if problem := _link_problem(change.path, change.content or b""):
-            yield Finding(file, moved[change.path].line, "link", problem)
+        section = sections.get(change.path)
+        problem = _link_problem(change.path, change.content)
+        if problem and not (section and any(_link(section))):
+            yield Finding(file, section.line if section else 0, "link", problem)
 
 
 def _ids(step: Step, file: str) -> Iterator[Finding]:
@@ -247,7 +284,12 @@ def _ids(step: Step, file: str) -> Iterator[Finding]:
     made = {change.path: change.entry.oid for change in step.changes if change.entry is not None}
     for section in step.patch.files:
         stated, now = section.new_id, made.get(section.path)
-        if stated is not None and now is not None and not now.startswith(stated):
+        if (
+            section.new_path is not None
+            and stated is not None
+            and now is not None
+            and not now.startswith(stated)
+        ):
             name = show_path(section.path)
             text = f"{name}: the index line states {stated}, the patch produces {now}"
             yield Finding(file, section.line, "index", text)

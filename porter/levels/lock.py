@@ -17,7 +17,7 @@ import msgspec
 
 from porter.atomic import parse_json, write_atomic
 from porter.errors import BadInput, CheckFailed, SourceUnavailable
-from porter.git.objects import MODE_SUBMODULE, Oid
+from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.quoting import show_path
 from porter.levels.levels import ApplyFailed, Level, build_series
 from porter.places import patches_dir
@@ -135,14 +135,19 @@ def write_lock(root: Path, lock: Lock) -> bool:
     return True
 
 
-def submodule_problems(pins: Pins, pin: Pin, tree: TreeEdit | None) -> list[str]:
-    """Return the submodules whose commit in ``tree`` is not the one that their pin names."""
+def submodule_problems(
+    pins: Pins, pin: Pin, listing: Mapping[bytes, Entry], tree: TreeEdit | None
+) -> list[str]:
+    """Return the submodules that upstream (``listing``) lacks, or whose commit their pin does not
+    name, there or in the last level's ``tree``. A level may remove a submodule."""
     problems = []
     for path, name in pin.submodules.items():
-        entry = tree.get(path.encode()) if tree is not None else None
-        if entry is None or entry.mode != MODE_SUBMODULE:
+        first, last = listing.get(path.encode()), tree.get(path.encode()) if tree else None
+        if first is None or first.mode != MODE_SUBMODULE:
             problems.append(f"submodule {path}: expected a submodule in the tree, found none")
-        elif entry.oid != pins.pins[name].commit:
+            continue
+        entry = last if last is not None and last.mode == MODE_SUBMODULE else first
+        if entry.oid != pins.pins[name].commit:
             expected = pins.pins[name].commit
             problems.append(
                 f"submodule {path}: the tree names commit {entry.oid}, the pin {name} {expected}"
@@ -159,7 +164,7 @@ def lock_port(root: Path, pins: Pins, pin: Pin) -> str:
     series = load_series(root, pin.name)
     with open_upstream(root, pin) as upstream:
         built = build_series(upstream, series, recall=False)
-        problems = submodule_problems(pins, pin, built.top)
+        problems = submodule_problems(pins, pin, upstream.listing(), built.top)
     if built.failures:
         raise ApplyFailed(pin.name, built.failures)
     if problems:

@@ -7,8 +7,8 @@ It is text, in the form of the vendor's own logs::
         [hpu_match]: torch.nn.Module.cuda() --> torch.nn.Module.to("hpu")
 
 or JSON lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
-timestamps are optional, so that two logs can be compared with ``diff``. Importing this module does
-not import torch, so that logs are read cheaply.
+there are no times, so that two logs can be compared with ``diff``. Importing this module does not
+import torch, so that logs are read cheaply.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,6 @@ class LogEntry:
     kind: Kind
     asked: str
     served: str
-    time: str = ""
 
 
 def summary(target: str, entries: Iterable[LogEntry]) -> str:
@@ -53,10 +51,9 @@ def summary(target: str, entries: Iterable[LogEntry]) -> str:
 
 def as_paragraph(target: str, entry: LogEntry) -> str:
     """Return an entry in the vendor's form: site, source line, the call and what served it."""
-    stamp = f"[{entry.time}] " if entry.time else ""
     kind = f"{target}_{'mismatch' if entry.kind == 'unsupported' else entry.kind}"
     return (
-        f"{stamp}{entry.file}:{entry.line}\n"
+        f"{entry.file}:{entry.line}\n"
         f"    [context]: {entry.source}\n"
         f"    [{kind}]: {entry.asked} --> {entry.served}\n"
     )
@@ -65,18 +62,9 @@ def as_paragraph(target: str, entry: LogEntry) -> str:
 class MigrationLog:
     """Entries in order of first appearance; their paths are relative to ``root``."""
 
-    def __init__(
-        self,
-        target: str,
-        root: Path | None = None,
-        *,
-        timestamps: bool = False,
-        clock: Callable[[], datetime] = datetime.now,
-    ) -> None:
+    def __init__(self, target: str, root: Path | None = None) -> None:
         self.target = target
         self.root = root.resolve() if root is not None else None
-        self.timestamps = timestamps
-        self._clock = clock
         self._entries: dict[tuple[Site, str, Kind], LogEntry] = {}
         self._lock = threading.Lock()
 
@@ -95,8 +83,7 @@ class MigrationLog:
         if key in self._entries:
             return
         shown = site.relative_to(self.root)
-        time = self._clock().strftime("%Y-%m-%d %H:%M:%S") if self.timestamps else ""
-        entry = LogEntry(shown.file, shown.line, site.source, kind, asked(), served, time)
+        entry = LogEntry(shown.file, shown.line, site.source, kind, asked(), served)
         with self._lock:
             self._entries.setdefault(key, entry)
 
@@ -111,13 +98,8 @@ class MigrationLog:
 
     def as_json_lines(self) -> str:
         """Return the log as JSON lines, one object per entry."""
-        lines = []
-        for entry in self:
-            row = {"simulated": True, "target": self.target, **asdict(entry)}
-            if not entry.time:
-                del row["time"]
-            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        return "".join(lines)
+        rows = ({"simulated": True, "target": self.target, **asdict(entry)} for entry in self)
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
     def write(self, path: Path) -> None:
         """Write the log, whole or not at all: JSON lines for ``.json``/``.jsonl``, else text."""

@@ -287,26 +287,16 @@ def current_log() -> MigrationLog | None:
 
 
 @contextlib.contextmanager
-def logging_to(
-    path: Path | None,
-    *,
-    target: str,
-    root: Path,
-    timestamps: bool = False,
-    switch_on: bool = False,
-) -> Iterator[MigrationLog]:
+def logging_to(path: Path | None, *, target: str, root: Path) -> Iterator[MigrationLog]:
     """Log the CUDA calls of the block, and write the log to ``path`` at the end, failed or not.
 
-    A migration activated inside the block writes to this log. ``switch_on`` activates one at once,
-    for a script that does not import the vendor's module itself.
+    A migration activated inside the block writes to this log, and ends with it.
     """
     global _log
     was_active = _active is not None
-    before, _log = _log, MigrationLog(target, root, timestamps=timestamps)
+    before, _log = _log, MigrationLog(target, root)
     log = _log
     try:
-        if switch_on:
-            activate(target)
         yield log
     finally:
         if path is not None:

@@ -29,12 +29,6 @@ _COMPARE: Final[dict[type[ast.cmpop], tuple[str, str]]] = {
     ast.LtE: ("<=", "<"),
     ast.Gt: (">", ">="),
     ast.GtE: (">=", ">"),
-    ast.Eq: ("==", "!="),
-    ast.NotEq: ("!=", "=="),
-    ast.Is: ("is", "is not"),
-    ast.IsNot: ("is not", "is"),
-    ast.In: ("in", "not in"),
-    ast.NotIn: ("not in", "in"),
 }
 _ORDERED: Final[dict[type[ast.operator], str]] = {
     ast.Sub: "-",
@@ -86,7 +80,7 @@ def _off_by_one(source: Source, node: ast.AST, _: NodeContext) -> Iterator[Chang
         if len(node.args) > 1:
             yield node.args[0], f"({source.of(node.args[0])}) + 1"
     elif isinstance(node, ast.Compare) and len(node.ops) == 1:
-        if (pair := _COMPARE.get(type(node.ops[0]))) and pair[0] in "<=>=":
+        if pair := _COMPARE.get(type(node.ops[0])):
             right = node.comparators[0]
             gap = source.between(node.left, right)
             yield gap, source.text(gap).replace(pair[0], pair[1], 1)

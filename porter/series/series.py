@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
     from porter.series.diff import Diff, FilePatch
 
 SERIES_FILE = "series"
+BOM = "\ufeff"
 
 OFF = "# off: "
 """Start of a line in a series file that names a level which is off by default."""
-_OFF_LINE = re.compile(r"\s*#\s*off:\s*(.*)")
+_OFF_LINE = re.compile(r"#[ \t]*off:[ \t]*(.*)")
+_COMMENT = re.compile(r"[ \t]+#.*")
+_PLAIN = "._+-~@=,"
+"""What may stand in a patch's name beside letters and digits."""
+_OPTIONS = {
+    "-R": "porter applies no patch in reverse",
+    "-p0": "porter strips one folder from each name, as git does (-p1)",
+}
 
 
 @dataclass(frozen=True)
@@ -91,20 +100,27 @@ def read_patch(path: Path, *, off: bool = False) -> Patch:
 
 
 def line_words(line: str) -> tuple[list[str], bool]:
-    """Return the words of a line in a series file without comments, and whether it says "off"."""
+    """Return the words of a line in a series file without comments, and whether it says "off".
+
+    As in quilt, only spaces and tabs part words, and a comment begins the line or follows a blank.
+    """
     off = _OFF_LINE.match(line)
-    return (off[1] if off else line.split("#", 1)[0]).split(), off is not None
+    text = off[1] if off else "" if line.startswith("#") else line
+    text = _COMMENT.sub("", text.strip(" \t"))
+    return re.split(r"[ \t]+", text) if text else [], off is not None
 
 
 def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     """Read a quilt ``series`` file: one file name a line, ``#`` comments, ``-p1`` and nothing else.
 
-    Lines ``# off: NAME`` come last: no level may build on one that is off by default.
+    What is read without a problem, quilt reads the same (``cat_series`` and ``patch_args`` of its
+    ``patchfns``). Lines ``# off: NAME`` come last: no level may build on one that is off by
+    default.
 
     Raises BadInput when there is no such file.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput(f"{path}: expected a series file (quilt format), found none") from None
     except UnicodeDecodeError as error:
@@ -112,27 +128,58 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
             f"{path}: expected UTF-8, found byte {error.object[error.start]:#x}"
         ) from None
     lines: list[SeriesLine] = []
-    problems: list[Problem] = []
+    problems = list(_line_end_problems(text))
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        words, is_off = line_words(line)
+    for number, line in enumerate(text.removeprefix(BOM).split("\n"), 1):
+        words, is_off = line_words(line.removesuffix("\r"))
         if not words:
             continue
         if not is_off and lines and lines[-1].off:
             found = f"{lines[-1].name} (off by default) above {words[0]}"
             problems.append(Problem(number, f"expected levels that are off last, found {found}"))
         name, *options = words
-        if any(option != "-p1" for option in options):
-            found = " ".join(options)
-            problems.append(Problem(number, f"expected a file name alone, found options {found!r}"))
-        if "/" in name or "\\" in name or name.startswith(("-", ".")):
-            problems.append(Problem(number, f"expected a file name in this folder, found {name!r}"))
-        elif name in seen:
+        wrong = _wrong_name(name)
+        if problem := wrong or _wrong_options(options):
+            problems.append(Problem(number, problem))
+        if name in seen:
             problems.append(Problem(number, f"{name}: repeated, first on line {seen[name]}"))
-        else:
+        elif not wrong:
             seen[name] = number
             lines.append(SeriesLine(name, number, is_off))
     return lines, problems
+
+
+def _line_end_problems(text: str) -> Iterator[Problem]:
+    """Yield the first of each: a byte order mark, a line of CR LF. quilt takes both for a name."""
+    if text.startswith(BOM):
+        yield Problem(1, "expected a file name or `#` first, found a byte order mark (BOM)")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.endswith("\r") and not line.startswith("#"):
+            yield Problem(number, "expected lines that end in LF, found CR LF")
+            return
+
+
+def _wrong_name(name: str) -> str | None:
+    """Return what is wrong with a patch's name, or None."""
+    if name.startswith("#"):
+        return f"expected a comment at the line's beginning, found {name!r} behind blanks"
+    if "/" in name or "\\" in name or name.startswith(("-", ".")):
+        return f"expected a file name in this folder, found {name!r}"
+    if "#" in name:
+        return f"expected a blank before the comment, found {name!r}, all of it a name to quilt"
+    odd = next((char for char in name if not char.isalnum() and char not in _PLAIN), None)
+    if odd is None:
+        return None
+    return f"expected letters, digits and {_PLAIN} in a file name, found {odd!r} in {name!r}"
+
+
+def _wrong_options(options: Sequence[str]) -> str | None:
+    """Return what is wrong with the words behind a name, or None."""
+    found = " ".join(options)
+    if re.fullmatch(r"(?:-p ?1(?: |\Z))*", found):
+        return None
+    why = next((f"; {_OPTIONS[option]}" for option in options if option in _OPTIONS), "")
+    return f"expected a file name alone, found options {found!r}{why}"
 
 
 def load_series(root: Path, port: str) -> Series:
@@ -150,6 +197,9 @@ def load_series(root: Path, port: str) -> Series:
     patches: list[Patch] = []
     levels: dict[str, str] = {}
     for line in lines:
+        if not (folder / line.name).is_file():
+            text = f"{line.name}: expected a patch file in this folder, found none"
+            raise BadInput(f"{path}:{line.line}: {text}")
         patch = read_patch(folder / line.name, off=line.off)
         _refuse_unusable(patch)
         if patch.level in levels:
@@ -165,4 +215,5 @@ def _refuse_unusable(patch: Patch) -> None:
     for problem in patch.problems:
         if problem.blocks:
             where = f"{patch.path}:{problem.line}" if problem.line else str(patch.path)
-            raise BadInput(f"{where}: {problem.text}; `porter lint` lists every problem")
+            more = "" if patch.header.bare else "; `porter lint` lists every problem"
+            raise BadInput(f"{where}: {problem.text}{more}")

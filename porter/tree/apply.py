@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import shlex
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
 from porter.git.run import run_git
-from porter.levels.level_name import find_level
 from porter.terminal import listed, readable
 from porter.tree.locked import hold_tree
 from porter.tree.move import Moved, move
 from porter.tree.populate import Built, build, make_tree
-from porter.tree.tree import Tree, TreeLevel, open_tree, pick_level, position, shown
+from porter.tree.tree import (
+    Tree,
+    TreeLevel,
+    open_tree,
+    pick_level,
+    position,
+    series_changed,
+    shown,
+)
 
 if TYPE_CHECKING:
     from porter.upstream.gitfetch import Progress
@@ -43,60 +53,84 @@ def apply_port(
     """Make (or move) the tree of ``port`` at ``folder``, then its companions' trees beside it.
 
     All folders are checked, and everything is fetched and built, before any folder is written.
+    Without ``level`` a tree that is at its last level already stays as it is, and only what is
+    missing beside it is made. Raises CheckFailed when a patch fails and the level is not below it.
     """
     from porter.upstream.pins import load_pins
 
     pins = load_pins(root)
     pin = pins.port(port)
     folder = folder.expanduser().resolve() if folder is not None else default_folder(root, port)
-    others = [pins.port(name) for name in pin.companions] if companions else []
     existing = tree_at(folder, port)
-    beside = [(other.name, folder.parent / other.name) for other in others]
-    for name, companion_folder in beside:
+    beside: dict[str, Tree | None] = {}
+    for name in pin.companions if companions else ():
         try:
-            tree_at(companion_folder, name)
+            beside[name] = tree_at(folder.parent / name, pins.port(name).name)
         except BadInput as error:
             raise BadInput(f"{error} ({name} belongs beside {port}; --alone omits it)") from None
-    if existing is not None:
-        first = _move(existing, level, keep)
-    else:
-        first = _make(build(root, port, progress), folder, level, progress)
-    done = [first]
-    for name, companion_folder in beside:
-        tree = tree_at(companion_folder, name)
-        if tree is None:
-            made = _make(build(root, name, progress), companion_folder, None, progress)
-            done.append(Applied(made.tree, made.level, True, companion=True))
-        elif (at := position(tree).level) is not None:
-            done.append(Applied(tree, at, False, companion=True))
+    with ExitStack() as opened:
+        own = existing or _plan(root, port, level, progress, opened)
+        missing = {
+            name: _plan(root, name, None, progress, opened)
+            for name, tree in beside.items()
+            if tree is None
+        }
+        done = [_move(own, level, keep) if isinstance(own, Tree) else own.make(folder)]
+        for name, tree in beside.items():
+            if tree is None:
+                made = missing[name].make(folder.parent / name)
+                done.append(replace(made, companion=True))
+            elif (at := position(tree).level) is not None:
+                done.append(Applied(tree, at, False, companion=True))
     return done
 
 
-def _make(built: Built, folder: Path, level: str | None, progress: Progress | None) -> Applied:
-    with built.upstream:
-        levels = built.tree_levels()
-        if level is not None:
-            target = find_level(levels, level)
-        else:
-            target = [each for each in levels if not each.off][-1]
+@dataclass(frozen=True)
+class _Planned:
+    """A tree to make: its port, built, and the level."""
+
+    built: Built
+    level: TreeLevel
+    progress: Progress | None
+
+    def make(self, folder: Path) -> Applied:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return Applied(make_tree(built, folder, target, progress), target, made=True)
+        tree = make_tree(self.built, folder, self.level, self.progress)
+        return Applied(tree, self.level, made=True)
+
+
+def _plan(
+    root: Path, port: str, level: str | None, progress: Progress | None, opened: ExitStack
+) -> _Planned:
+    """Build ``port``, whose upstream ``opened`` closes, and find the level (None: the last)."""
+    built = build(root, port, progress)
+    opened.enter_context(built.upstream)
+    number = (built.default() if level is None else built.find(level)).number
+    return _Planned(built, built.tree_levels()[number], progress)
 
 
 def _move(tree: Tree, level: str | None, keep: bool) -> Applied:
     what = f"apply {tree.record.port}"
     if level is None:
-        here = position(tree)
-        at = f"at level {here.level}" if here.level else f"at {here.commit[:8]}"
-        raise BadInput(
-            f"{shown(tree.folder)}: already a tree of {tree.record.port}, {at};"
-            " `porter goto LEVEL` or --level moves it"
-        )
+        return _unmoved(tree)
     with hold_tree(tree.folder, what) as held:
         target = pick_level(held.tree, level)
         return Applied(
             held.tree, target, False, move(held.tree, held.lock, target, what, keep=keep)
         )
+
+
+def _unmoved(tree: Tree) -> Applied:
+    """Return a tree that is where ``porter apply`` without a level takes one. Raises BadInput."""
+    here, record = position(tree), tree.record
+    last = [level for level in record.levels if not level.off][-1]
+    if here.commit == last.commit and record.broken is None and not series_changed(tree):
+        return Applied(tree, last, False, Moved(here, last))
+    at = f"at level {here.level}" if here.level else f"at {here.commit[:8]}"
+    raise BadInput(
+        f"{shown(tree.folder)}: already a tree of {record.port}, {at};"
+        " `porter goto LEVEL` or --level moves it"
+    )
 
 
 def default_folder(root: Path, port: str) -> Path:
@@ -171,6 +205,12 @@ def _refuse_surroundings(folder: Path) -> None:
         if ignored.status != 0:
             raise BadInput(
                 f"{shown(folder)}: inside the git repository {parent}, which would see the tree as"
-                f" its own files; choose a folder outside, or ignore it there"
+                f" its own files; {_ignoring(parent, inside)} makes it ignore the tree"
             )
         return
+
+
+def _ignoring(parent: Path, inside: str) -> str:
+    """Return the command that makes the repository ``parent`` ignore a path in it."""
+    pattern = re.sub(r"([\\*?\[]| $)", r"\\\1", f"/{inside}")
+    return f"`echo {shlex.quote(pattern)} >> {shlex.quote(str(shown(parent / '.gitignore')))}`"

@@ -15,7 +15,16 @@ from dataclasses import asdict
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
 from porter.git.run import first_error, interrupts_deferred
-from porter.tree.journal import Journal, changes, end_move, settle, write_journal
+from porter.tree.journal import (
+    Journal,
+    changes,
+    drop_merge_index,
+    end_move,
+    merge_index,
+    settle,
+    write_journal,
+)
+from porter.tree.submodules import follow, leave, relinked
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
@@ -29,36 +38,38 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     Raises LocalEdits naming the files in conflict; the tree is then exactly as it was.
     """
     _need_merge_tree(tree)
-    index = tree.state_dir / "index"
+    index = merge_index(tree)
+    submodules = relinked(tree, start, target.commit)
     try:
         shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
-        staged = tree.git("write-tree", "--missing-ok", index=index).text
-        tree.git("add", "--update", "--", ":/", index=index)
-        stood = tree.git("write-tree", "--missing-ok", index=index).text
+        staged = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
+        tree.git("add", "--update", "--", ":/", index=index, lock=lock.fd)
+        stood = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
         base = tree.git("rev-parse", f"{start}^{{tree}}").text
         merged = _merge(tree, start, stood, target)
         merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
         update = ("read-tree", "-m", "-u", stood, merged)
-        rehearsed = tree.git(*update, "-n", index=index, check=False)
-        if rehearsed.status != 0:
-            problem = first_error(rehearsed.err)
-            raise LocalEdits(f"{shown(tree.folder)}: {problem}; nothing was changed")
         journal = Journal(what, start, target.commit, stood, merged, staged, merged_index)
         with interrupts_deferred():
             write_journal(tree, asdict(journal))
             try:
+                leave(submodules, lock.fd)
+                rehearsed = tree.git(*update, "-n", index=index, check=False)
+                if rehearsed.status != 0:
+                    problem = first_error(rehearsed.err)
+                    raise LocalEdits(f"{shown(tree.folder)}: {problem}; nothing was changed")
                 tree.git(*update, index=index, lock=lock.fd)
                 tree.git("read-tree", "-m", merged_index, index=index, lock=lock.fd)
                 _publish_index(tree)
                 form = ("update-ref", "--no-deref", "-m", f"porter: {what}")
                 tree.git(*form, "HEAD", target.commit, lock=lock.fd)
+                follow(submodules, lock.fd)
             except BaseException:
                 settle(tree, lock.fd)
                 raise
             end_move(tree)
     finally:
-        index.unlink(missing_ok=True)
-        index.with_name("index.lock").unlink(missing_ok=True)
+        drop_merge_index(tree)
     tree.git("update-index", "-q", "--refresh", check=False)
     touched = changes(tree, start, target.commit)
     return tuple(path for path in changes(tree, base, stood) if path in touched)
@@ -95,7 +106,7 @@ def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:
 
 def _publish_index(tree: Tree) -> None:
     """Replace git's index by the finished one, with git's own lock protocol."""
-    own, lock = tree.state_dir / "index", tree.git_dir / "index.lock"
+    own, lock = merge_index(tree), tree.git_dir / "index.lock"
     try:
         os.link(own, lock)
     except FileExistsError:

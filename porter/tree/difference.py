@@ -8,9 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.git.run import run_git
-from porter.levels.level_name import find_level
 from porter.levels.rediff import export_options
-from porter.tree.tree import find_tree, pick_level
+from porter.tree.tree import find_tree, pick_level, project_of, tree_around
 
 FORM = export_options()
 
@@ -28,12 +27,11 @@ def tree_difference(
 
 def level_difference(port: str, a: str, b: str, stat: int | None) -> bytes:
     """Build the levels of ``port`` into the store and return the diff between two of them."""
-    from porter.places import project_root
     from porter.tree.populate import build
 
-    built = build(project_root(), port)
+    built = build(project_of(tree_around()), port)
     with built.upstream:
-        one, other = (str(find_level(built.levels, text).commit) for text in (a, b))
+        one, other = (str(built.find(text).commit) for text in (a, b))
         git_dir = built.upstream.git_dir
         where = f"--git-dir={git_dir}"
         return run_git([where, "diff-tree", *_form(stat), one, other, "--"], cwd=git_dir).out

@@ -96,13 +96,14 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
     here = next((number for number, level in enumerate(levels) if level["commit"] == head), None)
     if here is None:
         return None
-    number = choose([level["name"] for level in levels], here)
-    if number is None or number == here:
+    broken = list((record.get("broken") or {}).get("off", ()))
+    number = choose([*(level["name"] for level in levels), *broken], here)
+    if number is None or number == here or number >= len(levels):
         return None
     if levels[number].get("off"):
         return None  # the full path decides whether its name was given
     differing = differing_files([level["files"] for level in levels], here, number)
-    if occupied_paths(top, differing):
+    if not differing.keys().isdisjoint(record["submodules"]) or occupied_paths(top, differing):
         return None
     if not _checkout(top, head, levels[number]["commit"], what, lock):
         return None
@@ -112,7 +113,7 @@ def _move(top: str, choose: Choose, what: str, lock: int) -> str | None:
 
         name = paint(name, "bold", colour_wanted())
     files = f"{len(differing)} file{'s' if len(differing) != 1 else ''}"
-    return f"level {number} of {len(levels) - 1}: {name} ({files})"
+    return f"level {number} of {len(levels) + len(broken) - 1}: {name} ({files})"
 
 
 def _is_clean(top: str, record: dict[str, Any]) -> bool:

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from porter.atomic import read_json, write_atomic
 from porter.errors import PorterError
-from porter.git.objects import MODE_EXEC, MODE_LINK, MODE_SUBMODULE, Entry, Oid
+from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
 from porter.tree.checkout_rules import JOURNAL
+from porter.tree.submodules import follow, relinked
 from porter.tree.tree import Tree, shown
 
 _LOCKS = ("index.lock", "HEAD.lock")
@@ -81,6 +82,18 @@ def read_journal(tree: Tree) -> Journal | None:
 def end_move(tree: Tree) -> None:
     """Delete the journal: the tree is at one level."""
     journal_path(tree).unlink(missing_ok=True)
+
+
+def merge_index(tree: Tree) -> Path:
+    """Return the path of the index that ``--keep`` merges in."""
+    return tree.state_dir / "index"
+
+
+def drop_merge_index(tree: Tree) -> None:
+    """Delete what a killed ``--keep`` left of its index. The tree's lock must be held."""
+    index = merge_index(tree)
+    for path in (index, index.with_name("index.lock")):
+        path.unlink(missing_ok=True)
 
 
 def changes(tree: Tree, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
@@ -147,8 +160,11 @@ def _begins(content: bytes, blob: bytes) -> bool:
     return blob.startswith((content, content.replace(b"\r\n", b"\n")))
 
 
-def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
-    """Restore the files of the move; return the edited paths, which stay as they are."""
+def _back(tree: Tree, journal: Journal, lock: int, untouched: tuple[str, ...]) -> tuple[str, ...]:
+    """Restore the files of the move; return the edited paths, which stay as they are.
+
+    In folders that are still ``untouched`` submodules nothing is restored.
+    """
     moved = changes(tree, journal.work_from, journal.work_to)
     _, skipped = _index_entries(tree)
     moved = {path: pair for path, pair in moved.items() if path not in skipped}
@@ -157,7 +173,8 @@ def _back(tree: Tree, journal: Journal, lock: int) -> tuple[str, ...]:
     remove: list[str] = []
     kept: list[str] = []
     for path, (old, new) in moved.items():
-        if any(entry and entry.mode == MODE_SUBMODULE for entry in (old, new)):
+        old, new = (entry if entry and entry.is_blob else None for entry in (old, new))
+        if old is new is None or path.startswith(untouched):
             continue
         in_way = _parent_in_way(tree.folder, path)
         found = None if in_way else _on_disk(tree.folder / path)
@@ -224,6 +241,7 @@ def settle(tree: Tree, lock: int) -> Settled | None:
     The tree's lock must be held. Raises PorterError (and can be called again) when restoring fails
     too, for instance on a full disk.
     """
+    drop_merge_index(tree)
     journal = read_journal(tree)
     if journal is None:
         return None
@@ -232,6 +250,7 @@ def settle(tree: Tree, lock: int) -> Settled | None:
     head = tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).text or None
     finished = head == journal.head_to
     kept: tuple[str, ...] = ()
+    submodules = relinked(tree, journal.work_from, journal.work_to)
     if head == journal.head_from and not finished:
         target = changes(tree, journal.index_from, journal.index_to)
         index = _index_entries(tree)[0]
@@ -239,7 +258,9 @@ def settle(tree: Tree, lock: int) -> Settled | None:
         if finished:
             tree.git("update-ref", "--no-deref", "HEAD", journal.head_to, lock=lock)
         else:
-            kept = _back(tree, journal, lock)
+            there = (each.submodule for each in submodules if each.submodule.checked_out)
+            kept = _back(tree, journal, lock, tuple(f"{sub.path}/" for sub in there))
+    follow(submodules, lock, back=not finished)
     if (tree.git_dir / "index").exists():
         tree.git("update-index", "-q", "--refresh", check=False, lock=lock)
     end_move(tree)

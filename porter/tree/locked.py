@@ -40,8 +40,15 @@ def hold_tree(start: Path | str | None, what: str, *, rebuild: bool = True) -> I
             notes.append(str(settled))
         if rebuild and series_changed(tree):
             tree = _refreshed(tree)
-            notes.append("the series changed: levels rebuilt")
+            notes.append("the series changed: levels rebuilt" + _up_to(tree))
         yield LockedTree(tree, lock, tuple(notes))
+
+
+def _up_to(tree: Tree) -> str:
+    """Return where rebuilding the levels stopped, if it did."""
+    if tree.record.broken is None:
+        return ""
+    return f" up to {tree.record.levels[-1]}, the next does not apply"
 
 
 def _refreshed(tree: Tree) -> Tree:

@@ -11,6 +11,7 @@ refusals name the files, and a crash is settled (:mod:`porter.tree.journal`). ``
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
@@ -24,6 +25,15 @@ from porter.tree.checkout_rules import (
     unfinished_operation,
 )
 from porter.tree.journal import changes, end_move, settle, write_journal
+from porter.tree.submodules import (
+    Pairs,
+    Relinked,
+    follow,
+    leave,
+    on_disk,
+    refuse_edited,
+    relinked,
+)
 from porter.tree.tree import (
     Position,
     Tree,
@@ -49,9 +59,9 @@ class Moved:
 def level_beside(tree: Tree, by: int) -> TreeLevel:
     """Return the level one up (``by`` = 1) or down (-1) from where the tree is.
 
-    Raises CheckFailed at either end, and when HEAD is on no level.
+    Raises CheckFailed at either end, below a patch that fails, and when HEAD is on no level.
     """
-    here, levels = position(tree), tree.record.levels
+    here, levels, broken = position(tree), tree.record.levels, tree.record.broken
     if here.level is None:
         raise CheckFailed(
             f"{shown(tree.folder)}: HEAD ({here.commit[:8]}) descends from no level; name one:"
@@ -64,6 +74,8 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     number = min(number, len(levels) - 1 if by > 0 else len(levels)) + by
     if number < 0:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
+    if number >= len(levels) and broken is not None and not all(broken.off.values()):
+        raise broken.refusal(levels[-1], len(levels) - 1)
     if number >= len(levels):
         raise CheckFailed(f"{shown(tree.folder)}: already at the last level, {levels[-1]}")
     if by > 0 and levels[number].off and not levels[number - 1].off:
@@ -110,11 +122,15 @@ def refuse_unfinished(tree: Tree) -> None:
 
 
 def refuse_lost_commits(tree: Tree, here: Position) -> None:
-    """Raise LocalEdits if a move would make HEAD's own commits unreachable."""
+    """Raise LocalEdits if a move would make HEAD's own commits unreachable.
+
+    So it does where git cannot tell, because a part of some branch's history is missing.
+    """
     if here.branch is not None or (here.level is not None and here.ahead == 0):
         return
     named = ("refs/heads", "refs/tags", "refs/remotes", "refs/porter/levels")
-    if tree.git("for-each-ref", "--count=1", f"--contains={here.commit}", *named).text:
+    form = ("for-each-ref", "--count=1", f"--contains={here.commit}")
+    if tree.git(*form, *named, check=False).text:
         return
     subject = tree.git("log", "-1", "--format=%h %s", here.commit).text
     many = f"{here.ahead} commits" if here.ahead > 1 else "a commit"
@@ -124,13 +140,16 @@ def refuse_lost_commits(tree: Tree, here: Position) -> None:
     )
 
 
-def refuse_untracked(tree: Tree, here: Position, target: TreeLevel) -> None:
+def refuse_untracked(
+    tree: Tree, here: Position, target: TreeLevel, submodules: Sequence[Relinked]
+) -> None:
     """Raise LocalEdits if the level has a file where an untracked one is, ignored or not."""
+    between: Pairs
     if here.level is not None and here.ahead == 0 and not here.former:
         between = files_between(tree.record.levels, here.level.number, target.number)
-        occupied = occupied_paths(str(tree.folder), between)
     else:
-        occupied = occupied_paths(str(tree.folder), changes(tree, here.commit, target.commit))
+        between = changes(tree, here.commit, target.commit)
+    occupied = occupied_paths(str(tree.folder), on_disk(between, submodules))
     if not occupied:
         return
     literal = (f":(literal){path}" for path in occupied)
@@ -163,8 +182,10 @@ def move(
     refuse_unfinished(tree)
     if not lost:
         refuse_lost_commits(tree, here)
-    refuse_untracked(tree, here, target)
-    answer = _checkout(tree, lock, here.commit, target, what)
+    submodules = relinked(tree, here.commit, target.commit)
+    refuse_edited(submodules, target)
+    refuse_untracked(tree, here, target, submodules)
+    answer = _checkout(tree, lock, here.commit, target, what, submodules)
     if answer.status == 0:
         return Moved(here, target)
     moved = changes(tree, here.commit, target.commit)
@@ -198,12 +219,23 @@ def checkout_first(tree: Tree, lock: TreeLock, target: TreeLevel, what: str) -> 
 
 
 def _checkout(
-    tree: Tree, lock: TreeLock, start: str | None, target: TreeLevel, what: str
+    tree: Tree,
+    lock: TreeLock,
+    start: str | None,
+    target: TreeLevel,
+    what: str,
+    submodules: Sequence[Relinked] = (),
 ) -> Answer:
     with interrupts_deferred():
         write_journal(tree, checkout_journal(what, start, target.commit))
+        try:
+            leave(submodules, lock.fd)
+        except PorterError:
+            settle(tree, lock.fd)
+            raise
         answer = tree.git(*CHECKOUT, target.commit, check=False, lock=lock.fd)
         if answer.status == 0 or is_refusal(answer.err):
+            follow(submodules, lock.fd, back=answer.status != 0)
             end_move(tree)
         elif start is not None:
             try:

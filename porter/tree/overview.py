@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
-from porter.levels.level_name import find_level
+from porter.levels.level_name import Broken, find_level
 from porter.series.series import Patch, Series, load_series
-from porter.tree.tree import Position, Tree, TreeLevel, find_tree, position, tree_root
+from porter.tree.tree import (
+    Position,
+    Tree,
+    TreeLevel,
+    find_tree,
+    position,
+    project_of,
+    series_changed,
+    tree_around,
+    tree_root,
+)
 from porter.upstream.pins import Pin, Pins, load_pins
 
 if TYPE_CHECKING:
@@ -24,13 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelView:
-    """One level: number, name and patch (None for level 0), and its ids where they are known."""
+    """One level: number, name and patch (None for level 0), and its ids where they are known.
+
+    ``applies`` is False from the first patch that fails on, None where the levels were not built.
+    """
 
     number: int
     name: str
     patch: Patch | None
     commit: Oid | None
     tree: Oid | None
+    applies: bool | None = None
 
     @property
     def subject(self) -> str:
@@ -50,7 +64,10 @@ class LevelView:
 
 @dataclass(frozen=True)
 class PortView:
-    """A port's levels and, when viewed from a tree, the tree's position among them."""
+    """A port's levels and, when viewed from a tree, the tree's position among them.
+
+    ``broken`` says why the levels that do not apply do not.
+    """
 
     root: Path
     pin: Pin
@@ -58,6 +75,7 @@ class PortView:
     levels: tuple[LevelView, ...]
     tree: Tree | None = None
     here: Position | None = None
+    broken: Broken | None = None
 
     def level(self, text: str) -> LevelView:
         return find_level(self.levels, text)
@@ -68,7 +86,8 @@ def view_port(root: Path, port: str) -> PortView:
     pins = load_pins(root)
     pin = pins.port(port)
     series = load_series(root, port)
-    return PortView(root, pin, pins, _views(series, _built(root, pin, series)))
+    known, broken = _built(root, pin, series)
+    return PortView(root, pin, pins, _views(series, known, broken), broken=broken)
 
 
 def view_tree(start: Path | str | None) -> PortView:
@@ -78,8 +97,12 @@ def view_tree(start: Path | str | None) -> PortView:
     pins = load_pins(root)
     pin = pins.port(tree.record.port)
     series = load_series(root, tree.record.port)
-    views = _views(series, tree.record.levels)
-    return PortView(root, pin, pins, views, tree, position(tree))
+    known: Sequence[Level | TreeLevel] = tree.record.levels
+    broken = tree.record.broken
+    if series_changed(tree):
+        known, broken = _built(root, pin, series)
+    views = _views(series, known, broken)
+    return PortView(root, pin, pins, views, tree, position(tree), broken)
 
 
 def view(start: Path | str | None, port: str | None) -> PortView:
@@ -88,29 +111,34 @@ def view(start: Path | str | None, port: str | None) -> PortView:
         return view_tree(start)
     if start is not None:
         raise BadInput("expected -C DIR or --port PORT, found both")
-    from porter.places import project_root
-
-    return view_port(project_root(), port)
+    return view_port(project_of(tree_around()), port)
 
 
-def _views(series: Series, known: Sequence[Level | TreeLevel]) -> tuple[LevelView, ...]:
-    """Combine the series with the known levels, which are ignored if of another series."""
+def _views(
+    series: Series, known: Sequence[Level | TreeLevel], broken: Broken | None
+) -> tuple[LevelView, ...]:
+    """Combine the series with the known levels; none are known where they were not built."""
     names = ["upstream", *(patch.level for patch in series.patches)]
-    ids: list[tuple[Oid | None, Oid | None]] = [(level.commit, level.tree) for level in known]
-    if [level.name for level in known] != names:
-        ids = [(None, None)] * len(names)
     patches = (None, *series.patches)
-    rows = zip(names, patches, ids, strict=True)
-    return tuple(LevelView(n, name, patch, *both) for n, (name, patch, both) in enumerate(rows))
+    views = []
+    for number, (name, patch) in enumerate(zip(names, patches, strict=True)):
+        if number < len(known):
+            level = known[number]
+            views.append(LevelView(number, name, patch, level.commit, level.tree, True))
+        else:
+            applies = False if broken is not None else None
+            views.append(LevelView(number, name, patch, None, None, applies))
+    return tuple(views)
 
 
-def _built(root: Path, pin: Pin, series: Series) -> tuple[Level, ...]:
-    """Return the levels if they can be built without fetching; nothing otherwise."""
-    from porter.levels.levels import build_levels
+def _built(root: Path, pin: Pin, series: Series) -> tuple[tuple[Level, ...], Broken | None]:
+    """Return the levels, and those that cannot be built; neither if it would need fetching."""
+    from porter.levels.levels import build_series
     from porter.upstream.store import open_upstream
 
     try:
         with open_upstream(root, pin, offline=True) as upstream:
-            return build_levels(upstream, series)
+            built = build_series(upstream, series)
+            return built.levels, built.broken(series.port)
     except PorterError:
-        return ()
+        return (), None

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.atomic import write_atomic
-from porter.errors import BadInput, LocalEdits, SourceUnavailable
-from porter.git.arguments import REMOTE, tree_arguments
-from porter.git.odb import lay_out_repository
-from porter.git.run import Answer, run_git
-from porter.levels.levels import Level, build_levels
+from porter.errors import BadInput, CheckFailed, LocalEdits, SourceUnavailable
+from porter.git.objects import Oid
+from porter.levels.level_name import Broken, find_level
+from porter.levels.levels import UPSTREAM, Level, build_series
 from porter.places import patches_dir
 from porter.series.series import load_series
 from porter.series.stamp import series_stamp
+from porter.tree.checkout_rules import EMPTY_TREE
 from porter.tree.journal import settle
 from porter.tree.move import checkout_first, move
+from porter.tree.repository import bring_for_git, connect
+from porter.tree.submodules import PINNED, Submodule, enter, relinked
+from porter.tree.template import write_template
 from porter.tree.tree import (
     LEVEL_REFS,
     Tree,
@@ -40,42 +42,19 @@ from porter.tree.tree import (
 from porter.tree.treelock import TreeLock
 from porter.upstream.pins import Pin, Pins, load_pins
 from porter.upstream.registry import register
+from porter.upstream.sources import level0_commit
 from porter.upstream.store import FileCoverage, Upstream, fetch, open_upstream
 
 if TYPE_CHECKING:
     from porter.upstream.gitfetch import Progress
 
-# `.git/config` is written once and then belongs to the user. It includes a file of porter's own for
-# the settings that porter may have to change.
-_CONFIG = """\
-[core]
-\trepositoryformatversion = 1
-\tfilemode = true
-\tbare = false
-\tlogallrefupdates = true
-[include]
-\tpath = porter/config
-"""
-# Files as the level has them, whatever line ends the user prefers; no automatic gc, which would
-# fail on the blobs that a partial clone lacks; no `git log -p` of all of upstream.
-_OWN_CONFIG = """\
-[core]
-\tautocrlf = false
-\tsafecrlf = false
-[gc]
-\tauto = 0
-[maintenance]
-\tauto = false
-[log]
-\tshowRoot = false
-[advice]
-\tdetachedHead = false
-"""
-
 
 @dataclass(frozen=True)
 class Built:
-    """A port with its upstream in the store and every level's objects written."""
+    """A port with its upstream in the store and every level's objects written.
+
+    ``levels`` are those below the first patch that fails, ``broken`` the others.
+    """
 
     root: Path
     pins: Pins
@@ -83,7 +62,24 @@ class Built:
     upstream: Upstream
     coverage: FileCoverage
     levels: tuple[Level, ...]
+    broken: Broken | None
     fingerprint: str
+
+    def find(self, text: str) -> Level:
+        """Return the level that ``text`` names. Raises as :func:`find_level` does."""
+        return find_level(self.levels, text, self.broken)
+
+    def default(self) -> Level:
+        """Return the last level that is not off by default.
+
+        Raises CheckFailed, naming the last level that applies, when that one cannot be built.
+        """
+        if self.broken is not None and not all(self.broken.off.values()):
+            number, name = self.levels[-1].number, self.levels[-1].name
+            raise CheckFailed(
+                f"{self.broken.why}; `--level {number}` ({name}) is the last level that applies"
+            )
+        return [level for level in self.levels if not level.off][-1]
 
     def tree_levels(self) -> tuple[TreeLevel, ...]:
         """Return the levels as a tree remembers them."""
@@ -105,7 +101,7 @@ class Built:
 
 
 def build(root: Path, port: str, progress: Progress | None = None) -> Built:
-    """Fetch what ``port`` wants and build its levels into the store."""
+    """Fetch what ``port`` wants and build its levels into the store, up to a patch that fails."""
     pins = load_pins(root)
     pin = pins.port(port)
     fingerprint = series_stamp(str(root), port)
@@ -115,11 +111,12 @@ def build(root: Path, port: str, progress: Progress | None = None) -> Built:
     series = load_series(root, port)
     coverage = fetch(root, pin, None, progress=progress)
     upstream = open_upstream(root, pin, progress=progress)
-    levels = build_levels(upstream, series, write=True)
+    series_built = build_series(upstream, series, write=True)
+    levels, broken = series_built.levels, series_built.broken(port)
     listing = upstream.listing()
     touched = {path for level in levels for path in level.files if path in listing}
     upstream.bring(listing[path].oid for path in touched)  # a patch may touch unwanted files
-    return Built(root, pins, pin, upstream, coverage, levels, fingerprint)
+    return Built(root, pins, pin, upstream, coverage, levels, broken, fingerprint)
 
 
 def make_tree(
@@ -150,39 +147,59 @@ def _make(
     tree = Tree(folder, _record(built, complete=False))
     write_record(tree.state_dir, tree.record)
     register("trees", folder)
-    _connect(tree.git_dir, built.upstream, _present(built))
+    connect(tree.git_dir, built.upstream, _present(built))
+    reasons = _connect_submodules(built.root, built.pins, built.pin, tree, progress)
+    tree = Tree(folder, replace(tree.record, submodules=reasons))
     settle(tree, lock.fd)
     _write_levels(tree, built)
-    if tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).status == 0:
+    if head := tree.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).text:
+        _enter_submodules(tree, head, lock)
         move(tree, lock, level, f"apply {built.pin.name}")
-        _compare(folder, tree.git)
+        _compare(tree)
     else:
         checkout_first(tree, lock, level, f"apply {built.pin.name}")
-    submodules = {
-        path: _submodule(built, tree, path, name, lock, progress)
-        for path, name in built.pin.submodules.items()
-    }
-    record = replace(tree.record, complete=True, submodules=submodules)
+    reasons = _enter_submodules(tree, level.commit, lock)
+    record = replace(tree.record, complete=True, submodules=reasons)
     write_record(tree.state_dir, record)
     return Tree(folder, record)
 
 
-def _compare(folder: Path, git: Callable[..., Answer]) -> None:
+def _compare(tree: Tree) -> None:
     """Compare a resumed tree's files with its index before it is complete; write missing ones.
 
     Files are missing where an earlier attempt was killed while it removed them. Raises LocalEdits
     for files with another content: porter did not write them.
     """
-    missing = git("ls-files", "--deleted", "-z").fields()
+    missing = tree.git("ls-files", "--deleted", "-z").fields()
     if missing:
         paths = os.fsencode("".join(f"{path}\0" for path in missing))
-        git("checkout-index", "-z", "--stdin", stdin=paths)
-    git("update-index", "-q", "--refresh", check=False)
-    edited = git("diff-files", "--name-only", "-z", "--ignore-submodules").fields()
-    if edited:
+        tree.git("checkout-index", "-z", "--stdin", stdin=paths)
+    tree.git("update-index", "-q", "--refresh", check=False)
+    _refuse_foreign(
+        tree, tree.git("diff-files", "--name-only", "-z", "--ignore-submodules").fields()
+    )
+
+
+def _enter_submodules(tree: Tree, commit: str, lock: TreeLock) -> dict[str, str]:
+    """Check out the submodules that ``commit`` has; return by path why one is not whole.
+
+    Raises LocalEdits as :func:`_compare` does.
+    """
+    reasons = dict(tree.record.submodules)
+    for each in relinked(tree, EMPTY_TREE, commit):
+        sub = each.submodule
+        if each.new is None or not sub.has(each.new):
+            reasons[sub.path] = f"the level names commit {each.new}, its pin another"
+        else:
+            _refuse_foreign(tree, enter(sub, each.new, lock.fd))
+    return reasons
+
+
+def _refuse_foreign(tree: Tree, paths: Sequence[str]) -> None:
+    if paths:
         raise LocalEdits(
-            f"{shown(folder)}: not finished by an earlier `porter apply`, and edited since:"
-            f" {listed_paths(edited)}; move these files away, then apply again"
+            f"{shown(tree.folder)}: not finished by an earlier `porter apply`, and edited since:"
+            f" {listed_paths(paths)}; move these files away, then apply again"
         )
 
 
@@ -216,6 +233,7 @@ def _record(built: Built, *, complete: bool) -> TreeRecord:
         files=built.coverage.covered,
         uncovered=tuple(os.fsdecode(path) for path in missing),
         complete=complete,
+        broken=built.broken,
     )
 
 
@@ -227,86 +245,8 @@ def _present(built: Built) -> tuple[list[bytes], set[bytes]]:
     touched = {path for level in built.levels for path in level.files}
     wanted = {path for path in listing if built.pin.wants(path)} - missing
     submodules = {path.encode() for path in built.pin.submodules}
-    present = wanted | (touched - missing) | submodules | _bring_for_git(built.upstream)
+    present = wanted | (touched - missing) | submodules | bring_for_git(built.upstream)
     return [*listing, *touched], present
-
-
-def _for_git(path: bytes) -> bool:
-    """Return whether git itself reads this file, wanted or not, at least from the index."""
-    return path.rpartition(b"/")[2] in (b".gitignore", b".gitattributes", b".gitmodules")
-
-
-def _bring_for_git(upstream: Upstream) -> set[bytes]:
-    """Fetch the files that git itself reads; return those that came."""
-    wanted = {path: entry.oid for path, entry in upstream.listing().items() if _for_git(path)}
-    upstream.bring(wanted.values())
-    there = upstream.odb.has(wanted.values())
-    return {path for path, oid in wanted.items() if oid in there}
-
-
-def _connect(git_dir: Path, upstream: Upstream, paths: tuple[list[bytes], set[bytes]]) -> None:
-    """Make ``git_dir`` a repository that borrows from the store, with its sparse checkout."""
-    everything, present = paths
-    config = _OWN_CONFIG
-    if upstream.pin.url is not None:
-        # A partial clone of the real upstream: git fetches on demand what porter did not bring. But
-        # not where git's own files are missing: it would fetch them at every `git status`.
-        # (No partialclonefilter: it would make the remote a promisor whatever -c says.)
-        promisor = all(path in present for path in everything if _for_git(path))
-        config += f'[remote "{REMOTE}"]\n\turl = {upstream.pin.url}\n'
-        config += f"\tpromisor = {str(promisor).lower()}\n"
-    patterns = sparse_patterns(everything, present)
-    if patterns is None:
-        config += "[core]\n\tsparseCheckout = false\n"
-    else:
-        lines = b"".join(pattern + b"\n" for pattern in patterns)
-        write_atomic(git_dir / "info" / "sparse-checkout", lines)
-        config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = false\n"
-    body = upstream.odb.read(upstream.commit)
-    if b"\nparent " in body.split(b"\n\n", 1)[0]:
-        write_atomic(git_dir / "shallow", upstream.commit.encode() + b"\n")
-    write_atomic(git_dir / "porter" / "config", config.encode())
-    lay_out_repository(git_dir, _CONFIG, upstream.git_dir / "objects")
-
-
-def sparse_patterns(everything: Iterable[bytes], present: set[bytes]) -> list[bytes] | None:
-    """Return the sparse-checkout patterns that select ``present``; None when that is everything.
-
-    They select all but the absent files, so a file that the user adds anywhere else belongs to the
-    tree. git matches every path against every pattern: a pattern for each of 800 files would make
-    each checkout slow, so a folder without any selected file is one pattern.
-    """
-    folders: dict[bytes, list[bytes]] = {b"": []}
-    total: dict[bytes, int] = {}
-    there: dict[bytes, int] = {}
-    for path in {*everything, *present}:
-        here = path in present
-        child = path
-        while child:
-            folder = child.rpartition(b"/")[0]
-            siblings = folders.setdefault(folder, [])
-            if child == path or child not in total:
-                siblings.append(child)
-            total[child] = total.get(child, 0) + 1
-            there[child] = there.get(child, 0) + here
-            child = folder
-    if all(there[child] == total[child] for child in folders[b""]):
-        return None
-    patterns = [b"/*"]
-    waiting = sorted(folders[b""], reverse=True)
-    while waiting:
-        path = waiting.pop()
-        if not there[path]:
-            patterns.append(b"!/" + _escaped(path) + (b"/" if path in folders else b""))
-        elif there[path] < total[path]:
-            waiting += sorted(folders[path], reverse=True)
-    return patterns
-
-
-def _escaped(path: bytes) -> bytes:
-    for char in b"\\*?[":
-        path = path.replace(bytes([char]), b"\\" + bytes([char]))
-    return path[:-1] + b"\\ " if path.endswith(b" ") else path
 
 
 def _write_levels(tree: Tree, built: Built) -> None:
@@ -322,6 +262,7 @@ def _write_levels(tree: Tree, built: Built) -> None:
     if built.pin.url is not None:
         _copy(tree, f"{base}\n", "--filter=blob:none", promisor=True)
     _write_level_refs(tree)
+    write_template(tree.state_dir, {level.name for level in built.levels})
 
 
 def _copy(tree: Tree, revisions: str, option: str, *, promisor: bool = False) -> None:
@@ -342,48 +283,38 @@ def _write_level_refs(tree: Tree) -> None:
         tree.git("update-ref", "--stdin", stdin="".join(lines).encode())
 
 
-def _submodule(
-    built: Built, tree: Tree, path: str, name: str, lock: TreeLock, progress: Progress | None
-) -> str:
-    """Check a submodule out at its pin; return "" or why that failed."""
+def _connect_submodules(
+    root: Path, pins: Pins, pin: Pin, tree: Tree, progress: Progress | None
+) -> dict[str, str]:
+    """Make the repositories of the submodules; return by path why one is not whole ("": it is)."""
+    return {
+        path: _connect_submodule(root, pins.port(name), Submodule(tree, path), progress)
+        for path, name in pin.submodules.items()
+    }
+
+
+def _connect_submodule(root: Path, pin: Pin, sub: Submodule, progress: Progress | None) -> str:
     from git.config import GitConfigParser  # slow to import
 
-    pin = built.pins.port(name)
     try:
-        coverage = fetch(built.root, pin, None, progress=progress)
-        upstream = open_upstream(built.root, pin, progress=progress)
+        coverage = fetch(root, pin, None, progress=progress)
+        upstream = open_upstream(root, pin, progress=progress)
     except SourceUnavailable as error:
         return str(error)
     with upstream:
-        folder = tree.folder / path
-        own = tree.git_dir / "modules" / path
-        folder.mkdir(parents=True, exist_ok=True)
-        missing = set(coverage.missing)
-        listing = upstream.listing()
+        missing, listing = set(coverage.missing), upstream.listing()
         present = {p for p in listing if pin.wants(p) and p not in missing}
-        present |= _bring_for_git(upstream)
-        register("trees", folder)
-        _connect(own, upstream, (list(listing), present))
-        with open(own / "porter" / "config", "a") as config:
-            config.write(f"[core]\n\tworktree = {os.path.relpath(folder, own)}\n")
-        for stale in ("index.lock", "HEAD.lock"):
-            (own / stale).unlink(missing_ok=True)
-        write_atomic(folder / ".git", f"gitdir: {os.path.relpath(own, folder)}\n".encode())
-        where = tree_arguments(str(folder), str(own))
-        head = run_git([*where, "rev-parse", "-q", "--verify", "HEAD"], cwd=folder, check=False)
-        if head.status != 0:
-            form = ("checkout", "--detach", "--force", "--quiet", upstream.commit)
-            run_git([*where, *form], cwd=folder, keep_open=(lock.fd,))
-        else:
-            _compare(folder, lambda *words, **how: run_git([*where, *words], cwd=folder, **how))
-        config_file = str(tree.git_dir / "config")
+        present |= bring_for_git(upstream)
+        connect(sub.git_dir, upstream, (list(listing), present), work_tree=sub.folder)
+        sub.git("update-ref", PINNED, upstream.commit)
+        config_file = str(sub.tree.git_dir / "config")
         with GitConfigParser(config_file, read_only=False, merge_includes=False) as settings:
-            section = f'submodule "{path}"'
+            section = f'submodule "{sub.path}"'
             settings.set_value(section, "url", pin.url or str(upstream.git_dir))
             settings.set_value(section, "active", "true")
-        if missing:
-            return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
-        return ""
+    if missing:
+        return f"{len(missing)} of {coverage.wanted} wanted files not covered by any source"
+    return ""
 
 
 def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
@@ -395,12 +326,40 @@ def refresh(tree: Tree, progress: Progress | None = None) -> Tree:
     built = build(tree_root(tree), tree.record.port, progress)
     with built.upstream:
         new = built.tree_levels()
-        record = replace(_record(built, complete=True), submodules=tree.record.submodules)
+        submodules = {**tree.record.submodules, **_moved_submodules(built, tree, progress)}
+        record = replace(_record(built, complete=True), submodules=submodules)
         if here.level is not None and here.level.commit not in {level.commit for level in new}:
             record = replace(record, former=here.level)
         register("trees", tree.folder)
-        _connect(tree.git_dir, built.upstream, _present(built))
+        connect(tree.git_dir, built.upstream, _present(built))
         fresh = Tree(tree.folder, record)
         _write_levels(fresh, built)
         write_record(tree.state_dir, record)
         return fresh
+
+
+def borrow_upstream(tree: Tree, pins: Pins, pin: Pin, progress: Progress | None = None) -> None:
+    """Let a tree see another upstream of its port, and check out the files that ``pin`` wants.
+
+    HEAD and the levels stay; :func:`refresh` brings the tree's own upstream back.
+    """
+    touched: dict[bytes, Oid | None] = {
+        os.fsencode(path): None for path in tree.record.levels[0].files
+    }
+    coverage = fetch(pins.root, pin, None, progress=progress)
+    with open_upstream(pins.root, pin, progress=progress) as upstream:
+        listing = upstream.listing()
+        upstream.bring(listing[path].oid for path in touched if path in listing)
+        level0 = Level(0, UPSTREAM, pin.tree, upstream.commit, None, touched)
+        built = Built(pins.root, pins, pin, upstream, coverage, (level0,), None, "")
+        connect(tree.git_dir, upstream, _present(built))
+
+
+def _moved_submodules(built: Built, tree: Tree, progress: Progress | None) -> dict[str, str]:
+    """Connect the submodules whose pins are others now, so that a move can check them out."""
+    moved = {}
+    for path, name in built.pin.submodules.items():
+        pin, sub = built.pins.port(name), Submodule(tree, path)
+        if sub.pinned() != level0_commit(pin):
+            moved[path] = _connect_submodule(built.root, pin, sub, progress)
+    return moved

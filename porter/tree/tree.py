@@ -27,8 +27,8 @@ from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
 from porter.git.run import Answer, run_git
-from porter.levels.level_name import find_level
-from porter.places import PINS_FILE, project_root
+from porter.levels.level_name import Broken, find_level
+from porter.places import is_project, project_above, project_root
 from porter.series.stamp import series_stamp
 from porter.terminal import listed, readable
 from porter.tree.checkout_rules import differing_files
@@ -60,7 +60,10 @@ class TreeLevel:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed."""
+    """``tree.json``. ``former`` is the level that ``HEAD`` was at when the series changed.
+
+    ``levels`` are those that could be built, ``broken`` the ones above them that could not.
+    """
 
     port: str
     root: str
@@ -73,6 +76,12 @@ class TreeRecord:
     submodules: dict[str, str] = field(default_factory=dict)
     complete: bool = True
     version: int = STATE_VERSION
+    broken: Broken | None = None
+
+    @property
+    def last(self) -> int:
+        """The number of the series' last level, whether it could be built or not."""
+        return len(self.levels) + len(self.broken.off if self.broken else ()) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ def read_record(state_dir: Path) -> TreeRecord | None:
         value["levels"] = tuple(TreeLevel(**level) for level in value["levels"])
         value["former"] = TreeLevel(**value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
+        value["broken"] = Broken(**value["broken"]) if value.get("broken") else None
         return TreeRecord(**value)
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path}: damaged ({error})") from None
@@ -201,19 +211,66 @@ def find_tree(start: Path | str | None = None) -> Tree:
     if any((folder / ".git").exists() for folder in (first, *first.parents)):
         what = "a git repository that porter did not make"
     raise BadInput(
-        f"{shown(first)}: {what}; name a tree's folder, or make one: `porter apply PORT DIR`"
+        f"{shown(first)}: {what}; name a tree with -C DIR, or make one: `porter apply PORT DIR`"
     )
 
 
+def tree_around(start: Path | str | None = None) -> Tree | None:
+    """Return the whole tree that holds ``start`` (the working directory), or None."""
+    try:
+        first = Path(start or ".").expanduser().resolve(strict=True)
+    except FileNotFoundError:
+        return None
+    for folder in (first, *first.parents):
+        if (tree := open_tree(folder)) is not None:
+            return tree if tree.record.complete else None
+    return None
+
+
 def tree_root(tree: Tree) -> Path:
-    """Return the project whose series this tree follows.
+    """Return the project whose series this tree follows, to read it; see :func:`writing_root`.
 
     ``PORTER_ROOT`` if set, else the one it was made from, else the one found from here.
     """
     if os.environ.get("PORTER_ROOT"):
         return project_root()
     recorded = Path(tree.record.root)
-    return recorded if (recorded / PINS_FILE).is_file() else project_root()
+    return recorded if is_project(recorded) else project_root()
+
+
+def writing_root(tree: Tree) -> Path:
+    """Return the project that a command may write into for ``tree``.
+
+    ``PORTER_ROOT`` (or ``--root``) if set, else the project the tree was made from. Every command
+    that writes into a project on behalf of a tree asks here first, and prints the folder.
+
+    Raises BadInput when the working directory lies in another project, or when the tree's own
+    project is gone: then only ``--root`` says which one is meant.
+    """
+    if os.environ.get("PORTER_ROOT"):
+        return project_root()
+    recorded, here = Path(tree.record.root), project_above()
+    if not is_project(recorded):
+        raise BadInput(
+            f"{tree.folder}: a tree of {recorded}, which is no project any more;"
+            " name the project to write into with --root DIR"
+        )
+    if here is not None and not here.samefile(recorded):
+        raise BadInput(
+            f"{tree.folder}: a tree of {recorded}, but the project here is {here};"
+            " name the one to write into with --root DIR"
+        )
+    return recorded
+
+
+def project_of(tree: Tree | None, *, writing: bool = False) -> Path:
+    """Return the project of a command: its tree's, else the one found from here.
+
+    ``writing`` asks :func:`writing_root`. Raises BadInput where there is none.
+    """
+    if tree is None:
+        return project_root()
+    return writing_root(tree) if writing else tree_root(tree)
 
 
 def series_changed(tree: Tree) -> bool:
@@ -269,6 +326,7 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
         "--porcelain=v1",
         "-z",
         "--no-renames",
+        "--ignore-submodules=none",  # said here, git does not read .gitmodules, which may be bad
         f"--untracked-files={'all' if ignored else 'normal' if untracked else 'no'}",
         *(["--ignored=matching"] if ignored else []),
     )
@@ -286,8 +344,11 @@ def edits(tree: Tree, *, untracked: bool = True, ignored: bool = False) -> tuple
 
 
 def pick_level(tree: Tree, text: str) -> TreeLevel:
-    """Return the level that ``text`` names: number, name or unique prefix. Raises BadInput."""
-    return find_level(tree.record.levels, text)
+    """Return the level that ``text`` names: number, name or unique prefix.
+
+    Raises BadInput, and CheckFailed for a level that a failing patch leaves unbuilt.
+    """
+    return find_level(tree.record.levels, text, tree.record.broken)
 
 
 def files_between(

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from porter.errors import PorterError
+from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
+from porter.git.run import config_fault
 from porter.places import cache_dir
 from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
@@ -174,7 +175,11 @@ def _needed_by_tree(folder: Path) -> set[Oid]:
 
 
 def _git(*args: str | Path, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *args], input=data, capture_output=True, env=git_environment())
+    """Run git. Raises BadInput for a configuration that it rejects: it would answer nothing."""
+    done = subprocess.run(["git", *args], input=data, capture_output=True, env=git_environment())
+    if done.returncode and (fault := config_fault(done.stderr.decode(errors="replace"))):
+        raise BadInput(fault)
+    return done
 
 
 def _last_line(err: bytes) -> str:

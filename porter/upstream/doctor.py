@@ -21,7 +21,8 @@ from pathlib import Path
 from porter import __version__
 from porter.errors import PorterError
 from porter.git.odb import git_environment
-from porter.places import cache_dir
+from porter.git.run import first_error
+from porter.places import cache_dir, is_project
 from porter.terminal import counted
 from porter.upstream.failure import SourceFailure, source_failure
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist
@@ -70,10 +71,12 @@ class Fact:
         return not self.subject.endswith(" source")
 
 
-def examine(root: Path, pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[Fact]:
+def examine(pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[Fact]:
     """Return every fact; ``answers`` come from :func:`ask_sources`."""
+    root = pins.root
+    project = f"project {root}" if is_project(root) else "no project here: pass --root DIR"
     facts = [
-        Fact("porter", "porter", True, f"{__version__}, project {root}"),
+        Fact("porter", "porter", True, f"{__version__}, {project}"),
         _python(),
         _git(),
         _package("pip", needed=True),
@@ -93,9 +96,12 @@ def _python() -> Fact:
 
 def _git() -> Fact:
     try:
-        out = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+        done = subprocess.run(["git", "--version"], capture_output=True, text=True)
     except FileNotFoundError:
         return Fact("porter", "git", False, "not on PATH; install git 2.30 or newer")
+    if done.returncode:
+        return Fact("porter", "git", False, first_error(done.stderr))
+    out = done.stdout
     match = re.search(r"(\d+)\.(\d+)(\.\d+)*", out)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     if version < GIT_NEEDED:

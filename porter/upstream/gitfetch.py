@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from porter.errors import PorterError
+from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import git_environment, lay_out_repository
+from porter.git.run import config_fault
 from porter.places import cache_dir
 
 STALL_SECONDS = 90.0
@@ -107,7 +108,8 @@ def fetch_objects(
     """Fetch exactly ``wants`` into the staging repository ``git_dir``; return the bytes received.
 
     A commit comes with its trees, without history or blobs; a blob comes alone. One connection.
-    Raises FetchFailed.
+    Raises FetchFailed, and BadInput for a configuration of the user's that git rejects: no other
+    source would fare better.
     """
     before = _pack_bytes(git_dir)
     command = [
@@ -120,6 +122,47 @@ def fetch_objects(
     feed = "".join(f"{oid}\n" for oid in wants).encode()
     _watch(command, feed, what, progress)
     return _pack_bytes(git_dir) - before
+
+
+def fetch_history(git_dir: Path, url: str, what: str, progress: Progress | None) -> None:
+    """Fetch the commits of all branches and tags, without trees, into the staging repository.
+
+    Raises FetchFailed.
+    """
+    command = [
+        "git",
+        f"--git-dir={git_dir}",
+        *(word for setting in _SETTINGS for word in ("-c", setting)),
+        *("fetch", "--progress", "--filter=tree:0", "--no-tags"),
+        *("--no-write-fetch-head", "--no-recurse-submodules", "--", url),
+        *("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+    ]
+    _watch(command, b"", what, progress)
+
+
+def list_refs(url: str, *patterns: str) -> tuple[dict[str, Oid], str]:
+    """Return the remote's refs that match, with their ids, and the branch that HEAD names.
+
+    An annotated tag also has its commit, as ``refs/tags/NAME^{}``. Raises FetchFailed.
+    """
+    seconds = float(os.environ.get("PORTER_STALL_SECONDS", STALL_SECONDS))
+    command = ["git", "ls-remote", "--symref", "--", url, *patterns]
+    env = git_environment(network=True)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, env=env, stdin=subprocess.DEVNULL, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchFailed(f"no answer for {seconds:.0f} s") from None
+    except FileNotFoundError:
+        raise FetchFailed("no git on PATH; install git 2.30 or newer") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
+        raise FetchFailed(_reason([line for line in lines if line], done.returncode))
+    rows = [line.split("\t") for line in done.stdout.decode(errors="replace").splitlines()]
+    heads = [value for value, name in rows if name == "HEAD" and value.startswith("ref: ")]
+    branch = heads[0].removeprefix("ref: refs/heads/") if heads else ""
+    return {name: Oid(value) for value, name in rows if not value.startswith("ref: ")}, branch
 
 
 def publish_packs(source: Path, target: Path) -> list[Path]:
@@ -204,6 +247,8 @@ def _watch(command: list[str], feed: bytes, what: str, progress: Progress | None
         if process.stderr is not None:
             process.stderr.close()
     if code:
+        if fault := config_fault("\n".join(lines)):
+            raise BadInput(fault)
         absent = next((m for m in map(_NOT_THERE.search, lines) if m), None)
         oid = Oid(absent[1] or absent[2]) if absent else None
         raise FetchFailed(_reason(lines, code), oid)

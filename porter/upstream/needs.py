@@ -19,11 +19,12 @@ from functools import cache, cached_property
 RULE = 1
 """Bump it when the same entries select other files: it is part of the keys of traces."""
 
-BESIDE_SUFFIXES = frozenset({
-    ".md", ".mdx", ".rst", ".ipynb", ".pdf",
+MEDIA_SUFFIXES = frozenset({
+    ".ipynb", ".pdf",
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".ico",
     ".mp4", ".webm", ".avi", ".mov", ".mkv", ".mp3", ".wav", ".ogg", ".flac", ".mid",
 })  # fmt: skip
+BESIDE_SUFFIXES = MEDIA_SUFFIXES | {".md", ".mdx", ".rst"}
 BESIDE_FOLDERS = frozenset({"doc", "docs", "test", "tests", ".github"})
 BESIDE_NAMES = frozenset({
     "LICENSE", "LICENSE.txt", "LICENCE", "COPYING", "NOTICE", "AUTHORS", "CITATION.cff",

@@ -15,24 +15,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import yaml
 from msgspec import Meta
 
 from porter.errors import BadInput, CorruptSource
 from porter.git.objects import MODE_TREE, Entry, Oid, encode_tree, hash_object
-from porter.git.quoting import read_path
-from porter.places import PINS_FILE, patches_dir
+from porter.git.quoting import quote, read_path
+from porter.places import PINS_FILE, cache_dir, patches_dir
 from porter.project_change import settle_project
-from porter.yamlfile import Document, load
+from porter.yamlfile import Document, examine, raise_all
+from porter.yamlnodes import read_bytes
 
 LISTING = "upstream.listing"
 COMMIT = "upstream.commit"
+_SHOWN_BY = "porter --verbose list"
 
 Sha1Text = Annotated[
     Oid,
@@ -43,19 +47,21 @@ Sha1Text = Annotated[
 Sha256Text = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hexadecimal digits (SHA-256)")
 ]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 NameText = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="a name of a-z, 0-9, '.', '_' and '-' that starts with a letter or digit",
     ),
 ]
 _SCHEMES = r"(https?|git|ssh)://"
 _HOST_AND_PATH = r"[^\s@\-/:][^\s@]*"
+URL_PATTERN = rf"^{_SCHEMES}([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST_AND_PATH}$|^file:///[^\s]*$"
 UrlText = Annotated[
     str,
     Meta(
-        pattern=(rf"^{_SCHEMES}([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST_AND_PATH}$|^file:///[^\s]*$"),
+        pattern=URL_PATTERN,
         description="a URL of https://, http://, ssh://, git:// or file:///, without a password"
         " (credentials belong in git's credential helper)",
     ),
@@ -74,7 +80,8 @@ LicenseText = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9.()+ -]+$",
-        description="an SPDX licence identifier, or NONE when the upstream states none",
+        description="an SPDX licence identifier, NONE when the upstream states none, or"
+        " NOASSERTION when nobody has found out yet",
     ),
 ]
 PathText = Annotated[
@@ -167,7 +174,7 @@ class Pin(PinEntry, frozen=True, kw_only=True, dict=True):
 
     @property
     def license_shown(self) -> str:
-        return "none stated" if self.license == "NONE" else self.license
+        return {"NONE": "none stated", "NOASSERTION": "not known"}.get(self.license, self.license)
 
     def wants(self, path: bytes) -> bool:
         """Return whether ``path`` is wanted: below ``dir/`` or an exact file; no wants mean all."""
@@ -211,43 +218,106 @@ class Pins:
 
 
 def load_pins(root: Path) -> Pins:
-    """Read ``upstream_pins.yaml`` in ``root``. Raises BadInput, in one line, for anything wrong."""
+    """Read ``upstream_pins.yaml`` in ``root``.
+
+    Raises BadInput for anything wrong: its line is the first problem and the number of the others,
+    its ``detail`` lists all of them.
+    """
     settle_project(root)
-    document = load(root / PINS_FILE, PinsFile)
-    pins = {name: _pin(document, name, entry) for name, entry in document.value.pins.items()}
-    for name, pin in pins.items():
-        for kind, others in (
-            ("submodules", pin.submodules.items()),
-            ("companions", enumerate(pin.companions)),
-        ):
-            for key, other in others:
-                if other not in pins or other == name:
-                    expected = (
-                        f"the name of another pin ({', '.join(n for n in pins if n != name)})"
-                    )
-                    raise document.error(("pins", name, kind, key), expected, other)
-    return Pins(root, pins)
+    path = root / PINS_FILE
+    return parse_pins(read_bytes(path), path)
 
 
-def _pin(document: Document[PinsFile], name: str, entry: PinEntry) -> Pin:
+def parse_pins(data: bytes, path: Path) -> Pins:
+    """Return the pins in the bytes of the pins file at ``path``, as :func:`load_pins` does."""
+    document, problems = examine(data, path, PinsFile)
+    entries = document.value.pins if document.value else {}
+    named = {key[1] for key in document.lines if len(key) == 2 and key[0] == "pins"}
+    pins = {}
+    for name, entry in entries.items():
+        sources, wrong = _sources(document, name, entry)
+        pins[name] = Pin(name=name, sources=sources, **msgspec.structs.asdict(entry))
+        others = [str(other) for other in named if other != name]
+        problems += [*wrong, *_wrong_references(document, name, entry, others)]
+    raise_all([_with_tree(problem, data, path.parent) for problem in problems], _SHOWN_BY)
+    return Pins(path.parent, pins)
+
+
+def _sources(
+    document: Document[Any], name: str, entry: PinEntry
+) -> tuple[tuple[Sdist | GitSource, ...], list[BadInput]]:
+    """Return a pin's sources, its own first, and what is wrong with them."""
     key = ("pins", name)
+    problems = []
     own = _source(entry)
     if own is None and entry.sdist is not None:
-        raise document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True)
-    if own is None:
+        problems.append(document.error(key, "'url' and 'commit', or 'sdist'", "both", words=True))
+    elif own is None:
         missing = "commit" if entry.url else "url"
         expected = f"'url' and 'commit', or 'sdist' (no {missing!r} here)"
-        raise document.error(key, expected, "neither")
-    sources = [own]
+        problems.append(document.error(key, expected, "neither"))
+    sources = [own] if own else []
     for index, other in enumerate(entry.alternates):
         at, source = (*key, "alternates", index), _source(other)
         if source is None:
             expected = "either 'sdist', or 'url' and 'commit'"
-            raise document.error(at, expected, "another combination", words=True)
-        if str(source) in map(str, sources):
-            raise document.error(at, "each source once", str(source))
-        sources.append(source)
-    return Pin(name=name, sources=tuple(sources), **msgspec.structs.asdict(entry))
+            problems.append(document.error(at, expected, "another combination", words=True))
+        elif str(source) in map(str, sources):
+            problems.append(document.error(at, "each source once", str(source)))
+        else:
+            sources.append(source)
+    return tuple(sources), problems
+
+
+def _wrong_references(
+    document: Document[Any], name: str, entry: PinEntry, others: Sequence[str]
+) -> list[BadInput]:
+    expected = f"the name of another pin ({', '.join(others)})"
+    return [
+        document.error(("pins", name, kind, key), expected, other)
+        for kind, rows in (
+            ("submodules", entry.submodules.items()),
+            ("companions", enumerate(entry.companions)),
+        )
+        for key, other in rows
+        if other not in others
+    ]
+
+
+_NO_TREE = re.compile(r": pins\.(\S+): expected the key 'tree', found none$")
+
+
+def _with_tree(problem: BadInput, data: bytes, root: Path) -> BadInput:
+    """Add the tree id to the message of a pin that lacks it, if it is known here."""
+    found = _NO_TREE.search(str(problem))
+    if found is None:
+        return problem
+    entry = yaml.load(data, yaml.BaseLoader)["pins"][found[1]]
+    commit = entry.get("commit", "COMMIT")
+    tree = _known_tree(root, found[1], commit)
+    hint = f"`tree: {tree}`" if tree else f"`git rev-parse {commit}^{{tree}}` in a clone prints it"
+    return BadInput(f"{problem}; {hint}")
+
+
+def _known_tree(root: Path, name: str, commit: str) -> str | None:
+    """Return the tree of a commit that the project's files or the store hold."""
+    from porter.git.odb import Odb
+
+    with suppress(FileNotFoundError):
+        body = (patches_dir(root, name) / COMMIT).read_bytes()
+        if hash_object("commit", body) == commit:
+            return tree_of_commit(body)
+    git_dir = cache_dir() / "store" / f"{name}.git"
+    if not (git_dir / "objects").is_dir() or not re.fullmatch("[0-9a-f]{40}", commit):
+        return None
+    with Odb(git_dir) as odb:
+        kept = odb.read_many((Oid(commit),))
+    return tree_of_commit(kept[Oid(commit)]) if kept else None
+
+
+def tree_of_commit(body: bytes) -> Oid:
+    """Return the tree that a commit's body names."""
+    return Oid(body.split(b"\n", 1)[0].removeprefix(b"tree ").decode(errors="replace"))
 
 
 def _source(entry: PinEntry | AlternateEntry) -> Sdist | GitSource | None:
@@ -296,6 +366,15 @@ def parse_listing(data: bytes, path: Path) -> dict[bytes, Entry]:
             raise BadInput(f"{path}:{number}: expected each path once, found {name!r} again")
         entries[name] = Entry(int(mode, 8), Oid(oid.decode()))
     return entries
+
+
+def listing_text(entries: Mapping[bytes, Entry]) -> bytes:
+    """Return entries as ``git ls-tree -r`` prints them."""
+    return b"".join(
+        b"%06o %s %s\t%s\n"
+        % (entry.mode, b"blob" if entry.is_blob else b"commit", entry.oid.encode(), quote(path))
+        for path, entry in sorted(entries.items())
+    )
 
 
 def tree_objects(entries: Mapping[bytes, Entry]) -> dict[bytes, tuple[Oid, bytes]]:

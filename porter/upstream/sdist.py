@@ -1,10 +1,11 @@
 """Download source releases (sdists) and read upstream files from them.
 
 pip is the client: its configuration decides which index, proxy, certificate or folder serves the
-archive. But pip reads an archive's metadata by running its ``setup.py``, with build requirements
-downloaded for it. porter needs the bytes only, so it puts a stand-in for setuptools' build backend
-on pip's path, which returns the pin's name and version. Nothing from an archive is executed and
-nothing is built. pip compares the sha256 before it opens the archive; porter compares it again.
+archive. But pip reads an archive's metadata by running its build backend (``setup.py``), with build
+requirements downloaded for it. porter needs the bytes only, so it puts a stand-in for every build
+backend on pip's path, which returns the release's name and version. Nothing from an archive is
+executed and nothing is built. pip compares the sha256 before it opens the archive; porter compares
+it again.
 
 Archives are read in memory, file by file, and only wanted blobs are kept. No file is written under
 a name that an archive chose.
@@ -24,6 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+
 from porter.git.objects import MODE_EXEC, MODE_FILE, Entry, Oid, blob_id
 from porter.places import cache_dir
 from porter.upstream.gitfetch import FetchFailed, Progress
@@ -31,8 +34,9 @@ from porter.upstream.pins import Sdist
 
 _SIZE_LIMIT = 1 << 30  # bytes unpacked; a pinned release of Python code is far below
 _STAND_IN = '''\
-"""Stand-in for setuptools' build backend: names the release, builds nothing."""
+"""Stand-in for a build backend: names the release, builds nothing."""
 import os
+import re
 
 
 def get_requires_for_build_wheel(config_settings=None):
@@ -41,6 +45,9 @@ def get_requires_for_build_wheel(config_settings=None):
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     name, version = os.environ["PORTER_SDIST"].split("==")
+    if not version:  # pip has put the unpacked release into the working directory
+        with open("PKG-INFO", encoding="utf-8", errors="replace") as file:
+            version = re.search("(?m)^Version: *(.+?) *$", file.read())[1]
     folder = f"{name.replace('-', '_')}-{version}.dist-info"
     os.mkdir(os.path.join(metadata_directory, folder))
     with open(os.path.join(metadata_directory, folder, "METADATA"), "w") as file:
@@ -52,6 +59,24 @@ class __legacy__:
     get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
     prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
 '''
+# pip names the backend that a release asks for, and its folder when the release brings its own, to
+# the process that calls it: PEP517_BUILD_BACKEND or _PYPROJECT_HOOKS_BUILD_BACKEND.
+_EVERY_BACKEND = """\
+import os
+import sys
+
+for key, backend in list(os.environ.items()):
+    if key.endswith("BACKEND_PATH"):
+        del os.environ[key]
+    elif key.endswith("BUILD_BACKEND"):
+        from setuptools import build_meta
+
+        module, _, inner = backend.partition(":")
+        sys.modules[module] = build_meta
+        for part in filter(None, inner.split(".")):
+            if not hasattr(build_meta, part):
+                setattr(build_meta, part, build_meta)
+"""
 
 
 @dataclass(frozen=True)
@@ -74,9 +99,30 @@ def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | No
     fresh = cache_dir() / "staging"
     fresh.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{sdist.name}-sdist.", dir=fresh) as folder:
-        archive = _download(sdist, Path(folder))
+        archive = _download(sdist.name, sdist.version, sdist.sha256, Path(folder))
         check_archive(sdist, archive)
         return read_release(archive, wanted)
+
+
+def look_up_release(
+    name: str, version: str | None, progress: Progress | None
+) -> tuple[Sdist, Release]:
+    """Download the source release of a package, the newest without ``version``, and read it.
+
+    Raises FetchFailed, also when the index has no source release of it.
+    """
+    if progress:
+        progress(f"{name} {version or ''}: source release", 0, 0, 0)
+    fresh = cache_dir() / "staging"
+    fresh.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{name}-sdist.", dir=fresh) as folder:
+        archive = _download(name, version, None, Path(folder))
+        try:
+            found = str(parse_sdist_filename(archive.name)[1])
+        except InvalidSdistFilename:
+            raise FetchFailed(f"expected NAME-VERSION.tar.gz, found {archive.name}") from None
+        sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+        return Sdist(name, version or found, sha256), read_release(archive, None)
 
 
 def check_archive(sdist: Sdist, archive: Path) -> None:
@@ -145,25 +191,30 @@ def _plain_parts(member: tarfile.TarInfo) -> list[str]:
     return parts
 
 
-def _download(sdist: Sdist, folder: Path) -> Path:
-    stand_in = folder / "path" / "setuptools"
+def _download(name: str, version: str | None, sha256: str | None, folder: Path) -> Path:
+    """Let pip download a release, which must have ``sha256`` if that is given."""
+    path = folder / "path"
+    stand_in = path / "setuptools"
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").write_text("")
     (stand_in / "build_meta.py").write_text(_STAND_IN)
+    (path / "sitecustomize.py").write_text(_EVERY_BACKEND)
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{sdist.name}=={sdist.version} --hash=sha256:{sdist.sha256}\n")
+    asked = f"{name}=={version}" if version else name
+    requirements.write_text(f"{asked} --hash=sha256:{sha256}\n" if sha256 else f"{asked}\n")
     arrived = folder / "archive"
     arrived.mkdir()
     command = [
         *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"),
-        *("--no-deps", "--no-binary=:all:", "--require-hashes", "--ignore-requires-python"),
+        *("--no-deps", "--no-binary=:all:", "--ignore-requires-python"),
+        *(("--require-hashes",) if sha256 else ()),
         *("--no-build-isolation", "--use-pep517", "--progress-bar=off"),
         *("--dest", str(arrived), "--requirement", str(requirements)),
     ]
-    path = [str(stand_in.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(path),
-        "PORTER_SDIST": f"{sdist.name}=={sdist.version}",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PORTER_SDIST": f"{name}=={version or ''}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     env.setdefault("PIP_RETRIES", "2")  # other sources wait for this one
@@ -178,14 +229,14 @@ def _download(sdist: Sdist, folder: Path) -> Path:
     )
     files = list(arrived.iterdir())
     if done.returncode or len(files) != 1:
-        raise FetchFailed(_reason(sdist, done.stdout + done.stderr))
+        raise FetchFailed(_reason(sha256, done.stdout + done.stderr))
     return files[0]
 
 
-def _reason(sdist: Sdist, output: str) -> str:
+def _reason(sha256: str | None, output: str) -> str:
     """Reduce pip's output to one line."""
     if got := re.search(r"Got\s+([0-9a-f]{64})", output):
-        return f"expected an archive of sha256 {sdist.sha256}, found {got[1]}"
+        return f"expected an archive of sha256 {sha256}, found {got[1]}"
     if "No module named pip" in output:
         return "no pip in this Python; `python -m ensurepip` installs it"
     if "Traceback (most recent call last)" in output:  # pip crashed: the last line names the error

@@ -19,7 +19,15 @@ from porter.git.odb import Odb
 from porter.git.safepath import is_dot_git
 from porter.upstream.failure import SourceFailure, no_source, source_failure
 from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publish_packs, staging
-from porter.upstream.pins import GitSource, Pin, Sdist, read_commit, read_listing, tree_objects
+from porter.upstream.pins import (
+    GitSource,
+    Pin,
+    Sdist,
+    read_commit,
+    read_listing,
+    tree_objects,
+    tree_of_commit,
+)
 from porter.upstream.sdist import Release, bring_release
 
 _RETRIES = 64  # missing blobs that a remote may report, one per answer, before it is given up
@@ -141,8 +149,7 @@ class Supply:
                 )
                 with Odb(fresh) as odb:
                     body = odb.read(source.commit)
-                    tree = Oid(body.split(b"\n", 1)[0].removeprefix(b"tree ").decode())
-                    entries = odb.flat(tree).values()
+                    entries = odb.flat(tree_of_commit(body)).values()
             self._holdings[source] = {entry.oid for entry in entries if entry.is_blob}
         return self._holdings[source]
 
@@ -169,13 +176,13 @@ class Supply:
         if trees[b""][0] != pin.tree:
             raise CorruptSource(
                 f"{pin.name}: expected tree {pin.tree}, found tree {trees[b''][0]} in its release; "
-                f"correct upstream_pins.yaml"
+                f"correct upstream_pins.yaml: `tree: {trees[b''][0]}`"
             )
         self.odb.write([("tree", body) for _, body in trees.values()] + [("commit", commit)])
 
     def _blobs_of_release(self, source: Sdist) -> Release | None:
         """Store the files of a release that are in the pin's tree; None if already done."""
-        marker = self.git_dir / f"porter-read-{source.sha256}"
+        marker = self.git_dir / f"porter-read-{source.sha256}-{self.pin.tree}"
         if marker.exists():
             return None
         wanted = self._blobs_of_pin(source)
@@ -219,11 +226,11 @@ def level0_commit(pin: Pin) -> Oid:
 
 def expect_tree(pin: Pin, commit: Oid, body: bytes) -> None:
     """Raise CorruptSource unless the commit's tree is the pin's."""
-    tree = body.split(b"\n", 1)[0].removeprefix(b"tree ").decode(errors="replace")
+    tree = tree_of_commit(body)
     if tree != pin.tree:
         raise CorruptSource(
             f"{pin.name}: expected commit {commit} to hold tree {pin.tree}, found tree {tree}; "
-            f"correct upstream_pins.yaml"
+            f"correct upstream_pins.yaml: `tree: {tree}`"
         )
 
 

@@ -94,6 +94,4 @@ def test_the_cpu_is_a_device_that_counts_nothing() -> None:
     device = open_device("cpu")
     device.prepare()
     device.synchronize()
-    assert device.supports(torch.float64)
-    assert device.peak_memory() is None
     assert "counts nothing" in "\n".join(report_lines(device.title(), device.counters()))

@@ -96,7 +96,7 @@ def test_every_failing_hunk_of_every_patch_is_reported(port: SmallPort) -> None:
     lock(port)
     port.move_pin(changed("a.py", 4, 25, by="other") | changed("d/b.py", 19, by="other"))
     report = check(port)
-    failures = [f for patch in report.patches for f in patch.failures]
+    failures = [f for patch in report.patches for f in patch.failures if not f.by_git]
     assert [p.status for p in report.patches] == ["fails", "fails", "fails"]
     assert [(f.path, f.hunk) for f in failures] == [
         ("a.py", "@@ -2,7 +2,7 @@"),
@@ -107,6 +107,9 @@ def test_every_failing_hunk_of_every_patch_is_reported(port: SmallPort) -> None:
     assert failures[1].expected[2] == b"b19\n"
     assert failures[1].found[2] == b"other 19\n"
     assert failures[1].at == 17
+    words = [f.reason for patch in report.patches for f in patch.failures if f.by_git]
+    assert words[0] == "git apply: patch failed: a.py:2; a.py: patch does not apply"
+    assert len(words) == 3
 
 
 def test_a_patch_above_a_failed_one_is_still_judged(port: SmallPort) -> None:
@@ -118,14 +121,14 @@ def test_a_hunk_whose_lines_moved_names_the_line(port: SmallPort) -> None:
     text = changed("d/b.py")["d/b.py"]
     assert text is not None
     port.move_pin({"d/b.py": text.replace("b17\n", "") + "b17\nb18\nb19\nb20\n"})
-    (failure,) = check(port).patches[1].failures
+    _, failure = check(port).patches[1].failures
     assert "the lines to change are at line" in failure.reason
     assert failure.moved is not None
 
 
 def test_an_applied_patch_is_recognised(port: SmallPort) -> None:
     port.move_pin(changed("a.py", 5))
-    (failure,) = check(port).patches[0].failures
+    _, failure = check(port).patches[0].failures
     assert failure.reason.startswith("already applied")
 
 
@@ -149,8 +152,11 @@ def test_building_refuses_with_all_failures(port: SmallPort) -> None:
     port.move_pin(changed("a.py", 5, by="other") | changed("d/b.py", 3, by="other"))
     with pytest.raises(ApplyFailed) as caught:
         build_levels(open_upstream(port.root, port.pin), port.series())
-    assert len(caught.value.failures) == 2
-    assert "\n" not in str(caught.value)
+    assert sum(not failure.by_git for failure in caught.value.failures) == 2
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("0001-first.patch: a.py @@ -2,7 +2,7 @@: the nearest are at line 2: ")
+    assert " (and 1 more); git apply: patch failed: a.py:2; a.py: patch does not apply; " in text
 
 
 def test_a_spoiled_memo_is_ignored(port: SmallPort) -> None:
@@ -178,7 +184,7 @@ def test_json_says_the_same(port: SmallPort, capsys: pytest.CaptureFixture[str])
     port.move_pin(changed("a.py", 5, by="other"))
     assert main(["check", "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
-    failure = data["ports"][0]["patches"][0]["failures"][0]
+    failure = data["ports"][0]["patches"][0]["failures"][1]
     assert failure["expected"][3] == "a5\n"
     assert failure["found"][3] == "other 5\n"
 

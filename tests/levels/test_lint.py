@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from porter.cli import main
+from porter.errors import BadInput
 from porter.git.safepath import escapes, is_dot_git
-from porter.levels.lint import lint_port
+from porter.levels.lint import lint_files, lint_port
 from tests.small_port import HEADER, SmallPort, changed
 
 
@@ -81,6 +82,64 @@ def test_moving_a_link_so_that_it_points_out_of_the_tree_is_refused(port: SmallP
     assert found(port) == ["0001-one.patch:14 link"]
 
 
+def test_repointing_a_link_out_of_the_tree_is_refused_without_mode_lines_too(
+    port: SmallPort,
+) -> None:
+    (port.upstream / "d" / "l").symlink_to("../a.py")
+    port.write_pins(port.commit())
+    (port.upstream / "d" / "l").unlink()
+    (port.upstream / "d" / "l").symlink_to("../../out")
+    path = port.add_patch("one", {})
+    assert found(port) == ["0001-one.patch:14 link"]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("index ")))
+    assert "0001-one.patch:14 link" in found(port)
+
+
+def test_a_file_that_becomes_a_link_inside_the_tree_is_fit(port: SmallPort) -> None:
+    (port.upstream / "d" / "gone.py").unlink()
+    (port.upstream / "d" / "gone.py").symlink_to("../a.py")
+    port.add_patch("one", {})
+    assert found(port) == []
+
+
+@pytest.mark.parametrize("head", ["", "This repairs the second line.\n\n"])
+def test_a_bare_diff_is_one_problem_that_names_the_way_in(port: SmallPort, head: str) -> None:
+    for name in ("one", "two"):
+        path = port.add_patch(name, {"a.py": f"{name}\n"})
+        diff = path.read_text().removeprefix(HEADER.format(name=name))
+        path.write_text(head + diff)
+    findings = lint_port(port.root, port.pin)
+    assert [finding.file[-14:] for finding in findings] == ["0001-one.patch", "0002-two.patch"]
+    for finding in findings:
+        assert finding.text == (
+            "a bare diff without a header; `porter import` takes it in and gives it one"
+            " (From, Date, Subject, Level, Devices, Keeps, Gains, Origin, Forwarded)"
+        )
+    with pytest.raises(BadInput, match=r"0001-one.patch: a bare diff without a header; `porter i"):
+        port.series()
+
+
+def test_a_patch_is_named_after_its_place(port: SmallPort) -> None:
+    port.add_patch("one", changed("a.py", 5)).rename(port.folder / "0004-one.patch")
+    (port.folder / "series").write_text("0004-one.patch\n")
+    (finding,) = lint_files(port.root, port.name)[0]
+    assert finding.text.startswith("expected the file name 0001-one.patch, after its place")
+
+
+def test_lines_that_belong_to_no_hunk_are_one_finding_and_git_is_heard(port: SmallPort) -> None:
+    path = port.add_patch("one", changed("a.py", 5, 25))
+    raw = path.read_text().replace("@@ -22", "\n@@ -22")
+    path.write_text(raw)
+    at = raw.splitlines().index("@@ -22,7 +22,7 @@ a21") + 1
+    assert found(port) == [
+        f"0001-one.patch:{at - 1} garbage", f"0001-one.patch:{at} diff",
+        f"0001-one.patch:{at + 1} garbage", f"0001-one.patch:{at} apply",
+    ]  # fmt: skip
+    words = f"git apply: patch fragment without header at line {at}: @@ -22,7 +22,7 @@ a21"
+    assert lint_port(port.root, port.pin)[-1].text == words
+
+
 def test_crlf_files_may_gain_crlf_lines(port: SmallPort) -> None:
     port.add_patch("one", {"new.txt": "a\r\nb\r\n"})
     port.add_patch("two", {"new.txt": "a\r\nb\r\nc\r\n"})
@@ -136,7 +195,11 @@ def test_a_hunk_that_applies_only_with_an_offset_is_refused(port: SmallPort) -> 
 def test_a_hunk_that_does_not_apply_is_refused(port: SmallPort) -> None:
     path = port.add_patch("one", changed("a.py", 15))
     path.write_text(path.read_text().replace("\n a14\n", "\n a99\n"))
-    assert [text.split()[1] for text in found(port)] == ["apply"]
+    git, hunk = lint_port(port.root, port.pin)
+    assert (git.rule, git.text) == (
+        "apply", "git apply: patch failed: a.py:12; a.py: patch does not apply"
+    )  # fmt: skip
+    assert (hunk.rule, hunk.text.partition(":")[0]) == ("apply", "a.py @@ -12,7 +12,7 @@")
 
 
 def test_an_index_line_that_lies_about_the_result_is_refused(port: SmallPort) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import types
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -192,12 +191,6 @@ def test_the_json_log_has_one_object_a_line_without_times(migration, tmp_path):
     assert row["simulated"] is True
     assert row["kind"] == "match"
     assert "time" not in row
-
-
-def test_timestamps_are_optional():
-    log = MigrationLog("hpu", HERE, timestamps=True, clock=lambda: datetime(2026, 1, 2, 3, 4, 5))
-    log.record("torch.cuda.x", "match", lambda: "torch.cuda.x()", "torch.hpu.x")
-    assert "[2026-01-02 03:04:05] test_migration.py:" in log.as_text()
 
 
 def test_a_failed_write_leaves_the_old_log(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ IMPORTS = {
     "hpu": "habana_frameworks.torch.gpu_migration",
     "npu": "torch_npu.contrib.transfer_to_npu",
 }
+
+
+@contextmanager
+def served(path, target, root):
+    """CUDA calls served by the target and logged, without the vendor's module."""
+    with migration.logging_to(path, target=target, root=root) as log:
+        migration.activate(target)
+        yield log
+
 
 PROGRAM = """\
 import torch
@@ -114,7 +124,7 @@ def test_every_form_of_the_import_switches_the_migration_on(device, statement):
 
 
 def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):
-    with simulated("hpu"), migration.logging_to(None, target="hpu", root=tmp_path, switch_on=True):
+    with simulated("hpu"), served(None, "hpu", tmp_path):
         assert not torch.cuda.amp.GradScaler().is_enabled()
         x = torch.ones(2, 2, device="cuda")
         with torch.autocast("cuda", dtype=torch.float16):
@@ -122,7 +132,7 @@ def test_gaudi_disables_the_scaler_and_leaves_float16(program, tmp_path):
 
 
 def test_ascend_keeps_the_scaler_float16_and_is_cuda(tmp_path):
-    with simulated("npu"), migration.logging_to(None, target="npu", root=tmp_path, switch_on=True):
+    with simulated("npu"), served(None, "npu", tmp_path):
         scaler = torch.cuda.amp.GradScaler()
         assert scaler.is_enabled()
         assert type(scaler).__module__.startswith("porter.device.sim.ascend")
@@ -147,9 +157,7 @@ def test_the_environment_switches_gaudis_migration_on_before_there_is_a_log(monk
 
 def test_the_log_is_written_when_the_program_fails(device, tmp_path):
     def failing():
-        with migration.logging_to(
-            tmp_path / "log.txt", target=device, root=Path(__file__).parent, switch_on=True
-        ):
+        with served(tmp_path / "log.txt", device, Path(__file__).parent):
             torch.zeros(1, device="cuda")
             raise ZeroDivisionError
 
@@ -169,7 +177,8 @@ from porter.migrate import migration
 device, folder = sys.argv[1], Path(sys.argv[2])
 with simulated(device) as machine:
     open_accounting(machine)
-    with migration.logging_to(None, target=device, root=folder, switch_on=True) as log:
+    with migration.logging_to(None, target=device, root=folder) as log:
+        migration.activate(device)
         torch.distributed.init_process_group(
             "nccl", init_method=f"file://{folder / 'store'}", rank=0, world_size=1
         )
@@ -207,7 +216,7 @@ def test_a_distributed_program_finds_its_one_rank(device, backend, tmp_path):
 
 def test_saved_tensors_load_to_the_device(device, tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "w.pt")
-    with migration.logging_to(None, target=device, root=tmp_path, switch_on=True):
+    with served(None, device, tmp_path):
         found = torch.load(tmp_path / "w.pt", map_location="cuda:0")
     assert found["w"].device.type == device
 
@@ -215,7 +224,7 @@ def test_saved_tensors_load_to_the_device(device, tmp_path):
 def test_cuda_graphs_are_the_devices_own(tmp_path):
     with simulated("npu") as machine:
         open_accounting(machine)
-        with migration.logging_to(None, target="npu", root=tmp_path, switch_on=True) as log:
+        with served(None, "npu", tmp_path) as log:
             x = torch.ones(2, device="cuda")
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):

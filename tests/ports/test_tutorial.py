@@ -25,7 +25,7 @@ def test_the_tutorials_commands_end_in_the_ports_trees(served: Served, tmp_path:
     assert len(blocks) == 8
     porter = f'porter() {{ "{sys.executable}" -m porter "$@"; }}\n'
     script = "set -eu\n" + porter + "".join(blocks)
-    env = os.environ | {"PORTER": str(PROJECT), "PYTHONPATH": str(PROJECT)}
+    env = os.environ | {"PORTER": str(PROJECT), "PYTHONPATH": str(PROJECT), "PIP_NO_INDEX": "1"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True
     )

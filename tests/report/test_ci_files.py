@@ -19,17 +19,17 @@ from porter.commands import COMMANDS
 PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text()
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
-RUN_HALF = {"Jinja", "numpy", "pip", "safetensors", "torch"}
-"""What porter depends on only to run probes and to report on them (pip is always there)."""
+NOT_FOR_PATCHES = {"argcomplete", "identify", "Jinja", "numpy", "pip", "safetensors", "torch"}
+"""What only `porter add`, completion, probes and reports on them need (pip is always there)."""
 THEIR_OWN_NEEDS = {"markdown-it-py", "mdurl", "pygments", "gitdb", "smmap"}
 """What rich and GitPython depend on."""
 
 
 def patch_half_needs() -> set[str]:
-    """Read porter's own dependencies that are not of the run half."""
+    """Read porter's own dependencies that are not for patches."""
     text = (PROJECT / "pyproject.toml").read_text()
     listed = text.split("\ndependencies = [")[1].split("\n]")[0]
-    return set(re.findall(r'"([A-Za-z-]+)', listed)) - RUN_HALF
+    return set(re.findall(r'"([A-Za-z-]+)', listed)) - NOT_FOR_PATCHES
 
 
 def hooks() -> list[dict[str, Any]]:

@@ -91,7 +91,10 @@ def test_equal_causes_of_compilations_are_one_row(stored: StoredProject) -> None
     events = run_events(found(stored)[1, "sim:hpu"])
 
     assert [(c.number, c.times, c.largest) for c in events.compilations] == [(1, 2, 9), (3, 1, 4)]
-    assert [(site.kind, site.times) for site in events.sites] == [("host_sync", 1), ("h2d", 2)]
+    assert [(site["kind"], site["count"]) for site in events.sites] == [
+        ("host_sync", 1),
+        ("h2d", 2),
+    ]
 
 
 def test_events_cut_short_lose_nothing_else(stored: StoredProject) -> None:

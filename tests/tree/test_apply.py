@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,9 +85,21 @@ def refused(porter: Porter, *args: str | Path) -> str:
     return ran.err
 
 
-def test_tree_of_the_port_says_its_level(toy: Path, porter: Porter) -> None:
+def test_tree_at_its_last_level_stays_and_what_is_missing_beside_it_is_made(
+    toy: Path, porter: Porter
+) -> None:
+    shutil.rmtree(toy.parent / "mate")
+    before = snapshot(toy)
+    ran = porter("apply", "toy", toy)
+    assert (ran.code, "level 3 of 3: drop-old (already there)" in ran.out) == (0, True)
+    assert snapshot(toy) == before
+    assert (toy.parent / "mate" / "mate.py").read_text() == "mate = 2\n"
+
+
+def test_tree_at_another_level_says_which(toy: Path, porter: Porter) -> None:
+    porter("prev", toy)
     text = refused(porter, "apply", "toy", toy)
-    assert "already a tree of toy, at level 3 (drop-old)" in text
+    assert "already a tree of toy, at level 2 (add-new)" in text
     assert "porter goto" in text
 
 
@@ -127,6 +141,20 @@ def test_folder_inside_another_repository_is_refused_unless_ignored(
     assert "inside the git repository" in refused(porter, "apply", "mate", outer / "sub" / "mate")
     write_files(outer, {".gitignore": "sub/\n"})
     assert porter("apply", "mate", outer / "sub" / "mate").code == 0
+
+
+@pytest.mark.parametrize("name", ["work", "a b*", "it's", "[x] ", "!#"])
+def test_the_line_in_the_message_makes_the_repository_ignore_the_folder(
+    project: Path, porter: Porter, tmp_path: Path, name: str
+) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    sealed_git(outer, "init", "--quiet")
+    said = refused(porter, "apply", "mate", outer / name)
+    (line,) = re.findall(r"`(echo .*)`", said)
+    subprocess.run(line, shell=True, check=True, cwd=tmp_path)
+    assert porter("apply", "mate", outer / name).code == 0
+    assert sealed_git(outer, "status", "--porcelain") == "?? .gitignore\n"
 
 
 def test_folder_inside_a_tree_is_refused(toy: Path, porter: Porter) -> None:

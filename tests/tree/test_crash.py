@@ -145,7 +145,7 @@ def test_applies_at_once_make_one_tree(project: Path, porter: Porter, tmp_path: 
     for process in running:
         process.communicate()
         codes.append(process.returncode)
-    assert codes.count(0) == 1
+    assert 0 in codes  # one that starts late finds the tree finished
     assert sealed_git(tmp_path / "t", "status", "--porcelain") == ""
     assert head(tmp_path / "t") == "Make it two"
 
@@ -319,6 +319,6 @@ def test_apply_killed_at_any_moment_is_carried_on_by_the_next(
         _kill(process, "git")
         process.communicate()
         ran = porter("apply", "toy", folder, "--alone")
-        assert ran.code == 0 or "already a tree of toy" in ran.err
+        assert ran.code == 0, ran.err
         assert_at_one_level(folder, set())
         assert (folder / "LIB" / "lib.py").exists()

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import A_LINES, replaced, sealed_git, snapshot, write_files
+from tests.small_project import (
+    A_LINES,
+    Upstreams,
+    move_pin,
+    replaced,
+    sealed_git,
+    snapshot,
+    write_files,
+)
 from tests.tree.conftest import Porter, head
 
 
@@ -162,6 +170,17 @@ def test_conflict_of_keep_leaves_everything_as_it_was(toy: Path, porter: Porter)
     assert sealed_git(toy, "status", "--porcelain") == " M pkg/a.py\n M pkg/b.py\n"
 
 
+def test_index_left_by_a_killed_git_is_no_obstacle(toy: Path, porter: Porter) -> None:
+    state = toy / ".git" / "porter"
+    for name in ("index", "index.lock"):
+        (state / name).write_bytes(b"DIRC")
+    text = (toy / "pkg" / "a.py").read_text()
+    write_files(toy, {"pkg/a.py": text.replace("a15 = 15", "a15 = 'mine'")})
+    ran = porter("goto", "0", toy, "--keep")
+    assert (ran.code, "carried along: pkg/a.py" in ran.out) == (0, True), ran.err
+    assert {path.name for path in state.iterdir()} == {"config", "lock", "tree.json"}
+
+
 def test_commit_of_ones_own_is_not_left_behind(toy: Path, porter: Porter) -> None:
     write_files(toy, {"README.md": "mine\n"})
     sealed_git(toy, "commit", "--quiet", "-am", "Mine alone")
@@ -230,3 +249,49 @@ def test_no_tree_here_says_how_to_get_one(project: Path, porter: Porter, tmp_pat
     assert "not a tree of porter's" in ran.err
     assert "porter apply" in ran.err
     assert "no such folder" in porter("next", tmp_path / "none").err
+
+
+def test_work_on_an_earlier_pin_survives_moves_of_the_pin(
+    toy: Path, project: Path, upstreams: Upstreams, porter: Porter
+) -> None:
+    first = commit_of_ones_own(toy, "On the first pin")
+    sealed_git(toy, "branch", "first")
+    for name, text in (("second", "newer\n"), ("third", "newest\n")):
+        move_pin(project, upstreams, {"README.md": text})
+        assert porter("goto", "0", toy).code == 0
+        assert head(toy) == "The next pin"
+        commit_of_ones_own(toy, f"On the {name} pin")
+        ran = porter("goto", "0", toy)
+        assert (ran.code, "`git branch NAME` keeps them" in ran.err) == (1, True), ran.err
+        sealed_git(toy, "branch", name)
+        assert porter("goto", "1", toy).code == 0
+    assert sealed_git(toy, "rev-parse", "first").strip() == first
+    for name, levels in (("first", 4), ("second", 1), ("third", 1)):
+        assert sealed_git(toy, "log", "--format=%s", name).count("\n") == levels + 1
+    assert "missing" not in sealed_git(toy, "fsck", "--connectivity-only")
+    sealed_git(toy, "gc", "--quiet")
+    assert sealed_git(toy, "show", "first:pkg/own.py") == "own\n"
+
+
+def test_history_that_is_missing_is_no_reason_to_reach_for_the_network(
+    toy: Path, project: Path, upstreams: Upstreams, porter: Porter, tmp_path: Path
+) -> None:
+    commit_of_ones_own(toy, "On the first pin")
+    sealed_git(toy, "branch", "first")
+    move_pin(project, upstreams, {"README.md": "newer\n"})
+    assert porter("goto", "0", toy).code == 0
+    commit_of_ones_own(toy, "Mine alone")
+    (toy / ".git" / "shallow").write_text(sealed_git(toy, "rev-parse", "HEAD~1"))
+    trace = tmp_path / "trace"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GIT_TRACE", str(trace))
+        ran = porter("goto", "0", toy)
+    assert (ran.code, "Mine alone" in ran.err) == (1, True), ran.err
+    assert "git-upload-pack" not in trace.read_text()
+
+
+def commit_of_ones_own(tree: Path, subject: str) -> str:
+    write_files(tree, {"pkg/own.py": "own\n"})
+    sealed_git(tree, "add", ".")
+    sealed_git(tree, "commit", "--quiet", "-m", subject)
+    return sealed_git(tree, "rev-parse", "HEAD").strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from porter.tree.populate import sparse_patterns
+from porter.tree.repository import sparse_patterns
 from tests.small_project import sealed_git, snapshot
 
 NAMES = st.text(st.sampled_from("ab*?[]!# \\" + string.digits[:2]), min_size=1, max_size=3)

@@ -14,18 +14,22 @@ from porter.errors import BadInput, CorruptSource
 from porter.git.objects import Entry, Oid
 from porter.schemas import SCHEMAS, schema_path, schema_text
 from porter.upstream.pins import (
+    listing_text,
     load_pins,
     parse_listing,
     read_listing,
     tree_objects,
 )
+from porter.upstream.store import fetch
 from tests.conftest import PROJECT
 from tests.remotes import (
+    Remote,
     git,
-    listing_text,
     make_project,
     make_remote,
     one_pin,
+    pin_of,
+    porter,
     record_pin_files,
     write_tree,
 )
@@ -98,6 +102,72 @@ def test_a_wrong_pin_is_one_line(tmp_path: Path, change: dict[str, Any], error: 
     assert error in str(caught.value)
     assert str(caught.value).startswith(f"{root}/upstream_pins.yaml:")
     assert "\n" not in str(caught.value)
+
+
+def test_all_problems_of_all_pins_are_found(tmp_path: Path) -> None:
+    wrong = {
+        "a": GOOD | {"commit": "12", "submodules": {"x": "b"}},
+        "b": {key: GOOD[key] for key in ("url", "commit", "license")},
+        "c": GOOD | {"companions": ["a", "none"], "alternates": [{"url": "https://x.org/y"}]},
+        "d": GOOD | {"url": None},
+    }
+    with pytest.raises(BadInput) as caught:
+        load_pins(make_project(tmp_path, wrong))
+    assert "pins.a.commit: expected 40" in str(caught.value)
+    assert "; and 4 more in this file (`porter --verbose list` lists them)" in str(caught.value)
+    keys = [line.split(": ")[1] for line in caught.value.detail.splitlines()]
+    assert keys == [
+        "pins.a.commit",
+        "pins.b",
+        "pins.c.alternates[0]",
+        "pins.c.companions[1]",
+        "pins.d",
+    ]
+
+
+def test_the_command_that_an_error_names_lists_all_problems(tmp_path: Path) -> None:
+    root = make_project(tmp_path, {"a": GOOD | {"tree": "1", "license": 7}})
+    done = porter(root, "--verbose", "list")
+    assert done.returncode == 2
+    assert "`porter --verbose list` lists them" in done.stderr.splitlines()[0]
+    assert [line.split(":")[2].strip() for line in done.stderr.splitlines()[1:]] == [
+        "pins.a.tree",
+        "pins.a.license",
+    ]
+
+
+def test_a_missing_tree_is_named_where_the_pins_files_know_it(tmp_path: Path) -> None:
+    remote = make_remote(tmp_path / "remote")
+    root = make_project(tmp_path / "project", {"model": without_tree(remote)})
+    with pytest.raises(BadInput, match=rf"`git rev-parse {remote.commit}\^{{tree}}` in a clone"):
+        load_pins(root)
+    record_pin_files(root, "model", remote)
+    with pytest.raises(
+        BadInput, match=f"expected the key 'tree', found none; `tree: {remote.tree}`"
+    ):
+        load_pins(root)
+
+
+def test_a_missing_tree_is_named_where_the_store_knows_it(tmp_path: Path) -> None:
+    remote = make_remote(tmp_path / "remote")
+    pin = one_pin(tmp_path / "project", remote)
+    fetch(tmp_path / "project", pin)
+    root = make_project(tmp_path / "project", {"model": without_tree(remote)})
+    with pytest.raises(
+        BadInput, match=f"expected the key 'tree', found none; `tree: {remote.tree}`"
+    ):
+        load_pins(root)
+
+
+def test_a_wrong_tree_is_told_the_right_one(tmp_path: Path) -> None:
+    remote = make_remote(tmp_path / "remote")
+    pin = one_pin(tmp_path / "project", remote, tree="1" * 40)
+    with pytest.raises(CorruptSource, match=f"correct upstream_pins.yaml: `tree: {remote.tree}`"):
+        fetch(tmp_path / "project", pin)
+
+
+def without_tree(remote: Remote) -> dict[str, Any]:
+    return {key: value for key, value in pin_of(remote).items() if key != "tree"}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +249,7 @@ def test_listings_are_read_and_written_as_git_does(tmp_path: Path) -> None:
     entries = parse_listing(text, Path("x"))
     assert {path.decode() for path in entries} == set(odd)
     assert tree_objects(entries)[b""][0] == remote.tree
-    assert sorted(listing_text(entries).encode().splitlines()) == sorted(text.splitlines())
+    assert listing_text(entries) == text
 
 
 _part = st.binary(min_size=1, max_size=4).filter(
@@ -193,7 +263,7 @@ def test_any_listing_survives_being_written_and_read(paths: list[list[bytes]], s
     joined = {b"/".join(path) for path in paths}
     files = {p for p in joined if not any(q.startswith(p + b"/") for q in joined)}
     entries = {p: Entry(0o100644, Oid(f"{seed:040x}")) for p in files}
-    assert parse_listing(listing_text(entries).encode(), Path("x")) == entries
+    assert parse_listing(listing_text(entries), Path("x")) == entries
 
 
 def test_trees_are_those_that_git_writes(tmp_path: Path) -> None:

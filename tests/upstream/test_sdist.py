@@ -16,14 +16,13 @@ from porter.errors import SourceUnavailable
 from porter.git.objects import blob_id
 from porter.git.odb import Odb
 from porter.upstream.gitfetch import FetchFailed
-from porter.upstream.pins import Pin, Sdist, load_pins, tree_objects
-from porter.upstream.sdist import bring_release, check_archive, read_release
+from porter.upstream.pins import Pin, Sdist, listing_text, load_pins, tree_objects
+from porter.upstream.sdist import bring_release, check_archive, look_up_release, read_release
 from porter.upstream.store import fetch, open_upstream, repository
 from tests.remotes import (
     FILES,
     Remote,
     git,
-    listing_text,
     make_project,
     make_remote,
     make_sdist,
@@ -250,7 +249,7 @@ def test_git_serves_a_release_pin_when_the_index_does_not(tmp_path: Path, index:
     entries = read_release(index / "model-1.0.tar.gz", None).entries
     folder = tmp_path / "project/patches/model"
     folder.mkdir(parents=True)
-    (folder / "upstream.listing").write_text(listing_text(entries))
+    (folder / "upstream.listing").write_bytes(listing_text(entries))
     shutil.rmtree(index)
     covered = fetch(tmp_path / "project", pin)
     # setup.py and PKG-INFO are not in the repository; setup.py is empty, as tests/t.py is.
@@ -282,3 +281,32 @@ def test_a_pip_that_crashes_is_reported_by_its_last_line(
 
     with pytest.raises(FetchFailed, match=r"^pip: OSError: \[Errno 28\] No space left on device$"):
         bring_release(Sdist("model", "1.0", "0" * 64), None, None)
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        "",
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n',
+        '[build-system]\nrequires = []\nbuild-backend = "own:inner.part"\nbackend-path = ["."]\n',
+    ],
+    ids=["setuptools", "another", "its own"],
+)
+def test_a_release_is_looked_up_whatever_builds_it_and_nothing_of_it_runs(
+    tmp_path: Path, index: Path, project: str
+) -> None:
+    mark = tmp_path / "ran"
+    run = f"open({str(mark)!r}, 'w')\n"
+    files = {"own.py": run.encode()} | ({"pyproject.toml": project.encode()} if project else {})
+    make_sdist(index, "model", "1.0", files, setup=run)
+    sha256 = make_sdist(index, "model", "1.1", files, setup=run)
+    sdist, release = look_up_release("model", None, None)
+    assert sdist == Sdist("model", "1.1", sha256)
+    assert release.blobs[blob_id(run.encode())] == run.encode()
+    assert look_up_release("model", "1.0", None)[0].version == "1.0"
+    assert not mark.exists()
+
+
+def test_a_release_that_the_index_lacks_is_said(index: Path) -> None:
+    with pytest.raises(FetchFailed, match="Could not find a version"):
+        look_up_release("model", None, None)

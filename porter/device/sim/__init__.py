@@ -12,7 +12,7 @@ graphs          lazy graphs with signatures, captured graphs
 accounting      all counts of one machine, CPU fallbacks and op tables, host syncs
 vendors         the import machinery of vendors' packages, and what these have in common
 habana, ascend  the simulated packages ``habana_frameworks.torch`` and ``torch_npu``
-contract        the vendors' published names and signatures, and how many are simulated
+contract        the vendors' published names and signatures
 activate        the simulation switched on and off
 ==============  ====================================================================================
 

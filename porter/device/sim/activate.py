@@ -78,14 +78,6 @@ def _refuse_compile(*_: Any, **__: Any) -> NoReturn:
     )
 
 
-def make_machine(profile: Profile) -> Machine:
-    """Return a machine with its tensor classes and generators; torch is not patched yet."""
-    machine = Machine(profile)
-    machine.classes = tuple(make_class(machine, index) for index in range(profile.device_count))
-    install_rng(machine)
-    return machine
-
-
 def activate(device: str | Profile) -> Machine:
     """Simulate a device type in this process: "sim:hpu", "hpu", or a custom profile.
 
@@ -98,7 +90,9 @@ def activate(device: str | Profile) -> Machine:
         rename_privateuse1_backend(profile.name)
     if not machines:
         _install_shared()
-    machine = make_machine(profile)
+    machine = Machine(profile)
+    machine.classes = tuple(make_class(machine, index) for index in range(profile.device_count))
+    install_rng(machine)
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
     install_factories(machine, patches)

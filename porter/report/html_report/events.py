@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COSTLY = ("cpu_fallback", "host_sync", "h2d", "d2h", "dynamic_shape", "missing_dtype")
 MOST = 12
+_COST = {"what": "", "site": "", "source": "", "count": 1}
 _CALL = ("file", "source", "kind", "asked", "served")
 
 
@@ -32,23 +33,13 @@ class CompilationCause:
 
 
 @dataclass(frozen=True)
-class CostSite:
-    """One line of code that cost something, and how often."""
-
-    kind: str
-    what: str
-    site: str
-    source: str
-    times: int
-
-
-@dataclass(frozen=True)
 class RunEvents:
-    """One run's events. ``more_causes`` and ``more_sites`` are the numbers of those left out."""
+    """One run's events. ``sites`` are those of lines that cost something; ``more_causes`` and
+    ``more_sites`` are the numbers of those left out."""
 
     compilations: tuple[CompilationCause, ...]
     more_causes: int
-    sites: tuple[CostSite, ...]
+    sites: tuple[Mapping[str, Any], ...]
     more_sites: int
     warnings: tuple[str, ...]
 
@@ -70,18 +61,8 @@ def run_events(run: StoredRun) -> RunEvents:
     """Return the events of a run, the most costly first."""
     events = _lines(run, EVENTS)
     causes = _compilations(event for event in events if event.get("kind") == "compilation")
-    sites = [
-        CostSite(
-            kind=event["kind"],
-            what=str(event.get("what", "")),
-            site=str(event.get("site", "")),
-            source=str(event.get("source", "")).strip(),
-            times=int(event.get("count", 1)),
-        )
-        for event in events
-        if event.get("kind") in COSTLY
-    ]
-    sites.sort(key=lambda site: (COSTLY.index(site.kind), -site.times))
+    sites = [{**_COST, **event} for event in events if event.get("kind") in COSTLY]
+    sites.sort(key=lambda site: (COSTLY.index(site["kind"]), -site["count"]))
     warnings = [str(event.get("what", "")) for event in events if event.get("kind") == "warning"]
     return RunEvents(
         compilations=tuple(causes[:MOST]),

@@ -17,7 +17,7 @@ from porter.report.ci.verify import ORDER, badness, worst_of_seeds
 from porter.report.html_report.counters import LevelCounters, level_counters
 from porter.report.html_report.events import RunEvents, ServedCall, run_events, served_calls
 from porter.report.html_report.images import SampleRow, sample_rows
-from porter.report.html_report.stored import JudgedRecipe, judge_stored
+from porter.report.html_report.stored import JudgedRecipe, StoredRun, judge_stored
 from porter.series.header import FIELDS
 from porter.series.series import Patch, load_series
 from porter.series.unified import diff_text, read_diff
@@ -25,7 +25,7 @@ from porter.terminal import plain
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
 from porter.verify.judge.result import Verdict, verdict_from_json
-from porter.verify.plan.matrix import judged_specs
+from porter.verify.plan.matrix import RunSpec, judged_specs
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
 from porter.verify.recipe.schema import UPSTREAM, is_simulated
@@ -93,16 +93,19 @@ class LevelDiff:
 class RunNote:
     """One stored run, as the report shows it."""
 
-    level: int
-    device: str
-    label: str
-    device_title: str
-    seconds: float
-    peak_mib: float
-    torch: str
-    time: str
-    key: str
+    spec: RunSpec
+    stored: StoredRun
     events: RunEvents
+
+    @property
+    def label(self) -> str:
+        """What distinguishes it from the other runs of its cell."""
+        variant = [f"{name}={value}" for name, value in self.spec.variant]
+        return ", ".join([self.spec.dtype, *variant, f"seed {self.spec.seed}"])
+
+    @property
+    def time(self) -> str:
+        return datetime.fromtimestamp(self.stored.time, timezone.utc).strftime(_TIME)
 
 
 @dataclass(frozen=True)
@@ -276,30 +279,14 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
         cells=cells,
         counters=tuple(level_counters(judged)),
         samples=tuple(sample_rows(judged)),
-        runs=tuple(_runs(judged)),
+        runs=tuple(
+            RunNote(spec, run, run_events(run))
+            for spec in judged_specs(planned)
+            if (run := judged.runs.get(spec))
+        ),
         stored=len(judged.runs),
         wanted=len(judged.runs) + len(judged.missing),
     )
-
-
-def _runs(judged: JudgedRecipe) -> Iterator[RunNote]:
-    for spec in judged_specs(judged.planned):
-        run = judged.runs.get(spec)
-        if run is None:
-            continue
-        variant = [f"{name}={value}" for name, value in spec.variant]
-        yield RunNote(
-            level=spec.level,
-            device=spec.device,
-            label=", ".join([spec.dtype, *variant, f"seed {spec.seed}"]),
-            device_title=run.device_title,
-            seconds=float(run.head["seconds"]),
-            peak_mib=float(run.head["peak_bytes"]) / 2**20,
-            torch=str(run.head["versions"].get("torch", "")),
-            time=datetime.fromtimestamp(run.time, timezone.utc).strftime(_TIME),
-            key=run.folder.name,
-            events=run_events(run),
-        )
 
 
 def level_diffs(root: Path, port: str) -> list[LevelDiff]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.atomic import read_json
-from porter.verify.cache.keys import RunKey, environ_of, probe_hash, verdict_key
+from porter.verify.cache.keys import RunKey, programs, verdict_key
 from porter.verify.cache.store import Places, find_verdicts
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
 from porter.verify.judge import judge
@@ -65,26 +65,14 @@ class StoredRun:
 def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
     """Return the newest stored run of each of a recipe's runs that has one."""
     loaded = planned.loaded
-    companions = {name: level.tree for name, level in planned.companions}
-    facts: dict[str, object] = {}
+    names: Iterable[str] = ()
     wanted: dict[str, list[RunSpec]] = {}
-    for spec in run_specs(planned):
-        facts = {
-            "tree": planned.levels[spec.level].tree,
-            "device": spec.device,
-            "dtype": spec.dtype,
-            "seed": spec.seed,
-            "variant": dict(spec.variant),
-            "environ": environ_of(loaded, spec),
-            "shaken": spec.shaken,
-            "inputs_sha256": loaded.inputs_sha256(),
-            "probe_sha256": probe_hash(loaded),
-            "companions": companions,
-        }
-        wanted.setdefault(json.dumps(facts, sort_keys=True), []).append(spec)
+    for spec, program in programs(planned, run_specs(planned)).items():
+        names = program.keys()
+        wanted.setdefault(json.dumps(program, sort_keys=True), []).append(spec)
     found: dict[RunSpec, StoredRun] = {}
     for run in sorted(_runs_under(traces / loaded.port / loaded.name), key=lambda run: run.time):
-        own = {name: run.head["facts"].get(name) for name in facts}
+        own = {name: run.head["facts"].get(name) for name in names}
         own["shaken"] = bool(own.get("shaken"))  # older runs do not record it
         for spec in wanted.get(json.dumps(own, sort_keys=True), ()):
             found[spec] = run

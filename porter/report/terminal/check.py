@@ -119,7 +119,8 @@ def _failure(failure: PatchFailure, colour: bool) -> Iterator[str]:
     hunk = f" {failure.hunk}" if failure.hunk else ""
     where = f"{failure.patch}:{failure.line}" if failure.line else failure.patch
     moved = f"; it is now {failure.moved_to}" if failure.moved_to else ""
-    yield f"    {paint(where, 'bold', colour)}: {plain(failure.path)}{hunk}"
+    path = f": {plain(failure.path)}{hunk}" if failure.path else ""
+    yield f"    {paint(where, 'bold', colour)}{path}"
     yield f"      {plain(failure.reason + moved)}"
     if not failure.hunk:
         return

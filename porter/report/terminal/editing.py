@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from porter.terminal import colour_wanted, emit, emit_json, table
 from porter.tree.tree import shown
 
 if TYPE_CHECKING:
-    from porter.editing.exporting import GivenOut
     from porter.editing.history import History, Restored
+    from porter.editing.rebase import Rebased
     from porter.editing.refresh import Changed
     from porter.editing.session import EditSession
+    from porter.exchange.exporting import GivenOut
     from porter.tree.locked import LockedTree
 
 _STYLES = {"new": "green", "rewritten": "yellow", "removed": "red"}
@@ -24,15 +26,20 @@ def report_change(
     held: LockedTree | None, done: Changed, *, as_json: bool, notes: Sequence[str] = ()
 ) -> int:
     """Print what became of each patch and where the tree is now; return the exit code."""
+    into = f"{'compared with' if done.published.checked else 'written to'} {done.published.folder}"
     report_notes((*(held.notes if held else ()), *notes, *done.published.notes))
     patches = done.published.patches
     if as_json:
         rows = [{"patch": each.name, "status": each.what} for each in patches]
+        report_notes((into,))
         emit_json(rows)
         return 0
     colour = colour_wanted()
     styles = [_STYLES.get(each.what, "dim") for each in patches]
     lines = table([(e.what, e.name) for e in patches], row_styles=styles, colour=colour)
+    others = [path for path in done.published.changed if not path.startswith("patches/")]
+    lines += table([("updated", path) for path in others], colour=colour)
+    lines.append(into)
     if done.tree is not None and done.level is not None:
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
@@ -44,6 +51,40 @@ def report_given_out(given: GivenOut, *, as_json: bool) -> int:
     """Print what was given out, and where."""
     report_notes(given.notes)
     emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
+    return 0
+
+
+def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:
+    """Print that there was nothing to make a level of, and what is prepared."""
+    report_notes((*held.notes, *notes))
+    emit(
+        [
+            f"{shown(held.tree.folder)}: no edits; the commit template is ready for {name}: edit,"
+            " `git commit`, then `porter refresh`"
+        ]
+    )
+    return 0
+
+
+def report_rebase(done: Rebased, *, range_diff: bool, as_json: bool) -> int:
+    """Print what became of each level on the new upstream; return the exit code."""
+    if as_json:
+        levels = [{"level": name, "status": what} for name, what in done.levels]
+        emit_json({"onto": done.onto, "levels": levels, "notes": list(done.notes)})
+        return 0
+    styles = {"same": "dim", "moved": "dim", "changed": "yellow", "dropped": "red"}
+    rows = [(what, name) for name, what in done.levels]
+    colour = colour_wanted()
+    lines = table(rows, row_styles=[styles[what] for what, _ in rows], colour=colour)
+    counts = Counter(what for _, what in done.levels)
+    total = ", ".join(f"{counts[what]} {what}" for what in styles if counts[what])
+    lines.append(f"on {done.onto[:10]}: {total}; written to {done.changed.published.folder}")
+    lines += [*done.changed.published.notes, *done.notes]
+    tree, level = done.changed.tree, done.changed.level
+    if tree is not None and level is not None:
+        last = len(tree.record.levels) - 1
+        lines.append(f"{shown(tree.folder)}: {level_line(level, last, colour)}")
+    emit([*lines, *(done.range_diff.splitlines() if range_diff else ())])
     return 0
 
 

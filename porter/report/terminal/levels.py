@@ -34,15 +34,20 @@ def log_json(view: PortView) -> dict[str, Any]:
                 "files": [readable(path) for path in level.paths],
                 "commit": level.commit,
                 "tree": level.tree,
+                "applies": level.applies,
                 "current": level.number == at,
             }
             for level in view.levels
         ],
+        "broken": view.broken.why if view.broken else None,
     }
 
 
 def log_lines(view: PortView) -> list[str]:
-    """Return the levels of a port or tree as a table; ``*`` marks the tree's own level."""
+    """Return the levels of a port or tree as a table.
+
+    ``*`` marks the tree's own level, ``!`` the levels that do not apply.
+    """
     colour, here = colour_wanted(), view.here
     patches = counted(len(view.levels) - 1, "patch")
     folder = f" in {shown(view.tree.folder)}" if view.tree else ""
@@ -53,14 +58,17 @@ def log_lines(view: PortView) -> list[str]:
     for level in view.levels:
         at = bool(here and here.level and here.level.name == level.name)
         mark = "*" if at and here and not here.ahead else "+" if at else " "
+        mark = "!" if level.applies is False and not at else mark
         files = counted(len(level.paths), "file") if level.patch else ""
         devices = ",".join(level.devices)
         rows.append((f"{mark} {level.number}", level.name, devices, files, level.subject))
-        styles.append("green" if at else None)
+        styles.append("green" if at else "red" if level.applies is False else None)
     head = ("  #", "LEVEL", "DEVICES", "TOUCHES", "SUBJECT")
     lines += table(rows, head=head, styles=("dim", "cyan"), row_styles=styles, colour=colour)
     if here and here.level and here.ahead:
         lines += ["", f"+ HEAD is {counted(here.ahead, 'commit')} after this level"]
+    if view.broken:
+        lines += ["", *flow(f"! {view.broken.why}")]
     return lines
 
 
@@ -100,6 +108,7 @@ def level_json(port: PortView, level: LevelView) -> dict[str, Any]:
         "subject": level.subject,
         "commit": level.commit,
         "tree": level.tree,
+        "applies": level.applies,
     }
     if level.patch is None:
         return {
@@ -150,6 +159,8 @@ def level_lines(port: PortView, level: LevelView, *, diff: bool) -> list[str]:
     ]
     if level.commit and level.tree:
         facts += [("commit", level.commit), ("tree", level.tree)]
+    if level.applies is False and port.broken:
+        facts.append(("applies", f"no: {port.broken.why}"))
     lines += [*_fact_lines(facts, colour), ""]
     for line in header.body.rstrip("\n").split("\n"):
         lines += flow(plain(line)) or [""]

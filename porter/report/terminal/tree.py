@@ -37,7 +37,7 @@ def report_move(held: LockedTree, moved: Moved) -> None:
     colour, target = colour_wanted(), moved.target
     levels = held.tree.record.levels
     start = moved.start
-    line = level_line(target, len(levels) - 1, colour)
+    line = level_line(target, held.tree.record.last, colour)
     if start.commit == target.commit:
         line += " (already there)"
     elif start.level is not None and not start.former and start.ahead == 0:
@@ -59,7 +59,7 @@ def _not_covered(source: str) -> str:
 def applied_lines(done: Applied) -> list[str]:
     """Return what ``porter apply`` did with one tree."""
     colour, record = colour_wanted(), done.tree.record
-    last = len(record.levels) - 1
+    last = record.last
     lead = "beside it: " if done.companion else ""
     line = f"{lead}{shown(done.tree.folder)}: {record.port}, {level_line(done.level, last, colour)}"
     if done.made:
@@ -85,12 +85,13 @@ def applied_lines(done: Applied) -> list[str]:
 
 def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> dict[str, Any]:
     """Return ``porter status`` as plain values; ``changed``: the series is another one now."""
-    level = here.level
+    level, broken = here.level, tree.record.broken
     return {
         "folder": str(tree.folder),
         "port": tree.record.port,
         "level": None if level is None else {"number": level.number, "name": level.name},
-        "levels": len(tree.record.levels),
+        "levels": tree.record.last + 1,
+        "broken": None if broken is None else {"levels": list(broken.off), "reason": broken.why},
         "commit": here.commit,
         "commits_ahead": here.ahead,
         "branch": here.branch,
@@ -100,7 +101,7 @@ def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool
         "source": tree.record.source,
         "not_covered": [readable(path) for path in tree.record.uncovered],
         "submodules": {
-            path: {"populated": not why, "reason": why}
+            path: {"populated": (tree.folder / path / ".git").exists(), "reason": why}
             for path, why in tree.record.submodules.items()
         },
     }
@@ -109,7 +110,7 @@ def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool
 def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> list[str]:
     """Return ``porter status`` as text; ``changed``: the series is another one now."""
     colour, record = colour_wanted(), tree.record
-    last = len(record.levels) - 1
+    last = record.last
     lines = [f"{shown(tree.folder)}: {paint(record.port, 'bold', colour)}"]
     level = here.level
     if level is None:
@@ -125,9 +126,11 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
         lines.append(f"on branch {here.branch}")
     if here.former or changed:
         lines.append("the series has changed since; `porter goto LEVEL` takes the new one")
-    elif level is not None and level.number < last:
+    elif level is not None and level.number < len(record.levels) - 1:
         after = record.levels[level.number + 1]
         lines += table([("next:", f"{after.number} {after.name}", after.subject)], colour=colour)
+    if record.broken is not None and not changed:
+        lines += flow(f"from level {len(record.levels)} on: {record.broken.why}")
     lines += _edit_lines("edited:", [e for e in edits if e.what != "?"], colour)
     lines += _edit_lines("untracked:", [e for e in edits if e.what == "?"], colour)
     if record.uncovered:

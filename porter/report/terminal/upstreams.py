@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from porter.errors import SourceUnavailable
 from porter.report.terminal.progress import size_text
+from porter.terminal import listed
 from porter.upstream.failure import short_reason
 
 if TYPE_CHECKING:
     from porter.upstream.audit import StoreAudit
     from porter.upstream.pins import Pins
     from porter.upstream.store import FileCoverage
-
-_MOST_FOLDERS = 6
 
 
 def fetch_lines(
@@ -51,8 +50,7 @@ def _top_folders(paths: Iterable[bytes]) -> str:
     """Return paths as their top folders with counts: hundreds of paths do not fit."""
     counts = Counter("".join(os.fsdecode(path).partition("/")[:2]) for path in paths)
     names = [f"{top} ({n} files)" if n > 1 else top for top, n in counts.items()]
-    more = f", and {len(names) - _MOST_FOLDERS} more" if len(names) > _MOST_FOLDERS else ""
-    return ", ".join(names[:_MOST_FOLDERS]) + more
+    return listed(names)
 
 
 def fetch_json(

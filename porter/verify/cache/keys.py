@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from porter.verify.environment.variables import inherited
 from porter.verify.environment.venv import Environment
@@ -43,34 +44,47 @@ def known_runs(
 ) -> dict[RunSpec, RunKey]:
     """Return facts and keys of some runs of a recipe."""
     loaded = planned.loaded
-    inputs, probe = loaded.inputs_sha256(), probe_hash(loaded)
     surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
     known = {}
-    for spec in specs:
+    for spec, program in programs(planned, specs).items():
         level = planned.levels[spec.level]
         facts = RunFacts(
             port=loaded.port,
             recipe=loaded.name,
             recipe_sha256=loaded.sha256,
-            inputs_sha256=inputs,
-            probe_sha256=probe,
             level=level.number,
             level_name=level.name,
-            tree=level.tree,
-            companions={name: other.tree for name, other in planned.companions},
-            dtype=spec.dtype,
-            device=spec.device,
-            seed=spec.seed,
             threads=loaded.recipe.threads,
             environment=environment.identity,
             engine=engine_hash(is_simulated(spec.device)),
-            variant=dict(spec.variant),
-            environ=environ_of(loaded, spec),
-            shaken=spec.shaken,
+            **program,
         )
         reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
         known[spec] = RunKey(facts, _hash(reaching | surroundings))
     return known
+
+
+def programs(planned: RecipePlan, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:
+    """Return the facts (:class:`RunFacts`) of some runs that say what runs, but not in what."""
+    loaded = planned.loaded
+    shared = {
+        "inputs_sha256": loaded.inputs_sha256(),
+        "probe_sha256": probe_hash(loaded),
+        "companions": {name: level.tree for name, level in planned.companions},
+    }
+    return {
+        spec: {
+            **shared,
+            "tree": planned.levels[spec.level].tree,
+            "device": spec.device,
+            "dtype": spec.dtype,
+            "seed": spec.seed,
+            "variant": dict(spec.variant),
+            "environ": environ_of(loaded, spec),
+            "shaken": spec.shaken,
+        }
+        for spec in specs
+    }
 
 
 def environ_of(loaded: LoadedRecipe, spec: RunSpec) -> dict[str, str]:

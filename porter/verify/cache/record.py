@@ -18,6 +18,7 @@ import msgspec
 
 from porter.atomic import read_json
 from porter.errors import BadInput
+from porter.levels.level_name import find_level
 from porter.verify.cache.keys import RunKey
 from porter.verify.cache.store import Places, write_cache
 from porter.verify.judge.result import RecipeResult, Verdict, verdict_from_json, verdict_to_json
@@ -155,12 +156,7 @@ class RecordedTrees:
         return self._levels[port]
 
     def find(self, port: str, text: str) -> NamedLevel:
-        levels = self.levels(port)
-        exact = [level for level in levels if text in (level.name, str(level.number))]
-        near = exact or [level for level in levels if level.name.startswith(text)]
-        if len(near) != 1:
-            raise BadInput(f"no level {text!r} when the traces were made")
-        return near[0]
+        return find_level(self.levels(port), text)
 
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
         """See :class:`porter.verify.plan.trees.Trees`; nothing runs on it."""

@@ -84,22 +84,11 @@ def read_timeline(folder: Path, warnings: tuple[str, ...] = ()) -> Timeline:
         return tuple(read_sample(row, values) for row in rows)
 
     activations = tuple(
-        Activation(
-            number=row.pop("moment"),
-            class_name=row.pop("class"),
-            tensors=samples(row.pop("tensors")),
-            **row,
-        )
+        Activation(**row | {"tensors": samples(row["tensors"])})
         for row in read_lines(folder / MOMENTS)
     )
     ops = tuple(
-        Op(
-            number=row.pop("op"),
-            activation=row.pop("moment"),
-            inputs=samples(row.pop("inputs")),
-            outputs=samples(row.pop("outputs")),
-            **row,
-        )
+        Op(**row | {key: samples(row[key]) for key in ("inputs", "outputs")})
         for row in read_lines(folder / OPS)
     )
     return Timeline(activations, ops, warnings)

@@ -108,7 +108,8 @@ class Build:
 class Request:
     """A run that is wanted, and its cache key.
 
-    ``leans_on`` is the key of its reference run when no claim on it can be judged without that.
+    ``leans_on`` is the key of its reference run when no claim on it can be judged without that;
+    ``state`` names the state of the port that it runs on, where two are compared.
     """
 
     planned: RecipePlan
@@ -117,6 +118,7 @@ class Request:
     key: str
     leans_on: str
     environment: Environment
+    state: str = ""
 
     @property
     def title(self) -> str:
@@ -128,7 +130,8 @@ class Request:
         variant = "".join(f", {name}={text}" for name, text in spec.variant)
         where = f"{level.number} {level.name}"
         shaken = ", shaken" if spec.shaken else ""
-        return f"{self.planned.name}: {where}, {spec.dtype}{device}{seed}{variant}{shaken}"
+        state = f", at {self.state}" if self.state else ""
+        return f"{self.planned.name}: {where}, {spec.dtype}{device}{seed}{variant}{shaken}{state}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,11 @@ class Runs:
         self._workspace = self.workspace or Workspace(self.session.places.runs)
 
     def requests(
-        self, planned: RecipePlan, runs: Mapping[RunSpec, RunKey], environment: Environment
+        self,
+        planned: RecipePlan,
+        runs: Mapping[RunSpec, RunKey],
+        environment: Environment,
+        state: str = "",
     ) -> Iterator[Request]:
         """Yield a request for each of a recipe's runs; write its tree where it is missing."""
         for spec, known in runs.items():
@@ -165,7 +172,7 @@ class Runs:
             if leans and reference in runs:
                 leans_on = runs[reference].key
             job = job_of(planned, spec, known.facts, self.session.trees)
-            yield Request(planned, spec, job, known.key, leans_on, environment)
+            yield Request(planned, spec, job, known.key, leans_on, environment, state)
 
     def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
         """Find or make requested runs; yield each request when :attr:`found` holds its key.

@@ -3,11 +3,12 @@
 On demand (a job's ``activations``), as ``activations.jsonl`` beside the trace, one activation per
 line::
 
-    {"moment": 17, "kind": "in" | "out" | "record", "path": "Model.net.3", "class": "GroupNorm",
-     "call": 0, "depth": 2, "site": "model.py:46", "source": "x = self.norm(x)", "tensors": [...]}
+    {"number": 17, "kind": "in" | "out" | "record", "path": "Model.net.3",
+     "class_name": "GroupNorm", "call": 0, "depth": 2, "site": "model.py:46",
+     "source": "x = self.norm(x)", "tensors": [...]}
 
-``moment`` is the activation's number. A call has two, its inputs when it begins and its outputs
-when it ends; a recorded output has one; ``call`` counts the calls of one path. What a module
+A call has two activations, its inputs when it begins and its outputs when it ends; a recorded
+output has one; ``call`` counts the calls of one path. What a module
 computes between two activations of its parts is its own code, so the first one that diverges says
 whose code to look at. ``tensors`` is described by :func:`sample_tensor`: small tensors are kept
 whole; of large ones every n-th element is, n being odd, so that no channel is always missed in a
@@ -18,10 +19,11 @@ integers.
 With ``{"kind": "ops", "after": I, "until": J}`` also every ATen op that ran between activations I
 and J, as ``ops.jsonl``::
 
-    {"op": 5, "moment": 17, "name": "aten.mul.Tensor", "path": "Model.net.3", "site": "model.py:48",
-     "source": "...", "arguments": "(%0, 0.5)", "inputs": [...], "outputs": [...]}
+    {"number": 5, "activation": 17, "name": "aten.mul.Tensor", "path": "Model.net.3",
+     "site": "model.py:48", "source": "...", "arguments": "(%0, 0.5)", "inputs": [...],
+     "outputs": [...]}
 
-``moment`` is the last activation before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
+``activation`` is the last one before the op, "%n" in ``arguments`` is ``inputs[n]``. The run
 ends at activation J. This holds for class probes and script probes, for calls of the main thread
 only, and not for launched processes.
 """
@@ -111,7 +113,7 @@ class Recorder:
         path = self._paths.name(module, self._stack[-1] if self._stack else "")
         number = self._calls[path]
         self._calls[path] += 1
-        call = {"path": path, "class": type(module).__name__, "call": number, **self._site()}
+        call = {"path": path, "class_name": type(module).__name__, "call": number, **self._site()}
         named = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
         self._record("in", call, named)
         self._stack.append(path)
@@ -124,7 +126,7 @@ class Recorder:
 
     def recorded(self, name: str, value: torch.Tensor) -> None:
         """Record an output of the probe as an activation."""
-        self._record("record", {"path": name, "class": "", "call": 0, **self._site()}, value)
+        self._record("record", {"path": name, "class_name": "", "call": 0, **self._site()}, value)
 
     def _site(self) -> dict[str, str]:
         """Return the running line of the level's code, or else of the probe's."""
@@ -133,7 +135,7 @@ class Recorder:
 
     def _record(self, kind: str, call: dict[str, Any], value: Any) -> None:
         number = len(self._activations)
-        row = {"moment": number, "kind": kind, "depth": len(self._stack), **call}
+        row = {"number": number, "kind": kind, "depth": len(self._stack), **call}
         row["tensors"] = [] if self._skips(number) else self._sample(value)
         self._activations.append(row)
         if self._mode is not None and number == int(self._request["until"]):
@@ -173,8 +175,8 @@ class Recorder:
         words = [shown(value) for value in args]
         words += [f"{key}={shown(value)}" for key, value in kwargs.items() if value is not None]
         row = {
-            "op": len(self._ops),
-            "moment": len(self._activations) - 1,
+            "number": len(self._ops),
+            "activation": len(self._activations) - 1,
             "name": name,
             "path": self._stack[-1] if self._stack else "",
             **self._site(),

@@ -66,21 +66,6 @@ class RunView:
         return self.verdict(claim.pattern, claim, "error", detail)
 
 
-@dataclass(frozen=True)
-class JudgeContext:
-    """What a run is compared with: reference and baseline (None: not needed, or did not run).
-
-    ``targets`` holds, by the claim's index, the run that a claim with ``against`` names, or the
-    verdict that it failed; ``noises`` the run whose noise counts and its shaken twin.
-    """
-
-    planned: RecipePlan
-    reference: RunView | None
-    baseline: RunView | None
-    targets: Mapping[int, RunView | Verdict]
-    noises: Mapping[int, tuple[RunView, RunView]]
-
-
 def judge_reference(
     reference: RunView, claims: Sequence[Claim], planned: RecipePlan
 ) -> Iterator[Verdict]:
@@ -94,24 +79,134 @@ def judge_reference(
             yield reference.unmatched(claim, reference.outputs)
 
 
-def judge_outputs(
-    run: RunView, context: JudgeContext, claims: Sequence[Claim]
-) -> Iterator[Verdict]:
-    """Judge every output of a run by the claims on outputs among ``claims``."""
-    on_outputs = [claim for claim in claims if claim.subject == "outputs"]
-    rates, without = _rates(context.planned), _without_reference(run, context)
-    others = [other.outputs for other in context.targets.values() if isinstance(other, RunView)]
-    known = context.reference.outputs if context.reference else {}
-    for name in _names(known, run.outputs, *others):
-        mine = [claim for claim in on_outputs if claim.names(name)]
-        if not mine and any(claim.names(name) for claim in (*rates, *without)):
-            continue
-        yield from _judge_output(run, name, context, mine)
-    for claim in on_outputs:
-        if not claim.needs_reference and not any(
-            claim.names(name) for name in _names(run.outputs, *others)
-        ):
-            yield run.unmatched(claim, run.outputs)
+@dataclass(frozen=True)
+class OutputJudge:
+    """Judges the outputs of a run by the claims on them.
+
+    It is compared with ``reference`` and ``baseline`` (None: not needed, or did not run).
+    ``targets`` holds, by the claim's index, the run that a claim with ``against`` names, or the
+    verdict that it failed; ``noises`` the run whose noise counts and its shaken twin.
+    """
+
+    run: RunView
+    planned: RecipePlan
+    reference: RunView | None
+    baseline: RunView | None
+    targets: Mapping[int, RunView | Verdict]
+    noises: Mapping[int, tuple[RunView, RunView]]
+
+    def verdicts(self, claims: Sequence[Claim]) -> Iterator[Verdict]:
+        """Judge every output by the claims on outputs among ``claims``."""
+        run = self.run
+        on_outputs = [claim for claim in claims if claim.subject == "outputs"]
+        rates, without = _rates(self.planned), self._without_reference()
+        others = [other.outputs for other in self.targets.values() if isinstance(other, RunView)]
+        known = self.reference.outputs if self.reference else {}
+        for name in _names(known, run.outputs, *others):
+            mine = [claim for claim in on_outputs if claim.names(name)]
+            if not mine and any(claim.names(name) for claim in (*rates, *without)):
+                continue
+            yield from self._of_output(name, mine)
+        for claim in on_outputs:
+            if not claim.needs_reference and not any(
+                claim.names(name) for name in _names(run.outputs, *others)
+            ):
+                yield run.unmatched(claim, run.outputs)
+
+    def _without_reference(self) -> list[Claim]:
+        """Return the claims on outputs that cannot be judged because the reference failed."""
+        if self.reference is not None:
+            return []
+        claims = claims_on(self.planned, self.run.spec)
+        return [claim for claim in claims if claim.subject == "outputs" and claim.needs_reference]
+
+    def _of_output(self, name: str, claims: Sequence[Claim]) -> Iterator[Verdict]:
+        run, reference = self.run, self.reference
+        needed = not claims or any(claim.needs_reference for claim in claims)
+        if name not in run.outputs:
+            if verdict := self._missing(name, claims):
+                yield verdict
+            return
+        if reference is not None and needed and name not in reference.outputs:
+            spec = reference.spec
+            where = f"level 0, {spec.dtype}" if spec.device == "cpu" else f"level 0, {spec.device}"
+            reason = f"the reference run ({where}) does not record it: nothing to compare with"
+            yield run.verdict(name, None, "error", reason)
+            return
+        if not claims:
+            reason = "no claim covers this output at this level and dtype"
+            yield run.verdict(name, None, "error", reason)
+            return
+        found = run.outputs[name]
+        exact = reference.outputs.get(name) if reference else None
+        if exact is not None and dead_output(exact):
+            return  # reported once, with the reference
+        if exact is None and (why := dead_output(found)):
+            yield run.verdict(name, claims[0], "error", f"the output {why}")
+            return
+        if exact is not None and found.shape != exact.shape:
+            expected, there = list(exact.shape), list(found.shape)
+            reason = f"expected shape {expected} as at level 0, found {there}"
+            yield run.verdict(name, claims[0], "fail", reason)
+            return
+        own = self.baseline.outputs.get(name) if self.baseline else None
+        if own is not None and found.dtype != own.dtype:
+            reason = f"expected {describe(own)} as at level 0, found {describe(found)}"
+            yield run.verdict(name, claims[0], "fail", reason)
+            return
+        yield from (self._of_claim(name, claim, found, exact, own) for claim in claims)
+
+    def _missing(self, name: str, claims: Sequence[Claim]) -> Verdict | None:
+        """Return the verdict on an output that another run records and this one does not."""
+        if not claims:
+            return None
+        if self.reference is not None and name in self.reference.outputs:
+            asked = any(claim.dtypes is not None for claim in claims)
+            if not (asked or self.baseline is None or name in self.baseline.outputs):
+                return None  # the probe records it in other dtypes only: no claim names this one
+            reason = "missing: the reference run records it, this run does not"
+            return self.run.verdict(name, claims[0], "fail", reason)
+        for claim in claims:
+            target = self.targets.get(self.planned.index(claim))
+            if isinstance(target, RunView) and name in target.outputs:
+                reason = f"missing: {_title(target)} records it, this run does not"
+                return self.run.verdict(name, claim, "fail", reason)
+        return None
+
+    def _of_claim(
+        self,
+        name: str,
+        claim: Claim,
+        found: torch.Tensor,
+        exact: torch.Tensor | None,
+        own: torch.Tensor | None,
+    ) -> Verdict:
+        run, index = self.run, self.planned.index(claim)
+        target = self.targets.get(index)
+        other: torch.Tensor | None = None
+        if isinstance(target, Verdict):
+            reason = f"the run to compare with failed: {target.detail}"
+            return run.verdict(name, claim, "error", reason)
+        if isinstance(target, RunView):
+            other = target.outputs.get(name)
+            at = _title(target)
+            if other is None:
+                reason = f"{at} does not record it: nothing to compare with"
+                return run.verdict(name, claim, "error", reason)
+            if other.shape != found.shape or other.dtype != found.dtype:
+                reason = f"expected {describe(other)} as at {at}, found {describe(found)}"
+                return run.verdict(name, claim, "fail", reason)
+        noise = None
+        if twins := self.noises.get(index):
+            settled, shaken = twins
+            noise = noise_between(settled.outputs.get(name), shaken.outputs.get(name))
+            if noise is not None and noise.settled.shape != found.shape:
+                noise = None
+        outcome = judge(claim.kind, found, exact, own, other, noise)
+        itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
+            held_to(self.planned, claim, run.spec) == run.spec
+        )
+        return run.judged(name, claim, outcome, itself)
 
 
 def _rates(planned: RecipePlan) -> list[Claim]:
@@ -119,111 +214,8 @@ def _rates(planned: RecipePlan) -> list[Claim]:
     return [claim for claim in planned.loaded.recipe.claims if claim.subject == "throughput"]
 
 
-def _without_reference(run: RunView, context: JudgeContext) -> list[Claim]:
-    """Return the claims on a run's outputs that cannot be judged because the reference failed."""
-    if context.reference is not None:
-        return []
-    claims = claims_on(context.planned, run.spec)
-    return [claim for claim in claims if claim.subject == "outputs" and claim.needs_reference]
-
-
 def _names(*outputs: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for names in outputs for name in names))
-
-
-def _judge_output(
-    run: RunView, name: str, context: JudgeContext, claims: Sequence[Claim]
-) -> Iterator[Verdict]:
-    reference, baseline = context.reference, context.baseline
-    needed = not claims or any(claim.needs_reference for claim in claims)
-    if name not in run.outputs:
-        if verdict := _missing(run, name, context, claims):
-            yield verdict
-        return
-    if reference is not None and needed and name not in reference.outputs:
-        spec = reference.spec
-        where = f"level 0, {spec.dtype}" if spec.device == "cpu" else f"level 0, {spec.device}"
-        reason = f"the reference run ({where}) does not record it: nothing to compare with"
-        yield run.verdict(name, None, "error", reason)
-        return
-    if not claims:
-        reason = "no claim covers this output at this level and dtype"
-        yield run.verdict(name, None, "error", reason)
-        return
-    found = run.outputs[name]
-    exact = reference.outputs.get(name) if reference else None
-    if exact is not None and dead_output(exact):
-        return  # reported once, with the reference
-    if exact is None and (why := dead_output(found)):
-        yield run.verdict(name, claims[0], "error", f"the output {why}")
-        return
-    if exact is not None and found.shape != exact.shape:
-        expected, there = list(exact.shape), list(found.shape)
-        reason = f"expected shape {expected} as at level 0, found {there}"
-        yield run.verdict(name, claims[0], "fail", reason)
-        return
-    own = baseline.outputs.get(name) if baseline else None
-    if own is not None and found.dtype != own.dtype:
-        reason = f"expected {describe(own)} as at level 0, found {describe(found)}"
-        yield run.verdict(name, claims[0], "fail", reason)
-        return
-    for claim in claims:
-        yield _judge_claim(run, name, context, claim, found, exact, own)
-
-
-def _missing(
-    run: RunView, name: str, context: JudgeContext, claims: Sequence[Claim]
-) -> Verdict | None:
-    """Return the verdict on an output that another run records and this one does not."""
-    if not claims:
-        return None
-    if context.reference is not None and name in context.reference.outputs:
-        asked = any(claim.dtypes is not None for claim in claims)
-        if not (asked or context.baseline is None or name in context.baseline.outputs):
-            return None  # the probe records it in other dtypes only, and no claim names this dtype
-        reason = "missing: the reference run records it, this run does not"
-        return run.verdict(name, claims[0], "fail", reason)
-    for claim in claims:
-        target = context.targets.get(context.planned.index(claim))
-        if isinstance(target, RunView) and name in target.outputs:
-            reason = f"missing: {_title(target)} records it, this run does not"
-            return run.verdict(name, claim, "fail", reason)
-    return None
-
-
-def _judge_claim(
-    run: RunView,
-    name: str,
-    context: JudgeContext,
-    claim: Claim,
-    found: torch.Tensor,
-    exact: torch.Tensor | None,
-    own: torch.Tensor | None,
-) -> Verdict:
-    target = context.targets.get(context.planned.index(claim))
-    other: torch.Tensor | None = None
-    if isinstance(target, Verdict):
-        reason = f"the run to compare with failed: {target.detail}"
-        return run.verdict(name, claim, "error", reason)
-    if isinstance(target, RunView):
-        other = target.outputs.get(name)
-        if other is None:
-            reason = f"{_title(target)} does not record it: nothing to compare with"
-            return run.verdict(name, claim, "error", reason)
-        if other.shape != found.shape or other.dtype != found.dtype:
-            reason = f"expected {describe(other)} as at {_title(target)}, found {describe(found)}"
-            return run.verdict(name, claim, "fail", reason)
-    noise = None
-    if twins := context.noises.get(context.planned.index(claim)):
-        settled, shaken = twins
-        noise = noise_between(settled.outputs.get(name), shaken.outputs.get(name))
-        if noise is not None and noise.settled.shape != found.shape:
-            noise = None
-    outcome = judge(claim.kind, found, exact, own, other, noise)
-    itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
-        held_to(context.planned, claim, run.spec) == run.spec
-    )
-    return run.judged(name, claim, outcome, itself)
 
 
 def _title(run: RunView) -> str:

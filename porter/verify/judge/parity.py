@@ -61,15 +61,8 @@ def parity(
     noise: Noise | None = None,
 ) -> Outcome:
     """Hold the greatest and the root mean square error of ``found`` to level 0's own."""
-    exact = reference.double()
-    held_to = exact if against is None else against.double()
-    eps = torch.finfo(found.dtype).eps
-    own = _errors(baseline, exact)
-    scale = _sizes(held_to)
-    allowed = [kind.factor * e + kind.ulps * eps * s for e, s in zip(own, scale, strict=True)]
-    moved = None if noise is None else _sizes(noise.difference)
-    if moved is not None:
-        allowed = [max(a, NOISE_FACTOR * m) for a, m in zip(allowed, moved, strict=True)]
+    held_to = (reference if against is None else against).double()
+    allowed = parity_allowance(kind, found.dtype, reference, baseline, held_to, noise)
     if bad := nonfinite(found):
         return Outcome(False, "max", math.inf, allowed[0], bad)
     for stand_in, name in constants(held_to):
@@ -81,9 +74,29 @@ def parity(
     worst = 0 if shares[0] >= shares[1] else 1
     held = all(each <= 1 for each in shares)
     detail = "" if held else worst_difference(found, held_to)
-    own_noise = None if moved is None else moved[worst]
+    own_noise = None if noise is None else _sizes(noise.difference)[worst]
     measure = ("max", "rms")[worst]
     return Outcome(held, measure, errors[worst], allowed[worst], detail, noise=own_noise)
+
+
+def parity_allowance(
+    kind: Parity,
+    dtype: torch.dtype,
+    reference: torch.Tensor,
+    baseline: torch.Tensor,
+    held_to: torch.Tensor,
+    noise: Noise | None,
+) -> tuple[float, float]:
+    """Return the greatest and the root mean square error that parity with ``held_to`` allows."""
+    own = _errors(baseline, reference.double())
+    eps = torch.finfo(dtype).eps
+    scale = _sizes(held_to.double())
+    moved = (0.0, 0.0) if noise is None else _sizes(noise.difference)
+    greatest_error, mean_error = (
+        max(kind.factor * e + kind.ulps * eps * s, NOISE_FACTOR * m)
+        for e, s, m in zip(own, scale, moved, strict=True)
+    )
+    return greatest_error, mean_error
 
 
 def loss_curve(
@@ -97,16 +110,8 @@ def loss_curve(
     """Hold every step of a series to what level 0 itself has lost up to that step."""
     if found.dim() != 1 or found.numel() < 2:
         return vacuous(f"expected a series of two or more steps, found shape {list(found.shape)}")
-    exact = reference.double()
-    held_to = exact if against is None else against.double()
-    eps = torch.finfo(found.dtype).eps
-    own = torch.cummax((baseline.double() - exact).abs(), 0).values
-    scale = torch.cummax(held_to.abs(), 0).values
-    allowed = kind.factor * own + kind.ulps * eps * scale
-    moved = torch.zeros_like(allowed)
-    if noise is not None:
-        moved = torch.cummax(noise.difference.abs(), 0).values
-        allowed = torch.maximum(allowed, NOISE_FACTOR * moved)
+    held_to = (reference if against is None else against).double()
+    allowed = loss_allowance(kind, found.dtype, reference, baseline, held_to, noise)
     if bad := nonfinite(found):
         first = int((~torch.isfinite(found)).nonzero()[0])
         return Outcome(False, "loss", math.inf, float(allowed[first]), f"{bad}, first at {first}")
@@ -120,8 +125,29 @@ def loss_curve(
         first = int((errors > allowed).nonzero()[0])
         departs = difference_at(first, found, held_to).removeprefix("greatest difference")
         detail = f"departs{departs} (allowed {float(allowed[first]):.2g})"
-    own_noise = None if noise is None else float(moved[worst])
+    own_noise = None if noise is None else float(_until_now(noise.difference)[worst])
     return Outcome(held, "loss", error, bound, detail, noise=own_noise)
+
+
+def loss_allowance(
+    kind: LossCurve,
+    dtype: torch.dtype,
+    reference: torch.Tensor,
+    baseline: torch.Tensor,
+    held_to: torch.Tensor,
+    noise: Noise | None,
+) -> torch.Tensor:
+    """Return the error that a loss curve allows at each step."""
+    own = _until_now(baseline.double() - reference.double())
+    allowed = kind.factor * own + kind.ulps * torch.finfo(dtype).eps * _until_now(held_to.double())
+    if noise is None:
+        return allowed
+    return torch.maximum(allowed, NOISE_FACTOR * _until_now(noise.difference))
+
+
+def _until_now(series: torch.Tensor) -> torch.Tensor:
+    """Return the greatest magnitude up to each step."""
+    return torch.cummax(series.abs(), 0).values
 
 
 def within_ulps(
@@ -134,7 +160,7 @@ def within_ulps(
     exact = rounded.double()
     if bad := nonfinite(found):
         return Outcome(False, "ulps", math.inf, kind.ulps, bad)
-    spacing = _spacing(torch.clamp(exact.abs(), min=rms(reference.double())), found.dtype)
+    spacing = ulp_sizes(reference, found.dtype)
     for stand_in, name in constants(exact):
         if float(((stand_in - exact).abs() / spacing).max()) <= kind.ulps:
             return vacuous(f"could not fail: {name} is within {kind.ulps:g} ulps too")
@@ -169,9 +195,14 @@ def rms(x: torch.Tensor) -> float:
     return scale * math.sqrt(float((x / scale).square().mean()))
 
 
-def _spacing(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the distance between neighbouring values of ``dtype`` at each magnitude."""
+def ulp_sizes(reference: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the distance between neighbouring values of ``dtype`` at each value of the reference.
+
+    It is never finer than at the reference's root mean square.
+    """
     finfo = torch.finfo(dtype)
+    exact = reference.to(dtype).double()
+    magnitude = torch.clamp(exact.abs(), min=rms(reference.double()))
     exponent = torch.floor(torch.log2(torch.clamp(magnitude, min=finfo.tiny)))
     return torch.exp2(exponent) * finfo.eps
 

@@ -14,7 +14,7 @@ from porter.verify.judge.counters import (
     matching,
     nothing_matches,
 )
-from porter.verify.judge.outputs import JudgeContext, RunView, judge_outputs, judge_reference
+from porter.verify.judge.outputs import OutputJudge, RunView, judge_reference
 from porter.verify.judge.result import Verdict, Word
 from porter.verify.judge.throughput import judge_ratio, not_judged_on
 from porter.verify.plan.matrix import (
@@ -138,9 +138,7 @@ def _judge_point(
         if shaken not in reported:
             reported.add(shaken)
             yield verdict
-    yield from judge_outputs(
-        run, JudgeContext(planned, reference, baseline, targets, noises), claims
-    )
+    yield from OutputJudge(run, planned, reference, baseline, targets, noises).verdicts(claims)
     for claim in claims:
         target = targets.get(planned.index(claim))
         if claim.subject == "counters" and claim.independent_of is None:

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from porter.errors import BadInput, SourceUnavailable
+from porter.errors import BadInput, CheckFailed, SourceUnavailable
 from porter.git.objects import Oid
-from porter.levels.levels import Level, build_levels, find_level
+from porter.levels.levels import ApplyFailed, Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
@@ -62,6 +62,8 @@ class UpstreamTrees:
             except SourceUnavailable as error:
                 self._refused[port] = error
                 raise _refused(error) from error
+            except ApplyFailed as error:  # which levels a recipe judges depends on all of them
+                raise CheckFailed(f"{error}; recipes run once every level applies") from None
         return self._levels[port]
 
     def _open(self, pin: Pin) -> Upstream:

@@ -191,7 +191,7 @@ def plan_recipe(
                 expected = f"what some level of {loaded.port} has"
                 raise loaded.document.error(at, expected, str(useless)) from None
     companions = tuple(
-        (name, _companion(name, str(text), trees)) for name, text in recipe.companions.items()
+        (name, companion_level(name, str(text), trees)) for name, text in recipe.companions.items()
     )
     return dataclasses.replace(planned, companions=companions)
 
@@ -208,7 +208,8 @@ def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, tree
     return None
 
 
-def _companion(name: str, text: str, trees: Trees) -> LevelTree:
+def companion_level(name: str, text: str, trees: Trees) -> LevelTree:
+    """Return the level of a companion that a recipe names. Raises NotReachable and BadInput."""
     try:
         levels = [each for each in trees.levels(name) if not each.off]
         level = levels[-1] if text == LAST else trees.find(name, text)

@@ -224,7 +224,7 @@ class DeviceAccounting:
 
     def new_graph(self) -> DeviceGraph:
         """Return a new graph to capture into."""
-        return DeviceGraph(self.machine, forward=self.forward, on_boundary=self._boundary)
+        return DeviceGraph(self.machine, self.forward, self._boundary)
 
     def _boundary(self, why: str) -> None:
         if LIMITS[self.machine.profile.name].lazy_mode_only and self.graphs is None:

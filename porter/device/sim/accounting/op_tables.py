@@ -40,9 +40,7 @@ REACHED: dict[str, str] = {
     "convolution_backward_overrideable mkldnn_convolution _slow_conv2d_forward thnn_conv2d",
     "conv3d": "convolution slow_conv3d",
     "dropout": "native_dropout native_dropout_backward",
-    "embedding": "embedding_dense_backward",
-    "embedding_bag": "_embedding_bag _embedding_bag_forward_only _embedding_bag_backward "
-    "_embedding_bag_dense_backward",
+    "embedding_bag": "_embedding_bag _embedding_bag_forward_only",
     "bernoulli": "bernoulli_",
     "grid_sample": "grid_sampler_2d grid_sampler_2d_backward",
     "instance_norm": "native_batch_norm",
@@ -53,7 +51,6 @@ REACHED: dict[str, str] = {
     "matmul": "mm bmm mv dot addmm baddbmm",
     "max_pool2d": "max_pool2d_with_indices max_pool2d_with_indices_backward",
     "max_pool3d": "max_pool3d_with_indices max_pool3d_with_indices_backward",
-    "native_group_norm": "native_group_norm_backward",
     "nll_loss": "nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward",
     "one_hot": "scatter_ scatter",
     "pad": "constant_pad_nd",
@@ -64,12 +61,10 @@ REACHED: dict[str, str] = {
     "upsample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
     "upsample_linear1d upsample_bicubic2d",
     "UpsamplingNearest2d": "upsample_nearest2d",
-    "vector_norm": "linalg_vector_norm",
     "norm": "linalg_vector_norm",
     "weight_norm": "_weight_norm_interface",
     "__and__": "bitwise_and",
     "count_nonzero": "sum ne",
-    "cross": "linalg_cross",
     "expit": "sigmoid",
     "unique": "_unique _unique2 unique_consecutive",
     "std": "std var",
@@ -88,7 +83,6 @@ REACHED: dict[str, str] = {
     "empty": "empty empty_like empty_strided new_empty new_empty_strided resize_ set_",
     "zeros": "zero_ fill_",
     "is_nonzero": "_local_scalar_dense item",
-    "gather": "gather gather_backward",
 }
 """By public name, the ATen ops its forward and backward call besides the op of the same name."""
 
@@ -132,20 +126,14 @@ def _packets(public: str) -> set[str]:
 def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
     """Return the table from the text of the vendor's page (reStructuredText)."""
     rows = re.findall(
-        r"^(\S+)((?:\s+(?:Yes|No)){4,9})\s+((?:torch|torchvision)\S*)\s*$", page, re.MULTILINE
+        r"^(\S+)(?:\s+(?:Yes|No)){4,9}\s+((?:torch|torchvision)\S*)\s*$", page, re.MULTILINE
     )
     if not rows:
         raise BadInput(
             "the page holds no operator table: expected rows of a name and Yes/No columns"
         )
-    header = next(line for line in page.splitlines() if "**PyTorch Operator**" in line)
-    dtypes = [each.strip("*").lower() for each in re.findall(r"\*\*[A-Z]+\d*\*\*", header)]
-    documented = {}
     ops = {each for each in REGISTERED.split() if _known(each)}
-    for name, marks, kind in rows:
-        yes = [d for d, mark in zip(dtypes, marks.split(), strict=True) if mark == "Yes"]
-        documented[f"{kind}.{name}".replace("\\", "")] = yes
-        ops |= _packets(name)
+    ops.update(*(_packets(name) for name, _ in rows))
     return {
         "device": "hpu",
         "source": "PyTorch Operators, Intel Gaudi documentation "
@@ -153,7 +141,7 @@ def hpu_table(page: str, version: str, date: str) -> dict[str, Any]:
         "version": version,
         "date": date,
         "sha256": hashlib.sha256(page.encode()).hexdigest(),
-        "documented": len(documented),
+        "documented": len(set(rows)),
         "ops": sorted(f"aten.{each}" for each in ops),
     }
 
@@ -165,25 +153,21 @@ def npu_table(path: Path) -> dict[str, Any]:
     tables = sorted(n for n in names if n.startswith(_NPU_TABLES) and n.endswith(".yaml"))
     if not tables:
         raise BadInput(f"{path}: expected torch_npu/csrc/aten/*.yaml inside, found none")
-    found: dict[str, str] = {}
+    found: set[str] = set()
     for name in tables:
         table = yaml.safe_load(wheel.text(name))
         for section in ("supported", "autograd", "quant", "custom"):
             for entry in table.get(section) or ():
-                schema, implementation = entry, ""
-                if not isinstance(entry, str):
-                    schema, implementation = str(entry["func"]), str(entry.get("impl_ns") or "")
+                schema = entry if isinstance(entry, str) else str(entry["func"])
                 packet, _, overload = schema.split("(", 1)[0].strip().partition(".")
                 namespace = "npu" if section == "custom" else "aten"
-                full = f"{namespace}.{packet}.{overload or 'default'}"
-                found[full] = implementation or found.get(full, "")
+                found.add(f"{namespace}.{packet}.{overload or 'default'}")
     return {
         "device": "npu",
         "source": f"torch-npu {wheel.version} wheel from PyPI, torch_npu/csrc/aten/*.yaml",
         "version": wheel.version,
         "tables": tables,
         "sha256": wheel.sha256(),
-        "acl_op_only": sorted(op for op, how in found.items() if how == "acl_op"),
         "ops": sorted(found),
     }
 

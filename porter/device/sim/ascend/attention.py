@@ -11,6 +11,8 @@ softmax and both products accumulate in float32; only the result is rounded to t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -140,7 +142,6 @@ def npu_fusion_attention(
     _pse_after_scale: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int, int]:
     """Return (attention, softmax_max, softmax_sum, empty, seed, offset, numels)."""
-    del gen_mask_parallel, sync, softmax_layout
     _refuse(input_layout, sparse_mode, padding_mask, prefix, sink)
     rows, columns = (t.shape[input_layout.replace("T", "S").index("S")] for t in (query, key))
     hidden: Tensor | None = None
@@ -178,43 +179,27 @@ def npu_fusion_attention_v2(
     head_num: int,
     input_layout: str,
     *,
-    pse: Tensor | None = None,
-    padding_mask: Tensor | None = None,
-    atten_mask: Tensor | None = None,
     query_rope: Tensor | None = None,
     key_rope: Tensor | None = None,
-    scale: float = 1.0,
-    keep_prob: float = 1.0,
     pre_tokens: int = _FAR,
     next_tokens: int = _FAR,
-    inner_precise: int = 0,
-    prefix: list[int] | None = None,
-    actual_seq_qlen: list[int] | None = None,
-    actual_seq_kvlen: list[int] | None = None,
-    sparse_mode: int = 0,
-    gen_mask_parallel: bool = True,
-    sync: bool = False,
     pse_type: int = 1,
     q_start_idx: list[int] | None = None,
     kv_start_idx: list[int] | None = None,
-    softmax_layout: str = "",
-    sink: Tensor | None = None,
-    dropout_mask: Tensor | None = None,
-    seed: int = 0,
-    offset: int = 0,
+    **options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int, int]:
-    """:func:`npu_fusion_attention`; ``pse_type`` 0 scales, then adds; 1 adds, then scales."""
+    """:func:`npu_fusion_attention` with the same ``options``.
+
+    ``pse_type`` 0 scales, then adds; 1 adds, then scales.
+    """
     if pse_type not in (0, 1) or query_rope is not None or key_rope is not None:
         raise BadInput(
             "npu_fusion_attention_v2: porter's simulated module computes pse_type 0 and 1 without "
             f"rope inputs, found pse_type={pse_type}"
         )
-    del q_start_idx, kv_start_idx
     return npu_fusion_attention(
-        query, key, value, head_num, input_layout, pse, padding_mask, atten_mask, scale, keep_prob,
-        pre_tokens, next_tokens, inner_precise, prefix, actual_seq_qlen, actual_seq_kvlen,
-        sparse_mode, gen_mask_parallel, sync, softmax_layout, sink, dropout_mask, seed, offset,
-        _pse_after_scale=pse_type == 0,
+        query, key, value, head_num, input_layout, pre_tockens=pre_tokens,
+        next_tockens=next_tokens, _pse_after_scale=pse_type == 0, **options,
     )  # fmt: skip
 
 
@@ -248,7 +233,6 @@ def npu_prompt_flash_attention(
             "npu_prompt_flash_attention: porter's simulated module has no quantisation and no "
             "actual_seq_lengths; pad or leave them out"
         )
-    del num_key_value_heads
     # Unlike pse in training, pse_shift is added after the scaling.
     return npu_fusion_attention(
         query, key, value, num_heads, input_layout, pse_shift, padding_mask, atten_mask,

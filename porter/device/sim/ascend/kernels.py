@@ -243,8 +243,7 @@ def npu_ffn(
     known = (*_ACTIVATIONS, *_GATES)
     if activation not in known:
         raise BadInput(f"npu_ffn: activation is {activation!r}, expected one of {', '.join(known)}")
-    del inner_precise
-    result: Tensor = _ffn(x, weight1, weight2, activation, bias1, bias2)
+    result = _ffn(x, weight1, weight2, activation, bias1, bias2)
     return result if output_dtype is None else result.to(output_dtype)
 
 
@@ -318,10 +317,9 @@ def npu_transpose_batchmatmul(
             "batch_split_factor"
         )
     straight = [0, 1, 2]
-    result: Tensor = _transpose_batchmatmul(
+    return _transpose_batchmatmul(
         input, weight, bias, perm_x1 or straight, perm_x2 or straight, perm_y or straight
     )
-    return result
 
 
 def npu_scatter_nd_update(self: Tensor, indices: Tensor, updates: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from porter.device.sim.vendors.graphs import (
     graphed_callables_of,
     is_current_stream_capturing,  # noqa: F401
 )
+from porter.device.sim.vendors.stub_module import constant_functions
 
 
 class NPUGraph(PooledGraph):
@@ -42,7 +43,6 @@ class graph(GraphCapture):
         auto_dispatch_capture: bool = False,
         capture_error_mode: str = "global",
     ) -> None:
-        del stream, auto_dispatch_capture
         super().__init__(npu_graph, pool=pool, capture_error_mode=capture_error_mode)
         self.npu_graph = npu_graph
 
@@ -53,38 +53,45 @@ make_graphed_callables = graphed_callables_of(NPUGraph)
 DEVICE_NAME = "Ascend910B2"
 """The simulated card, as the vendor's call spells it."""
 
-
-def get_device_name(device_name: object = None) -> str:
-    """The card's name, in which programs look for ``Ascend910`` and ``Ascend310``."""
-    del device_name
-    return DEVICE_NAME
-
-
-def get_device_capability(device: object = None) -> None:
-    """None: this card has no such number."""
-    del device
-
-
-def current_blas_handle() -> None:
-    """None: there is no such handle."""
-
-
-def ipc_collect() -> None:
-    """Free memory shared between processes: there is none."""
+_NO_MEMORY = "Memory figures: none, memory is not modelled."
+_NO_HOST_MEMORY = "Pinned host memory: not modelled."
+_ANSWERS: dict[str, tuple[Any, str]] = {
+    "get_device_name": (
+        DEVICE_NAME, "The card's name, in which programs look for ``Ascend910`` and ``Ascend310``."
+    ),
+    "get_device_capability": (None, "None: this card has no such number."),
+    "current_blas_handle": (None, "None: there is no such handle."),
+    "ipc_collect": (None, "Free memory shared between processes: there is none."),
+    "can_device_access_peer": (True, "Whether two cards read each other's memory: always True."),
+    "memory_stats_as_nested_dict": ({}, _NO_MEMORY),
+    "memory_snapshot": ([], _NO_MEMORY),
+    "host_memory_stats": ({}, _NO_HOST_MEMORY),
+    "host_memory_stats_as_nested_dict": ({}, _NO_HOST_MEMORY),
+    "reset_accumulated_host_memory_stats": (None, _NO_HOST_MEMORY),
+    "reset_peak_host_memory_stats": (None, _NO_HOST_MEMORY),
+    "get_per_process_memory_fraction": (1.0, "The share of memory this process may use: all."),
+    "get_allocator_backend": ("native", "The allocator's name."),
+    "utilization": (0, "The card's utilization: 0, the simulator has no clock."),
+    "set_aoe": (None, "Dump graphs for tuning. Nothing is dumped here."),
+    "get_npu_overflow_flag": (False, "Whether anything overflowed: never, it gives inf or nan."),
+    "clear_npu_overflow_flag": (None, "Clear the float status register."),
+    "init_dump": (None, "Start dumping operators' data. Nothing is dumped here."),
+    "set_dump": (None, "Configure dumping."),
+    "finalize_dump": (None, "Stop dumping."),
+    "stress_detect": (0, "Test the card's hardware: there is none, so it passes (0)."),
+    "set_op_timeout_ms": (None, "Limit the time of one operator."),
+    "empty_virt_addr_cache": (None, "Free cached address space."),
+    "host_empty_cache": (None, "Free cached pinned host memory."),
+}  # fmt: skip
+"""The functions that always give the same answer, and what they are for."""
+globals().update(constant_functions("torch_npu.npu", __name__, _ANSWERS))
 
 
 def get_device_properties(device_name: Any = None) -> SimpleNamespace:
     """Return the properties that programs read: the card's name, memory and cores."""
-    del device_name
     return SimpleNamespace(
         name=DEVICE_NAME, total_memory=TOTAL_MEMORY, cube_core_num=24, vector_core_num=48
     )
-
-
-def can_device_access_peer(device_id: int, peer_device_id: int) -> bool:
-    """Whether two cards can read each other's memory: always True."""
-    del device_id, peer_device_id
-    return True
 
 
 class StreamContext(_StreamContext):
@@ -92,50 +99,6 @@ class StreamContext(_StreamContext):
 
     def __init__(self, stream_ctx: Stream | None) -> None:
         super().__init__(stream_ctx)
-
-
-def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
-    """Memory figures: none, memory is not modelled."""
-    del device
-    return {}
-
-
-def memory_snapshot(mempool_id: Any = None) -> list[Any]:
-    """Memory blocks: none, memory is not modelled."""
-    del mempool_id
-    return []
-
-
-def host_memory_stats() -> dict[str, Any]:
-    """Pinned host memory: not modelled."""
-    return {}
-
-
-host_memory_stats_as_nested_dict = host_memory_stats
-
-
-def reset_accumulated_host_memory_stats() -> None:
-    """Reset figures of pinned host memory."""
-
-
-reset_peak_host_memory_stats = reset_accumulated_host_memory_stats
-
-
-def get_per_process_memory_fraction(device: Any = None) -> float:
-    """The share of memory this process may use: all."""
-    del device
-    return 1.0
-
-
-def get_allocator_backend() -> str:
-    """The allocator's name."""
-    return "native"
-
-
-def utilization(device: Any = None) -> int:
-    """The card's utilization: 0, the simulator has no clock."""
-    del device
-    return 0
 
 
 _state: dict[str, Any] = {
@@ -193,11 +156,6 @@ def set_option(option: dict[str, Any]) -> None:
     _state["options"].update({name: str(value) for name, value in option.items()})
 
 
-def set_aoe(dump_path: str) -> None:
-    """Dump graphs for tuning. Nothing is dumped here."""
-    del dump_path
-
-
 def set_mm_bmm_format_nd(is_nd: bool = True) -> None:
     """Select the ND format for operands of matrix products."""
     _state["mm_bmm_format_nd"] = bool(is_nd)
@@ -244,15 +202,6 @@ def are_compatible_impl_enabled() -> bool:
     return bool(_state["compatible"])
 
 
-def get_npu_overflow_flag() -> bool:
-    """Whether the float status register shows an overflow: never, overflow gives inf or nan."""
-    return False
-
-
-def clear_npu_overflow_flag() -> None:
-    """Clear the float status register."""
-
-
 def is_autocast_enabled() -> bool:
     """Whether autocast on npu is on."""
     return torch.is_autocast_enabled("npu")
@@ -281,35 +230,3 @@ def enable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
 def disable_deterministic_with_backward(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor."""
     return tensor
-
-
-def init_dump() -> None:
-    """Start dumping operators' data. Nothing is dumped here."""
-
-
-def set_dump(cfg_file: str) -> None:
-    """Configure dumping."""
-    del cfg_file
-
-
-def finalize_dump() -> None:
-    """Stop dumping."""
-
-
-def stress_detect(detect_type: str = "aic") -> int:
-    """Test the card's hardware: there is none, so it passes (0)."""
-    del detect_type
-    return 0
-
-
-def set_op_timeout_ms(timeout: int) -> None:
-    """Limit the time of one operator."""
-    del timeout
-
-
-def empty_virt_addr_cache() -> None:
-    """Free cached address space."""
-
-
-def host_empty_cache() -> None:
-    """Free cached pinned host memory."""

@@ -32,7 +32,6 @@ _FORMAT = "_porter_acl_format"
 
 @fused("npu", "npu_format_cast")
 def _format_cast(self: Tensor, acl_format: int) -> Tensor:
-    del acl_format
     return self.clone()
 
 
@@ -52,11 +51,10 @@ def npu_format_cast(
     input_dtype: int | None = None,
 ) -> Tensor:
     """Return the tensor in another storage format, same values: one kernel if it differs."""
-    del customize_dtype, input_dtype
     wanted = get_npu_format(acl_format) if isinstance(acl_format, Tensor) else int(acl_format)
     if wanted == get_npu_format(self):
         return self
-    result: Tensor = _format_cast(self, wanted)
+    result = _format_cast(self, wanted)
     setattr(result, _FORMAT, wanted)
     return result
 
@@ -69,7 +67,6 @@ def npu_format_cast_(
     input_dtype: int | None = None,
 ) -> Tensor:
     """Change the storage format in place; the values stay."""
-    del customize_dtype, input_dtype
     setattr(self, _FORMAT, get_npu_format(src) if isinstance(src, Tensor) else int(src))
     return self
 
@@ -85,7 +82,6 @@ def empty_with_format(
     base_addr_aligned_kb: int | None = None,
 ) -> Tensor:
     """``torch.empty`` in a storage format."""
-    del layout, pin_memory, base_addr_aligned_kb
     result = torch.empty(size, dtype=dtype, device=device or "npu")
     setattr(result, _FORMAT, acl_format)
     return result
@@ -93,7 +89,6 @@ def empty_with_format(
 
 def npu_dtype_cast(self: Tensor, dtype: torch.dtype, input_dtype: int | None = None) -> Tensor:
     """``Tensor.to(dtype)``."""
-    del input_dtype
     return self.to(dtype)
 
 
@@ -121,7 +116,6 @@ def npu_broadcast(self: Tensor, size: Sequence[int]) -> Tensor:
 
 def npu_reshape(self: Tensor, shape: Sequence[int], can_refresh: bool = False) -> Tensor:
     """``reshape``."""
-    del can_refresh
     return self.reshape(shape)
 
 
@@ -233,13 +227,11 @@ def npu_alloc_float_status(self: Tensor) -> Tensor:
 
 def npu_get_float_status(self: Tensor, mode: int = 0) -> Tensor:
     """The register's content: always zero, because overflow gives inf and nan."""
-    del mode
     return torch.zeros_like(self)
 
 
 def npu_clear_float_status(self: Tensor, mode: int = 0) -> Tensor:
     """Clear the register."""
-    del mode
     return torch.zeros_like(self)
 
 

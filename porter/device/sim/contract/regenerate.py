@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,6 @@ from typing import Any
 import yaml
 
 from porter.device.sim.contract import HABANA, HERE, TORCH_NPU
-from porter.device.sim.contract.signatures import of_arguments, of_schema
 
 REQUIREMENTS = ("torch-npu==2.13.0", "optimum-habana==1.21.2")
 _NPU_MODULES = ("torch_npu.npu", "torch_npu.npu.amp", "torch_npu.optim", "torch_npu.contrib")
@@ -34,6 +34,10 @@ _EXPOSED = "torch_npu/utils/exposed_api.py"
 _DOCUMENTED = "torch_npu/_op_plugin_docs.py"
 _TRANSFER = "torch_npu/contrib/transfer_to_npu.py"
 _HABANA = "habana_frameworks"
+
+_SCHEMA = re.compile(r"^(?P<name>[\w.]+)\((?P<args>.*)\)\s*->\s*(?P<ret>.+)$")
+_TYPE = re.compile(r"\w+(\([^)]*\))?(\[\d*\])?\??(\[\d*\])?\?? +(?=\w+ *(=|,|$))")
+"""The type before an argument's name in a schema: ``Tensor(a!)``, ``int[2]``, ``Tensor?[]``."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,17 @@ class Wheel:
     def text(self, member: str) -> str:
         return self.archive.read(member).decode("utf-8", "replace")
 
-    def python_files(self, prefix: str) -> Iterator[tuple[str, ast.Module]]:
-        for name in sorted(self.archive.namelist()):
-            if name.startswith(prefix) and name.endswith(".py"):
-                yield name, ast.parse(self.text(name))
+    def trees(self) -> list[ast.Module]:
+        """Parse every Python file."""
+        names = sorted(name for name in self.archive.namelist() if name.endswith(".py"))
+        return [ast.parse(self.text(name)) for name in names]
+
+    def assignments(self, member: str) -> Iterator[tuple[str, ast.expr]]:
+        """Yield name and value of the assignments at the top of a Python file."""
+        for node in ast.parse(self.text(member)).body:
+            if isinstance(node, ast.Assign):
+                names = (target.id for target in node.targets if isinstance(target, ast.Name))
+                yield from ((name, node.value) for name in names)
 
     def module_file(self, dotted: str) -> str | None:
         """Return the member that holds module ``dotted``."""
@@ -108,15 +119,10 @@ class Wheel:
     def exported(self, module: str) -> list[str]:
         """Return the names in a module's ``__all__``."""
         member = self.module_file(module)
-        if member is None:
-            return []
-        names: list[str] = []
-        for node in ast.parse(self.text(member)).body:
-            if isinstance(node, ast.Assign) and any(
-                isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
-            ):
-                names += [str(v) for v in ast.literal_eval(node.value)]
-        return names
+        rows = self.assignments(member) if member else ()
+        return [
+            str(v) for name, value in rows if name == "__all__" for v in ast.literal_eval(value)
+        ]
 
 
 def absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
@@ -126,6 +132,32 @@ def absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     parts = module.split(".")
     keep = len(parts) - node.level + (1 if is_package else 0)
     return ".".join([*parts[:keep], *([node.module] if node.module else [])])
+
+
+def of_arguments(arguments: ast.arguments) -> str:
+    """Return ``(a, b=1, *, c=None)`` for a function's arguments, without annotations."""
+    bare = ast.parse(f"def f({ast.unparse(arguments)}): pass").body[0]
+    assert isinstance(bare, ast.FunctionDef)
+    for argument in ast.walk(bare.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return f"({ast.unparse(bare.args)})"
+
+
+def of_schema(schema: str) -> tuple[str, str]:
+    """Return the op name (with overload) and the Python signature of a native op schema."""
+    found = _SCHEMA.match(schema.strip())
+    if found is None:
+        raise ValueError(f"not an op schema: {schema!r}")
+    bare = ast.parse(f"def f({_TYPE.sub('', found['args'])}): pass")
+    return found["name"], f"({ast.unparse(_Quoted().visit(bare).body[0].args)})"
+
+
+class _Quoted(ast.NodeTransformer):
+    """Makes the words among a schema's default values texts."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Constant:
+        return ast.Constant(node.id)
 
 
 def _class(node: ast.ClassDef) -> Symbol:
@@ -160,26 +192,18 @@ def torch_npu_contract(wheel: Wheel) -> dict[str, Any]:
     return _contract("torch-npu", wheel, {k: _row(v) for k, v in symbols.items()})
 
 
-def habana_contract(wheel: Wheel) -> dict[str, Any]:
-    """Return every ``habana_frameworks`` name that the optimum-habana wheel uses, and its calls."""
-    return _contract("optimum-habana", wheel, habana_usage(wheel))
-
-
 def transfer_lists(wheel: Wheel) -> dict[str, Any]:
-    """Return the lists of names that ``torch_npu.contrib.transfer_to_npu`` wraps."""
+    """Return the functions whose device arguments ``torch_npu.contrib.transfer_to_npu`` maps."""
     wanted = {
         "torch_fn_white_list": "torch",
         "torch_tensor_fn_white_list": "torch.Tensor",
         "torch_module_fn_white_list": "torch.nn.Module",
-        "torch_cuda_fn_white_list": "torch.cuda",
-        "device_kwargs_list": "device arguments",
     }
-    lists: dict[str, list[str]] = {}
-    for node in ast.parse(wheel.text(_TRANSFER)).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            title = wanted.get(node.targets[0].id)
-            if title:
-                lists[title] = sorted(ast.literal_eval(node.value))
+    lists = {
+        wanted[name]: sorted(ast.literal_eval(value))
+        for name, value in wheel.assignments(_TRANSFER)
+        if name in wanted
+    }
     return {"package": "torch-npu", "version": wheel.version, "lists": lists}
 
 
@@ -215,9 +239,8 @@ def _schemas(wheel: Wheel) -> dict[str, str]:
 
 
 def _exposed(wheel: Wheel) -> set[str]:
-    for node in ast.parse(wheel.text(_EXPOSED)).body:
-        if isinstance(node, ast.Assign):
-            return {name for name in ast.literal_eval(node.value) if not name.startswith("_")}
+    for _, names in wheel.assignments(_EXPOSED):
+        return {name for name in ast.literal_eval(names) if not name.startswith("_")}
     raise ValueError(f"{_EXPOSED}: no list of public functions")
 
 
@@ -230,31 +253,24 @@ def _documented(wheel: Wheel) -> set[str]:
 
 
 def habana_usage(wheel: Wheel) -> dict[str, Any]:
-    """Return ``{dotted name: {"uses": n, "calls": [[positional, [keywords...]], ...]}}``."""
-    uses: dict[str, int] = defaultdict(int)
+    """Return every ``habana_frameworks`` name that the wheel uses, with the arguments of its calls:
+    ``{dotted name: {"calls": [[positional, [keywords...]], ...]}}``."""
+    used: set[str] = set()
     calls: dict[str, set[tuple[int, tuple[str, ...]]]] = defaultdict(set)
-    trees = [tree for _, tree in wheel.python_files("")]
+    trees = wheel.trees()
     assigned = _assigned_to_self(trees)
     for tree in trees:
         aliases = _aliases(tree) | assigned
-        for dotted in set(_aliases(tree).values()):
-            uses[dotted] += 0
+        used.update(_aliases(tree).values())
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
-                used = _dotted(node, aliases)
-                if used:
-                    uses[used] += 1
-            if isinstance(node, ast.Call):
-                called = _dotted(node.func, aliases)
-                if called:
-                    calls[called].add(_shape(node))
+                if name := _dotted(node, aliases):
+                    used.add(name)
+            elif isinstance(node, ast.Call) and (called := _dotted(node.func, aliases)):
+                calls[called].add(_shape(node))
     return {
-        name: {
-            "uses": count,
-            **({"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}),
-        }
-        for name, count in sorted(uses.items())
-        if name != _HABANA
+        name: {"calls": [[n, list(k)] for n, k in sorted(calls[name])]} if calls[name] else {}
+        for name in sorted(used - {_HABANA})
     }
 
 
@@ -317,7 +333,8 @@ def regenerate(wheels: Iterable[Path], contracts: Path = HERE, lists: Path | Non
             write(contracts / f"{TORCH_NPU}.json", torch_npu_contract(wheel))
             write(lists / "ascend-transfer.json", transfer_lists(wheel))
         else:
-            write(contracts / f"{HABANA}.json", habana_contract(wheel))
+            usage = _contract("optimum-habana", wheel, habana_usage(wheel))
+            write(contracts / f"{HABANA}.json", usage)
 
 
 def main(arguments: list[str]) -> int:

@@ -89,7 +89,7 @@ class Machine:
 
     ``classes[i]`` is the tensor class of device ``i``: a tensor's class *is* its device, so
     placement costs no per-tensor state and ``type(t) is cls`` is the whole same-device check.
-    :func:`porter.device.sim.activate.make_machine` fills in the classes, the generators and the
+    :func:`porter.device.sim.activate.activate` fills in the classes, the generators and the
     kernels of random ops.
     """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -30,21 +30,14 @@ _ALONE = 4
 """Reference counts, as seen below, of a tensor that only C++ and the call's arguments refer to."""
 
 
-class Foreign(NamedTuple):
-    """An operand that is not on the op's device."""
-
-    arg: TensorArg
-    tensor: torch.Tensor
-    is_fresh: bool
-
-
 class MixedDevices(RuntimeError):
     """Operands on different devices."""
 
 
 def _foreign(
     cls: type[DeviceTensor], facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[Foreign]:
+) -> Iterator[tuple[TensorArg, torch.Tensor, bool]]:
+    """Yield the operands that are not on the op's device, and whether only the call holds them."""
     for arg in facts.tensor_args:
         if arg.position is None:
             holder: Any = [kwargs[arg.name]] if kwargs and arg.name in kwargs else ()
@@ -57,7 +50,7 @@ def _foreign(
             if kind is not cls and issubclass(kind, torch.Tensor):
                 alone = _ALONE_IN_LIST if arg.is_list else _ALONE
                 fresh = kind is torch.Tensor and sys.getrefcount(holder[index]) <= alone
-                yield Foreign(arg, holder[index], fresh)
+                yield arg, holder[index], fresh
 
 
 def settle(

@@ -31,7 +31,6 @@ class Transfer(NamedTuple):
     direction: str
     what: str
     source: torch.Tensor
-    destination: Destination
     nbytes: int
     non_blocking: bool
 
@@ -99,9 +98,7 @@ def report_transfer(
     if device_class is None or device_class.machine.on_transfer is None or not _reporting:
         return
     direction = "h2d" if origin is None else "d2h" if destination is None else "d2d"
-    device_class.machine.on_transfer(
-        Transfer(direction, what, source, destination, nbytes, non_blocking)
-    )
+    device_class.machine.on_transfer(Transfer(direction, what, source, nbytes, non_blocking))
 
 
 def _copy(

@@ -15,7 +15,7 @@ refused with the user's line (:mod:`porter.device.sim.graphs.capture_limits`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -64,31 +64,29 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
+@dataclass(eq=False)
 class _Capture:
-    """The observer that records one capture."""
+    """The observer that records one capture; ``runs``: the ops run while they are captured."""
 
-    def __init__(
-        self, machine: Machine, limits: CaptureLimits, forward: ForwardMarks, runs: bool
-    ) -> None:
-        self.machine = machine
-        self.limits = limits
-        self.records: list[_Record] = []
-        self.inputs: dict[int, torch.Tensor] = {}
-        """Tensors from before the capture, by the address of their storage."""
-        self.made: dict[int, torch.Tensor] = {}
-        """One tensor per storage that the capture allocated."""
-        self.refusal: str | None = None
-        self._runs = runs
-        self._forward = forward
-        self._views: set[int] = set()
-        self._saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    machine: Machine
+    limits: CaptureLimits
+    forward: ForwardMarks
+    runs: bool
+    records: list[_Record] = field(default_factory=list)
+    inputs: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Tensors from before the capture, by the address of their storage."""
+    made: dict[int, torch.Tensor] = field(default_factory=dict)
+    """One tensor per storage that the capture allocated."""
+    refusal: str | None = None
+    _views: set[int] = field(default_factory=set)
+    _saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def refuse(self, kind: str, what: str) -> None:
         """Raise :class:`CaptureRefused` if the vendor does not let ``kind`` be captured."""
         why = self.limits.refused.get(kind)
         if why is None:
             return
-        site = site_of(self._forward.here(2))
+        site = site_of(self.forward.here(2))
         self.refusal = f"{self.limits.title} capture: {what} at {site}: {why}"
         raise CaptureRefused(self.refusal)
 
@@ -109,7 +107,7 @@ class _Capture:
                     self.inputs.setdefault(address, tensor)
                 if checks_views and arg.is_written and id(tensor) in self._views:
                     self.refuse(limit.VIEW_UPDATE, op.name)
-            if writes and not self._runs:
+            if writes and not self.runs:
                 self._save(op, args, kwargs)
 
         def after(args: Any, kwargs: Any, out: Any) -> None:
@@ -221,16 +219,12 @@ class DeviceGraph:
     """The graph being captured in this process: one at a time, as with the vendors."""
 
     def __init__(
-        self,
-        machine: Machine,
-        *,
-        forward: ForwardMarks | None = None,
-        on_boundary: Callable[[str], None] | None = None,
+        self, machine: Machine, forward: ForwardMarks, on_boundary: Callable[[str], None]
     ) -> None:
         self.machine = machine
         self.limits = LIMITS[machine.profile.name]
-        self._forward = forward or ForwardMarks()
-        self._on_boundary = on_boundary or (lambda _why: None)
+        self._forward = forward
+        self._on_boundary = on_boundary
         self._random: list[tuple[torch.Generator, torch.Tensor]] = []
         self._registered: list[torch.Generator] = []
         self._capture: _Capture | None = None
@@ -277,7 +271,7 @@ class DeviceGraph:
         self._capture = None
         DeviceGraph.current = None
         self._on_boundary(f"{self.limits.title} capture_end")
-        if not capture._runs or capture.refusal is not None:
+        if not capture.runs or capture.refusal is not None:
             capture.undo()
         for generator, state in self._random:
             generator.set_state(state)

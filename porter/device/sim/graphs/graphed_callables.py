@@ -136,25 +136,16 @@ def graphed_callables(
     callables: Any,
     sample_args: Any,
     make_graph: Callable[[], Any],
-    warm_up: int = 3,
-    allow_unused: bool = False,
-) -> Any:
-    """Return callables (or one) with forward and backward captured for the sample's shapes."""
-    if not isinstance(callables, tuple | list):
-        return _graphed(callables, tuple(sample_args), make_graph, warm_up, allow_unused)
-    return tuple(
-        _graphed(call, tuple(args), make_graph, warm_up, allow_unused)
-        for call, args in zip(callables, sample_args, strict=True)
-    )
-
-
-def _graphed(
-    call: Any,
-    sample: tuple[Any, ...],
-    make_graph: Callable[[], Any],
     warm_up: int,
     allow_unused: bool,
 ) -> Any:
+    """Return callables (or one) with forward and backward captured for the sample's shapes."""
+    if isinstance(callables, tuple | list):
+        return tuple(
+            graphed_callables(call, args, make_graph, warm_up, allow_unused)
+            for call, args in zip(callables, sample_args, strict=True)
+        )
+    call, sample = callables, tuple(sample_args)
     is_module = isinstance(call, torch.nn.Module)
     parameters = tuple(call.parameters()) if is_module else ()
     original = call.forward if is_module else call

@@ -20,7 +20,6 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
     In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only, and changes nothing here.
     """
-    del device_str, sync
     accounting = accounting_of("hpu")
     if accounting is not None:
         accounting.mark_step()
@@ -28,7 +27,6 @@ def mark_step(device_str: str = "", sync: bool = False) -> None:
 
 def hpu_set_env(mark_step: bool = True) -> None:
     """Prepare the environment for inference. Changes nothing in the simulation."""
-    del mark_step
 
 
 def hpu_set_inference_env() -> None:
@@ -50,7 +48,6 @@ def hpu_initialize(
     **options: Any,
 ) -> None:
     """Mark a model's parameters as constants of its graphs. Changes no result."""
-    del model, mark_only_scales_as_const, mark_scales, mark_non_scales, options
 
 
 def hpu_inference_initialize(model: torch.nn.Module | None = None, **options: Any) -> None:

@@ -38,7 +38,6 @@ class HPUGraph(CapturedGraph):
 
     def replay(self, asynchronous: bool = False) -> None:
         """Run what was recorded, on the tensors it was recorded with."""
-        del asynchronous
         super().replay()
 
     def replayV2(self, inputs: Any = None, asynchronous: bool = False) -> None:
@@ -73,7 +72,6 @@ class graph(GraphCapture):
         disable_tensor_cache: bool = False,
         dry_run: bool = False,
     ) -> None:
-        del stream, disable_tensor_cache
         super().__init__(hpu_graph, dry_run=dry_run)
         self.hpu_graph = hpu_graph
 
@@ -162,7 +160,6 @@ def wrap_in_hpu_graph(
     max_graphs: int | None = None,
 ) -> torch.nn.Module:
     """Make a module's forward (inference) capture a graph per input shape and replay it."""
-    del disable_tensor_cache, dry_run
     cache = _Cache(module.forward, asynchronous, max_graphs)
     module.forward = cache.wrapper()
     module.clear_cache = cache.clear  # type: ignore[assignment]
@@ -177,7 +174,6 @@ def wrap_in_hpu_graph_func(
     max_graphs: int | None = None,
 ) -> Callable[..., Any]:
     """Do what :func:`wrap_in_hpu_graph` does, for a function."""
-    del disable_tensor_cache, dry_run
     return _Cache(func, asynchronous, max_graphs).wrapper()
 
 
@@ -191,7 +187,6 @@ def make_graphed_callables(
     dry_run: bool = False,
 ) -> Any:
     """Return callables (or one) with forward and backward captured for the sample's shapes."""
-    del asynchronous, disable_tensor_cache, dry_run
     return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
 
 
@@ -215,8 +210,6 @@ class ModuleCacher:
         log_frequency: int = 0,
     ) -> torch.nn.Module:
         """Return the model, or a copy unless ``inplace``, with its forward replaced."""
-        del have_grad_accumulation, asynchronous, disable_tensor_cache, dry_run, verbose
-        del log_frequency
         result = model if inplace else copy.copy(model)
         original = model.forward
         units: dict[int, TrainingUnit] = {}

@@ -23,13 +23,11 @@ _recompute = {"enabled": False}
 
 def get_device_name(device: Any = None) -> str:
     """The card's name, which programs compare with ``GAUDI``, ``GAUDI2``, ``GAUDI3``."""
-    del device
     return DEVICE_NAME
 
 
 def get_device_capability(device: Any = None) -> str:
     """The vendor's software version; there is none here."""
-    del device
     return "simulated"
 
 
@@ -76,7 +74,6 @@ def sdp_kernel(
     enable_recompute: bool = False,
 ) -> Iterator[None]:
     """Choose how FusedSDPA runs inside the block: with or without recomputation."""
-    del enable_flash, enable_math, enable_mem_efficient
     before = _recompute["enabled"]
     _recompute["enabled"] = enable_recompute
     try:
@@ -92,7 +89,6 @@ def recompute_sdp_enabled() -> bool:
 
 def memory_stats(device: Any = None) -> dict[str, int]:
     """The vendor's memory figures. All zero but the limit: memory is not modelled."""
-    del device
     zero = (
         "InUse", "MaxInUse", "NumAllocs", "NumFrees", "ActiveAllocs", "MaxAllocSize",
         "TotalSystemAllocs", "TotalSystemFrees", "TotalActiveAllocs",
@@ -102,7 +98,6 @@ def memory_stats(device: Any = None) -> dict[str, int]:
 
 def setDeterministic(val: bool) -> None:
     """Request deterministic kernels. The simulation's always are."""
-    del val
 
 
 def getDeterministic() -> bool:

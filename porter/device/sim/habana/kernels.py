@@ -43,8 +43,7 @@ def _sdpa(
     weights = scores.softmax(-1)
     if keep_mask is not None:
         weights = weights * keep_mask
-    result: Tensor = (weights @ wide(v)).to(query.dtype)
-    return result
+    return (weights @ wide(v)).to(query.dtype)
 
 
 class FusedSDPA:
@@ -69,7 +68,6 @@ class FusedSDPA:
         ``softmax_mode`` "fast" chooses an approximation of the card's and changes nothing here;
         ``recompute_mode`` trades memory for time.
         """
-        del softmax_mode, recompute_mode
         visible = attn_mask if attn_mask is not None and attn_mask.dtype == torch.bool else None
         bias = None if visible is not None else attn_mask
         if valid_sequence_lengths is not None:
@@ -80,8 +78,7 @@ class FusedSDPA:
             keep_mask = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
             keep_mask = keep_mask / (1.0 - dropout_p)
         factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        result: Tensor = _sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)
-        return result
+        return _sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)
 
 
 def _within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
@@ -119,8 +116,7 @@ def apply_rotary_pos_emb(
         cos, sin = (_table(t)[position_ids].unsqueeze(1) for t in (cos, sin))
     elif offset or cos.shape[-2] != length:
         cos, sin = (t[..., offset : offset + length, :] for t in (cos, sin))
-    result: Tensor = _rotary(p, cos, sin, mode is RotaryPosEmbeddingMode.PAIRWISE)
-    return result
+    return _rotary(p, cos, sin, mode is RotaryPosEmbeddingMode.PAIRWISE)
 
 
 def _table(values: Tensor) -> Tensor:
@@ -164,8 +160,7 @@ class RotaryPosEmbeddingHelperV3:
     @staticmethod
     def apply(p: Tensor, rope_cache: Tensor) -> Tensor:
         """``p`` is (sequence, batch, heads, size); the cache (positions, batch or 1, size/2, 2)."""
-        result: Tensor = _rotary_cached(p, rope_cache)
-        return result
+        return _rotary_cached(p, rope_cache)
 
 
 class CTCLoss:
@@ -198,7 +193,6 @@ def cast_to_fp8_v2(
 
     Rounding is to nearest; ``stochastic_rounding`` changes nothing here.
     """
-    del stochastic_rounding
     scaled = input if scale is None else input * scale.to(input.dtype)
     limit = torch.finfo(dtype).max
     largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
@@ -224,9 +218,7 @@ class FusedRMSNorm:
         fast_math: bool = False,
     ) -> Tensor:
         """Return ``x / rms(x) * gamma``, in float32; the last three select the card's kernel."""
-        del use_stages, bwd_mode, fast_math
-        result: Tensor = _rms_norm(data_in, gamma, eps)
-        return result
+        return _rms_norm(data_in, gamma, eps)
 
 
 class FusedClipNorm:

@@ -42,49 +42,33 @@ def _simulated(device: Any) -> torch.device | None:
     return device if device.type in machines else None
 
 
-def _tensor(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def tensor(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Any:
-        target = _simulated(device)
-        on_device = isinstance(data, DeviceTensor)
-        if target is None and not on_device:
-            return original(data, dtype=dtype, device=device, **options)
-        if isinstance(data, torch.Tensor):
-            destination = data.device if device is None else as_device(device)
-            out = data.detach().to(destination, dtype or data.dtype, copy=True)
-            return out.requires_grad_(options.get("requires_grad", False))
-        grad = options.pop("requires_grad", False)
-        options.pop("pin_memory", None)
-        assert target is not None
-        plain = original(data, dtype=dtype, device="cpu", **options)
-        return move(plain, destination_of(target), what="torch.tensor").requires_grad_(grad)
-
-    return tensor
-
-
-def _as_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``as_tensor`` and ``asarray``: no copy of data already on the device."""
+def _placing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``tensor``, ``as_tensor`` and ``asarray``; the latter two copy no data already in place."""
+    copies = original is torch.tensor
 
     @functools.wraps(original)
-    def as_tensor(data: Any, *args: Any, **options: Any) -> Any:
-        if args:
+    def place(data: Any, *args: Any, **options: Any) -> Any:
+        if args and not copies:
             options.update(zip(("dtype", "device"), args, strict=False))
+            args = ()
         target = _simulated(options.get("device"))
-        if target is None and not isinstance(data, DeviceTensor):
-            return original(data, **options)
+        if args or (target is None and not isinstance(data, DeviceTensor)):
+            return original(data, *args, **options)
         grad = options.pop("requires_grad", None)
-        copy = bool(options.pop("copy", None))
+        copy = copies or bool(options.pop("copy", None))
         device, dtype = options.pop("device", None), options.pop("dtype", None)
         if isinstance(data, torch.Tensor):
             destination = data.device if device is None else as_device(device)
-            out = data.to(destination, dtype or data.dtype, copy=copy)
+            source = data.detach() if copies else data
+            out = source.to(destination, dtype or data.dtype, copy=copy)
         else:
             assert target is not None
-            plain = original(data, dtype=dtype, device="cpu")
+            options.pop("pin_memory", None)
+            plain = original(data, dtype=dtype, device="cpu", **options)
             out = move(plain, destination_of(target), what=f"torch.{original.__name__}")
         return out if grad is None else out.requires_grad_(grad)
 
-    return as_tensor
+    return place
 
 
 def _from_host(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,9 +177,8 @@ def install_constructors(patches: Patches) -> None:
             patches.later(lambda: constructors.discard(wrapper))
         patches.replace(torch, name, wrapper)
 
-    patch("tensor", _tensor)
-    patch("as_tensor", _as_tensor)
-    patch("asarray", _as_tensor)
+    for name in ("tensor", "as_tensor", "asarray"):
+        patch(name, _placing)
     for name in (*_FACTORIES, "randint"):
         patch(f"{name}_like", _like)
     for name in _SPARSE:

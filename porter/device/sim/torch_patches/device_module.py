@@ -139,12 +139,6 @@ class Stream:
     def __exit__(self, *error: Any) -> None:
         self.set_stream(self._outer.pop())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and other.stream_id == self.stream_id
-
-    def __hash__(self) -> int:
-        return hash(self.stream_id)
-
     def __repr__(self) -> str:
         return f"<simulated stream on {self.device}>"
 

@@ -12,23 +12,26 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+C = TypeVar("C", bound=Callable[..., Any])
 
-def fused(namespace: str, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+
+def fused(namespace: str, name: str | None = None) -> Callable[[C], C]:
     """Register a composition of torch ops as operator ``namespace::name``; returns the operator.
 
     The function must be fully annotated with the types of an operator schema, take its tensors as
     direct arguments and mutate none of them.
     """
 
-    def register(function: Callable[..., Any]) -> Any:
+    def register(function: C) -> C:
         title = name or function.__name__
         if not torch._C._jit_get_schemas_for_operator(f"{namespace}::{title}"):
             _define(namespace, title, function)
-        return getattr(getattr(torch.ops, namespace), title)
+        registered: C = getattr(getattr(torch.ops, namespace), title)
+        return registered
 
     return register
 

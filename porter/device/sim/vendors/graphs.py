@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 
 from porter.device.sim.accounting.ledger import accounting_of
-from porter.device.sim.core.machine import machines
 from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.graphed_callables import graphed_callables
 
@@ -37,14 +36,11 @@ class CapturedGraph:
 
     def __init__(self) -> None:
         accounting = accounting_of(self.kind)
-        if accounting is not None:
-            self._graph = accounting.new_graph()
-        elif self.kind in machines:
-            self._graph = DeviceGraph(machines[self.kind])
-        else:
+        if accounting is None:
             raise RuntimeError(
                 f"{self.kind.upper()} graphs: sim:{self.kind} is not active in this process"
             )
+        self._graph = accounting.new_graph()
 
     def capture_end(self) -> None:
         """Stop recording."""
@@ -109,7 +105,6 @@ def graphed_callables_of(graph_type: type[PooledGraph]) -> Callable[..., Any]:
         pool: Any = None,
     ) -> Any:
         """Return callables (or one) with forward and backward captured for the sample's shapes."""
-        del pool
         return graphed_callables(
             callables, sample_args, graph_type, num_warmup_iters, allow_unused_input
         )

@@ -9,6 +9,7 @@ programs catch ImportError to take another path, and a report must show that the
 
 from __future__ import annotations
 
+import copy
 import dis
 import importlib
 import importlib.abc
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.contract import known_to_vendor
+from porter.device.sim.contract import TORCH_NPU, known_to_vendor, load
 from porter.device.sim.core.machine import machines
 from porter.errors import PorterError
 
@@ -209,6 +210,24 @@ def _public(source: ModuleType) -> list[str]:
             or isinstance(value, torch._ops.OpOverloadPacket)
         )
     ]
+
+
+def constant_functions(
+    module: str, home: str, answers: Mapping[str, tuple[Any, str]]
+) -> dict[str, Callable[..., Any]]:
+    """Return functions of a vendor's module that always give the same answer, by name.
+
+    ``answers`` holds answer and docstring; ``home`` is the module of porter that defines them. They
+    take the arguments that the contract says.
+    """
+    found = {}
+    for name, (answer, doc) in answers.items():
+        parameters = load(TORCH_NPU)["symbols"][f"{module}.{name}"]["signature"][1:-1]
+        names = {"copy": copy.copy, "answer": answer}
+        found[name] = function = eval(f"lambda {parameters}: copy(answer)", names)
+        function.__name__ = function.__qualname__ = name
+        function.__module__, function.__doc__ = home, doc
+    return found
 
 
 def install(package: Package) -> None:

@@ -15,8 +15,9 @@ torch = pytest.importorskip("torch")
 
 from porter.device.sim import contract  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
-from porter.device.sim.contract import coverage  # noqa: E402
-from porter.device.sim.contract.signatures import disagreement, function_with, of_schema  # noqa: E402
+from porter.device.sim.contract.regenerate import of_schema  # noqa: E402
+from tests.device.sim.contract import coverage  # noqa: E402
+from tests.device.sim.contract.coverage import disagreement, function_with  # noqa: E402
 
 WHEELS = os.environ.get("PORTER_TEST_WHEELS")  # before the environment is sealed
 DOCS = Path(__file__).parents[4] / "docs" / "simulator-vendor-modules.md"

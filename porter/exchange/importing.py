@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from porter.editing.foreign_header import Ask, Completed, Given, complete
-from porter.editing.incoming import Incoming
-from porter.editing.land import refuse_edits
-from porter.editing.level_commits import LevelCommits, copy_commits
+from porter.editing.place import Place, detached
 from porter.editing.publish import Request, level_part, publish
 from porter.editing.refresh import Changed, change
 from porter.editing.replay import make_commit, merge, replay
-from porter.editing.session import refuse_session
 from porter.editing.stack import Commit, autosquashed, read_range
 from porter.errors import BadInput, CheckFailed, PorterError
+from porter.exchange.foreign_header import Ask, Completed, Given, complete
+from porter.exchange.incoming import Incoming
+from porter.exchange.level_commits import LevelCommits, copy_commits
 from porter.git.objects import Oid
 from porter.git.run import first_error, run_git
 from porter.levels.level_name import find_level
@@ -28,8 +27,7 @@ from porter.levels.levels import Level
 from porter.series.diff import Diff
 from porter.series.diffreader import parse_diff
 from porter.terminal import counted
-from porter.tree.locked import LockedTree
-from porter.tree.tree import listed_paths, position, shown
+from porter.tree.tree import listed_paths
 
 _APPLY = ("apply", "--cached", "--whitespace=nowarn", "--allow-empty")
 
@@ -63,12 +61,12 @@ class _Level:
 
 
 def import_patches(
-    series: LevelCommits, held: LockedTree | None, items: Sequence[Incoming], plan: Plan
+    series: LevelCommits, place: Place, items: Sequence[Incoming], plan: Plan
 ) -> Imported:
     """Make ``items`` levels of the series, all of them or none.
 
-    Raises CheckFailed with git's words for a patch that does not apply, and for a conflict: with a
-    tree, ``held``, that is then in its files.
+    Raises CheckFailed with git's words for a patch that does not apply, and for a conflict: in a
+    tree that is then in its files.
     """
     if not items:
         raise BadInput(f"{plan.what}: no patch there")
@@ -78,7 +76,7 @@ def import_patches(
     below = {each.name for each in series.levels[1 : level_below(series, plan.after).number + 1]}
     before = [commit for commit in series.commits if commit.level in below]
     above = [commit for commit in series.commits if commit.level not in below]
-    made, notes = _made(series, before[-1] if before else series.base, items, plan, held)
+    made, notes = _made(series, before[-1] if before else series.base, items, plan, place)
     if not made:
         raise BadInput(f"{plan.what}: nothing to import: {'; '.join(notes)}")
     on = [each.commit for each in made if not each.done.item.off]
@@ -86,10 +84,11 @@ def import_patches(
     commits = autosquashed([*before, *on, *above, *(each.commit for each in off)])
     names = series.off | {each.done.level for each in off}
     request = Request(plan.what, names)
-    if held is not None:
+    if place.held is not None:
         tips = [each.commit.oid for each in made]
-        copy_commits(series.git, held.tree.git_dir, tips, [series.levels[-1].commit])
-        changed = change(held, commits, request, made[-1].done.level)
+        copy_commits(series.git, place.held.tree.git_dir, tips, [series.levels[-1].commit])
+        changed = change(place.held, commits, request, made[-1].done.level)
+        changed = detached(changed, plan.what)
     else:
         changed = _without_tree(series, commits, request)
     folder = series.repository.folder
@@ -109,19 +108,6 @@ def level_below(series: LevelCommits, after: str) -> Level:
     return level
 
 
-def refuse_busy(held: LockedTree) -> None:
-    """Raise unless the tree is at a level, without edits, and no change is in progress."""
-    tree = held.tree
-    refuse_session(tree)
-    here = position(tree)
-    if here.level is None or here.ahead or here.former:
-        raise BadInput(
-            f"{shown(tree.folder)}: HEAD is at no level of the series; `porter refresh` makes its"
-            " commits levels, `porter goto LEVEL` leaves them"
-        )
-    refuse_edits(tree, "import")
-
-
 def _paths(series: LevelCommits, item: Incoming) -> set[bytes]:
     """Return the paths that a patch names, as far as git can read it."""
     paths = {path for file in parse_diff(item.diff).files for path in file.paths}
@@ -134,7 +120,7 @@ def _paths(series: LevelCommits, item: Incoming) -> set[bytes]:
 
 def _made(
     series: LevelCommits, tip: Commit, items: Sequence[Incoming], plan: Plan,
-    held: LockedTree | None,
+    place: Place,
 ) -> tuple[list[_Level], list[str]]:  # fmt: skip
     """Return the patches as commits, one on top of the other, and what was left out."""
     taken = {level.name for level in series.levels}
@@ -146,7 +132,7 @@ def _made(
             continue
         done = complete(item, plan.given, taken, plan.ask)
         commit = _stated(series, done, tip)
-        level, tip = _applied(series, tip, _Level(done, commit), held is not None)
+        level, tip = _applied(series, tip, _Level(done, commit), place.held is not None)
         if level is None:
             notes.append(f"{item.where}: the series holds all of it already; left out")
             continue

@@ -13,14 +13,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from porter.atomic import write_atomic
-from porter.editing.incoming import read_source, repository_git
-from porter.editing.level_commits import LevelCommits, copy_commits
 from porter.errors import BadInput, CheckFailed
+from porter.exchange.incoming import read_source, repository_git
+from porter.exchange.level_commits import LevelCommits, copy_commits
 from porter.git.run import first_error
 from porter.levels.level_name import find_level
 from porter.levels.levels import UPSTREAM, Level
 from porter.levels.rediff import export_options
-from porter.series.header import strip_space
+from porter.series.mailinfo import strip_space
 from porter.series.series import SERIES_FILE, Patch, line_words
 from porter.terminal import counted, listed
 

@@ -16,9 +16,9 @@ from porter.editing.publish import Repository, off_levels
 from porter.editing.stack import Commit, Git, read_commits
 from porter.errors import PorterError
 from porter.git.objects import Oid
-from porter.git.odb import Odb, index_pack
+from porter.git.odb import Odb, index_pack, sealed_environment
 from porter.git.run import Answer, first_error
-from porter.levels.gitapply import Scratch, sealed_environment
+from porter.levels.gitapply import Scratch
 from porter.levels.levels import Level, build_levels
 from porter.series.series import load_series
 from porter.upstream.pins import load_pins

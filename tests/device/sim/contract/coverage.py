@@ -1,17 +1,24 @@
-"""Measure how many of the vendors' published names the simulated modules have."""
+"""How many of the vendors' published names the simulated modules have, and whether these accept the
+vendors' calls: the signatures of live objects against those of a contract."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import Parameter
 from typing import Any
 
 import torch
 
 from porter.device.sim.contract import HABANA, TORCH_NPU, load
-from porter.device.sim.contract.signatures import disagreement, function_with, of_object, of_schema
+from porter.device.sim.contract.regenerate import of_schema
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -107,3 +114,60 @@ def _refused(thing: Any, count: int, keywords: list[str]) -> str | None:
     except TypeError as error:
         return f"a call with {count} arguments and {sorted(named)}: {error}"
     return None
+
+
+def function_with(signature: str) -> Callable[..., Any]:
+    """Return a function with this signature, whose defaults are all None."""
+    tree = ast.parse(f"def f{signature}: pass")
+    for arguments in ast.walk(tree):
+        if isinstance(arguments, ast.arguments):
+            arguments.defaults = [ast.Constant(None) for _ in arguments.defaults]
+            arguments.kw_defaults = [each and ast.Constant(None) for each in arguments.kw_defaults]
+    names: dict[str, Any] = {}
+    exec(compile(ast.fix_missing_locations(tree), "<signature>", "exec"), names)
+    function: Callable[..., Any] = names["f"]
+    return function
+
+
+def of_object(thing: object) -> inspect.Signature | None:
+    """Return the signature of a live function or class, or None if it has none."""
+    try:
+        return inspect.signature(thing)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def disagreement(signature: str, ours: Callable[..., Any], *, bound: bool = False) -> str | None:
+    """Return why a caller written for ``signature`` could not call ``ours``, or None if it can.
+
+    All calls that the vendor allows must work: all parameters by name, the positional ones in their
+    order, the optional ones omitted. ``bound``: the first parameter of ``signature`` is the
+    instance or class, which the signature of ``ours`` omits.
+    """
+    live = of_object(ours)
+    if live is None:
+        return "no signature"
+    theirs = list(inspect.signature(function_with(signature)).parameters.values())
+    theirs = theirs[1 if bound else 0 :]
+    mine = list(live.parameters.values())
+    kinds = {p.kind for p in mine}
+    has_star, has_names = Parameter.VAR_POSITIONAL in kinds, Parameter.VAR_KEYWORD in kinds
+    by_position = [p for p in mine if p.kind in _POSITIONAL]
+    by_name = {p.name for p in mine if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    for at, wanted in enumerate(p for p in theirs if p.kind in _POSITIONAL):
+        if at < len(by_position):
+            if by_position[at].name != wanted.name and not (has_star and has_names):
+                return f"parameter {at + 1} is {by_position[at].name!r}, not {wanted.name!r}"
+        elif not has_star:
+            return f"no parameter {wanted.name!r} at position {at + 1}"
+    for wanted in theirs:
+        if wanted.kind is wanted.KEYWORD_ONLY and wanted.name not in by_name and not has_names:
+            return f"no keyword {wanted.name!r}"
+    if any(p.kind in _VARIABLE for p in theirs):
+        return None
+    extra = sorted(_required(mine) - _required(theirs))
+    return f"{extra[0]!r} must be given" if extra else None
+
+
+def _required(parameters: list[Parameter]) -> set[str]:
+    return {p.name for p in parameters if p.default is p.empty and p.kind not in _VARIABLE}

@@ -12,14 +12,22 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from porter.editing.incoming import Incoming
+from porter.editing.message import SUBJECT, WHY, parts, with_parts
 from porter.errors import BadInput
-from porter.series.header import FIELDS, UNKNOWN, Header, Problem, ends_message, parse_header
+from porter.exchange.incoming import Incoming
+from porter.series.header import (
+    FIELDS,
+    UNKNOWN,
+    Header,
+    Problem,
+    ends_message,
+    is_level_name,
+    parse_header,
+)
 
 MAIL = ("From", "Date", "Subject")
 Ask = Callable[[str, str, str], str]
 """Asks for a field: ``ask(patch, field, default)`` returns its value, perhaps empty."""
-_TRAILER = re.compile(r"[A-Za-z][A-Za-z-]*: ?\S|\s+\S")
 _LONGEST_NAME = 52  # as `git format-patch` cuts file names
 
 
@@ -112,32 +120,21 @@ def _message(
     item: Incoming, header: Header, values: Mapping[str, str], stated: set[str], reason: str
 ) -> tuple[str, tuple[str, ...]]:
     """Return the message with all fields, and the names of those that are not known."""
-    body, unknown = header.body.rstrip("\n"), []
-    for name in stated & values.keys():
-        old = re.compile(rf"^{name}:.*(?:\n[ \t]+\S.*)*", re.MULTILINE)
-        if found := old.search(body):
-            body = f"{body[: found.start()]}{name}: {values[name]}{body[found.end() :]}"
-    if reason:
-        fields = [line for line in body.split("\n") if line.partition(":")[0] in FIELDS]
-        body = "\n\n".join(filter(None, (reason, "\n".join(fields))))
-    elif any(_no_reason(problem) for problem in _problems(f"x\n\n{body}")):
-        body = f"{UNKNOWN}: the reason\n\n{body}".rstrip()
+    made = {name: values[name] for name in FIELDS if name in values}
+    made[SUBJECT] = values.get("Subject") or header.subject
+    made[WHY] = reason
+    unknown = []
+    if not made[SUBJECT]:
+        made[SUBJECT] = f"{UNKNOWN}: what {item.name or item.where} changes"
+        unknown.append("Subject")
+    if not reason and WHY not in parts(header.message):
+        made[WHY] = f"{UNKNOWN}: the reason"
         unknown.append("the reason")
-    rows = []
     for name in FIELDS:
-        if name in stated:
-            continue
-        rows.append(f"{name}: {values.get(name, UNKNOWN)}")
-        if name not in values:
+        if name not in stated and name not in made:
+            made[name] = UNKNOWN
             unknown.append(name)
-    subject = values.get("Subject") or header.subject
-    if not subject:
-        subject = f"{UNKNOWN}: what {item.name or item.where} changes"
-        unknown.insert(0, "Subject")
-    last = body.rpartition("\n\n")[2].split("\n")
-    between = "\n" if all(_TRAILER.match(line) for line in last) and "\n\n" in body else "\n\n"
-    text = between.join((body, "\n".join(rows))) if rows else body
-    return f"{subject}\n\n{text}\n", tuple(unknown)
+    return with_parts(header.message, made), tuple(unknown)
 
 
 def _quoted(message: str) -> tuple[str, int]:
@@ -145,7 +142,7 @@ def _quoted(message: str) -> tuple[str, int]:
 
     Returns how many these are.
     """
-    subject, _, body = message.replace("\r", "").strip().partition("\n\n")
+    subject, _, body = message.replace("\r", "").replace("\0", "").strip().partition("\n\n")
     lines = body.split("\n")
     odd = {at for at, line in enumerate(lines) if ends_message(line)}
     while True:
@@ -194,7 +191,7 @@ def level_name(text: str) -> str:
 
 def _free_name(text: str, taken: Collection[str]) -> str:
     name = level_name(text) or "imported"
-    if name.isdigit() or name == "upstream":
+    if not is_level_name(name):
         name = f"imported-{name}"
     number, free = 2, name
     while free in taken:

@@ -16,7 +16,7 @@ from hypothesis import given
 from porter.series.series import load_series
 from porter.upstream.pins import load_pins
 from tests.conftest import PROJECT
-from tests.editing.generated_series import (
+from tests.exchange.generated_series import (
     FIELDS,
     SLOW,
     Change,

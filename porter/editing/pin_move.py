@@ -1,0 +1,197 @@
+"""The pins file of a port on another upstream: commit, tree, submodules and releases."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.editing.pin_text import with_values
+from porter.errors import BadInput, PorterError
+from porter.git.objects import MODE_SUBMODULE, Entry, Oid
+from porter.places import PINS_FILE, patches_dir
+from porter.upstream.gitfetch import FetchFailed, Progress
+from porter.upstream.pins import (
+    COMMIT,
+    LISTING,
+    Pin,
+    Pins,
+    listing_text,
+    load_pins,
+    parse_pins,
+    tree_objects,
+)
+from porter.upstream.resolve import Address, Resolved, resolve
+from porter.upstream.sdist import look_up_release
+from porter.upstream.store import fetch, open_upstream
+
+_VERSION = re.compile(r"v?(\d[0-9A-Za-z.!+_-]*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NewPins:
+    """The pins file of a port after a move: its text, and what to tell the user."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MovedPort:
+    """A port on another upstream, in the store. ``pins.root`` is a folder with the pins alone.
+
+    ``files`` are those of the port's folder that belong to a pin, ``others`` those of its
+    submodules' folders and the pins file, by path in the project.
+    """
+
+    pins: Pins
+    pin: Pin
+    commit: Oid
+    listing: Mapping[bytes, Entry]
+    files: Mapping[str, bytes | None]
+    others: Mapping[str, bytes | None]
+
+
+def find_pins(root: Path, port: str, onto: str, progress: Progress | None = None) -> NewPins:
+    """Return the pins file in which ``port`` is at ``onto``: a branch, tag, commit or version.
+
+    The commit and its trees are in the store then. Raises BadInput when the upstream has no such
+    commit, SourceUnavailable when it does not answer.
+    """
+    path = root / PINS_FILE
+    pins, text = load_pins(root), path.read_text("utf-8")
+    pin = pins.port(port)
+    if pin.url is None:
+        return NewPins(_release_text(text, pin, onto, path, progress))
+    found = _resolved(port, Address(pin.url), onto, progress)
+    values: dict[tuple[str | int, ...], str] = {
+        ("commit",): str(found.source.commit),
+        ("tree",): str(found.tree),
+    }
+    comment = found.ref if found.ref and found.ref != found.source.commit else ""
+    text = with_values(text, port, values, path, comment)
+    text, notes = _alternates(text, pin, onto, path, progress)
+    text, more = _submodules(root, text, pins, pin, path, progress)
+    return NewPins(text, (*notes, *more))
+
+
+def _resolved(port: str, address: Address, onto: str, progress: Progress | None) -> Resolved:
+    """Resolve a name at the upstream; a version is looked for as a tag with `v` too."""
+    try:
+        return resolve(port, address, onto, progress)
+    except BadInput:
+        if not onto[:1].isdigit() or re.fullmatch(r"[0-9a-f]{7,40}", onto):
+            raise
+        try:
+            return resolve(port, address, f"v{onto}", progress)
+        except BadInput:
+            pass
+        raise
+
+
+def _release_text(text: str, pin: Pin, version: str, path: Path, progress: Progress | None) -> str:
+    assert pin.sdist is not None
+    try:
+        sdist, release = look_up_release(pin.sdist.name, version.removeprefix("v"), progress)
+    except FetchFailed as error:
+        raise BadInput(f"{pin.sdist.name} {version}: no source release: {error}") from None
+    values: dict[tuple[str | int, ...], str] = {
+        ("sdist", "version"): f'"{sdist.version}"',
+        ("sdist", "sha256"): sdist.sha256,
+        ("tree",): tree_objects(release.entries)[b""][0],
+    }
+    return with_values(text, pin.name, values, path)
+
+
+def _alternates(
+    text: str, pin: Pin, onto: str, path: Path, progress: Progress | None
+) -> tuple[str, list[str]]:
+    """Move the source releases beside the pin to its version; say which stay behind."""
+    notes = []
+    version = _VERSION.match(onto)
+    for number, each in enumerate(pin.alternates):
+        if each.sdist is None:
+            notes.append(f"alternate {each.url} still names commit {each.commit}")
+            continue
+        key: tuple[str | int, ...] = ("alternates", number, "sdist")
+        try:
+            if version is None:
+                raise FetchFailed("no version is known")
+            sdist, _ = look_up_release(each.sdist.name, version[1], progress)
+        except (FetchFailed, PorterError) as error:
+            notes.append(f"alternate {each.sdist} stays: {error}")
+            continue
+        values = {(*key, "version"): f'"{sdist.version}"', (*key, "sha256"): sdist.sha256}
+        text = with_values(text, pin.name, values, path)
+    return text, notes
+
+
+def _submodules(
+    root: Path, text: str, pins: Pins, pin: Pin, path: Path, progress: Progress | None
+) -> tuple[str, list[str]]:
+    """Move the pins of submodules to the commits that the new upstream names."""
+    notes: list[str] = []
+    with moved_port(root, pin.name, text, progress=progress, complete=False) as moved:
+        listing = moved.listing
+    for folder, name in pin.submodules.items():
+        entry, sub = listing.get(folder.encode()), pins.pins[name]
+        if entry is None or entry.mode != MODE_SUBMODULE:
+            notes.append(f"the new upstream has no submodule {folder}: remove it from the pin")
+        elif entry.oid != sub.commit:
+            if sub.url is None:
+                notes.append(f"submodule {folder}: the new upstream names commit {entry.oid}")
+                continue
+            found = resolve(name, Address(sub.url), entry.oid, progress)
+            values: dict[tuple[str | int, ...], str] = {
+                ("commit",): str(found.source.commit),
+                ("tree",): str(found.tree),
+            }
+            text = with_values(text, name, values, path)
+            notes.append(f"submodule {folder}: pin {name} moves to {entry.oid[:10]}")
+    return text, notes
+
+
+@contextmanager
+def moved_port(
+    root: Path,
+    port: str,
+    text: str,
+    *,
+    progress: Progress | None = None,
+    complete: bool = True,
+) -> Iterator[MovedPort]:
+    """Open the port that the pins file ``text`` describes; fetch its files unless not ``complete``.
+
+    Raises as :func:`porter.upstream.store.open_upstream`.
+    """
+    with tempfile.TemporaryDirectory(prefix="porter-pins-") as folder:
+        staged = Path(folder)
+        (staged / PINS_FILE).write_text(text, "utf-8")
+        pins = parse_pins(text.encode(), staged / PINS_FILE)
+        pin = pins.port(port)
+        if complete:
+            fetch(staged, pin, progress=progress)
+        with open_upstream(staged, pin, progress=progress) as upstream:
+            listing = upstream.listing()
+            files = _pin_files(root, staged, pins, pin)
+            others: dict[str, bytes | None] = {PINS_FILE: text.encode()}
+            for name in dict.fromkeys(pin.submodules.values()):
+                if pins.pins[name] != load_pins(root).pins[name]:
+                    made = _pin_files(root, staged, pins, pins.pins[name])
+                    others |= {f"patches/{name}/{key}": made[key] for key in made}
+            yield MovedPort(pins, pin, upstream.commit, listing, files, others)
+
+
+def _pin_files(root: Path, staged: Path, pins: Pins, pin: Pin) -> dict[str, bytes | None]:
+    """Return the new contents of a pin's own files, of those that its folder has."""
+    folder = patches_dir(root, pin.name)
+    contents: dict[str, bytes | None] = {}
+    with open_upstream(staged, pins.pins[pin.name]) as upstream:
+        if (folder / LISTING).is_file():
+            contents[LISTING] = listing_text(upstream.listing())
+        if (folder / COMMIT).is_file():
+            contents[COMMIT] = upstream.odb.read(upstream.commit) if pin.commit else None
+    return contents

@@ -1,0 +1,305 @@
+"""Move a port to another commit of its upstream: replay its levels there.
+
+A patch whose lines are where they were, or moved, replays by itself. One that the upstream has
+meanwhile changes nothing any more, and is dropped when the user says so. At a conflict the tree is
+in git's own (:mod:`porter.editing.session`), on the new upstream, while pin and series stay as they
+are until the last level is through: then pin, listing, series and lock change together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from porter.editing import session as sessions
+from porter.editing.land import land, read_files
+from porter.editing.pin_move import MovedPort, find_pins, moved_port
+from porter.editing.pin_text import with_values
+from porter.editing.place import Place, open_place
+from porter.editing.publish import Published, Repository, Request, off_levels, publish
+from porter.editing.refresh import Changed, base_commit
+from porter.editing.replay import Replay, replay
+from porter.editing.session import EditSession
+from porter.editing.stack import Commit, Git, autosquashed, read_commits
+from porter.errors import BadInput, CheckFailed
+from porter.git.objects import Oid
+from porter.levels.lock import read_lock
+from porter.places import PINS_FILE, patches_dir
+from porter.project_change import change_files, lock_project
+from porter.series.series import SERIES_FILE, read_patch, read_series_file
+from porter.terminal import listed
+from porter.tree.locked import LockedTree
+from porter.tree.populate import borrow_upstream, refresh
+from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
+from porter.upstream.gitfetch import Progress
+from porter.upstream.pins import load_pins
+
+_PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """A series on another upstream: what became of each level (same, moved, changed, dropped).
+
+    ``range_diff`` is what ``git range-diff`` says of the old and the new commits.
+    """
+
+    changed: Changed
+    onto: Oid
+    levels: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    range_diff: str = ""
+
+
+def rebase(
+    start: str | None,
+    root: Path,
+    port: str,
+    onto: str | None,
+    *,
+    drop_merged: bool = False,
+    progress: Progress | None = None,
+) -> Rebased:
+    """Replay the series of ``port`` on the commit ``onto`` of its upstream, and move the pin.
+
+    ``onto`` is a branch, tag, commit or version; None: where the pins file has it already, from
+    where levels.lock had it. Raises CheckFailed at a conflict (in a tree the conflict is then in
+    its files), and for levels that the upstream has, unless ``drop_merged``.
+    """
+    text = (root / PINS_FILE).read_text("utf-8")
+    notes: tuple[str, ...] = ()
+    if onto is not None:
+        new = find_pins(root, port, onto, progress)
+        text, notes, before = new.text, new.notes, text
+    else:
+        before = _pin_of_lock(root, port, text)
+    what = f"rebase {port}" + (f" --onto {onto}" if onto else "")
+    with _pin_at(root, before), open_place(start, root, port, what) as place:
+        if place.base.oid == (moved_to := _commit(root, port, text, progress)):
+            raise BadInput(f"{root / PINS_FILE}: {port} is at {moved_to[:10]} already")
+        with moved_port(root, port, text, progress=progress) as moved:
+            return _replayed(place, moved, text, notes, drop_merged)
+
+
+def _commit(root: Path, port: str, text: str, progress: Progress | None) -> Oid:
+    with moved_port(root, port, text, progress=progress, complete=False) as moved:
+        return moved.commit
+
+
+def _pin_of_lock(root: Path, port: str, text: str) -> str:
+    """Return the pins file with the pin as levels.lock has it."""
+    pin, lock = load_pins(root).port(port), read_lock(root, port)
+    if lock is None or lock.upstream["commit"] == pin.commit or pin.commit is None:
+        raise BadInput(
+            f"{root / PINS_FILE}: {port} is where its levels.lock has it; name the new upstream:"
+            f" `porter rebase {port} --onto REF`"
+        )
+    values: dict[tuple[str | int, ...], str] = {
+        ("commit",): lock.upstream["commit"],
+        ("tree",): lock.upstream["tree"],
+    }
+    return with_values(text, port, values, root / PINS_FILE)
+
+
+@contextmanager
+def _pin_at(root: Path, text: str) -> Iterator[None]:
+    """Let the pins file be ``text``, under which the series stands; back to its own on failure."""
+    path = root / PINS_FILE
+    own = path.read_bytes()
+    if own == text.encode():
+        yield
+        return
+    with lock_project(root):
+        change_files(root, {PINS_FILE: text.encode()})
+        try:
+            yield
+        except BaseException:
+            if path.read_bytes() == text.encode():
+                change_files(root, {PINS_FILE: own})
+            raise
+
+
+def _replayed(
+    place: Place, moved: MovedPort, text: str, notes: Sequence[str], drop_merged: bool
+) -> Rebased:
+    git = place.repository.git
+    _borrow(place, moved)
+    commits = place.commits
+    done = replay(git, moved.commit, commits)
+    merged = _merged(git, done)
+    if merged and drop_merged:
+        commits = tuple(each for each in commits if each.level not in merged)
+        done = replay(git, moved.commit, commits)
+    elif merged:
+        raise CheckFailed(
+            f"{place.repository.folder}: the upstream has {listed(merged)} already:"
+            " --drop-merged takes such levels out of the series; nothing changed"
+        )
+    if done.left:
+        return _stop(place, moved, text, notes, done, merged)
+    repository = _repository(place.repository, moved)
+    request = _request(place.what, place.off, moved)
+    old = _patches(repository.folder)
+    published = publish(repository, base_commit(git, moved.commit), done.commits, request)
+    levels = compared(old, _patches(repository.folder))
+    diff = _range_diff(git, place.base.oid, place.commits, done)
+    changed = Changed(published, None, dropped=tuple(merged))
+    if place.held is not None:
+        fresh, level = land(place.held.tree, place.held.lock, place.here, place.what)
+        changed = replace(changed, tree=fresh, level=level)
+    return Rebased(changed, moved.commit, levels, tuple(notes), diff)
+
+
+def _merged(git: Git, done: Replay) -> list[str]:
+    """Return the levels that change nothing on the new upstream."""
+    found, tree = [], git("rev-parse", f"{done.base}^{{tree}}").text
+    for commit in done.commits:
+        if commit.tree == tree:
+            found.append(commit.level)
+        tree = commit.tree
+    return found
+
+
+def _borrow(place: Place, moved: MovedPort) -> None:
+    """Let the repository see the new upstream; a tree also gets its sparse checkout."""
+    if place.held is None:
+        body = place.repository.git("cat-file", "commit", moved.commit).out
+        if b"\nparent " in body.partition(b"\n\n")[0]:
+            shallow = place.repository.objects.parent / "shallow"
+            lines = shallow.read_text() if shallow.exists() else ""
+            shallow.write_text(f"{lines}{moved.commit}\n")
+        return
+    borrow_upstream(place.held.tree, moved.pins, moved.pin)
+
+
+def _repository(repository: Repository, moved: MovedPort) -> Repository:
+    return replace(repository, pins=moved.pins)
+
+
+def _request(what: str, off: Collection[str], moved: MovedPort) -> Request:
+    return Request(what, off, others=moved.others, files=moved.files)
+
+
+def _patches(folder: Path) -> dict[str, bytes]:
+    """Return the patches of a series by level, without their headers."""
+    found = {}
+    for line in read_series_file(folder / SERIES_FILE)[0]:
+        patch = read_patch(folder / line.name)
+        found[patch.level] = patch.raw[patch.diff.first_byte :]
+    return found
+
+
+def compared(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
+    """Return what became of each level: same, moved (only places differ), changed or dropped."""
+    rows = []
+    for level, diff in old.items():
+        if level not in new:
+            rows.append((level, "dropped"))
+        elif new[level] == diff:
+            rows.append((level, "same"))
+        elif _PLACES.sub(b"", new[level]) == _PLACES.sub(b"", diff):
+            rows.append((level, "moved"))
+        else:
+            rows.append((level, "changed"))
+    return tuple(rows)
+
+
+def _range_diff(git: Git, base: str, commits: Sequence[Commit], done: Replay) -> str:
+    if not commits or not done.commits:
+        return ""
+    ranges = (f"{base}..{commits[-1].oid}", f"{done.base}..{done.tip}")
+    return git("range-diff", "--no-color", "--creation-factor=90", *ranges, check=False).text
+
+
+def _stop(
+    place: Place,
+    moved: MovedPort,
+    text: str,
+    notes: Sequence[str],
+    done: Replay,
+    merged: Sequence[str],
+) -> Rebased:
+    """Leave the conflict in the tree, on the new upstream. Without a tree nothing changes."""
+    if place.held is None:
+        port = place.repository.port
+        raise CheckFailed(
+            f"{place.repository.folder}: {done.left[0].level} conflicts in"
+            f" {listed_paths(done.conflicts)}; nothing changed: the same command in a tree"
+            f" (`porter apply {port} DIR`) lets you resolve it"
+        )
+    tree = place.held.tree
+    head, branch = read_head(tree)
+    files = read_files(tree)
+    state = EditSession(
+        place.what,
+        head,
+        branch,
+        files.work,
+        files.index,
+        moved.commit,
+        place.here,
+        tuple(commit.level for commit in (*done.commits, *done.left)),
+        sessions.carriers(tree, done.left),
+        off=tuple(sorted(place.off)),
+        dropped=tuple(merged),
+        pins=text,
+    )
+    sessions.start(tree, state, files, done.tip)
+    return _finish(place.held, state, notes)
+
+
+def continue_rebase(
+    held: LockedTree, *, skip: bool = False, progress: Progress | None = None
+) -> Rebased:
+    """Go on after a conflict; with ``skip`` leave the level in conflict out."""
+    state = sessions.need_session(held.tree, "rebase")
+    if skip:
+        state = sessions.skip(held.tree, state)
+    sessions.pick_rest(held.tree, state)
+    return _finish(held, state, (), progress)
+
+
+def _finish(
+    held: LockedTree, state: EditSession, notes: Sequence[str], progress: Progress | None = None
+) -> Rebased:
+    tree = held.tree
+    root, port = project_of(tree, writing=True), tree.record.port
+    assert state.pins is not None
+    commits = autosquashed(read_commits(tree.git, state.base, "HEAD", shown(tree.folder)))
+    done = replay(tree.git, Oid(state.base), commits)
+    if lacking := sessions.missing_levels(state, done.commits):
+        raise CheckFailed(
+            f"{shown(tree.folder)}: HEAD lacks {lacking}; pick them (`git cherry-pick`), or"
+            " `porter rebase --abort`"
+        )
+    folder = patches_dir(root, port)
+    old = _patches(folder)
+    level0, last = tree.record.levels[0].commit, tree.record.levels[-1].commit
+    before = read_commits(tree.git, level0, last, shown(tree.folder))
+    with moved_port(root, port, state.pins, progress=progress) as moved:
+        objects = tree.git_dir / "objects"
+        repository = Repository(root, port, moved.pins, tree.git, objects)
+        request = _request(state.what, state.off or off_levels(folder), moved)
+        base = base_commit(tree.git, state.base)
+        published: Published = publish(repository, base, done.commits, request)
+    sessions.end_session(tree)
+    fresh, level = land(tree, held.lock, state.stay, state.what)
+    changed = Changed(published, level, fresh, state.dropped)
+    diff = _range_diff(tree.git, level0, before, done)
+    return Rebased(changed, Oid(state.base), compared(old, _patches(folder)), tuple(notes), diff)
+
+
+def abort_rebase(held: LockedTree) -> EditSession:
+    """Bring tree, pin and series back to how they stood before the command."""
+    state = sessions.need_session(held.tree, "rebase")
+    sessions.abort(held.tree, state)
+    _reconnect(held.tree)
+    return state
+
+
+def _reconnect(tree: Tree) -> None:
+    """Let the tree borrow and check out what its own pin has, as before."""
+    refresh(tree)

@@ -1,0 +1,1 @@
+"""Start a project and its ports: the files that `porter init` and `porter add` write."""

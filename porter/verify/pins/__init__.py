@@ -1,0 +1,1 @@
+"""Two states of one port, with different pins, compared level by level."""
