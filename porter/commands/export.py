@@ -39,17 +39,18 @@ EXAMPLES = (
     ("porter export v-diffusion --to-mbox out.mbox", "write the levels as mails for `git am`"),
 )
 
+FORMS = ("branch", "mbox", "quilt", "diff")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port(parser)
     add_folder(parser, "the same as -C DIR (default: here, or trees/PORT)")
     add_flag(parser, "--check", "write nothing; exit 1 if anything would change")
     add_flag(parser, "--drop", "take levels that HEAD leaves out out of the series")
-    forms = parser.add_mutually_exclusive_group()
-    forms.add_argument("--to-branch", metavar="NAME", help="make a branch of the levels")
-    forms.add_argument("--to-mbox", type=Path, metavar="FILE", help="write mails for `git am`")
-    forms.add_argument("--to-quilt", type=Path, metavar="FOLDER", help="write a quilt folder")
-    forms.add_argument(
+    parser.add_argument("--to-branch", metavar="NAME", help="make a branch of the levels")
+    parser.add_argument("--to-mbox", type=Path, metavar="FILE", help="write mails for `git am`")
+    parser.add_argument("--to-quilt", type=Path, metavar="FOLDER", help="write a quilt folder")
+    parser.add_argument(
         "--to-diff", type=Path, metavar="FILE", help="write one diff, from the upstream to a level"
     )
     text = "where --to-branch goes (default: the tree)"
@@ -60,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.to_branch or args.to_mbox or args.to_quilt or args.to_diff:
+    given = [f"--to-{form}" for form in FORMS if getattr(args, f"to_{form}")]
+    if len(given) > 1:
+        raise BadInput(f"export: expected one form, found {' and '.join(given)}")
+    if given:
         return _give_out(args)
     for option in ("repository", "level", "force"):
         if getattr(args, option):

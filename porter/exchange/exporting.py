@@ -172,7 +172,7 @@ def _cut(text: str, chosen: Sequence[Patch]) -> str:
     names = {patch.name for patch in chosen}
     lines = []
     for line in text.splitlines(keepends=True):
-        words, _ = line_words(line)
+        words, _ = line_words(line.rstrip("\r\n"))
         if not words or words[0] in names:
             lines.append(line)
     return "".join(lines)

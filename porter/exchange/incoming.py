@@ -87,8 +87,8 @@ def _quilt(git: Git, folder: Path) -> list[Incoming]:
     """Read a quilt series: ``-p0``, ``-p1`` and ``-R`` behind a name are what quilt knows."""
     path = folder / SERIES_FILE
     found = []
-    for number, line in enumerate(_read(path).decode("utf-8", "replace").split("\n"), 1):
-        words, off = line_words(line)
+    for number, line in enumerate(_read(path).decode("utf-8-sig", "replace").split("\n"), 1):
+        words, off = line_words(line.removesuffix("\r"))
         if not words or (off and not (folder / words[0]).is_file()):
             continue
         name, *options = words

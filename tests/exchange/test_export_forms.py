@@ -17,9 +17,7 @@ def levels_of(project: Path) -> list[dict[str, str]]:
     return list(lock["levels"])
 
 
-@pytest.fixture(autouse=True)
-def toy_locked(porter: Porter, locked: None) -> None:
-    assert porter("lock", "toy").code == 0
+pytestmark = pytest.mark.usefixtures("locked")
 
 
 def test_branch_in_the_tree_is_the_levels(toy: Path, porter: Porter, project: Path) -> None:
@@ -138,6 +136,7 @@ def test_message_that_a_mailbox_would_split_is_refused(
         ["--force"],
         ["--to-diff", "x", "--check"],
         ["--to-diff", "x", "--repository", "."],
+        ["--to-diff", "x", "--to-mbox", "y"],
         ["--to-diff", "x", "--level", "0"],
         ["--to-quilt", "x", "--level", "0"],
         ["--to-diff", "x", "--level", "nothing"],

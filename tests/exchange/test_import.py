@@ -141,7 +141,7 @@ def test_quilt_folder_with_options_comments_and_dep3(
     assert series_of(port) == ["0001-plain.patch", "0002-dep3.patch"]
     header = port.series().patches[1].header
     assert (header.subject, header.author.name) == ("Make b better", "Bob")
-    assert header.body.startswith("So that it is good.\n\nMore.\n\nOrigin: vendor")
+    assert header.body.startswith("So that it is good.\n\nMore.\n\nLevel: dep3\n")
     assert (header.origin, header.forwarded) == ("vendor, https://example.org/1", "no")
     assert "Bug: https://example.org/2" in header.body
     assert header.date.startswith("Mon, 3 Feb 2020")
@@ -163,7 +163,7 @@ def test_refused_patch_shows_gits_words_and_changes_nothing(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["small"], "expected PORT and SOURCE"),
+        (["small"], "expected SOURCE, or --tree TREE alone"),
         (["small", "nothing.diff"], "nothing.diff: expected a patch file or a quilt folder"),
         (["small", "."], "expected a folder with a quilt series file"),
         (["small", "--git", ".", "A..B"], "expected a git repository"),
@@ -201,7 +201,8 @@ def test_commits_made_on_another_base_are_merged(port: SmallPort, porter: Porter
     raw = (port.folder / "0001-half-the-fork.patch").read_text()
     assert "+hpu" in raw
     assert "changed 20" not in raw
-    assert "> Index: no\n> ---\n> Level: O2\nKeeps: half\n" in raw
+    assert "> Index: no\n> ---\n> Level: O2\nLevel: half-the-fork\n" in raw
+    assert "\nKeeps: half\n" in raw
     assert "\nOrigin: commit " in raw
     assert porter("check", "small").code == 0
 
@@ -214,11 +215,11 @@ def test_what_the_series_holds_is_left_out(port: SmallPort, porter: Porter, tmp_
     assert "holds all of it already" in ran.err
 
 
+@pytest.mark.usefixtures("locked")
 def test_import_in_a_tree_lands_on_the_new_level_and_is_undone(
     toy: Path, porter: Porter, project: Path, tmp_path: Path
 ) -> None:
     before = patches(project)
-    assert porter("lock", "mate").code == 0
     (tmp_path / "more.diff").write_text("--- /dev/null\n+++ b/more.md\n@@ -0,0 +1 @@\n+more\n")
     os.chdir(toy)
     ran = porter("import", "toy", tmp_path / "more.diff", "--after", "widen-a")
@@ -248,6 +249,7 @@ def _conflicting(upstreams: Upstreams, tmp_path: Path) -> Path:
     return tmp_path / "mails"
 
 
+@pytest.mark.usefixtures("locked")
 def test_conflict_stops_in_the_tree_and_continues(
     toy: Path, porter: Porter, project: Path, upstreams: Upstreams, tmp_path: Path
 ) -> None:
@@ -285,11 +287,11 @@ def test_edits_and_own_commits_in_the_tree_are_not_mixed_in(
 ) -> None:
     (tmp_path / "x.diff").write_text("--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+x\n")
     write_files(toy, {"README.md": "mine\n"})
-    ran = porter("import", "toy", tmp_path / "x.diff", "-C", toy)
+    ran = porter("import", tmp_path / "x.diff", "-C", toy)
     assert (ran.code, "local edits in README.md" in ran.err) == (1, True)
     sealed_git(toy, "commit", "--quiet", "-am", "mine")
-    ran = porter("import", "toy", tmp_path / "x.diff", "-C", toy)
-    assert (ran.code, "HEAD is at no level" in ran.err) == (2, True)
+    ran = porter("import", tmp_path / "x.diff", "-C", toy)
+    assert (ran.code, "HEAD has 1 commit that no level holds" in ran.err) == (1, True)
 
 
 @pytest.fixture
