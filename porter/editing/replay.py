@@ -50,7 +50,7 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
         if parent == tip or tree_of(git, parent) == tree:
             merged = commit.tree
         else:
-            merged, conflicts = _merge(git, parent, _changed(git, tree, absent, drop=True), commit)
+            merged, conflicts = merge(git, parent, _changed(git, tree, absent, drop=True), commit)
             if conflicts:
                 return Replay(base, tuple(done), tuple(commits[at:]), conflicts)
             merged = _changed(git, merged, absent)
@@ -79,8 +79,11 @@ def make_commit(git: Git, commit: Commit) -> Commit:
     return replace(commit, oid=Oid(made.text))
 
 
-def _merge(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
-    """Return the tree of the 3-way merge of ``tree`` and the commit over its parent ``base``."""
+def merge(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
+    """Return the tree of the 3-way merge of ``tree`` and the commit over its parent ``base``.
+
+    With it the paths that conflict; these files hold git's markers then.
+    """
     ours = make_commit(git, replace(commit, parents=(base,), tree=tree, message="ours\n"))
     form = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages")
     settings = [word for setting in _MERGE for word in ("-c", setting)]

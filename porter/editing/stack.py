@@ -64,8 +64,13 @@ def read_commits(git: Git, base: str, tip: str, where: str) -> list[Commit]:
     """
     if git("merge-base", "--is-ancestor", base, tip, check=False).status != 0:
         raise BadInput(f"{where}: HEAD does not come from level 0 ({base[:10]}); rebase onto it")
+    return read_range(git, f"{base}..{tip}", where)
+
+
+def read_range(git: Git, revisions: str, where: str) -> list[Commit]:
+    """Return the commits of a range as ``git log`` takes it, oldest first; no merges."""
     form = "--format=" + "%x00".join(("%H", "%P", "%T", "%an <%ae>", "%aD", "%B"))
-    out = git("log", "-z", "--reverse", "--encoding=UTF-8", form, f"{base}..{tip}").out
+    out = git("log", "-z", "--reverse", "--encoding=UTF-8", form, revisions, "--").out
     try:
         fields = out.decode("utf-8").split("\0")[:-1] if out else []
     except UnicodeDecodeError:

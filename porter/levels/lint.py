@@ -9,6 +9,7 @@ export writes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -23,6 +24,7 @@ from porter.levels.build import Builder, Step
 from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.diff import FilePatch
+from porter.series.header import FIELDS, MAIL_FIELDS, UNKNOWN
 from porter.series.rendering import mail_date, render_header
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 from porter.terminal import counted
@@ -89,12 +91,14 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
 
 
 _Row = tuple[int, str, str]
+_OPEN = re.compile(rf"(?:({'|'.join((*MAIL_FIELDS, *FIELDS))}): (?:\[PATCH\] )?)?{UNKNOWN}\b")
 
 
 def _judge(patch: Patch, place: str) -> Iterator[_Row]:
     name = f"{place}-{patch.level}.patch"
     if patch.level and patch.path.name != name:
         yield 0, "name", f"expected the file name {name}, after its place and its level"
+    yield from _unknown(patch)
     yield from _header_as_exported(patch)
     yield from _around(patch)
     if not patch.diff.files and not patch.diff.doubtful:
@@ -104,6 +108,14 @@ def _judge(patch: Patch, place: str) -> Iterator[_Row]:
         yield from _link(file)
         yield from _index_line(file)
         yield from _white_space(file)
+
+
+def _unknown(patch: Patch) -> Iterator[_Row]:
+    """Yield what the header still leaves open, as `porter import` writes it."""
+    head = patch.raw.split(b"\n")[: patch.header.end]
+    for number, line in enumerate(head, 1):
+        if match := _OPEN.match(line.decode("utf-8", "replace")):
+            yield number, "header", f"{match[1] or 'the reason'}: not stated yet, found {UNKNOWN}"
 
 
 def _header_as_exported(patch: Patch) -> Iterator[_Row]:

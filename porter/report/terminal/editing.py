@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from porter.editing.rebase import Rebased
     from porter.editing.refresh import Changed
     from porter.editing.session import EditSession
+    from porter.exchange.exporting import GivenOut
     from porter.tree.locked import LockedTree
 
 _STYLES = {"new": "green", "rewritten": "yellow", "removed": "red"}
@@ -43,6 +44,13 @@ def report_change(
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
     emit(lines)
+    return 0
+
+
+def report_given_out(given: GivenOut, *, as_json: bool) -> int:
+    """Print what was given out, and where."""
+    report_notes(given.notes)
+    emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
     return 0
 
 
