@@ -45,8 +45,8 @@ class EditSession:
     """A change in progress. ``command`` is its first word; ``left`` are the commits to pick.
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
-    file if the pin moves, ``pins_before`` its text then. ``levels`` are those that the series is
-    to hold, ``renamed`` maps old names to new ones. ``report`` is the command's own.
+    file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
+    names to new ones. ``stamp`` is the series that the change began with.
     """
 
     what: str
@@ -63,6 +63,7 @@ class EditSession:
     pins: str | None = None
     pins_before: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
+    stamp: str = ""
     report: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -110,6 +111,29 @@ def refuse_session(tree: Tree) -> None:
             f"{shown(tree.folder)}: `porter {session.what}` stopped at a conflict; resolve it, `git"
             f" add` the files and `porter {session.command} --continue`, or `--abort`"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where a change in progress stopped: its level, and the files still in conflict."""
+
+    session: EditSession
+    level: str
+    files: tuple[str, ...]
+
+
+def where_stopped(tree: Tree) -> Stopped | None:
+    """Return where the change in progress in this tree stopped; None when there is none."""
+    session = read_session(tree)
+    if session is None:
+        return None
+    picking = _stopped_at(tree)
+    return Stopped(session, _subject(tree, picking) if picking else "", tuple(_unmerged(tree)))
+
+
+def _unmerged(tree: Tree) -> list[str]:
+    form = ("diff", "--name-only", "--diff-filter=U", "-z")
+    return sorted(set(tree.git(*form).fields()))
 
 
 def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
@@ -224,7 +248,7 @@ def _stopped_at(tree: Tree) -> str:
 
 
 def _go_on(tree: Tree, session: EditSession) -> None:
-    if unmerged := sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields())):
+    if unmerged := _unmerged(tree):
         raise CheckFailed(
             f"{shown(tree.folder)}: conflicts are left in {listed_paths(unmerged)}; resolve them,"
             f" `git add` them, then `porter {session.command} --continue`"
@@ -282,7 +306,7 @@ def _marks(tree: Tree, commit: str) -> set[str]:
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
     picking = _stopped_at(tree)
-    unmerged = sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields()))
+    unmerged = _unmerged(tree)
     if unmerged:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking or oid)} conflicts in"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,7 @@ def test_the_index_is_not_asked_for_a_folder_of_this_machine(
     assert added.port.notes[0].startswith("only this machine has file://")
 
 
+@pytest.mark.skipif(find_spec("torch") is None, reason="probes need torch")
 def test_the_first_recipe_passes_on_the_new_port(
     root: Path, porter: Porter, tmp_path: Path
 ) -> None:
