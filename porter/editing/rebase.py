@@ -8,6 +8,7 @@ are until the last level is through: then pin, listing, series and lock change t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -128,6 +129,8 @@ def _replayed(
     place: Place, moved: MovedPort, text: str, notes: Sequence[str], drop_merged: bool
 ) -> Rebased:
     git = place.repository.git
+    if place.broken is not None:
+        raise CheckFailed(f"{place.broken.why}; mend it at the pin that it has first")
     _bring(place, moved)
     _borrow(place, moved)
     commits = place.commits
@@ -220,6 +223,12 @@ def _patches(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def _digest(folder: Path) -> str:
+    """Return a digest of the series file and the patches."""
+    names = [SERIES_FILE, *sorted(path.name for path in folder.glob("*.patch"))]
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+
+
 def compared(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
     """Return what became of each level: same, moved (only places differ), changed or dropped."""
     rows = []
@@ -279,6 +288,7 @@ def _stop(
         report={
             "notes": "\n".join(notes),
             "base": place.base.oid,
+            "series": _digest(place.repository.folder),
             "drop merged": "yes" if drop_merged else "",
         },
     )
@@ -328,6 +338,11 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
             " `porter rebase --abort`"
         )
     folder = patches_dir(root, port)
+    if state.report["series"] != _digest(folder):
+        raise CheckFailed(
+            f"{folder}: changed since `porter {state.what}` began; `porter rebase --abort`, then"
+            " give the command again"
+        )
     old = _patches(folder)
     level0 = state.report["base"]
     links = relinked(tree, level0, "HEAD")
