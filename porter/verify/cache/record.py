@@ -161,3 +161,7 @@ class RecordedTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
         """See :class:`porter.verify.plan.trees.Trees`; nothing runs on it."""
         return Path()
+
+    def mend(self, folder: Path) -> str:  # noqa: ARG002
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        return ""

@@ -21,6 +21,7 @@ from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
+from porter.verify.harness.sums import write_sums
 from porter.verify.plan.matrix import Failure, Job
 
 _POLL_SECONDS = 0.1
@@ -107,6 +108,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     if failure := _failure(code, killed, out, job, end):
         return failure
     (out / PRINTED).write_text(json.dumps(printed_ends), encoding="utf-8")
+    write_sums(out)
     return out
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.process import Stopped
-from porter.verify.cache.keys import RunKey, known_runs
+from porter.verify.cache.keys import RunKey, known_runs, probe_hash
 from porter.verify.cache.store import (
     CacheWriteError,
     find_trace,
@@ -49,6 +49,7 @@ Until = Callable[[RunSpec, "Trace | Failure"], bool]
 """Called with each outcome as it arrives; True ends the rest."""
 
 LEAST_BYTES = 16 * 2**20
+_CHANGED = Failure("probe", "its probe, or a file that the probe names, changed; verify again", "")
 FULL = "No space left on device"
 """Text of the system's error, found in the failure of a run that filled the disk."""
 
@@ -199,6 +200,7 @@ class Runs:
                     settled.append(request)
                 else:
                     asked[request.key] = [request]
+                    self.session.mend_trees(request.job)
                     yield request
 
         def work(task: Request | Build) -> CachedRun | Failure | None:
@@ -342,10 +344,14 @@ class Runs:
         job, python = request.job, request.environment.python
         assert isinstance(job, Job)
         with run_folder(runs) as folder:
+            if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
+                return _CHANGED
             try:
                 out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
             except Stopped:
                 return Failure("stopped", "stopped: no longer needed", "")
+            if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
+                return _CHANGED
             if isinstance(out, Failure):
                 return out
             if self._workspace.why:

@@ -22,6 +22,7 @@ from porter.verify.environment.venv import (
     torch_in,
 )
 from porter.verify.execution.forkserver import ForkServerError, ForkServerPool
+from porter.verify.plan.matrix import Failure, Job
 from porter.verify.plan.trees import Trees
 
 
@@ -72,6 +73,12 @@ class Session:
     options: Options = Options()
     _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
+
+    def mend_trees(self, job: Job | Failure) -> None:
+        """Compare the trees that a run is about to use with their ids; say what was damaged."""
+        for folder in () if isinstance(job, Failure) else (job.tree, *job.companions.values()):
+            if line := self.trees.mend(folder):
+                self.observer.say(line)
 
     def find_environment(self, requirements: Path | None) -> Environment | None:
         """Return the environment of a requirements file if it is built; run nothing in it."""

@@ -32,6 +32,7 @@ from typing import Any
 import torch
 
 from porter.verify.harness.run_info import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
+from porter.verify.harness.sums import SUMS, damage_of
 
 MUCH = 2**20
 """Runs that print at least this many bytes get a warning."""
@@ -134,10 +135,13 @@ def raw(tensor: torch.Tensor) -> bytes:
 def read(folder: Path) -> Trace:
     """Return the trace in ``folder``.
 
-    Raises BadTrace if a file is missing, cut short, or of another format.
+    Raises BadTrace if a file is missing, cut short, of another format, or not what its checksum
+    says (a run that is under way has none yet).
     """
     from safetensors import safe_open
 
+    if (folder / SUMS).is_file() and (damage := damage_of(folder)):
+        raise BadTrace(f"{folder}: {damage}")
     try:
         head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
         if (found := head["format"]) != FORMAT:
