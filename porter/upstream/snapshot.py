@@ -154,12 +154,18 @@ def tree_problem(folder: Path, expected: Mapping[bytes, Entry]) -> str:
     for path, entry in sorted(expected.items()):
         file = found[path]
         is_link = file.is_symlink()
-        content = os.readlink(file.path) if is_link else Path(os.fsdecode(file.path)).read_bytes()
+        target = Path(os.fsdecode(file.path))
+        content = os.fsencode(target.readlink()) if is_link else target.read_bytes()
         executable = not is_link and bool(file.stat().st_mode & 0o111)
         same_kind = (is_link, executable) == (entry.mode == MODE_LINK, entry.mode == MODE_EXEC)
         if not same_kind or blob_id(content) != entry.oid:
             return f"{os.fsdecode(path)} was changed"
     return ""
+
+
+def present_files(folder: Path) -> set[bytes]:
+    """Return the paths of all files in a snapshot."""
+    return {path for path, _ in _files_below(os.fsencode(folder))}
 
 
 def drop_tree(folder: Path) -> None:
@@ -171,7 +177,7 @@ def drop_tree(folder: Path) -> None:
 
 def _expected(gathered: Gathered) -> dict[bytes, Entry]:
     return {
-        os.path.join(where.encode(), path): entry
+        (where.encode() + b"/" if where else b"") + path: entry
         for where, _, entries in gathered.parts
         for path, entry in entries.items()
     }

@@ -60,7 +60,7 @@ class FolderTrees:
                 raise NotReachable(self.uncovered[need])
         return self.ports[port][level.number].folder
 
-    def mend(self, folder: Path) -> str:  # noqa: ARG002
+    def mend(self, folder: Path) -> str:
         return ""
 
 
