@@ -219,7 +219,7 @@ def test_verdicts_that_cannot_be_kept_say_so(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["tensors.safetensors", "trace.json", "printed.json"])
+@pytest.mark.parametrize("name", ["tensors.safetensors", "printed.json"])
 def test_a_trace_that_changed_on_disk_is_not_judged(
     port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path, name: str
 ) -> None:
@@ -241,7 +241,7 @@ def test_a_trace_that_changed_on_disk_is_not_judged(
 def test_verdicts_that_changed_on_disk_are_judged_again(
     port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path
 ) -> None:
-    port.write_text(port.read_text().replace("parity: {}", 'within_ulps: {ulps: 0, reason: "r"}'))
+    port.write_text(port.read_text().replace("parity: {}", 'within_ulps: {ulps: 1, reason: "r"}'))
     (first,) = verify(trees)
     (file,) = (tmp_path / "verdicts").rglob("*.json")
     file.write_text(file.read_text().replace('"runs":4', '"runs":9'))
