@@ -49,6 +49,7 @@ from porter.process import Stopped
 from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_reason, run_pip
 from porter.verify.environment.requirements import Requirements, matching_release
 from porter.verify.environment.torch_layer import Layer, write_layer
+from porter.verify.environment.variables import passed_variables
 
 LAYER_FORMAT = 1
 MARKER = "current.json"
@@ -322,9 +323,8 @@ class NoTorch(Exception):
 def torch_in(python: Path, stop: threading.Event | None = None) -> str:
     """Return the version of the torch that an interpreter imports. Raises NoTorch, and Stopped."""
     program = "import safetensors, torch; print(torch.__version__)"
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     try:
-        output = Output([str(python), "-c", program], python.parent, variables)
+        output = Output([str(python), "-c", program], python.parent, passed_variables())
         printed = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
     except OSError as error:
         raise NoTorch(f"its interpreter does not run: {error}") from error
