@@ -75,6 +75,11 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
     return own
 
 
+def sandbox_of(folder: Path) -> str:
+    """Return the kind of sandbox that a trace was made in."""
+    return str(read_json(folder / HEAD).get("sandbox", ""))
+
+
 def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None:
     """Hard-link another recipe's trace into this recipe's folder, with this recipe's facts.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from porter.process import Stopped, Tail, group_memory, is_alive, plain
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
+from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
 from porter.verify.harness.sums import write_sums
@@ -33,6 +34,7 @@ class Launcher:
 
     warm: ForkServerPool
     stop: threading.Event
+    sandbox: Sandbox = NO_SANDBOX
 
 
 @contextmanager
@@ -80,7 +82,8 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     out.mkdir()
     _make_folders(folder)
     # The paths among the job's values become text.
-    description = json.dumps({**asdict(job), "out": out}, default=os.fspath)
+    held = {"sandbox": start.sandbox.kind, "sandbox_spec": start.sandbox.spec(job, python, folder)}
+    description = json.dumps({**asdict(job), "out": out, **held}, default=os.fspath)
     (folder / "job.json").write_text(description, encoding="utf-8")
     with _pipes() as (lifeline, printed, complained, files):
         process = start.warm.start(
@@ -93,6 +96,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
                 lifeline=lifeline,
                 out=files[0],
                 err=files[1],
+                before=tuple(start.sandbox.command(job, python, folder)),
             ),
             job.facts.device,
         )

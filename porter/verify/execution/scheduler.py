@@ -26,11 +26,13 @@ from porter.verify.cache.store import (
     has_trace,
     keep_trace,
     making,
+    sandbox_of,
     share_trace,
 )
 from porter.verify.environment.venv import Environment, EnvironmentFailed
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
+from porter.verify.execution.sandbox import NONE
 from porter.verify.execution.session import Session
 from porter.verify.plan.matrix import (
     Failure,
@@ -311,9 +313,10 @@ class Runs:
         if self.session.options.fresh:
             return False
         folder = find_trace(self.session.places, request.job.facts, request.key)
-        if folder is not None:
-            self.found[request.key] = CachedRun(folder, cached=True)
-        return folder is not None
+        if folder is None or not self.session.accepts(sandbox_of(folder)):
+            return False
+        self.found[request.key] = CachedRun(folder, cached=True)
+        return True
 
     def _share(self, request: Request) -> None:
         """Link the trace to this recipe too, when another recipe made the same run first."""
@@ -330,7 +333,8 @@ class Runs:
                 raise Retry
             # Another porter process may have made it just now.
             fresh = self.session.options.fresh
-            if not fresh and (folder := find_trace(places, job.facts, key)) is not None:
+            folder = None if fresh else find_trace(places, job.facts, key)
+            if folder is not None and self.session.accepts(sandbox_of(folder)):
                 return CachedRun(folder, cached=True)
             outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
@@ -347,7 +351,7 @@ class Runs:
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
                 return _CHANGED
             try:
-                out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
+                out = run_probe(job, python, folder, replace(self.start, stop=stop))
             except Stopped:
                 return Failure("stopped", "stopped: no longer needed", "")
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
@@ -377,4 +381,6 @@ def open_runs(session: Session) -> Iterator[Runs]:
             session.observer.say(
                 f"{workspace.why}: runs are made in {workspace.folder}, no trace is kept"
             )
-        yield Runs(session, start, workspace)
+        if session.sandbox.kind == NONE and session.options.sandbox != "off":
+            session.observer.say(f"runs are in no sandbox: {session.sandbox.why}")
+        yield Runs(session, replace(start, sandbox=session.sandbox), workspace)

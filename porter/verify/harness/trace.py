@@ -60,7 +60,8 @@ class BadTrace(Exception):
 class Trace:
     """A finished run. ``versions`` are those of the probe's interpreter; bytes and seconds are its
     process's. ``device_title`` names the hardware, and says if it is simulated. ``warnings`` say
-    what makes the run prove less than it seems."""
+    what makes the run prove less than it seems. ``sandbox`` is what held the run: "namespaces",
+    "bubblewrap", "none", or "" for a trace of an earlier version."""
 
     facts: RunFacts
     versions: dict[str, str]
@@ -72,6 +73,7 @@ class Trace:
     kinds: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
+    sandbox: str = ""
 
     def kind(self, output: str) -> str:
         """Return an output's kind: "tensor", "image" (uint8, H x W x C), "text" or "files" (uint8,
