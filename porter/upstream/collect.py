@@ -23,6 +23,7 @@ from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
 from porter.git.run import config_fault
 from porter.places import cache_dir
+from porter.scratch import is_owned
 from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
 from porter.upstream.registry import forget_gone, projects, trees
@@ -77,7 +78,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
 def _old(pattern: str, before: float, what: str, dry_run: bool) -> Iterator[Freed]:
     """Free what matches in the cache and was last used ``before``."""
     for path in sorted(cache_dir().glob(pattern)):
-        if path.stat().st_mtime <= before:
+        if path.stat().st_mtime <= before and not is_owned(path.name):
             yield _remove(path, what, dry_run)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from porter.process import Stopped, Tail, group_memory, is_alive, plain
+from porter.process import Stopped, Tail, group_memory, plain
+from porter.scratch import make_owned
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
 from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
@@ -59,13 +58,7 @@ def run_folder(runs: Path) -> Iterator[Path]:
     Folders that killed porter processes of this host left behind are removed too: a folder's name
     holds process id and host, since hosts may share a cache.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    here = platform.node() or "localhost"
-    for old in runs.iterdir():
-        owner, _, rest = old.name.partition("@")
-        if rest.rpartition("-")[0] == here and owner.isdigit() and not is_alive(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}@{here}-", dir=runs))
+    folder = make_owned(runs)
     try:
         yield folder
     finally:

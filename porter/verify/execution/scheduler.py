@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.process import Stopped
+from porter.scratch import make_scratch
 from porter.verify.cache.keys import RunKey, known_runs, probe_hash
 from porter.verify.cache.store import (
     CacheWriteError,
@@ -72,7 +73,7 @@ class Workspace:
         """Switch to a temporary folder, once; return it."""
         with self._lock:
             if not self.why:
-                self.folder, self.why = Path(tempfile.mkdtemp(prefix="porter-runs-")), why
+                self.folder, self.why = make_scratch("runs"), why
             return self.folder
 
 

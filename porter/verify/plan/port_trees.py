@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from porter.upstream.gitfetch import Progress
 from porter.upstream.needs import Needs
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
 from porter.upstream.snapshot import Snapshots, gather_tree
+from porter.upstream.spare_cache import usable_cache
 from porter.upstream.store import FileCoverage, Upstream, open_upstream
 from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
 
@@ -147,9 +148,14 @@ class UpstreamTrees:
         return found
 
 
-def open_trees(root: Path) -> closing[UpstreamTrees]:
-    """Open the project's trees for a block."""
-    return closing(UpstreamTrees(root, load_pins(root)))
+@contextmanager
+def open_trees(root: Path) -> Iterator[UpstreamTrees]:
+    """Open the project's trees for a block, in which the cache can be written or is stood in for.
+
+    Whoever makes runs takes the cache's folder inside the block.
+    """
+    with usable_cache(), closing(UpstreamTrees(root, load_pins(root))) as trees:
+        yield trees
 
 
 def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:
