@@ -23,22 +23,27 @@ _ABROAD = "porter-"
 
 
 @contextmanager
-def scratch_folder(what: str) -> Iterator[Path]:
+def scratch_folder(what: str, least: int = 0) -> Iterator[Path]:
     """Give an empty folder; delete it afterwards. ``what`` says in its name what it is for."""
-    folder = make_scratch(what)
+    folder = make_scratch(what, least)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_scratch(what: str) -> Path:
+def make_scratch(what: str, least: int = 0) -> Path:
     """Make an empty folder in the cache, else in TMPDIR; the caller deletes it.
 
-    Raises OSError naming the second where neither can be written.
+    The cache's disk must have ``least`` bytes left. Raises OSError naming the second where neither
+    can be written.
     """
     try:
-        return make_owned(cache_dir() / "staging", what)
+        folder = make_owned(cache_dir() / "staging", what)
+        if shutil.disk_usage(folder).free >= least:
+            return folder
+        folder.rmdir()
+        raise OSError("full")
     except OSError:
         base = Path(tempfile.gettempdir())
         with suppress(OSError):

@@ -36,7 +36,7 @@ def usable_cache() -> Iterator[None]:
     if not (why := cache_fault(cache)):
         yield
         return
-    with scratch_folder("cache") as spare:
+    with scratch_folder("cache", LEAST_BYTES) as spare:
         print(f"porter: {why}; going on without it, in {spare}: nothing is kept", file=sys.stderr)
         _borrow(cache, spare)
         before = os.environ.get("PORTER_CACHE")

@@ -74,10 +74,15 @@ def _find() -> Sandbox:
     if not (why := _tried([sys.executable, "-I", "-S", harness.__file__])):
         return Sandbox("namespaces")
     if shutil.which("bwrap"):
-        if not (other := _tried([*_bubblewrap({}, Path("/")), "true"])):
+        if not (other := bubblewrap_fault()):
             return Sandbox("bubblewrap")
-        why = f"{why}; bwrap: {other}"
+        why = f"{why}; {other}"
     return Sandbox(NONE, why)
+
+
+def bubblewrap_fault() -> str:
+    """Return why bubblewrap cannot hold a run, "" if it can."""
+    return _tried([*_bubblewrap({}, Path("/")), "true"])
 
 
 def _tried(command: list[str]) -> str:

@@ -73,7 +73,7 @@ class Workspace:
         """Switch to a temporary folder, once; return it."""
         with self._lock:
             if not self.why:
-                self.folder, self.why = make_scratch("runs"), why
+                self.folder, self.why = make_scratch("runs", LEAST_BYTES), why
             return self.folder
 
 
