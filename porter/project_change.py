@@ -105,6 +105,25 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
     return list(wanted)
 
 
+@contextmanager
+def content_meanwhile(root: Path, path: str, content: bytes) -> Iterator[None]:
+    """Let a file have another content; afterwards, also after a kill, it has its own again.
+
+    Unless :func:`change_files` changed files meanwhile: then they stay as it left them.
+    """
+    with lock_project(root):
+        folder, own = _folder(root), (root / path).read_bytes()
+        shutil.rmtree(folder, ignore_errors=True)
+        write_atomic(folder / "0", own, sync=True)
+        rows = [{"path": path, "was": _digest(content), "staged": "0"}]
+        write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
+        try:
+            write_atomic(root / path, content)
+            yield
+        finally:
+            _finish(root)
+
+
 def _finish(root: Path) -> None:
     folder = _folder(root)
     try:

@@ -305,7 +305,7 @@ def resumed(args: argparse.Namespace) -> int | None:
     from porter.report.terminal.editing import report_abort, report_change
     from porter.tree.locked import hold_tree
 
-    with hold_tree(args.dir, args.command) as held:
+    with hold_tree(args.dir, args.command, rebuild=False) as held:
         if args.abort:
             return report_abort(held, abort_change(held, args.command))
         done = continue_change(held, args.command, skip=args.skip)

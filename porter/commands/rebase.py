@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REF",
         help="the new upstream (default: where the pins file was moved to since the last lock)",
     )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        help="the repository that has the new upstream, such as a fork (default: the pin's)",
+    )
     add_flag(parser, "--drop-merged", "drop levels that the new upstream has already")
     add_flag(parser, "--range-diff", "print what changed in each patch")
     add_conflict_options(parser)
@@ -53,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
                 root,
                 the_port(args),
                 args.onto,
+                url=args.url,
                 drop_merged=args.drop_merged,
                 progress=progress,
             )

@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    project_folder(args)
     if (code := resumed(args)) is not None:
         return code
     from porter.editing.refresh import refresh
     from porter.report.terminal.editing import report_change
     from porter.tree.locked import hold_tree
 
-    project_folder(args)
     with hold_tree(args.dir, "refresh") as held:
         done = refresh(held, drop=args.drop)
     return report_change(held, done, as_json=args.json)

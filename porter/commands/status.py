@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from porter.editing.session import where_stopped
     from porter.report.terminal.tree import report_notes, status_json, status_lines
     from porter.terminal import emit, emit_json
     from porter.tree.locked import settle_if_idle
@@ -26,9 +27,10 @@ def run(args: argparse.Namespace) -> int:
     tree = find_tree(args.dir)
     note = settle_if_idle(tree)
     here, edited, changed = position(tree), edits(tree), series_changed(tree)
+    stopped = where_stopped(tree)
     report_notes((note,) if note else ())
     if args.json:
-        emit_json(status_json(tree, here, edited, changed))
+        emit_json(status_json(tree, here, edited, changed, stopped))
     else:
-        emit(status_lines(tree, here, edited, changed))
+        emit(status_lines(tree, here, edited, changed, stopped))
     return 0

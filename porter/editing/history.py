@@ -19,12 +19,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import Odb, index_pack, lay_out_repository
 from porter.git.run import first_error, run_git
 from porter.places import PINS_FILE, cache_dir, patches_dir
+
+if TYPE_CHECKING:
+    from porter.upstream.pins import Pin
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n"
 BY_HAND = "changed without porter"
@@ -182,18 +186,20 @@ def _quoted(path: str) -> bytes:
 
 def read_state(root: Path, port: str) -> State:
     """Return the state of a port's series as the files of the project have it."""
-    from porter.editing.pin_text import pin_entry
     from porter.upstream.pins import load_pins
 
-    folder = patches_dir(root, port)
+    folder, path = patches_dir(root, port), root / PINS_FILE
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[:1] != ".")
-    pin = load_pins(root).port(port)
-    text = (root / PINS_FILE).read_text("utf-8")
-    pins = {
-        name: pin_entry(text, name, root / PINS_FILE).encode()
-        for name in (port, *pin.submodules.values())
-    }
+    pins = pin_entries(load_pins(root).port(port), path.read_text("utf-8"), path)
     return State({name: (folder / name).read_bytes() for name in names}, pins)
+
+
+def pin_entries(pin: Pin, text: str, path: Path) -> dict[str, bytes]:
+    """Return the entries of a port's pin and its submodules' in the pins file ``text``, by name."""
+    from porter.editing.pin_text import pin_entry
+
+    names = (pin.name, *pin.submodules.values())
+    return {name: pin_entry(text, name, path).encode() for name in names}
 
 
 @dataclass(frozen=True, slots=True)

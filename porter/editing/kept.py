@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from porter.editing.message import relabelled
 from porter.errors import PorterError
@@ -19,33 +19,35 @@ from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.header import parse_header
 from porter.series.series import Patch, load_series
+from porter.upstream.pins import Pins
 from porter.upstream.store import open_upstream
-
-if TYPE_CHECKING:
-    from porter.editing.publish import Repository
 
 
 def kept(
-    repository: Repository,
+    project: Path,
+    pins: Pins,
+    port: str,
+    objects: Path,
     files: Mapping[str, bytes],
     diffs: Sequence[bytes],
     renamed: Mapping[str, str],
 ) -> dict[str, bytes]:
     """Return new patch files, with the bytes of the standing series where those mean the same.
 
-    ``diffs`` are those of ``files``, and ``renamed`` maps old level names to new ones.
+    ``diffs`` are those of ``files``, and ``renamed`` maps old level names to new ones. ``objects``
+    is an object folder that has the levels of both.
     """
-    folder = patches_dir(repository.project, repository.port)
-    standing = [path.read_bytes() for path in folder.glob("*.patch")]
+    pin = pins.port(port)
+    standing = [path.read_bytes() for path in patches_dir(project, port).glob("*.patch")]
     if all(raw in standing for raw in files.values()):
         return dict(files)
     try:
-        with open_upstream(repository.pins.root, repository.pin) as upstream:
-            levels = build_levels(upstream, load_series(repository.project, repository.port))
+        with open_upstream(pins.root, pin) as upstream:
+            levels = build_levels(upstream, load_series(project, port))
         own = [pair for pair in pairwise(levels) if pair[1].patch is not None]
-        with Scratch(repository.objects) as scratch:
+        with Scratch(objects) as scratch:
             pairs = [(below.tree, level.tree) for below, level in own]
-            old_diffs = export_diffs(scratch, pairs, repository.pin.context)
+            old_diffs = export_diffs(scratch, pairs, pin.context)
     except PorterError:  # no series that builds, so nothing to compare with
         return dict(files)
     old = {

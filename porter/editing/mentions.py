@@ -33,19 +33,23 @@ class Followed:
 
 
 def follow(
-    root: Path, change: LevelChange, trees: Sequence[str], patches: Mapping[str, bytes]
+    root: Path,
+    change: LevelChange,
+    trees: Sequence[str],
+    patches: Mapping[str, bytes],
+    before: Mapping[str, str],
 ) -> Followed:
     """Return what a change of levels means for the files that name them.
 
-    ``trees`` are those of the new levels, level 0 first, up to a patch that fails; ``patches`` the
-    new patch files.
+    ``trees`` are those of the new levels, level 0 first, "" for one that does not apply;
+    ``before`` those of the old ones by name, as far as they are known; ``patches`` the new files.
     """
     contents: dict[str, bytes | None] = {}
     notes: list[str] = []
     if change.changes_names:
         edited, notes = changed_yaml(root, change)
         contents |= edited
-    logs, more = _logs(root, change, trees)
+    logs, more = _logs(root, change, trees, before)
     contents |= logs
     notes += more
     gone = [name for name in change.old if name not in change.new]
@@ -60,7 +64,7 @@ def follow(
 
 
 def _logs(
-    root: Path, change: LevelChange, trees: Sequence[str]
+    root: Path, change: LevelChange, trees: Sequence[str], before: Mapping[str, str]
 ) -> tuple[dict[str, bytes | None], list[str]]:
     folder = migration_logs_dir(root, change.port)
     there: dict[str, tuple[str, str, str, str]] = {}  # file name -> level, tree, ending, text
@@ -73,13 +77,15 @@ def _logs(
     stale: list[str] = []
     for ending in sorted({row[2] for row in there.values()}):
         rows = [row for row in there.values() if row[2] == ending]
-        for number, (name, tree) in enumerate(zip(change.new, trees, strict=False)):
+        for number, (name, tree) in enumerate(zip(change.new, trees, strict=True)):
             same = [row for row in rows if row[1] == tree]
             own = [row for row in rows if change.now(row[0]) == name]
             if found := [row for row in same if row in own] or same or own:
-                line = f"# Level {number} {name} of {change.port}, tree {found[0][1]},"
+                old, at_tree = found[0][:2]
+                line = f"# Level {number} {name} of {change.port}, tree {at_tree},"
                 new[f"{number}-{name}.{ending}"] = _STATED.sub(line, found[0][3], count=1)
-                stale += [] if found[0][1] == tree else [name]
+                if at_tree != tree and before.get(old, at_tree) == at_tree:  # now, not earlier
+                    stale.append(name)
     at = folder.relative_to(root).as_posix()
     contents: dict[str, bytes | None] = {f"{at}/{name}": None for name in there if name not in new}
     contents |= {
@@ -89,8 +95,10 @@ def _logs(
     }
     notes = []
     if stale:
-        many = counted(len(stale), "log")
-        notes.append(f"{at}: {many} of earlier trees; `porter migration-log {change.port}` renews")
+        notes.append(
+            f"{at}: {counted(len(stale), 'log')} of earlier trees;"
+            f" `porter migration-log {change.port}` renews them"
+        )
     return contents, notes
 
 
@@ -103,15 +111,19 @@ def _mentions(
 ) -> Iterator[str]:
     """Yield ``file:line`` for each line of the project's text that names a level.
 
-    A name of one word, such as ``report``, is looked for only in the files of its port.
+    The port's own files come first, those of other ports are left out: their levels may have the
+    name too. A name of one word, such as ``report``, is looked for in the port's own files alone.
     """
     own = f"patches/{port}"
     word = re.compile(
         rf"(?<![\w-])(?:\d+-)?{re.escape(name)}(?:(?=\.patch|\.sim-)|(?![\w-])(?!\.\w))".encode()
     )
     texts: dict[str, bytes | None] = {}
-    for path in _files(root):
-        if path.startswith("patches/") or (port not in path and "-" not in name):
+    others = {folder.name for folder in (root / "patches").iterdir()} - {port}
+    for path in sorted(_files(root), key=lambda path: port not in _words(path)):
+        words = _words(path)
+        is_own = port in words
+        if words[0] == "patches" or (not is_own and ("-" not in name or others & {*words})):
             continue
         texts[path] = contents[path] if path in contents else _read(root / path)
     texts |= {f"{own}/{path}": raw.partition(b"\n---\n")[0] for path, raw in patches.items()}
@@ -120,6 +132,11 @@ def _mentions(
             for number, line in enumerate(text.split(b"\n"), 1):
                 if word.search(line):
                     yield f"{path}:{number}"
+
+
+def _words(path: str) -> list[str]:
+    """Return a path's folders and its name without the suffix."""
+    return [*path.split("/")[:-1], Path(path).stem]
 
 
 def _files(root: Path) -> list[str]:

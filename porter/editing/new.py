@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from porter.atomic import write_atomic
@@ -27,6 +26,7 @@ from porter.editing.stack import Commit, read_commits, tree_stack
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
 from porter.series.header import FIELDS
+from porter.series.rendering import mail_date
 from porter.terminal import listed
 from porter.tree.locked import LockedTree
 from porter.tree.move import refuse_unfinished
@@ -59,13 +59,14 @@ def new_level(
     refuse_unfinished(tree)
     refuse_changed_series(held)
     repository = tree_repository(tree)
-    free_name(name, [level.name for level in tree.record.levels[1:]], repository.folder)
+    broken = tree.record.broken.off if tree.record.broken else ()
+    names = [*(level.name for level in tree.record.levels[1:]), *broken]
+    free_name(name, names, repository.folder)
     values = {**values, "Level": name}
     notes = _untracked(tree)
     before = read_files(tree)
     commits = read_commits(tree.git, tree.record.levels[0].commit, "HEAD", shown(tree.folder))
     if before.work == tree.git("rev-parse", "HEAD^{tree}").text:
-        names = [level.name for level in tree.record.levels]
         write_template(tree.state_dir, names, template(values))
         return Made(None, notes)
     refuse_dropped(tree_stack(tree, commits), tree)
@@ -112,8 +113,7 @@ def _identity(tree: Tree) -> tuple[str, str]:
             " NAME` and `git config --global user.email ADDRESS` tell it"
         )
     author, seconds, zone = answer.out.decode("utf-8", "replace").strip().rsplit(" ", 2)
-    at = datetime.fromtimestamp(int(seconds), datetime.strptime(zone, "%z").tzinfo)
-    return author, f"{at:%a}, {at.day} {at:%b %Y %H:%M:%S} {zone}"
+    return author, mail_date(int(seconds), zone)
 
 
 def _complete(name: str, values: Mapping[str, str]) -> str | None:
@@ -121,6 +121,7 @@ def _complete(name: str, values: Mapping[str, str]) -> str | None:
 
     Raises BadInput for parts that are all there and wrong.
     """
+    values = {"Forwarded": "not-needed", **{part: text for part, text in values.items() if text}}
     text = with_parts("", values)
     if any(not values.get(part) for part in ("Subject", "Why", *FIELDS)):
         return None

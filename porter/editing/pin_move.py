@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.editing.pin_text import with_values
+from porter.editing.upstream_changes import change_notes, dependents, without_gone
 from porter.errors import BadInput, PorterError
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.places import PINS_FILE, patches_dir
@@ -24,9 +26,9 @@ from porter.upstream.pins import (
     parse_pins,
     tree_objects,
 )
-from porter.upstream.resolve import Address, Resolved, resolve
+from porter.upstream.resolve import Address, Resolved, read_address, resolve
 from porter.upstream.sdist import look_up_release
-from porter.upstream.store import fetch, open_upstream
+from porter.upstream.store import Upstream, fetch, open_upstream
 
 _VERSION = re.compile(r"v?(\d[0-9A-Za-z.!+_-]*)\Z")
 
@@ -41,7 +43,7 @@ class NewPins:
 
 @dataclass(frozen=True)
 class MovedPort:
-    """A port on another upstream, in the store. ``pins.root`` is a folder with the pins alone.
+    """A port on another ``upstream``, open in the store. ``pins.root`` has the pins file alone.
 
     ``files`` are those of the port's folder that belong to a pin, ``others`` those of its
     submodules' folders and the pins file, by path in the project.
@@ -49,33 +51,59 @@ class MovedPort:
 
     pins: Pins
     pin: Pin
-    commit: Oid
-    listing: Mapping[bytes, Entry]
+    upstream: Upstream
     files: Mapping[str, bytes | None]
     others: Mapping[str, bytes | None]
 
+    @property
+    def commit(self) -> Oid:
+        return self.upstream.commit
 
-def find_pins(root: Path, port: str, onto: str, progress: Progress | None = None) -> NewPins:
+    @property
+    def listing(self) -> Mapping[bytes, Entry]:
+        return self.upstream.listing()
+
+
+def find_pins(
+    root: Path, port: str, onto: str, url: str | None = None, progress: Progress | None = None
+) -> NewPins:
     """Return the pins file in which ``port`` is at ``onto``: a branch, tag, commit or version.
 
-    The commit and its trees are in the store then. Raises BadInput when the upstream has no such
-    commit, SourceUnavailable when it does not answer.
+    ``url`` names another repository than the pin's. The commit and its trees are in the store then.
+    Raises BadInput when the upstream has no such commit, SourceUnavailable when it does not answer.
     """
     path = root / PINS_FILE
     pins, text = load_pins(root), path.read_text("utf-8")
     pin = pins.port(port)
-    if pin.url is None:
-        return NewPins(_release_text(text, pin, onto, path, progress))
-    found = _resolved(port, Address(pin.url), onto, progress)
-    values: dict[tuple[str | int, ...], str] = {
-        ("commit",): str(found.source.commit),
-        ("tree",): str(found.tree),
-    }
-    comment = found.ref if found.ref and found.ref != found.source.commit else ""
-    text = with_values(text, port, values, path, comment)
-    text, notes = _alternates(text, pin, onto, path, progress)
-    text, more = _submodules(root, text, pins, pin, path, progress)
-    return NewPins(text, (*notes, *more))
+    address = _address(pin, url, path)
+    if address is None:
+        text, version = _release_text(text, pin, onto, path, progress)
+    else:
+        found = _resolved(port, address, onto, progress)
+        text = with_values(text, port, {("url",): address.url}, path) if url else text
+        text = _at(text, port, (), found, path)
+        version = found.ref or onto
+    text, notes = _alternates(text, pin, version, path, progress)
+    text, more, moved = _submodules(root, text, pins, pin, path, progress)
+    return NewPins(text, (*notes, *more, *dependents(pins, port, moved)))
+
+
+def _address(pin: Pin, url: str | None, path: Path) -> Address | None:
+    """Return where the new commit is; None for a source release."""
+    if url is None:
+        return Address(pin.url) if pin.url else None
+    address = read_address(url)
+    if pin.url is None or not isinstance(address, Address):
+        raise BadInput(f"{path}: --url needs a pin at a git repository, and a repository: {url}")
+    return address
+
+
+def _at(text: str, name: str, key: tuple[str | int, ...], found: Resolved, path: Path) -> str:
+    """Return the pins file with a commit, of the pin or of an alternate, and a pin's tree."""
+    commit = str(found.source.commit)
+    comment = found.ref if found.ref != commit else ""
+    text = with_values(text, name, {(*key, "commit"): commit}, path, comment)
+    return text if key else with_values(text, name, {("tree",): str(found.tree)}, path)
 
 
 def _resolved(port: str, address: Address, onto: str, progress: Progress | None) -> Resolved:
@@ -92,7 +120,10 @@ def _resolved(port: str, address: Address, onto: str, progress: Progress | None)
         raise
 
 
-def _release_text(text: str, pin: Pin, version: str, path: Path, progress: Progress | None) -> str:
+def _release_text(
+    text: str, pin: Pin, version: str, path: Path, progress: Progress | None
+) -> tuple[str, str]:
+    """Return the pins file with another release, and the version in full."""
     assert pin.sdist is not None
     try:
         sdist, release = look_up_release(pin.sdist.name, version.removeprefix("v"), progress)
@@ -103,18 +134,24 @@ def _release_text(text: str, pin: Pin, version: str, path: Path, progress: Progr
         ("sdist", "sha256"): sdist.sha256,
         ("tree",): tree_objects(release.entries)[b""][0],
     }
-    return with_values(text, pin.name, values, path)
+    return with_values(text, pin.name, values, path), sdist.version
 
 
 def _alternates(
     text: str, pin: Pin, onto: str, path: Path, progress: Progress | None
 ) -> tuple[str, list[str]]:
-    """Move the source releases beside the pin to its version; say which stay behind."""
+    """Move the other sources beside the pin to its version; say which stay behind."""
     notes = []
     version = _VERSION.match(onto)
     for number, each in enumerate(pin.alternates):
         if each.sdist is None:
-            notes.append(f"alternate {each.url} still names commit {each.commit}")
+            assert each.url is not None
+            try:
+                found = _resolved(pin.name, Address(each.url), onto, progress)
+            except PorterError as error:
+                notes.append(f"alternate {each.url} stays: {error}")
+                continue
+            text = _at(text, pin.name, ("alternates", number), found, path)
             continue
         key: tuple[str | int, ...] = ("alternates", number, "sdist")
         try:
@@ -131,27 +168,28 @@ def _alternates(
 
 def _submodules(
     root: Path, text: str, pins: Pins, pin: Pin, path: Path, progress: Progress | None
-) -> tuple[str, list[str]]:
-    """Move the pins of submodules to the commits that the new upstream names."""
-    notes: list[str] = []
-    with moved_port(root, pin.name, text, progress=progress, complete=False) as moved:
+) -> tuple[str, list[str], set[str]]:
+    """Let the pin name what the new upstream has; return notes, and the submodules' pins moved."""
+    with (
+        open_upstream(root, pin, progress=progress) as old,
+        moved_port(root, pin.name, text, progress=progress, complete=False) as moved,
+    ):
         listing = moved.listing
+        text, notes = without_gone(text, pin, old.listing(), listing)
+        notes += change_notes(pin, old, moved.upstream)
+    names: set[str] = set()
     for folder, name in pin.submodules.items():
-        entry, sub = listing.get(folder.encode()), pins.pins[name]
-        if entry is None or entry.mode != MODE_SUBMODULE:
-            notes.append(f"the new upstream has no submodule {folder}: remove it from the pin")
-        elif entry.oid != sub.commit:
-            if sub.url is None:
-                notes.append(f"submodule {folder}: the new upstream names commit {entry.oid}")
-                continue
-            found = resolve(name, Address(sub.url), entry.oid, progress)
-            values: dict[tuple[str | int, ...], str] = {
-                ("commit",): str(found.source.commit),
-                ("tree",): str(found.tree),
-            }
-            text = with_values(text, name, values, path)
-            notes.append(f"submodule {folder}: pin {name} moves to {entry.oid[:10]}")
-    return text, notes
+        entry, sub = listing.get(os.fsencode(folder)), pins.pins[name]
+        if entry is None or entry.mode != MODE_SUBMODULE or entry.oid == sub.commit:
+            continue
+        if sub.url is None:
+            notes.append(f"submodule {folder}: the new upstream names commit {entry.oid}")
+            continue
+        found = resolve(name, Address(sub.url), entry.oid, progress)
+        text = _at(text, name, (), found, path)
+        notes.append(f"submodule {folder}: pin {name} moves to {entry.oid[:10]}")
+        names.add(name)
+    return text, notes, names
 
 
 @contextmanager
@@ -174,14 +212,13 @@ def moved_port(
         if complete:
             fetch(staged, pin, progress=progress)
         with open_upstream(staged, pin, progress=progress) as upstream:
-            listing = upstream.listing()
             files = _pin_files(root, staged, pins, pin)
             others: dict[str, bytes | None] = {PINS_FILE: text.encode()}
             for name in dict.fromkeys(pin.submodules.values()):
                 if pins.pins[name] != load_pins(root).pins[name]:
                     made = _pin_files(root, staged, pins, pins.pins[name])
                     others |= {f"patches/{name}/{key}": made[key] for key in made}
-            yield MovedPort(pins, pin, upstream.commit, listing, files, others)
+            yield MovedPort(pins, pin, upstream, files, others)
 
 
 def _pin_files(root: Path, staged: Path, pins: Pins, pin: Pin) -> dict[str, bytes | None]:

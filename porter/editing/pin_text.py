@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
@@ -59,11 +60,47 @@ def with_values(
         lines = text.splitlines(keepends=True)
         line, start, end = lines[node.start_mark.line], node.start_mark.column, node.end_mark.column
         rest = line[end:]
-        if key[-1] == "commit":
+        if key[-1] == "commit" and re.fullmatch(r"\s*(#.*)?\n?", rest):
             rest = (f" # {comment}" if comment else "") + "\n"
         lines[node.start_mark.line] = line[:start] + value + rest
         text = "".join(lines)
     return text
+
+
+def without_items(text: str, name: str, key: str, items: Collection[str]) -> str:
+    """Return the file's text without some items of a pin's list or mapping ``key``.
+
+    The key goes with its last item.
+    """
+    for item in items:
+        found = _node(yaml.compose(text, Loader=yaml.SafeLoader), ("pins", name))
+        for at, node in _rows(found):
+            if at.value == key and isinstance(node, yaml.CollectionNode):
+                text = _without(text, at, node, item)
+    return text
+
+
+def _without(text: str, key: yaml.ScalarNode, node: yaml.CollectionNode, item: str) -> str:
+    children = _children(node)
+    left = [span for value, span in children if value != item]
+    lines = text.splitlines(keepends=True)
+    if not left:
+        last = max(end.line for _, (_, end) in children)
+        after = max(last, node.end_mark.line if node.flow_style else last) + 1
+        return "".join([*lines[: key.start_mark.line], *lines[after:]])
+    if node.flow_style:
+        kept = ", ".join(text[start.index : end.index] for start, end in left)
+        begin, end = node.start_mark.index, node.end_mark.index
+        return text[: begin + 1] + kept + text[end - 1 :]
+    gone = {start.line for value, (start, _) in children if value == item}
+    return "".join(line for at, line in enumerate(lines) if at not in gone)
+
+
+def _children(node: yaml.CollectionNode) -> list[tuple[str, tuple[yaml.Mark, yaml.Mark]]]:
+    """Return the scalars of a list, or the keys of a mapping, each with where its entry is."""
+    if isinstance(node, yaml.MappingNode):
+        return [(key.value, (key.start_mark, value.end_mark)) for key, value in node.value]
+    return [(each.value, (each.start_mark, each.end_mark)) for each in node.value]
 
 
 def _node(node: yaml.Node | None, key: tuple[str | int, ...]) -> yaml.Node | None:

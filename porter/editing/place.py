@@ -27,7 +27,7 @@ from porter.editing.stack import Commit, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
 from porter.git.run import Answer, run_git
 from porter.levels.gitapply import Scratch
-from porter.levels.level_name import find_level
+from porter.levels.level_name import Broken, find_level
 from porter.levels.levels import UPSTREAM, build_levels
 from porter.project_change import lock_project
 from porter.series.series import load_series
@@ -43,7 +43,7 @@ from porter.upstream.store import open_upstream
 class Place:
     """A series to change: its commits, and the tree it is changed in, if there is one.
 
-    ``here`` names the level that the tree is at.
+    ``here`` names the level that the tree is at; ``broken`` are levels that do not apply.
     """
 
     what: str
@@ -53,6 +53,7 @@ class Place:
     off: frozenset[str]
     held: LockedTree | None = None
     here: str = UPSTREAM
+    broken: Broken | None = None
 
     @property
     def names(self) -> list[str]:
@@ -62,14 +63,15 @@ class Place:
     def level(self, text: str) -> Commit:
         """Return the level that ``text`` names. Raises BadInput, for level 0 too."""
         names = [_Name(UPSTREAM), *map(_Name, self.names)]
-        number = names.index(find_level(names, text))
+        number = names.index(find_level(names, text, self.broken))
         if number == 0:
             raise BadInput("expected a level above 0, the upstream itself, which has no patch")
         return self.commits[number - 1]
 
     def free_name(self, name: str) -> str:
         """Return ``name``. Raises BadInput if a level has it, or if it cannot be a level's."""
-        return free_name(name, self.names, self.repository.folder)
+        names = [*self.names, *(self.broken.off if self.broken else ())]
+        return free_name(name, names, self.repository.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,10 @@ def _in_tree(held: LockedTree, what: str) -> Place:
     tree = held.tree
     sessions.refuse_session(tree)
     refuse_unfinished(tree)
-    refuse_changed_series(held)
     refuse_edits(tree, what)
     at = position(tree)
+    if at.former and at.level and all(at.level.name != level.name for level in tree.record.levels):
+        refuse_changed_series(held)
     if at.level is None or at.ahead:
         many = counted(at.ahead, "commit") if at.level else "commits"
         raise LocalEdits(
@@ -123,10 +126,12 @@ def _in_tree(held: LockedTree, what: str) -> Place:
         )
     levels = tree.record.levels
     commits = read_commits(tree.git, levels[0].commit, levels[-1].commit, shown(tree.folder))
-    off = frozenset(level.name for level in levels if level.off)
+    repository = tree_repository(tree)
+    off = frozenset(off_levels(repository.folder))
     base = base_commit(tree.git, levels[0].commit)
-    here = at.level.name
-    return Place(what, tree_repository(tree), base, tuple(commits), off, held, here)
+    return Place(
+        what, repository, base, tuple(commits), off, held, at.level.name, tree.record.broken
+    )
 
 
 def _in_store(root: Path, port: str, what: str, scratch: Path) -> Place:

@@ -28,7 +28,7 @@ from porter.git.objects import Oid
 from porter.git.quoting import show_path
 from porter.levels.gitapply import Scratch
 from porter.levels.levels import UPSTREAM, Level, build_levels
-from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of
+from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of, read_lock
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
@@ -52,10 +52,14 @@ from porter.upstream.store import open_upstream
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One patch file. ``what``: unchanged, rewritten, new; or removed, of the old series."""
+    """One patch file. ``what``: unchanged, rewritten, new; or removed, of the old series.
+
+    A file that only has another number is renumbered; ``was`` is its old name.
+    """
 
     name: str
     what: str
+    was: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def publish(
         files = rendered(commits, diffs)
         refuse_off_below([level_part(name) for name in files], request.off, repository.folder)
         if request.command != "export":
-            files = kept(repository, files, diffs, request.renamed)
+            files = kept(
+                repository.project, repository.pins, repository.port, repository.objects,
+                files, diffs, request.renamed,
+            )  # fmt: skip
         with scratch_folder("export") as staged:
             levels, upstream = _prove(repository, commits, files, staged)
         for name in request.failing:
@@ -155,7 +162,11 @@ def publish(
             notes.append(f"not locked: {request.failing[0]} does not apply")
         elif claimed:
             notes.append(f"not locked: no source covers {listed(claimed)}")
-        elif (repository.folder / LOCK_FILE).exists() or contents_differ(done):
+        elif (
+            (repository.folder / LOCK_FILE).exists()
+            or contents_differ(done)
+            or PINS_FILE in request.others
+        ):
             lock = lock_of(repository.pins, repository.pin, upstream, levels)
             contents[LOCK_FILE] = lock_bytes(lock)
         followed = follow(
@@ -167,12 +178,22 @@ def publish(
                 request.renamed,
                 request.parted,
             ),
-            [level.tree for level in levels],
+            [*(level.tree for level in levels), *("" for _ in request.failing)],
             files,
+            _locked_trees(repository),
         )
         request = replace(request, others={**followed.contents, **request.others})
         changed = write_series(repository.project, repository.port, contents, request)
         return Published(repository.folder, tuple(done), tuple(changed), (*notes, *followed.notes))
+
+
+def _locked_trees(repository: Repository) -> dict[str, str]:
+    """Return the trees of the standing levels, as far as a lock states them."""
+    try:
+        lock = read_lock(repository.project, repository.port)
+    except BadInput:
+        lock = None
+    return {level.name: level.tree for level in lock.levels} if lock else {}
 
 
 def _level_of(path: Path) -> str:
@@ -215,20 +236,21 @@ def write_series(
     others = [path for path in request.others if path != PINS_FILE]
     state = State(
         {name: content for name, content in files.items() if content is not None},
-        _pins_after(root, now, request.others.get(PINS_FILE)),
+        _pins_after(root, port, now, request.others.get(PINS_FILE)),
         {path: content for path in others if (content := _content(root / path)) is not None},
         {path: content for path in others if (content := request.others[path]) is not None},
     )
     return commit_state(history, request.what, changes, state, {"From": tip.at})
 
 
-def _pins_after(root: Path, now: State, text: bytes | None) -> Mapping[str, bytes]:
-    from porter.editing.pin_text import pin_entry
+def _pins_after(root: Path, port: str, now: State, text: bytes | None) -> Mapping[str, bytes]:
+    from porter.editing.history import pin_entries
+    from porter.upstream.pins import parse_pins
 
     if text is None:
         return now.pins
     path = root / PINS_FILE
-    return {name: pin_entry(text.decode(), name, path).encode() for name in now.pins}
+    return pin_entries(parse_pins(text, path).port(port), text.decode(), path)
 
 
 def _content(path: Path) -> bytes | None:
@@ -300,12 +322,16 @@ def _prove(
 
 
 def _compare(folder: Path, old: Sequence[str], files: Mapping[str, bytes]) -> list[Exported]:
+    gone = {_content(folder / name): name for name in old if name not in files}
     done = []
     for name, raw in files.items():
         there = _content(folder / name)
+        if there is None and raw in gone:
+            done.append(Exported(name, "renumbered", gone.pop(raw)))
+            continue
         what = "new" if there is None else "unchanged" if there == raw else "rewritten"
         done.append(Exported(name, what))
-    return [*done, *(Exported(name, "removed") for name in old if name not in files)]
+    return [*done, *(Exported(name, "removed") for name in gone.values())]
 
 
 def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Request) -> str:
@@ -313,7 +339,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
 
     ``request.off`` names the levels that are off by default; an unchanged order changes no byte.
     """
-    stated = {name for line in text.splitlines() for name in _off_name(line)}
+    stated = {name for line in text.split("\n") for name in _off_name(line)}
     now_off = {name for name in new if level_part(name) in request.off}
     if list(old) == list(new) and now_off == stated:
         return text
@@ -322,7 +348,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
     above: dict[str, list[str]] = {}
     own: dict[str, str] = {}
     waiting: list[str] = []
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else ():
         words, _ = line_words(line)
         if words and words[0] in old:
             above[words[0]], own[words[0]] = waiting, line
@@ -334,7 +360,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
         before = by_level.get(level_part(name), "")
         line = OFF + name if name in now_off else name
         if before and (before in stated) == (name in now_off):
-            line = own[before].replace(before, name, 1)
+            line += own[before].partition(before)[2]  # options, a comment
         lines += [*above.get(before, ()), line]
     return "".join(f"{line}\n" for line in [*lines, *waiting])
 

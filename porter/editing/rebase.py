@@ -8,34 +8,39 @@ are until the last level is through: then pin, listing, series and lock change t
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 
 from porter.editing import session as sessions
 from porter.editing.land import land, read_files
 from porter.editing.pin_move import MovedPort, find_pins, moved_port
-from porter.editing.pin_text import with_values
+from porter.editing.pin_text import pin_entry, with_values
 from porter.editing.place import Place, open_place
 from porter.editing.publish import Published, Repository, Request, off_levels, publish
 from porter.editing.refresh import Changed, base_commit
-from porter.editing.replay import Replay, replay
+from porter.editing.replay import Replay, replay, touched_paths
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, autosquashed, read_commits
-from porter.errors import BadInput, CheckFailed
+from porter.errors import BadInput, CheckFailed, LocalEdits
 from porter.git.objects import Oid
-from porter.levels.lock import read_lock
+from porter.levels.lock import lock_path, read_lock
 from porter.places import PINS_FILE, patches_dir
-from porter.project_change import change_files, lock_project
+from porter.project_change import content_meanwhile
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.terminal import listed
 from porter.tree.locked import LockedTree
 from porter.tree.populate import borrow_upstream, refresh
+from porter.tree.submodules import follow, leave, refuse_edited, relinked
 from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
 from porter.upstream.gitfetch import Progress
+from porter.upstream.needs import MEDIA_SUFFIXES
 from porter.upstream.pins import load_pins
+from porter.upstream.wanted import LARGE_SUFFIXES
 
 _PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
 
@@ -60,23 +65,25 @@ def rebase(
     port: str,
     onto: str | None,
     *,
+    url: str | None = None,
     drop_merged: bool = False,
     progress: Progress | None = None,
 ) -> Rebased:
     """Replay the series of ``port`` on the commit ``onto`` of its upstream, and move the pin.
 
-    ``onto`` is a branch, tag, commit or version; None: where the pins file has it already, from
-    where levels.lock had it. Raises CheckFailed at a conflict (in a tree the conflict is then in
-    its files), and for levels that the upstream has, unless ``drop_merged``.
+    ``onto`` is a branch, tag, commit or version, of the repository ``url`` if the pin is to name
+    another one; None: where the pins file has it already, from where levels.lock had it. Raises
+    CheckFailed at a conflict (in a tree the conflict is then in its files), and for levels that the
+    upstream has, unless ``drop_merged``.
     """
     text = (root / PINS_FILE).read_text("utf-8")
     notes: tuple[str, ...] = ()
-    if onto is not None:
-        new = find_pins(root, port, onto, progress)
+    if onto is not None or url is not None:
+        new = find_pins(root, port, onto or "HEAD", url, progress)
         text, notes, before = new.text, new.notes, text
     else:
         before = _pin_of_lock(root, port, text)
-    what = f"rebase {port}" + (f" --onto {onto}" if onto else "")
+    what = f"rebase {port}" + (f" --url {url}" if url else "") + (f" --onto {onto}" if onto else "")
     with _pin_at(root, before), open_place(start, root, port, what) as place:
         if place.base.oid == (moved_to := _commit(root, port, text, progress)):
             raise BadInput(f"{root / PINS_FILE}: {port} is at {moved_to[:10]} already")
@@ -91,41 +98,37 @@ def _commit(root: Path, port: str, text: str, progress: Progress | None) -> Oid:
 
 def _pin_of_lock(root: Path, port: str, text: str) -> str:
     """Return the pins file with the pin as levels.lock has it."""
+    path = root / PINS_FILE
     pin, lock = load_pins(root).port(port), read_lock(root, port)
-    if lock is None or lock.upstream["commit"] == pin.commit or pin.commit is None:
+    name_it = f"name the new upstream: `porter rebase {port} --onto REF`"
+    if lock is None:
         raise BadInput(
-            f"{root / PINS_FILE}: {port} is where its levels.lock has it; name the new upstream:"
-            f" `porter rebase {port} --onto REF`"
+            f"{lock_path(root, port)}: not there, so nothing says where {port} was; put the pin"
+            f" back and {name_it}"
         )
+    if lock.upstream["tree"] == pin.tree:
+        raise BadInput(f"{path}: {port} is where its levels.lock has it; {name_it}")
+    if pin.commit is None:
+        raise BadInput(f"{path}: {port} is a source release: put the pin back and {name_it}")
     values: dict[tuple[str | int, ...], str] = {
         ("commit",): lock.upstream["commit"],
         ("tree",): lock.upstream["tree"],
     }
-    return with_values(text, port, values, root / PINS_FILE)
+    return with_values(text, port, values, path)
 
 
-@contextmanager
-def _pin_at(root: Path, text: str) -> Iterator[None]:
+def _pin_at(root: Path, text: str) -> AbstractContextManager[None]:
     """Let the pins file be ``text``, under which the series stands; back to its own on failure."""
-    path = root / PINS_FILE
-    own = path.read_bytes()
-    if own == text.encode():
-        yield
-        return
-    with lock_project(root):
-        change_files(root, {PINS_FILE: text.encode()})
-        try:
-            yield
-        except BaseException:
-            if path.read_bytes() == text.encode():
-                change_files(root, {PINS_FILE: own})
-            raise
+    if (root / PINS_FILE).read_bytes() == text.encode():
+        return nullcontext()
+    return content_meanwhile(root, PINS_FILE, text.encode())
 
 
 def _replayed(
     place: Place, moved: MovedPort, text: str, notes: Sequence[str], drop_merged: bool
 ) -> Rebased:
     git = place.repository.git
+    _bring(place, moved)
     _borrow(place, moved)
     commits = place.commits
     done = replay(git, moved.commit, commits)
@@ -139,7 +142,7 @@ def _replayed(
             " --drop-merged takes such levels out of the series; nothing changed"
         )
     if done.left:
-        return _stop(place, moved, text, notes, done, merged)
+        return _stop(place, moved, text, notes, done, merged, drop_merged)
     repository = _repository(place.repository, moved)
     request = _request(place.what, place.off, moved)
     old = _patches(repository.folder)
@@ -161,6 +164,31 @@ def _merged(git: Git, done: Replay) -> list[str]:
             found.append(commit.level)
         tree = commit.tree
     return found
+
+
+def _bring(place: Place, moved: MovedPort) -> None:
+    """Fetch what the replay reads of the new upstream: the files that the patches touch, and where
+    one is gone, the new files but media and data, one of which may be it under another name.
+
+    Raises SourceUnavailable, naming the files, when no source serves a touched one.
+    """
+    git, there = place.repository.git, moved.listing
+    names = git("ls-tree", "-r", "-z", "--name-only", place.base.oid).fields()
+    old = {os.fsencode(path) for path in names}
+    touched = {os.fsencode(path) for path in touched_paths(git, place.commits)}
+    needed = {there[path].oid for path in touched if path in there and there[path].is_blob}
+    wanted = set(needed)
+    if any(path in old and path not in there for path in touched):
+        new = (path for path, entry in there.items() if path not in old and entry.is_blob)
+        wanted |= {there[path].oid for path in new if _may_be_code(path)}
+    failures = moved.upstream.bring(wanted)
+    if lacking := needed - moved.upstream.present(needed):
+        raise moved.upstream.not_served(lacking, failures)
+
+
+def _may_be_code(path: bytes) -> bool:
+    suffix = PurePath(os.fsdecode(path)).suffix.lower()
+    return suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES
 
 
 def _borrow(place: Place, moved: MovedPort) -> None:
@@ -221,6 +249,7 @@ def _stop(
     notes: Sequence[str],
     done: Replay,
     merged: Sequence[str],
+    drop_merged: bool,
 ) -> Rebased:
     """Leave the conflict in the tree, on the new upstream. Without a tree nothing changes."""
     if place.held is None:
@@ -246,28 +275,51 @@ def _stop(
         off=tuple(sorted(place.off)),
         dropped=tuple(merged),
         pins=text,
+        pins_before=(place.repository.project / PINS_FILE).read_text("utf-8"),
+        report={
+            "notes": "\n".join(notes),
+            "base": place.base.oid,
+            "drop merged": "yes" if drop_merged else "",
+        },
     )
-    sessions.start(tree, state, files, done.tip)
-    return _finish(place.held, state, notes)
+    try:
+        return _go_on(place.held, lambda: sessions.start(tree, state, files, done.tip), None)
+    except LocalEdits:
+        if sessions.read_session(tree) is None:
+            _reconnect(tree)
+        raise
 
 
 def continue_rebase(
     held: LockedTree, *, skip: bool = False, progress: Progress | None = None
 ) -> Rebased:
     """Go on after a conflict; with ``skip`` leave the level in conflict out."""
-    state = sessions.need_session(held.tree, "rebase")
+    tree, state = held.tree, sessions.need_session(held.tree, "rebase")
     if skip:
-        state = sessions.skip(held.tree, state)
-    sessions.pick_rest(held.tree, state)
-    return _finish(held, state, (), progress)
+        return _go_on(held, lambda: sessions.skip(tree, state), progress)
+    return _go_on(held, lambda: None, progress)
 
 
-def _finish(
-    held: LockedTree, state: EditSession, notes: Sequence[str], progress: Progress | None = None
-) -> Rebased:
+def _go_on(held: LockedTree, first: Callable[[], object], progress: Progress | None) -> Rebased:
+    """Do ``first``, pick what is left, and finish."""
+    tree = held.tree
+    while True:
+        try:
+            first()
+            state = sessions.need_session(tree, "rebase")
+            sessions.pick_rest(tree, state)
+        except CheckFailed:
+            state = sessions.need_session(tree, "rebase")
+            if not state.report.get("drop merged") or not sessions.stopped_empty(tree):
+                raise
+            first = partial(sessions.skip, tree, state)
+        else:
+            return _finish(held, state, progress)
+
+
+def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> Rebased:
     tree = held.tree
     root, port = project_of(tree, writing=True), tree.record.port
-    assert state.pins is not None
     commits = autosquashed(read_commits(tree.git, state.base, "HEAD", shown(tree.folder)))
     done = replay(tree.git, Oid(state.base), commits)
     if lacking := sessions.missing_levels(state, done.commits):
@@ -277,9 +329,11 @@ def _finish(
         )
     folder = patches_dir(root, port)
     old = _patches(folder)
-    level0, last = tree.record.levels[0].commit, tree.record.levels[-1].commit
-    before = read_commits(tree.git, level0, last, shown(tree.folder))
-    with moved_port(root, port, state.pins, progress=progress) as moved:
+    level0 = state.report["base"]
+    links = relinked(tree, level0, "HEAD")
+    refuse_edited(links, tree.record.levels[-1])
+    before = read_commits(tree.git, level0, state.head, shown(tree.folder))
+    with moved_port(root, port, _pins_now(root, port, state), progress=progress) as moved:
         objects = tree.git_dir / "objects"
         repository = Repository(root, port, moved.pins, tree.git, objects)
         request = _request(state.what, state.off or off_levels(folder), moved)
@@ -287,9 +341,32 @@ def _finish(
         published: Published = publish(repository, base, done.commits, request)
     sessions.end_session(tree)
     fresh, level = land(tree, held.lock, state.stay, state.what)
+    leave(links, held.lock.fd)
+    follow(links, held.lock.fd)
     changed = Changed(published, level, fresh, state.dropped)
     diff = _range_diff(tree.git, level0, before, done)
-    return Rebased(changed, Oid(state.base), compared(old, _patches(folder)), tuple(notes), diff)
+    notes = tuple(state.report["notes"].splitlines())
+    return Rebased(changed, Oid(state.base), compared(old, _patches(folder)), notes, diff)
+
+
+def _pins_now(root: Path, port: str, state: EditSession) -> str:
+    """Return the pins file as it is now, with the entries that the rebase moves.
+
+    Raises CheckFailed when one of those was edited since the rebase began.
+    """
+    path = root / PINS_FILE
+    text, before, after = path.read_text("utf-8"), state.pins_before, state.pins
+    assert before is not None
+    assert after is not None
+    for name in (port, *load_pins(root).port(port).submodules.values()):
+        old, new, now = (pin_entry(each, name, path).rstrip() for each in (before, after, text))
+        if now not in (old, new):
+            raise CheckFailed(
+                f"{path}: the pin {name} was edited since the rebase began; put it back, then"
+                " `porter rebase --continue`, or `porter rebase --abort`"
+            )
+        text = text.replace(now, new, 1)
+    return text
 
 
 def abort_rebase(held: LockedTree) -> EditSession:

@@ -183,16 +183,16 @@ def _list_groups(top: Any) -> Iterator[_Group]:
 def _edited(text: str, groups: Sequence[_Group], change: LevelChange) -> str:
     edits: dict[tuple[int, int], str] = {}
     for group in groups:
-        seen: list[str] = []
+        seen: dict[str, str] = {}
         for reference in group.all:
             node = reference.node
-            target = change.target(node.value, reference.file)[1]
+            old, target = change.target(node.value, reference.file)
             new = change.spelled(node.value, reference.file)
-            if group.several is not None and target and target in seen:
+            if group.several is not None and target and seen.get(target, old) != old:
                 edits[_item_span(text, group.several, node)] = ""
             elif new != node.value:
                 edits[node.start_mark.index, node.end_mark.index] = _scalar(node, new)
-            seen.append(target)
+            seen.setdefault(target, old)
     for (start, end), new in sorted(edits.items(), reverse=True):
         text = text[:start] + new + text[end:]
     return text

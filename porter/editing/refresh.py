@@ -15,6 +15,7 @@ from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
 from porter.project_change import lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
+from porter.series.stamp import series_stamp
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,
@@ -176,6 +177,7 @@ def _change(
         state = EditSession(
             request.what, head, branch, files.work, files.index, level0, stay, levels, left,
             tuple(sorted(request.off)), tuple(dropped), renamed=dict(request.renamed),
+            stamp=series_stamp(str(repository.project), repository.port),
         )  # fmt: skip
         sessions.start(tree, state, files, done.tip)
         return finish(held, state)
@@ -219,8 +221,14 @@ def finish(held: LockedTree, state: EditSession) -> Changed:
             f" `porter {state.command} --abort`"
         )
     request = Request(state.what, state.off, renamed=state.renamed)
-    base = base_commit(tree.git, state.base)
-    published = publish(tree_repository(tree), base, commits, request)
+    base, repository = base_commit(tree.git, state.base), tree_repository(tree)
+    with lock_project(repository.project):
+        if state.stamp not in ("", series_stamp(str(repository.project), repository.port)):
+            raise CheckFailed(
+                f"{repository.folder}: changed since `porter {state.what}` began;"
+                f" `porter {state.command} --abort`, then give the command again"
+            )
+        published = publish(repository, base, commits, request)
     sessions.end_session(tree)
     fresh, level = land(tree, held.lock, state.stay, state.what)
     return Changed(published, level, fresh, state.dropped)

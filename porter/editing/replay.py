@@ -6,13 +6,16 @@ conflicts stops the replay.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from porter.editing.stack import Commit, Git
 from porter.errors import PorterError
-from porter.git.objects import Oid
+from porter.git.objects import MODE_SUBMODULE, Oid
 from porter.git.run import first_error
 
 OLDEST_GIT = (2, 38)
@@ -41,14 +44,16 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
     _need_merge_tree(git)
     done: list[Commit] = []
     tip, tree = base, tree_of(git, base)
+    absent = absent_files(git, tree, commits)
     for at, commit in enumerate(commits):
         parent = Oid(commit.parents[0])
         if parent == tip or tree_of(git, parent) == tree:
             merged = commit.tree
         else:
-            merged, conflicts = _merge(git, parent, tree, commit)
+            merged, conflicts = _merge(git, parent, _changed(git, tree, absent, drop=True), commit)
             if conflicts:
                 return Replay(base, tuple(done), tuple(commits[at:]), conflicts)
+            merged = _changed(git, merged, absent)
         if commit.squash:
             made = make_commit(git, replace(done.pop(), tree=merged))
         else:
@@ -79,13 +84,70 @@ def _merge(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[s
     ours = make_commit(git, replace(commit, parents=(base,), tree=tree, message="ours\n"))
     form = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages")
     settings = [word for setting in _MERGE for word in ("-c", setting)]
-    for renames in ("true", "false"):  # looking for renames may need files that are not here
-        with_renames = ("-c", f"merge.renames={renames}")
-        merged = git(*settings, *with_renames, *form, ours.oid, commit.oid, check=False)
-        if merged.status in (0, 1):
-            rows = merged.fields()
-            return Oid(rows[0]), tuple(sorted(set(rows[1:]))) if merged.status else ()
-    raise PorterError(f"{commit}: git merge-tree: {first_error(merged.err)}")
+    merged = git(*settings, *form, ours.oid, commit.oid, check=False)
+    if merged.status not in (0, 1):
+        raise PorterError(f"{commit}: git merge-tree: {first_error(merged.err)}")
+    rows = merged.fields()
+    return Oid(rows[0]), tuple(sorted(set(rows[1:]))) if merged.status else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An entry of a tree."""
+
+    mode: str
+    oid: str
+    path: str
+
+
+def absent_files(git: Git, tree: Oid, commits: Sequence[Commit]) -> tuple[_Row, ...]:
+    """Return what ``tree`` adds to the commits' old base and no source has brought here.
+
+    git would read these files to find renames, and older ones (before 2.50) cannot be told not to
+    look for any. No commit touches them: of those that one does, git must say what it lacks.
+    """
+    if not commits or (old := tree_of(git, commits[0].parents[0])) == tree:
+        return ()
+    form = ("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=A")
+    fields = git(*form, old, tree).fields()
+    rows = [
+        _Row(what.split()[1], what.split()[3], path)
+        for what, path in zip(fields[::2], fields[1::2], strict=True)
+    ]
+    rows = [row for row in rows if int(row.mode, 8) != MODE_SUBMODULE]
+    # Of git's commands rev-list alone never fetches what a partial clone lacks.
+    walk = ("rev-list", "--objects", "--no-object-names", "--missing=print", tree)
+    lacking = {line[1:] for line in git(*walk).text.splitlines() if line.startswith("?")}
+    rows = [row for row in rows if row.oid in lacking]
+    if not rows:
+        return ()
+    touched = touched_paths(git, commits)
+    return tuple(row for row in rows if not touched & {row.path, *_folders(row.path)})
+
+
+def touched_paths(git: Git, commits: Sequence[Commit]) -> set[str]:
+    """Return the paths that commits change."""
+    form = ("diff-tree", "-r", "-z", "--name-only", "--no-renames")
+    changes = (git(*form, commit.parents[0], commit.tree) for commit in commits)
+    return {path for change in changes for path in change.fields()}
+
+
+def _folders(path: str) -> set[str]:
+    parts = path.split("/")
+    return {"/".join(parts[:at]) for at in range(1, len(parts))}
+
+
+def _changed(git: Git, tree: Oid, rows: Sequence[_Row], *, drop: bool = False) -> Oid:
+    """Return ``tree`` with the entries ``rows``, or without them."""
+    if not rows:
+        return tree
+    lines = (f"{'0' if drop else row.mode} {row.oid}\t{row.path}\0" for row in rows)
+    with tempfile.TemporaryDirectory(prefix="porter-merge-") as folder:
+        index = Path(folder) / "index"
+        git("read-tree", tree, index=index)
+        given = os.fsencode("".join(lines))
+        git("update-index", "-z", "--index-info", stdin=given, index=index)
+        return Oid(git("write-tree", "--missing-ok", index=index).text)
 
 
 def _need_merge_tree(git: Git) -> None:

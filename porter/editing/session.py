@@ -9,6 +9,7 @@ before the first file changes and deleted last, so a killed change can be contin
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,12 +17,15 @@ from pathlib import Path
 
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
-from porter.editing.replay import make_commit
-from porter.editing.stack import Commit, level_of
-from porter.errors import BadInput, CheckFailed, PorterError
+from porter.editing.replay import Replay, absent_files, make_commit, replay, tree_of
+from porter.editing.stack import Commit, level_of, read_commits
+from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
+from porter.git.arguments import CHECKOUT
 from porter.git.objects import Oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
+from porter.tree.checkout_rules import occupied_paths
+from porter.tree.journal import changes
 from porter.tree.tree import Tree, listed_paths, shown
 
 REFS = "refs/porter/edit/"
@@ -42,7 +46,7 @@ class EditSession:
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
     file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
-    names to new ones.
+    names to new ones. ``stamp`` is the series that the change began with.
     """
 
     what: str
@@ -57,7 +61,9 @@ class EditSession:
     off: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     pins: str | None = None
+    pins_before: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
+    stamp: str = ""
     report: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -107,6 +113,29 @@ def refuse_session(tree: Tree) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where a change in progress stopped: its level, and the files still in conflict."""
+
+    session: EditSession
+    level: str
+    files: tuple[str, ...]
+
+
+def where_stopped(tree: Tree) -> Stopped | None:
+    """Return where the change in progress in this tree stopped; None when there is none."""
+    session = read_session(tree)
+    if session is None:
+        return None
+    picking = _stopped_at(tree)
+    return Stopped(session, _subject(tree, picking) if picking else "", tuple(_unmerged(tree)))
+
+
+def _unmerged(tree: Tree) -> list[str]:
+    form = ("diff", "--name-only", "--diff-filter=U", "-z")
+    return sorted(set(tree.git(*form).fields()))
+
+
 def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
     """Check ``tip`` out and pick the rest; returns when all are picked.
 
@@ -124,8 +153,32 @@ def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
         edited = _commit_of(tree, session.head, before.work)
         tree.git("update-ref", "--no-deref", "-m", f"porter: {session.what}", "HEAD", edited)
         tree.git("reset", "--mixed", "--quiet")
-    tree.git("checkout", "--detach", "--quiet", "--no-overwrite-ignore", tip)
-    pick_rest(tree, session)
+    try:
+        _check_out(tree, tip)
+        pick_rest(tree, session)
+    except LocalEdits:
+        abort(tree, session)
+        raise
+
+
+def _check_out(tree: Tree, commit: str) -> None:
+    _refuse_occupied(tree, "HEAD", commit)
+    tree.git(*CHECKOUT, commit)
+
+
+def _refuse_occupied(tree: Tree, start: str, target: str) -> None:
+    """Raise LocalEdits, naming them, for untracked files where ``target`` adds one.
+
+    git is not asked (:func:`porter.tree.checkout_rules.occupied_paths`).
+    """
+    occupied = occupied_paths(str(tree.folder), changes(tree, start, target))
+    literal = (f":(literal){path}" for path in occupied)
+    known = set(tree.git("ls-files", "-z", "--", *literal).fields() if occupied else ())
+    if untracked := [path for path in occupied if path not in known]:
+        raise LocalEdits(
+            f"{shown(tree.folder)}: untracked {listed_paths(untracked)} in the way of a file that"
+            " the series has there; move that away, then try again"
+        )
 
 
 def _commit_of(tree: Tree, parent: str, work: str) -> str:
@@ -134,48 +187,86 @@ def _commit_of(tree: Tree, parent: str, work: str) -> str:
 
 
 def pick_rest(tree: Tree, session: EditSession) -> None:
-    """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict."""
-    if _picking(tree):
+    """Pick the commits that HEAD does not hold yet. Raises CheckFailed at a conflict.
+
+    Those that merge are replayed as by :func:`replay`. The first that does not is left to ``git
+    cherry-pick``, so that its conflict is in the files.
+    """
+    if _stopped_at(tree):
         _go_on(tree, session)
-    done = _picked(tree, session)
-    rest = [oid for oid in session.left if oid not in done]
-    if rest and (answer := _cherry_pick(tree, "--allow-empty", *rest)).status != 0:
-        _stopped(tree, session, rest[0], answer)
+    while rest := _rest(tree, session):
+        done = replay(tree.git, Oid(tree.git("rev-parse", "HEAD").text), rest)
+        many = _before_empty(tree, done)
+        if many:
+            _check_out(tree, done.commits[many - 1].oid)
+        if many == len(rest):
+            return
+        _refuse_occupied(tree, rest[many].parents[0], rest[many].oid)
+        if (answer := _cherry_pick(tree, rest[many])).status != 0:
+            _stopped(tree, session, rest[many].oid, answer)
 
 
-def _cherry_pick(tree: Tree, *words: str) -> Answer:
+def _rest(tree: Tree, session: EditSession) -> list[Commit]:
+    picked = _picked(tree, session)
+    oids = [oid for oid in session.left if oid not in picked]
+    return [read_commits(tree.git, f"{oid}^", oid, shown(tree.folder))[0] for oid in oids]
+
+
+def _before_empty(tree: Tree, done: Replay) -> int:
+    """Return how many commits were replayed before the first that changes nothing."""
+    before = tree_of(tree.git, done.base)
+    for number, commit in enumerate(done.commits):
+        if commit.tree == before:
+            return number
+        before = commit.tree
+    return len(done.commits)
+
+
+def _cherry_pick(tree: Tree, commit: Commit) -> Answer:
+    # To find renames git would read files that are not here. git before 2.50 can be told not to
+    # look for any by its older strategy alone.
+    head = Oid(tree.git("rev-parse", "HEAD^{tree}").text)
+    words: tuple[str, ...] = ("cherry-pick",)
+    if absent_files(tree.git, head, [commit]):
+        words = ("-c", "merge.renames=false", "cherry-pick", "--strategy=recursive")
+    return _sequencer(tree, *words, "--allow-empty", commit.oid)
+
+
+def _sequencer(tree: Tree, *words: str) -> Answer:
     own = [word for setting in _AS_PORTER for word in ("-c", setting)]
-    answer = tree.git(*own, "cherry-pick", *words, check=False)
-    if answer.status != 0 and not _picking(tree):  # to find renames git may need files not here
-        answer = tree.git(*own, "-c", "merge.renames=false", "cherry-pick", *words, check=False)
-    return answer
+    return tree.git(*own, *words, check=False)
 
 
-def _picking(tree: Tree) -> bool:
-    names = ("CHERRY_PICK_HEAD", "sequencer")
-    return any((tree.git_dir / name).exists() for name in names)
+def stopped_empty(tree: Tree) -> bool:
+    """Return whether the pick stopped at a commit that changes nothing here."""
+    return bool(_stopped_at(tree)) and not tree.git("status", "--porcelain", "-uno").text
+
+
+def _stopped_at(tree: Tree) -> str:
+    """Return the commit whose pick stopped, empty when git could not even begin it."""
+    return tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
 
 
 def _go_on(tree: Tree, session: EditSession) -> None:
-    if unmerged := sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields())):
+    if unmerged := _unmerged(tree):
         raise CheckFailed(
             f"{shown(tree.folder)}: conflicts are left in {listed_paths(unmerged)}; resolve them,"
             f" `git add` them, then `porter {session.command} --continue`"
         )
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _stopped_at(tree)
     if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
             f" `porter {session.command} --skip` leaves it out of the series"
         )
-    answer = _cherry_pick(tree, "--continue")
+    answer = _sequencer(tree, "cherry-pick", "--continue")
     if answer.status != 0:
         _stopped(tree, session, picking or "HEAD", answer)
 
 
 def skip(tree: Tree, session: EditSession) -> EditSession:
     """Leave the commit that conflicts out of the series."""
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
+    picking = _stopped_at(tree)
     if not picking:
         raise CheckFailed(f"{shown(tree.folder)}: no commit stopped here; nothing to leave out")
     level = _subject(tree, picking)
@@ -188,29 +279,34 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
         dropped=(*session.dropped, level),
     )
     write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
-    answer = _cherry_pick(tree, "--skip")
+    answer = _sequencer(tree, "cherry-pick", "--skip")
     if answer.status != 0:
         _stopped(tree, session, picking, answer)
     return session
 
 
 def _picked(tree: Tree, session: EditSession) -> set[str]:
-    """Return the commits of ``left`` that HEAD holds, by author, date, subject and level."""
-    there = {_row(tree, oid) for oid in _commits(tree, f"{session.base}..HEAD")}
-    return {oid for oid in session.left if _row(tree, oid) in there}
+    """Return the commits of ``left`` that HEAD holds: by their level, or (fixups, which have none)
+    by author, date and subject."""
+    there = {row for oid in _commits(tree, f"{session.base}..HEAD") for row in _marks(tree, oid)}
+    return {oid for oid in session.left if there & _marks(tree, oid)}
 
 
 def _commits(tree: Tree, span: str) -> list[str]:
     return tree.git("rev-list", span).text.split()
 
 
-def _row(tree: Tree, commit: str) -> tuple[str, str]:
-    return tree.git("log", "-1", "--format=%an <%ae> %at %s", commit).text, _subject(tree, commit)
+def _marks(tree: Tree, commit: str) -> set[str]:
+    row, _, message = tree.git("log", "-1", "--format=%an <%ae> %at %s%n%B", commit).text.partition(
+        "\n"
+    )
+    level = "" if re.match(r"(fixup|squash|amend)! ", message) else level_of(message)
+    return {row, f"level {level}"} if level else {row}
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
-    picking = tree.git("rev-parse", "-q", "--verify", "CHERRY_PICK_HEAD", check=False).text
-    unmerged = sorted(set(tree.git("diff", "--name-only", "--diff-filter=U", "-z").fields()))
+    picking = _stopped_at(tree)
+    unmerged = _unmerged(tree)
     if unmerged:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking or oid)} conflicts in"
@@ -233,8 +329,8 @@ def _subject(tree: Tree, commit: str) -> str:
 def abort(tree: Tree, session: EditSession) -> None:
     """Bring the tree back to how it stood before the command: HEAD, index and files."""
     with interrupts_deferred():
-        if _picking(tree):
-            _cherry_pick(tree, "--quit")
+        if _stopped_at(tree):
+            _sequencer(tree, "cherry-pick", "--quit")
             (tree.git_dir / "CHERRY_PICK_HEAD").unlink(missing_ok=True)
         tree.git("read-tree", "--reset", "-u", session.work)
         if session.branch is not None:

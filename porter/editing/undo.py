@@ -16,8 +16,8 @@ def follow(start: str | None, port: str, done: Restored) -> str:
     """Let the tree around ``start``, if it is of ``port``, follow the series; return a note.
 
     It ends at the level it was at, by name, else by content, else at the nearest one below. An
-    undone `refresh` or `new` leaves the files alone: what it put into the level is an edit again.
-    A tree with edits stays where it is.
+    undone `refresh` or `new` leaves the files alone: what it put into the level is an edit again,
+    which redoing it puts back. A tree with edits stays where it is.
     """
     tree = tree_around(start)
     if tree is None or tree.record.port != port:
@@ -29,9 +29,11 @@ def follow(start: str | None, port: str, done: Restored) -> str:
         with hold_tree(start, done.verb) as held:
             tree = held.tree
             level, where = _following(was, old, tree.record.levels), shown(tree.folder)
+            work = read_files(tree).work
+            if work not in (level.tree, was.tree):  # edits: those of the level that is back?
+                level = {each.tree: each for each in tree.record.levels}.get(work, level)
             if position(tree).commit == level.commit:
                 return ""
-            work = read_files(tree).work
             if work == level.tree:
                 place_head(tree, level.commit, done.verb)
                 return f"{where}: at level {level}"

@@ -139,7 +139,7 @@ class ServedType(type):
     """Metaclass of ``torch.cuda`` classes whose instances are of the target's class."""
 
     porter_make: Callable[..., Any]
-    porter_type: type | None
+    porter_type: type | None = None
     porter_dtype: torch.dtype | None = None
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -152,6 +152,15 @@ class ServedType(type):
         return subclass is cls or (
             cls.porter_type is not None and issubclass(subclass, cls.porter_type)
         )
+
+
+def typed_tensor(args: tuple[Any, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
+    """Return what ``torch.cuda.FloatTensor(*args)`` makes: empty of a size, or from data."""
+    if args and all(type(size) is int for size in args):
+        return torch.empty(*args, dtype=dtype, device=device)
+    if args and isinstance(args[0], torch.Size):
+        return torch.empty(args[0], dtype=dtype, device=device)
+    return torch.tensor(args[0] if args else [], dtype=dtype).to(device)
 
 
 class CudaCalls:
@@ -228,17 +237,9 @@ class CudaCalls:
 
         def make(*args: Any, **kwargs: Any) -> torch.Tensor:
             self._note(api, rule.kind, args, kwargs, rule.served)
-            if args and all(type(size) is int for size in args):
-                return torch.empty(*args, dtype=dtype, device=self.device)
-            if args and isinstance(args[0], torch.Size):
-                return torch.empty(args[0], dtype=dtype, device=self.device)
-            return torch.tensor(args[0] if args else [], dtype=dtype).to(self.device)
+            return typed_tensor(args, dtype, self.device)
 
-        return ServedType(
-            name,
-            (),
-            {"porter_make": staticmethod(make), "porter_type": None, "porter_dtype": dtype},
-        )
+        return ServedType(name, (), {"porter_make": staticmethod(make), "porter_dtype": dtype})
 
     def _ignoring(self, api: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:

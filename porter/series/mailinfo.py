@@ -13,6 +13,8 @@ import re
 BLANKS = " \t\r\n"
 _RUN = re.compile(r"[ \t\r\n]+")
 _CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
+"""What git strips from both ends of a name; newer git keeps a dot, and lint refuses a name with one
+there."""
 _WORD = re.compile(r"=\?([^?]*)\?([bBqQ])\?(.*?)\?=", re.DOTALL)
 _LONGEST_NAME = 60
 _DROPPED = re.compile(r"[ \t:]|(?i:re:)(?!\Z)|(\[[^\]]*\])")

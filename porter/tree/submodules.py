@@ -191,6 +191,7 @@ def enter(sub: Submodule, commit: Oid, lock: int) -> tuple[str, ...]:
     gitdir = f"gitdir: {os.path.relpath(sub.git_dir, sub.folder)}\n"
     write_atomic(sub.folder / ".git", gitdir.encode())
     sub.git("read-tree", "--reset", commit, lock=lock)
+    sub.git("read-tree", "-m", "-u", commit, lock=lock)  # writes nothing, marks the absent files
     sub.git("update-ref", "--no-deref", "HEAD", commit, lock=lock)
     _write(sub, sub.git("ls-files", "--deleted", "-z").fields(), lock)
     differing = _differing(sub)

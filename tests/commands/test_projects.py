@@ -13,6 +13,7 @@ from tests.tree.conftest import Porter, Ran
 from tests.tree.test_export import commit, patches
 
 LEAST = {
+    "add": ["owner/name"],
     "bisect": ["--recipe", "x"],
     "completion": ["bash"],
     "compare": ["0", "1"],

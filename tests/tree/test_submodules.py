@@ -370,3 +370,19 @@ def test_submodule_follows_a_move_of_its_pin(
         assert is_clean(owned)
     ran = porter("goto", "4", owned)
     assert (ran.code, "0004-own-lib.patch does not apply" in ran.err) == (1, True)
+
+
+def test_unwanted_file_of_a_submodule_stays_out(
+    project: Path, porter: Porter, tmp_path: Path
+) -> None:
+    pins = project / "upstream_pins.yaml"
+    text = pins.read_text()
+    at = text.index("  lib:\n")
+    pins.write_text(f"{text[:at]}  lib:\n    wanted: [README.md]\n{text[at + len('  lib:') + 1 :]}")
+    (lib,) = Path(os.environ["PORTER_CACHE"]).glob("store/lib.git")
+    shutil.rmtree(lib)
+    ran = porter("apply", "toy", tmp_path / "tree")
+    assert (ran.code, ran.err) == (0, "")
+    folder = tmp_path / "tree" / "LIB"
+    assert sorted(path.name for path in folder.iterdir()) == [".git", "README.md"]
+    assert sealed_git(folder, "status", "--porcelain") == ""

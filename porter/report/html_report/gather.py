@@ -82,7 +82,6 @@ class LevelDiff:
     subject: str
     body: str
     fields: tuple[tuple[str, str], ...]
-    files: tuple[str, ...]
     added: int
     removed: int
     lines: tuple[tuple[LineKind, str], ...]
@@ -300,7 +299,7 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
 
 def level_diffs(root: Path, port: str) -> list[LevelDiff]:
     """Return every level of a port, level 0 first. Raises BadInput for a wrong series."""
-    zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", (), (), 0, 0, (), 0)
+    zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", (), 0, 0, (), 0)
     patches = load_series(root, port).patches
     return [zero, *(_level(number, patch) for number, patch in enumerate(patches, 1))]
 
@@ -323,7 +322,6 @@ def _level(number: int, patch: Patch) -> LevelDiff:
         subject=header.subject,
         body=_why(header.body),
         fields=tuple((name, value) for name, value in fields if value),
-        files=tuple(plain(file.path.decode("utf-8", "replace")) for file in patch.files),
         added=diff.added,
         removed=diff.removed,
         lines=tuple(lines[:MOST_LINES]),

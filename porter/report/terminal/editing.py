@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from porter.report.terminal.tree import level_line, report_notes
-from porter.terminal import colour_wanted, emit, emit_json, table
+from porter.terminal import colour_wanted, counted, emit, emit_json, table
 from porter.tree.tree import shown
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from porter.editing.session import EditSession
     from porter.tree.locked import LockedTree
 
-_STYLES = {"new": "green", "rewritten": "yellow", "removed": "red"}
+_STYLES = {"new": "green", "rewritten": "yellow", "updated": "yellow", "removed": "red"}
+_MOST_FILES = 7
 
 
 def report_change(
@@ -29,21 +30,37 @@ def report_change(
     report_notes((*(held.notes if held else ()), *notes, *done.published.notes))
     patches = done.published.patches
     if as_json:
-        rows = [{"patch": each.name, "status": each.what} for each in patches]
+        rows = [
+            {"patch": each.name, "status": each.what, **({"was": each.was} if each.was else {})}
+            for each in patches
+        ]
         report_notes((into,))
         emit_json(rows)
         return 0
     colour = colour_wanted()
-    styles = [_STYLES.get(each.what, "dim") for each in patches]
-    lines = table([(e.what, e.name) for e in patches], row_styles=styles, colour=colour)
+    cells = [(e.what, e.name + (f" (was {e.was})" if e.was else "")) for e in patches]
     others = [path for path in done.published.changed if not path.startswith("patches/")]
-    lines += table([("updated", path) for path in others], colour=colour)
+    cells += [("updated", text) for text in _by_folder(others)]
+    styles = [_STYLES.get(what, "dim") for what, _ in cells]
+    lines = table(cells, row_styles=styles, colour=colour)
     lines.append(into)
     if done.tree is not None and done.level is not None:
         last = len(done.tree.record.levels) - 1
         lines.append(f"{shown(done.tree.folder)}: {level_line(done.level, last, colour)}")
     emit(lines)
     return 0
+
+
+def _by_folder(paths: Sequence[str]) -> list[str]:
+    """Return the paths, those of a folder with many of them as one line."""
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault(path.rpartition("/")[0], []).append(path)
+    found = []
+    for folder, inside in folders.items():
+        several = len(inside) > _MOST_FILES
+        found += [f"{folder}/ ({counted(len(inside), 'file')})"] if several else inside
+    return found
 
 
 def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:
@@ -94,7 +111,9 @@ def report_restored(done: Restored, note: str, *, as_json: bool) -> int:
         return 0
     word = {"undo": "undone", "redo": "made again"}.get(done.verb, "restored")
     lines = [f"{word}: {done.what}"]
-    lines += table([("changed", path) for path in done.changed], colour=colour_wanted(), indent=2)
+    lines += table(
+        [("changed", path) for path in _by_folder(done.changed)], colour=colour_wanted(), indent=2
+    )
     emit([*lines, *done.notes, *([note] if note else [])])
     return 0
 

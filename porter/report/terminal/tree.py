@@ -14,6 +14,7 @@ from porter.tree.tree import files_between, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from porter.editing.session import Stopped
     from porter.tree.apply import Applied
     from porter.tree.locked import LockedTree
     from porter.tree.move import Moved
@@ -83,7 +84,9 @@ def applied_lines(done: Applied) -> list[str]:
     return lines
 
 
-def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> dict[str, Any]:
+def status_json(
+    tree: Tree, here: Position, edits: Sequence[Edit], changed: bool, stopped: Stopped | None
+) -> dict[str, Any]:
     """Return ``porter status`` as plain values; ``changed``: the series is another one now."""
     level, broken = here.level, tree.record.broken
     return {
@@ -96,6 +99,12 @@ def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool
         "commits_ahead": here.ahead,
         "branch": here.branch,
         "series_changed": changed,
+        "change": stopped
+        and {
+            "command": stopped.session.what,
+            "level": stopped.level,
+            "files": [readable(path) for path in stopped.files],
+        },
         "edits": [{"path": readable(e.path), "status": e.what, "staged": e.staged} for e in edits],
         "files": tree.record.files,
         "source": tree.record.source,
@@ -107,13 +116,17 @@ def status_json(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool
     }
 
 
-def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: bool) -> list[str]:
+def status_lines(
+    tree: Tree, here: Position, edits: Sequence[Edit], changed: bool, stopped: Stopped | None
+) -> list[str]:
     """Return ``porter status`` as text; ``changed``: the series is another one now."""
     colour, record = colour_wanted(), tree.record
     last = record.last
     lines = [f"{shown(tree.folder)}: {paint(record.port, 'bold', colour)}"]
     level = here.level
-    if level is None:
+    if stopped is not None:
+        lines += _stopped_lines(stopped)
+    elif level is None:
         lines.append(f"HEAD ({here.commit[:8]}) comes from no level")
     else:
         lines[0] += ", " + level_line(level, last, colour)
@@ -126,7 +139,7 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
         lines.append(f"on branch {here.branch}")
     if here.former or changed:
         lines.append("the series has changed since; `porter goto LEVEL` takes the new one")
-    elif level is not None and level.number < len(record.levels) - 1:
+    elif stopped is None and level is not None and level.number < len(record.levels) - 1:
         after = record.levels[level.number + 1]
         lines += table([("next:", f"{after.number} {after.name}", after.subject)], colour=colour)
     if record.broken is not None and not changed:
@@ -140,6 +153,18 @@ def status_lines(tree: Tree, here: Position, edits: Sequence[Edit], changed: boo
     for path, why in record.submodules.items():
         lines += flow(f"submodule {path}: {why}") if why else []
     return lines
+
+
+def _stopped_lines(stopped: Stopped) -> list[str]:
+    """Say which change of the series stopped where, and how to go on."""
+    session, files = stopped.session, listed(map(readable, stopped.files))
+    state = f"{stopped.level} conflicts in {files}" if files else "its conflict is resolved"
+    ways = [
+        (f"porter {session.command} --continue", "go on" if not files else "after `git add`"),
+        (f"porter {session.command} --skip", f"leave {stopped.level} out of the series"),
+        (f"porter {session.command} --abort", "all is as before"),
+    ]
+    return [*flow(f"`porter {session.what}` is in progress: {state}"), *table(ways, indent=2)]
 
 
 def _edit_lines(title: str, edits: Sequence[Edit], colour: bool) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 
 from porter.device.sim.core.tensor import TYPE_NAMES
 from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.migrate.calls import typed_tensor
 from porter.migrate.migration import activate
 
 _ATTENTION = "attention:npu_fusion_attention npu_fusion_attention_v2 npu_prompt_flash_attention"
@@ -31,10 +32,7 @@ class _TensorType(type):
     porter_dtype: torch.dtype
 
     def __call__(cls, *args: object) -> torch.Tensor:
-        sizes = [size for size in args if type(size) is int]
-        if sizes and len(sizes) == len(args):
-            return torch.empty(sizes, dtype=cls.porter_dtype, device="npu")
-        return torch.tensor(args[0] if args else [], dtype=cls.porter_dtype).to("npu")
+        return typed_tensor(args, cls.porter_dtype, "npu")
 
     def __instancecheck__(cls, instance: object) -> bool:
         return (
