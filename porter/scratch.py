@@ -18,7 +18,7 @@ from pathlib import Path
 from porter.places import cache_dir
 from porter.process import is_alive
 
-_ABROAD = "porter-"
+ABROAD = "porter-"
 """What names begin with in folders that are not porter's own."""
 
 
@@ -47,8 +47,8 @@ def make_scratch(what: str, least: int = 0) -> Path:
     except OSError:
         base = Path(tempfile.gettempdir())
         with suppress(OSError):
-            remove_abandoned(base, _ABROAD)
-        return _make(base, _ABROAD, what)
+            remove_abandoned(base, ABROAD)
+        return _make(base, ABROAD, what)
 
 
 def make_owned(base: Path, what: str = "") -> Path:

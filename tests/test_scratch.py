@@ -54,17 +54,21 @@ def test_what_a_killed_process_left_goes_with_the_next_one(staging: Path) -> Non
     assert all(path.exists() for path in (living, abroad, other))
 
 
-def test_gc_keeps_what_a_living_process_holds(tmp_path: Path, staging: Path) -> None:
+def test_gc_keeps_what_a_living_process_holds(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "upstream_pins.yaml").write_text("version: 1\npins: {}\n")
     held, left = make_owned(staging, "state"), left_by(ended_process(), staging)
+    run = left_by(ended_process(), cache_dir() / "runs")
+    abroad = left_by(ended_process(), tmp_path / "tmp", "porter-")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     then = time.time() - 7200
-    for folder in (held, left):
-        os.utime(folder, (then, then))
+    os.utime(held, (then, then))
 
     list(collect(tmp_path, dry_run=False))
 
     assert held.exists()
-    assert not left.exists()
+    assert not any(path.exists() for path in (left, run, abroad))
 
 
 def test_without_a_cache_it_is_in_the_temporary_folder(
