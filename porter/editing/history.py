@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.odb import Odb, index_pack, lay_out_repository
 from porter.git.run import first_error, run_git
 from porter.places import PINS_FILE, cache_dir, patches_dir
@@ -95,6 +96,14 @@ class History:
         seconds, _, message = text.partition("\n")
         fields: dict[str, str] = dict(_FIELD.findall(message))
         origin = fields.get("From")
+        try:
+            for each in " ".join(fields.values()).split():
+                checked_oid(each)
+        except ValueError as error:
+            raise BadInput(
+                f"{self.git_dir}: the state {oid[:10]} of {self.port} is damaged ({error}); delete"
+                " the folder: then only what `porter undo` knows is gone"
+            ) from None
         return Entry(
             oid,
             message.partition("\n")[0],

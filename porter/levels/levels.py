@@ -201,7 +201,7 @@ def remember_levels(steps: Sequence[Step]) -> None:
         files = {show_path(path): blob for path, blob in _files(step.changes).items()}
         body = json.dumps({"tree": step.tree, "files": files}).encode()
         with suppress(OSError):
-            write_atomic(_memo_path(key), _checksum(key, body) + b"\n" + body)
+            write_atomic(_memo_path(key), _checksum(key, body) + b"\n" + body, tidy=False)
 
 
 def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:

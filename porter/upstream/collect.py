@@ -69,6 +69,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
         # A younger one may still run.
         ("runs/*", time.time() - UNUSED_SECONDS, "left by a killed run"),
         ("staging/*", oldest, "left by a killed fetch"),
+        ("levels/**/.*.new", oldest, "left by a killed command"),
         ("store/*.new", oldest, "left by a killed command"),
         ("store/*.gone", oldest, "left by a killed command"),
     ):

@@ -187,7 +187,7 @@ def test_outside_a_project_the_command_that_makes_one_is_named(
         ("lock_port", KeyboardInterrupt()),
         ("write_atomic", OSError(28, "No space left on device")),
         ("with_entries", KeyboardInterrupt()),
-        ("_new_folder", OSError(28, "No space left on device")),
+        ("change_files", OSError(28, "No space left on device")),
     ],
 )
 def test_a_failure_at_any_step_leaves_the_project_as_it_was(
@@ -195,7 +195,7 @@ def test_a_failure_at_any_step_leaves_the_project_as_it_was(
     error: BaseException,
 ) -> None:  # fmt: skip
     before = _everything(root)
-    for call in range(1, 9):
+    for call in range(1, 30):
         with monkeypatch.context() as patched:
             patched.setattr(add, place, _failing(getattr(add, place), call, error))
             done = porter("add", upstream, cwd=root)
