@@ -4,8 +4,9 @@
 
 For every row a fresh copy of a series, at its pin, is moved by what `porter rebase` calls. Printed
 as Markdown: how many patches moved by themselves (the same bytes; moved, only their places differ;
-changed by a clean merge), which was the first to conflict and in which files, and where the series
-stops, how many of the patches that stand alone on the pin move when each is a series of its own.
+changed by a clean merge), which was the first to conflict, and in how many of its files. Where the
+series stops: how many patches come through when each one that conflicts is left out (`--skip`), and
+how many of those that stand alone on the pin move when each is a series of its own.
 Then the same step by step, each release from the one before it, as far as that goes.
 
 Seconds are those of one call with the upstream in the store, without porter's start-up. The copies
@@ -34,10 +35,15 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter.editing.rebase import rebase  # noqa: E402
+from porter.editing.rebase import Rebased, continue_rebase, rebase  # noqa: E402
 from porter.errors import CheckFailed, PorterError  # noqa: E402
-from porter.series.series import read_patch, read_series_file  # noqa: E402
+from porter.levels.levels import build_series  # noqa: E402
+from porter.series.series import load_series, read_patch, read_series_file  # noqa: E402
+from porter.tree.apply import apply_port  # noqa: E402
+from porter.tree.locked import hold_tree  # noqa: E402
 from porter.upstream.gitfetch import list_refs  # noqa: E402
+from porter.upstream.pins import load_pins  # noqa: E402
+from porter.upstream.store import open_upstream  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,16 @@ class Row:
     more: int = 0
     error: str = ""
 
-    def cells(self, many: int) -> list[str]:
+    def cells(self, many: int, of: int) -> list[str]:
+        """Return the table's cells. ``many`` patches; the one in conflict has ``of`` files."""
         if self.error:
             return [self.onto, "", "", "", self.error, "", f"{self.seconds:.1f}"]
         counts = Counter(self.moved.values())
-        names = [path.rpartition("/")[2] for path in self.files[:2]]
-        others = len(self.files) - len(names) + self.more
+        names = [f"`{path.rpartition('/')[2]}`" for path in self.files[:2]]
+        files = len(self.files) + self.more
+        others = files - len(names)
         where = ", ".join(names) + (f" and {others} more" if others else "")
+        where = f"{files} of {of}: {where}" if files else ""
         first = f"{self.conflict} ({len(self.moved) + 1} of {many})" if self.conflict else "none"
         numbers = [str(counts[word]) for word in ("same", "moved", "changed")]
         return [self.onto, *numbers, first, where, f"{self.seconds:.1f}"]
@@ -151,10 +160,42 @@ class Project:
             return Row(onto, time.perf_counter() - start, {}, error=str(error).partition(": ")[2])
         return Row(onto, time.perf_counter() - start, dict(done.levels))
 
-    def standing_alone(self, onto: str) -> list[str]:
+    def standing_alone(self) -> list[str]:
         """Return the patches that apply to the pin without the others."""
-        rows = {level: self.rebase(onto, [level]) for level in self.levels}
-        return [level for level, row in rows.items() if not row.error]
+        pins = load_pins(self.copy(self.levels))
+        found = []
+        for level in self.levels:
+            series = load_series(self.copy([level]), self.case.port)
+            with open_upstream(pins.root, pins.port(self.case.port)) as upstream:
+                if build_series(upstream, series).broken(self.case.port) is None:
+                    found.append(level)
+        return found
+
+    def through(self, onto: str) -> list[str]:
+        """Return the levels that come through in a tree when each conflict is skipped."""
+        root = self.copy(self.levels)
+        tree = root.with_name("tree")
+        shutil.rmtree(tree, ignore_errors=True)
+        apply_port(root, self.case.port, tree)
+        try:
+            done = rebase(
+                str(tree), root, self.case.port, onto, url=self.case.url, drop_merged=True
+            )
+        except CheckFailed:
+            done = self._skip_all(tree)
+        return [level for level, what in done.levels if what != "dropped"]
+
+    def _skip_all(self, tree: Path) -> Rebased:
+        while True:
+            with hold_tree(tree, "rebase") as held:
+                try:
+                    return continue_rebase(held, skip=True)
+                except CheckFailed as error:
+                    if " conflicts in " not in str(error):
+                        raise
+
+    def files_of(self, level: str) -> int:
+        return self.patches[level].read_text("utf-8", "replace").count("\ndiff --git ")
 
 
 def releases(url: str) -> list[str]:
@@ -171,19 +212,25 @@ def report(case: Case, folder: Path) -> Iterator[str]:
     many = len(project.levels)
     where = f" of {case.url}" if case.url else ""
     yield f"\n### {case.title}: {many} patch{'es' if many > 1 else ''}{where}\n"
-    yield "| onto | same | moved | changed | first conflict | in | seconds | alone |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     project.rebase(onto[-1])  # fetches
-    alone: list[str] | None = None
+    alone = project.standing_alone()
+    if many == 1 and not alone:
+        yield "It does not apply to the pin without the patches below it."
+        return
+    yield "| onto | same | moved | changed | first conflict | files | seconds | skipping | alone |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for each in onto:
         project.rebase(each)  # fetches
         row = project.rebase(each)
-        by_itself = ""
+        cells = row.cells(many, project.files_of(row.conflict) if row.conflict else 0)
         if row.conflict and many > 1:
-            alone = project.standing_alone(onto[0]) if alone is None else alone
+            through = project.through(each)
             fit = [level for level in alone if project.rebase(each, [level]).moved]
-            by_itself = f"{len(fit)} of {len(alone)}" + (f": {', '.join(fit)}" if fit else "")
-        yield "| " + " | ".join([*row.cells(many), by_itself]) + " |"
+            cells += [
+                f"{len(names)} of {of}" + (f": {', '.join(names)}" if names else "")
+                for names, of in ((through, many), (fit, len(alone)))
+            ]
+        yield "| " + " | ".join([*cells, "", ""][:9]) + " |"
     if len(onto) > 1:
         yield f"\nStep by step: {_steps(project, onto)}."
 
