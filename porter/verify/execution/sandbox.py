@@ -76,7 +76,7 @@ def _find() -> Sandbox:
     if shutil.which("bwrap"):
         if not (other := bubblewrap_fault()):
             return Sandbox("bubblewrap")
-        why = f"{why}; {other}"
+        why = f"{why}; bubblewrap: {other}"
     return Sandbox(NONE, why)
 
 

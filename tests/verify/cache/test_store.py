@@ -261,7 +261,7 @@ def test_a_probe_that_changes_while_it_runs_gives_no_trace(
         + f"\n    pathlib.Path({str(probe)!r}).open('a').write('# more\\n')\n"
     )
 
-    (result,) = verify(trees)
+    (result,) = verify(trees, options=Options(sandbox="off"))
 
     assert {verdict.word for verdict in result.verdicts} == {"error"}
     assert "changed; verify again" in result.verdicts[0].detail
