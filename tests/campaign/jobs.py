@@ -182,10 +182,7 @@ def _recipe(stage: Stage) -> None:
     """A recipe that reads a file of the tree; its first run makes the environment."""
     from tests.verify.folder_trees import PARITY, write_recipe
 
-    probe = (
-        "import torch\nfrom porter.verify.probe import probe\n"
-        "with probe() as p:\n    p.output('x', torch.ones(2))\n"
-    )
+    probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
     text = "levels: [1, 2]\ndtypes: [float32]\n" + PARITY
     write_recipe(stage.project, "toy", "tiny", text, probe)
     stage.must("verify", "toy", "--recipe", "tiny", cwd=stage.project)
