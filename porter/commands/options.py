@@ -6,7 +6,7 @@ PORT, LEVEL and DIR are given alike everywhere (docs/commands.md has the table):
   operands. In a tree it may be left out: :func:`add_ports` with :func:`the_ports`, :func:`add_port`
   with :func:`the_port`.
 - LEVEL is an operand of commands on levels, which take :func:`add_tree_or_port`; in the others it
-  is ``--level LEVEL``: :func:`add_level_option`.
+  is ``--level LEVEL``: :func:`add_level_option`. (``--as LEVEL``: as what another tree counts.)
 - ``-C DIR`` names the tree; all the functions above add it. :func:`add_tree` is for commands on
   trees alone.
 

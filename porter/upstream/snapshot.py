@@ -13,7 +13,7 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,15 +42,20 @@ class Gathered:
 
 
 def gather_tree(
-    upstream: Upstream, tree: Oid, needs: Needs, submodules: Mapping[str, Upstream] | None = None
+    upstream: Upstream,
+    tree: Oid,
+    needs: Needs,
+    submodules: Mapping[str, Upstream] | None = None,
+    also: Collection[bytes] = (),
 ) -> Gathered:
     """Fetch the files of ``tree`` that ``needs`` selects, as far as sources serve them.
 
     ``submodules`` maps paths to upstreams. Of a submodule that an entry names as a whole, or by a
-    folder around it, the files that its pin wants are selected.
+    folder around it, the files that its pin wants are selected. The files of the tree that ``also``
+    names are selected in any case.
     """
     wants = upstream.pin.wants if not needs.named else None
-    entries, covered = _bring(upstream, tree, needs, b"", wants)
+    entries, covered = _bring(upstream, tree, needs, b"", wants, also)
     parts = [("", upstream, entries)]
     for where, inner in sorted((submodules or {}).items()):
         before = where.encode() + b"/"
@@ -211,15 +216,22 @@ def _named_whole(needs: Needs, where: str) -> bool:
 
 
 def _bring(
-    upstream: Upstream, tree: Oid, needs: Needs, before: bytes, wants: Wants | None
+    upstream: Upstream,
+    tree: Oid,
+    needs: Needs,
+    before: bytes,
+    wants: Wants | None,
+    also: Collection[bytes] = (),
 ) -> tuple[dict[bytes, Entry], FileCoverage]:
     """Fetch the needed files; ``before`` comes before the paths that ``needs`` names."""
     files = {
         path: entry
         for path, entry in upstream.odb.flat(tree).items()
         if entry.is_blob
-        and (wants is None or wants(path))
-        and needs.takes(os.fsdecode(before + path))
+        and (
+            path in also
+            or ((wants is None or wants(path)) and needs.takes(os.fsdecode(before + path)))
+        )
     }
     check_names(upstream.pin, files)
     covered = upstream.cover({path: entry.oid for path, entry in files.items()})
@@ -242,9 +254,14 @@ def _write_files(upstream: Upstream, entries: Mapping[bytes, Entry], folder: Pat
         target.chmod(0o555 if entry.mode == MODE_EXEC else 0o444)
 
 
-def _expect_inside(path: bytes, content: bytes) -> None:
+def leads_out(path: bytes, content: bytes) -> bool:
+    """Whether a link at ``path`` of a tree, to ``content``, leads out of the tree."""
     joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), content))
-    if content.startswith(b"/") or joined == b".." or joined.startswith(b"../"):
+    return content.startswith(b"/") or joined == b".." or joined.startswith(b"../")
+
+
+def _expect_inside(path: bytes, content: bytes) -> None:
+    if leads_out(path, content):
         raise CorruptSource(
             f"{path.decode(errors='replace')}: expected a link inside the tree, found one to "
             f"{content.decode(errors='replace')!r}"

@@ -215,9 +215,14 @@ class _Part:
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
 
     def record(self, failures: Mapping[str, Failure], key: str) -> None:
-        """Write the record beside the traces, so that they can be judged again."""
+        """Write the record beside the traces, so that they can be judged again.
+
+        It is that of the port's own levels: of a foreign tree none is written.
+        """
         places = self.session.places
-        if self.result is None or is_recorded(places, self.planned, key):
+        if self.result is None or self.planned.is_foreign:
+            return
+        if is_recorded(places, self.planned, key):
             return
         try:
             write_record(places, self.planned, self.known, failures, self.result, key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -272,10 +273,11 @@ def render(
     passed: bool,
     strict: bool,
     prefix: str = "",
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Return all results as text with every output, JSON, GitHub annotations, SARIF or JUnit.
 
-    ``prefix`` is the project's folder in its repository.
+    ``prefix`` is the project's folder in its repository; JSON has what is in ``more`` too.
     """
     if form == "text":
         console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
@@ -286,5 +288,5 @@ def render(
             print_summary(console, results, plan.unreachable)
         return captured.get()
     if form == "json":
-        return as_json(plain_results(results, plan.unreachable, passed))
+        return as_json({**plain_results(results, plan.unreachable, passed), **more})
     return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)

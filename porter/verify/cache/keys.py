@@ -21,6 +21,7 @@ from porter.verify.environment.venv import Environment
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.shaken import VARIABLES
 from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.trees import ForeignLevel
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.probe_files import probe_files
 from porter.verify.recipe.schema import is_simulated
@@ -60,6 +61,8 @@ def known_runs(
             **program,
         )
         reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
+        if isinstance(level, ForeignLevel):
+            reaching["differs_from"] = level.upstream
         known[spec] = RunKey(facts, _hash(reaching | surroundings))
     return known
 
@@ -105,6 +108,7 @@ def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:
             "recipe": [planned.loaded.port, planned.loaded.name, planned.loaded.sha256],
             "levels": [(level.number, level.name, level.tree) for level in planned.levels],
             "chosen": sorted(planned.chosen),
+            "in_part": planned.in_part,
             "devices": planned.devices,
             "claims": [sorted(levels) for levels in planned.claim_levels],
             "targets": planned.claim_targets,

@@ -104,7 +104,7 @@ class OutputJudge:
         known = self.reference.outputs if self.reference else {}
         for name in _names(known, run.outputs, *others):
             mine = [claim for claim in on_outputs if claim.names(name)]
-            if not mine and any(claim.names(name) for claim in (*rates, *without)):
+            if not mine and self._needs_no_claim(name, (*rates, *without)):
                 continue
             yield from self._of_output(name, mine)
         for claim in on_outputs:
@@ -112,6 +112,12 @@ class OutputJudge:
                 claim.names(name) for name in _names(run.outputs, *others)
             ):
                 yield run.unmatched(claim, run.outputs)
+
+    def _needs_no_claim(self, name: str, others: Sequence[Claim]) -> bool:
+        """Whether no claim here need cover an output: one of ``others`` does, or one left out."""
+        named = any(claim.names(name) for claim in others)
+        claims = self.planned.loaded.recipe.claims if self.planned.in_part else ()
+        return named or any(claim.names(name) for claim in claims)
 
     def _without_reference(self) -> list[Claim]:
         """Return the claims on outputs that cannot be judged because the reference failed."""

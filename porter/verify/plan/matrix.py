@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.trees import LevelTree, Trees
+from porter.verify.plan.trees import ForeignLevel, LevelTree, Trees
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Variant, as_text
@@ -32,6 +32,7 @@ class RecipePlan:
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
     for the judged level itself). ``devices`` are those of the recipe that the user selected;
     ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
+    ``in_part``: some of the recipe's claims were left out, so an output may have none.
     """
 
     loaded: LoadedRecipe
@@ -42,6 +43,12 @@ class RecipePlan:
     claim_targets: tuple[Target, ...]
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
+    in_part: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a tree is judged that is no level of the port."""
+        return isinstance(self.levels[-1], ForeignLevel)
 
     @property
     def name(self) -> str:

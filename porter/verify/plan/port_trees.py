@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ class UpstreamTrees:
     _refused: dict[str, SourceUnavailable] = field(default_factory=dict)
     _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
-    _folders: dict[tuple[str, str, tuple[str, ...]], Path] = field(default_factory=dict)
+    _folders: dict[tuple[str, str, tuple[str, ...], bool], Path] = field(default_factory=dict)
     _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def close(self) -> None:
@@ -52,13 +52,24 @@ class UpstreamTrees:
         for upstream in self._upstreams.values():
             upstream.close()
 
+    def upstream(self, port: str) -> Upstream:
+        """Return a port's upstream, opened. Raises NotReachable."""
+        if port not in self._upstreams:
+            if port in self._refused:
+                raise _refused(self._refused[port])
+            try:
+                self._upstreams[port] = self._open(self.pins.port(port))
+            except SourceUnavailable as error:
+                self._refused[port] = error
+                raise _refused(error) from error
+        return self._upstreams[port]
+
     def levels(self, port: str) -> tuple[Level, ...]:
         if port in self._refused:
             raise _refused(self._refused[port])
+        upstream = self.upstream(port)
         if port not in self._levels:
             try:
-                upstream = self._open(self.pins.port(port))
-                self._upstreams[port] = upstream
                 series = load_series(self.root, port)
                 self._levels[port] = build_levels(upstream, series, write=True)
             except SourceUnavailable as error:
@@ -88,14 +99,21 @@ class UpstreamTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """See :class:`porter.verify.plan.trees.Trees`. It includes submodules that ``needs``
         selects."""
-        key = (port, level.tree, needs)
+        own = self.levels(port)[level.number]
+        self._refuse_useless(self._upstreams[port], self._wanted(needs))
+        return self.tree_folder(port, own, needs)
+
+    def tree_folder(
+        self, port: str, level: LevelTree, needs: tuple[str, ...], also: Collection[bytes] = ()
+    ) -> Path:
+        """As :meth:`folder`, for any tree in the port's repository of the store; the series counts
+        for nothing. ``also``: files of the tree that are taken whatever ``needs`` says.
+        """
+        key = (port, level.tree, needs, bool(also))
         if key not in self._folders:
-            own = self.levels(port)[level.number]
-            upstream = self._upstreams[port]
-            wanted = self._needs.setdefault(needs, Needs(needs))
-            self._refuse_useless(upstream, wanted)
-            submodules = self._submodules(upstream, own, wanted)
-            gathered = gather_tree(upstream, own.tree, wanted, submodules)
+            upstream, wanted = self.upstream(port), self._wanted(needs)
+            submodules = self._submodules(upstream, level, wanted)
+            gathered = gather_tree(upstream, Oid(level.tree), wanted, submodules, also)
             if gathered.covered.missing:
                 raise _not_covered(level, gathered.covered)
             self._folders[key] = Path() if self.planning else self._snapshots.folder(gathered)
@@ -104,6 +122,9 @@ class UpstreamTrees:
     def mend(self, folder: Path) -> str:
         """See :class:`porter.verify.plan.trees.Trees`."""
         return self._snapshots.mend(folder)
+
+    def _wanted(self, needs: tuple[str, ...]) -> Needs:
+        return self._needs.setdefault(needs, Needs(needs))
 
     def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
         """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
@@ -118,7 +139,9 @@ class UpstreamTrees:
                 raise UselessNeed(entry)
         self._useful.add((upstream.pin.name, needs.entries))
 
-    def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
+    def _submodules(
+        self, upstream: Upstream, level: LevelTree, needs: Needs
+    ) -> dict[str, Upstream]:
         """Open the submodules that are in the level's tree and that ``needs`` selects."""
         wanted = {
             path: name
@@ -127,7 +150,7 @@ class UpstreamTrees:
         }
         if not wanted:
             return {}
-        entries = upstream.odb.flat(level.tree)
+        entries = upstream.odb.flat(Oid(level.tree))
         found = {}
         for path, name in wanted.items():
             entry = entries.get(path.encode())

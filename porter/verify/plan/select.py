@@ -183,17 +183,29 @@ def plan_recipe(
         )
     planned = dataclasses.replace(planned, devices=selected, insisted=frozenset(devices))
     if chosen and selected:
-        for number in sorted({0} | {spec.level for spec in run_specs(planned)}):
-            try:
-                trees.folder(loaded.port, levels[number], recipe.needs)
-            except UselessNeed as useless:
-                at = ("needs", recipe.needs.index(str(useless)))
-                expected = f"what some level of {loaded.port} has"
-                raise loaded.document.error(at, expected, str(useless)) from None
+        make_folders(loaded, levels, {0} | {spec.level for spec in run_specs(planned)}, trees)
     companions = tuple(
         (name, companion_level(name, str(text), trees)) for name, text in recipe.companions.items()
     )
     return dataclasses.replace(planned, companions=companions)
+
+
+def make_folders(
+    loaded: LoadedRecipe, levels: Sequence[LevelTree], numbers: Iterable[int], trees: Trees
+) -> None:
+    """Make the folders of some levels for a recipe.
+
+    Raises BadInput for an entry of ``needs`` that no level has, NotReachable for a tree no source
+    covers.
+    """
+    needs = loaded.recipe.needs
+    for number in sorted(set(numbers)):
+        try:
+            trees.folder(loaded.port, levels[number], needs)
+        except UselessNeed as useless:
+            at = ("needs", needs.index(str(useless)))
+            expected = f"what some level of {loaded.port} has"
+            raise loaded.document.error(at, expected, str(useless)) from None
 
 
 def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, trees: Trees) -> Target:

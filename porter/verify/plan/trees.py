@@ -45,6 +45,17 @@ class NamedLevel:
     off: bool = False
 
 
+@dataclass(frozen=True)
+class ForeignLevel(NamedLevel):
+    """A tree that no series leads to (:mod:`porter.verify.foreign`), as a level above a port's own.
+
+    A run gets the files that differ from ``upstream``, the tree of level 0, whatever the recipe
+    needs.
+    """
+
+    upstream: str = ""
+
+
 class NotReachable(Exception):
     """No source that answers has all that is needed; the message is short, ``detail`` is full.
 
