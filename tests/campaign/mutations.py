@@ -45,7 +45,7 @@ def changed_bytes(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
     """Change one to three places of one of ``seeds``: tokens, lines, bytes, numbers."""
     data = draw(st.sampled_from(list(seeds)))
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        how, at, other = draw(st.integers(0, 14)), draw(_places), draw(_places)
+        how, at, other = draw(st.integers(0, 24)), draw(_places), draw(_places)
         if how > 7:
             data = _other_letter(data, _cut(data, at), draw(st.integers(0, 25)))
             continue

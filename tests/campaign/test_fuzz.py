@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -37,6 +38,7 @@ from tests.campaign.stage import Stage
 from tests.small_project import sealed_git
 
 BATCH = 150
+_TOOLS = re.compile(r"/(__pycache__|\.hypothesis)(/|$)")
 PROJECT = Path(__file__).parents[2]
 
 
@@ -354,7 +356,7 @@ def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[st
         for name in names:
             if isinstance(name, str | bytes):
                 full = os.path.realpath(os.fsdecode(name))
-                if not full.startswith(inside) and "__pycache__" not in full:
+                if not full.startswith(inside) and not _TOOLS.search(full):
                     outside.append(f"{event} {full}")
 
     sys.addaudithook(hook)
