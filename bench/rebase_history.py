@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -199,10 +199,11 @@ class Project:
 
 
 def releases(url: str) -> list[str]:
-    """Return the tags vX.Y.0 after the pinned v0.18."""
+    """Return the tags after the pinned v0.18.1: v0.18.2, and the first of each minor release."""
     refs, _ = list_refs(url, "refs/tags/*")
     found = {re.fullmatch(r"refs/tags/v0\.(\d+)\.0", ref) for ref in refs}
-    return [f"v0.{number}.0" for number in sorted(int(m[1]) for m in found if m) if number > 18]
+    minor = [number for number in sorted(int(m[1]) for m in found if m) if number > 18]
+    return ["v0.18.2", *(f"v0.{number}.0" for number in minor)]
 
 
 def report(case: Case, folder: Path) -> Iterator[str]:
@@ -249,6 +250,7 @@ def _steps(project: Project, onto: Sequence[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("series", nargs="*", choices=[[], *CASES], help="default: all")
+    parser.add_argument("--onto", action="append", help="only these (default: those of the series)")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
     head = subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout
@@ -258,7 +260,8 @@ def main() -> int:
         os.environ.setdefault("PORTER_CACHE", str(Path(top) / "cache"))
         os.chdir(top)
         for name in args.series or CASES:
-            for line in report(CASES[name], Path(top) / "project"):
+            case = replace(CASES[name], onto=tuple(args.onto)) if args.onto else CASES[name]
+            for line in report(case, Path(top) / "project"):
                 print(line, flush=True)
     return 0
 
