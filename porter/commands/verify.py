@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="judged_as",
         metavar="LEVEL",
         help="with --tree: hold it to the claims on this level of PORT "
-        "(default: to those on every level)",
+        "(default: to those that every port must keep)",
     )
     add_verbose(parser)
     add_run_options(parser)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def print_tree(console: Console, planned: ForeignPlan, trees: ForeignTrees) -> None:
     """Print the tree's name and id, the claims it is held to, and what is left out."""
     level = planned.judged_as
-    held = f"the claims on level {level.number} {level.name}" if level else "claims on every level"
+    held = (
+        f"the claims on level {level.number} {level.name}"
+        if level
+        else "the claims that every port must keep"
+    )
     head = Text(f"{trees.port}: {trees.level.name}", "bold")
     console.print(head + Text(f" (git tree {trees.level.tree[:12]})"), soft_wrap=True)
     console.print(f"  held to {held}", soft_wrap=True)

@@ -16,6 +16,7 @@ from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.matrix import RecipePlan, Target, judged_specs, run_specs
 from porter.verify.plan.select import Filters, Plan, Unreachable, make_folders, make_plan
 from porter.verify.plan.trees import LevelTree, NamedLevel, NotReachable
+from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.schema import UPSTREAM
 
 _MODULE = re.compile(r"No module named '([\w.]+)'")
@@ -24,7 +25,7 @@ _MODULE = re.compile(r"No module named '([\w.]+)'")
 @dataclass(frozen=True)
 class ForeignPlan:
     """What to run on a foreign tree. ``judged_as`` is the level whose claims apply (None: those
-    that every level keeps); ``without`` are the chosen recipes that have no such claim."""
+    that every port must keep); ``without`` are the chosen recipes that have no such claim."""
 
     plan: Plan
     judged_as: NamedLevel | None
@@ -82,7 +83,7 @@ def plan_foreign(
         else:
             planned.append(held)
     if not planned and not unreachable:
-        what = f"as level {level.name}" if level else "that every level keeps"
+        what = f"on level {level.name}" if level else "that every port must keep"
         more = "" if level else "; `--as LEVEL` applies a level's own claims"
         raise BadInput(f"{port}: no selected recipe has a claim {what}{more}")
     return ForeignPlan(Plan(tuple(planned), tuple(unreachable)), level, tuple(without))
@@ -106,7 +107,9 @@ def _held(planned: RecipePlan, trees: ForeignTrees, level: NamedLevel | None) ->
     for claim, claimed in zip(planned.loaded.recipe.claims, planned.claim_levels, strict=True):
         target = planned.claim_targets[planned.index(claim)]
         if level is None:
-            applies = (above or {0}) <= claimed and target in (None, 0, "previous")
+            applies = target in (None, 0, "previous") and (
+                (above or {0}) <= claimed or _is_upstreams(claim)
+            )
         else:
             applies = level.number in claimed
         levels.append(frozenset({number} if applies else ()))
@@ -128,6 +131,13 @@ def _held(planned: RecipePlan, trees: ForeignTrees, level: NamedLevel | None) ->
         held = replace(held, levels=(*trees.own.levels(trees.port), trees.level))
     make_folders(held.loaded, held.levels, used, trees)
     return held
+
+
+def _is_upstreams(claim: Claim) -> bool:
+    """Whether a claim, wherever its recipe runs, holds outputs to upstream's: to what any port of
+    it must keep."""
+    to_upstream = claim.needs_reference and claim.against is None
+    return claim.levels == "all" and to_upstream and claim.kind_name != "nonfinite"
 
 
 def _target(target: Target, level: NamedLevel | None) -> Target:

@@ -38,7 +38,7 @@ def test_a_broken_tree_fails_with_the_claim_and_a_command_that_goes_on(
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("small: tree:fork (git tree ")
-    assert lines[1] == "  held to claims on every level"
+    assert lines[1] == "  held to the claims that every port must keep"
     (fault,) = (line for line in lines if line.startswith("  fail: "))
     assert fault.startswith("  fail: level 3 tree:fork, float32, f, parity: greatest difference")
     (narrow,) = (line for line in lines if "narrow it down" in line)
@@ -121,7 +121,21 @@ def test_as_a_level_previous_is_the_level_before_it(
     assert judge(folder).code == 1  # none of the port's: the level before is upstream
 
 
-def test_recipes_without_a_claim_on_every_level_are_named(
+def test_where_a_recipe_runs_restricts_what_is_counted_but_not_what_is_held_to_upstream(
+    small: SmallPort, folder: Path, judge: Judge
+) -> None:
+    claims = 'claims: [{outputs: "*", parity: {}}, {counters: n, at_most: 1}]\nlevels: [one]\n'
+    probe = f'{PROBE.rstrip()}\n        probe.count("n", 2)\n    '
+    small.add_recipe("forward", claims, probe)
+
+    default, one = judge(folder), judge(folder, "--as", "one")
+
+    assert {output for _, output, _ in default.words} == {"f", "g"}
+    assert (default.code, one.code) == (0, 1)
+    assert {output for _, output, _ in one.words} == {"f", "g", "n"}
+
+
+def test_recipes_without_a_claim_that_every_port_must_keep_are_named(
     small: SmallPort, folder: Path, judge: Judge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small.add_recipe("special", NOWHERE, PROBE)
@@ -130,7 +144,7 @@ def test_recipes_without_a_claim_on_every_level_are_named(
     assert main(["verify", "small", "--tree", str(folder), "--recipe", "special"]) == 2
 
     assert capsys.readouterr().err == (
-        "porter: small: no selected recipe has a claim that every level keeps; "
+        "porter: small: no selected recipe has a claim that every port must keep; "
         "`--as LEVEL` applies a level's own claims\n"
     )
 
