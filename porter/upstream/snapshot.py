@@ -12,7 +12,7 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,15 +40,20 @@ class Gathered:
 
 
 def gather_tree(
-    upstream: Upstream, tree: Oid, needs: Needs, submodules: Mapping[str, Upstream] | None = None
+    upstream: Upstream,
+    tree: Oid,
+    needs: Needs,
+    submodules: Mapping[str, Upstream] | None = None,
+    touched: Collection[bytes] = (),
 ) -> Gathered:
     """Fetch the files of ``tree`` that ``needs`` selects, as far as sources serve them.
 
+    ``touched`` are the paths that the series touches, which belong to the tree in any case.
     ``submodules`` maps paths to upstreams. Of a submodule that an entry names as a whole, or by a
     folder around it, the files that its pin wants are selected.
     """
     wants = upstream.pin.wants if not needs.named else None
-    entries, covered = _bring(upstream, tree, needs, b"", wants)
+    entries, covered = _bring(upstream, tree, needs, b"", wants, touched)
     parts = [("", upstream, entries)]
     for where, inner in sorted((submodules or {}).items()):
         before = where.encode() + b"/"
@@ -105,16 +110,21 @@ def _named_whole(needs: Needs, where: str) -> bool:
 
 
 def _bring(
-    upstream: Upstream, tree: Oid, needs: Needs, before: bytes, wants: Wants | None
+    upstream: Upstream,
+    tree: Oid,
+    needs: Needs,
+    before: bytes,
+    wants: Wants | None,
+    touched: Collection[bytes] = (),
 ) -> tuple[dict[bytes, Entry], FileCoverage]:
     """Fetch the needed files; ``before`` comes before the paths that ``needs`` names."""
-    files = {
-        path: entry
-        for path, entry in upstream.odb.flat(tree).items()
-        if entry.is_blob
-        and (wants is None or wants(path))
-        and needs.takes(os.fsdecode(before + path))
-    }
+
+    def is_needed(path: bytes) -> bool:
+        wanted = wants is None or wants(path)
+        return path in touched or (wanted and needs.takes(os.fsdecode(before + path)))
+
+    flat = upstream.odb.flat(tree)
+    files = {path: entry for path, entry in flat.items() if entry.is_blob and is_needed(path)}
     check_names(upstream.pin, files)
     covered = upstream.cover({path: entry.oid for path, entry in files.items()})
     for path in covered.missing:

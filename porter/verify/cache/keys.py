@@ -60,7 +60,8 @@ def known_runs(
             **program,
         )
         reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
-        known[spec] = RunKey(facts, _hash(reaching | surroundings))
+        files = {"files": planned.files.get(spec.level, "")}
+        known[spec] = RunKey(facts, _hash(reaching | surroundings | files))
     return known
 
 

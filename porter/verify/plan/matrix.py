@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class RecipePlan:
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
     for the judged level itself). ``devices`` are those of the recipe that the user selected;
     ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
+    ``files`` identifies, by level, which files of the level the run's tree holds.
     """
 
     loaded: LoadedRecipe
@@ -42,6 +43,7 @@ class RecipePlan:
     claim_targets: tuple[Target, ...]
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
+    files: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

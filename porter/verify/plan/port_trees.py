@@ -14,7 +14,7 @@ from porter.levels.levels import ApplyFailed, Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
-from porter.upstream.needs import Needs
+from porter.upstream.needs import Needs, is_useful
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
 from porter.upstream.snapshot import cached_tree, gather_tree
 from porter.upstream.store import FileCoverage, Upstream, open_upstream
@@ -43,6 +43,7 @@ class UpstreamTrees:
     _refused: dict[str, SourceUnavailable] = field(default_factory=dict)
     _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
+    _touched: dict[str, frozenset[bytes]] = field(default_factory=dict)
     _folders: dict[tuple[str, str, tuple[str, ...]], Path] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -58,7 +59,8 @@ class UpstreamTrees:
                 upstream = self._open(self.pins.port(port))
                 self._upstreams[port] = upstream
                 series = load_series(self.root, port)
-                self._levels[port] = build_levels(upstream, series, write=True)
+                levels = self._levels[port] = build_levels(upstream, series, write=True)
+                self._touched[port] = frozenset(path for level in levels for path in level.files)
             except SourceUnavailable as error:
                 self._refused[port] = error
                 raise _refused(error) from error
@@ -93,7 +95,8 @@ class UpstreamTrees:
             wanted = self._needs.setdefault(needs, Needs(needs))
             self._refuse_useless(upstream, wanted)
             submodules = self._submodules(upstream, own, wanted)
-            gathered = gather_tree(upstream, own.tree, wanted, submodules)
+            touched = self._touched[port]
+            gathered = gather_tree(upstream, own.tree, wanted, submodules, touched)
             if gathered.covered.missing:
                 raise _not_covered(level, gathered.covered)
             self._folders[key] = Path() if self.planning else cached_tree(gathered)
@@ -103,12 +106,10 @@ class UpstreamTrees:
         """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
         if (upstream.pin.name, needs.entries) in self._useful:
             return
-        touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
+        touched = self._touched[upstream.pin.name]
         paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
-        for entry in needs.named:
-            alone = Needs((entry,))
-            inside = any(alone.may_take_inside(path) for path in upstream.pin.submodules)
-            if not inside and not any(map(alone.takes, paths)):
+        for entry in needs.entries:
+            if not is_useful(entry, paths, upstream.pin.submodules):
                 raise UselessNeed(entry)
         self._useful.add((upstream.pin.name, needs.entries))
 

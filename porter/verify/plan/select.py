@@ -183,17 +183,30 @@ def plan_recipe(
         )
     planned = dataclasses.replace(planned, devices=selected, insisted=frozenset(devices))
     if chosen and selected:
-        for number in sorted({0} | {spec.level for spec in run_specs(planned)}):
-            try:
-                trees.folder(loaded.port, levels[number], recipe.needs)
-            except UselessNeed as useless:
-                at = ("needs", recipe.needs.index(str(useless)))
-                expected = f"what some level of {loaded.port} has"
-                raise loaded.document.error(at, expected, str(useless)) from None
+        numbers = {0} | {spec.level for spec in run_specs(planned)}
+        folders = {number: _folder(loaded, levels[number], trees) for number in sorted(numbers)}
+        planned = dataclasses.replace(planned, files=folders)
     companions = tuple(
         (name, companion_level(name, str(text), trees)) for name, text in recipe.companions.items()
     )
     return dataclasses.replace(planned, companions=companions)
+
+
+def _folder(loaded: LoadedRecipe, level: LevelTree, trees: Trees) -> str:
+    """Make the folder of a level; return what its name says about the files in it.
+
+    Raises NotReachable, and BadInput for an entry of ``needs`` that matches nothing.
+    """
+    needs = loaded.recipe.needs
+    try:
+        folder = trees.folder(loaded.port, level, needs)
+    except UselessNeed as useless:
+        expected = f"a file, folder or pattern that some level of {loaded.port} has"
+        found = f"{str(useless)!r}, which matches nothing; correct or remove it"
+        at = ("needs", needs.index(str(useless)))
+        raise loaded.document.error(at, expected, found, words=True) from None
+    tree, _, names = folder.name.partition("-")
+    return names if tree == level.tree else ""
 
 
 def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, trees: Trees) -> Target:
