@@ -174,6 +174,11 @@ def result_from_json(row: Mapping[str, Any]) -> RecipeResult:
     return replace(msgspec.convert({**row, "verdicts": ()}, RecipeResult), verdicts=verdicts)
 
 
+def whole_text(value: float) -> str:
+    """Return a number with all its digits if it is whole, else with four: "1234567", "33.33"."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
+
+
 def number_to_json(value: float | None) -> float | str | None:
     """Return a number as JSON can hold it: what is not finite is a text."""
     return value if value is None or math.isfinite(value) else str(value)

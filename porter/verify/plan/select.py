@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import get_args
 
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
@@ -19,7 +20,14 @@ from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
 from porter.verify.plan.matrix import Target, held_to_itself, judged_specs, run_specs
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
-from porter.verify.recipe.claims import PREVIOUS, Claim, LevelRange, LevelSelection, LevelText
+from porter.verify.recipe.claims import (
+    PREVIOUS,
+    Claim,
+    DeviceName,
+    LevelRange,
+    LevelSelection,
+    LevelText,
+)
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
 
 
@@ -68,6 +76,11 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
 
     Raises BadInput for a port without recipes, a filter that matches nothing, an invalid recipe.
     """
+    for name in filters.devices:
+        if name not in get_args(DeviceName):
+            raise BadInput(
+                f"--device {name}: no such device; {_suggestion(name, get_args(DeviceName))}"
+            )
     known = ports_with_recipes(root)
     if not known:
         raise BadInput(f"{root / 'recipes'}: expected recipes/PORT/*.yaml, found none")
@@ -106,7 +119,10 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             raise unknown_levels[0]
         options = [*(f"--level {n}" for n in filters.levels)]
         options += [f"--device {name}" for name in filters.devices]
-        raise BadInput(f"{' '.join(options)}: no selected recipe runs there")
+        used = sorted({device for recipe in chosen for device in recipe.recipe.devices})
+        raise BadInput(
+            f"{' '.join(options)}: no selected recipe runs there; they run on {', '.join(used)}"
+        )
     return Plan(tuple(planned), tuple(unreachable))
 
 
