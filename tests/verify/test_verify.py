@@ -481,3 +481,46 @@ def test_a_device_that_no_recipe_runs_on_is_told_with_those_they_do(
 
     with pytest.raises(BadInput, match=r"runs there; they run on cpu, sim:npu$"):
         make_plan(tmp_path, (), trees, Filters(devices=("sim:hpu",)))
+
+
+def test_a_failed_run_names_the_lines_of_the_tree(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return x",
+        wrong="""
+            def f(x):
+                return g(x)
+            def g(x):
+                return x.reshape(7, 7)
+            """,
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.frames.splitlines() == [
+        "upstream_code.py:5 in g: return x.reshape(7, 7)",
+        "upstream_code.py:3 in f: return g(x)",
+    ]
+
+
+@pytest.mark.parametrize(("levels", "suggested"), [("all", True), ("[wrong]", False)])
+def test_bisect_is_suggested_only_where_there_are_levels_to_search(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, levels: str, suggested: bool
+) -> None:
+    trees.add("port", upstream="x = 1", wrong="1 / 0")
+    probe = """
+        import upstream_code
+        def run(probe):
+            probe.count("n", 1)
+        """
+    recipe = f"claims: [{{counters: n, at_least: 1}}]\nlevels: {levels}\n"
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.narrow.startswith("porter bisect") is suggested

@@ -12,7 +12,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
+from porter.report.ci.verify import (
+    STDERR_LINES,
+    badness,
+    by_cause,
+    cases,
+    plain_results,
+    worst_of_seeds,
+)
 from porter.report.ci.write import as_form, as_json
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict, whole_text
@@ -54,12 +61,18 @@ def print_result(
     if judged:
         for line in _table(judged, every, console):
             console.print(line, soft_wrap=True)
-    for verdict in rows:
-        if verdict.bad:
-            console.print(Text("  ") + fault(verdict), soft_wrap=True)
-            _print_stderr(console, verdict.stderr)
-            if verdict.narrow:
-                console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
+    for verdict, *others in by_cause(rows):
+        console.print(Text("  ") + fault(verdict), soft_wrap=True)
+        if others:
+            runs = "; ".join(dict.fromkeys(map(where_words, others)))
+            console.print(
+                Text(f"    the same in {counted(len(others), 'more run')}: {runs}"), soft_wrap=True
+            )
+        for frame in verdict.frames.splitlines():
+            console.print(Text("    at ") + Text(frame, "bold"), soft_wrap=True)
+        _print_stderr(console, verdict.stderr)
+        if verdict.narrow:
+            console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
     for why in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
         console.print(Text("  ") + Text("skipped: ", "yellow") + Text(why), soft_wrap=True)
     for warning in result.warnings[:_MOST_WARNINGS]:

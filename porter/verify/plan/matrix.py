@@ -217,11 +217,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run left no trace, and the end of its stderr."""
+    """Why a run left no trace, the end of its stderr, and the lines of the tree it failed in."""
 
     kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
     reason: str
     stderr: str
+    frames: str = ""
 
 
 def job_of(planned: RecipePlan, spec: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:

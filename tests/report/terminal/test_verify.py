@@ -226,3 +226,31 @@ def test_a_label_that_does_not_fit_has_a_line_of_its_own() -> None:
     assert len(lines[at + 1]) <= 80
     short = next(line for line in lines if line.split()[:1] == ["graphs"])
     assert lines[at + 1].index("pass") == short.index("pass")
+
+
+DEAD = Verdict(
+    1, "one", "float32", 0, "", "", "error", detail="ValueError: x",
+    stderr="Traceback\n  torch/nn.py\nValueError: x\n", frames="net.py:5 in f: return g(x)",
+)  # fmt: skip
+
+
+def test_one_cause_is_told_once_with_the_runs_it_struck_and_its_lines_first() -> None:
+    again = replace(DEAD, level=2, level_name="two")
+    reference = replace(
+        DEAD,
+        level=0,
+        level_name="upstream",
+        detail=f"reference run (level 0, float64): {DEAD.detail}",
+    )
+    other = replace(DEAD, level=3, level_name="three", frames="net.py:9 in h: raise")
+
+    lines = [line.strip() for line in printed(DEAD, again, reference, other).splitlines()]
+
+    assert lines[1:5] == [
+        "error: level 1 one, float32: ValueError: x",
+        "the same in 2 more runs: level 2 two, float32; level 0 upstream, float32",
+        "at net.py:5 in f: return g(x)",
+        "| Traceback",
+    ]
+    assert sum("ValueError: x" in line and "error:" in line for line in lines) == 2
+    assert "at net.py:9 in h: raise" in lines
