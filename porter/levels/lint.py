@@ -9,6 +9,7 @@ export writes.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from porter.levels.build import UpstreamObjects
 
 
+NOT_LOOKED_AT = (
+    "not looked at are whether the hunks apply, and where, the results' ids and links, and whether"
+    " git writes the patches so"
+)
+
+
 def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding]:
     """Return everything wrong with a port's series; with ``files_only``, in the files alone.
 
@@ -48,7 +55,7 @@ def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding
         with open_upstream(root, pin) as upstream:
             return findings + lint_built(upstream, pin.name, usable)
     except SourceUnavailable as error:
-        text = f"not applied on the pin: {error.reason}"
+        text = f"not applied on the pin ({error.reason}): {NOT_LOOKED_AT}"
         return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]
 
 
@@ -74,7 +81,8 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
         rows = [(problem.line, "header", problem.text) for problem in patch.problems]
         if not patch.header.bare:
             place = patch.name[:4] if problems else f"{number:04}"  # unknown beside a wrong line
-            rows = sorted([*rows, *_judge(patch, place)], key=lambda row: row[:2])
+            rows += [*_judge(patch, place), *_recipes(patch, root, port)]
+            rows.sort(key=lambda row: row[:2])
         findings += [Finding(f"{where}/{patch.name}", *row) for row in rows]
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
@@ -133,6 +141,30 @@ def _header_as_exported(patch: Patch) -> Iterator[_Row]:
             found, written = (_shown(line) for line in (our, their))
             yield number, "header", f"`porter export` writes {written} here, found {found}"
             return
+
+
+def _recipes(patch: Patch, root: Path, port: str) -> Iterator[_Row]:
+    """Yield the recipes named by Keeps and Gains that do not exist.
+
+    They stand in parentheses: ``(recipes/toy/one.yaml, two.yaml)``. A name without a folder means
+    that of the name before it, else the port's.
+    """
+    for field, text in (("Keeps", patch.header.keeps), ("Gains", patch.header.gains)):
+        folder = f"recipes/{port}"
+        for name in re.findall(r"[^\s,;()]+\.yaml\b", " ".join(re.findall(r"\([^)]*", text))):
+            above, slash, file = name.rpartition("/")
+            folder = above if slash else folder
+            path = f"{folder}/{file}"
+            if not (root / path).is_file():
+                yield patch.header.lines.get(field, 0), "recipe", _no_recipe(root, field, path)
+
+
+def _no_recipe(root: Path, field: str, path: str) -> str:
+    folder = Path(path).parent
+    there = sorted(file.name for file in (root / folder).glob("*.yaml"))
+    near = difflib.get_close_matches(Path(path).name, there, n=1)
+    hint = f"did you mean {folder}/{near[0]}?" if near else "write it, or name another"
+    return f"{field}: expected a recipe, found {path}, which does not exist; {hint}"
 
 
 def _shown(line: bytes | None) -> str:

@@ -31,7 +31,7 @@ from porter.verify.recipe.claims import FACTOR, FLOOR_ULPS, Claim
 
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
-    from porter.verify.judge.result import Verdict
+    from porter.verify.judge.result import Verdict, whole_text
     from porter.verify.plan.matrix import RecipePlan
 
 SINGLE: Final = {
@@ -214,7 +214,7 @@ def bound(claim: Claim) -> str:
     """Return the claim's kind and figures, as the recipe has them."""
     kind: Any = getattr(claim, claim.kind_name)
     if isinstance(kind, float | int):
-        return f"{claim.kind_name} {kind:g}"
+        return f"{claim.kind_name} {whole_text(kind)}"
     data: dict[str, Any] = msgspec.to_builtins(kind)
     words = [
         f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"

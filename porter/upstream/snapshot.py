@@ -50,6 +50,7 @@ def gather_tree(
 ) -> Gathered:
     """Fetch the files of ``tree`` that ``needs`` selects, as far as sources serve them.
 
+    ``touched`` are the paths that the series touches, which belong to the tree in any case.
     ``submodules`` maps paths to upstreams. Of a submodule that an entry names as a whole, or by a
     folder around it, the files that its pin wants are selected. The files of the tree that ``also``
     names are selected in any case.

@@ -427,3 +427,100 @@ def test_a_level_that_is_off_runs_only_where_a_recipe_names_it(
 
     assert [level for level, *_ in words(every)] == [0, 1]
     assert [word for level, _, _, word in words(named) if level == 2] == ["fail"]
+
+
+@pytest.mark.parametrize(("reads", "runs"), [("probe.level", 2), ("probe.level_name", 2), ("3", 1)])
+def test_a_probe_that_reads_its_level_has_runs_of_its_own_on_equal_trees(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard, reads: str, runs: int
+) -> None:
+    trees.add("port", upstream="x = 1", same="x = 1")
+    probe = f"""
+        import torch
+        def run(probe):
+            probe.record_text("level", str({reads}))
+            probe.record("x", probe.normal("x", 3))
+        """
+    write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", equal: {}}]\n', probe)
+
+    (result,) = verify(trees)
+
+    assert len(heard.runs) == runs + 1  # and the reference, in float64
+    assert result.passed is (reads == "3")
+
+
+def test_a_probe_whose_files_do_not_name_its_level_cannot_read_it(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="x = 1", same="x = 1")
+    probe = """
+        def run(probe):
+            probe.count("level", getattr(probe, "lev" + "el"))
+        """
+    write_recipe(tmp_path, "port", "one", "claims: [{counters: level, at_least: 1}]\n", probe)
+
+    (result,) = verify(trees)
+
+    assert "write `probe.level` or `probe.level_name`" in result.verdicts[0].detail
+
+
+def test_a_device_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path) -> None:
+    write_recipe(tmp_path, "port", "one", PARITY + "devices: [gaudi]\n", PROBE)
+    trees = FolderTrees(tmp_path / "trees")
+
+    with pytest.raises(BadInput, match=r"devices\[0\]: expected one of cpu, cuda, .*'gaudi'$"):
+        make_plan(tmp_path, (), trees, Filters())
+    with pytest.raises(BadInput, match=r"^--device gaudi: no such device; there are cpu, cuda, "):
+        make_plan(tmp_path, (), trees, Filters(devices=("gaudi",)))
+
+
+def test_a_device_that_no_recipe_runs_on_is_told_with_those_they_do(
+    tmp_path: Path, trees: FolderTrees
+) -> None:
+    trees.add("port", upstream="x = 1", one="x = 2")
+    write_recipe(tmp_path, "port", "one", PARITY + 'devices: [cpu, "sim:npu"]\n', PROBE)
+
+    with pytest.raises(BadInput, match=r"runs there; they run on cpu, sim:npu$"):
+        make_plan(tmp_path, (), trees, Filters(devices=("sim:hpu",)))
+
+
+def test_a_failed_run_names_the_lines_of_the_tree(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return x",
+        wrong="""
+            def f(x):
+                return g(x)
+            def g(x):
+                return x.reshape(7, 7)
+            """,
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.frames.splitlines() == [
+        "upstream_code.py:5 in g: return x.reshape(7, 7)",
+        "upstream_code.py:3 in f: return g(x)",
+    ]
+
+
+@pytest.mark.parametrize(("levels", "suggested"), [("all", True), ("[wrong]", False)])
+def test_bisect_is_suggested_only_where_there_are_levels_to_search(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, levels: str, suggested: bool
+) -> None:
+    trees.add("port", upstream="x = 1", wrong="1 / 0")
+    probe = """
+        import upstream_code
+        def run(probe):
+            probe.count("n", 1)
+        """
+    recipe = f"claims: [{{counters: n, at_least: 1}}]\nlevels: {levels}\n"
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.narrow.startswith("porter bisect") is suggested

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from porter.process import Stopped, Tail, group_memory, plain
@@ -19,6 +19,7 @@ from porter.scratch import make_owned
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
 from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
+from porter.verify.execution.traceback_frames import frames_in_tree
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
 from porter.verify.harness.sums import write_sums
@@ -103,7 +104,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
         end = complained.text()
         printed_ends = {"stdout": printed.as_json(), "stderr": complained.as_json()}
     if failure := _failure(code, killed, out, job, end):
-        return failure
+        return replace(failure, frames=plain(frames_in_tree(end, job.tree)))
     (out / PRINTED).write_text(json.dumps(printed_ends), encoding="utf-8")
     write_sums(out)
     return out

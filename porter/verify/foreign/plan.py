@@ -129,8 +129,7 @@ def _held(planned: RecipePlan, trees: ForeignTrees, level: NamedLevel | None) ->
     used = {spec.level for spec in run_specs(held)} | {0}
     if used - {0, number}:  # a claim compares with one of the port's own levels: their ids count
         held = replace(held, levels=(*trees.own.levels(trees.port), trees.level))
-    make_folders(held.loaded, held.levels, used, trees)
-    return held
+    return replace(held, files=make_folders(held.loaded, held.levels, used, trees))
 
 
 def _is_upstreams(claim: Claim) -> bool:

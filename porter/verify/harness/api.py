@@ -40,7 +40,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from porter.verify.harness import recording
-from porter.verify.harness.counters import Number, counts_of, of_section, per_step
+from porter.verify.harness.counters import (
+    Number,
+    counts_of,
+    of_section,
+    per_step,
+    used_nothing,
+)
 from porter.verify.harness.liveness import LivenessCheck
 from porter.verify.harness.recording import ProbeError as ProbeError
 from porter.verify.harness.recording import expect_name
@@ -60,7 +66,9 @@ M = TypeVar("M", bound=torch.nn.Module)
 class Probe:
     """One run: its settings, inputs and outputs.
 
-    Attributes: ``dtype`` (torch.dtype), ``is_native`` (the recipe's dtype is ``native``),
+    Attributes: ``level`` (its number) and ``level_name``, which make the runs of a probe that reads
+    one of them the level's own; ``dtype`` (torch.dtype), ``is_native`` (the recipe's dtype is
+    ``native``),
     ``device`` (torch.device, ready for use), ``device_name`` (porter's name: "sim:hpu"), ``seed``
     (int), ``parameters`` (the recipe's mapping), ``tree`` (the level's folder, read-only),
     ``companions`` (name -> folder), ``folder`` (of the probe file), ``scratch`` (the empty working
@@ -80,7 +88,9 @@ class Probe:
         scratch: Path,
         is_native: bool = False,
         shaken: bool = False,
+        of_level: tuple[int, str] | None = None,
     ) -> None:
+        self._of_level = of_level
         self.dtype = dtype
         self.is_native = is_native
         self.device = torch.device(device.kind)
@@ -103,6 +113,25 @@ class Probe:
         self._bytes = 0
         self._steps: dict[str, int] = {}
         self._entered: dict[str, int] = {}
+
+    @property
+    def level(self) -> int:
+        """The level's number."""
+        return self._own_level()[0]
+
+    @property
+    def level_name(self) -> str:
+        """The level's name."""
+        return self._own_level()[1]
+
+    def _own_level(self) -> tuple[int, str]:
+        """Return the level. Raises ProbeError where the trace's key does not hold it."""
+        if self._of_level is None:
+            raise ProbeError(
+                "level: the trace of this run is for every level of the same tree; write"
+                " `probe.level` or `probe.level_name` in the probe, so that porter sees it"
+            )
+        return self._of_level
 
     # Recording
 
@@ -200,8 +229,13 @@ class Probe:
         self.seed_everything()
         event: dict[str, Any] = {"kind": "script", "what": " ".join([script, *words])}
         self.events.append(event)
+        before = counts_of(self._device)
         done, error = run_script(path, script, words, self._inside(cwd or self.scratch))
         event["exit_code"] = done.exit_code
+        if done.exit_code == 0 and used_nothing(before, counts_of(self._device)):
+            self.warnings.append(
+                f"{script} dispatched nothing to {self.device_name}: it stayed on the CPU"
+            )
         return expect_code(script, done, expect, error)
 
     def launch(

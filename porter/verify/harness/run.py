@@ -55,6 +55,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
         shaken=facts.shaken,
+        of_level=(facts.level, facts.level_name) if facts.asks_level else None,
     )
     coverage = LineCoverage(Path(job["tree"]), job["lines"])
     if job["lines"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class RecipePlan:
     for the judged level itself). ``devices`` are those of the recipe that the user selected;
     ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
     ``in_part``: some of the recipe's claims were left out, so an output may have none.
+    ``files`` identifies, by level, which files of the level the run's tree holds.
     """
 
     loaded: LoadedRecipe
@@ -44,6 +45,7 @@ class RecipePlan:
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
     in_part: bool = False
+    files: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def is_foreign(self) -> bool:
@@ -222,12 +224,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run left no trace, and the end of its stderr."""
+    """Why a run left no trace, the end of its stderr, and the lines of the tree it failed in."""
 
     kind: str
     """exception, exit, memory, time, signal, environment, device, trace, tree, probe or stopped."""
     reason: str
     stderr: str
+    frames: str = ""
 
 
 def job_of(planned: RecipePlan, spec: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:

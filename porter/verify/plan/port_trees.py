@@ -14,7 +14,7 @@ from porter.levels.levels import ApplyFailed, Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
-from porter.upstream.needs import Needs
+from porter.upstream.needs import Needs, is_useful
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
 from porter.upstream.snapshot import Snapshots, gather_tree
 from porter.upstream.spare_cache import usable_cache
@@ -44,7 +44,10 @@ class UpstreamTrees:
     _refused: dict[str, SourceUnavailable] = field(default_factory=dict)
     _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
-    _folders: dict[tuple[str, str, tuple[str, ...], bool], Path] = field(default_factory=dict)
+    _touched: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    _folders: dict[tuple[str, str, tuple[str, ...], frozenset[bytes]], Path] = field(
+        default_factory=dict
+    )
     _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def close(self) -> None:
@@ -71,7 +74,8 @@ class UpstreamTrees:
         if port not in self._levels:
             try:
                 series = load_series(self.root, port)
-                self._levels[port] = build_levels(upstream, series, write=True)
+                levels = self._levels[port] = build_levels(upstream, series, write=True)
+                self._touched[port] = frozenset(path for level in levels for path in level.files)
             except SourceUnavailable as error:
                 self._refused[port] = error
                 raise _refused(error) from error
@@ -101,7 +105,7 @@ class UpstreamTrees:
         selects."""
         own = self.levels(port)[level.number]
         self._refuse_useless(self._upstreams[port], self._wanted(needs))
-        return self.tree_folder(port, own, needs)
+        return self.tree_folder(port, own, needs, self._touched[port])
 
     def tree_folder(
         self, port: str, level: LevelTree, needs: tuple[str, ...], also: Collection[bytes] = ()
@@ -109,7 +113,7 @@ class UpstreamTrees:
         """As :meth:`folder`, for any tree in the port's repository of the store; the series counts
         for nothing. ``also``: files of the tree that are taken whatever ``needs`` says.
         """
-        key = (port, level.tree, needs, bool(also))
+        key = (port, level.tree, needs, frozenset(also))
         if key not in self._folders:
             upstream, wanted = self.upstream(port), self._wanted(needs)
             submodules = self._submodules(upstream, level, wanted)
@@ -130,12 +134,10 @@ class UpstreamTrees:
         """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
         if (upstream.pin.name, needs.entries) in self._useful:
             return
-        touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
+        touched = self._touched[upstream.pin.name]
         paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
-        for entry in needs.named:
-            alone = Needs((entry,))
-            inside = any(alone.may_take_inside(path) for path in upstream.pin.submodules)
-            if not inside and not any(map(alone.takes, paths)):
+        for entry in needs.entries:
+            if not is_useful(entry, paths, upstream.pin.submodules):
                 raise UselessNeed(entry)
         self._useful.add((upstream.pin.name, needs.entries))
 
