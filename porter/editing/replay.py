@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from porter.editing.stack import Commit, Git
 from porter.errors import PorterError
 from porter.git.objects import MODE_SUBMODULE, Oid
 from porter.git.run import first_error
+from porter.scratch import scratch_folder
 
 OLDEST_GIT = (2, 38)
 _MERGE = ("merge.conflictStyle=merge", "merge.directoryRenames=false")
@@ -152,8 +151,8 @@ def _changed(git: Git, tree: Oid, rows: Sequence[_Row], *, drop: bool = False) -
     if not rows:
         return tree
     lines = (f"{'0' if drop else row.mode} {row.oid}\t{row.path}\0" for row in rows)
-    with tempfile.TemporaryDirectory(prefix="porter-merge-") as folder:
-        index = Path(folder) / "index"
+    with scratch_folder("merge") as folder:
+        index = folder / "index"
         git("read-tree", tree, index=index)
         given = os.fsencode("".join(lines))
         git("update-index", "-z", "--index-info", stdin=given, index=index)
