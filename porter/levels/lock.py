@@ -96,6 +96,8 @@ def read_lock(root: Path, port: str) -> Lock | None:
         raise BadInput(f"{path}: expected UTF-8; `porter lock {port}` rewrites it") from None
     try:
         data = parse_json(text)
+        if "\\ud" in text.lower():  # half of a character, unless both are there
+            json.dumps(data, ensure_ascii=False).encode()
     except ValueError as error:
         line = getattr(error, "lineno", 0)
         hint = "unresolved merge conflict" if "<<<<<<<" in text else str(error)

@@ -66,7 +66,7 @@ def fast_checkout(folder: str | None, choose: Choose, what: str) -> bool:
     try:
         with TreeLock(os.path.join(top, ".git/porter"), what, patience=0) as lock:
             line = _move(top, choose, what, lock.fd)
-    except (CheckFailed, OSError, ValueError, KeyError, TypeError):
+    except (CheckFailed, OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
     if line is None:
         return False

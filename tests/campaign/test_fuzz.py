@@ -363,7 +363,8 @@ def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[st
 
     @seed(zlib.crc32(f"{SEED} {target.name} {batch}".encode()))
     @settings(
-        max_examples=BATCH, database=None, deadline=None, derandomize=False,
+        max_examples=BATCH // 5 if target.again else BATCH, database=None, deadline=None,
+        derandomize=False,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(target.inputs(valid))

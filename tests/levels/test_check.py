@@ -221,6 +221,16 @@ def test_a_broken_lock_is_one_line_with_the_way_out(
     assert "2 levels locked" in lock(port)
 
 
+def test_half_a_character_in_a_lock_is_one_line(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "2 levels locked" in lock(port)
+    path = lock_path(port.root, port.name)
+    path.write_text(path.read_text().replace('"name": "', '"name": "\\ud800', 1))
+    assert main(["check"]) == 2
+    assert "surrogates not allowed" in capsys.readouterr().out
+
+
 def cut_off(port: SmallPort, *, listed: bool = True) -> None:
     """Remove the upstream and the cache; keep its listing if ``listed``."""
     if listed:

@@ -333,12 +333,14 @@ def test_locks_of_a_git_that_was_killed_with_porter_are_no_obstacle(
         ("edit.json", '{"what": 0.5}', "damaged"),
         ("tree.json", '{"version": 1, "levels": [{"number": 0}]}', "damaged"),
         ("tree.json", '{"version": 1, "levels": 5}', "damaged"),
+        ("tree.json", '{"version": 1, "levels": ["x"], "complete": true}', "damaged"),
     ],
 )
 def test_a_damaged_record_is_named_in_one_line(
     toy: Path, porter: Porter, name: str, text: str, found: str
 ) -> None:
     (toy / ".git" / "porter" / name).write_text(text)
+    assert porter("next", toy).code in (1, 2)
     ran = porter("refresh", toy, *(["--abort"] if name == "edit.json" else []))
     assert (ran.code in (1, 2), ran.err.count("\n")) == (True, 1), ran.err
     assert name in ran.err
