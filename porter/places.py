@@ -40,7 +40,7 @@ def project_root() -> Path:
         return found
     raise BadInput(
         f"{Path.cwd()}: no {PINS_FILE} here or in a folder above; "
-        "go to a porter project or pass --root DIR"
+        "go to a porter project, pass --root DIR, or make one with `porter init`"
     )
 
 

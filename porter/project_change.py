@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,6 +25,7 @@ from porter.errors import BadInput, CheckFailed
 
 _PATIENCE = 20.0
 _JOURNAL = "journal.json"
+_STAGED = re.compile(r"(own-)?\d{1,9}\Z")
 _held: set[Path] = set()
 """The projects that this process has locked."""
 
@@ -39,7 +41,8 @@ def lock_project(root: Path, patience: float = _PATIENCE) -> Iterator[None]:
     The lock is the folder ``patches`` itself, so it leaves no file. Raises CheckFailed when another
     porter holds it for longer than ``patience`` seconds.
     """
-    if root in _held:
+    key = root.resolve()
+    if key in _held:
         yield
         return
     try:
@@ -59,11 +62,11 @@ def lock_project(root: Path, patience: float = _PATIENCE) -> Iterator[None]:
                         " has ended"
                     ) from None
                 time.sleep(0.02)
-        _held.add(root)
+        _held.add(key)
         _finish(root)
         yield
     finally:
-        _held.discard(root)
+        _held.discard(key)
         os.close(descriptor)
 
 
@@ -72,9 +75,15 @@ def settle_project(root: Path) -> None:
 
     Cheap when there is none. Raises CheckFailed, and OSError where the project cannot be written.
     """
-    if root not in _held and (_folder(root) / _JOURNAL).exists():
-        with lock_project(root):
+    if not _folder(root).exists() or root.resolve() in _held:
+        return
+    begun = (_folder(root) / _JOURNAL).exists()
+    try:
+        with lock_project(root, _PATIENCE if begun else 0.0):
             pass
+    except CheckFailed:
+        if begun:
+            raise
 
 
 def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
@@ -88,7 +97,9 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
     if not wanted:
         return []
     folder = _folder(root)
-    shutil.rmtree(folder, ignore_errors=True)
+    lent = (folder / _JOURNAL).exists()  # until the new journal replaces that one
+    if not lent:
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         rows: list[dict[str, str | None]] = []
         for number, (path, new) in enumerate(wanted.items()):
@@ -99,7 +110,8 @@ def change_files(root: Path, contents: Mapping[str, bytes | None]) -> list[str]:
                 write_atomic(folder / str(number), new, sync=True)
         write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not lent:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     _finish(root)
     return list(wanted)
@@ -114,8 +126,8 @@ def content_meanwhile(root: Path, path: str, content: bytes) -> Iterator[None]:
     with lock_project(root):
         folder, own = _folder(root), (root / path).read_bytes()
         shutil.rmtree(folder, ignore_errors=True)
-        write_atomic(folder / "0", own, sync=True)
-        rows = [{"path": path, "was": _digest(content), "staged": "0"}]
+        write_atomic(folder / "own-0", own, sync=True)  # no name of change_files'
+        rows = [{"path": path, "was": _digest(content), "staged": "own-0"}]
         write_atomic(folder / _JOURNAL, json.dumps(rows).encode(), sync=True)
         try:
             write_atomic(root / path, content)
@@ -133,14 +145,39 @@ def _finish(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return
     except ValueError as error:
-        raise BadInput(
-            f"{folder / _JOURNAL}: damaged ({error}); compare {folder} with the series, then"
-            " delete it"
-        ) from None
+        raise _damaged(folder, error) from None
+    try:
+        for row in rows:
+            _check_row(root, row)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder, error) from None
     for row in rows:
         _finish_file(root / row["path"], row["was"], row["staged"] and folder / row["staged"])
     (folder / _JOURNAL).unlink()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _damaged(folder: Path, why: Exception) -> BadInput:
+    return BadInput(
+        f"{folder / _JOURNAL}: damaged ({why}); compare {folder} with the series, then delete it"
+    )
+
+
+def _check_row(root: Path, row: Mapping[str, object]) -> None:
+    """Raise ValueError unless a row of the journal changes a file inside the project.
+
+    The journal may have come with a project that somebody else made.
+    """
+    path, was, staged = row["path"], row["was"], row["staged"]
+    if not isinstance(path, str) or not isinstance(was, str | None):
+        raise TypeError(f"expected a path and a hash, found {path!r} and {was!r}")
+    if staged is not None and not (isinstance(staged, str) and _STAGED.match(staged)):
+        raise ValueError(f"expected a file beside the journal, found {staged!r}")
+    parts = Path(path).parts
+    if "\0" in path or not parts or Path(path).is_absolute() or {"..", ".git"} & {*parts}:
+        raise ValueError(f"a path that is no file of the project: {path!r}")
+    if not (root / path).parent.resolve().is_relative_to(root.resolve()) or (root / path).is_dir():
+        raise ValueError(f"a path that is no file of the project: {path!r}")
 
 
 def _finish_file(target: Path, was: str | None, staged: Path | None) -> None:

@@ -54,3 +54,20 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     write_json(tmp_path / "file" / "below.json", [1])
 
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_and_a_living_ones_stays(
+    tmp_path: Path,
+) -> None:
+    import fcntl
+
+    (tmp_path / ".file.0a0a0a0a.new").write_bytes(b"dead")
+    (tmp_path / ".other.0a0a0a0a.new").write_bytes(b"of another file")
+    alive = tmp_path / ".file.0b0b0b0b.new"
+    with alive.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_atomic(tmp_path / "file", b"new")
+        assert alive.exists()
+    left = [each.name for each in tmp_path.iterdir() if "dead" in each.read_text()]
+    assert left == []
+    assert (tmp_path / ".other.0a0a0a0a.new").exists()

@@ -29,7 +29,7 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("init", "init", "Start", "make a project: pins, folders, schemas"),
+    Command("init", "init", "Start", "make a project: pins, folders, schemas", needs="nothing"),
     Command("add", "add", "Start", "pin an upstream and make a port of it"),
     Command("list", "list_ports", "Look", "ports, their levels, pins and licences"),
     Command("show", "show", "Look", "one level: its header, files and diff"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from porter.commands.options import (
     add_json,
     add_repeated,
+    add_sandbox,
     add_tree_or_port,
     project_folder,
     the_port,
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         kind = type(default)
         parser.add_argument(option, type=kind, default=default, metavar="N", help=text)
+    add_sandbox(parser)
     add_json(parser)
 
 
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.divergence.search import search
     from porter.verify.divergence.tolerance import Allowance
     from porter.verify.execution.run_probe import launcher
+    from porter.verify.execution.session import Options
     from porter.verify.plan.port_trees import open_trees
 
     same = ("recipe", "device", "dtype", "seed")
@@ -93,8 +97,10 @@ def run(args: argparse.Namespace) -> int:
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             comparison = choose(root, request, trees)
-        with shown_session(trees) as (session, _), launcher(session.places.runs) as start:
-            runs = ComparisonRunner(comparison, session, start)
+        options = Options(sandbox=args.sandbox)
+        with shown_session(trees, options) as (session, _), launcher(session.places.runs) as start:
+            held = replace(start, sandbox=session.sandbox)
+            runs = ComparisonRunner(comparison, session, held)
             found = search(
                 runs,
                 Allowance(args.factor, args.ulps),

@@ -17,7 +17,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "dir", nargs="?", type=Path, metavar="DIR", help="the project's folder (default: here)"
+        "folder", nargs="?", type=Path, metavar="DIR", help="the project's folder (default: here)"
     )
     add_flag(parser, "--ci", "also a GitHub workflow that checks every pull request (docs/ci.md)")
     add_flag(parser, "--pre-commit", "also a .pre-commit-config.yaml with porter's hooks")
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.project.init import make_project
     from porter.terminal import emit, table
 
-    root = Path(args.dir or os.environ.get("PORTER_ROOT") or ".").expanduser()
+    root = Path(args.folder or os.environ.get("PORTER_ROOT") or ".").expanduser()
     is_project = (root / PINS_FILE).is_file()
     steps = list(make_project(root, ci=args.ci, pre_commit=args.pre_commit))
     rows = [("made" if s.made else "kept", os.path.relpath(s.path), s.note) for s in steps]

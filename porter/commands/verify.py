@@ -152,7 +152,8 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
         if is_text:
             print_states(console, plan, old, new)
         results = []
-        with shown_session(BothTrees(new.trees), run_options(args)) as (session, display):
+        trees = BothTrees(new.trees, old.trees)
+        with shown_session(trees, run_options(args)) as (session, display):
             for result in compare_states(plan, session, names):
                 results.append(result)
                 if is_text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from porter.git.objects import Oid
@@ -35,14 +36,25 @@ def read_files(tree: Tree) -> Files:
     return Files(Oid(work), Oid(staged))
 
 
-def land(tree: Tree, lock: TreeLock, level: str, what: str) -> tuple[Tree, TreeLevel]:
+def land(
+    tree: Tree,
+    lock: TreeLock,
+    level: str,
+    what: str,
+    ended: Callable[[Tree], None] | None = None,
+) -> tuple[Tree, TreeLevel]:
     """Rebuild a tree's levels and bring it to ``level``, or to the last level without one.
 
-    Files that are the level's already stay as they are. Raises LocalEdits when edits are in the
-    way; HEAD then stays where it was.
+    Files that are the level's already stay as they are. A change that stopped at a conflict has
+    HEAD on commits of its own: HEAD goes to the level that they are before ``ended`` forgets the
+    change, so that a kill leaves the tree at a level. Raises LocalEdits when edits are in the way;
+    HEAD then stays where it was.
     """
     fresh = refresh(tree)
     levels = fresh.record.levels
+    if ended is not None:
+        _stand_on_level(fresh, what)
+        ended(fresh)
     wanted = [each for each in levels if each.name == level]
     target = wanted[0] if wanted else [each for each in levels if not each.off][-1]
     head, branch = read_head(fresh)
@@ -54,6 +66,14 @@ def land(tree: Tree, lock: TreeLock, level: str, what: str) -> tuple[Tree, TreeL
     elif not same:
         move(fresh, lock, target, what, lost=True)
     return fresh, target
+
+
+def _stand_on_level(tree: Tree, what: str) -> None:
+    """Let HEAD be the highest level with HEAD's own files, if there is one."""
+    files = tree.git("rev-parse", "HEAD^{tree}").text
+    if same := [level for level in tree.record.levels if level.tree == files]:
+        reason = f"porter: {what}"
+        tree.git("update-ref", "--no-deref", "-m", reason, "HEAD", same[-1].commit)
 
 
 def place_head(tree: Tree, commit: Oid, what: str) -> None:

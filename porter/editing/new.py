@@ -121,6 +121,7 @@ def _complete(name: str, values: Mapping[str, str]) -> str | None:
 
     Raises BadInput for parts that are all there and wrong.
     """
+    values = {"Forwarded": "not-needed", **{part: text for part, text in values.items() if text}}
     text = with_parts("", values)
     if any(not values.get(part) for part in ("Subject", "Why", *FIELDS)):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from porter.editing.upstream_changes import change_notes, dependents, without_go
 from porter.errors import BadInput, PorterError
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.places import PINS_FILE, patches_dir
+from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import FetchFailed, Progress
 from porter.upstream.pins import (
     COMMIT,
@@ -205,8 +205,7 @@ def moved_port(
 
     Raises as :func:`porter.upstream.store.open_upstream`.
     """
-    with tempfile.TemporaryDirectory(prefix="porter-pins-") as folder:
-        staged = Path(folder)
+    with scratch_folder("pins") as staged:
         (staged / PINS_FILE).write_text(text, "utf-8")
         pins = parse_pins(text.encode(), staged / PINS_FILE)
         pin = pins.port(port)

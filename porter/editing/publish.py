@@ -13,7 +13,6 @@ walks along (:mod:`porter.editing.history`).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -33,6 +32,7 @@ from porter.levels.lock import LOCK_FILE, Lock, lock_bytes, lock_of, read_lock
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
+from porter.scratch import scratch_folder
 from porter.series.header import FIELDS, parse_header
 from porter.series.header import listed as and_listed
 from porter.series.rendering import mail_message, render_header
@@ -143,8 +143,8 @@ def publish(
                 repository.project, pins, repository.port, repository.objects,
                 files, diffs, request.renamed,
             )  # fmt: skip
-        with tempfile.TemporaryDirectory(prefix="porter-export-") as staged:
-            levels, upstream = _prove(repository, commits, files, Path(staged))
+        with scratch_folder("export") as staged:
+            levels, upstream = _prove(repository, commits, files, staged)
         for name in request.failing:
             fresh = f"{len(files) + 1:04d}-{level_part(name)}.patch"
             files[fresh] = (repository.folder / name).read_bytes()
@@ -372,7 +372,7 @@ def _series_text(text: str, old: Sequence[str], new: Sequence[str], request: Req
         before = by_level.get(level_part(name), "")
         line = OFF + name if name in now_off else name
         if before and (before in stated) == (name in now_off):
-            line = own[before].replace(before, name, 1)
+            line += own[before].partition(before)[2]  # options, a comment
         lines += [*above.get(before, ()), line]
     return "".join(f"{line}\n" for line in [*lines, *waiting])
 

@@ -22,7 +22,14 @@ from porter.editing.land import land, read_files
 from porter.editing.pin_move import MovedPort, find_pins, moved_port
 from porter.editing.pin_text import pin_entry, with_values
 from porter.editing.place import Place, open_place
-from porter.editing.publish import Published, Repository, Request, off_levels, publish
+from porter.editing.publish import (
+    Published,
+    Repository,
+    Request,
+    contents_differ,
+    off_levels,
+    publish,
+)
 from porter.editing.refresh import Changed, base_commit
 from porter.editing.replay import Replay, replay, touched_paths
 from porter.editing.session import EditSession
@@ -338,11 +345,7 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
             " `porter rebase --abort`"
         )
     folder = patches_dir(root, port)
-    if state.report["series"] != _digest(folder):
-        raise CheckFailed(
-            f"{folder}: changed since `porter {state.what}` began; `porter rebase --abort`, then"
-            " give the command again"
-        )
+    changed_since = state.report["series"] != _digest(folder)
     old = _patches(folder)
     level0 = state.report["base"]
     links = relinked(tree, level0, "HEAD")
@@ -353,9 +356,15 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
         repository = Repository(root, port, moved.pins, tree.git, objects)
         request = _request(state.what, state.off or off_levels(folder), moved)
         base = base_commit(tree.git, state.base)
+        if changed_since:
+            again = publish(repository, base, done.commits, replace(request, check=True))
+            if contents_differ(again.patches):  # else a kill came after they were written
+                raise CheckFailed(
+                    f"{folder}: changed since `porter {state.what}` began; `porter rebase --abort`,"
+                    " then give the command again"
+                )
         published: Published = publish(repository, base, done.commits, request)
-    sessions.end_session(tree)
-    fresh, level = land(tree, held.lock, state.stay, state.what)
+    fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     leave(links, held.lock.fd)
     follow(links, held.lock.fd)
     changed = Changed(published, level, fresh, state.dropped)

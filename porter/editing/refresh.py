@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from porter.editing import session as sessions
 from porter.editing.land import Files, land, read_files
-from porter.editing.publish import Published, Repository, Request, off_levels, publish
+from porter.editing.publish import (
+    Published,
+    Repository,
+    Request,
+    contents_differ,
+    off_levels,
+    publish,
+)
 from porter.editing.replay import make_commit, replay
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, Stack, autosquashed, read_commits, tree_stack
@@ -224,13 +231,14 @@ def finish(held: LockedTree, state: EditSession) -> Changed:
     base, repository = base_commit(tree.git, state.base), tree_repository(tree)
     with lock_project(repository.project):
         if state.stamp not in ("", series_stamp(str(repository.project), repository.port)):
-            raise CheckFailed(
-                f"{repository.folder}: changed since `porter {state.what}` began;"
-                f" `porter {state.command} --abort`, then give the command again"
-            )
+            again = publish(repository, base, commits, replace(request, check=True))
+            if contents_differ(again.patches):  # else a kill came after they were written
+                raise CheckFailed(
+                    f"{repository.folder}: changed since `porter {state.what}` began;"
+                    f" `porter {state.command} --abort`, then give the command again"
+                )
         published = publish(repository, base, commits, request)
-    sessions.end_session(tree)
-    fresh, level = land(tree, held.lock, state.stay, state.what)
+    fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     return Changed(published, level, fresh, state.dropped)
 
 

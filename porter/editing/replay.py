@@ -50,10 +50,9 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
         if parent == tip or tree_of(git, parent) == tree:
             merged = commit.tree
         else:
-            merged, conflicts = merge(git, parent, _changed(git, tree, absent, drop=True), commit)
+            merged, conflicts = merge(git, parent, tree, commit, absent)
             if conflicts:
                 return Replay(base, tuple(done), tuple(commits[at:]), conflicts)
-            merged = _changed(git, merged, absent)
         if commit.squash:
             made = make_commit(git, replace(done.pop(), tree=merged))
         else:
@@ -79,11 +78,19 @@ def make_commit(git: Git, commit: Commit) -> Commit:
     return replace(commit, oid=Oid(made.text))
 
 
-def merge(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
+def merge(
+    git: Git, base: Oid, tree: Oid, commit: Commit, absent: Sequence[_Row] = ()
+) -> tuple[Oid, tuple[str, ...]]:
     """Return the tree of the 3-way merge of ``tree`` and the commit over its parent ``base``.
 
-    With it the paths that conflict; these files hold git's markers then.
+    With it the paths that conflict; these files hold git's markers then. ``absent`` are files that
+    git must not read (:func:`absent_files`).
     """
+    merged, conflicts = _merge_trees(git, base, _changed(git, tree, absent, drop=True), commit)
+    return _changed(git, merged, absent), conflicts
+
+
+def _merge_trees(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
     ours = make_commit(git, replace(commit, parents=(base,), tree=tree, message="ours\n"))
     form = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages")
     settings = [word for setting in _MERGE for word in ("-c", setting)]

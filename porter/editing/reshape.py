@@ -6,10 +6,8 @@ replays and writes it.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from porter.editing.message import joined, relabelled, with_parts
@@ -19,6 +17,7 @@ from porter.editing.replay import make_commit, tree_of
 from porter.editing.stack import Commit, Git
 from porter.errors import BadInput
 from porter.git.objects import Oid
+from porter.scratch import scratch_folder
 
 _NONE = "0" * 40
 
@@ -157,8 +156,8 @@ def _written(git: Git, tree: Oid, rows: Collection[_Row]) -> Oid:
     """Return ``tree`` with some files changed."""
     from os import fsencode
 
-    with tempfile.TemporaryDirectory(prefix="porter-split-") as folder:
-        index = Path(folder) / "index"
+    with scratch_folder("split") as folder:
+        index = folder / "index"
         git("read-tree", tree, index=index)
         changes = "".join(row.text() for row in sorted(rows, key=lambda row: row.mode != "0"))
         git(

@@ -9,11 +9,13 @@ before the first file changes and deleted last, so a killed change can be contin
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
@@ -22,6 +24,7 @@ from porter.editing.stack import Commit, level_of, read_each
 from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
 from porter.tree.checkout_rules import occupied_paths
@@ -29,7 +32,6 @@ from porter.tree.journal import changes
 from porter.tree.tree import Tree, listed_paths, shown
 
 REFS = "refs/porter/edit/"
-_INDEX = "edit.index"  # a copy of the index as it was
 _AS_PORTER = (
     "user.name=porter",
     "user.email=porter@localhost",
@@ -46,7 +48,9 @@ class EditSession:
 
     ``base`` is the commit that the series stands on afterwards, and ``pins`` the text of the pins
     file if the pin moves. ``levels`` are those that the series is to hold, ``renamed`` maps old
-    names to new ones. ``stamp`` is the series that the change began with.
+    names to new ones. ``stamp`` is the series that the change began with. ``saved`` is the blob
+    with the bytes of git's index as it was (a tree alone would lose the sparse checkout), and
+    ``saved_at`` its time, by which git compares files.
     """
 
     what: str
@@ -65,6 +69,8 @@ class EditSession:
     renamed: dict[str, str] = field(default_factory=dict)
     stamp: str = ""
     report: dict[str, str] = field(default_factory=dict)
+    saved: str = ""
+    saved_at: int = 0
 
     @property
     def command(self) -> str:
@@ -80,12 +86,14 @@ def read_session(tree: Tree) -> EditSession | None:
     path = session_path(tree)
     try:
         value = read_json(path)
-        for name in ("levels", "left", "off", "dropped"):
-            value[name] = tuple(value[name])
-        return EditSession(**value)
+        session = msgspec.convert(value, EditSession)
+        ids = (session.head, session.work, session.index, session.base, *session.left)
+        for each in (*ids, *([session.saved] if session.saved else ())):
+            checked_oid(each)
+        return session
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise BadInput(
             f"{shown(path)}: damaged ({error}); inspect the tree with `git status`, then delete it"
         ) from None
@@ -142,9 +150,11 @@ def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
     Raises CheckFailed, naming the files, at a conflict.
     """
     with interrupts_deferred():
-        shutil.copy2(tree.git_dir / "index", tree.state_dir / _INDEX)
+        index = tree.git_dir / "index"
+        saved = tree.git("hash-object", "-w", "--no-filters", "--", index).text
+        session = replace(session, saved=saved, saved_at=index.stat().st_mtime_ns)
         write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
-        kept = {"head": session.head, "work": before.work, "index": before.index}
+        kept = {"head": session.head, "work": before.work, "index": before.index, "saved": saved}
         kept |= {f"left/{number:04}": oid for number, oid in enumerate(session.left)}
         lines = (f"update {REFS}{name} {oid}\n" for name, oid in kept.items())
         tree.git("update-ref", "--stdin", stdin="".join(lines).encode())
@@ -333,19 +343,26 @@ def abort(tree: Tree, session: EditSession) -> None:
             tree.git("update-ref", "HEAD", session.head)
         else:
             tree.git("update-ref", "--no-deref", "HEAD", session.head)
-        if (tree.state_dir / _INDEX).exists():  # a tree alone would lose the sparse checkout
-            (tree.state_dir / _INDEX).replace(tree.git_dir / "index")
+        if session.saved:
+            _restore_index(tree, session)
         tree.git("update-index", "-q", "--refresh", check=False)
         end_session(tree)
 
 
+def _restore_index(tree: Tree, session: EditSession) -> None:
+    """Replace git's index by the one that it had, and keep that for another attempt."""
+    fresh = tree.state_dir / "index"  # what a kill leaves there, the next command deletes
+    fresh.write_bytes(tree.git("cat-file", "blob", session.saved).out)
+    os.utime(fresh, ns=(session.saved_at, session.saved_at))
+    fresh.replace(tree.git_dir / "index")
+
+
 def end_session(tree: Tree) -> None:
-    """Forget the change in progress."""
+    """Forget the change in progress. Until the last step it can be continued or aborted."""
     rows = tree.git("for-each-ref", "--format=delete %(refname)", REFS).out
     if rows:
         tree.git("update-ref", "--stdin", stdin=rows)
     session_path(tree).unlink(missing_ok=True)
-    (tree.state_dir / _INDEX).unlink(missing_ok=True)
 
 
 def carriers(tree: Tree, commits: Sequence[Commit]) -> tuple[str, ...]:

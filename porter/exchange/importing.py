@@ -14,7 +14,7 @@ from pathlib import Path
 from porter.editing.place import Place, detached
 from porter.editing.publish import Request, level_part, publish
 from porter.editing.refresh import Changed, change
-from porter.editing.replay import make_commit, merge, replay
+from porter.editing.replay import absent_files, make_commit, merge, replay
 from porter.editing.stack import Commit, autosquashed, read_range
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.exchange.foreign_header import Ask, Completed, Given, complete
@@ -191,7 +191,8 @@ def _applied(
             f"{item.where}: does not apply on {tip.level or 'level 0'}: {refusal}; and its index"
             " lines name no contents that are known here, to merge it by 3-way"
         )
-    merged, conflicts = merge(git, Oid(based.parents[0]), tip.tree, based)
+    absent = absent_files(git, tip.tree, [based])
+    merged, conflicts = merge(git, Oid(based.parents[0]), tip.tree, based, absent)
     if conflicts and not may_stop:
         raise CheckFailed(
             f"{item.where}: conflicts with {tip.level or 'level 0'} in {listed_paths(conflicts)};"

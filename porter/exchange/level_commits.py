@@ -29,14 +29,18 @@ def scratch_git(folder: Path) -> Git:
     """Return a function that runs git on a scratch repository, sealed from the user's settings."""
 
     def git(
-        *args: str, stdin: bytes | None = None, check: bool = True,
+        *args: str,
+        stdin: bytes | None = None,
+        check: bool = True,
+        index: Path | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> Answer:  # fmt: skip
+    ) -> Answer:
+        more = {**(env or {}), **({} if index is None else {"GIT_INDEX_FILE": str(index)})}
         done = subprocess.run(
             ["git", *args],
             input=stdin if stdin is not None else b"",
             capture_output=True,
-            env=sealed_environment(folder) | dict(env or {}),
+            env=sealed_environment(folder) | more,
             cwd=folder,
         )
         answer = Answer(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -28,6 +27,7 @@ from porter.git.odb import Odb, lay_out_repository, sealed_environment
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
+from porter.scratch import make_scratch
 
 _CONFIG = """[core]
 \trepositoryFormatVersion = 0
@@ -91,7 +91,7 @@ class Scratch:
     def folder(self) -> Path:
         """The repository, made on first use (most series never need it)."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="porter-apply-"))
+            self._folder = make_scratch("apply")
             lay_out_repository(self._folder, _CONFIG, self._borrowed)
         return self._folder
 

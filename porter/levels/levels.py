@@ -201,7 +201,7 @@ def remember_levels(steps: Sequence[Step]) -> None:
         files = {show_path(path): blob for path, blob in _files(step.changes).items()}
         body = json.dumps({"tree": step.tree, "files": files}).encode()
         with suppress(OSError):
-            write_atomic(_memo_path(key), _checksum(key, body) + b"\n" + body)
+            write_atomic(_memo_path(key), _checksum(key, body) + b"\n" + body, tidy=False)
 
 
 def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:
@@ -218,6 +218,12 @@ def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:
         return oid(data["tree"]), files
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def damaged_memos() -> tuple[int, list[Path]]:
+    """Return the number of memos, and those that are not as they were written."""
+    paths = [path for path in sorted(memo_dir().glob("??/*")) if not path.name.startswith(".")]
+    return len(paths), [path for path in paths if _recall(path.parent.name + path.name) is None]
 
 
 def memo_dir() -> Path:

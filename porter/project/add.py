@@ -1,26 +1,26 @@
 """``porter add``: pin an upstream and make a port of it that can be checked and verified.
 
-Everything is found out before anything is written. Then the new folders are written under other
-names and renamed, the pins file is replaced last, and a failure removes what was made.
+Everything is found out before anything is written; then all files are written together
+(:mod:`porter.project_change`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput
-from porter.levels.lock import lock_port
-from porter.places import PINS_FILE, patches_dir, recipes_dir
+from porter.levels.lock import lock_path, lock_port
+from porter.places import PINS_FILE
 from porter.project.first_recipe import Start, choose_start, recipe_files
 from porter.project.pins_text import entry_lines, with_entries
+from porter.project_change import change_files, lock_project, settle_project
+from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import Progress
 from porter.upstream.pins import COMMIT, LISTING, NAME_PATTERN, Pins, listing_text, parse_pins
 from porter.upstream.propose import Proposal, Proposer
@@ -51,6 +51,7 @@ def add_port(
     Raises BadInput for a name in use and an upstream that is none, SourceUnavailable when no source
     answers. The project then is as it was.
     """
+    settle_project(root)
     path = root / PINS_FILE
     before = read_bytes(path)
     pins = parse_pins(before, path)
@@ -108,26 +109,51 @@ def _write(
     start: Start | None,
 ) -> tuple[str, ...]:
     port = proposal.pin.name
+    files: dict[str, bytes | None] = {}
+    for each in (*others, proposal):
+        for name, text in _pin_files(each, has_series=each is proposal).items():
+            files[f"patches/{each.pin.name}/{name}"] = _bytes(text)
+    if start:
+        texts = recipe_files(port, start, proposal.facts.requirements)
+        files |= {f"recipes/{path}": _bytes(text) for path, text in texts.items()}
+    files |= _locked(port, after, files)
     path = root / PINS_FILE
-    pins = parse_pins(after, path)
-    texts = recipe_files(port, start, proposal.facts.requirements) if start else {}
-    with _undone_on_failure() as made:
-        for each in (*others, proposal):
-            folder = patches_dir(root, each.pin.name)
-            _new_folder(folder, _pin_files(each, has_series=each is proposal), made)
-        recipes = {p.partition("/")[2]: t for p, t in texts.items() if p.startswith(f"{port}/")}
-        if recipes:
-            _new_folder(recipes_dir(root, port), recipes, made)
-            environment = root / "recipes" / "environments" / f"{port}.txt"
-            _parents(environment, made)
-            made.append(environment)
-            write_atomic(environment, texts[f"environments/{port}.txt"].encode())
-        lock_port(root, pins, pins.port(port))
+    with _lockable(root), lock_project(root):
         if read_bytes(path) != before:
             raise BadInput(f"{path}: changed while the upstream was fetched; run the command again")
-        write_atomic(path, after, sync=True)
-    files = {file for each in made for file in (each, *each.rglob("*")) if file.is_file()}
-    return (PINS_FILE, *sorted(file.relative_to(root).as_posix() for file in files))
+        change_files(root, {**files, PINS_FILE: after})
+    return (PINS_FILE, *sorted(files))
+
+
+def _locked(port: str, pins: bytes, files: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """Return the new port's lock, made in a project of its own."""
+    with scratch_folder("add") as staged:
+        write_atomic(staged / PINS_FILE, pins)
+        for name, content in files.items():
+            write_atomic(staged / name, content or b"")
+        made = parse_pins(pins, staged / PINS_FILE)
+        lock_port(staged, made, made.port(port))
+        lock = lock_path(staged, port)
+        return {lock.relative_to(staged).as_posix(): lock.read_bytes()}
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
+
+
+@contextmanager
+def _lockable(root: Path) -> Iterator[None]:
+    """Let a project have the folder ``patches``, whose lock it is; not if the block fails."""
+    folder = root / "patches"
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _pin_files(proposal: Proposal, *, has_series: bool) -> dict[str, str | bytes]:
@@ -135,38 +161,3 @@ def _pin_files(proposal: Proposal, *, has_series: bool) -> dict[str, str | bytes
     if proposal.commit_body is not None:
         files[COMMIT] = proposal.commit_body
     return files | ({"series": ""} if has_series else {})
-
-
-def _new_folder(folder: Path, files: Mapping[str, str | bytes], made: list[Path]) -> None:
-    """Make a folder with its files at once, under its own name only when it is complete."""
-    _parents(folder, made)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
-    made.append(fresh)
-    fresh.chmod(0o755)
-    for name, text in files.items():
-        (fresh / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    fresh.rename(folder)
-    made[-1] = folder
-
-
-def _parents(path: Path, made: list[Path]) -> None:
-    """Make the folders above ``path``, and note those that were missing."""
-    missing = [folder for folder in path.parents if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir()
-        made.append(folder)
-
-
-@contextmanager
-def _undone_on_failure() -> Iterator[list[Path]]:
-    """Give a list for what is made; remove all of it when the block fails or is interrupted."""
-    made: list[Path] = []
-    try:
-        yield made
-    except BaseException:
-        for path in reversed(made):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        raise

@@ -17,12 +17,13 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from porter.atomic import read_json, write_atomic
 from porter.errors import PorterError
 from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid
+from porter.git.objects import oid as checked_oid
 from porter.tree.checkout_rules import JOURNAL
 from porter.tree.submodules import follow, relinked
 from porter.tree.tree import Tree, shown
@@ -69,7 +70,11 @@ def write_journal(tree: Tree, fields: Mapping[str, str | None]) -> None:
 def read_journal(tree: Tree) -> Journal | None:
     """Return the journal of an unfinished move, if any."""
     try:
-        return Journal(**read_json(journal_path(tree)))
+        journal = Journal(**read_json(journal_path(tree)))
+        for name, value in asdict(journal).items():
+            if name != "what" and not (name == "head_from" and value is None):
+                checked_oid(value)
+        return journal
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -90,9 +95,12 @@ def merge_index(tree: Tree) -> Path:
 
 
 def drop_merge_index(tree: Tree) -> None:
-    """Delete what a killed ``--keep`` left of its index. The tree's lock must be held."""
+    """Delete what a killed command left of its index, and of files that it was writing.
+
+    The tree's lock must be held.
+    """
     index = merge_index(tree)
-    for path in (index, index.with_name("index.lock")):
+    for path in (index, index.with_name("index.lock"), *tree.state_dir.glob(".*.new")):
         path.unlink(missing_ok=True)
 
 

@@ -26,12 +26,15 @@ from porter.atomic import read_json, write_atomic
 from porter.errors import BadInput
 from porter.git.arguments import tree_arguments
 from porter.git.objects import Oid
+from porter.git.objects import oid as checked_oid
 from porter.git.run import Answer, run_git
 from porter.levels.level_name import Broken, find_level
 from porter.places import is_project, project_above, project_root
+from porter.project_change import settle_project
 from porter.series.stamp import series_stamp
 from porter.terminal import listed, readable
 from porter.tree.checkout_rules import differing_files
+from porter.tree.treelock import held
 
 STATE_VERSION = 1
 LEVEL_REFS = "refs/porter/levels/"
@@ -108,11 +111,14 @@ class Tree:
         lock: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Run git on this tree, on ``index`` if given; git inherits the descriptor ``lock``.
+        """Run git on this tree, on ``index`` if given.
+
+        git inherits the descriptor ``lock``, by default the tree's lock if this process holds it.
 
         It never fetches or looks for another repository.
         """
         more = dict(env or {})
+        lock = held.get(str(self.state_dir)) if lock is None else lock
         if index is not None:
             more["GIT_INDEX_FILE"] = str(index)
         return run_git(
@@ -179,9 +185,31 @@ def read_record(state_dir: Path) -> TreeRecord | None:
         value["former"] = TreeLevel(**value["former"]) if value["former"] else None
         value["uncovered"] = tuple(value["uncovered"])
         value["broken"] = Broken(**value["broken"]) if value.get("broken") else None
-        return TreeRecord(**value)
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{path}: damaged ({error})") from None
+        record = TreeRecord(**value)
+        _check_types(record)
+        return record
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(
+            f"{path}: damaged ({error}); make another tree with `porter apply`"
+        ) from None
+
+
+def _check_types(record: TreeRecord) -> None:
+    """Raise ValueError or TypeError for a value of another type. (Without msgspec: a wall.)"""
+    numbers = [level.number for level in record.levels]
+    if not numbers or numbers != list(range(len(numbers))):
+        raise ValueError(f"levels numbered {numbers}")
+    texts: list[object] = [record.port, record.root, record.fingerprint, record.source]
+    texts += [*record.uncovered, *record.submodules, *record.submodules.values()]
+    for level in (*record.levels, *([record.former] if record.former else ())):
+        checked_oid(level.commit)
+        checked_oid(level.tree)
+        texts += [level.name, level.subject, *level.files]
+        texts += [blob for blob in level.files.values() if blob is not None]
+    if record.broken is not None:
+        texts += [record.broken.why, *record.broken.off]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise TypeError(f"expected text, found {wrong[0]!r}")
 
 
 def open_tree(folder: Path) -> Tree | None:
@@ -232,10 +260,11 @@ def tree_root(tree: Tree) -> Path:
 
     ``PORTER_ROOT`` if set, else the one it was made from, else the one found from here.
     """
-    if os.environ.get("PORTER_ROOT"):
-        return project_root()
-    recorded = Path(tree.record.root)
-    return recorded if is_project(recorded) else project_root()
+    root = Path(tree.record.root)
+    if os.environ.get("PORTER_ROOT") or not is_project(root):
+        root = project_root()
+    settle_project(root)
+    return root
 
 
 def writing_root(tree: Tree) -> Path:

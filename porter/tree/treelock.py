@@ -4,6 +4,9 @@
 tree inherit the descriptor, so the lock outlives a killed porter for exactly as long as its git
 runs, and a free lock proves that a left-over ``index.lock`` is nobody's. The kernel frees it with
 the last process: it cannot get stuck.
+
+The file names its holder, who deletes that line when it ends. Whoever gets the lock and finds a
+line knows that the holder was killed: it deletes git's lock files, which nobody else would.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from porter.errors import CheckFailed
 _PAUSE = 0.02
 _PATIENCE = 20.0
 _LINE = 120  # bytes of the line that names the holder
+
+
+held: dict[str, int] = {}
+"""The locks that this process holds, by folder. Every git that it runs on such a tree has them."""
 
 
 class TreeLock:
@@ -55,6 +62,9 @@ class TreeLock:
             except BaseException:
                 self._close()
                 raise
+        if os.pread(self.fd, _LINE, 0).strip():
+            drop_git_locks(os.path.dirname(self._folder))
+        held[self._folder] = self.fd
         try:
             os.pwrite(self.fd, _holder_line(self._what), 0)
         except OSError:
@@ -65,9 +75,27 @@ class TreeLock:
         self._close()
 
     def _close(self) -> None:
+        if held.get(self._folder) == self.fd:
+            del held[self._folder]
+            try:
+                os.pwrite(self.fd, b" " * (_LINE - 1) + b"\n", 0)
+            except OSError:
+                pass
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def drop_git_locks(git_dir: str) -> None:
+    """Delete the lock files of git processes that were killed. The tree's lock must be held."""
+    for folder, names, files in os.walk(git_dir):
+        if folder == git_dir:
+            names[:] = [name for name in names if name in ("refs", "modules")]
+        elif "objects" in names:
+            names.remove("objects")
+        for name in files:
+            if name.endswith(".lock"):
+                os.unlink(os.path.join(folder, name))
 
 
 def _holder_line(what: str) -> bytes:

@@ -7,10 +7,10 @@ allows for 5 % of edits. Without such a file the ``license`` of its package's me
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from porter.scratch import scratch_folder
 
 NONE = "NONE"
 NOASSERTION = "NOASSERTION"
@@ -76,8 +76,8 @@ def _of_text(content: bytes) -> str | None:
     for title, name in _TITLES.items():
         if title in head:
             return name
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "LICENSE"
+    with scratch_folder("licence") as folder:
+        path = folder / "LICENSE"
         path.write_text(text, encoding="utf-8")
         try:
             from identify.identify import license_id

@@ -13,6 +13,7 @@ from tests.tree.conftest import Porter, Ran
 from tests.tree.test_export import commit, patches
 
 LEAST = {
+    "add": ["owner/name"],
     "bisect": ["--recipe", "x"],
     "completion": ["bash"],
     "compare": ["0", "1"],
@@ -20,6 +21,7 @@ LEAST = {
     "drop": ["1"],
     "fold": ["2"],
     "goto": ["1"],
+    "import": ["some.patch"],
     "judge": ["toy"],
     "move": ["3", "--first"],
     "new": ["one-more"],

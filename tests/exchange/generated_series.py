@@ -20,7 +20,7 @@ from tests.generated_trees import EXAMPLES, Tree, edits, trees
 from tests.plain_upstream import WHO, git, write_tree
 
 SLOW = settings(
-    max_examples=EXAMPLES // 4 + 1,
+    max_examples=EXAMPLES // 6 + 1,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -112,7 +112,7 @@ def test_git_am_makes_the_levels_of_the_mailbox(found: list[Change]) -> None:
         env = {"GIT_COMMITTER_NAME": who.name, "GIT_COMMITTER_EMAIL": who.email}
         done = subprocess.run(
             [*GIT_AM, made.top / "mails"], cwd=made.upstream, env=os.environ | env,
-            capture_output=True, text=True,
+            capture_output=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         lock = json.loads(patch_files(first)["levels.lock"])

@@ -155,7 +155,9 @@ def test_building_refuses_with_all_failures(port: SmallPort) -> None:
     assert sum(not failure.by_git for failure in caught.value.failures) == 2
     text = str(caught.value)
     assert "\n" not in text
-    assert text.startswith("0001-first.patch: a.py @@ -2,7 +2,7 @@: the nearest are at line 2: ")
+    assert text.startswith(
+        "0001-first.patch does not apply: a.py @@ -2,7 +2,7 @@: the nearest are at line 2: "
+    )
     assert " (and 1 more); git apply: patch failed: a.py:2; a.py: patch does not apply; " in text
 
 

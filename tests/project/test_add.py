@@ -176,7 +176,8 @@ def test_outside_a_project_the_command_that_makes_one_is_named(
     done = porter("add", "https://h.org/o/n", cwd=tmp_path)
     assert done.code == 2
     assert done.err.endswith(
-        "no upstream_pins.yaml here or in a folder above; `porter init` makes one\n"
+        "no upstream_pins.yaml here or in a folder above; go to a porter project, pass --root DIR,"
+        " or make one with `porter init`\n"
     )
 
 
@@ -186,7 +187,7 @@ def test_outside_a_project_the_command_that_makes_one_is_named(
         ("lock_port", KeyboardInterrupt()),
         ("write_atomic", OSError(28, "No space left on device")),
         ("with_entries", KeyboardInterrupt()),
-        ("_new_folder", OSError(28, "No space left on device")),
+        ("change_files", OSError(28, "No space left on device")),
     ],
 )
 def test_a_failure_at_any_step_leaves_the_project_as_it_was(
@@ -194,7 +195,7 @@ def test_a_failure_at_any_step_leaves_the_project_as_it_was(
     error: BaseException,
 ) -> None:  # fmt: skip
     before = _everything(root)
-    for call in range(1, 9):
+    for call in range(1, 30):
         with monkeypatch.context() as patched:
             patched.setattr(add, place, _failing(getattr(add, place), call, error))
             done = porter("add", upstream, cwd=root)

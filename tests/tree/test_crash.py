@@ -307,6 +307,44 @@ def test_an_unfinished_tree_that_was_edited_is_not_called_complete(
     assert sealed_git(toy, "status", "--porcelain") == ""
 
 
+def test_locks_of_a_git_that_was_killed_with_porter_are_no_obstacle(
+    toy: Path, porter: Porter
+) -> None:
+    git_dir = toy / ".git"
+    left = [git_dir / name for name in ("index.lock", "HEAD.lock", "packed-refs.lock")]
+    left.append(git_dir / "refs" / "porter" / "levels" / "0001-widen-a.lock")
+    for lock in left:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    assert porter("goto", "widen-a", toy).code == 1  # a git of the user's may have it
+    assert left[0].exists()
+    (git_dir / "porter" / "lock").write_text("process 1: porter refresh".ljust(119) + "\n")
+    assert porter("goto", "widen-a", toy).code == 0
+    assert [lock for lock in left if lock.exists()] == []
+    left[0].touch()
+    assert porter("goto", "add-new", toy).code == 1
+    assert left[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("move.json", '{"what": 1, "head_from": "--output=x", "head_to": 2}', "damaged"),
+        ("edit.json", '{"what": 0.5}', "damaged"),
+        ("tree.json", '{"version": 1, "levels": [{"number": 0}]}', "damaged"),
+        ("tree.json", '{"version": 1, "levels": 5}', "damaged"),
+    ],
+)
+def test_a_damaged_record_is_named_in_one_line(
+    toy: Path, porter: Porter, name: str, text: str, found: str
+) -> None:
+    (toy / ".git" / "porter" / name).write_text(text)
+    ran = porter("refresh", toy, *(["--abort"] if name == "edit.json" else []))
+    assert (ran.code in (1, 2), ran.err.count("\n")) == (True, 1), ran.err
+    assert name in ran.err
+    assert found in ran.err
+
+
 @pytest.mark.slow
 def test_apply_killed_at_any_moment_is_carried_on_by_the_next(
     project: Path, porter: Porter, tmp_path: Path

@@ -25,6 +25,7 @@ def plain_results(
     return {
         "version": 1,
         "passed": passed,
+        "sandbox": sandboxes(results),
         "recipes": [result_to_json(result) for result in results],
         "not_reachable": [
             {
@@ -37,6 +38,11 @@ def plain_results(
             for one in unreachable
         ],
     }
+
+
+def sandboxes(results: Iterable[RecipeResult]) -> str:
+    """Return the kinds of sandbox that the results' runs were made in; "" where none is known."""
+    return ", ".join(sorted({kind for one in results for kind in one.sandbox.split(", ") if kind}))
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:

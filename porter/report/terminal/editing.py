@@ -52,13 +52,6 @@ def report_change(
     return 0
 
 
-def report_given_out(given: GivenOut, *, as_json: bool) -> int:
-    """Print what was given out, and where."""
-    report_notes(given.notes)
-    emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
-    return 0
-
-
 def _by_folder(paths: Sequence[str]) -> list[str]:
     """Return the paths, those of a folder with many of them as one line."""
     folders: dict[str, list[str]] = {}
@@ -69,6 +62,13 @@ def _by_folder(paths: Sequence[str]) -> list[str]:
         several = len(inside) > _MOST_FILES
         found += [f"{folder}/ ({counted(len(inside), 'file')})"] if several else inside
     return found
+
+
+def report_given_out(given: GivenOut, *, as_json: bool) -> int:
+    """Print what was given out, and where."""
+    report_notes(given.notes)
+    emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
+    return 0
 
 
 def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:

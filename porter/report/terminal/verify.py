@@ -13,7 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
+from porter.report.ci.verify import (
+    STDERR_LINES,
+    badness,
+    cases,
+    plain_results,
+    sandboxes,
+    worst_of_seeds,
+)
 from porter.report.ci.write import as_form, as_json
 from porter.terminal import counted
 from porter.verify.judge.result import RecipeResult, Verdict
@@ -135,6 +142,8 @@ def print_summary(
         parts.append(f"{skipped} skipped")
     if beyond:
         parts.append(f"{beyond} not reachable")
+    if kinds := sandboxes(results):
+        parts.append(f"sandbox: {kinds}")
     console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
 
 

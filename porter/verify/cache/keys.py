@@ -145,7 +145,7 @@ def engine_files(is_simulated: bool) -> list[Path]:
 
 def judge_files() -> list[Path]:
     """Return the files whose code can change a verdict."""
-    return [*_VERIFY.rglob("*.py"), _PORTER / "yamlfile.py"]
+    return [*_VERIFY.rglob("*.py"), _PORTER / "yamlfile.py", _PORTER / "yamlnodes.py"]
 
 
 @cache

@@ -158,6 +158,7 @@ class ComparisonRunner:
         job = job_of(planned, spec, facts, session.trees)
         if isinstance(job, Failure):
             return job
+        session.mend_trees(job)
         job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
         title = f"level {spec.level} {facts.level_name}, {spec.device}, {spec.dtype}"
         session.observer.expect(title, 1)

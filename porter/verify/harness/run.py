@@ -68,7 +68,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     if job["lines"]:
         (out / LINES).write_text(json.dumps(coverage.executed()), encoding="utf-8")
     probe.finish()
-    write_trace(out, facts, probe, device, seconds, launches, roots)
+    write_trace(out, facts, probe, device, seconds, launches, roots, job["sandbox"])
 
 
 def run_probe(job: dict[str, Any], probe: Probe) -> None:
@@ -105,6 +105,7 @@ def write_trace(
     seconds: float,
     launches: Launches,
     roots: Mapping[Path, str],
+    sandbox: str,
 ) -> None:
     """Write all files of the run, ``trace.json`` last."""
     counters, launched_events, launched_migration = launches.collect()
@@ -127,6 +128,7 @@ def write_trace(
             outputs=probe.outputs,
             kinds=probe.kinds,
             warnings=tuple(probe.warnings),
+            sandbox=sandbox,
         ),
     )
 

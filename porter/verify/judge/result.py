@@ -79,7 +79,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """The verdicts on one recipe, and how many runs they rest on (``cached``: not made now)."""
+    """The verdicts on one recipe, and how many runs they rest on (``cached``: not made now).
+
+    ``sandbox`` names the kinds of sandbox that these were made in; "" where no run left a trace.
+    """
 
     port: str
     recipe: str
@@ -89,6 +92,7 @@ class RecipeResult:
     seconds: float
     cached: int = 0
     warnings: tuple[str, ...] = ()
+    sandbox: str = ""
 
     @property
     def judged(self) -> bool:
@@ -162,6 +166,7 @@ def result_to_json(result: RecipeResult) -> dict[str, Any]:
         "cached": result.cached,
         "seconds": round(result.seconds, 3),
         "warnings": list(result.warnings),
+        "sandbox": result.sandbox,
         "verdicts": [verdict_to_json(verdict) for verdict in result.verdicts],
     }
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from porter.errors import BadInput, PorterError
 from porter.git.objects import Oid
 from porter.git.odb import Odb
 from porter.git.run import Answer, first_error, run_git
 from porter.places import PINS_FILE
+from porter.scratch import scratch_folder
 from porter.verify.plan.port_trees import UpstreamTrees, open_trees
 
 NOW = "now"
@@ -58,10 +58,10 @@ def two_states(text: str) -> tuple[str, str]:
 def open_states(root: Path, old: str, new: str) -> Iterator[tuple[State, State]]:
     """Open two states of the project at ``root``. Raises as :func:`open_state` does."""
     with (
-        TemporaryDirectory(prefix="porter-state-") as first,
-        TemporaryDirectory(prefix="porter-state-") as second,
-        open_state(root, old, Path(first)) as before,
-        open_state(root, new, Path(second)) as after,
+        scratch_folder("state") as first,
+        scratch_folder("state") as second,
+        open_state(root, old, first) as before,
+        open_state(root, new, second) as after,
     ):
         yield before, after
 

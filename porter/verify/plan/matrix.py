@@ -217,7 +217,8 @@ class Job:
 class Failure:
     """Why a run left no trace, and the end of its stderr."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
+    kind: str
+    """exception, exit, memory, time, signal, environment, device, trace, tree, probe or stopped."""
     reason: str
     stderr: str
 

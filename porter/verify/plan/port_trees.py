@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
 from porter.upstream.needs import Needs
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
-from porter.upstream.snapshot import cached_tree, gather_tree
+from porter.upstream.snapshot import Snapshots, gather_tree
+from porter.upstream.spare_cache import usable_cache
 from porter.upstream.store import FileCoverage, Upstream, open_upstream
 from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
 
@@ -44,6 +45,7 @@ class UpstreamTrees:
     _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
     _folders: dict[tuple[str, str, tuple[str, ...]], Path] = field(default_factory=dict)
+    _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def close(self) -> None:
         """End the reading processes of every opened upstream."""
@@ -96,8 +98,12 @@ class UpstreamTrees:
             gathered = gather_tree(upstream, own.tree, wanted, submodules)
             if gathered.covered.missing:
                 raise _not_covered(level, gathered.covered)
-            self._folders[key] = Path() if self.planning else cached_tree(gathered)
+            self._folders[key] = Path() if self.planning else self._snapshots.folder(gathered)
         return self._folders[key]
+
+    def mend(self, folder: Path) -> str:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        return self._snapshots.mend(folder)
 
     def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
         """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
@@ -142,9 +148,14 @@ class UpstreamTrees:
         return found
 
 
-def open_trees(root: Path) -> closing[UpstreamTrees]:
-    """Open the project's trees for a block."""
-    return closing(UpstreamTrees(root, load_pins(root)))
+@contextmanager
+def open_trees(root: Path) -> Iterator[UpstreamTrees]:
+    """Open the project's trees for a block, in which the cache can be written or is stood in for.
+
+    Whoever makes runs takes the cache's folder inside the block.
+    """
+    with usable_cache(), closing(UpstreamTrees(root, load_pins(root))) as trees:
+        yield trees
 
 
 def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:

@@ -79,6 +79,12 @@ class Trees(Protocol):
         Raises NotReachable, naming the missing files, and UselessNeed.
         """
 
+    def mend(self, folder: Path) -> str:
+        """Compare a folder with the tree it holds, before a probe runs on it.
+
+        A damaged one is written again. Return one line about that, else "".
+        """
+
 
 class SeriesTrees:
     """:class:`Trees` without store and sources; its folders do not exist.
@@ -121,3 +127,7 @@ class SeriesTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
         """Return a path that does not exist: a plan that runs nothing reads no files."""
         return self._root / "patches" / port / str(level.number)
+
+    def mend(self, folder: Path) -> str:  # noqa: ARG002
+        """See :class:`Trees`; nothing runs on it."""
+        return ""

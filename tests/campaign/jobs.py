@@ -1,0 +1,224 @@
+"""The commands of the campaign: one row each. Another command is another row.
+
+A row says what is prepared, what is typed and where, and how its end is recognised. Everything else
+(what must hold after a fault) is the same for all, in :mod:`tests.campaign.judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.campaign.stage import Stage
+from tests.small_project import A_LINES, B_LINES, message, move_pin, replaced, write_files
+
+MARK = "# the user's own line\n"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command. ``code`` is its exit code without a fault.
+
+    ``session``: afterwards the tree is in a conflict that this command's --abort takes back.
+    ``here``: where it is typed, ``tree``, ``project`` or ``top``. ``once``: typing it twice does
+    two things (`undo`), so it is not typed again once it took effect.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    prepare: Callable[[Stage], None] = lambda stage: None
+    code: int = 0
+    session: bool = False
+    here: str = "tree"
+    once: bool = False
+
+    def typed(self, stage: Stage) -> list[str]:
+        return [
+            word.replace("{top}", str(stage.top)).replace("{up}", str(stage.upstreams.folder))
+            for word in self.words
+        ]
+
+    def folder(self, stage: Stage) -> Path:
+        return {"tree": stage.tree, "project": stage.project, "top": stage.top}[self.here]
+
+
+def _edit(stage: Stage) -> None:
+    """An edit of the level that the tree is at, which no level above touches."""
+    path = stage.tree / "pkg" / "b.py"
+    path.write_text(path.read_text() + MARK)
+
+
+def _fight(stage: Stage) -> None:
+    """An edit that conflicts with the level above."""
+    stage.must("goto", "first-fight")
+    path = stage.tree / "fight.txt"
+    path.write_text(path.read_text().replace("x4", "mine") + MARK)
+
+
+def _fought(stage: Stage) -> None:
+    _fight(stage)
+    assert stage.porter("refresh").code == 1
+
+
+def _resolved(stage: Stage) -> None:
+    _fought(stage)
+    write_files(stage.tree, {"fight.txt": "".join(f"x{n}\n" for n in range(9)) + MARK})
+    stage.git("add", "fight.txt")
+
+
+def _new(stage: Stage) -> None:
+    _edit(stage)
+    (stage.top / "message").write_text(message("brand-new", "Say it"))
+
+
+def _refreshed(stage: Stage) -> None:
+    _edit(stage)
+    stage.must("refresh")
+
+
+def _undone(stage: Stage) -> None:
+    _refreshed(stage)
+    stage.must("undo")
+
+
+def _unlocked(stage: Stage) -> None:
+    (stage.project / "patches" / "toy" / "levels.lock").unlink()
+
+
+def _committed(stage: Stage) -> None:
+    _edit(stage)
+    stage.git("commit", "-qam", message("brand-new", "Say it"))
+
+
+def _kept_edit(stage: Stage) -> None:
+    """An edit that `goto --keep` must merge."""
+    path = stage.tree / "pkg" / "a.py"
+    path.write_text(path.read_text() + MARK)
+
+
+def _next_pin(stage: Stage, files: dict[str, str | None]) -> None:
+    """Publish a commit after the pinned one as branch ``later``; the pin stays."""
+    from tests.small_project import sealed_git
+
+    pins = stage.project / "upstream_pins.yaml"
+    before = pins.read_text()
+    found = move_pin(stage.project, stage.upstreams, files)
+    pins.write_text(before)
+    sealed_git(stage.upstreams.folder / "toy.git", "branch", "-f", "later", found)
+    for left in stage.top.glob("tmp*"):
+        if left.name != "tmp":
+            import shutil
+
+            shutil.rmtree(left)
+
+
+_CLEAN: dict[str, str | None] = {"pkg/a.py": "# first\n" + "".join(A_LINES)}
+_FIGHTS: dict[str, str | None] = {"pkg/b.py": replaced(B_LINES, 5, "b5 = 'upstream'\n")}
+
+
+def _rebase_clean(stage: Stage) -> None:
+    _next_pin(stage, dict(_CLEAN))
+
+
+def _rebase_by_hand(stage: Stage) -> None:
+    """The user has moved the pin; `porter rebase` takes it from levels.lock."""
+    move_pin(stage.project, stage.upstreams, dict(_CLEAN))
+    for left in stage.top.glob("tmp*"):
+        if left.name != "tmp":
+            import shutil
+
+            shutil.rmtree(left)
+
+
+def _rebase_fights(stage: Stage) -> None:
+    _next_pin(stage, dict(_FIGHTS))
+
+
+def _rebase_fought(stage: Stage) -> None:
+    _rebase_fights(stage)
+    assert stage.porter("rebase", "--onto", "later").code == 1
+
+
+def _rebase_resolved(stage: Stage) -> None:
+    _rebase_fought(stage)
+    write_files(stage.tree, {"pkg/b.py": replaced(B_LINES, 5, "b5 = 'five'\n")})
+    stage.git("add", "pkg/b.py")
+
+
+def _cold(stage: Stage) -> None:
+    """No store, no tree."""
+    import shutil
+
+    for name in ("cache", "work"):
+        shutil.rmtree(stage.top / name)
+
+
+def _no_tree(stage: Stage) -> None:
+    import shutil
+
+    shutil.rmtree(stage.top / "work")
+
+
+def _no_project(stage: Stage) -> None:
+    import shutil
+
+    _cold(stage)
+    shutil.rmtree(stage.project)
+
+
+def _fresh_project(stage: Stage) -> None:
+    _no_project(stage)
+    stage.must("init", "project", cwd=stage.top)
+
+
+def _garbage(stage: Stage) -> None:
+    """Levels that no tree and no pin reach."""
+    _refreshed(stage)
+    stage.must("undo")
+
+
+def _recipe(stage: Stage) -> None:
+    """A recipe that reads a file of the tree; its first run makes the environment."""
+    from tests.verify.folder_trees import PARITY, write_recipe
+
+    probe = (
+        "import torch\nfrom porter.verify.probe import probe\n"
+        "with probe() as p:\n    p.output('x', torch.ones(2))\n"
+    )
+    text = "levels: [1, 2]\ndtypes: [float32]\n" + PARITY
+    write_recipe(stage.project, "toy", "tiny", text, probe)
+    stage.must("verify", "toy", "--recipe", "tiny", cwd=stage.project)
+
+
+JOBS = (
+    Job("init", ("init", "project", "--ci"), _no_project, here="top"),
+    Job("add", ("add", "file://{up}/lib.git", "--name", "more"), _fresh_project, here="project"),
+    Job("fetch", ("fetch", "toy"), _cold, here="project"),
+    Job("apply", ("apply", "toy", "{top}/work/toy", "--alone"), _no_tree, here="project"),
+    Job("apply-cold", ("apply", "toy", "{top}/work/toy", "--alone"), _cold, here="project"),
+    Job("goto", ("goto", "0")),
+    Job("goto-keep", ("goto", "drop-old", "--keep"), _kept_edit),
+    Job("next", ("next",), once=True),
+    Job("lock", ("lock", "toy"), _unlocked, here="project"),
+    Job("export", ("export",), _committed),
+    Job("refresh", ("refresh",), _edit),
+    Job("refresh-conflict", ("refresh",), _fight, code=1, session=True),
+    Job("refresh-continue", ("refresh", "--continue"), _resolved),
+    Job("refresh-abort", ("refresh", "--abort"), _fought),
+    Job("new", ("new", "brand-new", "-F", "{top}/message"), _new),
+    Job("rename", ("rename", "add-new", "other-new")),
+    Job("move", ("move", "drop-old", "--first")),
+    Job("drop", ("drop", "widen-a")),
+    Job("split", ("split", "add-new", "parted", "pkg/b.py")),
+    Job("fold", ("fold", "add-new")),
+    Job("undo", ("undo",), _refreshed, once=True),
+    Job("redo", ("redo",), _undone, once=True),
+    Job("rebase", ("rebase", "--onto", "later"), _rebase_clean),
+    Job("rebase-by-hand", ("rebase",), _rebase_by_hand),
+    Job("rebase-conflict", ("rebase", "--onto", "later"), _rebase_fights, code=1, session=True),
+    Job("rebase-continue", ("rebase", "--continue"), _rebase_resolved),
+    Job("rebase-abort", ("rebase", "--abort"), _rebase_fought),
+    Job("gc", ("gc", "--now"), _garbage, here="project"),
+    Job("verify", ("verify", "toy", "--recipe", "tiny", "--fresh"), _recipe, here="project"),
+)

@@ -1,0 +1,164 @@
+"""What must hold after a fault, whatever the command: one of two states, and nothing lost."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tests.campaign.forked import MEMORY, Fault, Outcome
+from tests.campaign.jobs import Job
+from tests.campaign.stage import Seen, Stage, differences
+
+
+class Fell(AssertionError):
+    """A fault that porter did not survive as it should."""
+
+
+@dataclass
+class Judged:
+    """A job with its two states: before the command, and after it without a fault.
+
+    ``level`` is the one that the tree is at afterwards.
+    """
+
+    stage: Stage
+    job: Job
+    before: tuple[Seen, Seen]
+    after: tuple[Seen, Seen]
+    level: str
+    seconds: float
+    events: int
+
+    def back(self) -> None:
+        self.stage.back(self.job.name)
+
+    def type(self, fault: Fault | None = None, **env: str) -> Outcome:
+        job, stage = self.job, self.stage
+        return stage.porter(*job.typed(stage), cwd=job.folder(stage), fault=fault, env=env)
+
+    def check_words(self, done: Outcome) -> None:
+        """No hang, no internal error, no signal of its own, little memory, one line of error."""
+        if done.hung:
+            raise Fell(f"hung: {done.words}")
+        if done.code in (3, 70) or done.code < 0 or "Traceback" in done.err:
+            raise Fell(f"a bug: {done.words}")
+        if done.memory > MEMORY:
+            raise Fell(f"{done.memory >> 20} MiB: {done.words}")
+        lines = [row for row in done.err.splitlines() if row.startswith("porter: ")]
+        if done.code in (1, 2) and self.job.code == 0 and not lines:
+            raise Fell(f"no word on why: {done.words}")
+
+    def recover(self, dice: random.Random) -> None:
+        """Bring the stage to the command's end as a user does, and judge every step."""
+        stage, job = self.stage, self.job
+        self._status()
+        project = stage.see_project()
+        if project not in (self.before[0], self.after[0]) and job.here != "top":
+            raise Fell(f"the project is in neither state:\n{differences(self.before[0], project)}")
+        if job.session and (stage.tree / ".git" / "porter" / "edit.json").exists():
+            self._session(dice)
+        self._again(project)
+        if job.session:
+            self._abort()
+        self.clean()
+
+    def _status(self) -> None:
+        if not (self.stage.tree / ".git" / "porter" / "tree.json").exists():
+            if (self.stage.project / "upstream_pins.yaml").exists():
+                self.check_words(self.stage.porter("list", cwd=self.stage.project))
+            return
+        done = self.stage.porter("status")
+        self.check_words(done)
+        if done.code != 0 and "apply` was interrupted" not in done.err:
+            raise Fell(f"porter status: {done.words}")
+
+    def _session(self, dice: random.Random) -> None:
+        """Killed on the way into a conflict: it can be aborted, and never counts as resolved."""
+        command = self.job.words[0]
+        if dice.random() < 0.5:
+            done = self.stage.porter(command, "--continue")
+            self.check_words(done)
+            if done.code == 0:
+                raise Fell(f"--continue went over an unresolved conflict: {done.words}")
+        self._abort()
+
+    def _abort(self) -> None:
+        done = self.stage.porter(self.job.words[0], "--abort")
+        self.check_words(done)
+        if done.code != 0:
+            raise Fell(f"--abort: {done.words}")
+        self.same(self.before, "after --abort")
+
+    def _again(self, project: Seen) -> None:
+        """Type the command again, unless it took effect; the end must be the command's own."""
+        stage, job = self.stage, self.job
+        if (stage.see_project(), stage.see_tree()) == self.after and self.before != self.after:
+            return
+        took_effect = self.before[0] != self.after[0] and project == self.after[0]
+        done = None
+        if not (took_effect and job.once):
+            done = self.type()
+            self.check_words(done)
+            if not took_effect and done.code != job.code:
+                raise Fell(f"typed again: {done.words}")
+        if took_effect and (stage.see_project(), stage.see_tree()) != self.after and self.level:
+            went = stage.porter("goto", self.level, "--keep")
+            self.check_words(went)
+            if went.code != 0:
+                said = done.words if done else ""
+                raise Fell(f"goto {self.level} --keep: {went.words}\n(typed again: {said})")
+        self.same(self.after, f"after it was typed again ({done.words if done else 'not'})")
+
+    def same(self, wanted: tuple[Seen, Seen], when: str) -> None:
+        for name, mine, other in zip(
+            ("project", "tree"), wanted, (self.stage.see_project(), self.stage.see_tree()),
+            strict=True,
+        ):  # fmt: skip
+            if mine != other and not self._same_but_undone(name, mine, other):
+                raise Fell(f"the {name} differs {when}:\n{differences(mine, other)}")
+
+    def _same_but_undone(self, name: str, wanted: Seen, found: Seen) -> bool:
+        """Killed between series and tree, `undo` leaves what it took back to `redo` alone."""
+        if name != "tree" or self.job.name not in ("undo", "redo"):
+            return False
+        done = self.stage.porter("redo" if self.job.name == "undo" else "undo")
+        return done.code == 0 and "M pkg" not in found.git
+
+    def clean(self) -> None:
+        """Nothing stays behind once porter has collected its garbage."""
+        if self.stage.leftovers():
+            self.stage.porter("gc", "--now", cwd=self.stage.project)
+            self.stage.porter("export", "--check")
+        if left := self.stage.leftovers():
+            raise Fell(f"left behind: {', '.join(left)}")
+
+
+def prepare(stage: Stage, job: Job, base: str) -> Judged:
+    """Bring the stage before the command, keep that, run it without a fault, and go back."""
+    stage.back(base)
+    job.prepare(stage)
+    stage.keep(job.name)
+    stage.back(job.name)
+    before = (stage.see_project(), stage.see_tree())
+    judged = Judged(stage, job, before, before, "", 0.0, 0)
+    done = judged.type()
+    assert done.code == job.code, done.words
+    judged.after, judged.seconds = (stage.see_project(), stage.see_tree()), done.seconds
+    judged.level = _level(stage)
+    judged.back()
+    judged.events = judged.type(Fault("count")).events
+    assert (stage.see_project(), stage.see_tree()) == judged.after, differences(
+        judged.after[1], stage.see_tree()
+    )
+    judged.back()
+    return judged
+
+
+def _level(stage: Stage) -> str:
+    from porter.tree.tree import open_tree, position
+
+    tree = open_tree(stage.tree)
+    if tree is None or (stage.tree / ".git" / "porter" / "edit.json").exists():
+        return ""
+    at = position(tree).level
+    return at.name if at else ""

@@ -1,0 +1,191 @@
+"""A project with a tree, kept as a copy to come back to, and what is to be seen of both."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.campaign.forked import Fault, Outcome, run
+from tests.small_project import Upstreams, make_project, message, sealed_git, write_files
+
+IDENTITY = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (
+        ("NAME", "Ada Test"),
+        ("EMAIL", "ada@example.org"),
+        ("DATE", "2024-01-02T03:04:05+00:00"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A folder's files, by path, and of a tree what git says of it."""
+
+    files: Mapping[str, bytes | str]
+    git: str = ""
+
+
+@dataclass
+class Stage:
+    """``top`` holds the project, its tree, the cache, a home and TMPDIR; ``kept`` are copies."""
+
+    top: Path
+    upstreams: Upstreams
+    kept: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.top / "home"),
+            "TMPDIR": str(self.top / "tmp"),
+            "PORTER_CACHE": str(self.top / "cache"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self.top / "home" / "gitconfig"),
+            "GIT_ALLOW_PROTOCOL": "file",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "TERM": "dumb",
+            "COLUMNS": "80",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **IDENTITY,
+        }
+
+    @property
+    def project(self) -> Path:
+        return self.top / "project"
+
+    @property
+    def tree(self) -> Path:
+        return self.top / "work" / "toy"
+
+    def porter(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        fault: Fault | None = None,
+        env: Mapping[str, str] | None = None,
+        out: str = "ran",
+    ) -> Outcome:
+        """Run porter, by default in the tree, else in the project."""
+        at = cwd or (self.tree if self.tree.is_dir() else self.project)
+        at = at if at.is_dir() else self.top
+        merged = {**self.env, **(env or {})}
+        return run(words, cwd=at, env=merged, scratch=self.kept / out, fault=fault)
+
+    def make(self) -> None:
+        """Make the project, a warm cache, and a tree of ``toy`` at level 2 of 5."""
+        make_project(self.project, self.upstreams)
+        for name in ("home", "tmp", "work"):
+            (self.top / name).mkdir()
+        (self.top / "home" / "gitconfig").write_text("[init]\n\tdefaultBranch = main\n")
+        self.must("apply", "toy", self.tree, "--alone", cwd=self.project)
+        rows = "".join(f"x{n}\n" for n in range(9))
+        for level, line in (("first-fight", None), ("second-fight", "second")):
+            text = rows if line is None else rows.replace("x4", line)
+            write_files(self.tree, {"fight.txt": text})
+            sealed_git(self.tree, "add", "fight.txt")
+            sealed_git(self.tree, "commit", "--quiet", "-m", message(level, f"Do {level}"))
+        self.must("refresh")
+        self.must("lock", "mate", "toy", cwd=self.project)
+        self.must("goto", "add-new")
+
+    def must(self, *words: str | Path, cwd: Path | None = None) -> Outcome:
+        done = self.porter(*words, cwd=cwd)
+        assert done.code == 0, (words, done.words)
+        return done
+
+    def keep(self, name: str) -> None:
+        """Keep a copy of everything as it is now."""
+        _copy(self.top, self.kept / name)
+
+    def back(self, name: str) -> None:
+        """Bring everything back to a kept copy."""
+        _copy(self.kept / name, self.top)
+        if (self.tree / ".git" / "index").exists():  # the copies have other inodes
+            self.git("update-index", "-q", "--refresh")
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=self.tree, env=self.env, capture_output=True, check=False
+        )
+        return os.fsdecode(done.stdout + done.stderr)
+
+    def see_project(self) -> Seen:
+        return Seen(_files(self.project))
+
+    def see_tree(self) -> Seen:
+        """Return the tree's files, HEAD, index, and what is in progress; folders are left out."""
+        if not (self.tree / ".git" / "HEAD").exists():
+            return Seen(_files(self.tree))
+        git_dir = self.tree / ".git"
+        state = sorted(p.name for p in (git_dir / "porter").iterdir() if p.name != "lock")
+        pending = ("CHERRY_PICK_HEAD", "index.lock", "HEAD.lock", "sequencer")
+        refs = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/porter")
+        said = [
+            self.git("rev-parse", "HEAD", "--symbolic-full-name", "HEAD"),
+            self.git("ls-files", "-s", "-t"),
+            self.git("--no-optional-locks", "status", "--porcelain", "--ignore-submodules=none"),
+            # The bytes of the saved index hold the times and numbers of its files.
+            "\n".join(row for row in refs.splitlines() if "/edit/saved" not in row),
+            " ".join(name for name in state if not name.endswith(".new")),
+            " ".join(name for name in pending if (git_dir / name).exists()),
+        ]
+        return Seen(_files(self.tree), "\n".join(said))
+
+    def leftovers(self) -> list[str]:
+        """Return what a killed command left in TMPDIR, the project and the tree's state."""
+        # Python tries whether it may write into TMPDIR with an empty file of eight letters.
+        found = [p for p in (self.top / "tmp").iterdir() if not re.match(r"[a-z0-9_]{8}$", p.name)]
+        for folder in (self.project, self.tree / ".git" / "porter"):
+            found += [p for p in folder.rglob("*") if p.name.endswith(".new")]
+        found += [self.project / "patches" / ".change"] * (
+            self.project / "patches" / ".change"
+        ).exists()
+        return sorted(str(path.relative_to(self.top)) for path in found)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists():
+        shutil.rmtree(target)
+    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
+
+
+def _files(folder: Path) -> dict[str, bytes | str]:
+    """Return every file below ``folder`` but git's, and but what a kill left: content or target."""
+    found: dict[str, bytes | str] = {}
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in (".git", ".change")]
+        for name in names:
+            path = Path(base, name)
+            if name == ".git" or name.endswith(".new"):
+                continue
+            key = str(path.relative_to(folder))
+            found[key] = str(path.readlink()) if path.is_symlink() else path.read_bytes()
+            if not path.is_symlink() and path.stat().st_mode & 0o100:
+                found[f"{key} (mode)"] = "executable"
+    return found
+
+
+def differences(one: Seen, other: Seen) -> str:
+    """Return in a few lines where two states differ."""
+    rows = [
+        f"{path}: {one.files.get(path)!r:.200} / {other.files.get(path)!r:.200}"
+        for path in sorted({*one.files, *other.files})
+        if one.files.get(path) != other.files.get(path)
+    ]
+    if one.git != other.git:
+        mine, theirs = one.git.splitlines(), other.git.splitlines()
+        rows += [f"- {row}" for row in mine if row not in theirs]
+        rows += [f"+ {row}" for row in theirs if row not in mine]
+    return "\n".join(rows[:30])

@@ -1,0 +1,46 @@
+"""Kills that the campaign found, each at its moment: a part of every run of the tests."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.campaign.forked import Fault
+from tests.campaign.jobs import JOBS
+from tests.campaign.judge import prepare
+from tests.campaign.stage import Stage
+
+BY_NAME = {job.name: job for job in JOBS}
+FOUND = [
+    # The series is written, the tree does not know it yet.
+    ("refresh-continue", r"os.rename .*tree\.json"),
+    ("rebase-continue", r"os.rename .*tree\.json"),
+    # git's index is back, the change still in progress.
+    ("refresh-abort", r"os.remove .*edit\.json"),
+    ("rebase-abort", r"os.remove .*edit\.json"),
+    # The pin is where levels.lock has it, for the time of the command.
+    ("rebase-by-hand", r"os.mkdir .*-pins-"),
+    ("rebase-by-hand", r"os.mkdir .*-export-"),
+    # Half of the files are in place.
+    ("add", r"os.rename .*upstream_pins\.yaml"),
+    ("add", r"os.rename .*patches/more/series"),
+    ("export", r"os.rename .*patches/toy/series"),
+    # A file is written and not in place.
+    ("lock", r"os.rename .*levels\.lock"),
+    ("init", r"os.rename .*recipe\.schema\.json"),
+    ("redo", r"os.rename .*\.git/porter/config"),
+    # A temporary folder.
+    ("split", r"subprocess.Popen .*update-index.*--index-info"),
+    ("refresh", r"os.rename .*patches/\.change/journal\.json"),
+]
+
+
+@pytest.mark.parametrize(("name", "moment"), FOUND)
+def test_a_kill_at_this_moment_leaves_one_of_two_states(
+    base: Stage, name: str, moment: str
+) -> None:
+    judged = prepare(base, BY_NAME[name], "base")
+    done = judged.type(Fault("kill", 1, match=moment))
+    assert done.code == -9, f"there is no such moment any more: {done.words}"
+    judged.recover(random.Random(1))
