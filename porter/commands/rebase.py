@@ -26,7 +26,6 @@ EXAMPLES = (
         "move to another repository, which the pin names from then on",
     ),
     ("porter rebase --continue", "after a conflict is resolved and `git add`ed"),
-    ("porter rebase --abort", "give up: tree, pin and series are as before"),
 )
 
 

@@ -9,17 +9,16 @@ are until the last level is through: then pin, listing, series and lock change t
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from porter.editing import session as sessions
 from porter.editing.land import land, read_files
-from porter.editing.pin_move import MovedPort, find_pins, moved_port
+from porter.editing.pin_move import MovedPort, bring_for_replay, find_pins, moved_port
 from porter.editing.pin_text import pin_entry, with_values
 from porter.editing.place import Place, open_place
 from porter.editing.publish import (
@@ -31,7 +30,7 @@ from porter.editing.publish import (
     publish,
 )
 from porter.editing.refresh import Changed, base_commit
-from porter.editing.replay import Replay, replay, touched_paths
+from porter.editing.replay import Replay, replay
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, autosquashed, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
@@ -46,9 +45,7 @@ from porter.tree.populate import borrow_upstream, refresh
 from porter.tree.submodules import follow, leave, refuse_edited, relinked
 from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
 from porter.upstream.gitfetch import Progress
-from porter.upstream.needs import MEDIA_SUFFIXES
 from porter.upstream.pins import load_pins
-from porter.upstream.wanted import LARGE_SUFFIXES
 
 _PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
 
@@ -138,7 +135,7 @@ def _replayed(
     git = place.repository.git
     if place.broken is not None:
         raise CheckFailed(f"{place.broken.why}; mend it at the pin that it has first")
-    _bring(place, moved)
+    bring_for_replay(git, place.base.oid, place.commits, moved)
     _borrow(place, moved)
     commits = place.commits
     done = replay(git, moved.commit, commits)
@@ -174,31 +171,6 @@ def _merged(git: Git, done: Replay) -> list[str]:
             found.append(commit.level)
         tree = commit.tree
     return found
-
-
-def _bring(place: Place, moved: MovedPort) -> None:
-    """Fetch what the replay reads of the new upstream: the files that the patches touch, and where
-    one is gone, the new files but media and data, one of which may be it under another name.
-
-    Raises SourceUnavailable, naming the files, when no source serves a touched one.
-    """
-    git, there = place.repository.git, moved.listing
-    names = git("ls-tree", "-r", "-z", "--name-only", place.base.oid).fields()
-    old = {os.fsencode(path) for path in names}
-    touched = {os.fsencode(path) for path in touched_paths(git, place.commits)}
-    needed = {there[path].oid for path in touched if path in there and there[path].is_blob}
-    wanted = set(needed)
-    if any(path in old and path not in there for path in touched):
-        new = (path for path, entry in there.items() if path not in old and entry.is_blob)
-        wanted |= {there[path].oid for path in new if _may_be_code(path)}
-    failures = moved.upstream.bring(wanted)
-    if lacking := needed - moved.upstream.present(needed):
-        raise moved.upstream.not_served(lacking, failures)
-
-
-def _may_be_code(path: bytes) -> bool:
-    suffix = PurePath(os.fsdecode(path)).suffix.lower()
-    return suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES
 
 
 def _borrow(place: Place, moved: MovedPort) -> None:
