@@ -41,7 +41,7 @@ class ForeignTrees:
     def level(self) -> ForeignLevel:
         """The foreign tree. Raises NotReachable and BadInput."""
         number = len(self.names)
-        tree = tree_objects(self._entries)[b""][0]
+        tree = self._folders[b""][0]
         pin = self.own.pins.port(self.port)
         return ForeignLevel(number, f"tree:{self._files.name}", tree, upstream=str(pin.tree))
 
@@ -102,6 +102,11 @@ class ForeignTrees:
                 entries[path] = Entry(MODE_SUBMODULE, Oid(str(commit)))
         return entries
 
+    @cached_property
+    def _folders(self) -> dict[bytes, tuple[Oid, bytes]]:
+        """Id and body of every tree object."""
+        return tree_objects(self._entries)
+
     def _submodule_commit(self, path: bytes) -> Oid | None:
         entry = self.own.upstream(self.port).listing().get(path)
         return None if entry is None else entry.oid
@@ -127,7 +132,7 @@ class ForeignTrees:
         }
         there = upstream.present(entry.oid for entry in files.values())
         lacking = {path: entry for path, entry in files.items() if entry.oid not in there}
-        objects = [("tree", body) for _, body in tree_objects(self._entries).values()]
+        objects = [("tree", body) for _, body in self._folders.values()]
         objects += [("blob", body) for body in self._files.read(lacking).values()]
         upstream.odb.write(objects)
 
