@@ -20,7 +20,13 @@ from porter.series.series import SERIES_FILE
 from porter.upstream.needs import Needs
 from porter.upstream.pins import tree_objects
 from porter.upstream.snapshot import leads_out
-from porter.verify.foreign.files import Files, ForeignFiles, names_files, open_files
+from porter.verify.foreign.files import (
+    Files,
+    ForeignFiles,
+    is_below_a_file,
+    names_files,
+    open_files,
+)
 from porter.verify.plan.port_trees import UpstreamTrees
 from porter.verify.plan.trees import ForeignLevel, LevelTree, NamedLevel, SeriesTrees, Trees
 from porter.verify.recipe.schema import UPSTREAM
@@ -57,6 +63,16 @@ class ForeignTrees:
         contents = self._files.read(links)
         found = [p for p, e in links.items() if leads_out(p, contents.get(e.oid, b""))]
         return tuple(map(os.fsdecode, found))
+
+    @cached_property
+    def submodules_out(self) -> tuple[str, ...]:
+        """The submodules without files here that no pin of the port has either."""
+        pinned = self.own.pins.port(self.port).submodules
+        known = self.own.upstream(self.port).listing()
+        found = [p for p, e in self._entries.items() if e.mode == MODE_SUBMODULE]
+        return tuple(
+            os.fsdecode(p) for p in found if p not in known and os.fsdecode(p) not in pinned
+        )
 
     def holds(self, path: bytes) -> bool:
         """Whether the tree has a file at ``path``."""
@@ -97,7 +113,7 @@ class ForeignTrees:
         for where, name in pins.port(self.port).submodules.items():
             path = where.encode()
             is_there = any(known.startswith(path + b"/") or known == path for known in entries)
-            if not is_there and not _has_file_above(path, entries):
+            if not is_there and not is_below_a_file(path, entries):
                 commit = self._submodule_commit(path) or pins.port(name).commit
                 entries[path] = Entry(MODE_SUBMODULE, Oid(str(commit)))
         return entries
@@ -181,8 +197,3 @@ def series_names(trees: UpstreamTrees, port: str) -> tuple[NamedLevel, ...]:
     if (patches_dir(trees.root, port) / SERIES_FILE).exists():
         return SeriesTrees(trees.root, trees.pins).levels(port)
     return (NamedLevel(0, UPSTREAM, str(trees.pins.port(port).tree)),)
-
-
-def _has_file_above(path: bytes, entries: Files) -> bool:
-    parts = path.split(b"/")
-    return any(b"/".join(parts[:depth]) in entries for depth in range(1, len(parts)))
