@@ -28,6 +28,8 @@ def print_tree(console: Console, planned: ForeignPlan, trees: ForeignTrees) -> N
     console.print(f"  held to {held}", soft_wrap=True)
     for link in trees.links_out:
         console.print(f"  left out: the link {link} leads out of the tree", soft_wrap=True)
+    for path in trees.submodules_out:
+        console.print(f"  left out: the submodule {path} is not checked out", soft_wrap=True)
     if planned.without:
         count = counted(len(planned.without), "recipe")
         names = ", ".join(planned.without)
@@ -45,5 +47,6 @@ def plain_tree(planned: ForeignPlan, trees: ForeignTrees) -> Mapping[str, Any]:
         "level": trees.level.number,
         "as": level.name if level else None,
         "links_out": list(trees.links_out),
+        "submodules_out": list(trees.submodules_out),
         "recipes_without_claim": list(planned.without),
     }

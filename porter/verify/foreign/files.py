@@ -63,6 +63,12 @@ def names_files(text: str) -> bool:
     return _parts(text)[0] is not None
 
 
+def is_below_a_file(path: bytes, entries: Files) -> bool:
+    """Whether a folder of ``path`` is a file, link or submodule among ``entries``."""
+    parts = path.split(b"/")
+    return any(b"/".join(parts[:depth]) in entries for depth in range(1, len(parts)))
+
+
 def _parts(text: str) -> tuple[Path | None, str | None]:
     """Return folder and revision; one of them may be None."""
     if (folder := Path(text).expanduser()).is_dir():
@@ -79,10 +85,13 @@ def _parts(text: str) -> tuple[Path | None, str | None]:
 def _of_folder(text: str, folder: Path) -> ForeignFiles:
     root = folder.absolute()
     try:
-        entries = dict(sorted(_entries(root, b"")))
+        found = dict(sorted(_entries(root, b"")))
     except OSError as error:
         where = error.filename if isinstance(error.filename, str) else text
         raise BadInput(f"--tree {text}: {where}: {error.strerror}") from error
+
+    # A folder that became a link: git no longer sees what it tracked in it.
+    entries = {path: entry for path, entry in found.items() if not is_below_a_file(path, found)}
 
     def read(files: Files) -> dict[Oid, bytes]:
         return dict(_contents(root, files))

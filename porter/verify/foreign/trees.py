@@ -20,7 +20,13 @@ from porter.series.series import SERIES_FILE
 from porter.upstream.needs import Needs
 from porter.upstream.pins import tree_objects
 from porter.upstream.snapshot import leads_out
-from porter.verify.foreign.files import Files, ForeignFiles, names_files, open_files
+from porter.verify.foreign.files import (
+    Files,
+    ForeignFiles,
+    is_below_a_file,
+    names_files,
+    open_files,
+)
 from porter.verify.plan.port_trees import UpstreamTrees
 from porter.verify.plan.trees import ForeignLevel, LevelTree, NamedLevel, SeriesTrees, Trees
 from porter.verify.recipe.schema import UPSTREAM
@@ -41,7 +47,7 @@ class ForeignTrees:
     def level(self) -> ForeignLevel:
         """The foreign tree. Raises NotReachable and BadInput."""
         number = len(self.names)
-        tree = tree_objects(self._entries)[b""][0]
+        tree = self._folders[b""][0]
         pin = self.own.pins.port(self.port)
         return ForeignLevel(number, f"tree:{self._files.name}", tree, upstream=str(pin.tree))
 
@@ -57,6 +63,16 @@ class ForeignTrees:
         contents = self._files.read(links)
         found = [p for p, e in links.items() if leads_out(p, contents.get(e.oid, b""))]
         return tuple(map(os.fsdecode, found))
+
+    @cached_property
+    def submodules_out(self) -> tuple[str, ...]:
+        """The submodules without files here that no pin of the port has either."""
+        pinned = self.own.pins.port(self.port).submodules
+        known = self.own.upstream(self.port).listing()
+        found = [p for p, e in self._entries.items() if e.mode == MODE_SUBMODULE]
+        return tuple(
+            os.fsdecode(p) for p in found if p not in known and os.fsdecode(p) not in pinned
+        )
 
     def holds(self, path: bytes) -> bool:
         """Whether the tree has a file at ``path``."""
@@ -101,10 +117,15 @@ class ForeignTrees:
         for where, name in pins.port(self.port).submodules.items():
             path = where.encode()
             is_there = any(known.startswith(path + b"/") or known == path for known in entries)
-            if not is_there and not _has_file_above(path, entries):
+            if not is_there and not is_below_a_file(path, entries):
                 commit = self._submodule_commit(path) or pins.port(name).commit
                 entries[path] = Entry(MODE_SUBMODULE, Oid(str(commit)))
         return entries
+
+    @cached_property
+    def _folders(self) -> dict[bytes, tuple[Oid, bytes]]:
+        """Id and body of every tree object."""
+        return tree_objects(self._entries)
 
     def _submodule_commit(self, path: bytes) -> Oid | None:
         entry = self.own.upstream(self.port).listing().get(path)
@@ -131,7 +152,7 @@ class ForeignTrees:
         }
         there = upstream.present(entry.oid for entry in files.values())
         lacking = {path: entry for path, entry in files.items() if entry.oid not in there}
-        objects = [("tree", body) for _, body in tree_objects(self._entries).values()]
+        objects = [("tree", body) for _, body in self._folders.values()]
         objects += [("blob", body) for body in self._files.read(lacking).values()]
         upstream.odb.write(objects)
 
@@ -180,8 +201,3 @@ def series_names(trees: UpstreamTrees, port: str) -> tuple[NamedLevel, ...]:
     if (patches_dir(trees.root, port) / SERIES_FILE).exists():
         return SeriesTrees(trees.root, trees.pins).levels(port)
     return (NamedLevel(0, UPSTREAM, str(trees.pins.port(port).tree)),)
-
-
-def _has_file_above(path: bytes, entries: Files) -> bool:
-    parts = path.split(b"/")
-    return any(b"/".join(parts[:depth]) in entries for depth in range(1, len(parts)))

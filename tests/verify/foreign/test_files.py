@@ -125,6 +125,21 @@ def test_a_folder_that_the_repository_around_it_ignores_is_read_all_the_same(
     assert list(open_files(str(tmp_path / "fork"), Path()).entries) == [b"x.py"]
 
 
+def test_what_git_tracked_in_a_folder_that_became_a_link_is_gone(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for name in ("a/x.py", "b/x.py"):
+        put(tmp_path, name, name)
+    git(tmp_path, "add", "-A")
+    (tmp_path / "a" / "x.py").unlink()
+    (tmp_path / "a").rmdir()
+    (tmp_path / "a").symlink_to("b")
+
+    found = id_of(tmp_path)
+
+    git(tmp_path, "add", "-A")
+    assert found == git(tmp_path, "write-tree")[1].decode().strip()
+
+
 def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "x.py", "one")
     files = open_files(str(tmp_path), Path())

@@ -67,6 +67,16 @@ def test_another_commit_without_its_files_is_refused(trees: UpstreamTrees, fork:
         run_folder(trees, f"{fork}@HEAD")
 
 
+def test_one_that_no_pin_has_is_left_out_and_named(trees: UpstreamTrees, fork: Path) -> None:
+    git(fork, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},their/own")
+    git(fork, "commit", "-qm", "another")
+
+    foreign = ForeignTrees(trees, "toy", open_files(f"{fork}@HEAD", Path()))
+
+    assert foreign.submodules_out == ("their/own",)
+    assert not (foreign.folder("toy", foreign.level, ()) / "their").exists()
+
+
 def test_the_same_tree_as_level_0_has_its_id(
     trees: UpstreamTrees, fork: Path, upstreams: Upstreams
 ) -> None:
