@@ -19,9 +19,9 @@ from pathlib import Path
 from porter.process import Stopped, Tail, group_memory, is_alive, plain
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
-from porter.verify.execution.traceback_frames import frames_in_tree
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
+from porter.verify.harness.traceback_frames import frames_in_tree
 from porter.verify.plan.matrix import Failure, Job
 
 _POLL_SECONDS = 0.1
