@@ -524,3 +524,96 @@ def test_bisect_is_suggested_only_where_there_are_levels_to_search(
 
     [bad] = [verdict for verdict in result.verdicts if verdict.bad]
     assert bad.narrow.startswith("porter bisect") is suggested
+
+
+ATTEMPTS = """
+    from upstream_code import f
+    def run(probe):
+        for n in (1, 2):
+            with probe.attempt(f"case/{n}"):
+                x = probe.normal("x", 200)
+                probe.record(f"case/{n}/out", f(x, n))
+        probe.record("after", probe.normal("y", 3))
+    """
+
+
+def test_a_failed_attempt_is_an_error_and_everything_else_is_judged(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x, n): return x * n",
+        wrong="""
+            def f(x, n):
+                return x.reshape(7, 7) if n == 1 else x * 3
+            """,
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, ATTEMPTS)
+
+    (result,) = verify(trees)
+
+    bad = {v.output: v for v in result.verdicts if v.bad}
+    assert {name: v.word for name, v in bad.items()} == {"case/1": "error", "case/2/out": "fail"}
+    assert bad["case/1"].detail.startswith("RuntimeError: shape '[7, 7]' is invalid")
+    assert bad["case/1"].frames.startswith("upstream_code.py:3 in f: return x.reshape(7, 7)")
+    assert (1, "float32", "after", "pass") in words(result)
+
+
+def test_an_attempt_that_fails_in_the_reference_is_told_there(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x, n): return x / (n - 1)", same="def f(x, n): return x * n")
+    probe = ATTEMPTS.replace("f(x, n))", "f(x, n) if n > 1 else 1 / 0)")
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+
+    (result,) = verify(trees)
+
+    assert {v.output for v in result.verdicts if v.bad} == {"case/1", "case/2/out"}
+    assert all("ZeroDivisionError" in v.detail for v in result.verdicts if v.output == "case/1")
+
+
+@pytest.mark.parametrize(("calls", "word"), [(10, "pass"), (0, "error")])
+def test_a_callback_that_is_never_called_is_told_in_numbers(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, calls: int, word: str
+) -> None:
+    trees.add("port", upstream="calls = 10", other=f"calls = {calls} + 0")
+    probe = """
+        from upstream_code import calls
+        def run(probe):
+            with probe.attempt("given"):
+                given = [probe.normal(f"x{n}", 3) for n in range(calls)]
+                probe.record_calls("given", given, expect=10)
+        """
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+
+    (result,) = verify(trees)
+
+    at_one = [v for v in result.verdicts if v.level == 1]
+    assert [v.word for v in at_one] == [word]
+    if not calls:
+        assert at_one[0].detail.endswith("ProbeError: given: called 0 times, expected 10")
+
+
+def test_files_and_texts_differ_in_words(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port", upstream="names = 'ab'; text = 'one\\ntwo'", other="names = 'bc'; text = 'one'"
+    )
+    probe = """
+        from upstream_code import names, text
+        def run(probe):
+            (probe.scratch / "out").mkdir()
+            for name in names:
+                (probe.scratch / "out" / name).touch()
+            probe.record_files("files", "out")
+            probe.record_text("text", text)
+        """
+    write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", equal: {}}]\n', probe)
+
+    (result,) = verify(trees)
+
+    assert {v.output: v.detail for v in result.verdicts if v.bad} == {
+        "files": "the files differ: missing a; new c",
+        "text": "line 2: expected 'two', found the end",
+    }

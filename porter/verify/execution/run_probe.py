@@ -19,10 +19,10 @@ from porter.scratch import make_owned
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
 from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
-from porter.verify.execution.traceback_frames import frames_in_tree
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
 from porter.verify.harness.sums import write_sums
+from porter.verify.harness.traceback_frames import frames_in_tree
 from porter.verify.plan.matrix import Failure, Job
 
 _POLL_SECONDS = 0.1

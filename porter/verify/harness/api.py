@@ -33,6 +33,7 @@ import hashlib
 import math
 import random
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,6 +54,7 @@ from porter.verify.harness.recording import expect_name
 from porter.verify.harness.script import ScriptRun, expect_code, expect_text, run_script
 from porter.verify.harness.shaken import by_one_ulp
 from porter.verify.harness.subprocesses import launch
+from porter.verify.harness.traceback_frames import frames_in_tree
 
 if TYPE_CHECKING:
     from porter.device import Device
@@ -105,6 +107,7 @@ class Probe:
         self.kinds: dict[str, str] = {}
         self.counters: dict[str, Number] = {}
         self.events: list[dict[str, Any]] = []
+        self.failures: dict[str, list[str]] = {}
         self.warnings: list[str] = []
         self.recorder: Recorder | None = None
         self._device = device
@@ -167,6 +170,35 @@ class Probe:
         self._expect_new(name)
         text = recording.files_of(name, self._inside(folder))
         self._keep(name, recording.bytes_of(text), "files")
+
+    def record_calls(self, name: str, values: Sequence[torch.Tensor], expect: int) -> None:
+        """Record what a callback was given, one tensor a call, stacked.
+
+        Raises ProbeError ("called 0 times, expected 10") for another number of calls.
+        """
+        if len(values) != expect:
+            raise ProbeError(f"{name}: called {len(values)} times, expected {expect}")
+        self.record(name, torch.stack(list(values)))
+
+    @contextlib.contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Make an exception of the block the failure of ``name`` and of all below it, ``NAME/...``.
+
+        The probe goes on after the block, and what is recorded elsewhere is judged. Each failure is
+        an error of its run. Running out of memory, and the end of the process, end the run.
+        """
+        expect_name("attempt", name)
+        if name in self.failures:
+            raise ProbeError(f"attempt({name!r}): failed twice in one run; number the names")
+        try:
+            yield
+        except (MemoryError, recording.Enough):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            said = traceback.format_exception_only(error)[-1].split()
+            frames = frames_in_tree(traceback.format_exc(), self.tree)
+            self.failures[name] = [" ".join(said)[:500], *frames.splitlines()]
 
     def count(self, name: str, number: Number) -> None:
         """Add ``number`` to the counter ``name``."""

@@ -79,7 +79,7 @@ def run_probe(job: dict[str, Any], probe: Probe) -> None:
         raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
     probe.seed_everything()
     module.run(probe)
-    if not probe.outputs and not probe.counters:
+    if not probe.outputs and not probe.counters and not probe.failures:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
 
 
@@ -128,6 +128,7 @@ def write_trace(
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
             outputs=probe.outputs,
             kinds=probe.kinds,
+            failures=probe.failures,
             warnings=tuple(probe.warnings),
             sandbox=sandbox,
         ),

@@ -59,7 +59,8 @@ class BadTrace(Exception):
 @dataclass(frozen=True)
 class Trace:
     """A finished run. ``versions`` are those of the probe's interpreter; bytes and seconds are its
-    process's. ``device_title`` names the hardware, and says if it is simulated. ``warnings`` say
+    process's. ``device_title`` names the hardware, and says if it is simulated. ``failures``
+    holds, by the name of a failed attempt, its message and the lines of the tree; ``warnings`` say
     what makes the run prove less than it seems. ``sandbox`` is what held the run: "namespaces",
     "bubblewrap", "none", or "" for a trace of an earlier version."""
 
@@ -71,6 +72,7 @@ class Trace:
     outputs: dict[str, torch.Tensor]
     device_title: str = ""
     kinds: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
     sandbox: str = ""

@@ -60,7 +60,8 @@ class _Runs:
         outcome = self._outcomes.get(spec, _NOT_RUN)
         name = self.planned.levels[spec.level].name
         if isinstance(outcome, Trace):
-            return RunView(spec, name, outcome.outputs, outcome.counters)
+            parts = outcome.outputs, outcome.counters, outcome.kinds, outcome.failures
+            return RunView(spec, name, *parts)
         absent = outcome.kind == "device" and spec.device not in self.planned.insisted
         word: Word = "skipped" if absent and not is_simulated(spec.device) else "error"
         failed = RunView(spec, name, {}, {}).verdict("", None, word, outcome.reason)
@@ -138,6 +139,7 @@ def _judge_point(
         if shaken not in reported:
             reported.add(shaken)
             yield verdict
+    yield from run.failed_attempts()
     yield from OutputJudge(run, planned, reference, baseline, targets, noises).verdicts(claims)
     for claim in claims:
         target = targets.get(planned.index(claim))
@@ -172,8 +174,8 @@ def _noises(
 def _judge_counters(
     run: RunView, claim: Claim, target: RunView | Verdict | None
 ) -> Iterator[Verdict]:
-    names = matching(claim, run.counters)
-    if not names:
+    names = [name for name in matching(claim, run.counters) if not run.failure_of(name)]
+    if not names and not run.failure_of(claim.pattern):
         reason = nothing_matches(run.counters, run.spec.device)
         yield run.verdict(claim.pattern, claim, "error", reason)
     other = target.counters if isinstance(target, RunView) else None
@@ -260,7 +262,8 @@ def next_command(planned: RecipePlan, verdict: Verdict) -> str:
             f" --where {shlex.quote(f'{name}={text}')}" for name, text in verdict.variant
         )
         return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where} {exactly}"
-    if (verdict.word == "fail" or not verdict.output) and _has_level_below(planned, verdict):
+    breaks = verdict.word == "fail" or not verdict.output or verdict.frames
+    if breaks and _has_level_below(planned, verdict):
         return f"porter bisect {port} {where} --level {verdict.level_name}"
     return ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.verify.execution.traceback_frames import MOST, frames_in_tree
+from porter.verify.harness.traceback_frames import MOST, frames_in_tree
 
 DEEP = """
 import mate
