@@ -65,10 +65,12 @@ def _arrange(spec: Mapping[str, Sequence[str]]) -> None:
     files = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted(kept)}
     _set_read_only("/", recursive=True)
     covers = {*spec["hidden"], *spec["emptied"]} - kept
+    covered = set()
     for path in sorted(covers | kept, key=lambda path: (path.count("/"), path)):
         if path in covers:
             if Path(path).is_dir():  # else a folder above it is covered
                 _mount("tmpfs", path, "tmpfs", _NOSUID | _NODEV, "mode=1777,size=50%")
+                covered.add(path)
             continue
         if any(path.startswith(f"{cover}/") for cover in covers):
             _make_target(path, files[path])
@@ -78,7 +80,7 @@ def _arrange(spec: Mapping[str, Sequence[str]]) -> None:
         if path in spec["writable"]:
             _set_read_only(path, on=False)
     for path in spec["hidden"]:
-        if path in covers and Path(path).is_dir():
+        if path in covered:
             _set_read_only(path)
     if Path(_SHM).is_dir():
         _mount("tmpfs", _SHM, "tmpfs", _NOSUID | _NODEV, "mode=1777,size=50%")
