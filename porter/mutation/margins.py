@@ -26,12 +26,13 @@ from porter.mutation.mutation_run import Baseline, MutationRun, describe, result
 from porter.process import Stopped
 from porter.verify.execution.scheduler import Runs
 from porter.verify.judge import judge
+from porter.verify.judge.result import whole_text
 from porter.verify.plan.matrix import Failure, RunSpec, claims_on
 from porter.verify.recipe.claims import FACTOR, FLOOR_ULPS, Claim
 
 if TYPE_CHECKING:
     from porter.verify.harness.trace import Trace
-    from porter.verify.judge.result import Verdict, whole_text
+    from porter.verify.judge.result import Verdict
     from porter.verify.plan.matrix import RecipePlan
 
 SINGLE: Final = {

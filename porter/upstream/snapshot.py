@@ -53,7 +53,7 @@ def gather_tree(
     ``touched`` are the paths that the series touches, which belong to the tree in any case.
     ``submodules`` maps paths to upstreams. Of a submodule that an entry names as a whole, or by a
     folder around it, the files that its pin wants are selected. The files of the tree that ``also``
-    names are selected in any case.
+    names are selected where a source serves them.
     """
     wants = upstream.pin.wants if not needs.named else None
     entries, covered = _bring(upstream, tree, needs, b"", wants, also)
@@ -224,21 +224,24 @@ def _bring(
     wants: Wants | None,
     also: Collection[bytes] = (),
 ) -> tuple[dict[bytes, Entry], FileCoverage]:
-    """Fetch the needed files; ``before`` comes before the paths that ``needs`` names."""
-    files = {
-        path: entry
-        for path, entry in upstream.odb.flat(tree).items()
-        if entry.is_blob
-        and (
-            path in also
-            or ((wants is None or wants(path)) and needs.takes(os.fsdecode(before + path)))
-        )
-    }
+    """Fetch the needed files; ``before`` comes before the paths that ``needs`` names.
+
+    Those that only ``also`` names are left out where no source serves them.
+    """
+
+    def is_needed(path: bytes) -> bool:
+        wanted = wants is None or wants(path)
+        return wanted and needs.takes(os.fsdecode(before + path))
+
+    flat = {path: entry for path, entry in upstream.odb.flat(tree).items() if entry.is_blob}
+    files = {path: entry for path, entry in flat.items() if path in also or is_needed(path)}
     check_names(upstream.pin, files)
     covered = upstream.cover({path: entry.oid for path, entry in files.items()})
     for path in covered.missing:
         del files[path]
-    return files, covered
+    lacking = tuple(path for path in covered.missing if is_needed(path))
+    wanted = covered.wanted - len(covered.missing) + len(lacking)
+    return files, replace(covered, wanted=wanted, missing=lacking)
 
 
 def _write_files(upstream: Upstream, entries: Mapping[bytes, Entry], folder: Path) -> None:
