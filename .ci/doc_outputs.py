@@ -43,6 +43,7 @@ _PROGRESS = re.compile(
 )
 _DURATION = re.compile(r"\b\d[\d.,]* (?:ms|s|min)\b")
 _FROM_CACHE = re.compile(r", (?:all|\d+) from the cache")
+_SANDBOX = re.compile(r"; sandbox: .*")  # what the kernel of this machine allows
 _MARK = re.compile(rb"\0(-?\d+) (\d+)\0\n?")
 
 
@@ -315,8 +316,8 @@ def _same(shown: str, printed: str) -> bool:
 
 
 def _plain(line: str) -> str:
-    """Return a line without what differs from run to run."""
-    return _DURATION.sub("N s", _FROM_CACHE.sub("", line))
+    """Return a line without what differs from run to run, or from machine to machine."""
+    return _DURATION.sub("N s", _SANDBOX.sub("", _FROM_CACHE.sub("", line)))
 
 
 def compare(page: Path, slow: bool, write: bool) -> tuple[int, int]:

@@ -1,79 +1,84 @@
-"""Temporary folders that no killed porter leaves for good.
+"""Folders for work in progress, named after the process that made them.
 
-Each is locked (``flock`` on the folder itself) as long as its porter lives. A folder of this name
-whose lock is free is a dead one's: whoever makes the next, and ``porter gc``, deletes it.
+They lie in the cache's ``staging/``, where that can be written, else in the system's temporary
+folder. A killed process leaves its folder behind: the next command that makes one on that host
+removes it, and so does ``porter gc``.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "porter-scratch-"
+from porter.places import cache_dir
+from porter.process import is_alive
+
+ABROAD = "porter-"
+"""What names begin with in folders that are not porter's own."""
 
 
 @contextmanager
-def scratch_folder(purpose: str) -> Iterator[Path]:
-    """Make an empty temporary folder, with ``purpose`` in its name; delete it afterwards.
-
-    Raises OSError.
-    """
-    folder = ScratchFolder(purpose)
+def scratch_folder(what: str, least: int = 0) -> Iterator[Path]:
+    """Give an empty folder; delete it afterwards. ``what`` says in its name what it is for."""
+    folder = make_scratch(what, least)
     try:
-        yield folder.path
+        yield folder
     finally:
-        folder.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-class ScratchFolder:
-    """A temporary folder that lasts until :meth:`close`."""
+def make_scratch(what: str, least: int = 0) -> Path:
+    """Make an empty folder in the cache, else in TMPDIR; the caller deletes it.
 
-    def __init__(self, purpose: str) -> None:
-        sweep()
-        while True:
-            self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-"))
-            lock = _lock(self.path)
-            if lock is not None:  # else another porter took it for a dead one's
-                self._lock = lock
-                return
-
-    def close(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-
-def sweep() -> list[Path]:
-    """Delete the folders of porters that were killed; return them."""
-    gone = []
-    with suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            lock = _lock(path)
-            if lock is not None:
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
-                gone.append(path)
-    return gone
-
-
-def _lock(path: Path) -> int | None:
-    """Lock a folder of this user; None where it is held, gone, another's or no folder."""
+    The cache's disk must have ``least`` bytes left. Raises OSError naming the second where neither
+    can be written.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = make_owned(cache_dir() / "staging", what)
+        if shutil.disk_usage(folder).free >= least:
+            return folder
+        folder.rmdir()
+        raise OSError("full")
     except OSError:
+        base = Path(tempfile.gettempdir())
+        with suppress(OSError):
+            remove_abandoned(base, ABROAD)
+        return _make(base, ABROAD, what)
+
+
+def make_owned(base: Path, what: str = "") -> Path:
+    """Make a folder in ``base`` that is named after this process, and remove abandoned ones."""
+    base.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(base)
+    return _make(base, "", what)
+
+
+def _make(base: Path, before: str, what: str) -> Path:
+    prefix = f"{before}{os.getpid()}@{_host()}-{what}{'-' if what else ''}"
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+
+
+def remove_abandoned(base: Path, before: str = "") -> None:
+    """Remove the folders whose process has ended. Another host's stay: hosts may share a cache."""
+    for path in list(base.iterdir()):
+        if is_owned(path.name, before) is False:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_owned(name: str, before: str = "") -> bool | None:
+    """Return whether the process that a folder is named after lives; None where nobody can tell."""
+    if not name.startswith(before):
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_uid == os.getuid() and path.exists():
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
+    owner, at, rest = name.removeprefix(before).partition("@")
+    if not at or not owner.isdigit() or not rest.startswith(f"{_host()}-"):
+        return None
+    return is_alive(int(owner))
+
+
+def _host() -> str:
+    return platform.node() or "localhost"

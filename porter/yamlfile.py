@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 import yaml
@@ -260,7 +260,10 @@ class _Walk:
                 return msgspec.convert(float(value), shape)
             return msgspec.convert(value, shape)
         except msgspec.ValidationError as error:
+            choices = [str(each) for leaf in leaves for each in _choices(leaf)]
             expected = description or _expectation(str(error))
+            if choices and not description:
+                expected = _one_of(str(value), choices)
             hint = ""
             if str in leaves and isinstance(value, int | float) and value is not True:
                 hint = " (put it in quotes to make it text)"
@@ -300,6 +303,11 @@ def _leaves(shape: Any) -> list[Any]:
     """Return the members of a union, or the type itself, without annotations."""
     bare = _unwrapped(shape)[0]
     return [_unwrapped(each)[0] for each in get_args(bare)] if _is_union(bare) else [bare]
+
+
+def _choices(bare: Any) -> tuple[Any, ...]:
+    """Return the values of a Literal; none for another type."""
+    return get_args(bare) if get_origin(bare) is Literal else ()
 
 
 def _is_struct(bare: Any) -> bool:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from tests.small_port import SmallPort
 
 # The same examples in every run; ``--hypothesis-profile default`` draws others.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+# A loaded machine draws them slowly; no example is judged by the clock.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("repeatable")
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and

@@ -74,6 +74,6 @@ class Served:
         """Return a read-only folder with the files of a level at and under ``needs``."""
         built = self.levels(port)[level]
         try:
-            return self._trees.folder(port, built, needs)
+            return self._trees.tree_folder(port, built, needs)
         except NotReachable as error:
             pytest.skip(f"{port}: {error}")

@@ -1,61 +1,89 @@
-"""Temporary folders: gone after use, and after a kill with the next one made."""
+"""Folders for work in progress: none stays after its process, none is taken from a living one."""
 
 from __future__ import annotations
 
 import os
-import signal
+import platform
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from porter.scratch import ScratchFolder, scratch_folder, sweep
-
-KILLED = """
-import os, signal
-from porter.scratch import ScratchFolder
-(ScratchFolder("test").path / "file").write_text("x")
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+from porter.places import cache_dir
+from porter.scratch import is_owned, make_owned, make_scratch, scratch_folder
+from porter.upstream.collect import collect
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    return tmp_path
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
 
 
-def killed() -> None:
-    root = str(Path(__file__).parents[1])
-    env = {**os.environ, "PYTHONPATH": root}
-    assert subprocess.run([sys.executable, "-c", KILLED], env=env).returncode == -signal.SIGKILL
+def left_by(process: int, base: Path, before: str = "", host: str = "") -> Path:
+    folder = base / f"{before}{process}@{host or platform.node() or 'localhost'}-export-x1"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("left")
+    return folder
 
 
-def test_the_folder_of_a_killed_porter_goes_with_the_next(place: Path) -> None:
-    killed()
-    assert len(list(place.iterdir())) == 1
-    with scratch_folder("test") as folder:
-        assert list(place.iterdir()) == [folder]
-    assert list(place.iterdir()) == []
+@pytest.fixture
+def staging() -> Path:
+    return cache_dir() / "staging"
 
 
-def test_a_folder_in_use_stays(place: Path) -> None:
-    mine = ScratchFolder("test")
-    killed()
-    with scratch_folder("test") as folder:
-        assert sorted(place.iterdir()) == sorted([folder, mine.path])
-    assert sweep() == []
-    mine.close()
-    mine.close()
-    assert list(place.iterdir()) == []
+def test_a_folder_is_gone_after_its_block(staging: Path) -> None:
+    with scratch_folder("export") as folder:
+        assert folder.parent == staging
+        assert is_owned(folder.name) is True
+
+    assert list(staging.iterdir()) == []
 
 
-def test_what_only_has_such_a_name_stays(place: Path) -> None:
-    (place / "porter-scratch-file").write_text("mine")
-    (place / "elsewhere").mkdir()
-    (place / "porter-scratch-link").symlink_to(place / "elsewhere")
-    assert sweep() == []
-    assert len(list(place.iterdir())) == 3
+def test_what_a_killed_process_left_goes_with_the_next_one(staging: Path) -> None:
+    left, living = left_by(ended_process(), staging), left_by(os.getppid(), staging)
+    abroad = left_by(1, staging, host="elsewhere")
+    other = staging / "model@abc"
+    other.mkdir()
+
+    with scratch_folder("pins"):
+        assert not left.exists()
+
+    assert all(path.exists() for path in (living, abroad, other))
+
+
+def test_gc_keeps_what_a_living_process_holds(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "upstream_pins.yaml").write_text("version: 1\npins: {}\n")
+    held, left = make_owned(staging, "state"), left_by(ended_process(), staging)
+    run = left_by(ended_process(), cache_dir() / "runs")
+    abroad = left_by(ended_process(), tmp_path / "tmp", "porter-")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    then = time.time() - 7200
+    os.utime(held, (then, then))
+
+    list(collect(tmp_path, dry_run=False))
+
+    assert held.exists()
+    assert not any(path.exists() for path in (left, run, abroad))
+
+
+def test_without_a_cache_it_is_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("PORTER_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    left = left_by(ended_process(), tmp_path / "tmp", "porter-")
+    strangers = left_by(ended_process(), tmp_path / "tmp", "")
+
+    folder = make_scratch("export")
+
+    assert folder.parent == tmp_path / "tmp"
+    assert folder.name.startswith("porter-")
+    assert not left.exists()
+    assert strangers.exists()

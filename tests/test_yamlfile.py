@@ -46,7 +46,9 @@ def test_reads_values_of_every_kind() -> None:
         ("title: t\ntitle: u", "r.yaml:2: title: expected one entry (the first is on line 1), "),
         ("kind: slow", "r.yaml:1: expected the key 'title', found none"),
         ("title: 3", "r.yaml:1: title: expected text, found 3 (put it in quotes to make it text)"),
-        ("title: t\nkind: fast", "r.yaml:2: kind: expected "),
+        ("title: t\nkind: fast", "r.yaml:2: kind: expected one of quick, slow, found 'fast'"),
+        ("title: t\nkind: quik", "r.yaml:2: kind: expected 'quick' (near this name) or another"),
+        ("title: t\nkind: 3", "r.yaml:2: kind: expected one of quick, slow, found 3"),
         (
             "title: t\nlimits:\n  seconds: 0",
             "r.yaml:3: limits.seconds: expected more than 0 seconds",

@@ -50,7 +50,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("fold", "fold", "Series", "make one level of two", writes=True),
     Command("drop", "drop", "Series", "take levels out of the series", writes=True),
     Command(
-        "export", "export", "Series", "write a tree's commits back as the patch series", writes=True
+        "import",
+        "import_series",
+        "Series",
+        "take in patches, mails, a git range or a tree",
+        writes=True,
+    ),
+    Command(
+        "export", "export", "Series", "make commits the series, or give levels out", writes=True
     ),
     Command("rebase", "rebase", "Series", "move a port to another upstream commit", writes=True),
     Command("undo", "undo", "Series", "take the last change of a series back", writes=True),

@@ -1,7 +1,8 @@
 """Find the first module, and the op, at which one level diverges from another.
 
 Of two levels the first is the correct one; LEVEL@DEVICE runs one on a device of its own, so that
-one level can be compared on two devices. A recipe's probe runs on both, with every module's inputs
+one level can be compared on two devices. One of them may be a folder (or FOLDER@REV) that is no
+level. A recipe's probe runs on both, with every module's inputs
 and outputs recorded, and on the first in float64, which shows how much rounding explains.
 """
 
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from porter.commands.options import (
     add_json,
     add_repeated,
+    add_sandbox,
     add_tree_or_port,
     project_folder,
     the_port,
@@ -29,6 +32,10 @@ EXAMPLES = (
         "in a tree: the same level of its port on two devices",
     ),
     ("porter compare 2 3 --port v-diffusion --dtype bfloat16", "levels by number, in one dtype"),
+    (
+        "porter compare v-diffusion upstream ../fork@sim:hpu --recipe forward",
+        "where somebody's port of the same upstream diverges from it",
+    ),
 )
 
 
@@ -62,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         kind = type(default)
         parser.add_argument(option, type=kind, default=default, metavar="N", help=text)
+    add_sandbox(parser)
     add_json(parser)
 
 
@@ -84,17 +92,22 @@ def run(args: argparse.Namespace) -> int:
     from porter.verify.divergence.search import search
     from porter.verify.divergence.tolerance import Allowance
     from porter.verify.execution.run_probe import launcher
+    from porter.verify.execution.session import Options
+    from porter.verify.foreign.trees import with_foreign
     from porter.verify.plan.port_trees import open_trees
 
     same = ("recipe", "device", "dtype", "seed")
     where = dict(text.split("=", 1) for text in args.where)
     chosen = {name: getattr(args, name) for name in same}
-    request = CompareRequest(port=port, first=first, second=second, where=where, **chosen)
-    with open_trees(root) as trees:
-        with transfer_bar() as trees.progress:
+    with open_trees(root) as own:
+        with transfer_bar() as own.progress:
+            trees, (first, second) = with_foreign(own, port, (first, second))
+            request = CompareRequest(port=port, first=first, second=second, where=where, **chosen)
             comparison = choose(root, request, trees)
-        with shown_session(trees) as (session, _), launcher(session.places.runs) as start:
-            runs = ComparisonRunner(comparison, session, start)
+        options = Options(sandbox=args.sandbox)
+        with shown_session(trees, options) as (session, _), launcher(session.places.runs) as start:
+            held = replace(start, sandbox=session.sandbox)
+            runs = ComparisonRunner(comparison, session, held)
             found = search(
                 runs,
                 Allowance(args.factor, args.ulps),

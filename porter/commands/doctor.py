@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     offline = args.offline or offline_asked()
     answers = ask_sources(pins, offline=offline)
     findings = examine(pins, answers, offline=offline, deep=args.deep)
+    findings.append(_sandbox())
     reaches = reach_of_ports(pins.root, pins, answers, offline=offline) if pins.pins else []
     helps = what_would_help(pins, reaches, answers)
     failed = any(fact.ok is False for fact in findings)
@@ -59,6 +60,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         emit(_lines(findings, reaches, helps, args.verbose))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _sandbox() -> Fact:
+    from porter.upstream.doctor import Fact
+    from porter.verify.execution.sandbox import NONE, description, find_sandbox
+
+    found = find_sandbox("auto")
+    text = description(found.kind)
+    if found.kind == NONE:
+        return Fact("runs", "sandbox", None, f"{text} ({found.why})")
+    return Fact("runs", "sandbox", True, text)
 
 
 def _pins() -> Pins:

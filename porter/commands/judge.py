@@ -74,7 +74,9 @@ def _records(texts: list[str], stored: Path) -> dict[Path, set[str]]:
     records: dict[Path, set[str]] = {}
     for text in texts:
         path = Path(text)
-        folder = path if path.exists() or not (stored / text).is_dir() else stored / text
+        is_name = not path.is_absolute() and ".." not in path.parts
+        folder = stored / text if is_name and not path.exists() else path
+        folder = folder if folder.is_dir() else path
         for record, traces in find_records(folder).items():
             wanted = records.setdefault(record, traces)
             records[record] = wanted | traces if wanted and traces else set()

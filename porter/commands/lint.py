@@ -1,7 +1,7 @@
 """Find patches that are not fit for review.
 
-Rules on the patch files: header, name, series, path, link, submodule, diff, garbage, signature,
-index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size.
+Rules on the patch files: header, name, series, recipe, path, link, submodule, diff, garbage,
+signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def _ends(ports: Sequence[tuple[str, Sequence[Finding]]]) -> list[str]:
     for port, findings in ports:
         wrong = sum(finding.severity == "error" for finding in findings)
         style = "red" if wrong else "green"
-        summary = counted(wrong, "problem") if wrong else "fit for review"
+        unseen = any(finding.rule == "coverage" for finding in findings)
+        fit = "fit for review, as far as it was looked at" if unseen else "fit for review"
+        summary = counted(wrong, "problem") if wrong else fit
         lines.append(f"{port}: {paint(summary, style, colour_wanted())}")
     return lines

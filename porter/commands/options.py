@@ -6,7 +6,7 @@ PORT, LEVEL and DIR are given alike everywhere (docs/commands.md has the table):
   operands. In a tree it may be left out: :func:`add_ports` with :func:`the_ports`, :func:`add_port`
   with :func:`the_port`.
 - LEVEL is an operand of commands on levels, which take :func:`add_tree_or_port`; in the others it
-  is ``--level LEVEL``: :func:`add_level_option`.
+  is ``--level LEVEL``: :func:`add_level_option`. (``--as LEVEL``: as what another tree counts.)
 - ``-C DIR`` names the tree; all the functions above add it. :func:`add_tree` is for commands on
   trees alone.
 
@@ -347,13 +347,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "start a new interpreter for every run (as PORTER_COLD=1 does), instead of forking "
         "one that has imported torch",
     )
+    add_sandbox(parser)
+
+
+def add_sandbox(parser: argparse.ArgumentParser) -> None:
+    """``--sandbox``: whether runs are held in namespaces."""
+    parser.add_argument(
+        "--sandbox",
+        choices=("auto", "require", "off"),
+        default="auto",
+        help="hold runs in namespaces, without network and home: where the system lets (auto, the "
+        "default), or else refuse (require), or never (off)",
+    )
 
 
 def run_options(args: argparse.Namespace) -> Options:
     """Return the values of :func:`add_run_options`."""
     from porter.verify.execution.session import Options
 
-    return Options(jobs=args.jobs, fresh=args.fresh, warm=False if args.cold else None)
+    warm = False if args.cold else None
+    return Options(jobs=args.jobs, fresh=args.fresh, warm=warm, sandbox=args.sandbox)
 
 
 def positive(text: str) -> int:

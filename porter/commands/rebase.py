@@ -21,8 +21,11 @@ from porter.commands.options import (
 EXAMPLES = (
     ("porter rebase diffusers --onto v0.19.0", "replay diffusers' levels on a later release"),
     ("porter rebase --onto main --range-diff", "in a tree: on a branch, and show each change"),
+    (
+        "porter rebase stable-diffusion --url CompVis/stable-diffusion --onto main",
+        "move to another repository, which the pin names from then on",
+    ),
     ("porter rebase --continue", "after a conflict is resolved and `git add`ed"),
-    ("porter rebase --abort", "give up: tree, pin and series are as before"),
 )
 
 

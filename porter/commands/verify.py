@@ -5,7 +5,8 @@ dtype (whose error is the allowance), and every level in every dtype. Unchanged 
 the cache. Without PORT all ports with recipes are verified, and recipes whose files no source
 serves are listed as not reachable; each recipe that passes takes one line, unless --recipe chooses
 some or --all shows every output. With --pin OLD,NEW the recipes of one PORT run in two states of
-it, and every level's results are compared between them: what a move of the pin changed.
+it, and every level's results are compared between them: what a move of the pin changed. With --tree
+the recipes of one PORT judge a tree that somebody else made, and none of its levels.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ EXAMPLES = (
         "some recipes of one port, on one level",
     ),
     (
-        "porter verify --device sim:hpu --strict --output verify.xml",
-        "one device; fail on what is not reachable; write JUnit too",
-    ),
-    (
         "porter verify v-diffusion --pin HEAD~1,now",
         "after the pin moved: upstream against upstream, level against level",
+    ),
+    (
+        "porter verify v-diffusion --tree ../fork --device sim:hpu --output verify.xml",
+        "judge somebody's port of the same upstream on one device; write JUnit too",
     ),
 )
 
@@ -66,6 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OLD,NEW",
         help="compare two states of PORT, each `now`, a git revision of this project or a folder",
     )
+    parser.add_argument(
+        "--tree",
+        metavar="TREE",
+        help="judge this tree: a folder, FOLDER@REV, or a git revision here",
+    )
+    parser.add_argument(
+        "--as",
+        dest="judged_as",
+        metavar="LEVEL",
+        help="with --tree: hold it to the claims on this level of PORT "
+        "(default: to those that every port must keep)",
+    )
     add_verbose(parser)
     add_run_options(parser)
     add_format(parser)
@@ -79,6 +92,10 @@ def run(args: argparse.Namespace) -> int:
     root, filters, ports = project_folder(args), _filters(args), the_ports(args)
     if args.pin is not None:
         return _compare_pins(args, root, ports, filters)
+    if args.tree is not None:
+        return _judge_tree(args, root, ports, filters)
+    if args.judged_as is not None:
+        raise BadInput(f"--as {args.judged_as}: expected --tree TREE beside it, found none")
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, ports, trees, filters)
@@ -139,9 +156,9 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
     from porter.verify.pins.states import open_states, two_states
 
     names = two_states(args.pin)
-    if len(ports) != 1:
-        found = " ".join(ports) or "none"
-        raise BadInput(f"--pin {args.pin}: expected one PORT beside it, found {found}")
+    _expect_one_port("--pin", args.pin, ports)
+    if args.tree is not None or args.judged_as is not None:
+        raise BadInput(f"--pin {args.pin}: expected neither --tree nor --as beside it")
     if args.format not in ("text", "json") or args.output:
         raise BadInput("--pin prints text or --json; leave out --output and other forms")
     with open_states(root, *names) as (old, new):
@@ -152,7 +169,8 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
         if is_text:
             print_states(console, plan, old, new)
         results = []
-        with shown_session(BothTrees(new.trees), run_options(args)) as (session, display):
+        trees = BothTrees(new.trees, old.trees)
+        with shown_session(trees, run_options(args)) as (session, display):
             for result in compare_states(plan, session, names):
                 results.append(result)
                 if is_text:
@@ -164,4 +182,69 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
             print_summary(console, plan, results)
         else:
             print(as_json(pins_to_json(plan, old, new, results, passed)))
+    return Exit.OK if passed else Exit.FAILED
+
+
+def _expect_one_port(option: str, value: str, ports: list[str]) -> None:
+    if len(ports) != 1:
+        found = " ".join(ports) or "none"
+        raise BadInput(f"{option} {value}: expected one PORT beside it, found {found}")
+
+
+def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters: Filters) -> int:
+    """Judge a foreign tree by the recipes of a port."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from porter.report.ci.write import folder_in_repository, write_files
+    from porter.report.terminal.foreign import plain_tree, print_tree
+    from porter.report.terminal.progress import shown_session, transfer_bar
+    from porter.report.terminal.verify import (
+        print_result,
+        print_summary,
+        print_unreachable,
+        render,
+    )
+    from porter.verify.execute import execute
+    from porter.verify.foreign.files import open_files
+    from porter.verify.foreign.plan import plan_foreign, told
+    from porter.verify.foreign.trees import ForeignTrees
+    from porter.verify.plan.port_trees import open_trees
+
+    _expect_one_port("--tree", args.tree, ports)
+    if args.level:
+        found = f"--level {args.level[0]}"
+        raise BadInput(
+            f"--tree {args.tree}: expected --as LEVEL or nothing beside it, found {found}"
+        )
+    console, is_text = Console(highlight=False), args.format == "text"
+    files = open_files(args.tree, Path(args.dir or "."))
+    with open_trees(root) as own:
+        trees = ForeignTrees(own, ports[0], files)
+        with transfer_bar() as own.progress:
+            planned = plan_foreign(root, trees, filters, args.judged_as)
+        if is_text:
+            print_tree(console, planned, trees)
+        results = []
+        with shown_session(trees, run_options(args)) as (session, display):
+            for result in told(execute(planned.plan, session), trees):
+                results.append(result)
+                if is_text:
+                    display.clear()
+                    print_result(console, result, args.all)
+        more = {"tree": plain_tree(planned, trees)}
+    plan = planned.plan
+    passed = all(result.passed for result in results) and not plan.unreachable
+    prefix = folder_in_repository(root)
+
+    def rendered(form: str) -> str:
+        return render(plan, results, form, passed, True, prefix, more)
+
+    write_files(args.output, rendered)
+    if is_text:
+        print_unreachable(console, plan.unreachable, args.verbose)
+        print_summary(console, results, plan.unreachable)
+    else:
+        print(rendered(args.format))
     return Exit.OK if passed else Exit.FAILED

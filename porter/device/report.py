@@ -58,6 +58,8 @@ def report_lines(title: str, counters: Mapping[str, Any]) -> Iterator[str]:
     yield f"{counters['device']}: {title}; simulated counts, no times"
     dispatched = counters["dispatched"]
     yield f"  ops: {dispatched['ops']:,} dispatched, {dispatched['kernels']:,} of them kernels"
+    if not dispatched["ops"] and not any(map(counters["totals"].get, ("host_ops_saved", "h2d"))):
+        yield "  nothing was dispatched to the device: the script stayed on the CPU"
     if counters.get("mode") == "eager":
         yield "  eager mode: ops do not accumulate; PT_HPU_LAZY_MODE=1 for lazy graphs"
     if "graphs" in counters:

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.errors import BadInput, CheckFailed
+from porter.errors import BadInput, CheckFailed, PorterError
 from porter.git.objects import Oid
 from porter.git.objects import oid as checked_oid
-from porter.git.odb import Odb, lay_out_repository
-from porter.git.run import run_git
+from porter.git.odb import Odb, index_pack, lay_out_repository
+from porter.git.run import first_error, run_git
 from porter.places import PINS_FILE, cache_dir, patches_dir
 
 if TYPE_CHECKING:
@@ -340,3 +340,54 @@ def commit_state(
     changed = change_files(history.root, changes)
     history.adopt()
     return changed
+
+
+def history_damage() -> tuple[int, list[str]]:
+    """Return the number of logs and what ``git fsck`` finds wrong with them."""
+    git_dir = cache_dir() / "history.git"
+    if not git_dir.is_dir():
+        return 0, []
+    found = run_git([f"--git-dir={git_dir}", "fsck", "--full"], cwd=git_dir, check=False)
+    if found.status == 0:
+        return len(_refs(git_dir)), []
+    lines = (found.err + found.out.decode(errors="replace")).splitlines()
+    told = [line for line in lines if not line.startswith(("dangling", "notice"))]
+    return len(_refs(git_dir)), told or [f"git fsck: exit code {found.status}"]
+
+
+def repair_history() -> list[str]:
+    """Keep the logs that git can read whole, and the damaged repository beside them.
+
+    Return a line for each log that is lost, and one that says where the old repository is.
+    """
+    git_dir = cache_dir() / "history.git"
+    fresh = git_dir.with_name(f"history.git.{os.urandom(4).hex()}.new")
+    lay_out_repository(fresh, _CONFIG)
+    lost = []
+    for ref, oid in _refs(git_dir).items():
+        where = [f"--git-dir={git_dir}", "pack-objects", "-q", "--revs", "--stdout"]
+        packed = run_git(where, cwd=git_dir, stdin=f"{oid}\n".encode(), check=False)
+        try:
+            if packed.status:
+                raise PorterError(first_error(packed.err))
+            index_pack(fresh, packed.out)
+            run_git([f"--git-dir={fresh}", "update-ref", ref, oid], cwd=fresh)
+        except PorterError as error:
+            lost.append(f"the log of {ref.rpartition('/')[2]} is lost: {error}")
+    kept = git_dir.with_name(f"history.git.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    git_dir.rename(kept)
+    fresh.rename(git_dir)
+    return [*lost, f"the damaged repository is kept: {kept}"]
+
+
+def _refs(git_dir: Path) -> dict[str, str]:
+    """Return the logs by their refs, also those whose commit cannot be read."""
+    loose = {
+        str(path.relative_to(git_dir)): path.read_text(encoding="utf-8", errors="replace").strip()
+        for path in (git_dir / "refs" / "heads").rglob("*")
+        if path.is_file()
+    }
+    packed = git_dir / "packed-refs"
+    rows = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+    names = (row.split(" ", 1) for row in rows if row[:1] not in ("#", "^"))
+    return {ref: oid for oid, ref in names if ref.startswith("refs/heads/")} | loose

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from porter.editing.pin_text import with_values
+from porter.editing.replay import touched_paths
+from porter.editing.stack import Commit, Git
 from porter.editing.upstream_changes import change_notes, dependents, without_gone
 from porter.errors import BadInput, PorterError
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.places import PINS_FILE, patches_dir
 from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import FetchFailed, Progress
+from porter.upstream.needs import MEDIA_SUFFIXES
 from porter.upstream.pins import (
     COMMIT,
     LISTING,
@@ -29,6 +32,7 @@ from porter.upstream.pins import (
 from porter.upstream.resolve import Address, Resolved, read_address, resolve
 from porter.upstream.sdist import look_up_release
 from porter.upstream.store import Upstream, fetch, open_upstream
+from porter.upstream.wanted import LARGE_SUFFIXES
 
 _VERSION = re.compile(r"v?(\d[0-9A-Za-z.!+_-]*)\Z")
 
@@ -231,3 +235,29 @@ def _pin_files(root: Path, staged: Path, pins: Pins, pin: Pin) -> dict[str, byte
         if (folder / COMMIT).is_file():
             contents[COMMIT] = upstream.odb.read(upstream.commit) if pin.commit else None
     return contents
+
+
+def bring_for_replay(git: Git, base: Oid, commits: Sequence[Commit], moved: MovedPort) -> None:
+    """Fetch what a replay of ``commits``, on the old upstream ``base``, reads of the new one: the
+    files that they touch, and where one is gone, the new files but media and data, one of which may
+    be it under another name.
+
+    Raises SourceUnavailable, naming the files, when no source serves a touched one.
+    """
+    there = moved.listing
+    names = git("ls-tree", "-r", "-z", "--name-only", base).fields()
+    old = {os.fsencode(path) for path in names}
+    touched = {os.fsencode(path) for path in touched_paths(git, commits)}
+    needed = {there[path].oid for path in touched if path in there and there[path].is_blob}
+    wanted = set(needed)
+    if any(path in old and path not in there for path in touched):
+        new = (path for path, entry in there.items() if path not in old and entry.is_blob)
+        wanted |= {there[path].oid for path in new if _may_be_code(path)}
+    failures = moved.upstream.bring(wanted)
+    if lacking := needed - moved.upstream.present(needed):
+        raise moved.upstream.not_served(lacking, failures)
+
+
+def _may_be_code(path: bytes) -> bool:
+    suffix = PurePath(os.fsdecode(path)).suffix.lower()
+    return suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES

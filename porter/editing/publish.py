@@ -28,7 +28,7 @@ from porter.git.objects import Oid
 from porter.git.quoting import show_path
 from porter.levels.gitapply import Scratch
 from porter.levels.levels import UPSTREAM, Level, build_levels
-from porter.levels.lock import LOCK_FILE, lock_bytes, lock_of, read_lock
+from porter.levels.lock import LOCK_FILE, Lock, lock_bytes, lock_of, read_lock
 from porter.levels.rediff import export_diffs
 from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
@@ -46,7 +46,7 @@ from porter.series.series import (
     read_series_file,
 )
 from porter.terminal import listed
-from porter.upstream.pins import Pin, Pins
+from porter.upstream.pins import Pin, Pins, load_pins
 from porter.upstream.store import open_upstream
 
 
@@ -138,9 +138,9 @@ def publish(
         diffs = export_diffs(scratch, list(pairwise(trees)), repository.pin.context)
         files = rendered(commits, diffs)
         refuse_off_below([level_part(name) for name in files], request.off, repository.folder)
-        if request.command != "export":
+        if request.command != "export" and (pins := _standing_pins(repository)):
             files = kept(
-                repository.project, repository.pins, repository.port, repository.objects,
+                repository.project, pins, repository.port, repository.objects,
                 files, diffs, request.renamed,
             )  # fmt: skip
         with scratch_folder("export") as staged:
@@ -187,13 +187,25 @@ def publish(
         return Published(repository.folder, tuple(done), tuple(changed), (*notes, *followed.notes))
 
 
+def _standing_pins(repository: Repository) -> Pins | None:
+    """Return the pins that the standing series is on, which are not the new ones when the pin
+    moves; None for a pin that somebody has moved by hand."""
+    pins, lock = load_pins(repository.project), _lock(repository)
+    moved = lock is not None and lock.upstream["tree"] != pins.port(repository.port).tree
+    return None if moved else pins
+
+
 def _locked_trees(repository: Repository) -> dict[str, str]:
     """Return the trees of the standing levels, as far as a lock states them."""
-    try:
-        lock = read_lock(repository.project, repository.port)
-    except BadInput:
-        lock = None
+    lock = _lock(repository)
     return {level.name: level.tree for level in lock.levels} if lock else {}
+
+
+def _lock(repository: Repository) -> Lock | None:
+    try:
+        return read_lock(repository.project, repository.port)
+    except BadInput:
+        return None
 
 
 def _level_of(path: Path) -> str:

@@ -8,22 +8,29 @@ are until the last level is through: then pin, listing, series and lock change t
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from porter.editing import session as sessions
 from porter.editing.land import land, read_files
-from porter.editing.pin_move import MovedPort, find_pins, moved_port
+from porter.editing.pin_move import MovedPort, bring_for_replay, find_pins, moved_port
 from porter.editing.pin_text import pin_entry, with_values
 from porter.editing.place import Place, open_place
-from porter.editing.publish import Published, Repository, Request, off_levels, publish
+from porter.editing.publish import (
+    Published,
+    Repository,
+    Request,
+    contents_differ,
+    off_levels,
+    publish,
+)
 from porter.editing.refresh import Changed, base_commit
-from porter.editing.replay import Replay, replay, touched_paths
+from porter.editing.replay import Replay, replay
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, autosquashed, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
@@ -38,9 +45,7 @@ from porter.tree.populate import borrow_upstream, refresh
 from porter.tree.submodules import follow, leave, refuse_edited, relinked
 from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
 from porter.upstream.gitfetch import Progress
-from porter.upstream.needs import MEDIA_SUFFIXES
 from porter.upstream.pins import load_pins
-from porter.upstream.wanted import LARGE_SUFFIXES
 
 _PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
 
@@ -128,7 +133,9 @@ def _replayed(
     place: Place, moved: MovedPort, text: str, notes: Sequence[str], drop_merged: bool
 ) -> Rebased:
     git = place.repository.git
-    _bring(place, moved)
+    if place.broken is not None:
+        raise CheckFailed(f"{place.broken.why}; mend it at the pin that it has first")
+    bring_for_replay(git, place.base.oid, place.commits, moved)
     _borrow(place, moved)
     commits = place.commits
     done = replay(git, moved.commit, commits)
@@ -166,31 +173,6 @@ def _merged(git: Git, done: Replay) -> list[str]:
     return found
 
 
-def _bring(place: Place, moved: MovedPort) -> None:
-    """Fetch what the replay reads of the new upstream: the files that the patches touch, and where
-    one is gone, the new files but media and data, one of which may be it under another name.
-
-    Raises SourceUnavailable, naming the files, when no source serves a touched one.
-    """
-    git, there = place.repository.git, moved.listing
-    names = git("ls-tree", "-r", "-z", "--name-only", place.base.oid).fields()
-    old = {os.fsencode(path) for path in names}
-    touched = {os.fsencode(path) for path in touched_paths(git, place.commits)}
-    needed = {there[path].oid for path in touched if path in there and there[path].is_blob}
-    wanted = set(needed)
-    if any(path in old and path not in there for path in touched):
-        new = (path for path, entry in there.items() if path not in old and entry.is_blob)
-        wanted |= {there[path].oid for path in new if _may_be_code(path)}
-    failures = moved.upstream.bring(wanted)
-    if lacking := needed - moved.upstream.present(needed):
-        raise moved.upstream.not_served(lacking, failures)
-
-
-def _may_be_code(path: bytes) -> bool:
-    suffix = PurePath(os.fsdecode(path)).suffix.lower()
-    return suffix not in MEDIA_SUFFIXES | LARGE_SUFFIXES
-
-
 def _borrow(place: Place, moved: MovedPort) -> None:
     """Let the repository see the new upstream; a tree also gets its sparse checkout."""
     if place.held is None:
@@ -218,6 +200,12 @@ def _patches(folder: Path) -> dict[str, bytes]:
         patch = read_patch(folder / line.name)
         found[patch.level] = patch.raw[patch.diff.first_byte :]
     return found
+
+
+def _digest(folder: Path) -> str:
+    """Return a digest of the series file and the patches."""
+    names = [SERIES_FILE, *sorted(path.name for path in folder.glob("*.patch"))]
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 
 def compared(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
@@ -279,6 +267,7 @@ def _stop(
         report={
             "notes": "\n".join(notes),
             "base": place.base.oid,
+            "series": _digest(place.repository.folder),
             "drop merged": "yes" if drop_merged else "",
         },
     )
@@ -328,6 +317,7 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
             " `porter rebase --abort`"
         )
     folder = patches_dir(root, port)
+    changed_since = state.report["series"] != _digest(folder)
     old = _patches(folder)
     level0 = state.report["base"]
     links = relinked(tree, level0, "HEAD")
@@ -338,6 +328,13 @@ def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> 
         repository = Repository(root, port, moved.pins, tree.git, objects)
         request = _request(state.what, state.off or off_levels(folder), moved)
         base = base_commit(tree.git, state.base)
+        if changed_since:
+            again = publish(repository, base, done.commits, replace(request, check=True))
+            if contents_differ(again.patches):  # else a kill came after they were written
+                raise CheckFailed(
+                    f"{folder}: changed since `porter {state.what}` began; `porter rebase --abort`,"
+                    " then give the command again"
+                )
         published: Published = publish(repository, base, done.commits, request)
     fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     leave(links, held.lock.fd)

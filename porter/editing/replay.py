@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from porter.editing.stack import Commit, Git
 from porter.errors import PorterError
 from porter.git.objects import MODE_SUBMODULE, Oid
 from porter.git.run import first_error
+from porter.scratch import scratch_folder
 
 OLDEST_GIT = (2, 38)
 _MERGE = ("merge.conflictStyle=merge", "merge.directoryRenames=false")
@@ -50,10 +49,9 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
         if parent == tip or tree_of(git, parent) == tree:
             merged = commit.tree
         else:
-            merged, conflicts = _merge(git, parent, _changed(git, tree, absent, drop=True), commit)
+            merged, conflicts = merge(git, parent, tree, commit, absent)
             if conflicts:
                 return Replay(base, tuple(done), tuple(commits[at:]), conflicts)
-            merged = _changed(git, merged, absent)
         if commit.squash:
             made = make_commit(git, replace(done.pop(), tree=merged))
         else:
@@ -79,8 +77,19 @@ def make_commit(git: Git, commit: Commit) -> Commit:
     return replace(commit, oid=Oid(made.text))
 
 
-def _merge(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
-    """Return the tree of the 3-way merge of ``tree`` and the commit over its parent ``base``."""
+def merge(
+    git: Git, base: Oid, tree: Oid, commit: Commit, absent: Sequence[_Row] = ()
+) -> tuple[Oid, tuple[str, ...]]:
+    """Return the tree of the 3-way merge of ``tree`` and the commit over its parent ``base``.
+
+    With it the paths that conflict; these files hold git's markers then. ``absent`` are files that
+    git must not read (:func:`absent_files`).
+    """
+    merged, conflicts = _merge_trees(git, base, _changed(git, tree, absent, drop=True), commit)
+    return _changed(git, merged, absent), conflicts
+
+
+def _merge_trees(git: Git, base: Oid, tree: Oid, commit: Commit) -> tuple[Oid, tuple[str, ...]]:
     ours = make_commit(git, replace(commit, parents=(base,), tree=tree, message="ours\n"))
     form = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages")
     settings = [word for setting in _MERGE for word in ("-c", setting)]
@@ -142,8 +151,8 @@ def _changed(git: Git, tree: Oid, rows: Sequence[_Row], *, drop: bool = False) -
     if not rows:
         return tree
     lines = (f"{'0' if drop else row.mode} {row.oid}\t{row.path}\0" for row in rows)
-    with tempfile.TemporaryDirectory(prefix="porter-merge-") as folder:
-        index = Path(folder) / "index"
+    with scratch_folder("merge") as folder:
+        index = folder / "index"
         git("read-tree", tree, index=index)
         given = os.fsencode("".join(lines))
         git("update-index", "-z", "--index-info", stdin=given, index=index)

@@ -20,7 +20,7 @@ import msgspec
 from porter.atomic import read_json, write_atomic
 from porter.editing.land import Files
 from porter.editing.replay import Replay, absent_files, make_commit, replay, tree_of
-from porter.editing.stack import Commit, level_of, read_commits
+from porter.editing.stack import Commit, level_of, read_each
 from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
 from porter.git.arguments import CHECKOUT
 from porter.git.objects import Oid
@@ -155,10 +155,9 @@ def start(tree: Tree, session: EditSession, before: Files, tip: Oid) -> None:
         session = replace(session, saved=saved, saved_at=index.stat().st_mtime_ns)
         write_atomic(session_path(tree), json.dumps(asdict(session)).encode())
         kept = {"head": session.head, "work": before.work, "index": before.index, "saved": saved}
-        for name, oid in kept.items():
-            tree.git("update-ref", REFS + name, oid)
-        for number, oid in enumerate(session.left):
-            tree.git("update-ref", f"{REFS}left/{number:04}", oid)
+        kept |= {f"left/{number:04}": oid for number, oid in enumerate(session.left)}
+        lines = (f"update {REFS}{name} {oid}\n" for name, oid in kept.items())
+        tree.git("update-ref", "--stdin", stdin="".join(lines).encode())
     if before.work != tree.git("rev-parse", f"{session.head}^{{tree}}").text:
         # The edits are a commit of the replay: the files are its own.
         edited = _commit_of(tree, session.head, before.work)
@@ -218,9 +217,19 @@ def pick_rest(tree: Tree, session: EditSession) -> None:
 
 
 def _rest(tree: Tree, session: EditSession) -> list[Commit]:
-    picked = _picked(tree, session)
-    oids = [oid for oid in session.left if oid not in picked]
-    return [read_commits(tree.git, f"{oid}^", oid, shown(tree.folder))[0] for oid in oids]
+    """Return the commits of ``left`` that HEAD does not hold: by their level, or (fixups, which
+    have none) by author, date and subject."""
+    where = shown(tree.folder)
+    here = read_each(tree.git, _commits(tree, f"{session.base}..HEAD"), where)
+    there = {mark for commit in here for mark in _marks(commit)}
+    left = read_each(tree.git, session.left, where)
+    return [commit for commit in left if not there & _marks(commit)]
+
+
+def _marks(commit: Commit) -> set[str]:
+    row = f"{commit.author} {commit.date} {commit.subject}"
+    is_fixup = re.match(r"(fixup|squash|amend)! ", commit.subject)
+    return {row, f"level {commit.level}"} if commit.level and not is_fixup else {row}
 
 
 def _before_empty(tree: Tree, done: Replay) -> int:
@@ -265,7 +274,8 @@ def _go_on(tree: Tree, session: EditSession) -> None:
             f" `git add` them, then `porter {session.command} --continue`"
         )
     picking = _stopped_at(tree)
-    if picking in _picked(tree, session):  # git was killed after it had made the commit
+    left = {commit.oid for commit in _rest(tree, session)}
+    if picking in {*session.left} - left:  # git was killed after it had made the commit
         _sequencer(tree, "cherry-pick", "--quit")
         (tree.git_dir / "CHERRY_PICK_HEAD").unlink(missing_ok=True)
         return
@@ -300,23 +310,8 @@ def skip(tree: Tree, session: EditSession) -> EditSession:
     return session
 
 
-def _picked(tree: Tree, session: EditSession) -> set[str]:
-    """Return the commits of ``left`` that HEAD holds: by their level, or (fixups, which have none)
-    by author, date and subject."""
-    there = {row for oid in _commits(tree, f"{session.base}..HEAD") for row in _marks(tree, oid)}
-    return {oid for oid in session.left if there & _marks(tree, oid)}
-
-
 def _commits(tree: Tree, span: str) -> list[str]:
     return tree.git("rev-list", span).text.split()
-
-
-def _marks(tree: Tree, commit: str) -> set[str]:
-    row, _, message = tree.git("log", "-1", "--format=%an <%ae> %at %s%n%B", commit).text.partition(
-        "\n"
-    )
-    level = "" if re.match(r"(fixup|squash|amend)! ", message) else level_of(message)
-    return {row, f"level {level}"} if level else {row}
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:

@@ -64,18 +64,32 @@ def read_commits(git: Git, base: str, tip: str, where: str) -> list[Commit]:
     """
     if git("merge-base", "--is-ancestor", base, tip, check=False).status != 0:
         raise BadInput(f"{where}: HEAD does not come from level 0 ({base[:10]}); rebase onto it")
+    return read_range(git, f"{base}..{tip}", where)
+
+
+def read_range(git: Git, revisions: str, where: str) -> list[Commit]:
+    """Return the commits of a range as ``git log`` takes it, oldest first; no merges."""
+    commits = _logged(git, where, "--reverse", revisions, "--")
+    for commit in commits:
+        if len(commit.parents) != 1:
+            raise BadInput(f"{commit}: a merge commit; a series is linear, rebase it first")
+    return commits
+
+
+def read_each(git: Git, oids: Sequence[str], where: str) -> list[Commit]:
+    """Return single commits, in the order given."""
+    return _logged(git, where, "--no-walk=unsorted", *oids) if oids else []
+
+
+def _logged(git: Git, where: str, *which: str) -> list[Commit]:
     form = "--format=" + "%x00".join(("%H", "%P", "%T", "%an <%ae>", "%aD", "%B"))
-    out = git("log", "-z", "--reverse", "--encoding=UTF-8", form, f"{base}..{tip}").out
+    out = git("log", "-z", "--encoding=UTF-8", form, *which).out
     try:
         fields = out.decode("utf-8").split("\0")[:-1] if out else []
     except UnicodeDecodeError:
         raise BadInput(f"{where}: a commit message is not UTF-8") from None
     rows = [fields[at : at + 6] for at in range(0, len(fields), 6)]
-    commits = [Commit(Oid(a), tuple(b.split()), Oid(c), d, e, f) for a, b, c, d, e, f in rows]
-    for commit in commits:
-        if len(commit.parents) != 1:
-            raise BadInput(f"{commit}: a merge commit; a series is linear, rebase it first")
-    return commits
+    return [Commit(Oid(a), tuple(b.split()), Oid(c), d, e, f) for a, b, c, d, e, f in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ deleted afterwards; the store is only read.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import zlib
 from collections.abc import Iterable, Mapping
@@ -26,7 +27,7 @@ from porter.git.odb import Odb, lay_out_repository, sealed_environment
 from porter.git.quoting import show_path
 from porter.git.run import first_error
 from porter.levels.applier import FileChange, writable_name
-from porter.scratch import ScratchFolder
+from porter.scratch import make_scratch
 
 _CONFIG = """[core]
 \trepositoryFormatVersion = 0
@@ -72,7 +73,7 @@ class Scratch:
 
     def __init__(self, objects: Path | None) -> None:
         self._borrowed = objects
-        self._folder: ScratchFolder | None = None
+        self._folder: Path | None = None
         self._put: set[Oid] = set()
 
     def __enter__(self) -> Scratch:
@@ -84,15 +85,15 @@ class Scratch:
     def close(self) -> None:
         """Remove the repository."""
         if self._folder is not None:
-            self._folder.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def folder(self) -> Path:
         """The repository, made on first use (most series never need it)."""
         if self._folder is None:
-            self._folder = ScratchFolder("apply")
-            lay_out_repository(self._folder.path, _CONFIG, self._borrowed)
-        return self._folder.path
+            self._folder = make_scratch("apply")
+            lay_out_repository(self._folder, _CONFIG, self._borrowed)
+        return self._folder
 
     def put(self, kind: str, objects: Mapping[Oid, bytes]) -> None:
         """Make objects visible to git here, as loose objects."""

@@ -220,6 +220,12 @@ def _recall(key: str) -> tuple[Oid, dict[bytes, Oid | None]] | None:
         return None
 
 
+def damaged_memos() -> tuple[int, list[Path]]:
+    """Return the number of memos, and those that are not as they were written."""
+    paths = [path for path in sorted(memo_dir().glob("??/*")) if not path.name.startswith(".")]
+    return len(paths), [path for path in paths if _recall(path.parent.name + path.name) is None]
+
+
 def memo_dir() -> Path:
     """Return the folder of memos, which may be deleted at any time."""
     return cache_dir() / "levels"

@@ -9,6 +9,8 @@ export writes.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -23,6 +25,7 @@ from porter.levels.build import Builder, Step
 from porter.levels.rediff import export_diffs
 from porter.places import patches_dir
 from porter.series.diff import FilePatch
+from porter.series.header import FIELDS, MAIL_FIELDS, UNKNOWN
 from porter.series.rendering import mail_date, render_header
 from porter.series.series import SERIES_FILE, Patch, read_patch, read_series_file
 from porter.terminal import counted
@@ -31,6 +34,12 @@ from porter.upstream.store import open_upstream
 
 if TYPE_CHECKING:
     from porter.levels.build import UpstreamObjects
+
+
+NOT_LOOKED_AT = (
+    "not looked at are whether the hunks apply, and where, the results' ids and links, and whether"
+    " git writes the patches so"
+)
 
 
 def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding]:
@@ -46,7 +55,7 @@ def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding
         with open_upstream(root, pin) as upstream:
             return findings + lint_built(upstream, pin.name, usable)
     except SourceUnavailable as error:
-        text = f"not applied on the pin: {error.reason}"
+        text = f"not applied on the pin ({error.reason}): {NOT_LOOKED_AT}"
         return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]
 
 
@@ -72,7 +81,8 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
         rows = [(problem.line, "header", problem.text) for problem in patch.problems]
         if not patch.header.bare:
             place = patch.name[:4] if problems else f"{number:04}"  # unknown beside a wrong line
-            rows = sorted([*rows, *_judge(patch, place)], key=lambda row: row[:2])
+            rows += [*_judge(patch, place), *_recipes(patch, root, port)]
+            rows.sort(key=lambda row: row[:2])
         findings += [Finding(f"{where}/{patch.name}", *row) for row in rows]
         if first := levels.get(patch.level):
             at = patch.header.lines.get("Level", 0)
@@ -89,12 +99,14 @@ def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:
 
 
 _Row = tuple[int, str, str]
+_OPEN = re.compile(rf"(?:({'|'.join((*MAIL_FIELDS, *FIELDS))}): (?:\[PATCH\] )?)?{UNKNOWN}\b")
 
 
 def _judge(patch: Patch, place: str) -> Iterator[_Row]:
     name = f"{place}-{patch.level}.patch"
     if patch.level and patch.path.name != name:
         yield 0, "name", f"expected the file name {name}, after its place and its level"
+    yield from _unknown(patch)
     yield from _header_as_exported(patch)
     yield from _around(patch)
     if not patch.diff.files and not patch.diff.doubtful:
@@ -104,6 +116,14 @@ def _judge(patch: Patch, place: str) -> Iterator[_Row]:
         yield from _link(file)
         yield from _index_line(file)
         yield from _white_space(file)
+
+
+def _unknown(patch: Patch) -> Iterator[_Row]:
+    """Yield what the header still leaves open, as `porter import` writes it."""
+    head = patch.raw.split(b"\n")[: patch.header.end]
+    for number, line in enumerate(head, 1):
+        if match := _OPEN.match(line.decode("utf-8", "replace")):
+            yield number, "header", f"{match[1] or 'the reason'}: not stated yet, found {UNKNOWN}"
 
 
 def _header_as_exported(patch: Patch) -> Iterator[_Row]:
@@ -121,6 +141,30 @@ def _header_as_exported(patch: Patch) -> Iterator[_Row]:
             found, written = (_shown(line) for line in (our, their))
             yield number, "header", f"`porter export` writes {written} here, found {found}"
             return
+
+
+def _recipes(patch: Patch, root: Path, port: str) -> Iterator[_Row]:
+    """Yield the recipes named by Keeps and Gains that do not exist.
+
+    They stand in parentheses: ``(recipes/toy/one.yaml, two.yaml)``. A name without a folder means
+    that of the name before it, else the port's.
+    """
+    for field, text in (("Keeps", patch.header.keeps), ("Gains", patch.header.gains)):
+        folder = f"recipes/{port}"
+        for name in re.findall(r"[^\s,;()]+\.yaml\b", " ".join(re.findall(r"\([^)]*", text))):
+            above, slash, file = name.rpartition("/")
+            folder = above if slash else folder
+            path = f"{folder}/{file}"
+            if not (root / path).is_file():
+                yield patch.header.lines.get(field, 0), "recipe", _no_recipe(root, field, path)
+
+
+def _no_recipe(root: Path, field: str, path: str) -> str:
+    folder = Path(path).parent
+    there = sorted(file.name for file in (root / folder).glob("*.yaml"))
+    near = difflib.get_close_matches(Path(path).name, there, n=1)
+    hint = f"did you mean {folder}/{near[0]}?" if near else "write it, or name another"
+    return f"{field}: expected a recipe, found {path}, which does not exist; {hint}"
 
 
 def _shown(line: bytes | None) -> str:

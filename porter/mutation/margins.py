@@ -26,6 +26,7 @@ from porter.mutation.mutation_run import Baseline, MutationRun, describe, result
 from porter.process import Stopped
 from porter.verify.execution.scheduler import Runs
 from porter.verify.judge import judge
+from porter.verify.judge.result import whole_text
 from porter.verify.plan.matrix import Failure, RunSpec, claims_on
 from porter.verify.recipe.claims import FACTOR, FLOOR_ULPS, Claim
 
@@ -214,7 +215,7 @@ def bound(claim: Claim) -> str:
     """Return the claim's kind and figures, as the recipe has them."""
     kind: Any = getattr(claim, claim.kind_name)
     if isinstance(kind, float | int):
-        return f"{claim.kind_name} {kind:g}"
+        return f"{claim.kind_name} {whole_text(kind)}"
     data: dict[str, Any] = msgspec.to_builtins(kind)
     words = [
         f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"

@@ -274,8 +274,14 @@ class MutantTrees:
         name = hashlib.sha256("\0".join(needs).encode()).hexdigest()[:16]
         folder = self._scratch / mutant.key / name
         if not folder.is_dir():
+            self.mend(unchanged)
             _write(unchanged, folder, mutant)
         return folder
+
+    def mend(self, folder: Path) -> str:
+        """See :class:`porter.verify.plan.trees.Trees`; a mutant's own folder is not compared."""
+        with self._lock:
+            return self._trees.mend(folder)
 
 
 def _write(unchanged: Path, folder: Path, mutant: Mutant) -> None:

@@ -200,6 +200,7 @@ class MutationRun:
             job = job_of(baseline.planned, spec, known.facts, self.session.trees)
             if isinstance(job, Failure):
                 return None
+            self.session.mend_trees(job)
             slower = replace(job, lines=files, seconds=job.seconds * 3)
             environment = baseline.planned.loaded.environment
             python = self.session.environment(environment, start.warm).python

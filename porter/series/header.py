@@ -32,6 +32,8 @@ BARE = (
 )
 """The one problem of a patch file that has nothing of a header."""
 DEVICES = ("cpu", "cuda", "hpu", "npu")
+UNKNOWN = "TODO"
+"""Begins what an imported patch did not state: a field's value, the subject, the reason."""
 
 _MAIL_LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)\Z")
 _FIELD_LINE = re.compile(rf"({'|'.join(FIELDS)}):[ \t]*(.*)\Z")
@@ -297,10 +299,15 @@ class _Reader:
     def _devices(self) -> tuple[str, ...]:
         devices = tuple(filter(None, re.split(r"[, \t]+", self.values.get("Devices", ""))))
         for device in devices:
-            if device not in DEVICES:
+            if device not in (*DEVICES, UNKNOWN):
                 known = ", ".join(DEVICES)
                 self.report(self.found["Devices"], f"Devices: expected {known}; found {device!r}")
         return devices
+
+
+def ends_message(line: str) -> bool:
+    """Return whether git takes the line for the end of a mail's message."""
+    return _END.match(line.encode()) is not None
 
 
 def listed(words: Sequence[str]) -> str:

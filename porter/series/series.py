@@ -122,7 +122,10 @@ def read_series_file(path: Path) -> tuple[list[SeriesLine], list[Problem]]:
     try:
         text = path.read_bytes().decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{path}: expected a series file (quilt format), found none") from None
+        raise BadInput(
+            f"{path}: expected a series file (quilt format), found none; a pin without a series"
+            " is no port and has no levels (`porter list` names the ports)"
+        ) from None
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}: expected UTF-8, found byte {error.object[error.start]:#x}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from porter.git.odb import WRITTEN, MissingObject, Odb, git_environment
 from porter.git.packs import DamagedPack, read_index
 from porter.git.run import config_fault
 from porter.places import cache_dir
-from porter.scratch import sweep
+from porter.scratch import ABROAD, is_owned, remove_abandoned
 from porter.upstream.gitfetch import drop_files, publish_packs, staging
 from porter.upstream.pins import Pin, load_pins
 from porter.upstream.registry import forget_gone, projects, trees
@@ -73,15 +75,16 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
     ):
         yield from _old(pattern, before, what, dry_run)
     if not dry_run:
+        with suppress(OSError):
+            remove_abandoned(Path(tempfile.gettempdir()), ABROAD)
         forget_gone()
-        for path in sweep():
-            yield Freed("left by a killed command", path, 0)
 
 
 def _old(pattern: str, before: float, what: str, dry_run: bool) -> Iterator[Freed]:
-    """Free what matches in the cache and was last used ``before``."""
+    """Free what matches in the cache and was last used ``before``, or whose process has ended."""
     for path in sorted(cache_dir().glob(pattern)):
-        if path.stat().st_mtime <= before:
+        is_held = is_owned(path.name)
+        if is_held is False or (is_held is None and path.stat().st_mtime <= before):
             yield _remove(path, what, dry_run)
 
 

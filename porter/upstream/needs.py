@@ -7,16 +7,18 @@ pin wants is included.
 
 Files beside code (documentation, notebooks, pictures and other media, tests) are excluded unless an
 entry names the file, its suffix (``docs/*.md``) or its folder (``tests/``). A run's tree holds
-exactly the selected files, so a run does not depend on which other files a source serves here.
+exactly the selected files and those that the port's series touches (which are part of every tree,
+whatever ``needs`` says), so a run does not depend on which other files a source serves here.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
-RULE = 1
+RULE = 2
 """Bump it when the same entries select other files: it is part of the keys of traces."""
 
 MEDIA_SUFFIXES = frozenset({
@@ -83,6 +85,19 @@ def wrong_entry(entry: str) -> str | None:
     if any("**" in part and part != "**" for part in parts):
         return "`**` that is not a whole part of the path"
     return None
+
+
+def is_useful(entry: str, paths: Iterable[str], submodules: Iterable[str]) -> bool:
+    """Return whether an entry selects, or with ``!`` takes out, any of the files of a port.
+
+    ``paths`` are those of its levels; what is inside ``submodules`` is not known here.
+    """
+    body = entry.removeprefix("!")
+    alone = Needs((body,))
+    if any(alone.may_take_inside(path) for path in submodules):
+        return True
+    takes = alone.takes if body == entry else lambda path: _matches(body, path)
+    return any(map(takes, paths))
 
 
 def _beside(path: str) -> bool:

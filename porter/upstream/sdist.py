@@ -19,7 +19,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from pathlib import Path
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from porter.git.objects import MODE_EXEC, MODE_FILE, Entry, Oid, blob_id
-from porter.places import cache_dir
+from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import FetchFailed, Progress
 from porter.upstream.pins import Sdist
 
@@ -95,11 +94,8 @@ def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | No
     """
     if progress:
         progress(f"{sdist.name} {sdist.version}: source release", 0, 0, 0)
-    # In the cache, where gc finds it if this process is killed.
-    fresh = cache_dir() / "staging"
-    fresh.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{sdist.name}-sdist.", dir=fresh) as folder:
-        archive = _download(sdist.name, sdist.version, sdist.sha256, Path(folder))
+    with scratch_folder(f"{sdist.name}-sdist") as folder:
+        archive = _download(sdist.name, sdist.version, sdist.sha256, folder)
         check_archive(sdist, archive)
         return read_release(archive, wanted)
 
@@ -113,10 +109,8 @@ def look_up_release(
     """
     if progress:
         progress(f"{name} {version or ''}: source release", 0, 0, 0)
-    fresh = cache_dir() / "staging"
-    fresh.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{name}-sdist.", dir=fresh) as folder:
-        archive = _download(name, version, None, Path(folder))
+    with scratch_folder(f"{name}-sdist") as folder:
+        archive = _download(name, version, None, folder)
         try:
             found = str(parse_sdist_filename(archive.name)[1])
         except InvalidSdistFilename:

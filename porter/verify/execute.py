@@ -159,6 +159,8 @@ def _begin(planned: RecipePlan, session: Session) -> _Part:
     runs = known_runs(planned, chosen, environment)
     places, loaded = session.places, planned.loaded
     known = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, runs))
+    if known is not None and not session.accepts(known.sandbox):
+        known = None
     if known is not None and all(has_trace(places, one.facts, one.key) for one in runs.values()):
         seconds = time.monotonic() - part.began
         part.result = replace(known, cached=known.runs, seconds=seconds)
@@ -199,7 +201,11 @@ class _Part:
         made = [runs.found[key] for key in loaded if key in runs.found]
         cached = sum(isinstance(one, CachedRun) and one.cached for one in made)
         warning = warnings_of(outcomes)
-        self.result = self._result(judge(self.planned, outcomes), len(made), cached, warning)
+        kinds = {one.sandbox for one in outcomes.values() if not isinstance(one, Failure)}
+        verdicts = judge(self.planned, outcomes)
+        self.result = replace(
+            self._result(verdicts, len(made), cached, warning), sandbox=", ".join(sorted(kinds))
+        )
         key = verdict_key(self.planned, self.known)
         if all(isinstance(one, CachedRun) for one in made) and len(made) == len(loaded):
             try:
@@ -209,9 +215,14 @@ class _Part:
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)
 
     def record(self, failures: Mapping[str, Failure], key: str) -> None:
-        """Write the record beside the traces, so that they can be judged again."""
+        """Write the record beside the traces, so that they can be judged again.
+
+        It is that of the port's own levels: of a foreign tree none is written.
+        """
         places = self.session.places
-        if self.result is None or is_recorded(places, self.planned, key):
+        if self.result is None or self.planned.is_foreign:
+            return
+        if is_recorded(places, self.planned, key):
             return
         try:
             write_record(places, self.planned, self.known, failures, self.result, key)

@@ -20,8 +20,8 @@ FOUND = [
     ("refresh-abort", r"os.remove .*edit\.json"),
     ("rebase-abort", r"os.remove .*edit\.json"),
     # The pin is where levels.lock has it, for the time of the command.
-    ("rebase-by-hand", r"os.mkdir .*porter-scratch-pins"),
-    ("rebase-by-hand", r"os.mkdir .*porter-scratch-export"),
+    ("rebase-by-hand", r"os.mkdir .*-pins-"),
+    ("rebase-by-hand", r"os.mkdir .*-export-"),
     # Half of the files are in place.
     ("add", r"os.rename .*upstream_pins\.yaml"),
     ("add", r"os.rename .*patches/more/series"),

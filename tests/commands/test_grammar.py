@@ -77,7 +77,8 @@ def test_ports_levels_and_folders_are_spelt_alike(command: Command) -> None:
             assert operands[dest].dest == options["--port"].dest
     for action in actions:
         if action.metavar == "LEVEL":
-            assert not action.option_strings or "--level" in action.option_strings
+            options_of = action.option_strings
+            assert not options_of or "--level" in options_of or options_of == ["--as"]
     if "--level" in options:
         assert options["--level"].metavar == "LEVEL"
         assert "-l" in options["--level"].option_strings

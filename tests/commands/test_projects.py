@@ -21,6 +21,7 @@ LEAST = {
     "drop": ["1"],
     "fold": ["2"],
     "goto": ["1"],
+    "import": ["some.patch"],
     "judge": ["toy"],
     "move": ["3", "--first"],
     "new": ["one-more"],

@@ -95,3 +95,13 @@ def test_the_cpu_is_a_device_that_counts_nothing() -> None:
     device.prepare()
     device.synchronize()
     assert "counts nothing" in "\n".join(report_lines(device.title(), device.counters()))
+
+
+def test_a_script_that_stayed_on_the_cpu_is_told(tree: Path) -> None:
+    told = "nothing was dispatched to the device: the script stayed on the CPU"
+
+    on_cpu = _porter("--device", "sim:hpu", "--", "scripts/sample.py", "cpu", "0", cwd=tree)
+    on_hpu = _porter("--device", "sim:hpu", "--", "scripts/sample.py", "hpu", "0", cwd=tree)
+
+    assert told in on_cpu.stderr
+    assert told not in on_hpu.stderr

@@ -500,3 +500,36 @@ def test_a_companion_that_moves_names_whom_it_concerns(
     assert porter("check", "toy").code == 1
     assert porter("lock", "toy").code == 0
     assert porter("check", "toy").code == 0
+
+
+def test_a_series_changed_during_a_conflict_is_not_overwritten(
+    toy: Path, porter: Porter, project: Path, later: dict[str, str]
+) -> None:
+    os.chdir(toy)
+    assert porter("rebase", "--onto", later["conflict"]).code == 1
+    patch = project / "patches" / "toy" / "0003-drop-old.patch"
+    patch.write_text(patch.read_text().replace("Because the tests", "As the tests"))
+    before = snapshot(project)
+    write_files(toy, {"pkg/b.py": replaced(B_LINES, 5, "b5 = 'both'\n")})
+    sealed_git(toy, "add", "pkg/b.py")
+    ran = porter("rebase", "--continue")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "changed since `porter rebase toy --onto" in ran.err
+    assert porter("rebase", "--abort").code == 0
+    assert snapshot(project) == before
+
+
+@pytest.mark.parametrize("in_tree", [True, False])
+def test_a_series_with_a_patch_that_fails_stays(
+    toy: Path, porter: Porter, project: Path, later: dict[str, str], in_tree: bool
+) -> None:
+    patch = project / "patches" / "toy" / "0003-drop-old.patch"
+    patch.write_text(patch.read_text().replace("-a30 = 30", "-a30 = 31"))
+    before = snapshot(project)
+    os.chdir(toy if in_tree else project)
+    if in_tree:
+        assert porter("goto", "1").code == 0
+    ran = porter("rebase", "toy", "--onto", later["clean"])
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "drop-old" in ran.err
+    assert snapshot(project) == before

@@ -56,6 +56,18 @@ def test_the_levels_are_the_trees_of_the_upstreams_own_commits(port: SmallPort) 
     git(upstream.git_dir, "fsck", "--strict", levels[-1].commit)
 
 
+@pytest.mark.parametrize("command", ["check", "lint"])
+def test_a_pin_without_a_series_is_no_port(
+    port: SmallPort, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(port.folder)
+    assert main([command, "small"]) == 2
+    done = capsys.readouterr()
+    [line] = (done.out + done.err).splitlines()
+    assert "patches/small/series: expected a series file" in line
+    assert "a pin without a series is no port and has no levels" in line
+
+
 def test_locking_again_changes_no_byte(port: SmallPort) -> None:
     assert "2 levels locked" in lock(port)
     before = lock_path(port.root, port.name).read_bytes()

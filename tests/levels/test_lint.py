@@ -225,6 +225,63 @@ def test_all_of_an_unreachable_upstream_is_judged_but_what_needs_it(port: SmallP
     port.add_patch("one", changed("a.py", 5))
     port.upstream.rename(port.upstream.with_name("elsewhere"))
     assert found(port) == ["series:0 coverage"]
+    [note] = lint_port(port.root, port.pin)
+    assert "not looked at are whether the hunks apply" in note.text
+
+
+def test_without_a_source_a_series_is_fit_as_far_as_it_was_looked_at(
+    port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port.add_patch("one", changed("a.py", 5))
+    port.upstream.rename(port.upstream.with_name("elsewhere"))
+    assert main(["lint"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "small: fit for review, as far as it was looked at"
+
+
+@pytest.mark.parametrize(
+    ("keeps", "missing"),
+    [
+        ("images (recipes/small/one.yaml, two.yaml)", []),
+        ("images (one.yaml), losses (recipes/mate/three.yaml)", []),
+        ("images (recipes/small/onne.yaml)", ["recipes/small/onne.yaml"]),
+        ("images (recipes/small/one.yaml, gone.yaml)", ["recipes/small/gone.yaml"]),
+        ("images (recipes/mate/three.yaml, one.yaml)", ["recipes/mate/one.yaml"]),
+        ("images (two.yaml), losses (recipes/other/x.yaml)", ["recipes/other/x.yaml"]),
+        ("what config.yaml says", []),
+    ],
+)
+def test_keeps_and_gains_name_recipes_that_exist(
+    port: SmallPort, keeps: str, missing: list[str]
+) -> None:
+    for name in ("small/one", "small/two", "mate/three"):
+        path = port.root / "recipes" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    path = port.add_patch("one", changed("a.py", 5))
+    text = path.read_text()
+    before = next(line for line in text.splitlines() if line.startswith("Keeps: "))
+    path.write_text(text.replace(before, f"Keeps: {keeps}"))
+    line = text.splitlines().index(before) + 1
+
+    findings = lint_port(port.root, port.pin)
+
+    assert [(f.line, f.rule) for f in findings] == [(line, "recipe")] * len(missing)
+    assert all(name in f.text for f, name in zip(findings, missing, strict=True))
+
+
+def test_a_near_name_is_suggested_for_a_recipe_that_does_not_exist(port: SmallPort) -> None:
+    (port.root / "recipes" / "small").mkdir(parents=True)
+    (port.root / "recipes" / "small" / "sampling.yaml").touch()
+    path = port.add_patch("one", changed("a.py", 5))
+    path.write_text(path.read_text().replace("Gains: ", "Gains: speed (smapling.yaml), "))
+
+    [finding] = lint_port(port.root, port.pin)
+
+    assert finding.text == (
+        "Gains: expected a recipe, found recipes/small/smapling.yaml, which does not exist;"
+        " did you mean recipes/small/sampling.yaml?"
+    )
 
 
 @pytest.mark.parametrize(

@@ -176,11 +176,14 @@ def open_trees(_):
     yield trees
 real.open_trees = open_trees
 Places.under = staticmethod(lambda _: Places(environments, base / "traces", base / "runs"))
-code = main(["verify", *sys.argv[3:]])
+code = main(["verify", "--sandbox", "off", *sys.argv[3:]])
 print("torch" if "torch" in sys.modules else "no torch", file=sys.stderr)
 sys.exit(code)
 """
-"""A program that runs ``porter verify`` on two levels, and says whether torch was imported."""
+"""A program that runs ``porter verify`` on two levels, and says whether torch was imported.
+
+Its probes tell the test by files where they are, so they run in no sandbox.
+"""
 
 
 @pytest.fixture

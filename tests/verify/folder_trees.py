@@ -60,6 +60,9 @@ class FolderTrees:
                 raise NotReachable(self.uncovered[need])
         return self.ports[port][level.number].folder
 
+    def mend(self, folder: Path) -> str:
+        return ""
+
 
 def write_recipe(root: Path, port: str, name: str, recipe: str, probe: str) -> Path:
     """Write a recipe and its probe, ``NAME_probe.py``; version, title and probe are filled in."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,3 +147,25 @@ def test_porter_judge_prints_what_changed(
 
     assert main(["judge", str(traces), "--as-recorded", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("runs[0].trace", lambda data: data["runs"][0].update(trace="../outside")),
+        ("runs[0].trace", lambda data: data["runs"][0].update(trace="/etc")),
+        ("port", lambda data: data.update(port="../../x")),
+        ("recipe", lambda data: data.update(recipe="..")),
+        ("recipe", lambda data: data.update(recipe="a/b")),
+        ("companions[0]", lambda data: data.update(companions=[["../y", data["levels"][0]]])),
+    ],
+)
+def test_names_that_lead_out_of_the_record_are_refused(
+    tmp_path: Path, traces: Path, key: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    data = json.loads((traces / RECORD).read_text())
+    change(data)
+    (traces / RECORD).write_text(json.dumps(data))
+
+    with pytest.raises(BadInput, match=re.escape(f"{RECORD}: {key}: expected the name of a fold")):
+        rejudge(traces / RECORD, set(), tmp_path / "recipes")

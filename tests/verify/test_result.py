@@ -30,6 +30,7 @@ FULL: dict[str, Any] = {
     "lower": True,
     "narrow": "porter compare",
     "noise": 1e-300,
+    "frames": "a.py:1 in f: g()\nb.py:2 in g: h()",
 }
 
 
@@ -63,7 +64,7 @@ def test_empty_texts_are_null() -> None:
 
     assert {name for name, value in row.items() if value is None} == {
         "dtype", "output", "claim", "measure", "error", "allowed", "noise", "detail", "stderr",
-        "narrow",
+        "frames", "narrow",
     }  # fmt: skip
 
 

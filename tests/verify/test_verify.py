@@ -427,3 +427,193 @@ def test_a_level_that_is_off_runs_only_where_a_recipe_names_it(
 
     assert [level for level, *_ in words(every)] == [0, 1]
     assert [word for level, _, _, word in words(named) if level == 2] == ["fail"]
+
+
+@pytest.mark.parametrize(("reads", "runs"), [("probe.level", 2), ("probe.level_name", 2), ("3", 1)])
+def test_a_probe_that_reads_its_level_has_runs_of_its_own_on_equal_trees(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard, reads: str, runs: int
+) -> None:
+    trees.add("port", upstream="x = 1", same="x = 1")
+    probe = f"""
+        import torch
+        def run(probe):
+            probe.record_text("level", str({reads}))
+            probe.record("x", probe.normal("x", 3))
+        """
+    write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", equal: {}}]\n', probe)
+
+    (result,) = verify(trees)
+
+    assert len(heard.runs) == runs + 1  # and the reference, in float64
+    assert result.passed is (reads == "3")
+
+
+def test_a_probe_whose_files_do_not_name_its_level_cannot_read_it(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="x = 1", same="x = 1")
+    probe = """
+        def run(probe):
+            probe.count("level", getattr(probe, "lev" + "el"))
+        """
+    write_recipe(tmp_path, "port", "one", "claims: [{counters: level, at_least: 1}]\n", probe)
+
+    (result,) = verify(trees)
+
+    assert "write `probe.level` or `probe.level_name`" in result.verdicts[0].detail
+
+
+def test_a_device_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path) -> None:
+    write_recipe(tmp_path, "port", "one", PARITY + "devices: [gaudi]\n", PROBE)
+    trees = FolderTrees(tmp_path / "trees")
+
+    with pytest.raises(BadInput, match=r"devices\[0\]: expected one of cpu, cuda, .*'gaudi'$"):
+        make_plan(tmp_path, (), trees, Filters())
+    with pytest.raises(BadInput, match=r"^--device gaudi: no such device; there are cpu, cuda, "):
+        make_plan(tmp_path, (), trees, Filters(devices=("gaudi",)))
+
+
+def test_a_device_that_no_recipe_runs_on_is_told_with_those_they_do(
+    tmp_path: Path, trees: FolderTrees
+) -> None:
+    trees.add("port", upstream="x = 1", one="x = 2")
+    write_recipe(tmp_path, "port", "one", PARITY + 'devices: [cpu, "sim:npu"]\n', PROBE)
+
+    with pytest.raises(BadInput, match=r"runs there; they run on cpu, sim:npu$"):
+        make_plan(tmp_path, (), trees, Filters(devices=("sim:hpu",)))
+
+
+def test_a_failed_run_names_the_lines_of_the_tree(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x): return x",
+        wrong="""
+            def f(x):
+                return g(x)
+            def g(x):
+                return x.reshape(7, 7)
+            """,
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, PROBE)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.frames.splitlines() == [
+        "upstream_code.py:5 in g: return x.reshape(7, 7)",
+        "upstream_code.py:3 in f: return g(x)",
+    ]
+
+
+@pytest.mark.parametrize(("levels", "suggested"), [("all", True), ("[wrong]", False)])
+def test_bisect_is_suggested_only_where_there_are_levels_to_search(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, levels: str, suggested: bool
+) -> None:
+    trees.add("port", upstream="x = 1", wrong="1 / 0")
+    probe = """
+        import upstream_code
+        def run(probe):
+            probe.count("n", 1)
+        """
+    recipe = f"claims: [{{counters: n, at_least: 1}}]\nlevels: {levels}\n"
+    write_recipe(tmp_path, "port", "one", recipe, probe)
+
+    (result,) = verify(trees)
+
+    [bad] = [verdict for verdict in result.verdicts if verdict.bad]
+    assert bad.narrow.startswith("porter bisect") is suggested
+
+
+ATTEMPTS = """
+    from upstream_code import f
+    def run(probe):
+        for n in (1, 2):
+            with probe.attempt(f"case/{n}"):
+                x = probe.normal("x", 200)
+                probe.record(f"case/{n}/out", f(x, n))
+        probe.record("after", probe.normal("y", 3))
+    """
+
+
+def test_a_failed_attempt_is_an_error_and_everything_else_is_judged(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port",
+        upstream="def f(x, n): return x * n",
+        wrong="""
+            def f(x, n):
+                return x.reshape(7, 7) if n == 1 else x * 3
+            """,
+    )
+    write_recipe(tmp_path, "port", "one", PARITY, ATTEMPTS)
+
+    (result,) = verify(trees)
+
+    bad = {v.output: v for v in result.verdicts if v.bad}
+    assert {name: v.word for name, v in bad.items()} == {"case/1": "error", "case/2/out": "fail"}
+    assert bad["case/1"].detail.startswith("RuntimeError: shape '[7, 7]' is invalid")
+    assert bad["case/1"].frames.startswith("upstream_code.py:3 in f: return x.reshape(7, 7)")
+    assert (1, "float32", "after", "pass") in words(result)
+
+
+def test_an_attempt_that_fails_in_the_reference_is_told_there(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add("port", upstream="def f(x, n): return x / (n - 1)", same="def f(x, n): return x * n")
+    probe = ATTEMPTS.replace("f(x, n))", "f(x, n) if n > 1 else 1 / 0)")
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+
+    (result,) = verify(trees)
+
+    assert {v.output for v in result.verdicts if v.bad} == {"case/1", "case/2/out"}
+    assert all("ZeroDivisionError" in v.detail for v in result.verdicts if v.output == "case/1")
+
+
+@pytest.mark.parametrize(("calls", "word"), [(10, "pass"), (0, "error")])
+def test_a_callback_that_is_never_called_is_told_in_numbers(
+    tmp_path: Path, trees: FolderTrees, verify: Verify, calls: int, word: str
+) -> None:
+    trees.add("port", upstream="calls = 10", other=f"calls = {calls} + 0")
+    probe = """
+        from upstream_code import calls
+        def run(probe):
+            with probe.attempt("given"):
+                given = [probe.normal(f"x{n}", 3) for n in range(calls)]
+                probe.record_calls("given", given, expect=10)
+        """
+    write_recipe(tmp_path, "port", "one", PARITY, probe)
+
+    (result,) = verify(trees)
+
+    at_one = [v for v in result.verdicts if v.level == 1]
+    assert [v.word for v in at_one] == [word]
+    if not calls:
+        assert at_one[0].detail.endswith("ProbeError: given: called 0 times, expected 10")
+
+
+def test_files_and_texts_differ_in_words(
+    tmp_path: Path, trees: FolderTrees, verify: Verify
+) -> None:
+    trees.add(
+        "port", upstream="names = 'ab'; text = 'one\\ntwo'", other="names = 'bc'; text = 'one'"
+    )
+    probe = """
+        from upstream_code import names, text
+        def run(probe):
+            (probe.scratch / "out").mkdir()
+            for name in names:
+                (probe.scratch / "out" / name).touch()
+            probe.record_files("files", "out")
+            probe.record_text("text", text)
+        """
+    write_recipe(tmp_path, "port", "one", 'claims: [{outputs: "*", equal: {}}]\n', probe)
+
+    (result,) = verify(trees)
+
+    assert {v.output: v.detail for v in result.verdicts if v.bad} == {
+        "files": "the files differ: missing a; new c",
+        "text": "line 2: expected 'two', found the end",
+    }

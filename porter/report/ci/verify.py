@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ def plain_results(
     return {
         "version": 1,
         "passed": passed,
+        "sandbox": sandboxes(results),
         "recipes": [result_to_json(result) for result in results],
         "not_reachable": [
             {
@@ -37,6 +39,11 @@ def plain_results(
             for one in unreachable
         ],
     }
+
+
+def sandboxes(results: Iterable[RecipeResult]) -> str:
+    """Return the kinds of sandbox that the results' runs were made in; "" where none is known."""
+    return ", ".join(sorted({kind for one in results for kind in one.sandbox.split(", ") if kind}))
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:
@@ -77,7 +84,8 @@ def finding(planned: RecipePlan, verdict: Verdict) -> Finding:
     output = f", {verdict.output}" if verdict.output else ""
     text = f"{run_name(verdict)}{output}: {verdict.detail or _numbers(verdict)}"
     lines = verdict.stderr.rstrip().splitlines()[-STDERR_LINES:]
-    text = "\n".join([text, *(f"  | {line}" for line in lines)])
+    frames = [f"  at {frame}" for frame in verdict.frames.splitlines()]
+    text = "\n".join([text, *frames, *(f"  | {line}" for line in lines)])
     if verdict.narrow:
         text += f"\nnarrow it down: {verdict.narrow}"
     rule = "counters" if verdict.subject == "counters" else verdict.claim
@@ -121,6 +129,21 @@ def badness(verdict: Verdict) -> tuple[int, float, float]:
     """Return a key that orders verdicts: by word, by the used part of their allowance, by error."""
     share = verdict.share
     return ORDER.index(verdict.word), -1.0 if share is None else share, verdict.error or 0.0
+
+
+_OTHER_RUN = re.compile(r"(?:reference run \([^)]*\)|shaken run): ")
+
+
+def by_cause(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
+    """Return the bad verdicts; failed runs with one cause come together, at the first one's place.
+
+    Runs have one cause when they ended with the same message at the same lines of the tree.
+    """
+    found: dict[object, list[Verdict]] = {}
+    for v in (verdict for verdict in verdicts if verdict.bad):
+        cause = id(v) if v.output else (_OTHER_RUN.sub("", v.detail), v.frames)
+        found.setdefault(cause, []).append(v)
+    return list(found.values())
 
 
 def worst_of_seeds(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:

@@ -19,6 +19,7 @@ def as_plain(results: Results) -> dict[str, Any]:
         "project": results.project,
         "porter": results.version,
         "made": results.made,
+        "sandbox": results.sandbox,
         "cells": dict(results.words),
         "claims": dict(results.claims),
         "ports": [_port(port) for port in results.ports],
@@ -42,6 +43,7 @@ def _recipe(recipe: RecipeSection) -> dict[str, Any]:
         "title": recipe.title,
         "runs_stored": recipe.stored,
         "runs_wanted": recipe.wanted,
+        "sandbox": recipe.sandbox,
         "cells": [
             {
                 "level": cell.level,

@@ -121,6 +121,8 @@ class RecipeSection:
     runs: tuple[RunNote, ...]
     stored: int
     wanted: int
+    sandbox: str
+    """The kinds of sandbox that the stored runs were made in; "" where none is known."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,12 @@ class Results:
     @property
     def has_simulated(self) -> bool:
         return any(is_simulated(cell.device) for cell in self.cells())
+
+    @property
+    def sandbox(self) -> str:
+        """The kinds of sandbox that all stored runs were made in."""
+        kinds = {r.sandbox for port in self.ports for r in port.recipes}
+        return ", ".join(sorted({kind for text in kinds for kind in text.split(", ") if kind}))
 
     def rows(self) -> Iterator[tuple[PortSection, RecipeSection, Cell]]:
         """Yield every cell, after its port and recipe."""
@@ -285,6 +293,7 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
         ),
         stored=len(judged.runs),
         wanted=len(judged.runs) + len(judged.missing),
+        sandbox=", ".join(sorted({run.sandbox for run in judged.runs.values() if run.sandbox})),
     )
 
 

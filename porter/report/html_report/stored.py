@@ -61,6 +61,11 @@ class StoredRun:
         """The hardware's name, with "simulated" for a simulated device."""
         return str(self.head.get("device_title") or self.head["facts"]["device"])
 
+    @property
+    def sandbox(self) -> str:
+        """What held the run: "namespaces", "bubblewrap", "none", or "" for an older trace."""
+        return str(self.head.get("sandbox") or "")
+
 
 def stored_runs(traces: Path, planned: RecipePlan) -> dict[RunSpec, StoredRun]:
     """Return the newest stored run of each of a recipe's runs that has one."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from porter.editing.rebase import Rebased
     from porter.editing.refresh import Changed
     from porter.editing.session import EditSession
+    from porter.exchange.exporting import GivenOut
     from porter.tree.locked import LockedTree
 
 _STYLES = {"new": "green", "rewritten": "yellow", "updated": "yellow", "removed": "red"}
@@ -61,6 +62,13 @@ def _by_folder(paths: Sequence[str]) -> list[str]:
         several = len(inside) > _MOST_FILES
         found += [f"{folder}/ ({counted(len(inside), 'file')})"] if several else inside
     return found
+
+
+def report_given_out(given: GivenOut, *, as_json: bool) -> int:
+    """Print what was given out, and where."""
+    report_notes(given.notes)
+    emit_json({"what": given.text, "notes": list(given.notes)}) if as_json else emit([given.text])
+    return 0
 
 
 def report_prepared(held: LockedTree, name: str, notes: Sequence[str]) -> int:

@@ -137,7 +137,9 @@ def _figures(change: Change) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.1e}" if value and math.isfinite(value) else f"{value:g}"
+    if not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.0f}" if value == int(min(value, 1e7)) else f"{value:.1e}"
 
 
 def _word(change: Change) -> Text:

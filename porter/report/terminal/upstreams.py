@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from porter.upstream.audit import StoreAudit
     from porter.upstream.pins import Pins
     from porter.upstream.store import FileCoverage
+    from porter.verify.audit import CacheAudit
 
 
 def fetch_lines(
@@ -79,9 +80,18 @@ def fetch_json(
     return {"upstreams": rows, "bytes_received": total}
 
 
-def audit_json(found: Sequence[StoreAudit]) -> dict[str, Any]:
+def audit_json(found: Sequence[StoreAudit], others: Sequence[CacheAudit] = ()) -> dict[str, Any]:
     """Return what ``porter store verify`` found and repaired as plain values."""
-    return {"upstreams": [_audit_row(one) for one in found]}
+    cache = [
+        {
+            "what": one.what,
+            "count": one.count,
+            "damaged": [{"path": str(path), "problem": problem} for path, problem in one.damaged],
+            "repairs": list(one.repairs),
+        }
+        for one in others
+    ]
+    return {"upstreams": [_audit_row(one) for one in found], "cache": cache}
 
 
 def _audit_row(one: StoreAudit) -> dict[str, Any]:
@@ -109,8 +119,8 @@ def _audit_row(one: StoreAudit) -> dict[str, Any]:
     return row
 
 
-def audit_lines(found: Sequence[StoreAudit]) -> Iterator[str]:
-    """Yield a line per upstream, then its damage and what was repaired."""
+def audit_lines(found: Sequence[StoreAudit], others: Sequence[CacheAudit] = ()) -> Iterator[str]:
+    """Yield a line per upstream and kind of cached thing, with its damage and what was repaired."""
     for one in found:
         if not one.stored:
             yield f"{one.name}: not in the store"
@@ -131,3 +141,11 @@ def audit_lines(found: Sequence[StoreAudit]) -> Iterator[str]:
             yield "    `porter store verify --repair` drops damaged objects and fetches them again"
     if not found:
         yield "the store is empty"
+    for other in others:
+        if other.count or other.damaged:
+            yield f"{other.what}: {other.count}, {len(other.damaged) or 'none'} damaged"
+        for file, problem in other.damaged:
+            yield f"    {file}: {problem}"
+        yield from (f"    {line}" for line in other.repairs)
+        if other.is_broken:
+            yield "    `porter store verify --repair` deletes what is damaged"

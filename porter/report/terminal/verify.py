@@ -1,22 +1,30 @@
-"""Results of ``porter verify`` in every form; for people, rich tables of 80 columns."""
+"""Results of ``porter verify`` in every form; for people, tables that fit the screen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from porter.report.ci.verify import STDERR_LINES, badness, cases, plain_results, worst_of_seeds
+from porter.report.ci.verify import (
+    STDERR_LINES,
+    badness,
+    by_cause,
+    cases,
+    plain_results,
+    sandboxes,
+    worst_of_seeds,
+)
 from porter.report.ci.write import as_form, as_json
 from porter.terminal import counted
-from porter.verify.judge.result import RecipeResult, Verdict
+from porter.verify.judge.result import RecipeResult, Verdict, whole_text
 from porter.verify.plan.select import Plan, Unreachable
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ _STYLES = {
 _MOST_ROWS = 4
 _MOST_WARNINGS = 4
 _COLUMNS = 80
+_GAP = "   "
+_LEAST_LABEL = 24
 
 
 def print_result(
@@ -51,13 +61,20 @@ def print_result(
     rows = [verdict for verdict, _ in worst_of_seeds(result.verdicts)]
     judged = [verdict for verdict in rows if verdict.measure]
     if judged:
-        console.print(_table(judged, every))
-    for verdict in rows:
-        if verdict.bad:
-            console.print(Text("  ") + fault(verdict), soft_wrap=True)
-            _print_stderr(console, verdict.stderr)
-            if verdict.narrow:
-                console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
+        for line in _table(judged, every, console):
+            console.print(line, soft_wrap=True)
+    for verdict, *others in by_cause(rows):
+        console.print(Text("  ") + fault(verdict), soft_wrap=True)
+        if others:
+            runs = "; ".join(dict.fromkeys(map(where_words, others)))
+            console.print(
+                Text(f"    the same in {counted(len(others), 'more run')}: {runs}"), soft_wrap=True
+            )
+        for frame in verdict.frames.splitlines():
+            console.print(Text("    at ") + Text(frame, "bold"), soft_wrap=True)
+        _print_stderr(console, verdict.stderr)
+        if verdict.narrow:
+            console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
     for why in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
         console.print(Text("  ") + Text("skipped: ", "yellow") + Text(why), soft_wrap=True)
     for warning in result.warnings[:_MOST_WARNINGS]:
@@ -135,6 +152,8 @@ def print_summary(
         parts.append(f"{skipped} skipped")
     if beyond:
         parts.append(f"{beyond} not reachable")
+    if kinds := sandboxes(results):
+        parts.append(f"sandbox: {kinds}")
     console.print(Text("; ".join(parts), "bold red" if failed else "bold green"), soft_wrap=True)
 
 
@@ -149,36 +168,55 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
     console.print()
 
 
-def _table(verdicts: Sequence[Verdict], every: bool) -> Table:
-    """Return a table with a heading per run, and a row per output or counter below it.
+def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[Text]:
+    """Return the lines of a table with a heading per run, and a row per output or counter below it.
 
-    Devices are named unless all runs are on the cpu; simulated ones are marked.
+    Devices are named unless all runs are on the cpu; simulated ones are marked. A label that does
+    not fit beside the numbers has a line of its own, above them.
     """
     devices = {verdict.device for verdict in verdicts} != {"cpu"}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    table.add_column(
-        f"level,{' device,' if devices else ''} dtype / output", overflow="fold", min_width=24
-    )
-    table.add_column("error", justify="right", no_wrap=True)
-    table.add_column("allowed", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    head = f"level,{' device,' if devices else ''} dtype / output"
+    rows = [_Row(Text(head, "bold"), ("error", "allowed"), Text("verdict", "bold"))]
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
         run = (verdict.level, verdict.device, verdict.dtype, verdict.variant)
         groups.setdefault(run, []).append(verdict)
     for group in groups.values():
         first = group[0]
-        head = Text(f"{first.level} {first.level_name}, {run_words(first, devices)}", "bold")
-        table.add_row(head, "", "", "")
+        words = f"{first.level} {first.level_name}, {run_words(first, devices)}"
+        rows.append(_Row(Text(words, "bold")))
         for verdict, note in _shown(group, every):
+            label = Text(f"  {verdict.output}") + Text(note, "dim")
             least = "≥ " if verdict.lower else ""
-            table.add_row(
-                Padding(Text(verdict.output) + Text(note, "dim"), (0, 0, 0, 2)),
-                _number(verdict.error, verdict.measure),
-                least + _number(verdict.allowed, ""),
-                Text(verdict.word, _STYLES[verdict.word]),
-            )
-    return table
+            allowed = least + _number(verdict.allowed, verdict.measure, unit=False)
+            numbers = _number(verdict.error, verdict.measure), allowed
+            rows.append(_Row(label, numbers, Text(verdict.word, _STYLES[verdict.word])))
+    widths = [max(cell_len(row.numbers[column]) for row in rows) for column in (0, 1)]
+    beside = sum(widths) + len("verdict") + 3 * len(_GAP)
+    room = max(console.width - beside, _LEAST_LABEL)
+    width = min(room, max(_LEAST_LABEL, *(row.label.cell_len for row in rows)))
+    rule = Text(("-" if console.options.ascii_only else "─") * (width + beside))
+    top, *others = [line for row in rows for line in row.lines(width, widths)]
+    return [top, rule, *others]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table; a heading has no numbers."""
+
+    label: Text
+    numbers: tuple[str, str] = ("", "")
+    word: Text = field(default_factory=Text)
+
+    def lines(self, width: int, widths: Sequence[int]) -> list[Text]:
+        if not self.word:
+            return [self.label]
+        cells = [" " * (w - cell_len(n)) + n for n, w in zip(self.numbers, widths, strict=True)]
+        end = Text.assemble(_GAP, cells[0], _GAP, cells[1], _GAP, self.word)
+        gap = width - self.label.cell_len
+        if gap < 0:
+            return [self.label, Text(" " * width) + end]
+        return [self.label + " " * gap + end]
 
 
 def run_words(verdict: Verdict, device: bool = True) -> str:
@@ -208,18 +246,22 @@ def _shown(group: list[Verdict], every: bool) -> list[tuple[Verdict, str]]:
     return shown
 
 
-def _number(value: float | None, measure: str) -> str:
+def _number(value: float | None, measure: str, *, unit: bool = True) -> str:
+    """Return an error or, without its ``unit``, a limit: "2.9e-05 max", "8 ulps", "150"."""
     if value is None:
         return "-"
     if not math.isfinite(value):
-        return f"{value} {measure}".rstrip()
-    if measure == "elements":
-        return f"{value:.0f} el."
-    if measure in ("count", "spread"):
-        return f"{value:g}"
-    if measure in ("dB", "SSIM", "p", "x"):
-        return f"{value:.4g} {measure}"
-    shown = f"{value:.2g}" if measure == "ulps" or value == int(min(value, 1e6)) else f"{value:.1e}"
+        shown = str(value)
+    elif measure in ("elements", "count"):
+        shown = whole_text(value)
+    elif measure in ("dB", "SSIM", "p", "x"):
+        shown = f"{value:.4g}"
+    elif value == int(min(value, 1e6)) or (measure == "ulps" and 100 <= value < 1e6):
+        shown = f"{value:.0f}"
+    else:
+        shown = f"{value:.2g}" if measure == "ulps" else f"{value:.1e}"
+    if measure == "count" or not unit:
+        return shown
     return f"{shown} {measure}".rstrip()
 
 
@@ -240,7 +282,7 @@ def where_words(verdict: Verdict) -> str:
 def _numbers(verdict: Verdict) -> str:
     limit = "at least" if verdict.lower else "allowed"
     found = _number(verdict.error, verdict.measure)
-    return f"found {found}, {limit} {_number(verdict.allowed, '')}"
+    return f"found {found}, {limit} {_number(verdict.allowed, verdict.measure, unit=False)}"
 
 
 def _skipped(verdict: Verdict) -> str:
@@ -263,10 +305,11 @@ def render(
     passed: bool,
     strict: bool,
     prefix: str = "",
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Return all results as text with every output, JSON, GitHub annotations, SARIF or JUnit.
 
-    ``prefix`` is the project's folder in its repository.
+    ``prefix`` is the project's folder in its repository; JSON has what is in ``more`` too.
     """
     if form == "text":
         console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
@@ -277,5 +320,5 @@ def render(
             print_summary(console, results, plan.unreachable)
         return captured.get()
     if form == "json":
-        return as_json(plain_results(results, plan.unreachable, passed))
+        return as_json({**plain_results(results, plan.unreachable, passed), **more})
     return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)

@@ -21,8 +21,9 @@ from porter.verify.environment.venv import Environment
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.shaken import VARIABLES
 from porter.verify.plan.matrix import RecipePlan, RunSpec
+from porter.verify.plan.trees import ForeignLevel
 from porter.verify.recipe.load import LoadedRecipe
-from porter.verify.recipe.probe_files import probe_files
+from porter.verify.recipe.probe_files import asks_level, probe_files
 from porter.verify.recipe.schema import is_simulated
 
 _NAMES = {"port", "recipe", "recipe_sha256", "level", "level_name"}
@@ -59,8 +60,12 @@ def known_runs(
             engine=engine_hash(is_simulated(spec.device)),
             **program,
         )
-        reaching = {k: v for k, v in vars(facts).items() if k not in _NAMES}
-        known[spec] = RunKey(facts, _hash(reaching | surroundings))
+        hidden = _NAMES - {"level", "level_name"} if facts.asks_level else _NAMES
+        reaching = {k: v for k, v in vars(facts).items() if k not in hidden}
+        if isinstance(level, ForeignLevel):
+            reaching["differs_from"] = level.upstream
+        files = {"files": planned.files.get(spec.level, "")}
+        known[spec] = RunKey(facts, _hash(reaching | surroundings | files))
     return known
 
 
@@ -70,6 +75,7 @@ def programs(planned: RecipePlan, specs: Iterable[RunSpec]) -> dict[RunSpec, dic
     shared = {
         "inputs_sha256": loaded.inputs_sha256(),
         "probe_sha256": probe_hash(loaded),
+        "asks_level": asks_level(loaded),
         "companions": {name: level.tree for name, level in planned.companions},
     }
     return {
@@ -105,6 +111,7 @@ def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:
             "recipe": [planned.loaded.port, planned.loaded.name, planned.loaded.sha256],
             "levels": [(level.number, level.name, level.tree) for level in planned.levels],
             "chosen": sorted(planned.chosen),
+            "in_part": planned.in_part,
             "devices": planned.devices,
             "claims": [sorted(levels) for levels in planned.claim_levels],
             "targets": planned.claim_targets,

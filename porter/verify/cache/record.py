@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from porter.yamlfile import loads
 FORMAT = 2
 RECORD = "judged.json"
 _HEAD_BYTES = 200
+_NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,25 @@ def _path(places: Places, planned: RecipePlan) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read a record. Raises BadInput for another file or another format."""
+    """Read a record. Raises BadInput for another file or another format.
+
+    A record may come from elsewhere: its names must not lead out of the folders they are joined to.
+    """
     try:
         found = read_json(path)
         if found.get("format") != FORMAT:
             raise BadInput(f"{path}: expected format {FORMAT}, found {found.get('format')}")
         verdicts = tuple(verdict_from_json(row) for row in found.pop("verdicts"))
-        return replace(msgspec.convert({**found, "verdicts": ()}, Record), verdicts=verdicts)
+        record = replace(msgspec.convert({**found, "verdicts": ()}, Record), verdicts=verdicts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: expected a record of a verification: {error}") from error
+    rows = [("port", record.port), ("recipe", record.recipe)]
+    rows += [(f"runs[{n}].trace", run.trace) for n, run in enumerate(record.runs)]
+    rows += [(f"companions[{n}]", name) for n, (name, _) in enumerate(record.companions)]
+    for key, name in rows:
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"{path}: {key}: expected the name of a folder here, found {name!r}")
+    return record
 
 
 def recorded_recipe(record: Record, path: Path) -> LoadedRecipe:
@@ -161,3 +173,7 @@ class RecordedTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
         """See :class:`porter.verify.plan.trees.Trees`; nothing runs on it."""
         return Path()
+
+    def mend(self, folder: Path) -> str:  # noqa: ARG002
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        return ""

@@ -19,14 +19,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from porter.atomic import parse_json, read_json, write_atomic
 from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
+from porter.verify.harness.sums import SUMS, sum_of
 from porter.verify.judge.result import RecipeResult, result_from_json, result_to_json
 
-_VERDICTS_FORMAT = 2
+_VERDICTS_FORMAT = 3
 _LAST_FEW = 5
 
 
@@ -64,13 +66,18 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
         own = next(iter(sorted(others)), own)
     try:
         head = read_json(own / HEAD)
-        whole = head["format"] == FORMAT and _is_whole(own / TENSORS)
+        whole = head["format"] == FORMAT and _is_whole(own / TENSORS) and (own / SUMS).is_file()
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
     if not whole:
         return None
     touch(own)
     return own
+
+
+def sandbox_of(folder: Path) -> str:
+    """Return the kind of sandbox that a trace was made in."""
+    return str(read_json(folder / HEAD).get("sandbox", ""))
 
 
 def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None:
@@ -86,12 +93,13 @@ def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None
         fresh.mkdir(parents=True)
         try:
             for file in folder.iterdir():
-                if file.name != HEAD:
+                if file.name not in (HEAD, SUMS):
                     (fresh / file.name).hardlink_to(file)
-            head = read_json(folder / HEAD)
+            head, sums = read_json(folder / HEAD), read_json(folder / SUMS)
             head["facts"] = dataclasses.asdict(facts)
-            text = json.dumps(head, indent=1, sort_keys=True) + "\n"
-            (fresh / HEAD).write_text(text, encoding="utf-8")
+            text = (json.dumps(head, indent=1, sort_keys=True) + "\n").encode()
+            (fresh / HEAD).write_bytes(text)
+            (fresh / SUMS).write_text(json.dumps(sums | {HEAD: sum_of(text)}), encoding="utf-8")
             place.parent.mkdir(parents=True, exist_ok=True)
             fresh.replace(place)
         finally:
@@ -137,21 +145,39 @@ def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeRes
     """Return the cached result of a recipe, if the same runs were judged before."""
     path = _verdicts_file(places, port, recipe, key)
     try:
-        kept = msgspec.json.decode(path.read_bytes())
-        if kept["format"] != _VERDICTS_FORMAT:
-            return None
-        result = result_from_json(kept["result"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        result = read_verdicts(path)
+    except (OSError, ValueError):
         return None
     touch(path)
     return result
 
 
+def read_verdicts(path: Path) -> RecipeResult:
+    """Return the result that a file of verdicts holds.
+
+    Raises OSError, and ValueError for one of another format or not as it was written.
+    """
+    try:
+        kept = msgspec.json.decode(path.read_bytes())
+        if kept["format"] != _VERDICTS_FORMAT:
+            raise ValueError(f"format {kept['format']}, expected {_VERDICTS_FORMAT}")
+        if kept["sha256"] != _checksum(path.stem, kept["result"]):
+            raise ValueError("not as it was written")
+        return result_from_json(kept["result"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no verdicts: {error!r}") from error
+
+
+def _checksum(key: str, result: Any) -> str:
+    return sum_of(key.encode() + msgspec.json.encode(result))
+
+
 def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
     """Cache a recipe's result. Raises CacheWriteError."""
     path = _verdicts_file(places, result.port, result.recipe, key)
-    kept = {"format": _VERDICTS_FORMAT, "result": result_to_json(result)}
-    write_cache(path, json.dumps(kept))
+    row = result_to_json(result)
+    kept = {"format": _VERDICTS_FORMAT, "sha256": _checksum(key, row), "result": row}
+    write_cache(path, msgspec.json.encode(kept).decode())
 
 
 def write_cache(path: Path, text: str) -> None:

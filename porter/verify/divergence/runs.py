@@ -16,7 +16,7 @@ from porter.verify.execution.run_probe import Launcher, run_folder, run_probe
 from porter.verify.execution.session import Session
 from porter.verify.harness.run_info import HEAD
 from porter.verify.plan.matrix import Failure, RunSpec, job_of
-from porter.verify.plan.select import RecipePlan, plan_recipe
+from porter.verify.plan.select import RecipePlan, make_folders, plan_recipe
 from porter.verify.plan.trees import LevelTree, NotReachable, Trees
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
 from porter.verify.recipe.schema import NATIVE, Variant, as_text
@@ -60,14 +60,15 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
     loaded = _recipe(root, request)
     recipe = loaded.recipe
     try:
-        planned = plan_recipe(loaded, tuple(trees.levels(request.port)), None, trees)
+        levels = tuple(trees.levels(request.port))
+        planned = plan_recipe(loaded, levels, frozenset(), trees)
         dtype = _one_of("--dtype", request.dtype, recipe.dtypes, recipe.dtypes[0])
         seed = recipe.seeds[0] if request.seed is None else request.seed
         variant = _variant(loaded, request.where or {})
         device = _one_of("--device", request.device, DEVICES, recipe.devices[0])
 
         def spec(text: str, *, is_first: bool) -> RunSpec:
-            name, _, on = text.partition("@")
+            name, on = level_and_device(text)
             number = trees.find(request.port, name).number
             # Upstream runs on the recipe's baseline device: it need not run on others.
             usual = recipe.baseline_device if is_first and number == 0 else device
@@ -75,6 +76,7 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
             return RunSpec(number, where, dtype, seed, variant)
 
         first, second = spec(request.first, is_first=True), spec(request.second, is_first=False)
+        make_folders(loaded, levels, {first.level, second.level}, trees)
     except NotReachable as error:
         raise CheckFailed(f"{request.port}: not reachable: {error}") from error
     if first == second:
@@ -83,6 +85,12 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
     if dtype in (NATIVE, "float64"):
         exact = None
     return Comparison(planned, first, second, exact)
+
+
+def level_and_device(text: str) -> tuple[str, str]:
+    """Split ``LEVEL@DEVICE``; the device is "" where none is named."""
+    name, _, on = text.rpartition("@")
+    return (name, on) if name else (text, "")
 
 
 def _recipe(root: Path, request: CompareRequest) -> LoadedRecipe:
@@ -158,6 +166,7 @@ class ComparisonRunner:
         job = job_of(planned, spec, facts, session.trees)
         if isinstance(job, Failure):
             return job
+        session.mend_trees(job)
         job = replace(job, activations=activations, seconds=job.seconds * _LONGER)
         title = f"level {spec.level} {facts.level_name}, {spec.device}, {spec.dtype}"
         session.observer.expect(title, 1)

@@ -1,20 +1,38 @@
-"""The environment variables of a run: the user's, without those that would change its results."""
+"""The environment variables of a run: what porter sets, and a few of the user's by an allow-list.
+
+Everything else stays out: tokens, passwords and proxies of the user's shell, and what would change
+a run's results.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_REMOVED = (
-    *("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "DIFFUSERS_"),
-    *("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_"),
-    "PYTEST_",
+_PASSED = frozenset(
+    {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "USER", "LOGNAME", "CC", "CXX", "LD_LIBRARY_PATH"}
 )
 _IN_KEYS = (
     "TORCH", "PYTORCH_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_",
-    "PT_", "HABANA_", "GC_KERNEL_", "ASCEND_", "NPU_", "LD_PRELOAD", "GLIBC_TUNABLES",
+    "PT_", "HABANA_", "GC_KERNEL_", "ASCEND_", "NPU_", "LD_PRELOAD", "LD_LIBRARY_PATH",
+    "GLIBC_TUNABLES",
 )  # fmt: skip
+"""What torch, a driver or a device's plugin reads: passed on, and part of a trace's key."""
+_REMOVED = ("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PROXY", re.IGNORECASE)
+
+
+def passed_variables() -> dict[str, str]:
+    """Return the user's variables that a run gets."""
+    return {name: value for name, value in os.environ.items() if _is_passed(name)}
+
+
+def _is_passed(name: str) -> bool:
+    if name.startswith(_REMOVED) or _SECRET.search(name):
+        return False
+    return name in _PASSED or name.startswith(("LC_", *_IN_KEYS))
 
 
 def shared_variables(threads: int, environ: Mapping[str, str]) -> dict[str, str]:
@@ -22,10 +40,9 @@ def shared_variables(threads: int, environ: Mapping[str, str]) -> dict[str, str]
 
     ``environ`` are the recipe's own; they override all others.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_REMOVED)}
     count = str(threads)
     return {
-        **kept,
+        **passed_variables(),
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -67,4 +84,4 @@ def inherited() -> dict[str, str]:
     They are part of a trace's key: drivers and libraries read them, and porter cannot tell which
     matter.
     """
-    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(_IN_KEYS)}
+    return {k: v for k, v in sorted(passed_variables().items()) if k.startswith(_IN_KEYS)}

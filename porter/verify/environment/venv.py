@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -38,7 +39,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -48,9 +49,11 @@ from porter.process import Stopped
 from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_reason, run_pip
 from porter.verify.environment.requirements import Requirements, matching_release
 from porter.verify.environment.torch_layer import Layer, write_layer
+from porter.verify.environment.variables import passed_variables
 
 LAYER_FORMAT = 1
 MARKER = "current.json"
+_MARKER_KEYS = {"build", "key", "packages", "pip_check"}
 
 _TORCH_SECONDS = 120.0
 _STUB = 'import sys, types; sys.modules.setdefault("{0}", types.ModuleType("{0}"))'
@@ -175,22 +178,43 @@ def _load(
     """
     try:
         marker = read_json(home / MARKER)
-        build = home / marker["build"]
-        packages, pip_check = dict(marker["packages"]), str(marker["pip_check"])
     except FileNotFoundError:
         return None, ""
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return None, f"{MARKER} is damaged"
-    python = build / "venv" / "bin" / "python"
-    if not python.exists():
-        return None, "its interpreter is gone or has moved"
-    if _installed(_site_packages(build)) != packages:
-        return None, "its packages are not those that were installed"
+    if problem := marker_problem(home, marker):
+        return None, problem
+    if marker["key"] != key:
+        return None, f"{MARKER} is of another environment"
+    python = home / marker["build"] / "venv" / "bin" / "python"
+    packages, pip_check = dict(marker["packages"]), str(marker["pip_check"])
     if layer is not None and (problem := _wrong_torch(python, layer, torch_of)):
         return None, problem
     with suppress(OSError):
         os.utime(home / MARKER)  # the time of last use, by which `porter gc` chooses
     return Environment(home.name.rpartition("-")[0], key, python, packages, pip_check), ""
+
+
+def marker_problem(home: Path, marker: Any) -> str:
+    """Return what is wrong with an environment's marker, or with what it says; "" if nothing is."""
+    try:
+        kept = {**marker}
+        stated = kept.pop("sha256", None)  # those of earlier versions have none
+        build, packages = kept["build"], kept["packages"]
+        is_whole = stated in (None, _checksum(kept)) and kept.keys() == _MARKER_KEYS
+        if not is_whole or not re.fullmatch(r"build-\w+", build):
+            return f"{MARKER} is damaged"
+    except (KeyError, TypeError, AttributeError):
+        return f"{MARKER} is damaged"
+    if not (home / build / "venv" / "bin" / "python").exists():
+        return "its interpreter is gone or has moved"
+    if _installed(_site_packages(home / build)) != packages:
+        return "its packages are not those that were installed"
+    return ""
+
+
+def _checksum(marker: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(marker, sort_keys=True).encode()).hexdigest()
 
 
 def _build(
@@ -221,6 +245,7 @@ def _build(
             raise EnvironmentFailed(f"environment {requirements.name}: {problem}")
         packages = _installed(site_packages)
         marker = {"build": build.name, "key": key, "packages": packages, "pip_check": pip_check}
+        marker["sha256"] = _checksum(marker)
         write_atomic(home / MARKER, json.dumps(marker, indent=1).encode(), sync=True)
         how = f"is ready: {len(packages)} packages"
     except BaseException:
@@ -298,9 +323,8 @@ class NoTorch(Exception):
 def torch_in(python: Path, stop: threading.Event | None = None) -> str:
     """Return the version of the torch that an interpreter imports. Raises NoTorch, and Stopped."""
     program = "import safetensors, torch; print(torch.__version__)"
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     try:
-        output = Output([str(python), "-c", program], python.parent, variables)
+        output = Output([str(python), "-c", program], python.parent, passed_variables())
         printed = list(output.lines(stop or threading.Event(), _TORCH_SECONDS))
     except OSError as error:
         raise NoTorch(f"its interpreter does not run: {error}") from error

@@ -53,7 +53,8 @@ class Start:
 
     ``shared`` are the variables it has in common with other runs, ``own`` those that name its own
     folders. ``lifeline``, ``out`` and ``err`` are open files of the process: it ends when the other
-    end of the first closes, and prints to the others.
+    end of the first closes, and prints to the others. ``before`` is the command that starts the
+    interpreter in a sandbox, where it does not enter one by itself; such a run is not forked.
     """
 
     python: Path
@@ -64,6 +65,7 @@ class Start:
     lifeline: int
     out: int
     err: int
+    before: tuple[str, ...] = ()
 
     @property
     def work_folder(self) -> Path:
@@ -89,8 +91,10 @@ class ColdProcess:
     """A run in a fresh interpreter."""
 
     def __init__(self, start: Start) -> None:
+        command = [str(start.python), harness.__file__, str(start.job), str(start.lifeline)]
+        self._is_wrapped = bool(start.before)
         self._process = subprocess.Popen(
-            [str(start.python), harness.__file__, str(start.job), str(start.lifeline)],
+            [*start.before, *command],
             cwd=start.work_folder,
             env={**start.shared, **start.own},
             stdin=subprocess.DEVNULL,
@@ -106,13 +110,17 @@ class ColdProcess:
 
     def wait(self, seconds: float) -> int | None:
         try:
-            return self._process.wait(timeout=seconds)
+            return self._code(self._process.wait(timeout=seconds))
         except subprocess.TimeoutExpired:
             return None
 
     def end(self) -> int:
         kill_group(self._process.pid)
-        return self._process.wait()
+        return self._code(self._process.wait())
+
+    def _code(self, code: int) -> int:
+        """Return the interpreter's code: a command before it reports a signal as a shell does."""
+        return 128 - code if self._is_wrapped and code > 128 else code
 
 
 class ForkedProcess:
@@ -248,7 +256,7 @@ class ForkServerPool:
 
         A fork server serves the runs of one interpreter with equal shared variables.
         """
-        if device in FORKED_DEVICES:
+        if device in FORKED_DEVICES and not start.before:
             with suppress(ForkServerError):
                 return self._use(start.python, start.shared, lambda server: server.fork(start))
         return ColdProcess(start)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from porter.process import Stopped, Tail, group_memory, is_alive, plain
+from porter.process import Stopped, Tail, group_memory, plain
+from porter.scratch import make_owned
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
+from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
 from porter.verify.harness import main as harness
 from porter.verify.harness.run_info import HEAD, PRINTED
+from porter.verify.harness.sums import write_sums
+from porter.verify.harness.traceback_frames import frames_in_tree
 from porter.verify.plan.matrix import Failure, Job
 
 _POLL_SECONDS = 0.1
@@ -32,6 +34,7 @@ class Launcher:
 
     warm: ForkServerPool
     stop: threading.Event
+    sandbox: Sandbox = NO_SANDBOX
 
 
 @contextmanager
@@ -56,13 +59,7 @@ def run_folder(runs: Path) -> Iterator[Path]:
     Folders that killed porter processes of this host left behind are removed too: a folder's name
     holds process id and host, since hosts may share a cache.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    here = platform.node() or "localhost"
-    for old in runs.iterdir():
-        owner, _, rest = old.name.partition("@")
-        if rest.rpartition("-")[0] == here and owner.isdigit() and not is_alive(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}@{here}-", dir=runs))
+    folder = make_owned(runs)
     try:
         yield folder
     finally:
@@ -79,7 +76,8 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     out.mkdir()
     _make_folders(folder)
     # The paths among the job's values become text.
-    description = json.dumps({**asdict(job), "out": out}, default=os.fspath)
+    held = {"sandbox": start.sandbox.kind, "sandbox_spec": start.sandbox.spec(job, python, folder)}
+    description = json.dumps({**asdict(job), "out": out, **held}, default=os.fspath)
     (folder / "job.json").write_text(description, encoding="utf-8")
     with _pipes() as (lifeline, printed, complained, files):
         process = start.warm.start(
@@ -92,6 +90,7 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
                 lifeline=lifeline,
                 out=files[0],
                 err=files[1],
+                before=tuple(start.sandbox.command(job, python, folder)),
             ),
             job.facts.device,
         )
@@ -105,8 +104,9 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
         end = complained.text()
         printed_ends = {"stdout": printed.as_json(), "stderr": complained.as_json()}
     if failure := _failure(code, killed, out, job, end):
-        return failure
+        return replace(failure, frames=plain(frames_in_tree(end, job.tree)))
     (out / PRINTED).write_text(json.dumps(printed_ends), encoding="utf-8")
+    write_sums(out)
     return out
 
 

@@ -19,19 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.process import Stopped
-from porter.scratch import ScratchFolder
-from porter.verify.cache.keys import RunKey, known_runs
+from porter.scratch import make_scratch
+from porter.verify.cache.keys import RunKey, known_runs, probe_hash
 from porter.verify.cache.store import (
     CacheWriteError,
     find_trace,
     has_trace,
     keep_trace,
     making,
+    sandbox_of,
     share_trace,
 )
 from porter.verify.environment.venv import Environment, EnvironmentFailed
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
+from porter.verify.execution.sandbox import NONE
 from porter.verify.execution.session import Session
 from porter.verify.plan.matrix import (
     Failure,
@@ -50,6 +52,7 @@ Until = Callable[[RunSpec, "Trace | Failure"], bool]
 """Called with each outcome as it arrives; True ends the rest."""
 
 LEAST_BYTES = 16 * 2**20
+_CHANGED = Failure("probe", "its probe, or a file that the probe names, changed; verify again", "")
 FULL = "No space left on device"
 """Text of the system's error, found in the failure of a run that filled the disk."""
 
@@ -65,19 +68,12 @@ class Workspace:
     folder: Path
     why: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _made: ScratchFolder | None = None
-
-    def close(self) -> None:
-        """Delete the temporary folder, if there is one."""
-        if self._made is not None:
-            self._made.close()
 
     def fall_back(self, why: str) -> Path:
         """Switch to a temporary folder, once; return it."""
         with self._lock:
             if not self.why:
-                self._made = ScratchFolder("runs")
-                self.folder, self.why = self._made.path, why
+                self.folder, self.why = make_scratch("runs", LEAST_BYTES), why
             return self.folder
 
 
@@ -90,7 +86,8 @@ def open_workspace(runs: Path) -> Iterator[Workspace]:
             workspace.fall_back(why)
         yield workspace
     finally:
-        workspace.close()
+        if workspace.why:
+            shutil.rmtree(workspace.folder, ignore_errors=True)
 
 
 def _lack(runs: Path) -> str:
@@ -206,6 +203,7 @@ class Runs:
                     settled.append(request)
                 else:
                     asked[request.key] = [request]
+                    self.session.mend_trees(request.job)
                     yield request
 
         def work(task: Request | Build) -> CachedRun | Failure | None:
@@ -316,9 +314,10 @@ class Runs:
         if self.session.options.fresh:
             return False
         folder = find_trace(self.session.places, request.job.facts, request.key)
-        if folder is not None:
-            self.found[request.key] = CachedRun(folder, cached=True)
-        return folder is not None
+        if folder is None or not self.session.accepts(sandbox_of(folder)):
+            return False
+        self.found[request.key] = CachedRun(folder, cached=True)
+        return True
 
     def _share(self, request: Request) -> None:
         """Link the trace to this recipe too, when another recipe made the same run first."""
@@ -335,7 +334,8 @@ class Runs:
                 raise Retry
             # Another porter process may have made it just now.
             fresh = self.session.options.fresh
-            if not fresh and (folder := find_trace(places, job.facts, key)) is not None:
+            folder = None if fresh else find_trace(places, job.facts, key)
+            if folder is not None and self.session.accepts(sandbox_of(folder)):
                 return CachedRun(folder, cached=True)
             outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
@@ -349,10 +349,14 @@ class Runs:
         job, python = request.job, request.environment.python
         assert isinstance(job, Job)
         with run_folder(runs) as folder:
+            if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
+                return _CHANGED
             try:
-                out = run_probe(job, python, folder, Launcher(self.start.warm, stop))
+                out = run_probe(job, python, folder, replace(self.start, stop=stop))
             except Stopped:
                 return Failure("stopped", "stopped: no longer needed", "")
+            if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
+                return _CHANGED
             if isinstance(out, Failure):
                 return out
             if self._workspace.why:
@@ -378,4 +382,6 @@ def open_runs(session: Session) -> Iterator[Runs]:
             session.observer.say(
                 f"{workspace.why}: runs are made in {workspace.folder}, no trace is kept"
             )
-        yield Runs(session, start, workspace)
+        if session.sandbox.kind == NONE and session.options.sandbox != "off":
+            session.observer.say(f"runs are in no sandbox: {session.sandbox.why}")
+        yield Runs(session, replace(start, sandbox=session.sandbox), workspace)

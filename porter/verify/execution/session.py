@@ -22,6 +22,8 @@ from porter.verify.environment.venv import (
     torch_in,
 )
 from porter.verify.execution.forkserver import ForkServerError, ForkServerPool
+from porter.verify.execution.sandbox import NONE, Mode, Sandbox, find_sandbox
+from porter.verify.plan.matrix import Failure, Job
 from porter.verify.plan.trees import Trees
 
 
@@ -46,12 +48,14 @@ class RunObserver(Hearer, Protocol):
 class Options:
     """How to run. ``jobs``: maximum parallel runs (None: as many as the cores allow); ``fresh``:
     ignore the cache; ``warm``: fork runs from a process that has imported torch (None: where the
-    system can, :mod:`porter.verify.execution.forkserver`).
+    system can, :mod:`porter.verify.execution.forkserver`); ``sandbox``: whether runs are held in
+    one (:mod:`porter.verify.execution.sandbox`).
     """
 
     jobs: int | None = None
     fresh: bool = False
     warm: bool | None = None
+    sandbox: Mode = "auto"
 
     def capacity(self) -> int:
         """Maximum parallel threads; with ``jobs``, maximum parallel runs."""
@@ -72,6 +76,25 @@ class Session:
     options: Options = Options()
     _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.options.sandbox == "require":
+            self.sandbox  # noqa: B018 (raises where there is none, before anything is planned)
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """The sandbox of the runs made now. Raises BadInput where one is required and absent."""
+        return find_sandbox(self.options.sandbox)
+
+    def accepts(self, kinds: str) -> bool:
+        """Whether a cached result may be used, by the sandboxes that its runs were made in."""
+        return self.options.sandbox != "require" or bool(kinds and NONE not in kinds)
+
+    def mend_trees(self, job: Job | Failure) -> None:
+        """Compare the trees that a run is about to use with their ids; say what was damaged."""
+        for folder in () if isinstance(job, Failure) else (job.tree, *job.companions.values()):
+            if line := self.trees.mend(folder):
+                self.observer.say(line)
 
     def find_environment(self, requirements: Path | None) -> Environment | None:
         """Return the environment of a requirements file if it is built; run nothing in it."""

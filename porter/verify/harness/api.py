@@ -33,6 +33,7 @@ import hashlib
 import math
 import random
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,13 +41,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from porter.verify.harness import recording
-from porter.verify.harness.counters import Number, counts_of, of_section, per_step
+from porter.verify.harness.counters import (
+    Number,
+    counts_of,
+    of_section,
+    per_step,
+    used_nothing,
+)
 from porter.verify.harness.liveness import LivenessCheck
 from porter.verify.harness.recording import ProbeError as ProbeError
 from porter.verify.harness.recording import expect_name
 from porter.verify.harness.script import ScriptRun, expect_code, expect_text, run_script
 from porter.verify.harness.shaken import by_one_ulp
 from porter.verify.harness.subprocesses import launch
+from porter.verify.harness.traceback_frames import frames_in_tree
 
 if TYPE_CHECKING:
     from porter.device import Device
@@ -60,7 +68,9 @@ M = TypeVar("M", bound=torch.nn.Module)
 class Probe:
     """One run: its settings, inputs and outputs.
 
-    Attributes: ``dtype`` (torch.dtype), ``is_native`` (the recipe's dtype is ``native``),
+    Attributes: ``level`` (its number) and ``level_name``, which make the runs of a probe that reads
+    one of them the level's own; ``dtype`` (torch.dtype), ``is_native`` (the recipe's dtype is
+    ``native``),
     ``device`` (torch.device, ready for use), ``device_name`` (porter's name: "sim:hpu"), ``seed``
     (int), ``parameters`` (the recipe's mapping), ``tree`` (the level's folder, read-only),
     ``companions`` (name -> folder), ``folder`` (of the probe file), ``scratch`` (the empty working
@@ -80,7 +90,9 @@ class Probe:
         scratch: Path,
         is_native: bool = False,
         shaken: bool = False,
+        of_level: tuple[int, str] | None = None,
     ) -> None:
+        self._of_level = of_level
         self.dtype = dtype
         self.is_native = is_native
         self.device = torch.device(device.kind)
@@ -95,6 +107,7 @@ class Probe:
         self.kinds: dict[str, str] = {}
         self.counters: dict[str, Number] = {}
         self.events: list[dict[str, Any]] = []
+        self.failures: dict[str, list[str]] = {}
         self.warnings: list[str] = []
         self.recorder: Recorder | None = None
         self._device = device
@@ -103,6 +116,25 @@ class Probe:
         self._bytes = 0
         self._steps: dict[str, int] = {}
         self._entered: dict[str, int] = {}
+
+    @property
+    def level(self) -> int:
+        """The level's number."""
+        return self._own_level()[0]
+
+    @property
+    def level_name(self) -> str:
+        """The level's name."""
+        return self._own_level()[1]
+
+    def _own_level(self) -> tuple[int, str]:
+        """Return the level. Raises ProbeError where the trace's key does not hold it."""
+        if self._of_level is None:
+            raise ProbeError(
+                "level: the trace of this run is for every level of the same tree; write"
+                " `probe.level` or `probe.level_name` in the probe, so that porter sees it"
+            )
+        return self._of_level
 
     # Recording
 
@@ -138,6 +170,35 @@ class Probe:
         self._expect_new(name)
         text = recording.files_of(name, self._inside(folder))
         self._keep(name, recording.bytes_of(text), "files")
+
+    def record_calls(self, name: str, values: Sequence[torch.Tensor], expect: int) -> None:
+        """Record what a callback was given, one tensor a call, stacked.
+
+        Raises ProbeError ("called 0 times, expected 10") for another number of calls.
+        """
+        if len(values) != expect:
+            raise ProbeError(f"{name}: called {len(values)} times, expected {expect}")
+        self.record(name, torch.stack(list(values)))
+
+    @contextlib.contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Make an exception of the block the failure of ``name`` and of all below it, ``NAME/...``.
+
+        The probe goes on after the block, and what is recorded elsewhere is judged. Each failure is
+        an error of its run. Running out of memory, and the end of the process, end the run.
+        """
+        expect_name("attempt", name)
+        if name in self.failures:
+            raise ProbeError(f"attempt({name!r}): failed twice in one run; number the names")
+        try:
+            yield
+        except (MemoryError, recording.Enough):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            said = traceback.format_exception_only(error)[-1].split()
+            frames = frames_in_tree(traceback.format_exc(), self.tree)
+            self.failures[name] = [" ".join(said)[:500], *frames.splitlines()]
 
     def count(self, name: str, number: Number) -> None:
         """Add ``number`` to the counter ``name``."""
@@ -200,8 +261,13 @@ class Probe:
         self.seed_everything()
         event: dict[str, Any] = {"kind": "script", "what": " ".join([script, *words])}
         self.events.append(event)
+        before = counts_of(self._device)
         done, error = run_script(path, script, words, self._inside(cwd or self.scratch))
         event["exit_code"] = done.exit_code
+        if done.exit_code == 0 and used_nothing(before, counts_of(self._device)):
+            self.warnings.append(
+                f"{script} dispatched nothing to {self.device_name}: it stayed on the CPU"
+            )
         return expect_code(script, done, expect, error)
 
     def launch(

@@ -75,6 +75,12 @@ def counts_of(device: Device) -> dict[str, int]:
     return flat(device.counters(), len(migration_log() or ()))
 
 
+def used_nothing(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    """Return whether a simulated device ran nothing between two calls of :func:`counts_of`."""
+    names = ("ops", "replayed_ops", "h2d")
+    return bool(after) and all(after[name] == before.get(name, 0) for name in names)
+
+
 def migration_log() -> Any:
     """Return this process's log of CUDA calls (:mod:`porter.migrate.log`), or None."""
     migration = sys.modules.get("porter.migrate.migration")

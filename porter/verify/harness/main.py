@@ -102,6 +102,15 @@ def main(argv: list[str]) -> int:
     """Run the job named on the command line; return 0 if its trace is written."""
     job = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     out = Path(job["out"])
+    import_porter()
+    if job["sandbox_spec"]:  # while this process has one thread
+        from porter.verify.harness.sandbox import NoSandbox, enter
+
+        try:
+            enter(job["sandbox_spec"])
+        except NoSandbox as error:
+            write_failure(out, "sandbox", error)
+            return 1
     end_with_parent(int(argv[2]))
     limit_memory(job["memory_bytes"])
     # Just before porter kills a hung probe: the end of stderr then shows where it hung.
@@ -109,7 +118,6 @@ def main(argv: list[str]) -> int:
     try:
         import torch  # noqa: F401
 
-        import_porter()
         from porter.verify.harness.run import run
     except Exception as error:
         traceback.print_exc()

@@ -55,6 +55,7 @@ def run(job: dict[str, Any], out: Path) -> None:
         folder=Path(job["probe"]).parent,
         scratch=Path.cwd(),
         shaken=facts.shaken,
+        of_level=(facts.level, facts.level_name) if facts.asks_level else None,
     )
     coverage = LineCoverage(Path(job["tree"]), job["lines"])
     if job["lines"]:
@@ -68,7 +69,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     if job["lines"]:
         (out / LINES).write_text(json.dumps(coverage.executed()), encoding="utf-8")
     probe.finish()
-    write_trace(out, facts, probe, device, seconds, launches, roots)
+    write_trace(out, facts, probe, device, seconds, launches, roots, job["sandbox"])
 
 
 def run_probe(job: dict[str, Any], probe: Probe) -> None:
@@ -78,7 +79,7 @@ def run_probe(job: dict[str, Any], probe: Probe) -> None:
         raise ProbeError(f"{job['probe']}: expected a function run(probe), found none")
     probe.seed_everything()
     module.run(probe)
-    if not probe.outputs and not probe.counters:
+    if not probe.outputs and not probe.counters and not probe.failures:
         raise ProbeError("recorded nothing; call probe.record(name, tensor)")
 
 
@@ -105,6 +106,7 @@ def write_trace(
     seconds: float,
     launches: Launches,
     roots: Mapping[Path, str],
+    sandbox: str,
 ) -> None:
     """Write all files of the run, ``trace.json`` last."""
     counters, launched_events, launched_migration = launches.collect()
@@ -126,7 +128,9 @@ def write_trace(
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
             outputs=probe.outputs,
             kinds=probe.kinds,
+            failures=probe.failures,
             warnings=tuple(probe.warnings),
+            sandbox=sandbox,
         ),
     )
 

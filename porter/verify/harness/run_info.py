@@ -21,7 +21,8 @@ class RunFacts:
     ``recipe_sha256`` is of the recipe file, ``inputs_sha256`` of its keys that reach the probe,
     ``probe_sha256`` of the probe and the files that belong to it. ``variant`` holds the values of
     the recipe's ``vary`` (name -> JSON text), ``environ`` the variables that the recipe sets and,
-    in a ``shaken`` run, those of :data:`porter.verify.harness.shaken.VARIABLES`.
+    in a ``shaken`` run, those of :data:`porter.verify.harness.shaken.VARIABLES`. Level and name are
+    part of the key only where the probe ``asks_level``.
     """
 
     port: str
@@ -42,3 +43,4 @@ class RunFacts:
     variant: dict[str, str] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     shaken: bool = False
+    asks_level: bool = False

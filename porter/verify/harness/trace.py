@@ -32,6 +32,7 @@ from typing import Any
 import torch
 
 from porter.verify.harness.run_info import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
+from porter.verify.harness.sums import SUMS, damage_of
 
 MUCH = 2**20
 """Runs that print at least this many bytes get a warning."""
@@ -58,8 +59,10 @@ class BadTrace(Exception):
 @dataclass(frozen=True)
 class Trace:
     """A finished run. ``versions`` are those of the probe's interpreter; bytes and seconds are its
-    process's. ``device_title`` names the hardware, and says if it is simulated. ``warnings`` say
-    what makes the run prove less than it seems."""
+    process's. ``device_title`` names the hardware, and says if it is simulated. ``failures``
+    holds, by the name of a failed attempt, its message and the lines of the tree; ``warnings`` say
+    what makes the run prove less than it seems. ``sandbox`` is what held the run: "namespaces",
+    "bubblewrap", "none", or "" for a trace of an earlier version."""
 
     facts: RunFacts
     versions: dict[str, str]
@@ -69,8 +72,10 @@ class Trace:
     outputs: dict[str, torch.Tensor]
     device_title: str = ""
     kinds: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
+    sandbox: str = ""
 
     def kind(self, output: str) -> str:
         """Return an output's kind: "tensor", "image" (uint8, H x W x C), "text" or "files" (uint8,
@@ -134,10 +139,13 @@ def raw(tensor: torch.Tensor) -> bytes:
 def read(folder: Path) -> Trace:
     """Return the trace in ``folder``.
 
-    Raises BadTrace if a file is missing, cut short, or of another format.
+    Raises BadTrace if a file is missing, cut short, of another format, or not what its checksum
+    says (a run that is under way has none yet).
     """
     from safetensors import safe_open
 
+    if (folder / SUMS).is_file() and (damage := damage_of(folder)):
+        raise BadTrace(f"{folder}: {damage}")
     try:
         head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
         if (found := head["format"]) != FORMAT:

@@ -5,7 +5,8 @@ in the judged run, ``o`` in the run that ``less_than`` names:
 
 - ``at_most`` N: c <= N;  ``at_least`` N: c >= N;  ``equal`` N: c == N
 - ``less_than`` with factor F: c < o and F * c <= o
-- ``independent_of`` X: c is the same in every variant that differs in X alone
+- ``independent_of`` X: c is the same in every variant that differs in X alone; the most and the
+  least of them are shown
 
 Compilations, kernel launches and CPU fallbacks are at most as many as the ops that were dispatched
 or replayed from a graph. A claim whose bound is not below that number is vacuous: it could not
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from porter.verify.judge.result import Outcome, vacuous
+from porter.verify.judge.result import Outcome, vacuous, whole_text
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.schema import is_simulated
 
@@ -46,7 +47,7 @@ def judge_counter(claim: Claim, name: str, counters: Counters, other: Counters |
     if claim.at_most is not None:
         ops = _ops_of(name, counters)
         if ops is not None and claim.at_most >= ops:
-            return vacuous(f"could not fail: {ops:g} ops were run in all")
+            return vacuous(f"could not fail: {whole_text(ops)} ops were run in all")
         return Outcome(value <= claim.at_most, MEASURE, value, claim.at_most)
     if claim.at_least is not None:
         return Outcome(value >= claim.at_least, MEASURE, value, claim.at_least, lower=True)
@@ -65,10 +66,17 @@ def _less_than(factor: float, name: str, value: float, other: Counters | None) -
     if there == 0:
         return vacuous("could not hold: the run to compare with counts 0")
     held = value < there and factor * value <= there
-    detail = "" if held else f"expected less than {there:g}"
+    detail = "" if held else f"expected less than {whole_text(there)}"
     if not held and factor > 1:
-        detail = f"expected {factor:g} times less than {there:g}"
-    return Outcome(held, MEASURE, value, there / factor, detail)
+        detail = f"expected {factor:g} times less than {whole_text(there)}"
+    return Outcome(held, MEASURE, value, _most_below(there, value, factor), detail)
+
+
+def _most_below(there: float, value: float, factor: float) -> float:
+    """Return the most that a counter may be; of whole numbers the greatest whole one."""
+    if there != int(there) or value != int(value):
+        return there / factor
+    return min(there // factor, there - 1)
 
 
 def _ops_of(name: str, counters: Counters) -> float | None:
@@ -82,8 +90,7 @@ def _ops_of(name: str, counters: Counters) -> float | None:
 
 def judge_independence(name: str, values: Sequence[tuple[str, float]], varied: str) -> Outcome:
     """Judge whether a counter is the same for every value (as text) of what is varied."""
-    numbers = [number for _, number in values]
-    spread = max(numbers) - min(numbers)
-    listed = ", ".join(f"{text}: {number:g}" for text, number in values)
-    detail = "" if spread == 0 else f"{name} by {varied}: {listed}"
-    return Outcome(spread == 0, "spread", spread, 0.0, detail)
+    least, most = min(number for _, number in values), max(number for _, number in values)
+    listed = ", ".join(f"{text}: {whole_text(number)}" for text, number in values)
+    detail = "" if least == most else f"{name} by {varied}: {listed}"
+    return Outcome(least == most, MEASURE, most, least, detail)

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import noise_between
 from porter.verify.judge.result import Outcome, Verdict, Word
-from porter.verify.judge.tensors import dead_output, describe
+from porter.verify.judge.tensors import dead_output, describe, text_difference, text_of
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
 from porter.verify.recipe.claims import Claim
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What one finished run recorded and counted, and verdicts on it."""
+    """What one finished run recorded and counted, and verdicts on it.
+
+    ``failures`` holds, by the name of a failed attempt, its message and the lines of the tree.
+    """
 
     spec: RunSpec
     level_name: str
     outputs: Mapping[str, torch.Tensor]
     counters: Mapping[str, float]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def failure_of(self, name: str) -> str:
+        """Return the name of the failed attempt that ``name`` belongs to, "" if there is none."""
+        return next((at for at in self.failures if f"{name}/".startswith(f"{at}/")), "")
+
+    def failed_attempts(self) -> Iterator[Verdict]:
+        """Yield an error for each failed attempt."""
+        for name, (message, *frames) in self.failures.items():
+            failed = self.verdict(name, None, "error", message)
+            yield replace(failed, frames="\n".join(frames))
 
     def verdict(self, output: str, claim: Claim | None, word: Word, detail: str = "") -> Verdict:
         """Return a verdict on this run without figures."""
@@ -70,12 +85,13 @@ def judge_reference(
     reference: RunView, claims: Sequence[Claim], planned: RecipePlan
 ) -> Iterator[Verdict]:
     """Yield errors of the reference run, and of claims that match none of its outputs."""
+    yield from reference.failed_attempts()
     rates = _rates(planned)
     for name, tensor in reference.outputs.items():
         if not any(claim.names(name) for claim in rates) and (why := dead_output(tensor)):
             yield reference.verdict(name, None, "error", f"the output {why}")
     for claim in claims:
-        if not any(claim.names(name) for name in reference.outputs):
+        if not any(claim.names(name) for name in (*reference.outputs, *reference.failures)):
             yield reference.unmatched(claim, reference.outputs)
 
 
@@ -104,14 +120,20 @@ class OutputJudge:
         known = self.reference.outputs if self.reference else {}
         for name in _names(known, run.outputs, *others):
             mine = [claim for claim in on_outputs if claim.names(name)]
-            if not mine and any(claim.names(name) for claim in (*rates, *without)):
+            if not mine and self._needs_no_claim(name, (*rates, *without)):
                 continue
             yield from self._of_output(name, mine)
         for claim in on_outputs:
             if not claim.needs_reference and not any(
-                claim.names(name) for name in _names(run.outputs, *others)
+                claim.names(name) for name in _names(run.outputs, run.failures, *others)
             ):
                 yield run.unmatched(claim, run.outputs)
+
+    def _needs_no_claim(self, name: str, others: Sequence[Claim]) -> bool:
+        """Whether no claim here need cover an output: one of ``others`` does, or one left out."""
+        named = any(claim.names(name) for claim in others)
+        claims = self.planned.loaded.recipe.claims if self.planned.in_part else ()
+        return named or any(claim.names(name) for claim in claims)
 
     def _without_reference(self) -> list[Claim]:
         """Return the claims on outputs that cannot be judged because the reference failed."""
@@ -123,6 +145,8 @@ class OutputJudge:
     def _of_output(self, name: str, claims: Sequence[Claim]) -> Iterator[Verdict]:
         run, reference = self.run, self.reference
         needed = not claims or any(claim.needs_reference for claim in claims)
+        if run.failure_of(name) or (needed and reference and reference.failure_of(name)):
+            return  # reported once, as the failed attempt
         if name not in run.outputs:
             if verdict := self._missing(name, claims):
                 yield verdict
@@ -147,6 +171,7 @@ class OutputJudge:
         if exact is not None and found.shape != exact.shape:
             expected, there = list(exact.shape), list(found.shape)
             reason = f"expected shape {expected} as at level 0, found {there}"
+            reason = self._in_words(name, found, exact) or reason
             yield run.verdict(name, claims[0], "fail", reason)
             return
         own = self.baseline.outputs.get(name) if self.baseline else None
@@ -155,6 +180,13 @@ class OutputJudge:
             yield run.verdict(name, claims[0], "fail", reason)
             return
         yield from (self._of_claim(name, claim, found, exact, own) for claim in claims)
+
+    def _in_words(self, name: str, found: torch.Tensor, expected: torch.Tensor) -> str:
+        """Return how a text or a list of files differs; "" for tensors and images."""
+        kind = self.run.kinds.get(name)
+        if kind not in ("text", "files") or {found.dtype, expected.dtype} != {torch.uint8}:
+            return ""
+        return text_difference(text_of(found), text_of(expected), files=kind == "files")
 
     def _missing(self, name: str, claims: Sequence[Claim]) -> Verdict | None:
         """Return the verdict on an output that another run records and this one does not."""
@@ -195,6 +227,7 @@ class OutputJudge:
                 return run.verdict(name, claim, "error", reason)
             if other.shape != found.shape or other.dtype != found.dtype:
                 reason = f"expected {describe(other)} as at {at}, found {describe(found)}"
+                reason = self._in_words(name, found, other) or reason
                 return run.verdict(name, claim, "fail", reason)
         noise = None
         if twins := self.noises.get(index):
@@ -203,6 +236,10 @@ class OutputJudge:
             if noise is not None and noise.settled.shape != found.shape:
                 noise = None
         outcome = judge(claim.kind, found, exact, own, other, noise)
+        held_with = next((each for each in (other, own, exact) if each is not None), None)
+        if not outcome.held and not outcome.problem and held_with is not None:
+            words = self._in_words(name, found, held_with)
+            outcome = replace(outcome, detail=words or outcome.detail)
         itself = claim.kind_name not in ("within_ulps", "nonfinite") and (
             held_to(self.planned, claim, run.spec) == run.spec
         )

@@ -30,7 +30,8 @@ class Verdict:
     (:mod:`porter.verify.judge.compare`); ``allowed`` is the most that may be, or with ``lower`` the
     least; ``noise`` is what rounding alone moves, in the same measure
     (:mod:`porter.verify.judge.noise`; None: not measured). ``stderr`` is the end of a failed run's,
-    ``narrow`` the command that goes on from here.
+    ``frames`` the lines of the tree that it failed in (deepest first), ``narrow`` the command that
+    goes on from here.
     """
 
     level: int
@@ -51,6 +52,7 @@ class Verdict:
     lower: bool = False
     narrow: str = ""
     noise: float | None = None
+    frames: str = ""
 
     @property
     def bad(self) -> bool:
@@ -79,7 +81,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """The verdicts on one recipe, and how many runs they rest on (``cached``: not made now)."""
+    """The verdicts on one recipe, and how many runs they rest on (``cached``: not made now).
+
+    ``sandbox`` names the kinds of sandbox that these were made in; "" where no run left a trace.
+    """
 
     port: str
     recipe: str
@@ -89,6 +94,7 @@ class RecipeResult:
     seconds: float
     cached: int = 0
     warnings: tuple[str, ...] = ()
+    sandbox: str = ""
 
     @property
     def judged(self) -> bool:
@@ -121,6 +127,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "noise": number_to_json(verdict.noise),
         "bound": "least" if verdict.lower else "most",
         "detail": verdict.detail or None,
+        "frames": verdict.frames.splitlines() or None,
         "stderr": verdict.stderr or None,
         "narrow": verdict.narrow or None,
     }
@@ -146,7 +153,9 @@ def verdict_from_json(row: Mapping[str, Any]) -> Verdict:
         "lower": row["bound"] == "least",
         "error": _number(row["error"]),
         "allowed": _number(row["allowed"]),
-        "noise": _number(row.get("noise")),  # files of earlier versions have none
+        # Files of earlier versions have neither.
+        "noise": _number(row.get("noise")),
+        "frames": "\n".join(row.get("frames") or ()),
     }
     return msgspec.convert(fields, Verdict)
 
@@ -162,6 +171,7 @@ def result_to_json(result: RecipeResult) -> dict[str, Any]:
         "cached": result.cached,
         "seconds": round(result.seconds, 3),
         "warnings": list(result.warnings),
+        "sandbox": result.sandbox,
         "verdicts": [verdict_to_json(verdict) for verdict in result.verdicts],
     }
 
@@ -172,6 +182,11 @@ def result_from_json(row: Mapping[str, Any]) -> RecipeResult:
 
     verdicts = tuple(verdict_from_json(verdict) for verdict in row["verdicts"])
     return replace(msgspec.convert({**row, "verdicts": ()}, RecipeResult), verdicts=verdicts)
+
+
+def whole_text(value: float) -> str:
+    """Return a number with all its digits if it is whole, else with four: "1234567", "33.33"."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
 
 
 def number_to_json(value: float | None) -> float | str | None:

@@ -1,8 +1,12 @@
-"""Describe a tensor in words: shape and dtype, why it proves nothing, where two differ."""
+"""Describe an output in words: shape and dtype, why it proves nothing, where two differ."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
+
+_MOST_NAMES = 6
 
 
 def describe(tensor: torch.Tensor) -> str:
@@ -52,3 +56,33 @@ def constants(exact: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
     if exact.numel() == 1:
         return [zeros]
     return [zeros, (torch.full_like(exact, float(exact.mean())), "a constant (the mean)")]
+
+
+def text_of(tensor: torch.Tensor) -> str:
+    """Return the text that was recorded as its UTF-8 bytes."""
+    return bytes(tensor.tolist()).decode("utf-8", "replace")
+
+
+def text_difference(found: str, expected: str, *, files: bool) -> str:
+    """Say how two texts differ: the first line that does, or of lists of files the names."""
+    if files:
+        there, wanted = found.splitlines(), expected.splitlines()
+        missing, new = (sorted(set(a) - set(b)) for a, b in ((wanted, there), (there, wanted)))
+        parts = [f"missing {_few(missing)}"] * bool(missing) + [f"new {_few(new)}"] * bool(new)
+        return f"the files differ: {'; '.join(parts)}" if parts else ""
+    lines = zip_longest(expected.splitlines(), found.splitlines())
+    for number, (wanted_line, line) in enumerate(lines, 1):
+        if wanted_line != line:
+            return f"line {number}: expected {_line(wanted_line)}, found {_line(line)}"
+    return "the line ends differ" if found != expected else ""
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def _line(text: str | None) -> str:
+    if text is None:
+        return "the end"
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -43,10 +43,8 @@ def judge_outcomes(planned: RecipePlan, outcomes: Outcomes) -> list[Verdict]:
     for _, group in groupby(judged, key=lambda spec: (spec.seed, spec.variant)):
         verdicts += _judge_variant(runs, list(group))
     verdicts += _judge_independence(runs, judged)
-    port, recipe = planned.loaded.port, planned.loaded.name
     return [
-        dataclasses.replace(verdict, narrow=next_command(port, recipe, verdict))
-        for verdict in verdicts
+        dataclasses.replace(verdict, narrow=next_command(planned, verdict)) for verdict in verdicts
     ]
 
 
@@ -62,11 +60,14 @@ class _Runs:
         outcome = self._outcomes.get(spec, _NOT_RUN)
         name = self.planned.levels[spec.level].name
         if isinstance(outcome, Trace):
-            return RunView(spec, name, outcome.outputs, outcome.counters)
+            parts = outcome.outputs, outcome.counters, outcome.kinds, outcome.failures
+            return RunView(spec, name, *parts)
         absent = outcome.kind == "device" and spec.device not in self.planned.insisted
         word: Word = "skipped" if absent and not is_simulated(spec.device) else "error"
         failed = RunView(spec, name, {}, {}).verdict("", None, word, outcome.reason)
-        return dataclasses.replace(failed, stderr=outcome.stderr if word == "error" else "")
+        if word != "error":
+            return failed
+        return dataclasses.replace(failed, stderr=outcome.stderr, frames=outcome.frames)
 
     def was_made(self, spec: RunSpec) -> bool:
         """Whether a run was made, even if it failed."""
@@ -138,6 +139,7 @@ def _judge_point(
         if shaken not in reported:
             reported.add(shaken)
             yield verdict
+    yield from run.failed_attempts()
     yield from OutputJudge(run, planned, reference, baseline, targets, noises).verdicts(claims)
     for claim in claims:
         target = targets.get(planned.index(claim))
@@ -172,8 +174,8 @@ def _noises(
 def _judge_counters(
     run: RunView, claim: Claim, target: RunView | Verdict | None
 ) -> Iterator[Verdict]:
-    names = matching(claim, run.counters)
-    if not names:
+    names = [name for name in matching(claim, run.counters) if not run.failure_of(name)]
+    if not names and not run.failure_of(claim.pattern):
         reason = nothing_matches(run.counters, run.spec.device)
         yield run.verdict(claim.pattern, claim, "error", reason)
     other = target.counters if isinstance(target, RunView) else None
@@ -241,15 +243,16 @@ def _judge_group(
         yield head.judged(name, claim, outcome)
 
 
-def next_command(port: str, recipe: str, verdict: Verdict) -> str:
+def next_command(planned: RecipePlan, verdict: Verdict) -> str:
     """Return the command that narrows a bad verdict down; "" where there is none.
 
     For a failed output of a level above 0: `porter compare` with upstream, module by module; for a
-    failed counter or run: `porter bisect`. A vacuous claim, and level 0, have nothing to compare
-    with.
+    failed counter or run: `porter bisect`, where the claim covers a level below. A vacuous claim,
+    and level 0, have nothing to compare with.
     """
     if not verdict.bad or verdict.level == 0:
         return ""
+    port, recipe = planned.loaded.port, planned.loaded.name
     where = f"--recipe {recipe} --device {verdict.device}"
     if verdict.word == "fail" and verdict.subject == "outputs":
         exactly = f"--dtype {verdict.dtype}"
@@ -259,6 +262,21 @@ def next_command(port: str, recipe: str, verdict: Verdict) -> str:
             f" --where {shlex.quote(f'{name}={text}')}" for name, text in verdict.variant
         )
         return f"porter compare {port} {UPSTREAM} {verdict.level_name} {where} {exactly}"
-    if verdict.word == "fail" or not verdict.output:
+    breaks = verdict.word == "fail" or not verdict.output or verdict.frames
+    if breaks and _has_level_below(planned, verdict):
         return f"porter bisect {port} {where} --level {verdict.level_name}"
     return ""
+
+
+def _has_level_below(planned: RecipePlan, verdict: Verdict) -> bool:
+    """Whether the claim behind a verdict (of a failed run: any claim) covers a lower level."""
+    claims = zip(planned.loaded.recipe.claims, planned.claim_levels, strict=True)
+    return any(
+        min(levels) < verdict.level
+        for claim, levels in claims
+        if not verdict.claim
+        or (
+            (claim.subject, claim.kind_name) == (verdict.subject, verdict.claim)
+            and (claim.names(verdict.output) or claim.pattern == verdict.output)
+        )
+    )

@@ -44,8 +44,9 @@ class StateLevel:
 class BothTrees:
     """:class:`Trees` of two states: a :class:`StateLevel` says which one holds it."""
 
-    def __init__(self, new: Trees) -> None:
+    def __init__(self, new: Trees, *others: Trees) -> None:
         self._new = new
+        self._all = new, *others
 
     def levels(self, port: str) -> Sequence[LevelTree]:
         return self._new.levels(port)
@@ -56,6 +57,10 @@ class BothTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         assert isinstance(level, StateLevel)
         return level.trees.folder(port, level.own, needs)
+
+    def mend(self, folder: Path) -> str:
+        """See :class:`porter.verify.plan.trees.Trees`: the state that gave the folder mends it."""
+        return next(filter(None, (trees.mend(folder) for trees in self._all)), "")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.trees import LevelTree, Trees
+from porter.verify.plan.trees import ForeignLevel, LevelTree, Trees
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.schema import Variant, as_text
@@ -32,6 +32,8 @@ class RecipePlan:
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
     for the judged level itself). ``devices`` are those of the recipe that the user selected;
     ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
+    ``in_part``: some of the recipe's claims were left out, so an output may have none.
+    ``files`` identifies, by level, which files of the level the run's tree holds.
     """
 
     loaded: LoadedRecipe
@@ -42,6 +44,13 @@ class RecipePlan:
     claim_targets: tuple[Target, ...]
     devices: tuple[str, ...]
     insisted: frozenset[str] = frozenset()
+    in_part: bool = False
+    files: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a tree is judged that is no level of the port."""
+        return isinstance(self.levels[-1], ForeignLevel)
 
     @property
     def name(self) -> str:
@@ -215,11 +224,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run left no trace, and the end of its stderr."""
+    """Why a run left no trace, the end of its stderr, and the lines of the tree it failed in."""
 
-    kind: str  # exception, exit, memory, time, signal, environment, device, trace, tree, stopped
+    kind: str
+    """exception, exit, memory, time, signal, environment, device, trace, tree, probe or stopped."""
     reason: str
     stderr: str
+    frames: str = ""
 
 
 def job_of(planned: RecipePlan, spec: RunSpec, facts: RunFacts, trees: Trees) -> Job | Failure:

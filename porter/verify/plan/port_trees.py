@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from porter.levels.levels import ApplyFailed, Level, build_levels, find_level
 from porter.series.series import load_series
 from porter.upstream.failure import SourceFailure, short_reason
 from porter.upstream.gitfetch import Progress
-from porter.upstream.needs import Needs
+from porter.upstream.needs import Needs, is_useful
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist, load_pins
-from porter.upstream.snapshot import cached_tree, gather_tree
+from porter.upstream.snapshot import Snapshots, gather_tree
+from porter.upstream.spare_cache import usable_cache
 from porter.upstream.store import FileCoverage, Upstream, open_upstream
 from porter.verify.plan.trees import LevelTree, NotReachable, UselessNeed
 
@@ -43,22 +44,38 @@ class UpstreamTrees:
     _refused: dict[str, SourceUnavailable] = field(default_factory=dict)
     _needs: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     _useful: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
-    _folders: dict[tuple[str, str, tuple[str, ...]], Path] = field(default_factory=dict)
+    _touched: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    _folders: dict[tuple[str, str, tuple[str, ...], frozenset[bytes]], Path] = field(
+        default_factory=dict
+    )
+    _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def close(self) -> None:
         """End the reading processes of every opened upstream."""
         for upstream in self._upstreams.values():
             upstream.close()
 
+    def upstream(self, port: str) -> Upstream:
+        """Return a port's upstream, opened. Raises NotReachable."""
+        if port not in self._upstreams:
+            if port in self._refused:
+                raise _refused(self._refused[port])
+            try:
+                self._upstreams[port] = self._open(self.pins.port(port))
+            except SourceUnavailable as error:
+                self._refused[port] = error
+                raise _refused(error) from error
+        return self._upstreams[port]
+
     def levels(self, port: str) -> tuple[Level, ...]:
         if port in self._refused:
             raise _refused(self._refused[port])
+        upstream = self.upstream(port)
         if port not in self._levels:
             try:
-                upstream = self._open(self.pins.port(port))
-                self._upstreams[port] = upstream
                 series = load_series(self.root, port)
-                self._levels[port] = build_levels(upstream, series, write=True)
+                levels = self._levels[port] = build_levels(upstream, series, write=True)
+                self._touched[port] = frozenset(path for level in levels for path in level.files)
             except SourceUnavailable as error:
                 self._refused[port] = error
                 raise _refused(error) from error
@@ -86,33 +103,47 @@ class UpstreamTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:
         """See :class:`porter.verify.plan.trees.Trees`. It includes submodules that ``needs``
         selects."""
-        key = (port, level.tree, needs)
+        own = self.levels(port)[level.number]
+        self._refuse_useless(self._upstreams[port], self._wanted(needs))
+        return self.tree_folder(port, own, needs, self._touched[port])
+
+    def tree_folder(
+        self, port: str, level: LevelTree, needs: tuple[str, ...], also: Collection[bytes] = ()
+    ) -> Path:
+        """As :meth:`folder`, for any tree in the port's repository of the store; the series counts
+        for nothing. ``also``: files of the tree that are taken whatever ``needs`` says.
+        """
+        key = (port, level.tree, needs, frozenset(also))
         if key not in self._folders:
-            own = self.levels(port)[level.number]
-            upstream = self._upstreams[port]
-            wanted = self._needs.setdefault(needs, Needs(needs))
-            self._refuse_useless(upstream, wanted)
-            submodules = self._submodules(upstream, own, wanted)
-            gathered = gather_tree(upstream, own.tree, wanted, submodules)
+            upstream, wanted = self.upstream(port), self._wanted(needs)
+            submodules = self._submodules(upstream, level, wanted)
+            gathered = gather_tree(upstream, Oid(level.tree), wanted, submodules, also)
             if gathered.covered.missing:
                 raise _not_covered(level, gathered.covered)
-            self._folders[key] = Path() if self.planning else cached_tree(gathered)
+            self._folders[key] = Path() if self.planning else self._snapshots.folder(gathered)
         return self._folders[key]
+
+    def mend(self, folder: Path) -> str:
+        """See :class:`porter.verify.plan.trees.Trees`."""
+        return self._snapshots.mend(folder)
+
+    def _wanted(self, needs: tuple[str, ...]) -> Needs:
+        return self._needs.setdefault(needs, Needs(needs))
 
     def _refuse_useless(self, upstream: Upstream, needs: Needs) -> None:
         """Raise UselessNeed for an entry that matches no file: an error that no run would show."""
         if (upstream.pin.name, needs.entries) in self._useful:
             return
-        touched = (path for level in self._levels[upstream.pin.name] for path in level.files)
+        touched = self._touched[upstream.pin.name]
         paths = {os.fsdecode(path) for path in (*upstream.listing(), *touched)}
-        for entry in needs.named:
-            alone = Needs((entry,))
-            inside = any(alone.may_take_inside(path) for path in upstream.pin.submodules)
-            if not inside and not any(map(alone.takes, paths)):
+        for entry in needs.entries:
+            if not is_useful(entry, paths, upstream.pin.submodules):
                 raise UselessNeed(entry)
         self._useful.add((upstream.pin.name, needs.entries))
 
-    def _submodules(self, upstream: Upstream, level: Level, needs: Needs) -> dict[str, Upstream]:
+    def _submodules(
+        self, upstream: Upstream, level: LevelTree, needs: Needs
+    ) -> dict[str, Upstream]:
         """Open the submodules that are in the level's tree and that ``needs`` selects."""
         wanted = {
             path: name
@@ -121,7 +152,7 @@ class UpstreamTrees:
         }
         if not wanted:
             return {}
-        entries = upstream.odb.flat(level.tree)
+        entries = upstream.odb.flat(Oid(level.tree))
         found = {}
         for path, name in wanted.items():
             entry = entries.get(path.encode())
@@ -142,9 +173,14 @@ class UpstreamTrees:
         return found
 
 
-def open_trees(root: Path) -> closing[UpstreamTrees]:
-    """Open the project's trees for a block."""
-    return closing(UpstreamTrees(root, load_pins(root)))
+@contextmanager
+def open_trees(root: Path) -> Iterator[UpstreamTrees]:
+    """Open the project's trees for a block, in which the cache can be written or is stood in for.
+
+    Whoever makes runs takes the cache's folder inside the block.
+    """
+    with usable_cache(), closing(UpstreamTrees(root, load_pins(root))) as trees:
+        yield trees
 
 
 def _refused(error: SourceUnavailable, before: str = "") -> NotReachable:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import get_args
 
 from porter.errors import BadInput, CheckFailed
 from porter.places import recipes_dir
@@ -19,7 +20,14 @@ from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
 from porter.verify.plan.matrix import Target, held_to_itself, judged_specs, run_specs
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
-from porter.verify.recipe.claims import PREVIOUS, Claim, LevelRange, LevelSelection, LevelText
+from porter.verify.recipe.claims import (
+    PREVIOUS,
+    Claim,
+    DeviceName,
+    LevelRange,
+    LevelSelection,
+    LevelText,
+)
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
 
 
@@ -68,6 +76,11 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
 
     Raises BadInput for a port without recipes, a filter that matches nothing, an invalid recipe.
     """
+    for name in filters.devices:
+        if name not in get_args(DeviceName):
+            raise BadInput(
+                f"--device {name}: no such device; {_suggestion(name, get_args(DeviceName))}"
+            )
     known = ports_with_recipes(root)
     if not known:
         raise BadInput(f"{root / 'recipes'}: expected recipes/PORT/*.yaml, found none")
@@ -106,7 +119,10 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             raise unknown_levels[0]
         options = [*(f"--level {n}" for n in filters.levels)]
         options += [f"--device {name}" for name in filters.devices]
-        raise BadInput(f"{' '.join(options)}: no selected recipe runs there")
+        used = sorted({device for recipe in chosen for device in recipe.recipe.devices})
+        raise BadInput(
+            f"{' '.join(options)}: no selected recipe runs there; they run on {', '.join(used)}"
+        )
     return Plan(tuple(planned), tuple(unreachable))
 
 
@@ -183,17 +199,41 @@ def plan_recipe(
         )
     planned = dataclasses.replace(planned, devices=selected, insisted=frozenset(devices))
     if chosen and selected:
-        for number in sorted({0} | {spec.level for spec in run_specs(planned)}):
-            try:
-                trees.folder(loaded.port, levels[number], recipe.needs)
-            except UselessNeed as useless:
-                at = ("needs", recipe.needs.index(str(useless)))
-                expected = f"what some level of {loaded.port} has"
-                raise loaded.document.error(at, expected, str(useless)) from None
+        numbers = {0} | {spec.level for spec in run_specs(planned)}
+        planned = dataclasses.replace(planned, files=make_folders(loaded, levels, numbers, trees))
     companions = tuple(
         (name, companion_level(name, str(text), trees)) for name, text in recipe.companions.items()
     )
     return dataclasses.replace(planned, companions=companions)
+
+
+def make_folders(
+    loaded: LoadedRecipe, levels: Sequence[LevelTree], numbers: Iterable[int], trees: Trees
+) -> dict[int, str]:
+    """Make the folders of some levels for a recipe; return what their names say about the files in
+    them, by level.
+
+    Raises NotReachable for a tree no source covers, and BadInput for an entry of ``needs`` that
+    matches nothing.
+    """
+    return {number: _folder(loaded, levels[number], trees) for number in sorted(set(numbers))}
+
+
+def _folder(loaded: LoadedRecipe, level: LevelTree, trees: Trees) -> str:
+    """Make the folder of a level; return what its name says about the files in it.
+
+    Raises NotReachable, and BadInput for an entry of ``needs`` that matches nothing.
+    """
+    needs = loaded.recipe.needs
+    try:
+        folder = trees.folder(loaded.port, level, needs)
+    except UselessNeed as useless:
+        expected = f"a file, folder or pattern that some level of {loaded.port} has"
+        found = f"{str(useless)!r}, which matches nothing; correct or remove it"
+        at = ("needs", needs.index(str(useless)))
+        raise loaded.document.error(at, expected, found, words=True) from None
+    tree, _, names = folder.name.partition("-")
+    return names if tree == level.tree else ""
 
 
 def _target(loaded: LoadedRecipe, key: tuple[str | int, ...], claim: Claim, trees: Trees) -> Target:

@@ -45,6 +45,17 @@ class NamedLevel:
     off: bool = False
 
 
+@dataclass(frozen=True)
+class ForeignLevel(NamedLevel):
+    """A tree that no series leads to (:mod:`porter.verify.foreign`), as a level above a port's own.
+
+    A run gets the files that differ from ``upstream``, the tree of level 0, whatever the recipe
+    needs.
+    """
+
+    upstream: str = ""
+
+
 class NotReachable(Exception):
     """No source that answers has all that is needed; the message is short, ``detail`` is full.
 
@@ -77,6 +88,12 @@ class Trees(Protocol):
         """Return a folder with the level's files that ``needs`` selects (empty: all of them).
 
         Raises NotReachable, naming the missing files, and UselessNeed.
+        """
+
+    def mend(self, folder: Path) -> str:
+        """Compare a folder with the tree it holds, before a probe runs on it.
+
+        A damaged one is written again. Return one line about that, else "".
         """
 
 
@@ -121,3 +138,7 @@ class SeriesTrees:
     def folder(self, port: str, level: LevelTree, needs: tuple[str, ...]) -> Path:  # noqa: ARG002
         """Return a path that does not exist: a plan that runs nothing reads no files."""
         return self._root / "patches" / port / str(level.number)
+
+    def mend(self, folder: Path) -> str:  # noqa: ARG002
+        """See :class:`Trees`; nothing runs on it."""
+        return ""

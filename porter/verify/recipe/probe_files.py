@@ -22,6 +22,7 @@ from porter.verify.recipe.load import LoadedRecipe
 
 _WORD = re.compile(r"\w+")
 _PACKAGE = "__init__"
+_LEVEL = re.compile(rb"\.\s*level(?:_name)?\b")
 
 
 def probe_files(loaded: LoadedRecipe) -> list[Path]:
@@ -46,6 +47,14 @@ def probe_files(loaded: LoadedRecipe) -> list[Path]:
             return sorted({probe, *(path for paths in neighbours.values() for path in paths)})
         pending += [path for path in _named(neighbours, names) if path not in found]
     return sorted(found)
+
+
+def asks_level(loaded: LoadedRecipe) -> bool:
+    """Return whether a file of the probe reads ``.level`` or ``.level_name``, of anything.
+
+    Its runs are then each level's own, even where two levels have equal trees.
+    """
+    return any(_LEVEL.search(path.read_bytes()) for path in probe_files(loaded))
 
 
 def _named(neighbours: dict[str, list[Path]], names: set[str]) -> list[Path]:

@@ -181,3 +181,76 @@ def test_json_keeps_the_whole_reason() -> None:
     (row,) = plain_results([], [LONG], False)["not_reachable"]
 
     assert (row["short"], row["reason"]) == (LONG.reason, LONG.detail)
+
+
+COUNT = replace(ONE, subject="counters", output="graphs", claim="at_most", measure="count")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "numbers"),
+    [
+        (replace(COUNT, error=7.0, allowed=150.0), ["7", "150"]),
+        (replace(COUNT, error=1_234_567.0, allowed=2e6), ["1234567", "2000000"]),
+        (replace(COUNT, error=12.5, allowed=33.0 + 1 / 3), ["12.5", "33.33"]),
+        (replace(ONE, measure="elements", error=3.0, allowed=0.0), ["3", "elements", "0"]),
+        (replace(ONE, measure="ulps", error=150.3, allowed=128.0), ["150", "ulps", "128"]),
+        (replace(ONE, measure="SSIM", error=0.99, allowed=0.95), ["0.99", "SSIM", "0.95"]),
+        (ONE, ["1.0e-06", "max", "2.0e-06"]),
+    ],
+)
+def test_numbers_are_whole_where_they_count(verdict: Verdict, numbers: list[str]) -> None:
+    row = next(
+        line for line in printed(verdict).splitlines() if line.startswith("  " + verdict.output)
+    )
+
+    assert row.split() == [verdict.output, *numbers, "pass"]
+
+
+def test_a_label_that_does_not_fit_has_a_line_of_its_own() -> None:
+    long = replace(
+        COUNT,
+        level_name="upsampler-in-the-dtype-of-the-model",
+        device="sim:hpu",
+        variant=(("steps", "50"), ("sampler", '"dpm-solver"')),
+        output="one/two/three/four/five/six/seven/eight/compilations_per_step",
+        error=1.0,
+        allowed=150.0,
+    )
+
+    lines = printed(long, replace(COUNT, error=1.0, allowed=2.0)).splitlines()
+
+    heading = next(line for line in lines if "upsampler" in line)
+    assert heading.endswith('sim:hpu (simulated), float32, steps 50, sampler "dpm-solver"')
+    at = lines.index(f"  {long.output}")
+    assert lines[at + 1].split() == ["1", "150", "pass"]
+    assert len(lines[at + 1]) <= 80
+    short = next(line for line in lines if line.split()[:1] == ["graphs"])
+    assert lines[at + 1].index("pass") == short.index("pass")
+
+
+DEAD = Verdict(
+    1, "one", "float32", 0, "", "", "error", detail="ValueError: x",
+    stderr="Traceback\n  torch/nn.py\nValueError: x\n", frames="net.py:5 in f: return g(x)",
+)  # fmt: skip
+
+
+def test_one_cause_is_told_once_with_the_runs_it_struck_and_its_lines_first() -> None:
+    again = replace(DEAD, level=2, level_name="two")
+    reference = replace(
+        DEAD,
+        level=0,
+        level_name="upstream",
+        detail=f"reference run (level 0, float64): {DEAD.detail}",
+    )
+    other = replace(DEAD, level=3, level_name="three", frames="net.py:9 in h: raise")
+
+    lines = [line.strip() for line in printed(DEAD, again, reference, other).splitlines()]
+
+    assert lines[1:5] == [
+        "error: level 1 one, float32: ValueError: x",
+        "the same in 2 more runs: level 2 two, float32; level 0 upstream, float32",
+        "at net.py:5 in f: return g(x)",
+        "| Traceback",
+    ]
+    assert sum("ValueError: x" in line and "error:" in line for line in lines) == 2
+    assert "at net.py:9 in h: raise" in lines

@@ -217,3 +217,52 @@ def test_verdicts_that_cannot_be_kept_say_so(tmp_path: Path) -> None:
         cache.keep_verdicts(
             Places.under(tmp_path), RecipeResult("port", "one", "", (), 0, 0), "key"
         )
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "printed.json"])
+def test_a_trace_that_changed_on_disk_is_not_judged(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path, name: str
+) -> None:
+    (first,) = verify(trees)
+    harmed = sorted((tmp_path / "traces" / "port" / "one").glob(f"*/{name}"))[0]
+    data = bytearray(harmed.read_bytes())
+    data[-3] ^= 1
+    harmed.write_bytes(bytes(data))
+    port.write_text(port.read_text().replace("title: one", "title: two"))  # judged again
+
+    (second,) = verify(trees)
+    (third,) = verify(trees)
+
+    assert any("as it was written" in verdict.detail for verdict in second.verdicts)
+    assert third.verdicts == first.verdicts
+    assert len(heard.runs) == 5
+
+
+def test_verdicts_that_changed_on_disk_are_judged_again(
+    port: Path, trees: FolderTrees, verify: Verify, heard: Heard, tmp_path: Path
+) -> None:
+    port.write_text(port.read_text().replace("parity: {}", 'within_ulps: {ulps: 1, reason: "r"}'))
+    (first,) = verify(trees)
+    (file,) = (tmp_path / "verdicts").rglob("*.json")
+    file.write_text(file.read_text().replace('"runs":4', '"runs":9'))
+
+    (second,) = verify(trees)
+
+    assert (second.runs, second.verdicts, len(heard.runs)) == (4, first.verdicts, 4)
+
+
+def test_a_probe_that_changes_while_it_runs_gives_no_trace(
+    port: Path, trees: FolderTrees, verify: Verify, tmp_path: Path
+) -> None:
+    probe = port.parent / "one_probe.py"
+    probe.write_text(
+        "import pathlib\n"
+        + probe.read_text().rstrip()
+        + f"\n    pathlib.Path({str(probe)!r}).open('a').write('# more\\n')\n"
+    )
+
+    (result,) = verify(trees, options=Options(sandbox="off"))
+
+    assert {verdict.word for verdict in result.verdicts} == {"error"}
+    assert "changed; verify again" in result.verdicts[0].detail
+    assert list((tmp_path / "traces").rglob("trace.json")) == []

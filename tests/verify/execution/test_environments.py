@@ -16,6 +16,7 @@ import pytest
 from porter.verify.environment.requirements import TORCH_ALONE, Requirements
 from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
 from porter.verify.execution import session as sessions
+from porter.verify.execution.sandbox import NO_SANDBOX
 from porter.verify.execution.session import Options
 from tests.verify.conftest import StartVerify, Verify
 from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
@@ -41,6 +42,12 @@ class Builder:
         self.asked.append(asked.name)
         self.before.get(asked.name, lambda: None)()
         return ensure_environment(TORCH_ALONE, *rest)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs tell the test by files that they were made."""
+    monkeypatch.setattr(sessions, "find_sandbox", lambda _: NO_SANDBOX)
 
 
 @pytest.fixture

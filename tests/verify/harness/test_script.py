@@ -220,3 +220,31 @@ def test_processes_in_sessions_of_their_own_end_with_the_run(
 
     assert failure.kind == "time"
     wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+ON_DEVICE = {
+    "uses.py": "import torch; x = torch.ones(2, device='npu') + 1",
+    "stays.py": "import torch; x = torch.ones(2) + 1",
+    "fails.py": "raise SystemExit(3)",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "warnings"),
+    [
+        ("uses.py", ()),
+        ("stays.py", ("stays.py dispatched nothing to sim:npu: it stayed on the CPU",)),
+        ("fails.py", ()),
+    ],
+)
+def test_a_script_that_stayed_on_the_cpu_is_told(
+    single: SingleRun, script: str, warnings: tuple[str, ...]
+) -> None:
+    code = f"""
+        def run(probe):
+            probe.script({script!r}, expect=None)
+            probe.count("ran", 1)
+        """
+
+    assert single.trace(code, ON_DEVICE, device="sim:npu").warnings == warnings
+    assert single.trace(code, {script: "pass"}).warnings == ()

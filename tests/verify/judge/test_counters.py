@@ -124,8 +124,27 @@ def test_a_counter_must_not_grow_with_what_it_is_independent_of(
         ((("size", "1"),), word),
         ((("size", "2"),), word),
     ]
+    assert [(v.measure, v.error, v.allowed) for v in verdicts] == [
+        ("count", 4 + 8 * growth, 4 + 4 * growth),
+        ("count", 5 + 8 * growth, 5 + 4 * growth),
+    ]
     if growth:
         assert verdicts[0].detail == "compilations by steps: 4: 8, 8: 12"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "factor", "allowed"),
+    [((160, 8), 1, 159), ((160, 8), 20, 8), ((100, 8), 3, 33), ((12.5, 8), 2, 6.25)],
+)
+def test_the_bound_of_a_counter_that_is_whole_is_whole(
+    tmp_path: Path, numbers: tuple[float, float], factor: float, allowed: float
+) -> None:
+    counted = by_level(*numbers)
+    claim = counts(f"less_than: {{level: upstream, factor: {factor}}}", "levels: [one]\n")
+
+    [verdict] = judged(tmp_path, claim, lambda spec: counted[spec.level])
+
+    assert verdict.allowed == allowed
 
 
 def test_independence_of_runs_that_failed_is_an_error(tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.result import Verdict
+from porter.verify.judge.tensors import text_difference
 from porter.verify.plan.matrix import Failure, RunSpec
 from porter.verify.recipe.claims import Allclose, Finite, LossCurve, Parity
 from tests.verify.judging import Given, judged, planned, summaries
@@ -275,7 +278,7 @@ def test_a_bad_verdict_comes_with_the_command_that_narrows_it(tmp_path: Path) ->
     verdicts = judged(tmp_path, recipe, given)
 
     assert [v.narrow for v in verdicts] == [
-        "porter bisect port --recipe one --device sim:hpu --level one",
+        "",  # no level below it to search
         "porter compare port upstream two --recipe one --device sim:hpu --dtype float32",
     ]
 
@@ -335,3 +338,21 @@ def test_nothing_runs_that_no_claim_asks_for(tmp_path: Path) -> None:
         (1, "sim:hpu", "float32", 4),
         (1, "sim:hpu", "float32", 8),
     ]
+
+
+TEXTS = st.text(st.sampled_from("ab\n\r"), max_size=6)
+
+
+@given(found=TEXTS, expected=TEXTS)
+def test_texts_differ_in_words_exactly_where_they_differ(found: str, expected: str) -> None:
+    assert bool(text_difference(found, expected, files=False)) == (found != expected)
+
+
+@given(
+    found=st.sets(st.sampled_from("abcdefghij")), expected=st.sets(st.sampled_from("abcdefghij"))
+)
+def test_lists_of_files_differ_in_words_where_a_name_does(
+    found: set[str], expected: set[str]
+) -> None:
+    texts = ("".join(f"{name}\n" for name in sorted(names)) for names in (found, expected))
+    assert bool(text_difference(*texts, files=True)) == (found != expected)

@@ -1,0 +1,1 @@
+"""Take patches from elsewhere into a series, and give levels to others."""

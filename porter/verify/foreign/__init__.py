@@ -1,0 +1,1 @@
+"""Judge a tree that somebody else made by a port's recipes."""
