@@ -77,9 +77,14 @@ def _stand_on_level(tree: Tree, what: str) -> None:
 
 
 def place_head(tree: Tree, commit: Oid, what: str) -> None:
-    """Detach HEAD at a commit whose files the work tree holds, and let the index follow."""
-    tree.git("update-ref", "--no-deref", "-m", f"porter: {what}", "HEAD", commit)
-    tree.git("reset", "--mixed", "--quiet")
+    """Detach HEAD at a commit whose files the work tree holds, with the commit's index.
+
+    `git reset` writes the index before HEAD: after a kill in between the files are staged edits.
+    """
+    reason = f"porter: {what}"
+    here = tree.git("rev-parse", "HEAD").text
+    tree.git("update-ref", "--no-deref", "-m", reason, "HEAD", here)  # off its branch
+    tree.git("reset", "--mixed", "--quiet", commit, env={"GIT_REFLOG_ACTION": reason})
 
 
 def refuse_edits(tree: Tree, what: str) -> None:

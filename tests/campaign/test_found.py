@@ -32,6 +32,8 @@ FOUND = [
     ("redo", r"os.rename .*\.git/porter/config"),
     # A new tree has its journal and no index, and its upstream has files that are not here.
     ("apply", r"subprocess.Popen .*'checkout'"),
+    # HEAD is at the new level, the index at the old one.
+    ("refresh", r"subprocess.Popen .*'reset'"),
     # A temporary folder.
     ("split", r"subprocess.Popen .*update-index.*--index-info"),
     ("refresh", r"os.rename .*patches/\.change/journal\.json"),
