@@ -26,8 +26,8 @@ from porter.errors import BadInput, CheckFailed
 _PATIENCE = 20.0
 _JOURNAL = "journal.json"
 _STAGED = re.compile(r"(own-)?\d{1,9}\Z")
-_held: set[Path] = set()
-"""The projects that this process has locked."""
+_held: dict[Path, int] = {}
+"""The projects that this process has locked, and the descriptors of their locks."""
 
 
 def _folder(root: Path) -> Path:
@@ -62,12 +62,18 @@ def lock_project(root: Path, patience: float = _PATIENCE) -> Iterator[None]:
                         " has ended"
                     ) from None
                 time.sleep(0.02)
-        _held.add(key)
+        _held[key] = descriptor
         _finish(root)
         yield
     finally:
-        _held.discard(key)
+        _held.pop(key, None)
         os.close(descriptor)
+
+
+def held_lock(root: Path) -> tuple[int, ...]:
+    """Return the descriptor of the project's lock if this process has it, for git to inherit."""
+    key = root.resolve()
+    return (_held[key],) if key in _held else ()
 
 
 def settle_project(root: Path) -> None:

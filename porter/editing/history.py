@@ -27,6 +27,7 @@ from porter.git.objects import oid as checked_oid
 from porter.git.odb import Odb, index_pack, lay_out_repository
 from porter.git.run import first_error, run_git
 from porter.places import PINS_FILE, cache_dir, patches_dir
+from porter.project_change import held_lock
 
 if TYPE_CHECKING:
     from porter.upstream.pins import Pin
@@ -77,7 +78,9 @@ class History:
 
     def _git(self, *args: str, data: bytes | None = None, check: bool = True) -> bytes:
         where = f"--git-dir={self.git_dir}"
-        return run_git([where, *args], cwd=self.git_dir, stdin=data, check=check).out
+        lock = held_lock(self.root)
+        done = run_git([where, *args], cwd=self.git_dir, stdin=data, check=check, keep_open=lock)
+        return done.out
 
     def _resolve(self, ref: str) -> Oid | None:
         text = self._git("rev-parse", "--verify", "--quiet", ref, check=False).decode().strip()
@@ -160,7 +163,6 @@ class History:
                 path = _quoted(f"{part}/{name}")
                 lines += [b"M 100644 inline " + path + b"\n", _data(content)]
         lines.append(b"done\n")
-        self._git("update-ref", "-d", self._pending, check=False)
         self._git("fast-import", "--quiet", "--done", "--force", data=b"".join(lines))
         made = self._resolve(self._pending)
         assert made is not None
@@ -169,7 +171,7 @@ class History:
     def adopt(self) -> None:
         """Make the prepared state the newest row."""
         self._git("update-ref", self._ref, self._pending)
-        self._git("update-ref", "-d", self._pending)
+        # It stays: to delete one of them git would lock all refs, of every project.
 
     def catch_up(self) -> Entry:
         """Record the series as it is, if no row does; return the newest row.
@@ -177,8 +179,12 @@ class History:
         After a kill a prepared state is adopted when the files are already its own.
         """
         now = read_state(self.root, self.port)
-        pending = self._resolve(self._pending) if self.git_dir.is_dir() else None
-        if pending is not None and self.state(pending).same_series(now):
+        for ref in (self._ref, self._pending):  # of a git that was killed: the project is locked
+            self.git_dir.joinpath(f"{ref}.lock").unlink(missing_ok=True)
+        there = self.git_dir.is_dir()
+        pending = self._resolve(self._pending) if there else None
+        adopted = self._resolve(self._ref) if there else None
+        if pending not in (None, adopted) and self.state(pending).same_series(now):
             self.adopt()
         tip = self.tip()
         if tip is None or not self.state(tip.at).same_series(now):

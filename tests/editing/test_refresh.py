@@ -225,3 +225,18 @@ def test_a_damaged_log_of_states_is_named_in_one_line(toy: Path, porter: Porter)
     assert f"no blob {blob}" in ran.err
     shutil.rmtree(log)
     assert porter("undo", "toy", "--list").code == 0
+
+
+def test_locks_that_a_killed_git_left_in_the_log_of_states_are_no_obstacle(
+    toy: Path, porter: Porter
+) -> None:
+    (toy / "pkg" / "b.py").open("a").write("# mine\n")
+    assert porter("refresh", toy).code == 0
+    log = Path(os.environ["PORTER_CACHE"]) / "history.git"
+    refs = sealed_git(log, "for-each-ref", "--format=%(refname)").split()
+    assert refs
+    for ref in refs:
+        (log / f"{ref}.lock").touch()
+    assert porter("undo", "toy").code == 0
+    assert porter("redo", "toy").code == 0
+    assert not list((log / "refs").rglob("*.lock"))
