@@ -27,7 +27,7 @@ from porter.editing.stack import Commit, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
 from porter.git.run import Answer, run_git
 from porter.levels.gitapply import Scratch
-from porter.levels.level_name import Broken, find_level
+from porter.levels.level_name import Broken, find_number
 from porter.levels.levels import UPSTREAM, build_levels
 from porter.project_change import lock_project
 from porter.series.series import load_series
@@ -62,8 +62,7 @@ class Place:
 
     def level(self, text: str) -> Commit:
         """Return the level that ``text`` names. Raises BadInput, for level 0 too."""
-        names = [_Name(UPSTREAM), *map(_Name, self.names)]
-        number = names.index(find_level(names, text, self.broken))
+        number = find_number([UPSTREAM, *self.names], text, self.broken)
         if number == 0:
             raise BadInput("expected a level above 0, the upstream itself, which has no patch")
         return self.commits[number - 1]
@@ -72,11 +71,6 @@ class Place:
         """Return ``name``. Raises BadInput if a level has it, or if it cannot be a level's."""
         names = [*self.names, *(self.broken.off if self.broken else ())]
         return free_name(name, names, self.repository.folder)
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    name: str
 
 
 def free_name(name: str, names: Sequence[str], folder: Path) -> str:

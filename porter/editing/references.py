@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from porter.errors import BadInput
-from porter.levels.level_name import find_level
+from porter.levels.level_name import find_number
 from porter.places import recipes_dir
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -61,14 +61,9 @@ class LevelChange:
         return str(self.new.index(target)) if text.isdecimal() else target
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    name: str
-
-
 def _found(names: Sequence[str], text: str) -> str:
     try:
-        return find_level([_Name(name) for name in names], text).name
+        return names[find_number(names, text)]
     except BadInput:
         return ""
 

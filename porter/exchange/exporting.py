@@ -17,7 +17,7 @@ from porter.errors import BadInput, CheckFailed
 from porter.exchange.incoming import read_source, repository_git
 from porter.exchange.level_commits import LevelCommits, copy_commits
 from porter.git.run import first_error
-from porter.levels.level_name import find_level
+from porter.levels.level_name import find_level, find_number
 from porter.levels.levels import UPSTREAM, Level
 from porter.levels.rediff import export_options
 from porter.series.mailinfo import strip_space
@@ -145,16 +145,10 @@ def to_quilt(
 
 def patch_number(patches: Sequence[Patch], text: str) -> int:
     """Return the number of the level that ``text`` names, without building any."""
-    names = [_Named(UPSTREAM), *(_Named(patch.level) for patch in patches)]
-    number = names.index(find_level(names, text))
+    number = find_number([UPSTREAM, *(patch.level for patch in patches)], text)
     if number == 0:
         raise BadInput(f"--level {text}: the upstream; no patch leads to it")
     return number
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    name: str
 
 
 def _listed_in(target: Path) -> set[str]:

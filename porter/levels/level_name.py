@@ -32,9 +32,9 @@ class Broken:
     off: dict[str, bool]
     why: str
 
-    def refusal(self, last: Named, number: int) -> CheckFailed:
-        """Return the error for one of these levels; ``last`` is the last level that exists."""
-        return CheckFailed(f"{self.why}; the last level that applies is {number} ({last.name})")
+    def refusal(self, last: str, number: int) -> CheckFailed:
+        """Return the error for one of these levels; ``last`` names the last level that exists."""
+        return CheckFailed(f"{self.why}; the last level that applies is {number} ({last})")
 
 
 def find_level(levels: Sequence[L], text: str, broken: Broken | None = None) -> L:
@@ -43,14 +43,18 @@ def find_level(levels: Sequence[L], text: str, broken: Broken | None = None) -> 
     Raises BadInput, with the nearest name, when there is none or more than one, and CheckFailed for
     one of the ``broken`` levels, which follow on ``levels``.
     """
-    names = [level.name for level in levels] + list(broken.off if broken else ())
-    number = _find_number(names, text)
-    if broken is not None and number >= len(levels):
-        raise broken.refusal(levels[-1], len(levels) - 1)
-    return levels[number]
+    return levels[find_number([level.name for level in levels], text, broken)]
 
 
-def _find_number(names: Sequence[str], text: str) -> int:
+def find_number(names: Sequence[str], text: str, broken: Broken | None = None) -> int:
+    """As :func:`find_level`, of levels known by name alone; return the level's number."""
+    number = _number([*names, *(broken.off if broken else ())], text)
+    if broken is not None and number >= len(names):
+        raise broken.refusal(names[-1], len(names) - 1)
+    return number
+
+
+def _number(names: Sequence[str], text: str) -> int:
     if text.isdecimal() and text.isascii():
         if int(text) < len(names):
             return int(text)

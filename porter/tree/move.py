@@ -75,7 +75,7 @@ def level_beside(tree: Tree, by: int) -> TreeLevel:
     if number < 0:
         raise CheckFailed(f"{shown(tree.folder)}: already at level 0, pristine upstream")
     if number >= len(levels) and broken is not None and not all(broken.off.values()):
-        raise broken.refusal(levels[-1], len(levels) - 1)
+        raise broken.refusal(levels[-1].name, len(levels) - 1)
     if number >= len(levels):
         raise CheckFailed(f"{shown(tree.folder)}: already at the last level, {levels[-1]}")
     if by > 0 and levels[number].off and not levels[number - 1].off:
