@@ -117,8 +117,8 @@ def _quilt(args: argparse.Namespace) -> GivenOut:
 
 
 def _levels(args: argparse.Namespace) -> GivenOut:
+    from porter.editing.level_commits import level_commits
     from porter.exchange.exporting import last_level, to_branch, to_diff, to_mailbox
-    from porter.exchange.level_commits import level_commits
     from porter.tree.tree import find_tree
 
     port = the_port(args)

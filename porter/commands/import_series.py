@@ -25,10 +25,10 @@ from porter.errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from porter.editing.level_commits import LevelCommits
     from porter.exchange.foreign_header import Ask
     from porter.exchange.importing import Imported
     from porter.exchange.incoming import Incoming
-    from porter.exchange.level_commits import LevelCommits
 
 EXAMPLES = (
     ("porter import my-model debian/patches", "take a quilt series in"),
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("import: expected SOURCE, or --tree TREE alone")
     if args.like and not args.tree:
         raise BadInput("import: --like splits a --tree; there is none")
+    from porter.editing.level_commits import level_commits
     from porter.exchange.foreign_header import given_of
     from porter.exchange.importing import Plan, import_patches
-    from porter.exchange.level_commits import level_commits
     from porter.report.terminal.editing import report_change
 
     source = args.tree or " ".join(args.sources)

@@ -6,7 +6,6 @@ refused and nothing changes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from porter.editing import session as sessions
 from porter.editing.land import place_head, refuse_edits
+from porter.editing.level_commits import level_commits
 from porter.editing.publish import Repository, Request, off_levels, publish, refuse_off_below
 from porter.editing.refresh import (
     Changed,
@@ -25,18 +25,13 @@ from porter.editing.refresh import (
 from porter.editing.replay import replay
 from porter.editing.stack import Commit, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
-from porter.git.run import Answer, run_git
-from porter.levels.gitapply import Scratch
 from porter.levels.level_name import Broken, find_number
-from porter.levels.levels import UPSTREAM, build_levels
+from porter.levels.levels import UPSTREAM
 from porter.project_change import lock_project
-from porter.series.series import load_series
 from porter.terminal import counted
 from porter.tree.locked import LockedTree, hold_tree
 from porter.tree.move import refuse_unfinished
 from porter.tree.tree import listed_paths, position, read_head, shown, tree_around
-from porter.upstream.pins import load_pins
-from porter.upstream.store import open_upstream
 
 
 @dataclass(frozen=True)
@@ -97,8 +92,9 @@ def open_place(start: str | None, root: Path, port: str, what: str) -> Iterator[
     """
     tree = tree_around(start)
     if tree is None or tree.record.port != port:
-        with lock_project(root), Scratch(None) as scratch:
-            yield _in_store(root, port, what, scratch.folder)
+        with lock_project(root), level_commits(root, port) as series:
+            off = frozenset(series.off)
+            yield Place(what, series.repository, series.base, series.commits, off)
         return
     with hold_tree(start, what) as held:
         yield _in_tree(held, what)
@@ -125,42 +121,6 @@ def _in_tree(held: LockedTree, what: str) -> Place:
     base = base_commit(tree.git, levels[0].commit)
     return Place(
         what, repository, base, tuple(commits), off, held, at.level.name, tree.record.broken
-    )
-
-
-def _in_store(root: Path, port: str, what: str, scratch: Path) -> Place:
-    """Build the levels into the store, and borrow its objects in ``scratch``."""
-    pins = load_pins(root)
-    pin = pins.port(port)
-    with open_upstream(root, pin) as upstream:
-        levels = build_levels(upstream, load_series(root, port), write=True)
-        objects = os.fsencode((upstream.git_dir / "objects").absolute())
-    (scratch / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
-
-    def git(
-        *args: str | Path,
-        stdin: bytes | None = None,
-        check: bool = True,
-        index: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Answer:
-        more = {**(env or {}), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-        more |= {} if index is None else {"GIT_INDEX_FILE": str(index)}
-        where = f"--git-dir={scratch}"
-        return run_git([where, *args], cwd=scratch, stdin=stdin, check=check, env=more)
-
-    body = levels[0].commit
-    shallow = b"\nparent " in git("cat-file", "commit", body).out.partition(b"\n\n")[0]
-    if shallow:  # the store has no history below the pin
-        (scratch / "shallow").write_text(f"{body}\n")
-    repository = Repository(root, port, pins, git, scratch / "objects")
-    commits = read_commits(git, levels[0].commit, levels[-1].commit, port)
-    return Place(
-        what,
-        repository,
-        base_commit(git, levels[0].commit),
-        tuple(commits),
-        frozenset(off_levels(repository.folder)),
     )
 
 

@@ -13,9 +13,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from porter.atomic import write_atomic
+from porter.editing.level_commits import LevelCommits, copy_commits
 from porter.errors import BadInput, CheckFailed
 from porter.exchange.incoming import read_source, repository_git
-from porter.exchange.level_commits import LevelCommits, copy_commits
 from porter.git.run import first_error
 from porter.levels.level_name import find_level, find_number
 from porter.levels.levels import UPSTREAM, Level

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from porter.editing.level_commits import LevelCommits, copy_commits
 from porter.editing.place import Place, detached
 from porter.editing.publish import Request, level_part, publish
 from porter.editing.refresh import Changed, change
@@ -19,7 +20,6 @@ from porter.editing.stack import Commit, autosquashed, read_range
 from porter.errors import BadInput, CheckFailed, PorterError
 from porter.exchange.foreign_header import Ask, Completed, Given, complete
 from porter.exchange.incoming import Incoming
-from porter.exchange.level_commits import LevelCommits, copy_commits
 from porter.git.objects import Oid
 from porter.git.run import first_error, run_git
 from porter.levels.level_name import find_level

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from email import message_from_string
 from pathlib import Path
 
+from porter.editing.level_commits import copy_objects
 from porter.editing.stack import Git, read_range
 from porter.errors import BadInput, PorterError
-from porter.exchange.level_commits import copy_objects
 from porter.git.run import Answer, run_git
 from porter.levels.rediff import export_options
 from porter.series.diffreader import parse_diff

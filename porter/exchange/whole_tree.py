@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.editing.level_commits import LevelCommits, copy_objects
 from porter.errors import BadInput
 from porter.exchange.incoming import Incoming, repository_git
-from porter.exchange.level_commits import LevelCommits, copy_objects
 from porter.git.objects import MODE_SUBMODULE, Entry, Oid
 from porter.git.quoting import show_path
 from porter.git.run import Answer

@@ -1,7 +1,7 @@
 """A port's levels as commits in a temporary repository that borrows the store's objects.
 
-What import makes before it is published, and what export packs, is there. git sees no
-configuration, attributes or hooks but the repository's own.
+A series is changed there when there is no tree; what import makes before it is published, and what
+export packs, is there too. git sees no configuration, attributes or hooks but the repository's own.
 """
 
 from __future__ import annotations
