@@ -22,30 +22,34 @@ from porter.editing.pin_move import MovedPort, bring_for_replay, find_pins, move
 from porter.editing.pin_text import pin_entry, with_values
 from porter.editing.place import Place, open_place
 from porter.editing.publish import (
-    Published,
-    Repository,
     Request,
-    contents_differ,
     off_levels,
     publish,
 )
-from porter.editing.refresh import Changed, base_commit
-from porter.editing.replay import Replay, replay
+from porter.editing.refresh import (
+    Changed,
+    base_commit,
+    picked,
+    publish_picked,
+    tree_repository,
+)
+from porter.editing.replay import Replay, replay, tree_of
 from porter.editing.session import EditSession
-from porter.editing.stack import Commit, Git, autosquashed, read_commits
+from porter.editing.stack import Commit, Git, read_commits
 from porter.errors import BadInput, CheckFailed, LocalEdits
 from porter.git.objects import Oid
 from porter.levels.lock import lock_path, read_lock
 from porter.places import PINS_FILE, patches_dir
-from porter.project_change import content_meanwhile
+from porter.project_change import content_meanwhile, lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.terminal import listed
 from porter.tree.locked import LockedTree
 from porter.tree.populate import borrow_upstream, refresh
 from porter.tree.submodules import follow, leave, refuse_edited, relinked
-from porter.tree.tree import Tree, listed_paths, project_of, read_head, shown
+from porter.tree.tree import listed_paths, project_of, read_head, shown
 from porter.upstream.gitfetch import Progress
-from porter.upstream.pins import load_pins
+from porter.upstream.pins import load_pins, parse_pins
+from porter.upstream.sources import level0_commit
 
 _PLACES = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*|index .*)\n", re.MULTILINE)
 
@@ -89,16 +93,12 @@ def rebase(
     else:
         before = _pin_of_lock(root, port, text)
     what = f"rebase {port}" + (f" --url {url}" if url else "") + (f" --onto {onto}" if onto else "")
+    moved_to = level0_commit(parse_pins(text.encode(), root / PINS_FILE).port(port))
     with _pin_at(root, before), open_place(start, root, port, what) as place:
-        if place.base.oid == (moved_to := _commit(root, port, text, progress)):
+        if place.base.oid == moved_to:
             raise BadInput(f"{root / PINS_FILE}: {port} is at {moved_to[:10]} already")
         with moved_port(root, port, text, progress=progress) as moved:
             return _replayed(place, moved, text, notes, drop_merged)
-
-
-def _commit(root: Path, port: str, text: str, progress: Progress | None) -> Oid:
-    with moved_port(root, port, text, progress=progress, complete=False) as moved:
-        return moved.commit
 
 
 def _pin_of_lock(root: Path, port: str, text: str) -> str:
@@ -150,7 +150,7 @@ def _replayed(
         )
     if done.left:
         return _stop(place, moved, text, notes, done, merged, drop_merged)
-    repository = _repository(place.repository, moved)
+    repository = replace(place.repository, pins=moved.pins)
     request = _request(place.what, place.off, moved)
     old = _patches(repository.folder)
     published = publish(repository, base_commit(git, moved.commit), done.commits, request)
@@ -165,7 +165,7 @@ def _replayed(
 
 def _merged(git: Git, done: Replay) -> list[str]:
     """Return the levels that change nothing on the new upstream."""
-    found, tree = [], git("rev-parse", f"{done.base}^{{tree}}").text
+    found, tree = [], tree_of(git, done.base)
     for commit in done.commits:
         if commit.tree == tree:
             found.append(commit.level)
@@ -183,10 +183,6 @@ def _borrow(place: Place, moved: MovedPort) -> None:
             shallow.write_text(f"{lines}{moved.commit}\n")
         return
     borrow_upstream(place.held.tree, moved.pins, moved.pin)
-
-
-def _repository(repository: Repository, moved: MovedPort) -> Repository:
-    return replace(repository, pins=moved.pins)
 
 
 def _request(what: str, off: Collection[str], moved: MovedPort) -> Request:
@@ -275,7 +271,7 @@ def _stop(
         return _go_on(place.held, lambda: sessions.start(tree, state, files, done.tip), None)
     except LocalEdits:
         if sessions.read_session(tree) is None:
-            _reconnect(tree)
+            refresh(tree)
         raise
 
 
@@ -309,33 +305,18 @@ def _go_on(held: LockedTree, first: Callable[[], object], progress: Progress | N
 def _finish(held: LockedTree, state: EditSession, progress: Progress | None) -> Rebased:
     tree = held.tree
     root, port = project_of(tree, writing=True), tree.record.port
-    commits = autosquashed(read_commits(tree.git, state.base, "HEAD", shown(tree.folder)))
-    done = replay(tree.git, Oid(state.base), commits)
-    if lacking := sessions.missing_levels(state, done.commits):
-        raise CheckFailed(
-            f"{shown(tree.folder)}: HEAD lacks {lacking}; pick them (`git cherry-pick`), or"
-            " `porter rebase --abort`"
-        )
-    folder = patches_dir(root, port)
-    changed_since = state.report["series"] != _digest(folder)
+    done, folder = picked(tree, state), patches_dir(root, port)
     old = _patches(folder)
     level0 = state.report["base"]
     links = relinked(tree, level0, "HEAD")
     refuse_edited(links, tree.record.levels[-1])
     before = read_commits(tree.git, level0, state.head, shown(tree.folder))
     with moved_port(root, port, _pins_now(root, port, state), progress=progress) as moved:
-        objects = tree.git_dir / "objects"
-        repository = Repository(root, port, moved.pins, tree.git, objects)
+        repository = tree_repository(tree, moved.pins)
         request = _request(state.what, state.off or off_levels(folder), moved)
-        base = base_commit(tree.git, state.base)
-        if changed_since:
-            again = publish(repository, base, done.commits, replace(request, check=True))
-            if contents_differ(again.patches):  # else a kill came after they were written
-                raise CheckFailed(
-                    f"{folder}: changed since `porter {state.what}` began; `porter rebase --abort`,"
-                    " then give the command again"
-                )
-        published: Published = publish(repository, base, done.commits, request)
+        with lock_project(root):
+            is_same = state.report["series"] == _digest(folder)
+            published = publish_picked(repository, done, request, state, is_same=is_same)
     fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     leave(links, held.lock.fd)
     follow(links, held.lock.fd)
@@ -369,10 +350,5 @@ def abort_rebase(held: LockedTree) -> EditSession:
     """Bring tree, pin and series back to how they stood before the command."""
     state = sessions.need_session(held.tree, "rebase")
     sessions.abort(held.tree, state)
-    _reconnect(held.tree)
+    refresh(held.tree)  # which borrows and checks out what its own pin has
     return state
-
-
-def _reconnect(tree: Tree) -> None:
-    """Let the tree borrow and check out what its own pin has, as before."""
-    refresh(tree)

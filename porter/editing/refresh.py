@@ -15,11 +15,12 @@ from porter.editing.publish import (
     off_levels,
     publish,
 )
-from porter.editing.replay import make_commit, replay
+from porter.editing.replay import Replay, make_commit, replay
 from porter.editing.session import EditSession
 from porter.editing.stack import Commit, Git, Stack, autosquashed, read_commits, tree_stack
 from porter.errors import BadInput, CheckFailed
 from porter.git.objects import Oid
+from porter.places import patches_dir
 from porter.project_change import lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.series.stamp import series_stamp
@@ -92,7 +93,7 @@ def refresh(
     if not drop:
         refuse_dropped(stack, tree)
     stay = _stay(tree, commits)
-    off = off_levels(tree_repository(tree, check=check).folder)
+    off = off_levels(patches_dir(project_of(tree, writing=not check), tree.record.port))
     request = Request(f"{what} {stay}".rstrip(), off, check=check, renamed=stack.renamed)
     return change(held, stack.commits, request, stay, before=before, dropped=stack.dropped)
 
@@ -215,29 +216,45 @@ def continue_change(held: LockedTree, command: str, *, skip: bool = False) -> Ch
     return finish(held, state)
 
 
-def finish(held: LockedTree, state: EditSession) -> Changed:
-    """Write the picked commits as the series, and bring the tree where the command ends."""
-    tree = held.tree
-    commits = read_commits(tree.git, state.base, "HEAD", shown(tree.folder))
-    commits = autosquashed(commits)
-    if any(commit.squash for commit in commits):
-        commits = list(replay(tree.git, Oid(state.base), commits).commits)
-    if lacking := sessions.missing_levels(state, commits):
+def picked(tree: Tree, state: EditSession) -> Replay:
+    """Return the commits that HEAD holds, squashed; CheckFailed where it lacks a level."""
+    commits = autosquashed(read_commits(tree.git, state.base, "HEAD", shown(tree.folder)))
+    done = replay(tree.git, Oid(state.base), commits)
+    if lacking := sessions.missing_levels(state, done.commits):
         raise CheckFailed(
             f"{shown(tree.folder)}: HEAD lacks {lacking}; pick them (`git cherry-pick`), or"
             f" `porter {state.command} --abort`"
         )
+    return done
+
+
+def publish_picked(
+    repository: Repository, done: Replay, request: Request, state: EditSession, *, is_same: bool
+) -> Published:
+    """Write the picked commits as the series; ``is_same``: it is still the one of the beginning.
+
+    The project's lock must be held. Raises CheckFailed when somebody has changed the series since.
+    """
+    base = base_commit(repository.git, state.base)
+    if not is_same:
+        again = publish(repository, base, done.commits, replace(request, check=True))
+        if contents_differ(again.patches):  # else a kill came after they were written
+            raise CheckFailed(
+                f"{repository.folder}: changed since `porter {state.what}` began;"
+                f" `porter {state.command} --abort`, then give the command again"
+            )
+    return publish(repository, base, done.commits, request)
+
+
+def finish(held: LockedTree, state: EditSession) -> Changed:
+    """Write the picked commits as the series, and bring the tree where the command ends."""
+    tree = held.tree
+    done, repository = picked(tree, state), tree_repository(tree)
     request = Request(state.what, state.off, renamed=state.renamed)
-    base, repository = base_commit(tree.git, state.base), tree_repository(tree)
     with lock_project(repository.project):
-        if state.stamp not in ("", series_stamp(str(repository.project), repository.port)):
-            again = publish(repository, base, commits, replace(request, check=True))
-            if contents_differ(again.patches):  # else a kill came after they were written
-                raise CheckFailed(
-                    f"{repository.folder}: changed since `porter {state.what}` began;"
-                    f" `porter {state.command} --abort`, then give the command again"
-                )
-        published = publish(repository, base, commits, request)
+        stamp = series_stamp(str(repository.project), repository.port)
+        is_same = state.stamp in ("", stamp)
+        published = publish_picked(repository, done, request, state, is_same=is_same)
     fresh, level = land(tree, held.lock, state.stay, state.what, sessions.end_session)
     return Changed(published, level, fresh, state.dropped)
 
