@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from porter.git.objects import Oid
+from porter.tree.journal import Files, drop_merge_index, stage_files
 from porter.tree.move import move
 from porter.tree.populate import refresh
 from porter.tree.tree import Tree, TreeLevel, read_head, shown
 from porter.tree.treelock import TreeLock
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The tracked files of a work tree as they are, and its index, as trees."""
-
-    work: Oid
-    index: Oid
-
-
 def read_files(tree: Tree) -> Files:
-    """Write the work tree's tracked files, and the index, as trees; neither is changed."""
-    index = tree.state_dir / "index"
+    """Write the work tree's tracked files, and the index, as trees; neither is changed.
+
+    The tree's lock must be held.
+    """
     try:
-        shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
-        staged = tree.git("write-tree", "--missing-ok", index=index).text
-        others = (f":(exclude,top){path}" for path in tree.record.submodules)
-        tree.git("add", "--update", "--", ":/", *others, index=index)
-        work = tree.git("write-tree", "--missing-ok", index=index).text
+        return stage_files(tree, leave_out=tree.record.submodules)
     finally:
-        index.unlink(missing_ok=True)
-        index.with_name("index.lock").unlink(missing_ok=True)
-    return Files(Oid(work), Oid(staged))
+        drop_merge_index(tree)
 
 
 def land(

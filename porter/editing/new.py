@@ -10,7 +10,7 @@ from pathlib import Path
 
 from porter.atomic import write_atomic
 from porter.editing import session as sessions
-from porter.editing.land import Files, read_files
+from porter.editing.land import read_files
 from porter.editing.message import faults, with_parts
 from porter.editing.place import detached, free_name
 from porter.editing.publish import Request, off_levels
@@ -28,6 +28,7 @@ from porter.git.objects import Oid
 from porter.series.header import FIELDS
 from porter.series.rendering import mail_date
 from porter.terminal import listed
+from porter.tree.journal import Files
 from porter.tree.locked import LockedTree
 from porter.tree.move import refuse_unfinished
 from porter.tree.template import template, write_template

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from porter.editing import session as sessions
-from porter.editing.land import Files, land, read_files
+from porter.editing.land import land, read_files
 from porter.editing.publish import (
     Published,
     Repository,
@@ -24,6 +24,7 @@ from porter.places import patches_dir
 from porter.project_change import lock_project
 from porter.series.series import SERIES_FILE, read_patch, read_series_file
 from porter.series.stamp import series_stamp
+from porter.tree.journal import Files
 from porter.tree.locked import LockedTree
 from porter.tree.tree import (
     Tree,

@@ -7,17 +7,15 @@ conflicts stops the replay.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from porter.editing.stack import Commit, Git
 from porter.errors import PorterError
 from porter.git.objects import MODE_SUBMODULE, Oid
-from porter.git.run import first_error
+from porter.git.run import first_error, need_merge_tree
 from porter.scratch import scratch_folder
 
-OLDEST_GIT = (2, 38)
 _MERGE = ("merge.conflictStyle=merge", "merge.directoryRenames=false")
 
 
@@ -40,7 +38,7 @@ def replay(git: Git, base: Oid, commits: Sequence[Commit]) -> Replay:
 
     An unchanged commit stays as it is. Raises PorterError when git cannot merge at all.
     """
-    _need_merge_tree(git)
+    need_merge_tree(git, "changing a series needs git {} or newer")
     done: list[Commit] = []
     tip, tree = base, tree_of(git, base)
     absent = absent_files(git, tree, commits)
@@ -157,11 +155,3 @@ def _changed(git: Git, tree: Oid, rows: Sequence[_Row], *, drop: bool = False) -
         given = os.fsencode("".join(lines))
         git("update-index", "-z", "--index-info", stdin=given, index=index)
         return Oid(git("write-tree", "--missing-ok", index=index).text)
-
-
-def _need_merge_tree(git: Git) -> None:
-    found = re.search(r"(\d+)\.(\d+)", git("version").text)
-    if found and (int(found[1]), int(found[2])) < OLDEST_GIT:
-        raise PorterError(
-            f"git {found[0]}: changing a series needs git {'.'.join(map(str, OLDEST_GIT))} or newer"
-        )

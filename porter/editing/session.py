@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 
 from porter.atomic import read_json, write_atomic
-from porter.editing.land import Files
 from porter.editing.replay import Replay, absent_files, make_commit, replay, tree_of
 from porter.editing.stack import Commit, level_of, read_each
 from porter.errors import BadInput, CheckFailed, LocalEdits, PorterError
@@ -28,7 +27,7 @@ from porter.git.objects import oid as checked_oid
 from porter.git.run import Answer, first_error, interrupts_deferred
 from porter.terminal import listed
 from porter.tree.checkout_rules import occupied_paths
-from porter.tree.journal import changes
+from porter.tree.journal import Files, changes
 from porter.tree.tree import Tree, listed_paths, shown
 
 REFS = "refs/porter/edit/"

@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,20 @@ def _origin(key: str, value: str, cwd: Path | None) -> str:
     rows = (row.partition("\t") for row in os.fsdecode(done.stdout).splitlines())
     origins = [origin for origin, _, found in rows if found == value]
     return f" in file {origins[0].removeprefix('file:')}" if origins else ""
+
+
+MERGE_TREE = (2, 38)
+"""The oldest git whose ``merge-tree`` merges trees."""
+
+
+def need_merge_tree(git: Callable[..., Answer], refusal: str) -> None:
+    """Raise PorterError where git is too old for ``merge-tree --write-tree``.
+
+    ``refusal`` is the message behind git's version; ``{}`` in it becomes the oldest that will do.
+    """
+    found = re.search(r"(\d+)\.(\d+)", git("version").text)
+    if found and (int(found[1]), int(found[2])) < MERGE_TREE:
+        raise PorterError(f"git {found[0]}: {refusal.format('.'.join(map(str, MERGE_TREE)))}")
 
 
 def first_error(err: str) -> str:

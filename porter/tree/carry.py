@@ -9,12 +9,10 @@ folder. By then the old files are a tree object, so a crash half-way can always 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 from dataclasses import asdict
 
 from porter.errors import CheckFailed, LocalEdits, PorterError
-from porter.git.run import first_error, interrupts_deferred
+from porter.git.run import first_error, interrupts_deferred, need_merge_tree
 from porter.tree.journal import (
     Journal,
     changes,
@@ -22,13 +20,13 @@ from porter.tree.journal import (
     end_move,
     merge_index,
     settle,
+    stage_files,
     write_journal,
 )
 from porter.tree.submodules import follow, leave, relinked
 from porter.tree.tree import Tree, TreeLevel, listed_paths, shown
 from porter.tree.treelock import TreeLock
 
-_OLDEST_GIT = (2, 38)
 _AS_PORTER = ("user.name=porter", "user.email=porter@localhost", "commit.gpgSign=false")
 
 
@@ -37,14 +35,14 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
 
     Raises LocalEdits naming the files in conflict; the tree is then exactly as it was.
     """
-    _need_merge_tree(tree)
+    need_merge_tree(
+        tree.git, "--keep needs git {} or newer; `git stash` the edits, move, `git stash pop`"
+    )
     index = merge_index(tree)
     submodules = relinked(tree, start, target.commit)
     try:
-        shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
-        staged = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
-        tree.git("add", "--update", "--", ":/", index=index, lock=lock.fd)
-        stood = tree.git("write-tree", "--missing-ok", index=index, lock=lock.fd).text
+        files = stage_files(tree, lock=lock.fd)
+        staged, stood = files.index, files.work
         base = tree.git("rev-parse", f"{start}^{{tree}}").text
         merged = _merge(tree, start, stood, target)
         merged_index = _merge(tree, start, staged, target) if staged != base else target.tree
@@ -73,15 +71,6 @@ def carry(tree: Tree, lock: TreeLock, start: str, target: TreeLevel, what: str) 
     tree.git("update-index", "-q", "--refresh", check=False)
     touched = changes(tree, start, target.commit)
     return tuple(path for path in changes(tree, base, stood) if path in touched)
-
-
-def _need_merge_tree(tree: Tree) -> None:
-    found = re.search(r"(\d+)\.(\d+)", tree.git("version").text)
-    if found and (int(found[1]), int(found[2])) < _OLDEST_GIT:
-        raise PorterError(
-            f"git {found[0]}: --keep needs git {'.'.join(map(str, _OLDEST_GIT))} or newer;"
-            " `git stash` the edits, move, `git stash pop`"
-        )
 
 
 def _merge(tree: Tree, start: str, side: str, target: TreeLevel) -> str:

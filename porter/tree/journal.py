@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -90,8 +91,31 @@ def end_move(tree: Tree) -> None:
 
 
 def merge_index(tree: Tree) -> Path:
-    """Return the path of the index that ``--keep`` merges in."""
+    """Return the path of an index beside the user's, which ``--keep`` merges in."""
     return tree.state_dir / "index"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The tracked files of a work tree as they are, and its index, as trees."""
+
+    work: Oid
+    index: Oid
+
+
+def stage_files(tree: Tree, *, leave_out: Iterable[str] = (), lock: int | None = None) -> Files:
+    """Copy the index to :func:`merge_index` and stage the edits of tracked files there.
+
+    Return the index and the files as trees; the user's index stays. ``leave_out`` are paths that
+    stay as the index has them. Whoever calls this calls :func:`drop_merge_index` in the end.
+    """
+    index = merge_index(tree)
+    shutil.copy2(tree.git_dir / "index", index)  # its time too: git compares files by it
+    staged = tree.git("write-tree", "--missing-ok", index=index, lock=lock).text
+    others = (f":(exclude,top){path}" for path in leave_out)
+    tree.git("add", "--update", "--", ":/", *others, index=index, lock=lock)
+    work = tree.git("write-tree", "--missing-ok", index=index, lock=lock).text
+    return Files(Oid(work), Oid(staged))
 
 
 def drop_merge_index(tree: Tree) -> None:
