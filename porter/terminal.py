@@ -73,6 +73,11 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
     return ", ".join([*names[:limit], *more])
 
 
+def and_listed(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def flow(text: str, indent: int = 0, width: int | None = None) -> list[str]:
     """Return ``text`` in lines that fit the screen; those after the first are indented 2 more."""
     import textwrap

@@ -34,7 +34,6 @@ from porter.places import PINS_FILE, patches_dir
 from porter.project_change import lock_project
 from porter.scratch import scratch_folder
 from porter.series.header import FIELDS, parse_header
-from porter.series.header import listed as and_listed
 from porter.series.rendering import mail_message, render_header
 from porter.series.series import (
     OFF,
@@ -45,7 +44,7 @@ from porter.series.series import (
     read_patch,
     read_series_file,
 )
-from porter.terminal import listed
+from porter.terminal import and_listed, listed
 from porter.upstream.pins import Pin, Pins, load_pins
 from porter.upstream.store import open_upstream
 

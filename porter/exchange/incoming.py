@@ -8,7 +8,6 @@ package; text before a diff that is neither is the message.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from email import message_from_string
@@ -19,6 +18,7 @@ from porter.editing.stack import Git, read_range
 from porter.errors import BadInput, PorterError
 from porter.git.run import Answer, run_git
 from porter.levels.rediff import export_options
+from porter.scratch import scratch_folder
 from porter.series.diffreader import parse_diff
 from porter.series.mailinfo import decode_words
 from porter.series.series import SERIES_FILE, line_words
@@ -112,9 +112,9 @@ def _quilt(git: Git, folder: Path) -> list[Incoming]:
 def _mailbox(git: Git, path: Path, raw: bytes) -> Iterator[Incoming]:
     """Split a mailbox. Line ends stay as they are, unless the mails' own lines end in CRLF."""
     keep = () if raw.partition(b"\n")[0].endswith(b"\r") else ("--keep-cr",)
-    with tempfile.TemporaryDirectory(prefix="porter-mails-") as folder:
+    with scratch_folder("mails") as folder:
         answer = git("mailsplit", *keep, "-b", f"-o{folder}", "--", str(path.absolute()))
-        mails = sorted(Path(folder).iterdir())
+        mails = sorted(folder.iterdir())
         if len(mails) != int(answer.text or 0):
             raise PorterError(f"{path}: git mailsplit: {answer.err.strip() or 'no mails'}")
         for number, mail in enumerate(mails, 1):
@@ -156,8 +156,8 @@ def _text(raw: bytes) -> str:
 
 
 def _mail(git: Git, path: Path, raw: bytes) -> Incoming:
-    with tempfile.TemporaryDirectory(prefix="porter-mail-") as name:
-        message, patch = Path(name, "message"), Path(name, "patch")
+    with scratch_folder("mail") as folder:
+        message, patch = folder / "message", folder / "patch"
         form = ("mailinfo", "--encoding=UTF-8", "--no-scissors", str(message), str(patch))
         answer = git(*form, stdin=raw, check=False)
         if answer.status:

@@ -14,7 +14,7 @@ from porter.upstream.pins import Sdist, parse_pins
 from porter.upstream.propose import Proposal
 from porter.upstream.wanted import left_out_text
 
-_PLAIN_URL = re.compile(r"(https?|git|ssh|file)://[\w./@:~+-]*[\w/]")
+_PLAIN_URL = re.compile(r"(https?|git|ssh|file)://[\w./@:~+-]+")
 _PLAIN = re.compile(r"[A-Za-z_.][\w./+-]*")
 
 
@@ -67,9 +67,7 @@ def _id(digits: str) -> str:
 
 def _text(value: str) -> str:
     """Return a text as YAML: plain where it is read back as itself, else in quotes."""
-    is_plain = _PLAIN.fullmatch(value) or re.fullmatch(
-        r"(https?|git|ssh|file)://[\w./@:~+-]+", value
-    )
+    is_plain = _PLAIN.fullmatch(value) or _PLAIN_URL.fullmatch(value)
     if is_plain and yaml.safe_load(value) == value and not value.endswith(":"):
         return value
     quoted = json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from porter.git.objects import Signature
@@ -22,6 +21,7 @@ from porter.series.mailinfo import (
     read_author,
     strip_space,
 )
+from porter.terminal import and_listed
 
 FIELDS = ("Level", "Devices", "Keeps", "Gains", "Origin", "Forwarded")
 MAIL_FIELDS = ("From", "Date", "Subject")
@@ -200,7 +200,7 @@ class _Reader:
                 self.report(self.found[name], text, blocks=name in _NEEDED)
         missing = [name for name in MAIL_FIELDS + FIELDS if name not in self.found]
         if missing:
-            names = listed([f"`{name}:`" for name in missing])
+            names = and_listed([f"`{name}:`" for name in missing])
             lines = "line" if len(missing) == 1 else "lines"
             blocks = any(name in _NEEDED for name in missing)
             self.report(0, f"no {names} {lines} in the header", blocks=blocks)
@@ -223,7 +223,7 @@ class _Reader:
         if text and not subject:
             self.report(line, f"Subject: git am drops all of {text!r}", blocks=True)
         elif tags:
-            text = f"Subject: git am drops {listed([f'`{tag}`' for tag in tags])}"
+            text = f"Subject: git am drops {and_listed([f'`{tag}`' for tag in tags])}"
             self.report(line, f"{text}; write it as `{tags[0][1:-1]}: ...`")
         return subject
 
@@ -308,11 +308,6 @@ class _Reader:
 def ends_message(line: str) -> bool:
     """Return whether git takes the line for the end of a mail's message."""
     return _END.match(line.encode()) is not None
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a sentence lists them: ``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _cut(raw: bytes) -> tuple[bytes, int | None]:

@@ -12,12 +12,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from porter.errors import BadInput
 from porter.git.objects import MODE_EXEC, MODE_FILE, MODE_LINK, Entry, Oid, blob_id
 from porter.git.odb import MissingObject, Odb, lay_out_repository
 from porter.git.run import Answer, first_error, run_git
+from porter.scratch import scratch_folder
 
 LEFTOVERS = ("__pycache__/", "*.py[co]", ".*_cache/", ".ipynb_checkpoints/", ".venv/", ".DS_Store")
 """What running code leaves behind: not part of a tree unless git tracks it."""
@@ -137,8 +137,8 @@ def _listed(root: Path) -> tuple[dict[bytes, _Tracked], list[bytes]]:
     others = ["ls-files", "-z", "--others", "--exclude-standard"]
     others += [f"--exclude={pattern}" for pattern in LEFTOVERS]
     if not _is_in_repository(root):
-        with TemporaryDirectory(prefix="porter-tree-") as scratch:
-            git_dir = Path(scratch) / "git"
+        with scratch_folder("tree") as scratch:
+            git_dir = scratch / "git"
             lay_out_repository(git_dir, _BARE)
             outside = [f"--git-dir={git_dir}", f"--work-tree={root}", "-c", "core.bare=false"]
             return {}, run_git([*outside, *others], cwd=root).out.split(b"\0")[:-1]
