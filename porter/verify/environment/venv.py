@@ -120,7 +120,9 @@ def find_environment(
     Its interpreter is not started, so a torch that cannot be imported shows only when it is used.
     """
     key = environment_key(requirements, layer)
-    found, _ = _load(environments / f"{requirements.name}-{key[:16]}", key, None, torch_in)
+    found, _ = _load(
+        environments.resolve() / f"{requirements.name}-{key[:16]}", key, None, torch_in
+    )
     return found
 
 
@@ -143,7 +145,8 @@ def ensure_environment(
     stop = stop or threading.Event()
     torch_of = torch_of or (lambda python: torch_in(python, stop))
     key = environment_key(requirements, layer)
-    home = environments / f"{requirements.name}-{key[:16]}"
+    # The real folder: a build names its layer in a file, and may be used by another path later.
+    home = environments.resolve() / f"{requirements.name}-{key[:16]}"
     ready, _ = _load(home, key, layer, torch_of)
     if ready:
         return ready

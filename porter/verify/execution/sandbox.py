@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ Mode = Literal["auto", "require", "off"]
 MODES: tuple[Mode, ...] = ("auto", "require", "off")
 NONE = "none"
 _SECONDS = 30
+_MOST_LINKS = 40  # path_resolution(7)
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,32 @@ def _arrangement(job: Job, python: Path, folder: Path) -> dict[str, list[str]]:
         hidden.add("/run")
     emptied = {_real(path) for path in ("/tmp", "/var/tmp", tempfile.gettempdir())}
     covers = {path for path in hidden | emptied if path != "/" and Path(path).is_dir()}
-    needed = (job.tree, *job.companions.values(), job.probe.parent, *_interpreter(python))
-    shown = {_real(path) for path in needed} - covers
-    below = {path for path in shown for cover in covers if path.startswith(f"{cover}/")}
+    needed = [job.tree, *job.companions.values(), job.probe.parent, *_interpreter(python)]
+    shown = {path for path in _below(map(_real, needed), covers) if Path(path).exists()}
+    links = _below((link for path in (*needed, folder) for link in _links(path)), covers)
     return {
         "hidden": sorted((hidden - emptied) & covers),
         "emptied": sorted(emptied & covers),
-        "shown": sorted(path for path in below if Path(path).exists()),
+        "shown": sorted(shown),
         "writable": [_real(folder)],
+        "links": sorted(link for link in links if not _below([link], shown)),
     }
+
+
+def _below(paths: Iterable[str], folders: Collection[str]) -> set[str]:
+    """Return those paths that lie below one of the folders."""
+    return {path for path in paths if any(path.startswith(f"{folder}/") for folder in folders)}
+
+
+def _links(path: Path | str, most: int = _MOST_LINKS) -> Iterator[str]:
+    """Yield the symbolic links that a path leads through, each where it really lies."""
+    folder = "/"
+    for part in Path(os.path.abspath(path)).parts[1:]:  # noqa: PTH100 (Path keeps "..")
+        here = Path(folder, part)
+        if most and here.is_symlink():
+            yield str(here)
+            yield from _links(here.parent / here.readlink(), most - 1)
+        folder = _real(here)
 
 
 def _interpreter(python: Path) -> Iterator[Path | str]:
@@ -143,6 +161,8 @@ def _bubblewrap(spec: Mapping[str, list[str]], start: Path) -> list[str]:
     places = {path: option for kind, option in kinds.items() for path in spec.get(kind, ())}
     for path in sorted(places, key=lambda path: (path.count("/"), path)):
         command += [places[path], path] if places[path] == "--tmpfs" else [places[path], path, path]
+    for path in spec.get("links", ()):
+        command += ["--symlink", str(Path(path).readlink()), path]
     for path in spec.get("hidden", ()):
         command += ["--remount-ro", path]
     return [*command, "--chdir", str(start), "--"]

@@ -37,7 +37,8 @@ class NoSandbox(Exception):
 def enter(spec: Mapping[str, Sequence[str]]) -> None:
     """Enter the namespaces. Absolute paths without links: ``hidden`` folders become empty ones,
     read-only; ``emptied`` ones are empty and may be written; ``shown`` ones below these stay as
-    they are, read-only; ``writable`` ones stay as they are.
+    they are, read-only; ``writable`` ones stay as they are. ``links`` are symbolic links in hidden
+    or emptied folders, by which paths lead there.
 
     The process must have one thread. Raises NoSandbox.
     """
@@ -63,6 +64,7 @@ def _arrange(spec: Mapping[str, Sequence[str]]) -> None:
     """Make the file system read-only, cover folders, and bring back what is needed below them."""
     kept = {*spec["shown"], *spec["writable"]}
     files = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted(kept)}
+    targets = {path: Path(path).readlink() for path in spec["links"]}
     _set_read_only("/", recursive=True)
     covers = {*spec["hidden"], *spec["emptied"]} - kept
     covered = set()
@@ -79,6 +81,10 @@ def _arrange(spec: Mapping[str, Sequence[str]]) -> None:
         _mount(f"/proc/self/fd/{files[path]}", path, "", _BIND | _REC)
         if path in spec["writable"]:
             _set_read_only(path, on=False)
+    for path, target in targets.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            Path(path).symlink_to(target)
     for path in spec["hidden"]:
         if path in covered:
             _set_read_only(path)
@@ -137,7 +143,9 @@ def _call(name: str, *arguments: object, path: str = "") -> None:
 def main() -> int:
     """Try it; print why it cannot be had, and nothing if it can."""
     try:
-        enter({"hidden": [], "emptied": [], "shown": [], "writable": [str(Path.cwd())]})
+        enter(
+            {"hidden": [], "emptied": [], "shown": [], "links": [], "writable": [str(Path.cwd())]}
+        )
     except NoSandbox as why:
         print(why)
         return 1

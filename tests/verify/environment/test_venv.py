@@ -117,6 +117,18 @@ def test_no_deps_installs_a_package_despite_its_requirements(tmp_path: Path) -> 
     assert "needy" in made.pip_check
 
 
+def test_a_cache_reached_by_a_link_is_named_by_its_real_folder(tmp_path: Path) -> None:
+    """Runs find the layer, whichever path the cache has then."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to("disk")
+
+    made = build(tmp_path / "home", "")
+
+    layer = next(made.python.parent.parent.glob("lib/*/site-packages/porter-layer.pth"))
+    assert layer.read_text().splitlines()[0].startswith(str(tmp_path / "disk"))
+    assert made.python.is_relative_to(tmp_path / "disk")
+
+
 class Begun(Exception):
     """An environment is about to be built again."""
 

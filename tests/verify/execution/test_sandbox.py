@@ -180,12 +180,45 @@ def test_the_same_bits_come_out_of_it(probe: Probe) -> None:
     assert (held.sandbox, free.sandbox) == ("namespaces", "none")
 
 
+@pytest.mark.parametrize(
+    ("start", "sandbox"),
+    [
+        pytest.param("warm", FOUND, marks=HELD),
+        pytest.param("cold", FOUND, marks=HELD),
+        pytest.param("warm", Sandbox("bubblewrap"), marks=BUBBLEWRAP),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.kind,
+)
+def test_paths_that_lead_through_links_are_found(
+    tmp_path: Path, launched: dict[str, Launcher], start: str, sandbox: Sandbox
+) -> None:
+    """A cache or a project on another disk is often a link in one's home."""
+    (tmp_path / "disk" / "mine").mkdir(parents=True)
+    (tmp_path / "disks").mkdir()
+    (tmp_path / "disks" / "second").symlink_to("../disk")
+    (tmp_path / "home").symlink_to(tmp_path / "disks" / "second" / "mine")
+    (tmp_path / "disk" / "mine" / "loop").symlink_to("loop")
+    probe = Probe(tmp_path / "home", launched, start)
+
+    said = probe.said(
+        """
+        import os
+        def run(probe):
+            there = [probe.tree.is_dir(), os.path.exists(__file__)]
+            probe.record_text("said", f"{there}")
+        """,
+        sandbox,
+    )
+
+    assert said == ["[True, True]"]
+
+
 GLOO = """
     import os, torch, torch.distributed as dist
     dist.init_process_group("gloo")
     x = torch.tensor([float(dist.get_rank() + 1)])
     dist.all_reduce(x)
-    print("sum", x.item(), flush=True)
+    os.write(1, f"sum {x.item()}\\n".encode())  # whole lines, though two processes print
 """
 
 
