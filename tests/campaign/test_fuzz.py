@@ -33,7 +33,13 @@ from hypothesis import strategies as st
 from porter.errors import PorterError
 from tests.campaign.conftest import SEED, Count
 from tests.campaign.forked import MEMORY, SECONDS
-from tests.campaign.mutations import as_json, changed_bytes, changed_value
+from tests.campaign.mutations import (
+    as_json,
+    changed_bytes,
+    changed_diff,
+    changed_header,
+    changed_value,
+)
 from tests.campaign.stage import Stage
 from tests.small_project import sealed_git
 
@@ -73,7 +79,12 @@ def _yaml(valid: bytes) -> st.SearchStrategy[bytes]:
 
 def _patch(valid: bytes) -> st.SearchStrategy[bytes]:
     more = sorted((PROJECT / "patches").glob("*/*.patch"))[::9]
-    return changed_bytes([valid, valid, *(path.read_bytes() for path in more)])
+    seeds = [valid, valid, *(path.read_bytes() for path in more)]
+    return st.one_of(changed_bytes(seeds), changed_diff(seeds), changed_diff([valid]))
+
+
+def _header(valid: bytes) -> st.SearchStrategy[bytes]:
+    return st.one_of(changed_bytes([valid]), changed_header([valid]))
 
 
 def _run(*words: str) -> Callable[[Path, Stage], Any]:
@@ -218,7 +229,7 @@ def _history(path: Path, stage: Stage) -> None:
 _CHECKED = _several(_run("lint", "toy", "--files-only"), _run("check", "toy"), _run("list"))
 TARGETS = (
     Target("patch", "project/patches/toy/0002-add-new.patch", _patch, _first_patch, _CHECKED),
-    Target("header", "project/patches/toy/0001-widen-a.patch", _text, _first_header,
+    Target("header", "project/patches/toy/0001-widen-a.patch", _header, _first_header,
            _run("lint", "toy", "--files-only")),
     Target("series", "project/patches/toy/series", _text, _first_series, _CHECKED),
     Target("pins", "project/upstream_pins.yaml", _yaml, _first_yaml,
