@@ -122,7 +122,7 @@ def _next_pin(stage: Stage, files: dict[str, str | None]) -> None:
     sealed_git(stage.upstreams.folder / "toy.git", "branch", "-f", "later", found)
     for left in stage.top.glob("tmp*"):
         if left.name != "tmp":
-                    shutil.rmtree(left)
+            shutil.rmtree(left)
 
 
 _CLEAN: dict[str, str | None] = {"pkg/a.py": "# first\n" + "".join(A_LINES)}
@@ -138,7 +138,7 @@ def _rebase_by_hand(stage: Stage) -> None:
     move_pin(stage.project, stage.upstreams, dict(_CLEAN))
     for left in stage.top.glob("tmp*"):
         if left.name != "tmp":
-                    shutil.rmtree(left)
+            shutil.rmtree(left)
 
 
 def _rebase_fights(stage: Stage) -> None:
@@ -282,8 +282,11 @@ JOBS = (
     Job("export-diff", ("export", "toy", "--to-diff", "{top}/given/diff")),
     Job("export-branch", ("export", "toy", "--to-branch", "given")),
     Job("export-quilt", ("export", "toy", "--to-quilt", "{top}/given/quilt")),
-    Job("export-quilt-again", ("export", "toy", "--to-quilt", "{top}/given/quilt", "--force"),
-        _given_before),
+    Job(
+        "export-quilt-again",
+        ("export", "toy", "--to-quilt", "{top}/given/quilt", "--force"),
+        _given_before,
+    ),
     Job("undo", ("undo",), _refreshed, once=True),
     Job("redo", ("redo",), _undone, once=True),
     Job("rebase", ("rebase", "--onto", "later"), _rebase_clean),
@@ -293,6 +296,11 @@ JOBS = (
     Job("rebase-abort", ("rebase", "--abort"), _rebase_fought),
     Job("gc", ("gc", "--now"), _garbage, here="project"),
     Job("prev", ("prev",), once=True),
-    Job("verify", ("verify", "toy", "--recipe", "tiny", "--fresh"), verified, here="project",
-        seconds=RUN_SECONDS),
+    Job(
+        "verify",
+        ("verify", "toy", "--recipe", "tiny", "--fresh"),
+        verified,
+        here="project",
+        seconds=RUN_SECONDS,
+    ),
 )

@@ -79,8 +79,9 @@ def changed_bytes(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
 
 ODD_LINES = (
     b"", b" ", b"x", b"a: b", b"Level: other", b"Level: ../../outside", b"Devices: hpu",
-    b"Devices: all, none", b"Origin: https://example.org/x", b"Forwarded: no", b"Keeps: " + b"x" * 900,
-    "Gains: \u00a0\u3000\u200b".encode(), b"Subject: again", b"Signed-off-by: A <a@b.example>",
+    b"Devices: all, none", b"Origin: https://example.org/x", b"Forwarded: no",
+    b"Keeps: " + b"x" * 900, "Gains: \u00a0\u3000\u200b".encode(), b"Subject: again",
+    b"Signed-off-by: A <a@b.example>",
     b"- a list", b"    indented", b"diff is a word", b"[hpu] x", b"> quoted", b"From here on",
 )  # fmt: skip
 """Lines that a header may hold."""
@@ -123,7 +124,9 @@ def changed_header(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
     return b"\n".join(lines) + mark + diff
 
 
-_HEAD_WORDS = (b"x", b"[hpu]", b"=?utf-8?q?=C3=A9?=", "\u00e9".encode(), b"(x)", b'"x"', b"'", b"\\")
+_HEAD_WORDS = (
+    b"x", b"[hpu]", b"=?utf-8?q?=C3=A9?=", "\u00e9".encode(), b"(x)", b'"x"', b"'", b"\\",
+)  # fmt: skip
 
 
 @st.composite
@@ -157,8 +160,9 @@ def changed_diff(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
 
 
 _PATHS = (
-    b"x", b"pkg/a.py", b"pkg/new.py", b"pkg", b"pkg/a.py/x", b"../outside", b".git/hooks/x", b"LIB/x",
-    b".GIT/x", b"a/b/c/d/e", b"media/big.txt", b"README.md", b".gitmodules", b"LIB", b"p" * 300,
+    b"x", b"pkg/a.py", b"pkg/new.py", b"pkg", b"pkg/a.py/x", b"../outside", b".git/hooks/x",
+    b"LIB/x", b".GIT/x", b"a/b/c/d/e", b"media/big.txt", b"README.md", b".gitmodules", b"LIB",
+    b"p" * 300,
 )  # fmt: skip
 _ENDS = (b"---", b"+++")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaign.conftest import SEED, Count
-from tests.campaign.jobs import RUN_SECONDS, verified
+from tests.campaign.jobs import RUN_SECONDS
 from tests.campaign.stage import Stage
 
 KINDS = {
@@ -67,15 +67,6 @@ def test_a_flipped_bit_is_found_or_harmless(base: Stage, kind: str, count: Count
         if audit.code == 0:
             assert repaired.code == 0, (path, flip, audit.words, repaired.words)
         assert base.see_tree().files == tree.files
-
-
-@pytest.fixture(scope="session")
-def runs(base: Stage) -> str:
-    """The name of the stage after a verification."""
-    base.back("base")
-    verified(base)
-    base.keep("verified")
-    return "verified"
 
 
 @pytest.mark.parametrize("kind", RUN_KINDS)
