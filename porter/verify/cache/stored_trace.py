@@ -6,6 +6,7 @@ is refused in one line. Free of torch until a trace is read.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +41,9 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     sandbox: str = ""
 
 
+_FACTS = {field.name for field in dataclasses.fields(RunFacts)}
+
+
 class _Row(msgspec.Struct):
     """What the report reads of a line of events or of CUDA calls; other keys are as they are."""
 
@@ -67,6 +71,8 @@ def read_head(folder: Path) -> dict[str, Any]:
         raise ValueError(f"trace format {head.get('format')!r}, expected {FORMAT}")
     msgspec.convert(head, _Head)
     assert isinstance(head, dict)
+    if other := sorted(head["facts"].keys() - _FACTS):
+        raise ValueError(f"facts: expected {', '.join(sorted(_FACTS))}, found {other[0]!r}")
     return head
 
 
