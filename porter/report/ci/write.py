@@ -55,6 +55,8 @@ RULES = {
     "within_ulps": "An output is further from the reference than a recipe allows",
 }
 """What each rule of ``porter lint``, ``check`` and ``verify`` finds."""
+_GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+"""GitHub's kinds of annotations by severity, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,20 @@ def as_form(
     tool: str,
     cases: Sequence[Case],
     prefix: str,
+    titles: Mapping[str, str] = RULES,
     properties: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return cases as GitHub annotations, SARIF or JUnit XML.
 
-    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
-    ``properties`` hold for all cases: SARIF has them at its run, JUnit at every suite.
+    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned,
+    ``titles`` what each rule finds. ``properties`` hold for all cases: SARIF has them at its run,
+    JUnit at every suite.
     """
     findings = [finding for case in cases for finding in case.findings]
     if form == "github":
         return _as_github(findings, prefix)
     if form == "sarif":
-        return _as_sarif(tool, findings, prefix, properties)
+        return _as_sarif(tool, findings, prefix, titles, properties)
     return _as_junit(tool, cases, properties)
 
 
@@ -127,9 +131,9 @@ def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
     GitHub shows at most 10 errors and 10 notices per step, so errors come first.
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
-    ordered = sorted(findings, key=lambda finding: finding.severity != "error")
+    ordered = sorted(findings, key=lambda finding: list(_GITHUB).index(finding.severity))
     return "\n".join(
-        f"::{'error' if f.severity == 'error' else 'notice'} "
+        f"::{_GITHUB[f.severity]} "
         f"file={_property(prefix + f.file)},line={max(f.line, 1)}"
         f",title={_property('porter ' + f.rule)}::{_escape(f.text)}"
         for f in ordered
@@ -145,7 +149,11 @@ def _property(text: str) -> str:
 
 
 def _as_sarif(
-    tool: str, findings: Sequence[Finding], prefix: str, properties: Mapping[str, str]
+    tool: str,
+    findings: Sequence[Finding],
+    prefix: str,
+    titles: Mapping[str, str],
+    properties: Mapping[str, str],
 ) -> str:
     """Return a log with one run, as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), for code scanning.
 
@@ -156,7 +164,7 @@ def _as_sarif(
     driver = {
         "name": "porter",
         "semanticVersion": __version__,
-        "rules": [{"id": r, "shortDescription": {"text": RULES.get(r, r)}} for r in rules],
+        "rules": [{"id": r, "shortDescription": {"text": titles.get(r, r)}} for r in rules],
     }
     run = {
         "tool": {"driver": driver},

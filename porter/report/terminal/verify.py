@@ -329,4 +329,5 @@ def render(
     if form != "junit":  # there a case is a test; the property says it
         found += unsandboxed(results, why)
     kinds = sandbox_words(results, why)
-    return as_form(form, "porter verify", found, prefix, {"sandbox": kinds} if kinds else {})
+    properties = {"sandbox": kinds} if kinds else {}
+    return as_form(form, "porter verify", found, prefix, properties=properties)
