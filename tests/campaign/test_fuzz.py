@@ -450,8 +450,8 @@ def _in_child(
 def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[str, Any]) -> None:
     place = target.place
     if "*" in place:
-        folder = next(stage.top.glob(os.path.dirname(place)))  # noqa: PTH120
-        place = os.path.join(folder, os.path.basename(place))  # noqa: PTH118, PTH119
+        folder = next(stage.top.glob(f"{_TRACE}/trace.json")).parent
+        place = str(folder / Path(place).name)
     os.environ.clear()
     os.environ.update({**stage.env, "PORTER_ROOT": str(stage.project)})
     os.chdir(stage.top)
