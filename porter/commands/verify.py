@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="judged_as",
         metavar="LEVEL",
         help="with --tree: hold it to the claims on this level of PORT "
-        "(default: to those that every port must keep)",
+        "(default: to the contract, what every port must keep)",
     )
     add_verbose(parser)
     add_run_options(parser)
@@ -232,7 +232,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
                 results.append(result)
                 if is_text:
                     display.clear()
-                    print_result(console, result, args.all)
+                    print_result(console, result, args.all, kinds=args.judged_as is not None)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan
     passed = all(result.passed for result in results) and not plan.unreachable

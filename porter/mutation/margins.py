@@ -226,8 +226,10 @@ def bound(claim: Claim) -> str:
 
 
 def form(claim: Claim) -> dict[str, Any]:
-    """Return the claim as data, without reasons and single figures: they do not change values."""
+    """Return the claim as data, without what does not change values: reasons, single figures, and
+    whether it is contract."""
     data: dict[str, Any] = msgspec.to_builtins(claim)
+    data.pop("contract")
     kind = data[claim.kind_name]
     if not isinstance(kind, dict):
         if claim.kind_name in SINGLE:

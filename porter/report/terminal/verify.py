@@ -42,15 +42,23 @@ _MOST_WARNINGS = 4
 _COLUMNS = 80
 _GAP = "   "
 _LEAST_LABEL = 24
+OURS = " (ours)"
+"""Marks a claim that is not contract: about the port's own patches."""
 
 
 def print_result(
-    console: Console, result: RecipeResult, every: bool = False, brief: bool = False
+    console: Console,
+    result: RecipeResult,
+    every: bool = False,
+    brief: bool = False,
+    *,
+    kinds: bool = False,
 ) -> None:
     """Print one recipe's table, then what is wrong in words.
 
     Unless ``every`` is set, a level with many outputs shows the bad ones and the worst good one.
-    With ``brief``, a recipe that passed without skips and warnings takes one line.
+    With ``brief``, a recipe that passed without skips and warnings takes one line. With ``kinds``
+    the rows of claims that are not contract are marked "ours"; what is wrong says so always.
     """
     is_plain = result.passed and result.judged and not result.warnings
     if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
@@ -61,7 +69,7 @@ def print_result(
     rows = [verdict for verdict, _ in worst_of_seeds(result.verdicts)]
     judged = [verdict for verdict in rows if verdict.measure]
     if judged:
-        for line in _table(judged, every, console):
+        for line in _table(judged, every, console, kinds):
             console.print(line, soft_wrap=True)
     for verdict, *others in by_cause(rows):
         console.print(Text("  ") + fault(verdict), soft_wrap=True)
@@ -168,7 +176,9 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
     console.print()
 
 
-def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[Text]:
+def _table(
+    verdicts: Sequence[Verdict], every: bool, console: Console, kinds: bool = False
+) -> list[Text]:
     """Return the lines of a table with a heading per run, and a row per output or counter below it.
 
     Devices are named unless all runs are on the cpu; simulated ones are marked. A label that does
@@ -186,7 +196,8 @@ def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[T
         words = f"{first.level} {first.level_name}, {run_words(first, devices)}"
         rows.append(_Row(Text(words, "bold")))
         for verdict, note in _shown(group, every):
-            label = Text(f"  {verdict.output}") + Text(note, "dim")
+            kind = OURS if kinds and verdict.contract is False else ""
+            label = Text(f"  {verdict.output}") + Text(f"{kind}{note}", "dim")
             least = "≥ " if verdict.lower else ""
             allowed = least + _number(verdict.allowed, verdict.measure, unit=False)
             numbers = _number(verdict.error, verdict.measure), allowed
@@ -267,8 +278,9 @@ def _number(value: float | None, measure: str, *, unit: bool = True) -> str:
 
 def fault(verdict: Verdict) -> Text:
     """Return one line: what is wrong, and where."""
+    kind = OURS if verdict.contract is False else ""
     return Text(f"{verdict.word}: ", "bold red") + Text(
-        f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
+        f"{where_words(verdict)}{kind}: {verdict.detail or _numbers(verdict)}"
     )
 
 

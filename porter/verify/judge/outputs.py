@@ -54,6 +54,7 @@ class RunView:
             device=spec.device,
             variant=spec.variant,
             subject=claim.subject if claim else "outputs",
+            contract=claim.contract if claim else None,
         )
 
     def judged(

@@ -31,7 +31,8 @@ class Verdict:
     least; ``noise`` is what rounding alone moves, in the same measure
     (:mod:`porter.verify.judge.noise`; None: not measured). ``stderr`` is the end of a failed run's,
     ``frames`` the lines of the tree that it failed in (deepest first), ``narrow`` the command that
-    goes on from here.
+    goes on from here. ``contract``: whether any port of the upstream must keep the claim (None:
+    there is none, or it is not known).
     """
 
     level: int
@@ -53,6 +54,7 @@ class Verdict:
     narrow: str = ""
     noise: float | None = None
     frames: str = ""
+    contract: bool | None = None
 
     @property
     def bad(self) -> bool:
@@ -120,6 +122,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "subject": verdict.subject,
         "output": verdict.output or None,
         "claim": verdict.claim or None,
+        "contract": verdict.contract,
         "verdict": verdict.word,
         "measure": verdict.measure or None,
         "error": number_to_json(verdict.error),
@@ -153,7 +156,8 @@ def verdict_from_json(row: Mapping[str, Any]) -> Verdict:
         "lower": row["bound"] == "least",
         "error": _number(row["error"]),
         "allowed": _number(row["allowed"]),
-        # Files of earlier versions have neither.
+        # Files of earlier versions have none of these.
+        "contract": row.get("contract"),
         "noise": _number(row.get("noise")),
         "frames": "\n".join(row.get("frames") or ()),
     }
