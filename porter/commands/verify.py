@@ -33,7 +33,7 @@ TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from porter.verify.plan.select import Filters
+    from porter.verify.plan.select import Filters, Plan
 
 EXAMPLES = (
     ("porter verify --tag smoke", "the small recipes of every port; in a tree, of its port"),
@@ -103,12 +103,15 @@ def run(args: argparse.Namespace) -> int:
 
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
+        from porter.verify.known_wrong import read_measured, with_known_wrong
 
         console = Console(highlight=False)
+        measured = {name: read_measured(root, name) for name in _ports_of(plan)}
         brief = not (ports or args.recipe or args.all)
         results = []
         with shown_session(trees, run_options(args)) as (session, display):
-            for result in execute(plan, session):
+            for judged in execute(plan, session):
+                result = with_known_wrong(judged, measured[judged.port])
                 results.append(result)
                 if args.format == "text":
                     display.clear()
@@ -128,6 +131,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(render(plan, results, args.format, passed, strict, prefix))
     return Exit.OK if passed else Exit.FAILED
+
+
+def _ports_of(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(one.loaded.port for one in plan.recipes))
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -210,6 +217,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
     from porter.verify.foreign.files import open_files
     from porter.verify.foreign.plan import plan_foreign, told
     from porter.verify.foreign.trees import ForeignTrees
+    from porter.verify.known_wrong import read_measured, with_known_wrong
     from porter.verify.plan.port_trees import open_trees
 
     _expect_one_port("--tree", args.tree, ports)
@@ -226,9 +234,10 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
             planned = plan_foreign(root, trees, filters, args.judged_as)
         if is_text:
             print_tree(console, planned, trees)
-        results = []
+        results, measured = [], read_measured(root, ports[0])
         with shown_session(trees, run_options(args)) as (session, display):
-            for result in told(execute(planned.plan, session), trees):
+            for judged in told(execute(planned.plan, session), trees):
+                result = with_known_wrong(judged, measured)
                 results.append(result)
                 if is_text:
                     display.clear()

@@ -6,15 +6,17 @@ catches that mutant: its value came out worse than without the mutant, and the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.mutation.margins import Margin, Tried, bound, is_stated, measure, worst_without
 from porter.mutation.mutants import Mutant
 from porter.mutation.mutation_run import Say, mutation_run
-from porter.verify.judge.result import number_to_json
+from porter.verify.judge.result import KnownWrong, number_to_json
+from porter.verify.known_wrong import known_wrong
+from porter.verify.recipe.claim_key import claim_key
 
 if TYPE_CHECKING:
     from porter.mutation.mutation_run import Baseline
@@ -61,7 +63,8 @@ class ClaimRow:
 
 @dataclass(frozen=True)
 class RecipeRows:
-    """A recipe: how many mutants its runs execute (``over``), its claims with a stated bound."""
+    """A recipe: how many mutants its runs execute (``over``), its claims with a stated bound, and
+    what every claim, by its key, measured on the mutants."""
 
     name: str
     path: Path
@@ -70,6 +73,7 @@ class RecipeRows:
     failed: int
     unmeasured: int
     claims: tuple[ClaimRow, ...]
+    measured: Mapping[str, KnownWrong] = field(default_factory=dict)
 
     @property
     def missed(self) -> int:
@@ -119,7 +123,22 @@ def _recipe(baselines: Sequence[Baseline], tried: Sequence[Tried]) -> RecipeRows
         failed=sum(bool(one.failed) for one in tried),
         unmeasured=sum(not one.is_caught and not one.margins for one in tried),
         claims=tuple(rows),
+        measured=dict(_known_wrong(loaded.recipe.claims, tried)),
     )
+
+
+def _known_wrong(
+    claims: Sequence[Claim], tried: Sequence[Tried]
+) -> Iterator[tuple[str, KnownWrong]]:
+    """Yield the range of what each claim measured, by its key."""
+    for index, claim in enumerate(claims):
+        margins = [m for one in tried for m in one.margins if m.claim == index]
+        values = [margin.value for margin in margins if margin.value is not None]
+        if values:
+            first = next(margin for margin in margins if margin.value is not None)
+            found = known_wrong(values, first.measure, lower=first.lower)
+            if found is not None:
+                yield claim_key(claim), found
 
 
 def _measured(index: int, tried: Sequence[Tried]) -> tuple[Measured, ...]:

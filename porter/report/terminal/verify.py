@@ -186,7 +186,9 @@ def _table(
     """
     devices = {verdict.device for verdict in verdicts} != {"cpu"}
     head = f"level,{' device,' if devices else ''} dtype / output"
-    rows = [_Row(Text(head, "bold"), ("error", "allowed"), Text("verdict", "bold"))]
+    heads = ("error", "allowed", "known wrong")
+    columns = 3 if any(verdict.known_wrong for verdict in verdicts) else 2
+    rows = [_Row(Text(head, "bold"), heads, Text("verdict", "bold"))]
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
         run = (verdict.level, verdict.device, verdict.dtype, verdict.variant)
@@ -200,10 +202,10 @@ def _table(
             label = Text(f"  {verdict.output}") + Text(f"{kind}{note}", "dim")
             least = "≥ " if verdict.lower else ""
             allowed = least + _number(verdict.allowed, verdict.measure, unit=False)
-            numbers = _number(verdict.error, verdict.measure), allowed
+            numbers = _number(verdict.error, verdict.measure), allowed, _known_wrong(verdict)
             rows.append(_Row(label, numbers, Text(verdict.word, _STYLES[verdict.word])))
-    widths = [max(cell_len(row.numbers[column]) for row in rows) for column in (0, 1)]
-    beside = sum(widths) + len("verdict") + 3 * len(_GAP)
+    widths = [max(cell_len(row.numbers[column]) for row in rows) for column in range(columns)]
+    beside = sum(widths) + len("verdict") + (columns + 1) * len(_GAP)
     room = max(console.width - beside, _LEAST_LABEL)
     width = min(room, max(_LEAST_LABEL, *(row.label.cell_len for row in rows)))
     rule = Text(("-" if console.options.ascii_only else "─") * (width + beside))
@@ -216,14 +218,14 @@ class _Row:
     """A row of the table; a heading has no numbers."""
 
     label: Text
-    numbers: tuple[str, str] = ("", "")
+    numbers: tuple[str, str, str] = ("", "", "")
     word: Text = field(default_factory=Text)
 
     def lines(self, width: int, widths: Sequence[int]) -> list[Text]:
         if not self.word:
             return [self.label]
-        cells = [" " * (w - cell_len(n)) + n for n, w in zip(self.numbers, widths, strict=True)]
-        end = Text.assemble(_GAP, cells[0], _GAP, cells[1], _GAP, self.word)
+        cells = [" " * (w - cell_len(n)) + n for n, w in zip(self.numbers, widths, strict=False)]
+        end = Text.assemble(*(part for cell in cells for part in (_GAP, cell)), _GAP, self.word)
         gap = width - self.label.cell_len
         if gap < 0:
             return [self.label, Text(" " * width) + end]
@@ -274,6 +276,15 @@ def _number(value: float | None, measure: str, *, unit: bool = True) -> str:
     if measure == "count" or not unit:
         return shown
     return f"{shown} {measure}".rstrip()
+
+
+def _known_wrong(verdict: Verdict) -> str:
+    """Return what known wrong trees measure by the claim: "7 to 3.2e+02", the nearest first."""
+    known = verdict.known_wrong
+    if known is None:
+        return ""
+    ends = (known.nearest, known.farthest)
+    return " to ".join(dict.fromkeys(_number(end, known.measure, unit=False) for end in ends))
 
 
 def fault(verdict: Verdict) -> Text:

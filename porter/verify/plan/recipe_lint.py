@@ -38,7 +38,7 @@ def lint_recipes(root: Path, port: str) -> list[Finding]:
         added = load_series(root, port).added_files()
     except BadInput as error:
         return [Finding(f"recipes/{port}", 0, "recipe", str(error))]
-    found = []
+    found: list[Finding] = []
     for planned in plan.recipes:
         where = f"recipes/{port}/{planned.loaded.name}.yaml"
         if any(claim.contract for claim in planned.loaded.recipe.claims):
