@@ -10,7 +10,7 @@ from PIL import Image
 from small import cpu_noise
 from training import device_word, launched
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 RATES = re.compile(r"[0-9.]+ images/s, [0-9.]+ steps/s, first \w+: [0-9.]+ s")
 
@@ -69,7 +69,11 @@ def run(probe: Probe) -> None:
                 "--loadDefFile", "model_params_1e_4s.json", "--use_importance", True,
                 "--Lambda", 0.1, "--beta_sched", "linear",
             ))  # fmt: skip
-        if "trained" not in probe.failures:
+        if "trained" in probe.failures:
+            for name in ("returned", "on-cpu"):
+                with probe.attempt(name):
+                    raise ProbeError("not run: it goes on from `trained`, which failed")
+        else:
             printed += go_on(probe, word)
     probe.count("rates", sum(len(RATES.findall(text)) for text in printed))
 

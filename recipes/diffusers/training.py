@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from script_training import options_of, record_losses, train, words, write_inputs
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 CHECKPOINTED = ("--use_ema", "--gradient_checkpointing", "--gradient_accumulation_steps", 2)
 
@@ -30,11 +30,12 @@ def run(probe: Probe) -> None:
         record_losses(probe, "checkpointed/losses", saved)
         probe.record_files("checkpointed/files", "saved")
         probe.record("checkpointed/ema", _weights(probe, "saved/checkpoint-4/unet_ema"))
-    if "checkpointed" not in probe.failures:
-        with probe.attempt("resumed"):
-            again = words(model, 6, *more, "--resume_from_checkpoint", "latest", output="saved")
-            record_losses(probe, "resumed/losses", train(probe, again))
-            probe.record("resumed/weights", _weights(probe, "saved/unet"))
+    with probe.attempt("resumed"):
+        if "checkpointed" in probe.failures:
+            raise ProbeError("not run: it goes on from `checkpointed`, which failed")
+        again = words(model, 6, *more, "--resume_from_checkpoint", "latest", output="saved")
+        record_losses(probe, "resumed/losses", train(probe, again))
+        probe.record("resumed/weights", _weights(probe, "saved/unet"))
     snr = words(
         model, 4, "--snr_gamma", 5, "--noise_offset", 0.1, "--input_perturbation", 0.1, *drawn
     )

@@ -27,7 +27,7 @@ from small import (
 )
 from training_data import write_images
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 DEFAULTS = {
     "batchSize": 2, "numSteps": 1, "totalSteps": 20, "lr": 3e-3, "ema_update_freq": 4,
@@ -204,10 +204,12 @@ def run(probe: Probe) -> None:
                     trainer = make_trainer(probe, small_model(probe, **shape), device, **options)
                     train(probe, trainer, name, steps)
                 record_trained(probe, name, trainer, rows)
-        if name in probe.failures:  # nothing to go on from
-            return
-        probe.record_files("saved", "saved")
-        for source in probe.parameters["resume"]:
+        for source in (None, *probe.parameters["resume"]):
             rows.clear()
-            with probe.attempt(f"from-{source.removesuffix(':0')}"):
-                continue_training(probe, source, device, rows)
+            with probe.attempt(f"from-{source.removesuffix(':0')}" if source else "saved"):
+                if name in probe.failures:
+                    raise ProbeError(f"not run: it goes on from `{name}`, which failed")
+                if source is None:
+                    probe.record_files("saved", "saved")
+                else:
+                    continue_training(probe, source, device, rows)

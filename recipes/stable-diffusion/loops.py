@@ -6,7 +6,7 @@ import draws
 import small
 import torch
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 
 def run(probe: Probe) -> None:
@@ -42,5 +42,7 @@ def run(probe: Probe) -> None:
                     x0=probe.normal("x0", *shape),
                 )
             probe.record("masked", samples)
-    if not probe.failures:  # a part that failed draws less
+    with probe.attempt("noise"):
+        if probe.failures:
+            raise ProbeError(f"a part that failed drew less: {', '.join(probe.failures)}")
         probe.record("noise", draws.as_one(drawn))

@@ -11,7 +11,7 @@ import draws
 import small
 import torch
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 SHAPE = (4, 4, 4)
 
@@ -171,7 +171,9 @@ def run(probe: Probe) -> None:
         _orders(probe, plms, "plms")
         _few_steps(probe, plms)
         _weights_change(probe, model, ddim)
-    if not probe.failures:  # a part that failed draws less
+    with probe.attempt("noise"):
+        if probe.failures:
+            raise ProbeError(f"a part that failed drew less: {', '.join(probe.failures)}")
         probe.record("noise", draws.as_one(drawn))
     probe.count("autocast_cache", int(torch.is_autocast_cache_enabled()))
     graphs = sys.modules.get("ldm.modules.graphs")
