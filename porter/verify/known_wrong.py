@@ -29,8 +29,10 @@ from porter.verify.recipe.load import find_recipes
 FILE = Path("mutants") / "measured.json"
 VERSION = 1
 
-Measured = Mapping[str, Mapping[str, KnownWrong]]
-"""recipe -> key of a claim -> what it measured on known wrong trees."""
+OfClaims = Mapping[tuple[str, str], KnownWrong]
+"""Key of a claim, and measure -> what it measured on known wrong trees. Parity has two measures."""
+Measured = Mapping[str, OfClaims]
+"""recipe -> what its claims measured."""
 
 
 def read_measured(root: Path, port: str) -> Measured:
@@ -41,7 +43,7 @@ def read_measured(root: Path, port: str) -> Measured:
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}")
         return {
-            recipe: {row["claim"]: known_wrong_from_json(row) for row in rows}
+            recipe: {(row["claim"], row["measure"]): known_wrong_from_json(row) for row in rows}
             for recipe, rows in found["recipes"].items()
         }
     except FileNotFoundError:
@@ -64,8 +66,9 @@ def write_measured(root: Path, port: str, measured: Measured) -> Path:
     for loaded in find_recipes(recipes_dir(root, port)):
         found = whole.get(loaded.name, {})
         keys = dict.fromkeys(claim_key(claim) for claim in loaded.recipe.claims)
-        if there := [{"claim": k} | known_wrong_to_json(found[k]) for k in keys if k in found]:
-            rows[loaded.name] = there
+        there = [(key, known) for key in keys for (own, _), known in found.items() if own == key]
+        if there:
+            rows[loaded.name] = [{"claim": k} | known_wrong_to_json(known) for k, known in there]
     path.parent.mkdir(exist_ok=True)
     text = json.dumps({"version": VERSION, "recipes": rows}, indent=1) + "\n"
     write_atomic(path, text.encode())
@@ -88,8 +91,8 @@ def with_known_wrong(result: RecipeResult, measured: Measured) -> RecipeResult:
         return result
     verdicts = []
     for verdict in result.verdicts:
-        found = rows.get(verdict.claim_key)
-        if found is not None and found.measure == verdict.measure:
+        found = rows.get((verdict.claim_key, verdict.measure))
+        if found is not None:
             verdict = replace(verdict, known_wrong=found)
         verdicts.append(verdict)
     return replace(result, verdicts=tuple(verdicts))
