@@ -80,7 +80,9 @@ class Verdict:
         return is_simulated(self.device)
 
 
-_ERROR_OF_PORTER = re.compile(r"\bporter(?:\.\w+)+\.(?:(?:ProbeError|ScriptFailed): |(?=[A-Z]\w*: ))")
+_ERROR_OF_PORTER = re.compile(
+    r"\bporter(?:\.\w+)+\.(?:(?:ProbeError|ScriptFailed): |(?=[A-Z]\w*: ))"
+)
 _FOLDER_OF_TREE = re.compile(r"/[^\s'\"]*/trees/[0-9a-f]{40}-[0-9a-f]{16}/")
 
 
