@@ -369,6 +369,13 @@ def run_options(args: argparse.Namespace) -> Options:
     return Options(jobs=args.jobs, fresh=args.fresh, warm=warm, sandbox=args.sandbox)
 
 
+def expect_one_port(option: str, value: str, ports: Sequence[str]) -> None:
+    """Raise BadInput unless one port stands beside an option that is about one."""
+    if len(ports) != 1:
+        found = " ".join(ports) or "none"
+        raise BadInput(f"{option} {value}: expected one PORT beside it, found {found}")
+
+
 def positive(text: str) -> int:
     """Parse a number of the command line. Raises ArgumentTypeError for one below 1."""
     if not text.isdigit() or int(text) < 1:
