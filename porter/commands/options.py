@@ -369,6 +369,17 @@ def run_options(args: argparse.Namespace) -> Options:
     return Options(jobs=args.jobs, fresh=args.fresh, warm=warm, sandbox=args.sandbox)
 
 
+def add_judged_as(parser: argparse.ArgumentParser, option: str) -> None:
+    """``--as LEVEL``: as what a foreign tree counts."""
+    parser.add_argument(
+        "--as",
+        dest="judged_as",
+        metavar="LEVEL",
+        help=f"with {option}: by the claims on this level of PORT "
+        "(default: by those that every port must keep)",
+    )
+
+
 def expect_one_port(option: str, value: str, ports: Sequence[str]) -> None:
     """Raise BadInput unless one port stands beside an option that is about one."""
     if len(ports) != 1:

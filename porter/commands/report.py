@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_judged_as,
     add_ports,
     add_recipes,
     add_repeated,
@@ -60,12 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a column for this tree beside the levels of PORT: a folder, FOLDER@REV, or a git "
         "revision here",
     )
-    parser.add_argument(
-        "--as",
-        dest="judged_as",
-        metavar="LEVEL",
-        help="with --tree: by the claims on this level (default: those that every port must keep)",
-    )
+    add_judged_as(parser, "--tree")
 
 
 def run(args: argparse.Namespace) -> int:
