@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from porter.cli import main
 from porter.report.html_report.counters import SLOT, WIDTH, CounterSeries, chart
 from porter.report.html_report.page import FOLDER
 
@@ -103,4 +104,18 @@ def test_every_cell_of_a_failing_level_is_marked(stored: StoredProject) -> None:
 
     marked = [at.get("class") or "" for name, at in page.tags if name in ("th", "td")]
     assert sum("bad" in words.split() for words in marked) == 3  # its heading, and two devices
-    assert "Those that fail come first." in page.text
+    assert "scroll sideways" not in page.text  # three levels fit
+
+
+def test_more_levels_than_fit_a_phone_are_told(stored: StoredProject) -> None:
+    from tests.report.stored_project import picture
+    from tests.report.test_page import page_of
+    from tests.small_port import changed
+
+    stored.port.add_patch("three", changed("a.py", 7))
+    assert main(["lock", "small"]) == 0
+    stored.runs[1, "cpu"] = {"outputs": {"image": picture("float32", 0.1)}}
+
+    page = page_of(stored)
+
+    assert "4 levels: scroll sideways for the others. Those that fail come first." in page.text
