@@ -102,7 +102,8 @@ def open_history(good: str, bad: str, here: Path) -> History:
         asked = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
         found = run_git(asked, cwd=folder, check=False)
         if found.status != 0:
-            why = first_error(found.err) or f"no commit of this name in {folder}"
+            is_told = bool(found.err.strip())
+            why = first_error(found.err) if is_told else f"no commit of this name in {folder}"
             raise BadInput(f"{between}: expected two revisions, found {revision}: {why}")
         commits.append(found.text)
     history = History(folder, Commit(commits[0], ""), Commit(commits[1], ""))
