@@ -370,6 +370,24 @@ def run_options(args: argparse.Namespace, timings: Timings | None = None) -> Opt
     return Options(args.jobs, args.fresh, warm, args.sandbox, timings)
 
 
+def add_judged_as(parser: argparse.ArgumentParser, option: str) -> None:
+    """``--as LEVEL``: as what a foreign tree counts."""
+    parser.add_argument(
+        "--as",
+        dest="judged_as",
+        metavar="LEVEL",
+        help=f"with {option}: by the claims on this level of PORT "
+        "(default: by those that every port must keep)",
+    )
+
+
+def expect_one_port(option: str, value: str, ports: Sequence[str]) -> None:
+    """Raise BadInput unless one port stands beside an option that is about one."""
+    if len(ports) != 1:
+        found = " ".join(ports) or "none"
+        raise BadInput(f"{option} {value}: expected one PORT beside it, found {found}")
+
+
 def positive(text: str) -> int:
     """Parse a number of the command line. Raises ArgumentTypeError for one below 1."""
     if not text.isdigit() or int(text) < 1:

@@ -10,17 +10,32 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_judged_as,
     add_ports,
     add_recipes,
     add_repeated,
+    expect_one_port,
     project_folder,
     the_ports,
 )
+from porter.errors import BadInput
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from porter.report.html_report.foreign import ForeignColumn
+    from porter.report.html_report.gather import ImportedVerdicts
+    from porter.verify.plan.select import Filters
 
 EXAMPLES = (
     ("porter report", "write porter-report.html from the stored runs of every port"),
     ("porter report v-diffusion -o v.html --tag smoke", "one port, only recipes with one tag"),
     ("porter report --format markdown", "print the tables of counters"),
+    (
+        "porter report v-diffusion --tree ../fork",
+        "with a column for somebody's port that `porter verify --tree` has judged",
+    ),
 )
 
 
@@ -40,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "also verdicts that `porter verify --output FILE.json` wrote, for runs not stored here",
     )
     add_recipes(parser)
+    parser.add_argument(
+        "--tree",
+        metavar="TREE",
+        help="a column for this tree beside the levels of PORT: a folder, FOLDER@REV, or a git "
+        "revision here",
+    )
+    add_judged_as(parser, "--tree")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
 
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     imported = read_imported(Path(name) for name in args.verdicts)
-    results = gather(project_folder(args), cache_dir(), the_ports(args), filters, imported)
+    root, ports = project_folder(args), the_ports(args)
+    foreign = _foreign(args, root, ports, filters)
+    _expect_no_other_tree(imported, foreign)
+    results = gather(root, cache_dir(), ports, filters, imported, foreign)
     if args.format == "json":
         text = as_json(as_plain(results))
     else:
@@ -69,3 +94,42 @@ def run(args: argparse.Namespace) -> int:
     size = len(text.encode()) / 1024
     print(f"{path}: {sum(1 for _ in results.cells())} cells, {size:,.0f} KiB", file=sys.stderr)
     return 0
+
+
+def _foreign(
+    args: argparse.Namespace, root: Path, ports: list[str], filters: Filters
+) -> ForeignColumn | None:
+    """Judge the stored runs on the tree of ``--tree``; None without the option."""
+    if args.tree is None:
+        if args.judged_as is not None:
+            raise BadInput(f"--as {args.judged_as}: expected --tree TREE beside it, found none")
+        return None
+    expect_one_port("--tree", args.tree, ports)
+    from pathlib import Path
+
+    from porter.places import cache_dir
+    from porter.report.html_report.foreign import judge_foreign
+    from porter.report.terminal.progress import transfer_bar
+    from porter.verify.cache.store import Places
+    from porter.verify.foreign.files import open_files
+    from porter.verify.foreign.plan import plan_foreign
+    from porter.verify.foreign.trees import ForeignTrees
+    from porter.verify.plan.port_trees import open_trees
+
+    files = open_files(args.tree, Path(args.dir or "."))
+    with open_trees(root) as own:
+        trees = ForeignTrees(own, ports[0], files)
+        with transfer_bar() as own.progress:
+            planned = plan_foreign(root, trees, filters, args.judged_as)
+        return judge_foreign(Places.under(cache_dir()), planned, trees)
+
+
+def _expect_no_other_tree(imported: ImportedVerdicts, foreign: ForeignColumn | None) -> None:
+    """Refuse imported verdicts on a tree that has no column."""
+    for port, _, tree in imported:
+        if tree and (foreign is None or foreign.tree != tree):
+            found = f"found git tree {tree[:12]}"
+            there = f"git tree {foreign.tree[:12]}" if foreign else f"the levels of {port}"
+            raise BadInput(
+                f"--verdicts: expected verdicts on {there}, {found}; --tree TREE gives it a column"
+            )

@@ -22,6 +22,7 @@ from porter.commands.options import (
     add_repeated,
     add_run_options,
     add_verbose,
+    expect_one_port,
     positive,
     project_folder,
     run_options,
@@ -211,7 +212,7 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
     from porter.verify.pins.states import open_states, two_states
 
     names = two_states(args.pin)
-    _expect_one_port("--pin", args.pin, ports)
+    expect_one_port("--pin", args.pin, ports)
     if args.tree is not None or args.judged_as is not None:
         raise BadInput(f"--pin {args.pin}: expected neither --tree nor --as beside it")
     if args.format not in ("text", "json") or args.output:
@@ -240,12 +241,6 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
     return Exit.OK if passed else Exit.FAILED
 
 
-def _expect_one_port(option: str, value: str, ports: list[str]) -> None:
-    if len(ports) != 1:
-        found = " ".join(ports) or "none"
-        raise BadInput(f"{option} {value}: expected one PORT beside it, found {found}")
-
-
 def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters: Filters) -> int:
     """Judge a foreign tree by the recipes of a port."""
     from pathlib import Path
@@ -268,7 +263,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
     from porter.verify.known_wrong import read_measured, with_known_wrong
     from porter.verify.plan.port_trees import open_trees
 
-    _expect_one_port("--tree", args.tree, ports)
+    expect_one_port("--tree", args.tree, ports)
     if args.level:
         found = f"--level {args.level[0]}"
         raise BadInput(

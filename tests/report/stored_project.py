@@ -14,9 +14,13 @@ from porter.cli import main
 from porter.report.html_report.gather import ImportedVerdicts, Results, gather
 from porter.upstream.pins import load_pins
 from porter.verify.cache.keys import environ_of, probe_hash
+from porter.verify.foreign.files import open_files
+from porter.verify.foreign.plan import plan_foreign
+from porter.verify.foreign.trees import ForeignTrees
 from porter.verify.harness import trace
 from porter.verify.harness.run_info import RunFacts
-from porter.verify.plan.matrix import RecipePlan, RunSpec, run_specs
+from porter.verify.plan.matrix import RecipePlan, RunSpec, judged_specs, run_specs
+from porter.verify.plan.port_trees import open_trees
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import SeriesTrees
 from tests.small_port import SmallPort, changed, make_small_port
@@ -58,6 +62,15 @@ class StoredProject:
             if (spec.level, spec.device) not in self.skipped:
                 self._store(planned, spec)
 
+    def store_tree(self, tree: Path) -> None:
+        """Write a trace for every run on a foreign tree; ``runs`` names it by the level above."""
+        with open_trees(self.port.root) as own:
+            trees = ForeignTrees(own, "small", open_files(str(tree), Path()))
+            (planned,) = plan_foreign(self.port.root, trees, Filters(), None).plan.recipes
+        for spec in judged_specs(planned):
+            if (spec.level, spec.device) not in self.skipped:
+                self._store(planned, spec)
+
     def _store(self, planned: RecipePlan, spec: RunSpec) -> None:
         given = self.runs.get((spec.level, spec.device), {})
         simulated = spec.device.startswith("sim:")
@@ -72,7 +85,7 @@ class StoredProject:
         )  # fmt: skip
         outputs = given.get("outputs") or {"image": picture(spec.dtype)}
         counters = {"compilations": 2, "kernels": 40 - spec.level} if simulated else {}
-        key = sha1(repr(spec).encode()).hexdigest()
+        key = sha1(repr((spec, facts.tree)).encode()).hexdigest()
         folder = self.cache / "traces" / "small" / "one" / key
         folder.mkdir(parents=True)
         trace.write(

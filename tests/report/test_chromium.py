@@ -118,3 +118,95 @@ def pixels(png: bytes) -> tuple[int, int, set[int]]:
             body += png[at + 8 : at + 8 + length]
         at += length + 12
     return width, height, set(zlib.decompress(body))
+
+
+MEASURE = """<script>
+addEventListener("load", () => {
+  for (const element of document.querySelectorAll("details")) element.open = true;
+  const sticky = document.querySelector("tr.on th").getBoundingClientRect();
+  const box = document.querySelector(".sheer").getBoundingClientRect();
+  const inside = (element) => {
+    const at = element.getBoundingClientRect();
+    return at.left >= sticky.right - 1 && at.right <= Math.min(box.right, innerWidth) + 1;
+  };
+  const scales = [...document.querySelectorAll(".chart text")].map((text) =>
+    parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+  const wraps = [];
+  for (const cell of document.querySelectorAll("table :is(th, td)")) {
+    if (cell.closest(".detail, .recipe") || !cell.checkVisibility()) continue;
+    for (const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT); walk.nextNode();) {
+      const range = document.createRange();
+      range.selectNodeContents(walk.currentNode);
+      const tops = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+      if (tops.size > 1 && walk.currentNode.data.trim()
+          && getComputedStyle(walk.currentNode.parentElement).writingMode === "horizontal-tb")
+        wraps.push(walk.currentNode.data.trim());
+    }
+  }
+  const scroller = document.querySelector(".sheer");
+  const scrolls = scroller.scrollWidth > scroller.clientWidth;
+  const bad = [...document.querySelectorAll(".cell.fail")].map(inside);
+  scroller.scrollLeft = 60;
+  const after = document.querySelector("tr.on th").getBoundingClientRect();
+  parent.postMessage(JSON.stringify({
+    inner: innerWidth, dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    wide: document.documentElement.scrollWidth, bad, scrolls,
+    smallest: Math.min(...scales), charts: scales.length, wraps,
+    stays: Math.abs(after.left - sticky.left) <= 1,
+    cue: document.querySelector(".cue").checkVisibility(),
+  }), "*");
+});
+</script>"""
+
+
+@pytest.fixture
+def many_levels(stored: StoredProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A report with ten levels, of which the last fails on one device."""
+    from porter.report.html_report.page import as_html
+    from tests.report.stored_project import lock, picture
+    from tests.small_port import changed
+
+    for number in range(3, 10):
+        stored.port.add_patch(f"a-level-of-a-long-name-{number}", changed("a.py", 4 + number))
+    lock(monkeypatch, stored)
+    stored.runs[9, "cpu"] = {"outputs": {"image": picture("float32", 0.1)}}
+    stored.store()
+    path = tmp_path / "many.html"
+    path.write_text(as_html(stored.gather()))
+    return path
+
+
+def test_what_fails_is_seen_and_nothing_wraps_at_any_width(
+    many_levels: Path, tmp_path: Path
+) -> None:
+    """In frames of these widths: a window of headless Chromium is no narrower than 500."""
+    inner = tmp_path / "inner.html"
+    inner.write_text(many_levels.read_text().replace("</body>", f"{MEASURE}</body>"))
+    frames = "".join(
+        f'<iframe src="inner.html" width="{width}" height="844" style="border:0"></iframe>'
+        for width in (390, 768, 1280)
+    )
+    outer = tmp_path / "outer.html"
+    outer.write_text(
+        "<script>const all = []; onmessage = (event) => { all.push(JSON.parse(event.data));"
+        f" document.title = JSON.stringify({{all}}); }};</script>{frames}"
+    )
+    for dark in (False, True):
+        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+
+        done = browse(outer, tmp_path, "--dump-dom", scheme, width=1400)
+
+        title = re.search(r"<title>(\{.*\})</title>", done.stdout)
+        assert title, done.stderr
+        states = json.loads(title[1].replace("&quot;", '"'))["all"]
+        assert sorted(state["inner"] for state in states) == [390, 768, 1280]
+        for state in states:
+            assert state["dark"] == dark
+            assert state["wide"] <= state["inner"]
+            assert state["bad"] == [True]
+            assert state["charts"] > 0
+            assert state["smallest"] >= 11
+            assert state["wraps"] == []
+            assert state["stays"]
+            assert state["cue"] == (state["inner"] == 390)
+            assert state["scrolls"] == (state["inner"] < 1280)

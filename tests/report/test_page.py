@@ -60,7 +60,7 @@ def cells(page: Page) -> dict[str, str]:
     for button in page.all("button"):
         if "cell" in (button.get("class") or "").split():
             device, level, said = re.match(
-                r"(.*), level (\d+) [^:]*: (.*)", button["aria-label"] or ""
+                r"(.*), level (\d+) \S+: (.*)", button["aria-label"] or ""
             ).groups()  # type: ignore[union-attr]
             found[f"{level} {device}"] = said
     return found

@@ -12,6 +12,7 @@ from porter.verify.judge.result import (
     KnownWrong,
     RecipeResult,
     Verdict,
+    cause_text,
     result_from_json,
     result_to_json,
     verdict_to_json,
@@ -76,3 +77,23 @@ def test_empty_texts_are_null() -> None:
 def test_anything_else_is_an_error(row: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         result_from_json(row)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            "porter.verify.harness.script.ScriptFailed: run.py: exit code 1, expected 0: "
+            "porter.device.sim.graphs.capture.CaptureRefused: HPU graph at "
+            f"/c/trees/{'a' * 40}-{'0' * 16}/d/net.py:4: no",
+            "run.py: exit code 1, expected 0: CaptureRefused: HPU graph at d/net.py:4: no",
+        ),
+        ("porter.verify.harness.recording.ProbeError: called twice", "called twice"),
+        ("ModuleNotFoundError: No module named 'porter.own.thing'", None),
+        ("FileNotFoundError: /data/trees/oak.png", None),
+    ],
+)
+def test_a_cause_is_told_without_porters_modules_and_folders(
+    message: str, text: str | None
+) -> None:
+    assert cause_text(message) == (message if text is None else text)

@@ -159,13 +159,15 @@ _OTHER_RUN = re.compile(r"(?:reference run \([^)]*\)|shaken run): ")
 
 
 def by_cause(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
-    """Return the bad verdicts; failed runs with one cause come together, at the first one's place.
+    """Return the bad verdicts; failed runs, and failed parts of runs, with one cause come together,
+    at the first one's place.
 
-    Runs have one cause when they ended with the same message at the same lines of the tree.
+    They have one cause when they ended with the same message at the same lines of the tree.
     """
     found: dict[object, list[Verdict]] = {}
     for v in (verdict for verdict in verdicts if verdict.bad):
-        cause = id(v) if v.output else (_OTHER_RUN.sub("", v.detail), v.frames)
+        ended = not v.output or (v.word == "error" and v.frames)
+        cause = (_OTHER_RUN.sub("", v.detail), v.frames) if ended else id(v)
         found.setdefault(cause, []).append(v)
     return list(found.values())
 

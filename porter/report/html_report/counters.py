@@ -22,8 +22,12 @@ MAIN = (
 """The counters to show first, in this order."""
 MOST_DRAWN = 8
 MOST_SHADES = 4
-WIDTH, HEIGHT = 320, 132
-_TOP, _BOTTOM, _SIDE = 20, 20, 4
+WIDTH, HEIGHT = 240, 120
+"""Of a chart, in CSS pixels: a page shows it at this size or larger, so its text is never smaller
+than the style says."""
+SLOT = 30
+"""The least width of a level's bars, and so the most of a value's text above them."""
+_TOP, _BOTTOM, _SIDE = 22, 20, 4
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of ``width`` x ``height`` user units; ``summary`` describes the bars in words.
+    """A chart of ``width`` x ``height`` CSS pixels; ``summary`` describes the bars in words.
 
     ``ticks`` are the levels, each below its bars.
     """
@@ -152,7 +156,8 @@ def chart(series: CounterSeries) -> Chart:
     labels = list(series.values)[:MOST_SHADES]
     counted = [value for label in labels for value in series.values[label] if value is not None]
     greatest = max(counted, default=0) or 1
-    slot = (WIDTH - 2 * _SIDE) / max(len(series.levels), 1)
+    width = max(WIDTH, 2 * _SIDE + SLOT * len(series.levels))
+    slot = (width - 2 * _SIDE) / max(len(series.levels), 1)
     bar = min(slot * 0.8 / max(len(labels), 1), 36)
     columns, ticks = [], []
     for position, level in enumerate(series.levels):
@@ -172,7 +177,7 @@ def chart(series: CounterSeries) -> Chart:
                     width=round(bar * 0.88, 1),
                     height=round(height, 1),
                     shade=shade,
-                    text=short(value) if bar * len(labels) >= 24 or len(labels) == 1 else "",
+                    text=short(value) if bar >= 24 or len(labels) == 1 else "",
                     title=f"level {level}{', ' + label if label else ''}: {exact(value)}",
                 )
             )
@@ -182,6 +187,7 @@ def chart(series: CounterSeries) -> Chart:
         ticks=tuple(ticks),
         legend=tuple(label for label in labels if label),
         summary=_summary(series),
+        width=width,
     )
 
 

@@ -31,7 +31,11 @@ def _port(port: PortSection) -> dict[str, Any]:
     return {
         "port": port.name,
         "pin": port.pinned,
-        "levels": [{"number": level.number, "name": level.name} for level in port.levels],
+        "levels": [
+            {"number": level.number, "name": level.name}
+            | ({"tree": level.tree} if level.is_foreign else {})
+            for level in port.levels
+        ],
         "recipes": [_recipe(recipe) for recipe in port.recipes],
         "migrated_calls": [asdict(call) for call in port.calls],
     }

@@ -16,6 +16,7 @@ from porter.errors import BadInput
 from porter.report.ci.verify import ORDER, badness, worst_of_seeds
 from porter.report.html_report.counters import LevelCounters, level_counters
 from porter.report.html_report.events import RunEvents, ServedCall, run_events, served_calls
+from porter.report.html_report.foreign import merged
 from porter.report.html_report.images import SampleRow, sample_rows
 from porter.report.html_report.stored import JudgedRecipe, StoredRun, judge_stored
 from porter.series.header import FIELDS
@@ -27,19 +28,21 @@ from porter.verify.cache.store import Places
 from porter.verify.judge.result import Verdict, verdict_from_json
 from porter.verify.plan.matrix import RunSpec, judged_specs
 from porter.verify.plan.select import Filters, make_plan
-from porter.verify.plan.trees import SeriesTrees
+from porter.verify.plan.trees import ForeignLevel, SeriesTrees
 from porter.verify.recipe.schema import UPSTREAM, is_simulated
 
 if TYPE_CHECKING:
     from unidiff.patch import PatchedFile
+
+    from porter.report.html_report.foreign import ForeignColumn
 
 LineKind = Literal["file", "hunk", "add", "del", "same"]
 MOST_LINES = 600
 _KINDS: dict[str, LineKind] = {"+": "add", "-": "del"}
 CellWord = Literal["pass", "baseline", "fail", "error", "skipped", "missing"]
 """The worst verdict's word; ``missing`` when no run is stored."""
-ImportedVerdicts = Mapping[tuple[str, str], list[Verdict]]
-"""Port and recipe -> verdicts."""
+ImportedVerdicts = Mapping[tuple[str, str, str], list[Verdict]]
+"""Port, recipe, and the id of the foreign tree ("": the port's own levels) -> verdicts."""
 _TIME = "%Y-%m-%d %H:%M UTC"
 
 
@@ -75,17 +78,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class LevelDiff:
-    """One level. ``lines`` are (kind, text) of its patch's diff, ``more`` how many are left out."""
+    """One level. ``lines`` are (kind, text) of its patch's diff, ``more`` how many are left out.
+
+    A foreign tree has no patch, but the id of its git tree, ``tree``.
+    """
 
     number: int
     name: str
     subject: str
     body: str
     fields: tuple[tuple[str, str], ...]
-    added: int
-    removed: int
-    lines: tuple[tuple[LineKind, str], ...]
-    more: int
+    added: int = 0
+    removed: int = 0
+    lines: tuple[tuple[LineKind, str], ...] = ()
+    more: int = 0
+    tree: str = ""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is no level of the port."""
+        return bool(self.tree)
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,12 @@ class PortSection:
     @property
     def is_bad(self) -> bool:
         return bool(self.words["fail"] or self.words["error"])
+
+    @property
+    def bad_levels(self) -> frozenset[int]:
+        """The levels at which a claim does not hold."""
+        cells = (cell for recipe in self.recipes for cell in recipe.cells.values())
+        return frozenset(cell.level for cell in cells if cell.bad)
 
 
 @dataclass(frozen=True)
@@ -207,13 +225,15 @@ def read_imported(paths: Iterable[Path]) -> ImportedVerdicts:
     They fill cells whose runs are not all stored here: a failed run leaves no trace, and the jobs
     of a CI matrix run on other machines.
     """
-    found: dict[tuple[str, str], list[Verdict]] = {}
+    found: dict[tuple[str, str, str], list[Verdict]] = {}
     for path in paths:
         try:
             data = read_json(path)
+            tree = str(data["tree"]["tree"]) if data.get("tree") else ""
             for recipe in data["recipes"]:
                 several = [verdict_from_json(row) for row in recipe["verdicts"]]
-                found.setdefault((str(recipe["port"]), str(recipe["recipe"])), []).extend(several)
+                key = str(recipe["port"]), str(recipe["recipe"]), tree
+                found.setdefault(key, []).extend(several)
         except FileNotFoundError:
             raise BadInput(f"{path}: expected a file of verdicts, found none") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -229,55 +249,79 @@ def gather(
     ports: Sequence[str] = (),
     filters: Filters | None = None,
     imported: ImportedVerdicts | None = None,
+    foreign: ForeignColumn | None = None,
 ) -> Results:
     """Judge the stored runs of the ports' recipes (none named: of all).
 
-    ``imported`` are verdicts of other verifications, for cells whose runs are not all stored.
-    Imports torch where tensors are compared or shown. Raises BadInput as a verification does.
+    ``imported`` are verdicts of other verifications, for cells whose runs are not all stored;
+    ``foreign`` is a tree that has a column beside its port's levels. Imports torch where tensors
+    are compared or shown. Raises BadInput as a verification does.
     """
     pins = load_pins(root)
     plan = make_plan(root, ports, SeriesTrees(root, pins), filters or Filters())
     by_port: dict[str, list[JudgedRecipe]] = {}
     for planned in plan.recipes:
-        judged = judge_stored(Places.under(cache), planned)
-        by_port.setdefault(planned.loaded.port, []).append(judged)
+        judged, loaded = judge_stored(Places.under(cache), planned), planned.loaded
+        if foreign and foreign.port == loaded.port and loaded.name in foreign.recipes:
+            judged = merged(judged, foreign.recipes[loaded.name])
+        by_port.setdefault(loaded.port, []).append(judged)
     return Results(
         project=root.name,
         version=__version__,
         made=datetime.now(timezone.utc).strftime(_TIME),
         machine=platform.platform(),
         ports=tuple(
-            _port(root, pins.port(name), recipes, imported or {})
+            _port(root, pins.port(name), recipes, imported or {}, foreign)
             for name, recipes in by_port.items()
         ),
-        unreachable=tuple(f"{one.port}/{one.recipe}: {one.reason}" for one in plan.unreachable),
+        unreachable=(
+            *(f"{one.port}/{one.recipe}: {one.reason}" for one in plan.unreachable),
+            *(foreign.unreachable if foreign else ()),
+        ),
     )
 
 
 def _port(
-    root: Path, pin: Pin, recipes: Sequence[JudgedRecipe], imported: ImportedVerdicts
+    root: Path,
+    pin: Pin,
+    recipes: Sequence[JudgedRecipe],
+    imported: ImportedVerdicts,
+    foreign: ForeignColumn | None,
 ) -> PortSection:
+    levels = level_diffs(root, pin.name)
+    if foreign and foreign.port == pin.name:
+        levels.append(_foreign_level(foreign))
     return PortSection(
         name=pin.name,
         url=pin.url or "",
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
-        levels=tuple(level_diffs(root, pin.name)),
+        levels=tuple(levels),
         recipes=tuple(_recipe(judged, imported) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
 
+def _foreign_level(foreign: ForeignColumn) -> LevelDiff:
+    fields = [("Tree", f"git tree {foreign.tree}")]
+    if foreign.without:
+        fields.append(("Not held", f"{', '.join(foreign.without)}: no such claim"))
+    subject = f"{foreign.source}, no level of the port; held to {foreign.held_to}"
+    return LevelDiff(foreign.number, foreign.name, subject, "", tuple(fields), tree=foreign.tree)
+
+
 def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
-    elsewhere = imported.get((loaded.port, loaded.name), [])
     cells = {}
     for level, device in sorted({(p.level, p.device) for p in judged_specs(planned)}):
+        at = planned.levels[level]
+        tree = str(at.tree) if isinstance(at, ForeignLevel) else ""
+        elsewhere = imported.get((loaded.port, loaded.name, tree), [])
         verdicts = [v for v in judged.verdicts if (v.level, v.device) == (level, device)]
         if not verdicts or any((p.level, p.device) == (level, device) for p in judged.missing):
             other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
             verdicts = other or verdicts
-        cells[level, device] = cell_of(level, planned.levels[level].name, device, verdicts)
+        cells[level, device] = cell_of(level, at.name, device, verdicts)
     return RecipeSection(
         name=loaded.name,
         title=loaded.recipe.title,
@@ -299,7 +343,7 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
 
 def level_diffs(root: Path, port: str) -> list[LevelDiff]:
     """Return every level of a port, level 0 first. Raises BadInput for a wrong series."""
-    zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", (), 0, 0, (), 0)
+    zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", ())
     patches = load_series(root, port).patches
     return [zero, *(_level(number, patch) for number, patch in enumerate(patches, 1))]
 

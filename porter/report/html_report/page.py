@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.report.html_report.counters import chart, exact
+from porter.report.html_report.counters import WIDTH, chart, exact
 from porter.report.html_report.gather import Cell, ClaimResult, Results
 from porter.terminal import counted
 from porter.verify.recipe.schema import is_simulated
@@ -70,6 +70,7 @@ def _environment() -> Environment:
         "WORDS": WORDS,
         "MOST_ROWS": MOST_ROWS,
         "MOST_FAILURES": MOST_FAILURES,
+        "WIDTH": WIDTH,
         "bar": bar,
     }
     return environment
@@ -93,11 +94,12 @@ def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
 @dataclass(frozen=True)
 class Broken:
     """One claim that does not hold on a device, at the levels of ``cells``; ``worst`` is the result
-    furthest from its limit."""
+    furthest from its limit. Parts of a run that ended alike, its ``outputs``, are one."""
 
     port: str
     recipe: str
     device: str
+    outputs: tuple[str, ...]
     worst: ClaimResult
     cells: tuple[Cell, ...]
 
@@ -108,13 +110,15 @@ def _failures(results: Results) -> list[Broken]:
     for port, recipe, cell in results.rows():
         for row in (row for row in cell.rows if row.verdict.bad):
             v = row.verdict
-            key = (port.name, recipe.name, cell.device, v.output, v.claim, v.word)
+            what = (v.detail, v.frames) if v.word == "error" and v.frames else (v.output, v.claim)
+            key = (port.name, recipe.name, cell.device, v.word, *what)
             found.setdefault(key, []).append((cell, row))
     return [
         Broken(
             port=key[0],
             recipe=key[1],
             device=key[2],
+            outputs=tuple(dict.fromkeys(row.verdict.output for _, row in rows)),
             worst=max((row for _, row in rows), key=lambda row: row.verdict.share or 0.0),
             cells=tuple({cell.level: cell for cell, _ in rows}.values()),
         )

@@ -76,10 +76,7 @@ def print_result(
     for verdict, *others in by_cause(rows):
         console.print(Text("  ") + fault(verdict), soft_wrap=True)
         if others:
-            runs = "; ".join(dict.fromkeys(map(where_words, others)))
-            console.print(
-                Text(f"    the same in {counted(len(others), 'more run')}: {runs}"), soft_wrap=True
-            )
+            console.print(Text(f"    the same in {_others_words(verdict, others)}"), soft_wrap=True)
         for frame in verdict.frames.splitlines():
             console.print(Text("    at ") + Text(frame, "bold"), soft_wrap=True)
         _print_stderr(console, verdict.stderr)
@@ -302,6 +299,19 @@ def where_words(verdict: Verdict) -> str:
     run = run_words(verdict, device=verdict.device != "cpu")
     level = f"level {verdict.level} {verdict.level_name}"
     return ", ".join(part for part in (level, run, verdict.output, verdict.claim) if part)
+
+
+def _others_words(first: Verdict, others: Sequence[Verdict]) -> str:
+    """Return where else the cause of ``first`` struck: "2 more runs: ...", or "3 more: ..." with
+    the parts of its own run by name."""
+
+    def run(verdict: Verdict) -> object:
+        return verdict.level, verdict.device, verdict.dtype, verdict.seed, verdict.variant
+
+    is_parts = any(verdict.output for verdict in (first, *others))
+    number = f"{len(others)} more" if is_parts else counted(len(others), "more run")
+    places = (v.output if v.output and run(v) == run(first) else where_words(v) for v in others)
+    return f"{number}: {'; '.join(dict.fromkeys(places))}"
 
 
 def _numbers(verdict: Verdict) -> str:

@@ -72,7 +72,10 @@ def choose(root: Path, request: CompareRequest, trees: Trees) -> Comparison:
             number = trees.find(request.port, name).number
             # Upstream runs on the recipe's baseline device: it need not run on others.
             usual = recipe.baseline_device if is_first and number == 0 else device
-            where = _one_of(text, on, DEVICES, usual) if on else usual
+            if on and on not in DEVICES:
+                there = ", ".join(DEVICES)
+                raise BadInput(f"{text}: device: expected one of {there}, found {on!r}")
+            where = on or usual
             return RunSpec(number, where, dtype, seed, variant)
 
         first, second = spec(request.first, is_first=True), spec(request.second, is_first=False)

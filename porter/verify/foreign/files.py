@@ -47,7 +47,7 @@ def open_files(text: str, here: Path) -> ForeignFiles:
 
     Raises BadInput for anything else, for a tree without files, and for a file that cannot be read.
     """
-    folder, revision = _parts(text)
+    folder, revision = split_tree(text)
     if revision is None:
         assert folder is not None
         found = _of_folder(text, folder)
@@ -60,7 +60,7 @@ def open_files(text: str, here: Path) -> ForeignFiles:
 
 def names_files(text: str) -> bool:
     """Whether ``text`` is a folder's path, or one with ``@REV`` behind it."""
-    return _parts(text)[0] is not None
+    return split_tree(text)[0] is not None
 
 
 def is_below_a_file(path: bytes, entries: Files) -> bool:
@@ -69,8 +69,8 @@ def is_below_a_file(path: bytes, entries: Files) -> bool:
     return any(b"/".join(parts[:depth]) in entries for depth in range(1, len(parts)))
 
 
-def _parts(text: str) -> tuple[Path | None, str | None]:
-    """Return folder and revision; one of them may be None."""
+def split_tree(text: str) -> tuple[Path | None, str | None]:
+    """Split DIR, DIR@REV or REV into folder and revision; one of them may be None."""
     if (folder := Path(text).expanduser()).is_dir():
         return folder, None
     for at, char in enumerate(text):

@@ -9,7 +9,7 @@ import torch
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import noise_between
-from porter.verify.judge.result import Outcome, Verdict, Word
+from porter.verify.judge.result import Outcome, Verdict, Word, cause_text
 from porter.verify.judge.tensors import dead_output, describe, text_difference, text_of
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
 from porter.verify.recipe.claim_key import claim_key
@@ -37,7 +37,7 @@ class RunView:
     def failed_attempts(self) -> Iterator[Verdict]:
         """Yield an error for each failed attempt."""
         for name, (message, *frames) in self.failures.items():
-            failed = self.verdict(name, None, "error", message)
+            failed = self.verdict(name, None, "error", cause_text(message))
             yield replace(failed, frames="\n".join(frames))
 
     def verdict(self, output: str, claim: Claim | None, word: Word, detail: str = "") -> Verdict:

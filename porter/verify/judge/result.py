@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -94,6 +95,18 @@ class Verdict:
     def simulated(self) -> bool:
         """Whether the device is simulated; whatever shows the verdict must say so."""
         return is_simulated(self.device)
+
+
+_ERROR_OF_PORTER = re.compile(
+    r"\bporter(?:\.\w+)+\.(?:(?:ProbeError|ScriptFailed): |(?=[A-Z]\w*: ))"
+)
+_FOLDER_OF_TREE = re.compile(r"/[^\s'\"]*/trees/[0-9a-f]{40}-[0-9a-f]{16}/")
+
+
+def cause_text(message: str) -> str:
+    """Return what ended a run without porter's modules and the place of the cached tree: "model.py:
+    exit code 1, expected 0: ValueError: ..."."""
+    return _FOLDER_OF_TREE.sub("", _ERROR_OF_PORTER.sub("", message))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from porter.verify.judge.counters import (
     nothing_matches,
 )
 from porter.verify.judge.outputs import OutputJudge, RunView, judge_reference
-from porter.verify.judge.result import Verdict, Word
+from porter.verify.judge.result import Verdict, Word, cause_text
 from porter.verify.judge.throughput import judge_ratio, not_judged_on
 from porter.verify.plan.matrix import (
     Failure,
@@ -64,7 +64,7 @@ class _Runs:
             return RunView(spec, name, *parts)
         absent = outcome.kind == "device" and spec.device not in self.planned.insisted
         word: Word = "skipped" if absent and not is_simulated(spec.device) else "error"
-        failed = RunView(spec, name, {}, {}).verdict("", None, word, outcome.reason)
+        failed = RunView(spec, name, {}, {}).verdict("", None, word, cause_text(outcome.reason))
         if word != "error":
             return failed
         return dataclasses.replace(failed, stderr=outcome.stderr, frames=outcome.frames)

@@ -254,3 +254,21 @@ def test_one_cause_is_told_once_with_the_runs_it_struck_and_its_lines_first() ->
     ]
     assert sum("ValueError: x" in line and "error:" in line for line in lines) == 2
     assert "at net.py:9 in h: raise" in lines
+
+
+def test_parts_of_runs_that_ended_alike_are_told_once() -> None:
+    part = replace(DEAD, output="case/1", stderr="")
+    others = (
+        replace(part, output="case/2"),
+        replace(part, output="case/1", device="sim:hpu"),
+        replace(part, output="image", claim="parity", word="fail", detail="", frames=""),
+    )
+
+    lines = [line.strip() for line in printed(part, *others).splitlines()]
+
+    assert lines[1:5] == [
+        "error: level 1 one, float32, case/1: ValueError: x",
+        "the same in 2 more: case/2; level 1 one, sim:hpu (simulated), float32, case/1",
+        "at net.py:5 in f: return g(x)",
+        "fail: level 1 one, float32, image, parity: found -, allowed -",
+    ]

@@ -47,6 +47,16 @@ def test_a_broken_tree_fails_with_the_claim_and_a_command_that_goes_on(
     assert lines[-1].startswith("0 recipes passed; 1 failed: small/forward; sandbox: ")
 
 
+def test_a_tree_that_does_not_run_fails_whichever_claims_are_left_out(
+    folder: Path, judge: Judge
+) -> None:
+    (folder / "code_of.py").write_text("import no_such_module\n")
+
+    done = judge(folder)
+
+    assert (done.code, done.words) == (1, {("tree:fork", None, None): "error"})
+
+
 def test_the_trees_own_files_are_there_whatever_the_recipe_needs(
     small: SmallPort, folder: Path, judge: Judge
 ) -> None:
