@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
 
 from porter.errors import BadInput
 from porter.verify.environment import torch_layer as layers
-from porter.verify.environment.torch_layer import find_layer, write_layer
+from porter.verify.environment.torch_layer import Layer, find_layer, write_layer
 
 
 def install(folder: Path, name: str, *requires: str) -> None:
