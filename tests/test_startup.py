@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-RUN_HALF = ("device", "interception", "migrate", "mutation", "verify")
+RUN_HALF = ("bundle", "device", "interception", "migrate", "mutation", "verify")
 """Packages that may import torch."""
 
 

@@ -28,7 +28,7 @@ from porter.upstream.pins import (
     tree_objects,
     tree_of_commit,
 )
-from porter.upstream.sdist import Release, bring_release
+from porter.upstream.sdist import Release, bring_release, check_archive, read_release
 
 _RETRIES = 64  # missing blobs that a remote may report, one per answer, before it is given up
 
@@ -85,6 +85,17 @@ class Supply:
             except FetchFailed as error:
                 failures.append(self._failed(source, error))
         return tuple(failures)
+
+    def take_release(self, source: Sdist, archive: Path) -> None:
+        """Store what an archive at hand has of the pin: files and, where it can tell, its commit.
+
+        Raises FetchFailed for another archive than the pin names, and CorruptSource.
+        """
+        check_archive(source, archive)
+        release = read_release(archive, self._blobs_of_pin(source))
+        self.odb.write([("blob", content) for content in release.blobs.values()])
+        listing = read_listing(self.root, self.pin)
+        self._write_commit(release.entries if listing is None else listing)
 
     def _failed(self, source: GitSource | Sdist, error: FetchFailed) -> SourceFailure:
         failure = source_failure(source, str(error))

@@ -50,6 +50,7 @@ from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_
 from porter.verify.environment.requirements import Requirements, matching_release
 from porter.verify.environment.torch_layer import Layer, write_layer
 from porter.verify.environment.variables import passed_variables
+from porter.verify.environment.wheels import install_arguments
 
 LAYER_FORMAT = 1
 MARKER = "current.json"
@@ -309,9 +310,16 @@ def _install(
                 f"environment {name}: pip {arguments[0]} failed: {reason}; full output: {log}"
             )
 
-    if requirements.lines:
+    bundled = install_arguments(requirements, layer, build.parent.parent)
+    if bundled is not None:
+        try:
+            pip("install", *bundled)
+        except EnvironmentFailed as error:
+            progress(f"{requirements.name}: the wheels of the bundle do not fit: {error}")
+            bundled = None
+    if requirements.lines and bundled is None:
         pip("install", "-r", str(wanted), "-c", str(constraints))
-    if requirements.no_deps:
+    if requirements.no_deps and bundled is None:
         lines = [matching_release(line, layer.torch_version) for line in requirements.no_deps]
         pip("install", "--no-deps", *lines)
     try:
