@@ -254,14 +254,14 @@ def test_what_came_before_the_limit_of_requests_stays(
 
     server.harm = limited
     first = fetch(tmp_path / "project", pin)
-    assert (first.covered, len(server.asked)) == (2, 4 + 3)  # three folders, a commit
+    assert (first.covered, len(server.asked)) == (2, 4 + 1 + 3)  # folders, a commit, files
     server.harm = lambda path, status, body: (status, body)
     monkeypatch.setattr(archives, "_silent", {})
     monkeypatch.setenv("PORTER_SWH_TOKEN", "secret")
 
     second = fetch(tmp_path / "project", pin)
 
-    assert (second.covered, len(server.asked)) == (5, 7 + 3)
+    assert (second.covered, len(server.asked)) == (5, 8 + 3)
     assert "Bearer secret" in server.tokens
 
 
