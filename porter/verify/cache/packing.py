@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +28,7 @@ from porter.verify.cache.store import tensors_header, verdicts_in
 from porter.verify.harness.events import EVENTS, MIGRATION
 from porter.verify.harness.run_info import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
 from porter.verify.harness.sums import SUMS, sum_of
-from porter.verify.judge.result import RecipeResult
+from porter.verify.judge.result import RecipeResult, result_to_json
 
 PACK_FORMAT = 1
 Kind = Literal["traces", "verdicts"]
@@ -34,6 +36,7 @@ KINDS: tuple[Kind, ...] = ("traces", "verdicts")
 RESULT = "result.json"
 _NEEDED = frozenset({TENSORS, HEAD, PRINTED, SUMS})
 _ALLOWED = _NEEDED | {EVENTS, MIGRATION}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
     "BOOL": 1,
@@ -149,6 +152,7 @@ def unpack_trace(data: bytes, key: str) -> PackedTrace:
         raise Refused(f"not as a trace is written: {error}") from error
     if sums != {name: sum_of(content) for name, content in files.items() if name != SUMS}:
         raise Refused("a file of it is not as it was written")
+    _refuse_controls(head.device_title, head.warnings, head.failures, head.versions)
     if head.format != FORMAT:
         raise Refused(f"trace format {head.format}, expected {FORMAT}")
     if shapes != {name: tuple(output.shape) for name, output in head.outputs.items()}:
@@ -195,12 +199,25 @@ def unpack_verdicts(data: bytes, key: str) -> tuple[RecipeResult, bytes]:
         raise Refused(f"expected {RESULT} alone, found {', '.join(map(repr, sorted(files)))}")
     try:
         result = verdicts_in(files[RESULT], key)
+        _refuse_controls(result_to_json(result))
         for verdict in result.verdicts:
             if verdict.narrow and not _is_own_command(verdict.narrow):
                 raise ValueError(f"a command that is not porter's: {verdict.narrow!r}")
     except ValueError as error:
         raise Refused(f"not as verdicts are written: {error}") from error
     return result, files[RESULT]
+
+
+def _refuse_controls(*values: Any) -> None:
+    """Raise Refused for a text with control characters: people see it on a terminal."""
+    for value in values:
+        if isinstance(value, str):
+            if found := _CONTROL.search(value):
+                raise Refused(f"a text with the control character {found[0]!r}")
+        elif isinstance(value, Mapping):
+            _refuse_controls(*value.keys(), *value.values())
+        elif isinstance(value, (list, tuple)):
+            _refuse_controls(*value)
 
 
 def _is_own_command(line: str) -> bool:

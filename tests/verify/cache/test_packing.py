@@ -149,6 +149,8 @@ def test_tensors_that_are_not_what_they_say_are_refused(what: str) -> None:
         {"warnings": "one"},
         {"outputs": {}},
         {"format": 1},
+        {"warnings": ["\x1b[2J"]},
+        {"failures": {"step": ["\x9b2J"]}},
         {"__class__": "os.system"},
     ],
 )
@@ -214,6 +216,14 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path, narrow: str) -> None:
 def test_a_command_that_is_not_porters_is_refused(tmp_path: Path, narrow: str) -> None:
     with pytest.raises(Refused, match="not as verdicts are written"):
         verdicts(tmp_path, narrow)
+
+
+def test_a_text_that_controls_a_terminal_is_refused(tmp_path: Path) -> None:
+    verdict = Verdict(1, "one", "float16", 0, "y", "parity", "fail", detail="\x1b]0;title\x07")
+    result = RecipeResult("port", "one", "One", (verdict,), 3, 1.5)
+
+    with pytest.raises(Refused, match="control character"):
+        pack_verdicts(keep_verdicts(Places.under(tmp_path), result, KEY))
 
 
 def test_verdicts_under_another_key_are_refused(tmp_path: Path) -> None:
