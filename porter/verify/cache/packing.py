@@ -14,7 +14,6 @@ import dataclasses
 import json
 import re
 import shlex
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ import msgspec
 from porter.atomic import parse_json
 from porter.verify.cache.keys import reaching
 from porter.verify.cache.store import tensors_header, verdicts_in
+from porter.verify.cache.stored_trace import check_rows, parse_head
 from porter.verify.harness.events import EVENTS, MIGRATION
-from porter.verify.harness.run_info import FORMAT, HEAD, PRINTED, TENSORS, RunFacts
+from porter.verify.harness.run_info import HEAD, PRINTED, TENSORS, RunFacts
 from porter.verify.harness.sums import SUMS, sum_of
 from porter.verify.judge.result import RecipeResult, result_to_json
 
@@ -53,28 +53,6 @@ class _Pack(msgspec.Struct, forbid_unknown_fields=True):
     kind: Kind
     key: str
     files: dict[str, bytes]
-
-
-class _Output(msgspec.Struct, forbid_unknown_fields=True):
-    shape: list[int]
-    dtype: str
-    kind: str
-
-
-class _Head(msgspec.Struct, forbid_unknown_fields=True):
-    """``trace.json``; :class:`porter.verify.harness.trace.Trace` says what each key means."""
-
-    facts: RunFacts
-    versions: dict[str, str]
-    counters: dict[str, int | float]
-    seconds: float
-    peak_bytes: int
-    outputs: dict[str, _Output]
-    device_title: str
-    failures: dict[str, list[str]]
-    warnings: list[str]
-    format: int
-    sandbox: str
 
 
 class _Printed(msgspec.Struct):
@@ -142,22 +120,19 @@ def unpack_trace(data: bytes, key: str) -> PackedTrace:
         raise Refused(f"expected the files of a trace, found {strange[0]!r} in its place")
     try:
         sums = msgspec.json.decode(files[SUMS], type=dict[str, str])
-        head = msgspec.json.decode(files[HEAD], type=_Head)
+        head = parse_head(files[HEAD])
         msgspec.json.decode(files[PRINTED], type=dict[str, _Printed])
         for name in (EVENTS, MIGRATION):
-            for line in files.get(name, b"").splitlines():
-                msgspec.json.decode(line, type=dict[str, Any])
+            check_rows([parse_json(line) for line in files.get(name, b"").splitlines()])
         shapes = _tensors(files[TENSORS])
-    except (ValueError, RecursionError, struct.error) as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"not as a trace is written: {error}") from error
     if sums != {name: sum_of(content) for name, content in files.items() if name != SUMS}:
         raise Refused("a file of it is not as it was written")
-    _refuse_controls(head.device_title, head.warnings, head.failures, head.versions)
-    if head.format != FORMAT:
-        raise Refused(f"trace format {head.format}, expected {FORMAT}")
-    if shapes != {name: tuple(output.shape) for name, output in head.outputs.items()}:
+    _refuse_controls(*(head[name] for name in ("device_title", "warnings", "failures", "versions")))
+    if shapes != {name: tuple(output["shape"]) for name, output in head["outputs"].items()}:
         raise Refused("its tensors are not those that it names")
-    return PackedTrace(key, head.facts, files)
+    return PackedTrace(key, msgspec.convert(head["facts"], RunFacts), files)
 
 
 def _tensors(data: bytes) -> dict[str, tuple[int, ...]]:
