@@ -71,6 +71,7 @@ def sealed(
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPYCACHEPREFIX"):
         monkeypatch.delenv(name, raising=False)
     settings = {**_IDENTITY, "TZ": "UTC", "LC_ALL": "C.UTF-8", "COLUMNS": "80", "TERM": "dumb"}
+    settings["PORTER_SOFTWARE_HERITAGE"] = "off"
     if reaches_out:
         settings["PORTER_CACHE"] = str(lasting_cache(request.config, tmp_path_factory))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-RUN_HALF = ("device", "interception", "migrate", "mutation", "verify")
+RUN_HALF = ("bundle", "device", "interception", "migrate", "mutation", "verify")
 """Packages that may import torch."""
 
 
@@ -47,7 +47,15 @@ def test_help_and_list_import_nothing_that_only_verification_needs(command: str)
     done = subprocess.run(run, cwd=PROJECT, check=True, capture_output=True, text=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "porter.cli" in loaded
-    assert not {name.partition(".")[0] for name in loaded} & {"packaging", "filelock", "torch"}
+    assert not {name.partition(".")[0] for name in loaded} & {
+        *("packaging", "filelock", "torch", "fsspec", "s3fs", "tarfile")
+    }
+
+
+def test_a_shared_cache_that_nobody_names_costs_no_import() -> None:
+    loaded = imported_by(["porter.verify.execution.session", "porter.verify.execute"])
+    assert "porter.verify.cache.shared" in loaded
+    assert not loaded & {"fsspec", "s3fs", "porter.verify.cache.packing"}
 
 
 @pytest.mark.parametrize(

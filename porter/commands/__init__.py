@@ -85,7 +85,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("run", "run", "Checks", "run a script on a real or a simulated device", "nothing"),
     Command("fetch", "fetch", "Upstreams", "fetch the pinned upstreams into the store"),
+    Command("bundle", "bundle", "Upstreams", "write what a machine without a network needs"),
     Command("store", "store", "Upstreams", "verify the stored objects"),
+    Command(
+        "cache", "cache", "Upstreams", "exchange results with the cache machines share", "nothing"
+    ),
     Command("gc", "gc", "Upstreams", "delete what no pin needs"),
     Command(
         "doctor", "doctor", "Upstreams", "what this machine has, and what works with it", "nothing"

@@ -95,9 +95,17 @@ def bring_release(sdist: Sdist, wanted: set[Oid] | None, progress: Progress | No
     if progress:
         progress(f"{sdist.name} {sdist.version}: source release", 0, 0, 0)
     with scratch_folder(f"{sdist.name}-sdist") as folder:
-        archive = _download(sdist.name, sdist.version, sdist.sha256, folder)
-        check_archive(sdist, archive)
-        return read_release(archive, wanted)
+        return read_release(download_release(sdist, folder), wanted)
+
+
+def download_release(sdist: Sdist, folder: Path) -> Path:
+    """Download a source release into a folder, check its sha256, and return the archive.
+
+    Raises FetchFailed with the reason.
+    """
+    archive = _download(sdist.name, sdist.version, sdist.sha256, folder)
+    check_archive(sdist, archive)
+    return archive
 
 
 def look_up_release(

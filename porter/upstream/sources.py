@@ -1,8 +1,9 @@
 """Fill an upstream's repository from its pin's sources, in the pin's order.
 
 A pin names content, not a host: any source of an object with the right id will do. The git URL
-comes first (the user's ``url.<base>.insteadOf`` may point it at a mirror), then each alternate.
-When a source fails, its reason is recorded and the next one is tried.
+comes first (the user's ``url.<base>.insteadOf`` may point it at a mirror), then each alternate, and
+the archive of Software Heritage last. When a source fails, its reason is recorded and the next one
+is tried.
 
 The caller holds the upstream's lock.
 """
@@ -17,6 +18,7 @@ from porter.errors import CorruptSource
 from porter.git.objects import Entry, Oid, Signature, encode_commit, hash_object
 from porter.git.odb import Odb
 from porter.git.safepath import is_dot_git
+from porter.upstream.archive import Archive, ArchiveFailed, archive_failure, software_heritage
 from porter.upstream.failure import SourceFailure, no_source, source_failure
 from porter.upstream.gitfetch import FetchFailed, Progress, fetch_objects, publish_packs, staging
 from porter.upstream.pins import (
@@ -28,7 +30,7 @@ from porter.upstream.pins import (
     tree_objects,
     tree_of_commit,
 )
-from porter.upstream.sdist import Release, bring_release
+from porter.upstream.sdist import Release, bring_release, check_archive, read_release
 
 _RETRIES = 64  # missing blobs that a remote may report, one per answer, before it is given up
 
@@ -68,6 +70,13 @@ class Supply:
                 failures.append(self._failed(source, error))
                 continue
             return
+        if (archive := software_heritage()) is not None:
+            try:
+                self._archived_commit(archive)
+            except ArchiveFailed as error:
+                failures.append(archive_failure(archive, error, failures))
+            else:
+                return
         raise no_source(self.pin.name, failures)
 
     def bring_blobs(self, wanted: set[Oid]) -> tuple[SourceFailure, ...]:
@@ -84,7 +93,71 @@ class Supply:
                     self._fetch_blobs(source, absent)
             except FetchFailed as error:
                 failures.append(self._failed(source, error))
+        absent = wanted - self.odb.has(wanted)
+        if absent and (archive := software_heritage()) is not None:
+            try:
+                self._archived_blobs(archive, absent)
+            except ArchiveFailed as error:
+                failures.append(archive_failure(archive, error, failures))
         return tuple(failures)
+
+    def _archived_commit(self, archive: Archive) -> None:
+        """Store commit and trees from the archive, or from the pin's own files if it has the tree.
+
+        Raises ArchiveFailed.
+        """
+        listing, what = read_listing(self.root, self.pin), f"{self.pin.name}: folders"
+
+        def each(count: int) -> None:
+            if self.progress:
+                self.progress(f"{what} from {archive}", count, 0, 0)
+
+        if listing is None:
+            listing = archive.files(self.pin.tree, each)
+        else:
+            archive.directory(self.pin.tree)  # proves that the archive has a copy
+        commit = None
+        if self.pin.commit is not None and read_commit(self.root, self.pin) is None:
+            commit = archive.commit(self.pin.commit)
+            expect_tree(self.pin, self.pin.commit, commit)
+        self._write_commit(listing, commit)
+        self._count(archive, 0)
+
+    def _archived_blobs(self, archive: Archive, absent: set[Oid]) -> None:
+        """Store files from the archive, one by one; what came before a failure stays.
+
+        A file that the archive lacks does not keep it from the others. Raises ArchiveFailed.
+        """
+        contents: list[tuple[str, bytes]] = []
+        lacking: ArchiveFailed | None = None
+        try:
+            for count, oid in enumerate(sorted(absent), 1):
+                try:
+                    contents.append(("blob", archive.content(oid)))
+                except ArchiveFailed as error:
+                    if not archive.answers():
+                        raise
+                    lacking = error
+                if self.progress:
+                    what = f"{self.pin.name}: files from {archive}"
+                    self.progress(what, count, len(absent), sum(len(c) for _, c in contents))
+        finally:
+            if contents:
+                self.odb.write(contents)
+                self._count(archive, sum(len(content) for _, content in contents))
+        if lacking is not None:
+            raise lacking
+
+    def take_release(self, source: Sdist, archive: Path) -> None:
+        """Store what an archive at hand has of the pin: files and, where it can tell, its commit.
+
+        Raises FetchFailed for another archive than the pin names, and CorruptSource.
+        """
+        check_archive(source, archive)
+        release = read_release(archive, self._blobs_of_pin(source))
+        self.odb.write([("blob", content) for content in release.blobs.values()])
+        listing = read_listing(self.root, self.pin)
+        self._write_commit(release.entries if listing is None else listing)
 
     def _failed(self, source: GitSource | Sdist, error: FetchFailed) -> SourceFailure:
         failure = source_failure(source, str(error))
@@ -163,9 +236,14 @@ class Supply:
             listing = release.entries
         self._write_commit(listing)
 
-    def _write_commit(self, listing: Mapping[bytes, Entry] | None) -> None:
+    def _write_commit(
+        self, listing: Mapping[bytes, Entry] | None, body: bytes | None = None
+    ) -> None:
+        """Store trees and commit; ``body`` stands in for the pin's own upstream.commit."""
         pin = self.pin
-        commit = release_commit(pin) if pin.commit is None else read_commit(self.root, pin)
+        commit = body or (
+            release_commit(pin) if pin.commit is None else read_commit(self.root, pin)
+        )
         if listing is None or commit is None:
             kind = "upstream.listing" if listing is None else "upstream.commit"
             raise FetchFailed(
@@ -205,7 +283,7 @@ class Supply:
             listing = self.odb.flat(self.pin.tree)
         return {entry.oid for entry in listing.values() if entry.is_blob}
 
-    def _count(self, source: GitSource | Sdist, received: int) -> None:
+    def _count(self, source: GitSource | Sdist | Archive, received: int) -> None:
         self.received += received
         if str(source) not in self.served:
             self.served.append(str(source))

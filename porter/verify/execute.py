@@ -67,7 +67,7 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
     """Make the runs of several recipes; yield each recipe after the last of its runs."""
     parts = [part for part in waiting if part.result is None]
     by_planned = {id(part.planned): part for part in parts}
-    failed: list[_Part] = []
+    done: list[_Part] = []
 
     def requests() -> Iterator[Request | Build | None]:
         for part in _schedule(parts, runs.session):
@@ -78,7 +78,8 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
                 yield from part.requests(runs)
             except EnvironmentFailed as error:
                 part.fail(str(error))
-                failed.append(part)
+            if part.result is not None:
+                done.append(part)
 
     with closing(runs.settle(requests())) as settled:
         for request in settled:
@@ -86,9 +87,9 @@ def _settled(waiting: Iterable[_Part], runs: Runs) -> Generator[_Part, None, Non
             part.open.discard(request.spec)
             if not part.open:
                 yield part
-            yield from failed
-            failed.clear()
-    yield from failed
+            yield from done
+            done.clear()
+    yield from done
 
 
 def in_order(recipes: Iterable[RecipePlan], session: Session) -> list[RecipePlan]:
@@ -152,21 +153,9 @@ def _begin(planned: RecipePlan, session: Session) -> _Part:
     """Look a recipe's verdicts up in the cache; with them its part is done."""
     chosen = run_specs(planned)
     part = _Part(planned, session, open=set(chosen))
-    if session.options.fresh:
-        return part
     environment = session.find_environment(planned.loaded.environment)
-    if environment is None:
-        return part
-    runs = known_runs(planned, chosen, environment)
-    places, loaded = session.places, planned.loaded
-    known = find_verdicts(places, loaded.port, loaded.name, verdict_key(planned, runs))
-    if known is not None and not session.accepts(known.sandbox):
-        known = None
-    if known is not None and all(has_trace(places, one.facts, one.key) for one in runs.values()):
-        seconds = time.monotonic() - part.began
-        part.result = replace(known, cached=known.runs, seconds=seconds)
-        part.known = runs
-        part.record({}, verdict_key(planned, runs))
+    if environment is not None:
+        part.look(known_runs(planned, chosen, environment))
     return part
 
 
@@ -182,12 +171,40 @@ class _Part:
     began: float = field(default_factory=time.monotonic)
 
     def requests(self, runs: Runs) -> Iterator[Request]:
-        """Yield the requests for all runs. Raises EnvironmentFailed."""
+        """Yield the requests for all runs; none when its verdicts are found after all.
+
+        Raises EnvironmentFailed.
+        """
         self.began = time.monotonic()  # the time of building its environment is not its own
-        path = self.planned.loaded.environment
+        path, was_built = self.planned.loaded.environment, bool(self.known)
         environment = self.session.environment(path, runs.start.warm)
-        self.known = known_runs(self.planned, run_specs(self.planned), environment)
-        yield from runs.requests(self.planned, self.known, environment)
+        known = known_runs(self.planned, run_specs(self.planned), environment)
+        if was_built or not self.look(known):
+            self.known = known
+            yield from runs.requests(self.planned, self.known, environment)
+
+    def look(self, known: dict[RunSpec, RunKey]) -> bool:
+        """Take the verdicts on some runs from the cache; False when they are not there.
+
+        Verdicts count where the traces that they rest on are there too. Those of a shared cache are
+        brought with them.
+        """
+        self.known = known
+        session, places = self.session, self.session.places
+        if session.options.fresh:
+            return False
+        key, loaded = verdict_key(self.planned, known), self.planned.loaded
+        found = find_verdicts(places, loaded.port, loaded.name, key)
+        if found is None and session.shared is not None:
+            found = session.shared.bring_verdicts(places, loaded.port, loaded.name, key)
+        if found is None or not session.accepts(found.sandbox):
+            return False
+        lacking = [one for one in known.values() if not has_trace(places, one.facts, one.key)]
+        if lacking and not session.bring_traces(lacking):
+            return False
+        self.result = replace(found, cached=found.runs, seconds=time.monotonic() - self.began)
+        self.record({}, key)
+        return True
 
     def finish(self, runs: Runs) -> None:
         """Judge the runs; cache the verdicts when every run left a trace."""
@@ -213,7 +230,9 @@ class _Part:
         key = verdict_key(self.planned, self.known)
         if all(isinstance(one, CachedRun) for one in made) and len(made) == len(loaded):
             try:
-                keep_verdicts(self.session.places, self.result, key)
+                kept = keep_verdicts(self.session.places, self.result, key)
+                if self.session.shared is not None:
+                    self.session.shared.offer_verdicts(kept)
             except CacheWriteError as why:
                 self.session.observer.say(f"verdicts of {self.planned.name} are not kept: {why}")
         self.record({k: one for k, one in loaded.items() if isinstance(one, Failure)}, key)

@@ -29,6 +29,8 @@ LEAST = {
     "run": ["--device", "cpu", "--", "nothing.py"],
     "split": ["2", "half", "pkg/b.py"],
     "store": ["verify"],
+    "bundle": ["-o", "x.bundle"],
+    "cache": ["stats"],
 }
 """The fewest arguments of a command that requires some."""
 

@@ -70,15 +70,21 @@ def size_text(size: int) -> str:
 def shown_session(
     trees: Trees, options: Options | None = None
 ) -> Iterator[tuple[Session, RunningDisplay]]:
-    """Give a session that uses porter's cache, and the display of its runs on stderr."""
+    """Give a session that uses porter's cache, and the shared one where the environment names one;
+    and the display of its runs on stderr."""
     from rich.console import Console
 
     from porter.places import cache_dir
+    from porter.verify.cache.shared import open_shared
     from porter.verify.cache.store import Places
     from porter.verify.execution.session import Options, Session
 
-    with RunningDisplay(Console(stderr=True, highlight=False)) as display:
-        yield Session(trees, Places.under(cache_dir()), display, options or Options()), display
+    with (
+        RunningDisplay(Console(stderr=True, highlight=False)) as display,
+        open_shared(display.say) as shared,
+    ):
+        places = Places.under(cache_dir())
+        yield Session(trees, places, display, options or Options(), shared), display
 
 
 class RunningDisplay:

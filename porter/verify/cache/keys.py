@@ -60,13 +60,18 @@ def known_runs(
             engine=engine_hash(is_simulated(spec.device)),
             **program,
         )
-        hidden = _NAMES - {"level", "level_name"} if facts.asks_level else _NAMES
-        reaching = {k: v for k, v in vars(facts).items() if k not in hidden}
+        reached = reaching(facts)
         if isinstance(level, ForeignLevel):
-            reaching["differs_from"] = level.upstream
+            reached["differs_from"] = level.upstream
         files = {"files": planned.files.get(spec.level, "")}
-        known[spec] = RunKey(facts, _hash(reaching | surroundings | files))
+        known[spec] = RunKey(facts, _hash(reached | surroundings | files))
     return known
+
+
+def reaching(facts: RunFacts) -> dict[str, Any]:
+    """Return the facts that a run can see: runs that differ in none of them share a trace."""
+    hidden = _NAMES - {"level", "level_name"} if facts.asks_level else _NAMES
+    return {k: v for k, v in vars(facts).items() if k not in hidden}
 
 
 def programs(planned: RecipePlan, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:

@@ -33,7 +33,7 @@ from porter.yamlfile import loads
 FORMAT = 2
 RECORD = "judged.json"
 _HEAD_BYTES = 200
-_NAME = re.compile(r"\w[\w.+-]*")
+NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def read_record(path: Path) -> Record:
     rows += [(f"runs[{n}].trace", run.trace) for n, run in enumerate(record.runs)]
     rows += [(f"companions[{n}]", name) for n, (name, _) in enumerate(record.companions)]
     for key, name in rows:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise BadInput(f"{path}: {key}: expected the name of a folder here, found {name!r}")
     return record
 

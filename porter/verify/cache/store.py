@@ -60,7 +60,7 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
 
     Its header and size are checked.
     """
-    own = _trace_folder(places, facts, key)
+    own = trace_folder(places, facts, key)
     if not own.is_dir():
         others = (places.traces / facts.port).glob(f"*/{key}")
         own = next(iter(sorted(others)), own)
@@ -85,7 +85,7 @@ def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None
 
     Where that fails, the run is made again when this recipe is verified alone.
     """
-    place = _trace_folder(places, facts, key)
+    place = trace_folder(places, facts, key)
     if place.exists():
         return
     fresh = places.runs / f"{key}.{os.getpid()}.new"
@@ -108,7 +108,7 @@ def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None
 
 def has_trace(places: Places, facts: RunFacts, key: str) -> bool:
     """Whether a run's trace exists; its content is not checked."""
-    folder = _trace_folder(places, facts, key)
+    folder = trace_folder(places, facts, key)
     touch(folder)
     return (folder / HEAD).is_file()
 
@@ -129,7 +129,7 @@ def keep_trace(places: Places, facts: RunFacts, key: str, out: Path) -> Path:
 
     Raises CacheWriteError, and leaves the trace where it is.
     """
-    place = _trace_folder(places, facts, key)
+    place = trace_folder(places, facts, key)
     aside = out.with_name("replaced")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def keep_trace(places: Places, facts: RunFacts, key: str, out: Path) -> Path:
 
 def find_verdicts(places: Places, port: str, recipe: str, key: str) -> RecipeResult | None:
     """Return the cached result of a recipe, if the same runs were judged before."""
-    path = _verdicts_file(places, port, recipe, key)
+    path = verdicts_file(places, port, recipe, key)
     try:
         result = read_verdicts(path)
     except (OSError, ValueError):
@@ -157,11 +157,16 @@ def read_verdicts(path: Path) -> RecipeResult:
 
     Raises OSError, and ValueError for one of another format or not as it was written.
     """
+    return verdicts_in(path.read_bytes(), path.stem)
+
+
+def verdicts_in(data: bytes, key: str) -> RecipeResult:
+    """Return the result in the bytes of a file of verdicts, named ``key``. Raises ValueError."""
     try:
-        kept = msgspec.json.decode(path.read_bytes())
+        kept = msgspec.json.decode(data)
         if kept["format"] != _VERDICTS_FORMAT:
             raise ValueError(f"format {kept['format']}, expected {_VERDICTS_FORMAT}")
-        if kept["sha256"] != _checksum(path.stem, kept["result"]):
+        if kept["sha256"] != _checksum(key, kept["result"]):
             raise ValueError("not as it was written")
         return result_from_json(kept["result"])
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -172,12 +177,13 @@ def _checksum(key: str, result: Any) -> str:
     return sum_of(key.encode() + msgspec.json.encode(result))
 
 
-def keep_verdicts(places: Places, result: RecipeResult, key: str) -> None:
-    """Cache a recipe's result. Raises CacheWriteError."""
-    path = _verdicts_file(places, result.port, result.recipe, key)
+def keep_verdicts(places: Places, result: RecipeResult, key: str) -> Path:
+    """Cache a recipe's result; return its file. Raises CacheWriteError."""
+    path = verdicts_file(places, result.port, result.recipe, key)
     row = result_to_json(result)
     kept = {"format": _VERDICTS_FORMAT, "sha256": _checksum(key, row), "result": row}
     write_cache(path, msgspec.json.encode(kept).decode())
+    return path
 
 
 def write_cache(path: Path, text: str) -> None:
@@ -221,12 +227,21 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def _trace_folder(places: Places, facts: RunFacts, key: str) -> Path:
+def trace_folder(places: Places, facts: RunFacts, key: str) -> Path:
+    """Return the folder of a run's trace, which may not exist."""
     return places.traces / facts.port / facts.recipe / key
 
 
-def _verdicts_file(places: Places, port: str, recipe: str, key: str) -> Path:
+def verdicts_file(places: Places, port: str, recipe: str, key: str) -> Path:
+    """Return the file of a recipe's verdicts, which may not exist."""
     return places.verdicts / port / recipe / f"{key}.json"
+
+
+def tensors_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file and where its tensors begin; raises ValueError."""
+    length = int.from_bytes(data[:8], "little")
+    header = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
+    return header, 8 + length
 
 
 def _is_whole(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from porter.atomic import read_json
+from porter.atomic import parse_json
 from porter.verify.harness.run_info import FORMAT, HEAD, RunFacts
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ class _Row(msgspec.Struct):
 def read_head(folder: Path) -> dict[str, Any]:
     """Return a trace's head. Raises OSError, and ValueError for one that no run of this format has
     written."""
-    head = read_json(folder / HEAD)
+    return parse_head((folder / HEAD).read_bytes())
+
+
+def parse_head(data: bytes) -> dict[str, Any]:
+    """Return the head in the bytes of a ``trace.json``; raises ValueError as :func:`read_head`."""
+    head = parse_json(data)
     if isinstance(head, dict) and head.get("format") != FORMAT:
         raise ValueError(f"trace format {head.get('format')!r}, expected {FORMAT}")
     msgspec.convert(head, _Head)
@@ -83,7 +88,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     from porter.verify.harness.events import read_lines
 
-    rows = read_lines(path)
+    return check_rows(read_lines(path))
+
+
+def check_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a file of events or of CUDA calls. Raises ValueError for any other."""
     msgspec.convert(rows, list[_Row])
     return rows
 

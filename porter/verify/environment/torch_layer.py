@@ -14,6 +14,7 @@ interpreter's whole site-packages.
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -52,8 +54,20 @@ class Layer:
         """Versions of torch and the plugins, which no requirement may change."""
         return {_name(d): d.version for d in self.distributions if _name(d) in PINNED}
 
+    @cached_property
+    def content(self) -> list[str]:
+        """Names, versions and hashes of what is linked: the same wherever it is installed.
+
+        A distribution without a RECORD of hashes counts by its location.
+        """
+        rows = []
+        for distribution in self.distributions:
+            found = _content_hash(distribution) or str(distribution.locate_file(""))
+            rows.append(f"{_name(distribution)}=={distribution.version} {found}")
+        return [*sorted(rows), *(str(folder) for folder in self.whole)]
+
     def identity(self) -> list[str]:
-        """What decides an environment's content: names, versions, locations."""
+        """What decides where an environment's links lead: names, versions, locations."""
         rows = []
         for distribution in self.distributions:
             metadata = distribution.metadata  # parsed anew at every access
@@ -126,6 +140,18 @@ def _collect(root: str, found: dict[str, Distribution]) -> bool:
                 other = canonicalize_name(requirement.name)
                 pending += [(other, wanted) for wanted in ("", *requirement.extras)]
     return canonicalize_name(root) in found
+
+
+def _content_hash(distribution: Distribution) -> str:
+    """Return the hash of the hashes of a distribution's files; "" where it states none.
+
+    Left out is what pip writes for the place: scripts outside the folder of packages, metadata.
+    """
+    record = distribution.read_text("RECORD") or ""
+    rows = [line for line in record.splitlines() if ",sha256=" in line]
+    rows = [row for row in rows if ".dist-info/" not in row and not row.startswith(("..", "/"))]
+    text = "\n".join(sorted(rows))
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if rows else ""
 
 
 def _requirements(distribution: Distribution) -> Iterator[Requirement]:

@@ -50,6 +50,7 @@ from porter.verify.environment.pip_process import POLL_SECONDS, Output, failure_
 from porter.verify.environment.requirements import Requirements, matching_release
 from porter.verify.environment.torch_layer import Layer, write_layer
 from porter.verify.environment.variables import passed_variables
+from porter.verify.environment.wheels import install_arguments
 
 LAYER_FORMAT = 1
 MARKER = "current.json"
@@ -81,26 +82,30 @@ class EnvironmentFailed(CheckFailed):
 
 @dataclass(frozen=True)
 class Environment:
-    """A built environment; ``key`` is the hash of what decides its content."""
+    """A built environment; ``key`` is the hash of what it is built from and where that lies.
+
+    ``content`` is the hash of what it is built from, the same on every machine.
+    """
 
     name: str
     key: str
     python: Path
     packages: dict[str, str]
     pip_check: str
+    content: str
 
     @property
     def identity(self) -> str:
-        """The hash of its key and its installed packages, part of every trace's key.
+        """The hash of its content and its installed packages, part of every trace's key.
 
         A file without exact versions gives other packages when it is built on another day.
         """
-        text = json.dumps([self.key, sorted(self.packages.items())])
+        text = json.dumps([self.content, sorted(self.packages.items())])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def environment_key(requirements: Requirements, layer: Layer) -> str:
-    """Return the hash of everything that decides an environment's content."""
+    """Return the hash of everything that an environment is built from, and where that lies."""
     inputs = [
         LAYER_FORMAT,
         requirements.sha256,
@@ -108,6 +113,18 @@ def environment_key(requirements: Requirements, layer: Layer) -> str:
         os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
         sysconfig.get_platform(),
         layer.identity(),
+    ]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def environment_content(requirements: Requirements, layer: Layer) -> str:
+    """Return the hash of what an environment is built from, wherever that is installed."""
+    inputs = [
+        LAYER_FORMAT,
+        requirements.sha256,
+        sys.version,
+        sysconfig.get_platform(),
+        layer.content,
     ]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
@@ -120,9 +137,9 @@ def find_environment(
     Its interpreter is not started, so a torch that cannot be imported shows only when it is used.
     """
     key = environment_key(requirements, layer)
-    found, _ = _load(
-        environments.resolve() / f"{requirements.name}-{key[:16]}", key, None, torch_in
-    )
+    content = environment_content(requirements, layer)
+    home = environments.resolve() / f"{requirements.name}-{key[:16]}"
+    found, _ = _load(home, key, content, None, torch_in)
     return found
 
 
@@ -144,10 +161,10 @@ def ensure_environment(
     """
     stop = stop or threading.Event()
     torch_of = torch_of or (lambda python: torch_in(python, stop))
-    key = environment_key(requirements, layer)
+    key, content = environment_key(requirements, layer), environment_content(requirements, layer)
     # The real folder: a build names its layer in a file, and may be used by another path later.
     home = environments.resolve() / f"{requirements.name}-{key[:16]}"
-    ready, _ = _load(home, key, layer, torch_of)
+    ready, _ = _load(home, key, content, layer, torch_of)
     if ready:
         return ready
     home.mkdir(parents=True, exist_ok=True)
@@ -162,18 +179,18 @@ def ensure_environment(
             with suppress(Timeout):
                 lock.acquire(timeout=POLL_SECONDS)
     try:
-        ready, broken = _load(home, key, layer, torch_of)
+        ready, broken = _load(home, key, content, layer, torch_of)
         if ready:
             return ready
         if broken:
             hearer.say(f"environment {requirements.name}: {broken}; building it again")
-        return _build(requirements, layer, home, key, hearer, torch_of, stop)
+        return _build(requirements, layer, home, (key, content), hearer, torch_of, stop)
     finally:
         lock.release()
 
 
 def _load(
-    home: Path, key: str, layer: Layer | None, torch_of: Callable[[Path], str]
+    home: Path, key: str, content: str, layer: Layer | None, torch_of: Callable[[Path], str]
 ) -> tuple[Environment | None, str]:
     """Return (the environment, "") or (None, what is broken; "" if there is none).
 
@@ -195,7 +212,8 @@ def _load(
         return None, problem
     with suppress(OSError):
         os.utime(home / MARKER)  # the time of last use, by which `porter gc` chooses
-    return Environment(home.name.rpartition("-")[0], key, python, packages, pip_check), ""
+    name = home.name.rpartition("-")[0]
+    return Environment(name, key, python, packages, pip_check, content), ""
 
 
 def marker_problem(home: Path, marker: Any) -> str:
@@ -224,13 +242,14 @@ def _build(
     requirements: Requirements,
     layer: Layer,
     home: Path,
-    key: str,
+    hashes: tuple[str, str],
     hearer: Hearer,
     torch_of: Callable[[Path], str],
     stop: threading.Event,
 ) -> Environment:
     for old in home.glob("build-*"):
         shutil.rmtree(old, ignore_errors=True)  # unused: a finished one would have been returned
+    key, content = hashes
     hearer.building(requirements.name)
     if layer.whole:
         hearer.say(f"{layer.why_whole}: {requirements.name} sees all packages of {layer.whole[0]}")
@@ -256,7 +275,7 @@ def _build(
         raise
     finally:
         hearer.built(requirements.name, how)
-    return Environment(requirements.name, key, python, packages, pip_check)
+    return Environment(requirements.name, key, python, packages, pip_check, content)
 
 
 def _install(
@@ -291,9 +310,16 @@ def _install(
                 f"environment {name}: pip {arguments[0]} failed: {reason}; full output: {log}"
             )
 
-    if requirements.lines:
+    bundled = install_arguments(requirements, layer, build.parent.parent)
+    if bundled is not None:
+        try:
+            pip("install", *bundled)
+        except EnvironmentFailed as error:
+            progress(f"{requirements.name}: the wheels of the bundle do not fit: {error}")
+            bundled = None
+    if requirements.lines and bundled is None:
         pip("install", "-r", str(wanted), "-c", str(constraints))
-    if requirements.no_deps:
+    if requirements.no_deps and bundled is None:
         lines = [matching_release(line, layer.torch_version) for line in requirements.no_deps]
         pip("install", "--no-deps", *lines)
     try:

@@ -236,7 +236,9 @@ class Runs:
                 how = "dropped"
                 if outcome is not None and isinstance(request, Request):
                     self.found[request.key] = outcome
-                    how = "failed" if isinstance(outcome, Failure) else "made"
+                    how = "failed"
+                    if isinstance(outcome, CachedRun):
+                        how = "cached" if outcome.cached else "made"
                     if isinstance(outcome, CachedRun) and outcome.not_kept and not warned:
                         warned = True
                         observer.say(f"traces are not kept: {outcome.not_kept}")
@@ -335,11 +337,12 @@ class Runs:
         with making(places, key) as mine:
             if not mine:
                 raise Retry
-            # Another porter process may have made it just now.
-            fresh = self.session.options.fresh
-            folder = None if fresh else find_trace(places, job.facts, key)
-            if folder is not None and self.session.accepts(sandbox_of(folder)):
-                return CachedRun(folder, cached=True)
+            if not self.session.options.fresh:
+                # Another porter process may have made it just now, or another machine before.
+                for find in (find_trace, self.session.bring_trace):
+                    folder = find(places, job.facts, key)
+                    if folder is not None and self.session.accepts(sandbox_of(folder)):
+                        return CachedRun(folder, cached=True)
             outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
                 outcome = self._run(request, self._workspace.fall_back(FULL), stop)
@@ -368,7 +371,10 @@ class Runs:
                 out.replace(aside)
                 return CachedRun(aside)
             try:
-                return CachedRun(keep_trace(self.session.places, job.facts, request.key, out))
+                kept = keep_trace(self.session.places, job.facts, request.key, out)
+                if self.session.shared is not None:
+                    self.session.shared.offer_trace(kept)
+                return CachedRun(kept)
             except CacheWriteError as why:
                 aside = self.start.warm.folder / request.key
                 out.replace(aside)  # deleted when porter ends

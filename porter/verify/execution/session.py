@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from porter.verify.cache.keys import RunKey
+from porter.verify.cache.shared import SharedCache
 from porter.verify.cache.store import Places
 from porter.verify.environment.requirements import TORCH_ALONE, Requirements, load_requirements
 from porter.verify.environment.torch_layer import PINNED, Layer, find_layer
@@ -24,8 +28,12 @@ from porter.verify.environment.venv import (
 from porter.verify.execution.forkserver import ForkServerError, ForkServerPool
 from porter.verify.execution.sandbox import NONE, Mode, Sandbox, find_sandbox
 from porter.verify.execution.timings import Timings, timed
+from porter.verify.harness.run_info import RunFacts
 from porter.verify.plan.matrix import Failure, Job
 from porter.verify.plan.trees import Trees
+
+_AT_ONCE = 8
+"""Traces that are fetched from a shared cache at once."""
 
 
 class RunObserver(Hearer, Protocol):
@@ -70,12 +78,13 @@ class Options:
 
 @dataclass
 class Session:
-    """One verification."""
+    """One verification; ``shared`` is the cache that it shares with other machines, if any."""
 
     trees: Trees
     places: Places
     observer: RunObserver
     options: Options = Options()
+    shared: SharedCache | None = None
     _seen: dict[Path | None, Environment | None] = field(default_factory=dict)
     _environments: dict[Path | None, Environment | EnvironmentFailed] = field(default_factory=dict)
 
@@ -91,6 +100,21 @@ class Session:
     def accepts(self, kinds: str) -> bool:
         """Whether a cached result may be used, by the sandboxes that its runs were made in."""
         return self.options.sandbox != "require" or bool(kinds and NONE not in kinds)
+
+    def bring_trace(self, places: Places, facts: RunFacts, key: str) -> Path | None:
+        """Bring a run's trace from the shared cache; None without one."""
+        return self.shared.bring_trace(places, facts, key) if self.shared is not None else None
+
+    def bring_traces(self, runs: Collection[RunKey]) -> bool:
+        """Bring the traces of some runs from the shared cache, several at once; whether all came.
+
+        What comes of fewer stays in the local cache.
+        """
+        if self.shared is None:
+            return False
+        with ThreadPoolExecutor(_AT_ONCE, "shared-cache") as pool:
+            brought = pool.map(lambda one: self.bring_trace(self.places, one.facts, one.key), runs)
+            return all(folder is not None for folder in brought)
 
     def mend_trees(self, job: Job | Failure) -> None:
         """Compare the trees that a run is about to use with their ids; say what was damaged."""

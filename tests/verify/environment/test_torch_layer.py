@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
 
 from porter.errors import BadInput
 from porter.verify.environment import torch_layer as layers
-from porter.verify.environment.torch_layer import find_layer, write_layer
+from porter.verify.environment.torch_layer import Layer, find_layer, write_layer
 
 
 def install(folder: Path, name: str, *requires: str) -> None:
@@ -112,3 +113,33 @@ def test_an_interpreter_without_torch_is_reported(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(BadInput, match="no-such-distribution is not installed here"):
         find_layer()
+
+
+def distribution_in(folder: Path, module: str) -> Distribution:
+    """A distribution with its files below ``folder``, as pip records them there."""
+    info = folder / "torch-2.9.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9\n")
+    (info / "RECORD").write_text(
+        f"torch/__init__.py,sha256={module},9\n../../bin/torchrun,sha256={folder.name},9\n"
+        f"torch-2.9.dist-info/INSTALLER,sha256={folder.name},4\ntorch/__pycache__/x.pyc,,\n"
+    )
+    return Distribution.at(info)
+
+
+def test_content_is_the_same_wherever_it_is_installed(tmp_path: Path) -> None:
+    one, two = (Layer((distribution_in(tmp_path / name, "a"),), (), "") for name in ("x", "y"))
+    other = Layer((distribution_in(tmp_path / "z", "b"),), (), "")
+
+    assert one.content == two.content != other.content
+    assert one.identity() != two.identity()
+
+
+def test_a_distribution_that_states_no_hashes_counts_by_its_location(tmp_path: Path) -> None:
+    rows = []
+    for name in ("x", "y"):
+        distribution = distribution_in(tmp_path / name, "a")
+        (tmp_path / name / "torch-2.9.dist-info" / "RECORD").unlink()
+        rows.append(Layer((distribution,), (), "").content)
+
+    assert rows[0] != rows[1]

@@ -17,6 +17,7 @@ from porter.verify.environment import venv as environments
 from porter.verify.environment.requirements import load_requirements
 from porter.verify.environment.torch_layer import Layer, find_layer
 from porter.verify.environment.venv import Environment, EnvironmentFailed, ensure_environment
+from porter.verify.environment.wheels import list_name
 from tests.processes import PATIENCE, wait_until
 from tests.verify.conftest import Heard
 from tests.verify.environment.wheels import wheel
@@ -263,3 +264,23 @@ def test_what_decides_the_content_decides_the_key(tmp_path: Path) -> None:
     one.write_text("old\n")
     assert environments.environment_key(load_requirements(one), whole) != key
     assert environments.environment_key(load_requirements(one), layer) == key
+
+
+def test_wheels_of_a_bundle_that_do_not_fit_leave_the_index_to_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list names what no wheel here has the hash of."""
+    path = tmp_path / "old.txt"
+    path.write_text("old\n")
+    requirements, layer = load_requirements(path), find_layer()
+    wheel(tmp_path / "wheels", "old", "1.0", "value = 'bundle'")
+    wheel(tmp_path / "index", "old", "2.0", "value = 'index'")
+    listed = tmp_path / "wheels" / list_name(requirements, layer)
+    listed.write_text(f"old==1.0 --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    said: list[str] = []
+
+    environment = build(tmp_path, "old", said=said)
+
+    assert environment.packages == {"old": "2.0"}
+    assert any("the wheels of the bundle do not fit" in line for line in said)

@@ -1,0 +1,1 @@
+"""Everything that a machine without a network needs of a project, in one file."""
