@@ -1,7 +1,8 @@
 """Find patches that are not fit for review.
 
 Rules on the patch files: header, name, series, recipe, path, link, submodule, diff, garbage,
-signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size.
+signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size;
+on patches and probes: vendor, names of torch_npu and habana_frameworks that are not published.
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.levels.lint import lint_port
     from porter.report.ci.write import folder_in_repository, write_files
+    from porter.verify.plan.vendor_names import lint_vendor_names
 
     pins = project_pins(args)
     chosen = [pins.port(name) for name in the_ports(args)] or list(pins.ports())
-    found = [(pin.name, lint_port(pins.root, pin, files_only=args.files_only)) for pin in chosen]
+    found = []
+    for pin in chosen:
+        findings = lint_port(pins.root, pin, files_only=args.files_only)
+        found.append((pin.name, [*findings, *lint_vendor_names(pins.root, pin.name)]))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))
     print(_render(found, args.format, prefix))
