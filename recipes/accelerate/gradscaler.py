@@ -2,7 +2,7 @@
 
 No device is needed: the process state is told that it has one, and the scalers are stand-ins with
 the signatures of torch's and torch_npu's (torch_npu.npu.amp, as in its grad_scaler.py), under the
-names that torch_npu 2.13.0 has: its sharded scaler has a leading underscore, and nothing exports it.
+names that torch_npu 2.13.0 has: its sharded scaler's begins with an underscore.
 What a stand-in was given is recorded as numbers, NaN throughout where none was made.
 
 The behaviour on npu is new, so level 0 cannot be its reference: in the reference run (float64) the
