@@ -6,7 +6,7 @@ The forms: GitHub annotations, SARIF for code scanning and JUnit test reports.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,8 @@ RULES = {
     "within_ulps": "An output is further from the reference than a recipe allows",
 }
 """What each rule of ``porter lint``, ``check`` and ``verify`` finds."""
+_GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+"""GitHub's kinds of annotations by severity, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,23 @@ def folder_in_repository(root: Path) -> str:
     return ""
 
 
-def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
+def as_form(
+    form: str,
+    tool: str,
+    cases: Sequence[Case],
+    prefix: str,
+    titles: Mapping[str, str] = RULES,
+) -> str:
     """Return cases as GitHub annotations, SARIF or JUnit XML.
 
-    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
+    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned,
+    ``titles`` what each rule finds.
     """
     findings = [finding for case in cases for finding in case.findings]
     if form == "github":
         return _as_github(findings, prefix)
     if form == "sarif":
-        return _as_sarif(tool, findings, prefix)
+        return _as_sarif(tool, findings, prefix, titles)
     return _as_junit(tool, cases)
 
 
@@ -118,9 +127,9 @@ def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
     GitHub shows at most 10 errors and 10 notices per step, so errors come first.
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
-    ordered = sorted(findings, key=lambda finding: finding.severity != "error")
+    ordered = sorted(findings, key=lambda finding: list(_GITHUB).index(finding.severity))
     return "\n".join(
-        f"::{'error' if f.severity == 'error' else 'notice'} "
+        f"::{_GITHUB[f.severity]} "
         f"file={_property(prefix + f.file)},line={max(f.line, 1)}"
         f",title={_property('porter ' + f.rule)}::{_escape(f.text)}"
         for f in ordered
@@ -135,7 +144,9 @@ def _property(text: str) -> str:
     return _escape(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
+def _as_sarif(
+    tool: str, findings: Sequence[Finding], prefix: str, titles: Mapping[str, str]
+) -> str:
     """Return a log with one run, as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), for code scanning.
 
     ``prefix`` goes before every path; ``tool`` ("porter lint") distinguishes the runs on one
@@ -145,7 +156,7 @@ def _as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
     driver = {
         "name": "porter",
         "semanticVersion": __version__,
-        "rules": [{"id": r, "shortDescription": {"text": RULES.get(r, r)}} for r in rules],
+        "rules": [{"id": r, "shortDescription": {"text": titles.get(r, r)}} for r in rules],
     }
     run = {
         "tool": {"driver": driver},
