@@ -81,8 +81,8 @@ def lint_vendor_names(root: Path, port: str) -> list[Finding]:
     for path in sorted(recipes_dir(root, port).glob("*.py")):
         content = path.read_text(encoding="utf-8", errors="replace")
         for use in [*uses(content), *stand_ins(content)]:
-            if text := problem(use):
-                found.append(Finding(f"recipes/{port}/{path.name}", use.line, RULE, text))
+            if said := problem(use):
+                found.append(Finding(f"recipes/{port}/{path.name}", use.line, RULE, said))
     return found
 
 
@@ -96,8 +96,8 @@ def _in_patch(patch: Patch) -> Iterator[tuple[int, str]]:
                     lines.append((number, line[:1] == b"+", text))
         for use in uses("\n".join(text for *_, text in lines)):
             number, is_added, _ = lines[use.line - 1]
-            if is_added and (text := problem(use)):
-                yield number, f"{show_path(file.path)}: {text}"
+            if is_added and (said := problem(use)):
+                yield number, f"{show_path(file.path)}: {said}"
 
 
 def uses(text: str) -> list[Use]:
