@@ -2,6 +2,7 @@
 
 Rules on the patch files: header, name, series, recipe, path, link, submodule, diff, garbage,
 signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size;
+on patches and probes: vendor, names of torch_npu and habana_frameworks that are not published;
 on the recipes of a series without problems: contract, invented.
 """
 
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from porter.levels.lint import lint_port
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.verify.plan.recipe_lint import lint_recipes
+    from porter.verify.plan.vendor_names import lint_vendor_names
 
     pins = project_pins(args)
     chosen = [pins.port(name) for name in the_ports(args)] or list(pins.ports())
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         findings = lint_port(pins.root, pin, files_only=args.files_only)
         if not any(finding.severity == "error" for finding in findings):  # a series to read
             findings += lint_recipes(pins.root, pin.name)
+        findings += lint_vendor_names(pins.root, pin.name)
         found.append((pin.name, findings))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))

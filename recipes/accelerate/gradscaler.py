@@ -1,7 +1,8 @@
 """Which gradient scaler an Accelerator makes on which device, and what it is given.
 
 No device is needed: the process state is told that it has one, and the scalers are stand-ins with
-the signatures of torch's and torch_npu's (torch_npu.npu.amp, as documented in its grad_scaler.py).
+the signatures of torch's and torch_npu's (torch_npu.npu.amp, as in its grad_scaler.py), under the
+names that torch_npu 2.13.0 has: its sharded scaler's begins with an underscore.
 What a stand-in was given is recorded as numbers, NaN throughout where none was made.
 
 The behaviour on npu is new, so level 0 cannot be its reference: in the reference run (float64) the
@@ -73,7 +74,7 @@ def install_stand_ins() -> None:
         sys.modules[name] = types.ModuleType(name)
     sys.modules["torch_npu.npu.amp"].GradScaler = stand_in("npu", True)  # type: ignore[attr-defined]
     module = types.ModuleType("torch_npu.npu.amp.sharded_grad_scaler")
-    module.ShardedGradScaler = stand_in("npu sharded", False)  # type: ignore[attr-defined]
+    module._ShardedGradScaler = stand_in("npu sharded", False)  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
 
 
