@@ -134,10 +134,15 @@ def _asserted(module: Module, node: ast.AST) -> bool:
 
 
 def _chooses(module: Module, call: ast.Call, lines: set[int]) -> bool:
-    """Whether a question for CUDA is the only trace of a choice: no line it guards is found too."""
-    statement = module.statement(call)
-    end = statement.end_lineno or statement.lineno
-    return not any(line in lines for line in range(statement.lineno, end + 1))
+    """Whether no device on the lines of the same expression is found already."""
+    whole: ast.AST = call
+    for parent, child in module.ancestors(call):
+        if isinstance(parent, ast.stmt):
+            whole = child
+            break
+    begin = getattr(whole, "lineno", call.lineno)
+    end = getattr(whole, "end_lineno", None) or begin
+    return not any(line in lines for line in range(begin, end + 1))
 
 
 class CudaMethod(Rule):
