@@ -11,6 +11,8 @@ the patch changes, as the level below has them. Counted are the lines of existin
 - by the draft alone: lines that the draft replaces and the patch does not.
 
 New files (helper modules) are not counted on either side.
+
+With --folder DIR, instead: what a scan finds in any folder of code, and what a draft changes.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ import argparse
 import difflib
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 from scan import PROJECT, files_of
 
 from porter.draft.drafting import chosen_families, draft
 from porter.levels.levels import Level, build_levels
-from porter.scan.sources import CodeFile
+from porter.scan.reading.rule import SEVERITIES
+from porter.scan.rules.registry import RULES
+from porter.scan.scanning import scan_files
+from porter.scan.sources import CodeFile, folder_files
 from porter.series.series import load_series
 from porter.upstream.pins import load_pins
 from porter.upstream.store import Upstream, open_upstream
@@ -67,11 +73,36 @@ def compare(upstream: Upstream, below: Level, level: Level) -> list[int]:
     return counts
 
 
+def folder_row(folder: Path) -> str:
+    """Return what a scan of a folder finds and what a draft of it changes, as a row."""
+    files = {file.path: file for file in folder_files(folder)}
+    found = scan_files(files.values(), list(RULES.values())).findings
+    graves = Counter(finding.gravest for finding in found)
+    levels = draft(files.values(), chosen_families([]))
+    mended = sum(len(level.mended) for level in levels)
+    after = {path: content for level in levels for path, content in level.files.items()}
+    gone = added = 0
+    for path in after.keys() & files.keys():
+        lines, new = changes(files[path].text(), after[path].decode())
+        gone, added = gone + len(lines), added + new.total()
+    helpers = sum(after[path].count(b"\n") for path in after.keys() - files.keys())
+    numbers = (len(files), *(graves[each] for each in SEVERITIES), mended, gone, added, helpers)
+    return f"| {folder.name} | {' | '.join(map(str, numbers))} |"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("ports", nargs="*")
+    parser.add_argument("--folder", action="append", default=[], type=Path)
     options = parser.parse_args()
+    if options.folder:
+        head = ("files", "errors", "warnings", "notes", "mended", "lines replaced", "lines added")
+        print(f"| folder | {' | '.join(head)} | helper lines |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for folder in options.folder:
+            print(folder_row(folder))
+        return
     pins = load_pins(PROJECT)
     head = ("changed by hand", "also by the draft", "added by hand", "same text", "draft alone")
     print(f"| port | patch | {' | '.join(head)} |")

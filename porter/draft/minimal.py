@@ -85,6 +85,8 @@ def _choice(module: Module, node: ast.expr) -> ast.IfExp | None:
 def _is_there(module: Module, call: ast.Call) -> Mended | None:
     """``if torch.cuda.is_available():`` asks for any accelerator, if its body then works on it."""
     statement = module.parents[call]
+    if isinstance(statement, ast.Assert) and statement.test is call:
+        return Mended((replace(module, call, 'devices.accelerator() != "cpu"'),), ("accelerator",))
     if not isinstance(statement, ast.If) or statement.test is not call:
         return None
     for each in (node for line in statement.body for node in ast.walk(line)):

@@ -45,6 +45,7 @@ CHANGED = [
     ("y = x.to( 'cuda' )  # here", "y = x.to( devices.accelerator() )  # here"),
     ("if torch.cuda.is_available():\n    torch.cuda.empty_cache()",
      "if devices.accelerator() != \"cpu\":\n    devices.empty_cache()"),
+    ("assert torch.cuda.is_available(), 'no'", "assert devices.accelerator() != \"cpu\", 'no'"),
     ("y = x.cuda()", "y = x.to(devices.accelerator())"),
     ("y = (x\n     .cuda(rank, non_blocking=True))",
      "y = (x\n     .to(devices.accelerator(rank), non_blocking=True))"),

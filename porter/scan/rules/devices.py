@@ -80,9 +80,11 @@ def main(device=None):
         for call in module.all(ast.Call):
             if module.called(call) != "torch.cuda.is_available" or call.lineno in lines:
                 continue
-            if by_device(module, call) or knows_others(module, call) or _asserted(module, call):
+            if by_device(module, call) or knows_others(module, call):
                 continue
-            if _chooses(module, call, lines):
+            if isinstance(module.statement(call), ast.Assert):
+                yield Spot(call, "it stops without CUDA")
+            elif _chooses(module, call, lines):
                 yield Spot(call, "without CUDA it goes on as on the CPU", "likely", 1)
 
 
@@ -127,10 +129,6 @@ def _parameter(arguments: ast.arguments, default: ast.AST) -> str:
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ]
     return next((arg.arg for arg, value in pairs if value is default), "")
-
-
-def _asserted(module: Module, node: ast.AST) -> bool:
-    return isinstance(module.statement(node), (ast.Assert, ast.Raise))
 
 
 def _chooses(module: Module, call: ast.Call, lines: set[int]) -> bool:

@@ -119,6 +119,7 @@ def test_a_list_or_an_array_may_be_read_by_the_loops_number(found: Found) -> Non
         ("for b in batches:\n    x = scheduler.step(e, t, x)", ["4 sure warning"]),
         ("for b in batches:\n    lr_scheduler.step()", []),
         ("for b in batches:\n    save_model(b)", []),
+        ("for b in batches:\n    scaler.scale(loss).backward()", ["4 sure warning"]),
         ("for b in batches:\n    model(b)\n    mark_step()", []),
         ("for a in b:\n    for c in a:\n        net(c)", ["5 likely warning"]),
         ("for b in batches:\n    print(b)", []),
