@@ -121,6 +121,7 @@ def test_a_list_or_an_array_may_be_read_by_the_loops_number(found: Found) -> Non
         ("for b in batches:\n    save_model(b)", []),
         ("for b in batches:\n    scaler.scale(loss).backward()", ["4 sure warning"]),
         ("for b in batches:\n    model(b)\n    mark_step()", []),
+        ("def run(b):\n    core.mark_step()\nfor b in batches:\n    run(model(b))", []),
         ("for a in b:\n    for c in a:\n        net(c)", ["5 likely warning"]),
         ("for b in batches:\n    print(b)", []),
     ],
