@@ -33,6 +33,8 @@ TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from porter.verify.execution.session import Session
+    from porter.verify.judge.result import RecipeResult
     from porter.verify.plan.select import Filters
 
 EXAMPLES = (
@@ -127,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
                 if args.format == "text":
                     display.clear()
                     print_result(console, result, args.all, brief)
+            why = _why_no_sandbox(session, results)
             capacity = session.options.capacity()
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_summary, print_unreachable, render
@@ -136,12 +139,16 @@ def run(args: argparse.Namespace) -> int:
     passed = all(result.passed for result in results) and not lacking
 
     prefix = folder_in_repository(root)
-    write_files(args.output, lambda form: render(plan, results, form, passed, strict, prefix))
+
+    def rendered(form: str) -> str:
+        return render(plan, results, form, passed, strict, prefix, why=why)
+
+    write_files(args.output, rendered)
     if args.format == "text":
         print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
-        print(render(plan, results, args.format, passed, strict, prefix))
+        print(rendered(args.format))
     if timings is not None:
         from porter.atomic import write_atomic
         from porter.report.terminal.timings import print_timings
@@ -161,6 +168,14 @@ def _expect_alone(args: argparse.Namespace) -> None:
             raise BadInput(f"--timings {args.timings}: expected no --{option} beside it")
     if not Path(args.timings).absolute().parent.is_dir():
         raise BadInput(f"--timings {args.timings}: expected a file in a folder that is there")
+
+
+def _why_no_sandbox(session: Session, results: list[RecipeResult]) -> str:
+    """Return why runs are made in no sandbox, "" where each has one."""
+    from porter.report.ci.verify import sandboxes
+    from porter.verify.execution.sandbox import NONE
+
+    return session.sandbox.why if NONE in sandboxes(results) else ""
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -266,13 +281,14 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
                 if is_text:
                     display.clear()
                     print_result(console, result, args.all)
+            why = _why_no_sandbox(session, results)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan
     passed = all(result.passed for result in results) and not plan.unreachable
     prefix = folder_in_repository(root)
 
     def rendered(form: str) -> str:
-        return render(plan, results, form, passed, True, prefix, more)
+        return render(plan, results, form, passed, True, prefix, more, why)
 
     write_files(args.output, rendered)
     if is_text:

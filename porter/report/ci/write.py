@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from porter import __version__
@@ -47,6 +48,7 @@ RULES = {
     "parity": "A level's error is greater than level 0's allows",
     "psnr": "An image's peak signal-to-noise ratio is too low",
     "run": "A run failed, or a recipe proves nothing",
+    "sandbox": "Runs were made in no sandbox",
     "same_distribution": "Random draws do not follow the reference's distribution",
     "ssim": "An image's structural similarity is too low",
     "throughput": "A level is slower than a recipe claims",
@@ -107,18 +109,20 @@ def as_form(
     cases: Sequence[Case],
     prefix: str,
     titles: Mapping[str, str] = RULES,
+    properties: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return cases as GitHub annotations, SARIF or JUnit XML.
 
     ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned,
-    ``titles`` what each rule finds.
+    ``titles`` what each rule finds. ``properties`` hold for all cases: SARIF has them at its run,
+    JUnit at every suite.
     """
     findings = [finding for case in cases for finding in case.findings]
     if form == "github":
         return _as_github(findings, prefix)
     if form == "sarif":
-        return _as_sarif(tool, findings, prefix, titles)
-    return _as_junit(tool, cases)
+        return _as_sarif(tool, findings, prefix, titles, properties)
+    return _as_junit(tool, cases, properties)
 
 
 def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
@@ -145,7 +149,11 @@ def _property(text: str) -> str:
 
 
 def _as_sarif(
-    tool: str, findings: Sequence[Finding], prefix: str, titles: Mapping[str, str]
+    tool: str,
+    findings: Sequence[Finding],
+    prefix: str,
+    titles: Mapping[str, str],
+    properties: Mapping[str, str],
 ) -> str:
     """Return a log with one run, as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), for code scanning.
 
@@ -162,6 +170,7 @@ def _as_sarif(
         "tool": {"driver": driver},
         "automationDetails": {"id": f"{tool.replace(' ', '/')}/"},
         "results": [_result(finding, rules, prefix) for finding in findings],
+        **({"properties": dict(properties)} if properties else {}),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return as_json({"$schema": schema, "version": "2.1.0", "runs": [run]})
@@ -183,7 +192,7 @@ def _result(finding: Finding, rules: list[str], prefix: str) -> dict[str, Any]:
     }
 
 
-def _as_junit(tool: str, cases: Sequence[Case]) -> str:
+def _as_junit(tool: str, cases: Sequence[Case], properties: Mapping[str, str]) -> str:
     """Return ``testsuites`` with one suite per group of cases, as Jenkins, GitLab and GitHub's
     test reporters read it.
 
@@ -199,6 +208,10 @@ def _as_junit(tool: str, cases: Sequence[Case]) -> str:
     for group, own in groups.items():
         name = _printable(f"{tool} {group}")
         suite = SubElement(suites, "testsuite", {"name": name, **_counts(own)})
+        if properties:
+            rows = SubElement(suite, "properties")
+            for key, value in properties.items():
+                SubElement(rows, "property", {"name": key, "value": _printable(value)})
         for case in own:
             _add_case(suite, tool, case)
     indent(suites)

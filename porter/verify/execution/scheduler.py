@@ -30,6 +30,7 @@ from porter.verify.cache.store import (
     sandbox_of,
     share_trace,
 )
+from porter.verify.cache.stored_trace import read_trace
 from porter.verify.environment.venv import Environment, EnvironmentFailed
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
@@ -300,10 +301,10 @@ class Runs:
         made = self.found.get(key)
         if not isinstance(made, CachedRun):
             return made
-        from porter.verify.harness.trace import BadTrace, read
+        from porter.verify.harness.trace import BadTrace
 
         try:
-            return read(made.folder)
+            return read_trace(made.folder)
         except BadTrace as error:
             shutil.rmtree(made.folder, ignore_errors=True)
             return Failure("trace", f"left a damaged trace: {error}", "")
