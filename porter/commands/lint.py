@@ -1,7 +1,8 @@
 """Find patches that are not fit for review.
 
 Rules on the patch files: header, name, series, recipe, path, link, submodule, diff, garbage,
-signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size.
+signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size;
+on the recipes of a series without problems: contract, invented.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.levels.lint import lint_port
     from porter.report.ci.write import folder_in_repository, write_files
+    from porter.verify.plan.recipe_lint import lint_recipes
 
     pins = project_pins(args)
     chosen = [pins.port(name) for name in the_ports(args)] or list(pins.ports())
-    found = [(pin.name, lint_port(pins.root, pin, files_only=args.files_only)) for pin in chosen]
+    found: list[tuple[str, list[Finding]]] = []
+    for pin in chosen:
+        findings = lint_port(pins.root, pin, files_only=args.files_only)
+        if not any(finding.severity == "error" for finding in findings):  # a series to read
+            findings += lint_recipes(pins.root, pin.name)
+        found.append((pin.name, findings))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))
     print(_render(found, args.format, prefix))

@@ -32,6 +32,10 @@ EXAMPLES = (
         "porter mutate v-diffusion --by-claim --recipe 'forward*'",
         "which mutants each claim with a stated bound catches",
     ),
+    (
+        "porter mutate v-diffusion --by-claim --record --recipe timesteps --sample 20",
+        "record it, for porter verify to show beside the bounds",
+    ),
 )
 
 
@@ -58,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "try every mutant on all runs of each recipe, and show for every claim with a stated "
         "bound which mutants it measured, caught and passed; fail when it passes one that no "
         "other claim of its recipe catches",
+    )
+    add_flag(
+        parser,
+        "--record",
+        "with --by-claim: write what the claims measured to recipes/PORT/mutants/measured.json, "
+        "which porter verify shows beside their bounds",
     )
     add_flag(parser, "--list", "show the mutants as diffs, try none")
     parser.add_argument(
@@ -99,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.by_claim and args.list:
         raise BadInput("--list tries no mutant: expected it without --by-claim")
+    if args.record and not args.by_claim:
+        raise BadInput("--record: expected --by-claim beside it, found none")
     root, port = project_folder(args), the_port(args)
     jobs = args.jobs or len(os.sched_getaffinity(0))
     recipes = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
@@ -124,6 +136,10 @@ def run(args: argparse.Namespace) -> int:
                 results = try_mutants(*trying, display.tried)
     console = Console(highlight=False)
     if args.by_claim:
+        if args.record:
+            from porter.verify.known_wrong import write_measured
+
+            write_measured(root, port, {one.name: one.measured for one in claims})
         if args.json:
             emit_json(rows_as_json(port, claims, plan.possible))
         else:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from porter.verify.execution.session import Session
     from porter.verify.judge.result import RecipeResult
-    from porter.verify.plan.select import Filters
+    from porter.verify.plan.select import Filters, Plan
 
 EXAMPLES = (
     (
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="judged_as",
         metavar="LEVEL",
         help="with --tree: hold it to the claims on this level of PORT "
-        "(default: to those that every port must keep)",
+        "(default: to the contract, what every port must keep)",
     )
     parser.add_argument(
         "--timings",
@@ -119,12 +119,15 @@ def run(args: argparse.Namespace) -> int:
 
         from porter.report.terminal.verify import print_result
         from porter.verify.execute import execute
+        from porter.verify.known_wrong import read_measured, with_known_wrong
 
         console = Console(highlight=False)
+        measured = {name: read_measured(root, name) for name in _ports_of(plan)}
         brief = not (ports or args.recipe or args.all)
         results = []
         with shown_session(trees, run_options(args, timings)) as (session, display):
-            for result in execute(plan, session):
+            for judged in execute(plan, session):
+                result = with_known_wrong(judged, measured[judged.port])
                 results.append(result)
                 if args.format == "text":
                     display.clear()
@@ -157,6 +160,10 @@ def run(args: argparse.Namespace) -> int:
         if args.format == "text":
             print_timings(console, timings, capacity)
     return Exit.OK if passed else Exit.FAILED
+
+
+def _ports_of(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(one.loaded.port for one in plan.recipes))
 
 
 def _expect_alone(args: argparse.Namespace) -> None:
@@ -258,6 +265,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
     from porter.verify.foreign.files import open_files
     from porter.verify.foreign.plan import plan_foreign, told
     from porter.verify.foreign.trees import ForeignTrees
+    from porter.verify.known_wrong import read_measured, with_known_wrong
     from porter.verify.plan.port_trees import open_trees
 
     _expect_one_port("--tree", args.tree, ports)
@@ -274,13 +282,14 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
             planned = plan_foreign(root, trees, filters, args.judged_as)
         if is_text:
             print_tree(console, planned, trees)
-        results = []
+        results, measured = [], read_measured(root, ports[0])
         with shown_session(trees, run_options(args)) as (session, display):
-            for result in told(execute(planned.plan, session), trees):
+            for judged in told(execute(planned.plan, session), trees):
+                result = with_known_wrong(judged, measured)
                 results.append(result)
                 if is_text:
                     display.clear()
-                    print_result(console, result, args.all)
+                    print_result(console, result, args.all, kinds=args.judged_as is not None)
             why = _why_no_sandbox(session, results)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan

@@ -28,6 +28,7 @@ from porter.verify.execution.scheduler import Runs
 from porter.verify.judge import judge
 from porter.verify.judge.result import whole_text
 from porter.verify.plan.matrix import Failure, RunSpec, claims_on
+from porter.verify.recipe.claim_key import SINGLE, claim_form
 from porter.verify.recipe.claims import FACTOR, FLOOR_ULPS, Claim
 
 if TYPE_CHECKING:
@@ -35,16 +36,6 @@ if TYPE_CHECKING:
     from porter.verify.judge.result import Verdict
     from porter.verify.plan.matrix import RecipePlan
 
-SINGLE: Final = {
-    "psnr": "at_least",
-    "ssim": "at_least",
-    "within_ulps": "ulps",
-    "same_distribution": "p",
-    "at_most": None,
-    "at_least": None,
-}
-"""Kinds that compare one measured value with one figure, so that what they measure does not depend
-on it -> the figure's key (None: the claim's own value)."""
 _FIGURES: Final = ("allclose", "less_than")
 _OWN_FIGURES: Final = ("parity", "loss_curve")
 
@@ -114,7 +105,7 @@ def measure(
             if not (specs := baseline.runs_over(mutant)):
                 continue
             loaded = baseline.planned.loaded
-            claims = [form(claim) for claim in loaded.recipe.claims]
+            claims = [claim_form(claim) for claim in loaded.recipe.claims]
             limits = msgspec.to_builtins(loaded.recipe.limits)
             key = result_key(mutant, baseline, recipe=[loaded.name, claims], limits=limits)
             path = run.cache / "margins" / f"{key}.json"
@@ -223,20 +214,6 @@ def bound(claim: Claim) -> str:
         if name not in ("reason", "where", "peak") and value not in (None, 0)
     ]
     return " ".join([claim.kind_name, *words])
-
-
-def form(claim: Claim) -> dict[str, Any]:
-    """Return the claim as data, without reasons and single figures: they do not change values."""
-    data: dict[str, Any] = msgspec.to_builtins(claim)
-    kind = data[claim.kind_name]
-    if not isinstance(kind, dict):
-        if claim.kind_name in SINGLE:
-            data[claim.kind_name] = True
-        return data
-    kind.pop("reason", None)
-    if key := SINGLE.get(claim.kind_name):
-        kind.pop(key)
-    return data
 
 
 def by_claim(

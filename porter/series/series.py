@@ -77,6 +77,15 @@ class Series:
     folder: Path
     patches: tuple[Patch, ...]
 
+    def added_files(self) -> dict[bytes, str]:
+        """Return the files that the patches add, each with the first level that does."""
+        found: dict[bytes, str] = {}
+        for patch in self.patches:
+            for file in patch.files:
+                if file.old_path is None and file.new_path is not None:
+                    found.setdefault(file.new_path, patch.level)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesLine:

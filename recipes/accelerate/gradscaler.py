@@ -141,6 +141,7 @@ def run(probe: Probe) -> None:
             "static-sharded": (True, CHOSEN | {"dynamic": False}, (sharded_owner, plain | CHOSEN)),
         }
         for case, (sharded, options, expected) in cases.items():
-            record(probe, f"{device}/{case}", scaler_on(device, sharded, options), expected)
+            with probe.attempt(f"{device}/{case}"):
+                record(probe, f"{device}/{case}", scaler_on(device, sharded, options), expected)
     refusals = [scaler_on(device, False, {})[0] == "refused" for device in ("hpu", "tpu", "cuda")]
     probe.record("refused", torch.tensor(refusals).int())

@@ -28,19 +28,24 @@ def run(probe: Probe) -> None:
         for name, (make, shape, further) in cases().items():
             if not name.startswith(("class", "attention")) or name.endswith("-few"):
                 continue
-            block = probe.alive(make(), name)
-            inputs = [probe.normal(f"{name}/{word}", *size) for word, size in
-                      (("x", shape), ("c", (shape[0], 3)))[: 1 + len(further)]]  # fmt: skip
-            if half:
-                block, inputs = block.float(), [i.float() for i in inputs]
-            kept: list[torch.Tensor] = []
-            _set(probe, block, name, scale)
-            after = block.out_emb if further else block.O_conv
-            after.register_forward_pre_hook(lambda _module, given, kept=kept: kept.append(given[0]))
-            autocast = torch.autocast(probe.device.type, probe.dtype) if half else None
-            with torch.no_grad(), autocast or contextlib.nullcontext():
-                attended(block, inputs)
-            probe.record(f"{scale}/{name}", (kept[0] / 64).to(probe.dtype))
+            with probe.attempt(f"{scale}/{name}"):
+                block = probe.alive(make(), name)
+                inputs = [probe.normal(f"{name}/{word}", *size) for word, size in
+                          (("x", shape), ("c", (shape[0], 3)))[: 1 + len(further)]]  # fmt: skip
+                if half:
+                    block, inputs = block.float(), [i.float() for i in inputs]
+                kept: list[torch.Tensor] = []
+                _set(probe, block, name, scale)
+                after = block.out_emb if further else block.O_conv
+                after.register_forward_pre_hook(
+                    lambda _module, given, kept=kept: kept.append(given[0])
+                )
+                autocast = torch.autocast(probe.device.type, probe.dtype) if half else None
+                with torch.no_grad(), autocast or contextlib.nullcontext():
+                    attended(block, inputs)
+                probe.record_calls(
+                    f"{scale}/{name}", [(given / 64).to(probe.dtype) for given in kept], 1
+                )
 
 
 def _set(probe: Probe, block: torch.nn.Module, name: str, scale: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -89,22 +89,29 @@ def attended(block: torch.nn.Module, inputs: list[torch.Tensor]) -> torch.Tensor
     return kept[-1] if out is None else out
 
 
+def _record(
+    probe: Probe, name: str, made: torch.nn.Module, shape: tuple[int, ...], further: Sequence[str]
+) -> None:
+    block = probe.alive(made, name)
+    inputs = [probe.normal(f"{name}/x", *shape).requires_grad_()]
+    inputs += [probe.normal(f"{name}/t", shape[0], 7)] if "t" in further else []
+    inputs += [probe.normal(f"{name}/c", shape[0], 3)] if "c" in further else []
+    names = [f"{key} {tuple(x.shape)}" for key, x in block.state_dict().items()]
+    probe.record_text(f"{name}/checkpoint", "\n".join(names))
+    out = attended(block, inputs)
+    out.backward(probe.normal(f"{name}/out", *out.shape).to(out.dtype))
+    probe.record(f"{name}/output", out.detach())
+    given = [inputs[0], *block.parameters()]
+    gradients = [x.grad.flatten() for x in given if x.grad is not None]
+    probe.record(f"{name}/gradients", torch.cat(gradients))
+
+
 def run(probe: Probe) -> None:
     """Record each block's output, its gradients (one vector) and its parameters' names."""
     with Norms() as norms:
         for name, (make, shape, further) in cases().items():
-            block = probe.alive(make(), name)
-            inputs = [probe.normal(f"{name}/x", *shape).requires_grad_()]
-            inputs += [probe.normal(f"{name}/t", shape[0], 7)] if "t" in further else []
-            inputs += [probe.normal(f"{name}/c", shape[0], 3)] if "c" in further else []
-            out = attended(block, inputs)
-            out.backward(probe.normal(f"{name}/out", *out.shape).to(out.dtype))
-            probe.record(f"{name}/output", out.detach())
-            given = [inputs[0], *block.parameters()]
-            gradients = [x.grad.flatten() for x in given if x.grad is not None]
-            probe.record(f"{name}/gradients", torch.cat(gradients))
-            names = [f"{key} {tuple(x.shape)}" for key, x in block.state_dict().items()]
-            probe.record_text(f"{name}/checkpoint", "\n".join(names))
+            with probe.attempt(name):
+                _record(probe, name, make(), shape, further)
     probe.count("one_group_norms", norms.one_group)
     probe.count("more_groups_norms", norms.more_groups)
     probe.count("layer_norms", norms.layer)

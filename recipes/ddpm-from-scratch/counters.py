@@ -19,11 +19,12 @@ def run(probe: Probe) -> None:
     model = small_model(probe, timesteps=steps, scale=1.0)
     for name, label in (("first", 3), ("sampling", 4)):
         torch.manual_seed(probe.seed)
-        with probe.section(name, per=steps):
-            images = model.sample_imgs(1, label, 1.0)
-        probe.record(f"{name}/images", images)
-    with launched(probe):
+        with probe.attempt(name):
+            with probe.section(name, per=steps):
+                images = model.sample_imgs(1, label, 1.0)
+            probe.record(f"{name}/images", images)
+    with probe.attempt("training"), launched(probe):
         model = small_model(probe, timesteps=20)
         made = trainer(probe, model, batchSize=steps // 2, numSteps=steps // 2)
         train(probe, made, steps, "training")
-    probe.record("losses", torch.tensor(made.losses_comb))
+        probe.record("training/losses", torch.tensor(made.losses_comb))

@@ -28,12 +28,14 @@ def run(probe: Probe) -> None:
     """
     with cpu_noise(probe), progress_bars(probe):
         for name, changed in probe.parameters["runs"].items():
-            _sample(probe, name, DEFAULTS | changed)
+            with probe.attempt(name):
+                _sample(probe, name, DEFAULTS | changed)
     model = small_model(probe)
     keys = [f"{key} {tuple(x.shape)}" for key, x in model.state_dict().items()]
     probe.record_text("checkpoint", "\n".join(keys))
-    v = probe.normal("v", 4, 3, 8, 8, scale=40.0)
-    probe.record("variance", model.vs_to_variance(v, torch.arange(1, 5, device=probe.device)))
+    with probe.attempt("variance"):
+        v = probe.normal("v", 4, 3, 8, 8, scale=40.0)
+        probe.record("variance", model.vs_to_variance(v, torch.arange(1, 5, device=probe.device)))
 
 
 def _sample(probe: Probe, name: str, options: dict) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from small import cpu_noise
 from training import device_word, launched
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 RATES = re.compile(r"[0-9.]+ images/s, [0-9.]+ steps/s, first \w+: [0-9.]+ s")
 
@@ -29,50 +29,68 @@ def infer(probe: Probe, name: str, word: str, files: str, *more: object) -> str:
     return printed
 
 
+def training(probe: Probe, folder: str, word: str, *more: object) -> str:
+    """Run train.py into a folder; record the weights that it leaves and the losses it prints."""
+    with launched(probe, always=True):
+        printed = train_command(probe, word, "--saveDir", folder, *more)
+    probe.record(f"{folder}/weights", weights(newest(probe.scratch / folder, "model_*.pkl")))
+    losses = re.findall(r"(?:estimate|Combined|Mean|Variance): (-?[0-9.]+)", printed)
+    probe.record(f"{folder}/losses", torch.tensor([float(x) for x in losses]))
+    return printed
+
+
 def run(probe: Probe) -> None:
     """Infer; train; go on from a checkpoint of the CPU's; go on, and infer, on the CPU.
 
     Upstream trains on no CPU, so it goes on where it was.
     """
     word = device_word(probe)
+    printed: list[str] = []
     with cpu_noise(probe):
         save_checkpoint(
             probe, "saved", optimizer=True, timesteps=20, blocks=("res", "clsAtn", "chnAtn")
         )
-        printed = infer(probe, "ddim", word, "1e_4s", "--step_size", 10)
-        printed += infer(
-            probe, "ddpm", word, "1e_4s", "--step_size", 7, "--DDIM_scale", 1, "--guidance", 0,
-            "--class_label", 3, "--corrected", True, "--gif_fps", 5,
-        )  # fmt: skip
+        with probe.attempt("ddim"):
+            printed.append(infer(probe, "ddim", word, "1e_4s", "--step_size", 10))
+        with probe.attempt("ddpm"):
+            printed.append(infer(
+                probe, "ddpm", word, "1e_4s", "--step_size", 7, "--DDIM_scale", 1, "--guidance", 0,
+                "--class_label", 3, "--corrected", True, "--gif_fps", 5,
+            ))  # fmt: skip
         write_dataset(probe, 8)
-        with launched(probe, always=True):
-            printed += train_command(
-                probe, word, "--load_into_mem", False, "--epochs", 2, "--saveDir", "trained",
-            )  # fmt: skip
-        probe.record_files("trained/files", probe.scratch / "trained")
-        probe.record("trained/weights", weights(newest(probe.scratch / "trained", "model_*.pkl")))
-        with launched(probe, always=True):
-            printed += train_command(
-                probe, word, "--epochs", 1, "--saveDir", "resumed", "--loadModel", True,
-                "--loadDir", "saved", "--loadFile", "model_1e_4s.pkl",
-                "--optimFile", "optim_1e_4s.pkl",
+        with probe.attempt("trained"):
+            more = ("--load_into_mem", False, "--epochs", 2)
+            printed.append(training(probe, "trained", word, *more))
+            probe.record_files("trained/files", probe.scratch / "trained")
+        with probe.attempt("resumed"):
+            printed.append(training(
+                probe, "resumed", word, "--epochs", 1, "--loadModel", True, "--loadDir", "saved",
+                "--loadFile", "model_1e_4s.pkl", "--optimFile", "optim_1e_4s.pkl",
                 "--loadDefFile", "model_params_1e_4s.json", "--use_importance", True,
                 "--Lambda", 0.1, "--beta_sched", "linear",
-            )  # fmt: skip
-        probe.record("resumed/weights", weights(newest(probe.scratch / "resumed", "model_*.pkl")))
-        ported = (probe.tree / "src" / "helpers" / "device.py").exists()
-        file = newest(probe.scratch / "trained", "model_*.pkl").stem.removeprefix("model_")
-        with launched(probe, always=True):
-            printed += train_command(
-                probe, "cpu" if ported else word, "--load_into_mem", False, "--epochs", 2,
-                "--saveDir", "returned", "--loadModel", True, "--loadDir", "trained", "--loadFile",
-                f"model_{file}.pkl", "--optimFile", f"optim_{file}.pkl",
-                "--loadDefFile", f"model_params_{file}.json",
-            )  # fmt: skip
-        probe.record("returned/weights", weights(newest(probe.scratch / "returned", "model_*.pkl")))
-        (probe.scratch / "saved").rename(probe.scratch / "saved-by-cpu")
-        (probe.scratch / "trained").rename(probe.scratch / "saved")
-        infer(probe, "on-cpu", "cpu", file, "--step_size", 10, "--guidance", 1)
-    losses = re.findall(r"(?:estimate|Combined|Mean|Variance): (-?[0-9.]+)", printed)
-    probe.record("losses", torch.tensor([float(x) for x in losses]))
-    probe.count("rates", len(RATES.findall(printed)))
+            ))  # fmt: skip
+        if "trained" in probe.failures:
+            for name in ("returned", "on-cpu"):
+                with probe.attempt(name):
+                    raise ProbeError("not run: it goes on from `trained`, which failed")
+        else:
+            printed += go_on(probe, word)
+    probe.count("rates", sum(len(RATES.findall(text)) for text in printed))
+
+
+def go_on(probe: Probe, word: str) -> list[str]:
+    """Go on from the trained checkpoint, and infer from it, on the CPU; return what was printed."""
+    printed: list[str] = []
+    ported = (probe.tree / "src" / "helpers" / "device.py").exists()
+    file = newest(probe.scratch / "trained", "model_*.pkl").stem.removeprefix("model_")
+    with probe.attempt("returned"):
+        printed.append(training(
+            probe, "returned", "cpu" if ported else word, "--load_into_mem", False, "--epochs", 2,
+            "--loadModel", True, "--loadDir", "trained", "--loadFile", f"model_{file}.pkl",
+            "--optimFile", f"optim_{file}.pkl", "--loadDefFile", f"model_params_{file}.json",
+        ))  # fmt: skip
+    (probe.scratch / "saved").rename(probe.scratch / "saved-by-cpu")
+    (probe.scratch / "trained").rename(probe.scratch / "saved")
+    with probe.attempt("on-cpu"):
+        printed.append(infer(probe, "on-cpu", "cpu", file, "--step_size", 10, "--guidance", 1))
+    return printed

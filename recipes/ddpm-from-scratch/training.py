@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from small import CLASSES, cpu_noise, small_model
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 
 def write_data(folder: Path, images: int) -> None:
@@ -107,7 +107,8 @@ def run(probe: Probe) -> None:
     """Record the three loss curves, the printed losses and the trained weights of each run."""
     with cpu_noise(probe):
         for name, options in probe.parameters["runs"].items():
-            _run(probe, name, dict(options))
+            with probe.attempt(name):
+                _run(probe, name, dict(options))
 
 
 def _run(probe: Probe, name: str, options: dict[str, Any]) -> None:
@@ -127,6 +128,8 @@ def _run(probe: Probe, name: str, options: dict[str, Any]) -> None:
         probe.record(f"{name}/{kind}", curve)
     probe.record(f"{name}/weights", torch.cat([p.detach().flatten() for p in model.parameters()]))
     losses = re.findall(r"step #(\d+)   Latest loss estimate: (-?[0-9.]+)\n", printed)
+    if not losses:
+        raise ProbeError(f"{name}: expected printed losses of steps, found {printed[-200:]!r}")
     probe.record(f"{name}/printed", torch.tensor([[float(x) for x in line] for line in losses]))
     if made.use_importance:
         probe.record(f"{name}/kept", torch.tensor(made.losses))

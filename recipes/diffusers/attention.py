@@ -18,18 +18,22 @@ def run(probe: Probe) -> None:
     with torch.no_grad():
         for name, form in all_forms().items():
             probe.alive(form.module, name)
-            probe.record(f"plain/{name}", form.call(draw, False))
+            with probe.attempt(f"plain/{name}"):
+                probe.record(f"plain/{name}", form.call(draw, False))
             if form.takes_mask:
-                probe.record(f"masked/{name}", form.call(draw, True))
+                with probe.attempt(f"masked/{name}"):
+                    probe.record(f"masked/{name}", form.call(draw, True))
         for flag in ("upcast_attention", "upcast_softmax"):
             # Upstream can add only a float32 mask to scores that it has upcast.
             masked = flag != "upcast_attention"
             for name, form in attention_forms(**{flag: True}).items():
                 probe.alive(form.module, name)
-                probe.record(f"{flag}/{name}", form.call(draw, masked))
+                with probe.attempt(f"{flag}/{name}"):
+                    probe.record(f"{flag}/{name}", form.call(draw, masked))
     for name, form in all_forms().items():
         probe.alive(form.module, name)
-        _record_gradients(probe, name, form)
+        with probe.attempt(f"gradient/{name}"):
+            _record_gradients(probe, name, form)
     if not half:
         for lower in (torch.float16, torch.bfloat16):
             _record_autocast(probe, lower)
@@ -53,8 +57,9 @@ def _record_autocast(probe: Probe, lower: torch.dtype) -> None:
     short = str(lower).removeprefix("torch.")
     for name, form in all_forms().items():
         probe.alive(form.module, name)
-        with torch.no_grad(), torch.autocast(probe.device.type, dtype=lower):
-            output = form.call(draw, form.takes_mask)
-        # Wider than what was computed, so that level 0's own error is the allowance and not an ulp
-        # of float32 or float64.
-        probe.record(f"autocast-{short}/{name}", output.to(probe.dtype))
+        output = f"autocast-{short}/{name}"
+        mixed = torch.autocast(probe.device.type, dtype=lower)
+        with probe.attempt(output), torch.no_grad(), mixed:
+            # Wider than what was computed, so that level 0's own error is the allowance and not an
+            # ulp of float32 or float64.
+            probe.record(output, form.call(draw, form.takes_mask).to(probe.dtype))

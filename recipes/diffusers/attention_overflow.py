@@ -69,9 +69,10 @@ def run(probe: Probe) -> None:
 
     with torch.no_grad():
         for name, form in all_forms().items():
-            pass_through(probe, name, form)
-            output = form.call(draw, form.takes_mask)
-            probe.record(name if name == "fused" else f"form/{name}", output)
+            output = name if name == "fused" else f"form/{name}"
+            with probe.attempt(output):
+                pass_through(probe, name, form)
+                probe.record(output, form.call(draw, form.takes_mask))
 
 
 def _attended(probe: Probe, probabilities: torch.Tensor) -> torch.Tensor:

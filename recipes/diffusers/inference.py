@@ -26,16 +26,17 @@ def run(probe: Probe) -> None:
     """Record one image a task: by the script where the level has it, by the pipeline before."""
     write_pictures(probe)
     for task, write in TASKS.items():
-        folder = probe.scratch / task
-        folder.mkdir()
-        write(probe, folder)
-        steps = STEPS.get(task, 3)
-        with probe.section(task):
-            if (probe.tree / SCRIPTS).is_dir():
-                _by_script(probe, task, steps)
-            else:
-                _by_pipeline(probe, task, steps).save(f"{task}.png")
-        probe.record_image(f"image/{task}", f"{task}.png")
+        with probe.attempt(f"image/{task}"):
+            folder = probe.scratch / task
+            folder.mkdir()
+            write(probe, folder)
+            steps = STEPS.get(task, 3)
+            with probe.section(task):
+                if (probe.tree / SCRIPTS).is_dir():
+                    _by_script(probe, task, steps)
+                else:
+                    _by_pipeline(probe, task, steps).save(f"{task}.png")
+            probe.record_image(f"image/{task}", f"{task}.png")
 
 
 def _by_script(probe: Probe, task: str, steps: int) -> None:

@@ -15,10 +15,13 @@ WIDTH = HEADS * HEAD_WIDTH
 def run(probe: Probe) -> None:
     """Record attention plain, masked and across, with gradients; GEGLU; norms under autocast."""
     for case in ("self", "cross", "masked", "biased", "normed"):
-        _record_attention(probe, case)
-    _record_geglu(probe)
-    _record_adaptive(probe)
-    _record_norms(probe)
+        with probe.attempt(f"attention/{case}"):
+            _record_attention(probe, case)
+    for name, part in {
+        "geglu": _record_geglu, "adaptive": _record_adaptive, "norm": _record_norms,
+    }.items():  # fmt: skip
+        with probe.attempt(name):
+            part(probe)
     if probe.device.type == "npu":
         _count_refusals(probe)
 

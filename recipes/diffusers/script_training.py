@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from small_pipelines import image_folder, stable_diffusion
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 SCRIPT = "examples/text_to_image/train_text_to_image.py"
 PICTURES, SIDE = 16, 16
@@ -81,6 +81,8 @@ def _forget_the_last_run() -> None:
 
 def record_losses(probe: Probe, name: str, losses: Sequence[float]) -> None:
     """Record a curve, in the float32 that losses are computed in."""
+    if not losses:
+        raise ProbeError(f"{name}: the script logged losses 0 times, expected once a step")
     probe.record(name, torch.tensor(losses, dtype=torch.float32))
 
 

@@ -46,10 +46,11 @@ def run(probe: Probe) -> None:
                 unet.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
             for height, width in probe.parameters["sizes"]:
                 sample = probe.normal(f"{height}x{width}", 2, 4, height, width)
-                with torch.no_grad():
-                    noise = unet(sample, t, encoder_hidden_states=text).sample
-                probe.record(f"{name}/{kind}/{height}x{width}", noise)
-        _record_gradient(probe, name, unet, text)
+                output = f"{name}/{kind}/{height}x{width}"
+                with probe.attempt(output), torch.no_grad():
+                    probe.record(output, unet(sample, t, encoder_hidden_states=text).sample)
+        with probe.attempt(f"{name}/gradient"):
+            _record_gradient(probe, name, unet, text)
 
 
 def _record_gradient(probe: Probe, name: str, unet: torch.nn.Module, text: torch.Tensor) -> None:

@@ -74,6 +74,6 @@ def training(probe: Probe) -> None:
 
 def run(probe: Probe) -> None:
     prepare(probe)
-    norms(probe)
-    forward(probe)
-    training(probe)
+    for part in (norms, forward, training):
+        with probe.attempt(part.__name__):
+            part(probe)

@@ -37,18 +37,25 @@ def run(probe: Probe) -> None:
     prepare(probe)
     for name, changed in probe.parameters["runs"].items():
         options = DEFAULTS | changed
-        shape = {key: value for key, value in options.items() if key not in DEFAULTS}
-        module = dynamic_module(probe) if options["dynamic"] else None
-        model = small_model(probe, module, **shape)
-        for batch, label in (("first", options["label"]), ("second", options["then"])):
-            torch.manual_seed(probe.seed + len(batch))
-            generator = torch.Generator().manual_seed(5) if options["generator"] else None
-            with probe.section(name, per=options["steps"]):
-                images = model.sample_imgs(
-                    options["batch"], options["steps"], label, options["guidance"],
-                    options["intermediate"], False, options["sampler"], generator,
-                )  # fmt: skip
-            if options["intermediate"]:
-                images, steps = images
-                probe.record(f"{name}/{batch}/steps", torch.stack(steps)[..., ::4, ::4])
-            probe.record(f"{name}/{batch}/images", images[..., ::4, ::4])
+        with probe.attempt(name):
+            sample(probe, name, options)
+
+
+def sample(probe: Probe, name: str, options: dict[str, Any]) -> None:
+    """Record two batches of images; with ``intermediate`` those of every step too."""
+    shape = {key: value for key, value in options.items() if key not in DEFAULTS}
+    module = dynamic_module(probe) if options["dynamic"] else None
+    model = small_model(probe, module, **shape)
+    for batch, label in (("first", options["label"]), ("second", options["then"])):
+        torch.manual_seed(probe.seed + len(batch))
+        generator = torch.Generator().manual_seed(5) if options["generator"] else None
+        with probe.section(name, per=options["steps"]):
+            images = model.sample_imgs(
+                options["batch"], options["steps"], label, options["guidance"],
+                options["intermediate"], False, options["sampler"], generator,
+            )  # fmt: skip
+        if options["intermediate"]:
+            images, steps = images
+            few = [step[..., ::4, ::4] for step in steps]
+            probe.record_calls(f"{name}/{batch}/steps", few, options["steps"] + 1)
+        probe.record(f"{name}/{batch}/images", images[..., ::4, ::4])

@@ -22,7 +22,7 @@ from small import device_word, is_upstream, noise_of_the_cpu, prepare, small_mod
 from training import log_stand_in, process_group
 from training_data import write_images
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 STEPS = 4
 TRAINED = 250_000
@@ -120,17 +120,21 @@ def run(probe: Probe) -> None:
     take_smaller("model_trainer")
     equal = probe.parameters.get("cpu_noise", False)
     with (
+        probe.attempt("train"),
         process_group(probe, device_word(probe)),
         noise_of_the_cpu() if equal else contextlib.nullcontext(),
     ):
         words = [] if is_upstream(probe) else ["--device", device_word(probe)]
         migrated = is_upstream(probe) and probe.device_name in MIGRATIONS
         done = probe.script("src/train.py", words, expect=None if migrated else 0)
-    probe.count("train/exit_code", done.exit_code)
-    if not probe.parameters.get("only_calls"):
-        record_training(probe, done.stdout, rows)
+        probe.count("train/exit_code", done.exit_code)
+        if not probe.parameters.get("only_calls"):
+            record_training(probe, done.stdout, rows)
     for name, words in probe.parameters["infer"].items():
-        sample(probe, name, words.split())
+        with probe.attempt(name):
+            if name == "trained" and "train" in probe.failures:
+                raise ProbeError("not run: it samples from what `train` leaves, which failed")
+            sample(probe, name, words.split())
 
 
 def first_moments(saved: Any) -> list[torch.Tensor]:

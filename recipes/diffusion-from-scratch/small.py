@@ -33,7 +33,8 @@ def has(probe: Probe, path: str) -> bool:
 
 
 def is_upstream(probe: Probe) -> bool:
-    return not has(probe, "src/helpers/device.py")
+    """Does train.py know CUDA alone? That of a port has infer.py's option."""
+    return "--device" not in (probe.tree / "src" / "train.py").read_text(encoding="utf-8")
 
 
 def device_word(probe: Probe) -> str:

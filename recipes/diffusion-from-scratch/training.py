@@ -27,7 +27,7 @@ from small import (
 )
 from training_data import write_images
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 DEFAULTS = {
     "batchSize": 2, "numSteps": 1, "totalSteps": 20, "lr": 3e-3, "ema_update_freq": 4,
@@ -142,7 +142,6 @@ def record_trained(probe: Probe, name: str, trainer: Any, rows: list[list[float]
     probe.record(f"{name}/logged", torch.tensor(rows, dtype=torch.float64))
     probe.record(f"{name}/weights", flat(model))
     probe.record(f"{name}/average", flat(trainer.ema_model_cpu))
-    rows.clear()
 
 
 def write_as_if_from(device: str, file: str, copy: str) -> None:
@@ -199,10 +198,18 @@ def run(probe: Probe) -> None:
             options = {key: value for key, value in changed.items() if key in DEFAULTS}
             options["use_amp"] = probe.parameters["use_amp"]
             shape = {key: value for key, value in changed.items() if key not in DEFAULTS}
-            with process_group(probe, device):
-                trainer = make_trainer(probe, small_model(probe, **shape), device, **options)
-                train(probe, trainer, name, steps)
-            record_trained(probe, name, trainer, rows)
-        probe.record_files("saved", "saved")
-        for source in probe.parameters["resume"]:
-            continue_training(probe, source, device, rows)
+            rows.clear()
+            with probe.attempt(name):
+                with process_group(probe, device):
+                    trainer = make_trainer(probe, small_model(probe, **shape), device, **options)
+                    train(probe, trainer, name, steps)
+                record_trained(probe, name, trainer, rows)
+        for source in (None, *probe.parameters["resume"]):
+            rows.clear()
+            with probe.attempt(f"from-{source.removesuffix(':0')}" if source else "saved"):
+                if name in probe.failures:
+                    raise ProbeError(f"not run: it goes on from `{name}`, which failed")
+                if source is None:
+                    probe.record_files("saved", "saved")
+                else:
+                    continue_training(probe, source, device, rows)

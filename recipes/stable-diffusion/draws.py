@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch.nn import functional
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 
 @contextlib.contextmanager
@@ -67,4 +67,6 @@ def watched(probe: Probe, *, on_the_cpu: bool) -> Iterator[list[torch.Tensor]]:
 
 def as_one(drawn: list[torch.Tensor]) -> torch.Tensor:
     """All numbers that were drawn, one after another, on the CPU."""
+    if not drawn:
+        raise ProbeError("noise: drawn 0 times, expected once or more")
     return torch.cat([numbers.cpu().flatten().float() for numbers in drawn])

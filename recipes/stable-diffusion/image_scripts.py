@@ -61,19 +61,24 @@ def _unconditional(probe: Probe, name: str, timesteps: int, words: str) -> Path:
 def run(probe: Probe) -> None:
     """Run what ``parameters.scripts`` names and record its images and all that it drew."""
     for name in probe.parameters["scripts"]:
-        with draws.watched(probe, on_the_cpu=True) as drawn:
-            if name == "img2img":
-                folder = _img2img(probe, "full")
-            elif name == "autocast":
-                folder = _img2img(probe, "autocast")
-            elif name == "inpaint":
-                folder = _inpaint(probe)
-            elif name == "ddim":
-                folder = _unconditional(probe, name, 1000, "-c 4 -e 1.0")
-            else:  # DDPM's own loop, of as many steps as the model was trained for
-                folder = _unconditional(probe, name, 4, "-v")
-        probe.record(f"{name}/noise", draws.as_one(drawn))
-        probe.record_files(f"{name}/files", folder)
-        for path in sorted(folder.rglob("*.png")):
-            with Image.open(path) as image:
-                probe.record_image(f"{name}/{path.relative_to(folder)}", image)
+        with probe.attempt(name):
+            _record(probe, name)
+
+
+def _record(probe: Probe, name: str) -> None:
+    with draws.watched(probe, on_the_cpu=True) as drawn:
+        if name == "img2img":
+            folder = _img2img(probe, "full")
+        elif name == "autocast":
+            folder = _img2img(probe, "autocast")
+        elif name == "inpaint":
+            folder = _inpaint(probe)
+        elif name == "ddim":
+            folder = _unconditional(probe, name, 1000, "-c 4 -e 1.0")
+        else:  # DDPM's own loop, of as many steps as the model was trained for
+            folder = _unconditional(probe, name, 4, "-v")
+    probe.record_files(f"{name}/files", folder)
+    for path in sorted(folder.rglob("*.png")):
+        with Image.open(path) as image:
+            probe.record_image(f"{name}/{path.relative_to(folder)}", image)
+    probe.record(f"{name}/noise", draws.as_one(drawn))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import draws
 import small
 import torch
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 SHAPE = (4, 4, 4)
+
+
+@contextlib.contextmanager
+def alone(probe: Probe, name: str) -> Iterator[None]:
+    """Attempt ``name``, with draws that depend on nothing before it."""
+    with probe.attempt(name):
+        probe.seed_everything()
+        yield
 
 
 def _conditioning(probe: Probe, label: str, batch: int) -> torch.Tensor:
@@ -72,9 +82,10 @@ def _ddim(probe: Probe, sampler: Any) -> None:
         "given": {**_guided(probe, 2), "x_T": probe.normal("x_T", 2, *SHAPE)},
     }
     for name, options in cases.items():
-        samples, between = sampler.sample(**ask, **options)
-        probe.record(f"ddim/{name}", samples)
-        probe.record(f"ddim/{name}/pred_x0", between["pred_x0"][-1])
+        with alone(probe, f"ddim/{name}"):
+            samples, between = sampler.sample(**ask, **options)
+            probe.record(f"ddim/{name}", samples)
+            probe.record(f"ddim/{name}/pred_x0", between["pred_x0"][-1])
 
 
 def _there_and_back(probe: Probe, sampler: Any) -> None:
@@ -82,30 +93,36 @@ def _there_and_back(probe: Probe, sampler: Any) -> None:
     sampler.make_schedule(ddim_num_steps=5, verbose=False)
     x0, guided = probe.normal("x0", 2, *SHAPE), _guided(probe, 2)
     c, uc = guided["conditioning"], guided["unconditional_conditioning"]
-    noisy, _ = sampler.encode(x0, c, 3)
-    probe.record("encode", noisy)
-    noisy, _ = sampler.encode(
-        x0, c, 3, unconditional_guidance_scale=2.0, unconditional_conditioning=uc
-    )
-    probe.record("encode/guided", noisy)
-    noisy = sampler.stochastic_encode(x0, torch.tensor([3, 3]).to(probe.device))
-    probe.record("stochastic_encode", noisy)
-    probe.record("decode", sampler.decode(noisy, c, 3, 2.0, uc))
-    probe.record("decode/plain", sampler.decode(noisy, c, 2))
-    probe.record("decode/listed", sampler.decode(noisy, [c], 3))
-    sampler.make_schedule(ddim_num_steps=5, ddim_eta=1.0, verbose=False)
-    step = torch.tensor([401, 401]).to(probe.device)
-    stepped, _ = sampler.p_sample_ddim(noisy, c, step, 2, repeat_noise=True)
-    probe.record("stepped", stepped)
+    with alone(probe, "encode"):
+        noisy, _ = sampler.encode(x0, c, 3)
+        probe.record("encode", noisy)
+        noisy, _ = sampler.encode(
+            x0, c, 3, unconditional_guidance_scale=2.0, unconditional_conditioning=uc
+        )
+        probe.record("encode/guided", noisy)
+    with alone(probe, "stochastic_encode"):
+        noisy = sampler.stochastic_encode(x0, torch.tensor([3, 3]).to(probe.device))
+        probe.record("stochastic_encode", noisy)
+    noisy = probe.normal("noisy", 2, *SHAPE)  # what follows is independent of it
+    with alone(probe, "decode"):
+        probe.record("decode", sampler.decode(noisy, c, 3, 2.0, uc))
+        probe.record("decode/plain", sampler.decode(noisy, c, 2))
+        probe.record("decode/listed", sampler.decode(noisy, [c], 3))
+    with alone(probe, "stepped"):
+        sampler.make_schedule(ddim_num_steps=5, ddim_eta=1.0, verbose=False)
+        step = torch.tensor([401, 401]).to(probe.device)
+        stepped, _ = sampler.p_sample_ddim(noisy, c, step, 2, repeat_noise=True)
+        probe.record("stepped", stepped)
 
 
 def _few_steps(probe: Probe, sampler: Any) -> None:
     """PLMS takes its first step twice; with one step, and two, its next step is the last."""
     for steps in (1, 2):
-        samples, _ = sampler.sample(
-            S=steps, batch_size=2, shape=SHAPE, verbose=False, **_guided(probe, 2)
-        )
-        probe.record(f"plms/{steps}", samples)
+        with alone(probe, f"plms/{steps}"):
+            samples, _ = sampler.sample(
+                S=steps, batch_size=2, shape=SHAPE, verbose=False, **_guided(probe, 2)
+            )
+            probe.record(f"plms/{steps}", samples)
 
 
 def _orders(probe: Probe, sampler: Any, title: str) -> None:
@@ -113,14 +130,15 @@ def _orders(probe: Probe, sampler: Any, title: str) -> None:
     asked = [(2, 4, 4, 3.0), (1, 4, 4, 3.0), (2, 4, 4, 1.0), (2, 8, 4, 3.0), (2, 4, 8, 3.0),
              (2, 4, 4, 3.0), (1, 4, 4, 3.0)]  # fmt: skip
     for number, (batch, height, width, scale) in enumerate(asked):
-        samples, _ = sampler.sample(
-            S=4,
-            batch_size=batch,
-            shape=(4, height, width),
-            verbose=False,
-            **_guided(probe, batch, scale),
-        )
-        probe.record(f"{title}/orders/{number}", samples)
+        with alone(probe, f"{title}/orders/{number}"):
+            samples, _ = sampler.sample(
+                S=4,
+                batch_size=batch,
+                shape=(4, height, width),
+                verbose=False,
+                **_guided(probe, batch, scale),
+            )
+            probe.record(f"{title}/orders/{number}", samples)
 
 
 def _weights_change(probe: Probe, model: Any, sampler: Any) -> None:
@@ -129,9 +147,9 @@ def _weights_change(probe: Probe, model: Any, sampler: Any) -> None:
     weight = next(model.parameters())
     for number, factor in enumerate((1.0, 1.5, 1.0)):
         weight.data.copy_(weight.data * factor)
-        with torch.autocast("cuda", dtype=torch.bfloat16):
+        with alone(probe, f"weights/{number}"), torch.autocast("cuda", dtype=torch.bfloat16):
             samples, _ = sampler.sample(**ask)
-        probe.record(f"weights/{number}", samples.float())
+            probe.record(f"weights/{number}", samples.float())
 
 
 def run(probe: Probe) -> None:
@@ -143,15 +161,20 @@ def run(probe: Probe) -> None:
     probe.seed_everything()
     with draws.watched(probe, on_the_cpu=True) as drawn:
         ddim, plms = DDIMSampler(model), PLMSSampler(model)
-        _schedules(probe)
-        _asked_and_made(probe, ddim)
+        with probe.attempt("schedules"):
+            _schedules(probe)
+        with probe.attempt("asked-and-made"):
+            _asked_and_made(probe, ddim)
         _ddim(probe, ddim)
         _there_and_back(probe, ddim)
         _orders(probe, ddim, "ddim")
         _orders(probe, plms, "plms")
         _few_steps(probe, plms)
         _weights_change(probe, model, ddim)
-    probe.record("noise", draws.as_one(drawn))
+    with probe.attempt("noise"):
+        if probe.failures:
+            raise ProbeError(f"a part that failed drew less: {', '.join(probe.failures)}")
+        probe.record("noise", draws.as_one(drawn))
     probe.count("autocast_cache", int(torch.is_autocast_cache_enabled()))
     graphs = sys.modules.get("ldm.modules.graphs")
     if graphs is not None:

@@ -15,7 +15,7 @@ import small
 import torch
 from PIL import Image
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 
 @contextlib.contextmanager
@@ -56,6 +56,8 @@ def record_folder(probe: Probe, title: str, folder: Path, *, images: bool) -> No
                     (image.width // 16, image.height // 16), Image.Resampling.NEAREST
                 )
                 apart.append(torch.frombuffer(bytearray(few.tobytes()), dtype=torch.uint8))
+    if not apart:
+        raise ProbeError(f"{title}: expected images in a folder of {folder.name}, found none")
     probe.record(f"{title}/pixels", torch.cat(apart))
 
 
@@ -75,12 +77,13 @@ def run(probe: Probe) -> None:
             given += ["--config", "small.yaml", "--ckpt", "small.ckpt"]
         given += ["--outdir", f"out/{title}"]
         equal = probe.parameters["equal_noise"]
-        with (
-            draws.watched(probe, on_the_cpu=equal) as drawn,
-            batches_apart(probe, title, int(given[given.index("--ddim_steps") + 1])),
-        ):
-            probe.script("scripts/txt2img.py", given)
-        probe.record(f"{title}/noise", draws.as_one(drawn))
-        record_folder(probe, title, probe.scratch / "out" / title, images=equal)
+        with probe.attempt(title):
+            with (
+                draws.watched(probe, on_the_cpu=equal) as drawn,
+                batches_apart(probe, title, int(given[given.index("--ddim_steps") + 1])),
+            ):
+                probe.script("scripts/txt2img.py", given)
+            record_folder(probe, title, probe.scratch / "out" / title, images=equal)
+            probe.record(f"{title}/noise", draws.as_one(drawn))
     for package in ("pytorch_lightning", "torchmetrics"):
         probe.count(f"imported/{package}", int(package in sys.modules))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import draws
@@ -25,10 +24,10 @@ _SPLIT = {
 
 def _call(model: Any, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
     """The model's work, by the way that samplers take at this level."""
-    if importlib.util.find_spec("ldm.modules.graphs") is None:
+    try:
+        from ldm.modules import graphs
+    except ImportError:
         return model.apply_model(x, t, cond)  # type: ignore[no-any-return]
-    from ldm.modules import graphs
-
     return graphs.apply_model(model, x, t, cond)  # type: ignore[no-any-return]
 
 

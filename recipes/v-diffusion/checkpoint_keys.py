@@ -33,8 +33,9 @@ def run(probe: Probe) -> None:
     from diffusion.models.models import get_model, get_models
 
     for name in get_models():
-        with WeightsOnMeta():
-            model = get_model(name)()
-        lines = [f"{key} {tuple(value.shape)}" for key, value in model.state_dict().items()]
-        probe.record(f"{name}/keys", torch.tensor(list("\n".join(lines).encode())).byte())
-        probe.count(f"{name}_parameters", sum(p.numel() for p in model.parameters()))
+        with probe.attempt(name):
+            with WeightsOnMeta():
+                model = get_model(name)()
+            lines = [f"{key} {tuple(value.shape)}" for key, value in model.state_dict().items()]
+            probe.record_text(f"{name}/keys", "\n".join(lines))
+            probe.count(f"{name}_parameters", sum(p.numel() for p in model.parameters()))

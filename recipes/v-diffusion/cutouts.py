@@ -17,11 +17,12 @@ def run(probe: Probe) -> None:
             name = f"{height}x{width}-{power}"
             make_cutouts = clip_sample.MakeCutouts(probe.parameters["cut_size"], 4, power)
             image = probe.normal(name, 2, 3, height, width).requires_grad_()
-            probe.seed_everything()
-            cutouts = make_cutouts(image)
-            weights = torch.linspace(-1, 1, cutouts.numel()).to(cutouts).reshape(cutouts.shape)
-            (cutouts * weights).sum().backward()
-            assert image.grad is not None
-            probe.record(f"{name}/cutouts", cutouts.detach())
-            probe.record(f"{name}/grad", image.grad)
-            probe.record(f"{name}/next", torch.rand(4))  # as many numbers were drawn
+            with probe.attempt(name):
+                probe.seed_everything()
+                cutouts = make_cutouts(image)
+                weights = torch.linspace(-1, 1, cutouts.numel()).to(cutouts).reshape(cutouts.shape)
+                (cutouts * weights).sum().backward()
+                assert image.grad is not None
+                probe.record(f"{name}/cutouts", cutouts.detach())
+                probe.record(f"{name}/grad", image.grad)
+                probe.record(f"{name}/next", torch.rand(4))  # as many numbers were drawn

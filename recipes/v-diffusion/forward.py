@@ -23,19 +23,20 @@ def inputs(probe: Probe, model: str, batch: int, height: int, width: int) -> lis
 def run(probe: Probe) -> None:
     """Record ``image/...`` for every size, and under autocast."""
     stand_in()
-    name = probe.parameters["model"]
-    model = probe.alive(narrow(name, probe.parameters["factor"]))
+    kind = probe.parameters["model"]
+    model = probe.alive(narrow(kind, probe.parameters["factor"]))
     with torch.no_grad():
         for batch, height, width in probe.parameters["sizes"]:
             counted = AtenCalls()
-            drawn = inputs(probe, name, batch, height, width)
-            with counted:
-                image = model(*drawn)
-            probe.record(f"image/{batch}x{height}x{width}", image)
+            drawn = inputs(probe, kind, batch, height, width)
+            name = f"image/{batch}x{height}x{width}"
+            with probe.attempt(name), counted:
+                probe.record(name, model(*drawn))
             for call in ("native_group_norm", "native_layer_norm"):
                 probe.count(f"{call}_calls", counted.calls[call])
         if probe.dtype in (torch.float32, torch.float64):  # autocast leaves float64 alone
             batch, height, width = probe.parameters["sizes"][0]
-            with torch.autocast(probe.device.type, dtype=torch.bfloat16):
-                image = model(*inputs(probe, name, batch, height, width))
-            probe.record("autocast-bfloat16/image", image)
+            name, mixed = "autocast-bfloat16", torch.autocast(probe.device.type, torch.bfloat16)
+            with probe.attempt(name), mixed:
+                image = model(*inputs(probe, kind, batch, height, width))
+                probe.record(f"{name}/image", image)

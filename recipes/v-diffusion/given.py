@@ -74,5 +74,5 @@ def run(probe: Probe) -> None:
     }
     with small_parts(probe, probe.parameters["factor"], probe.parameters["size"]):
         for name, (script, *words) in cases.items():
-            with recorded(probe, name), probe.section(name):
+            with probe.attempt(name), recorded(probe, name), probe.section(name):
                 probe.script(script, words, cwd=name)

@@ -59,17 +59,18 @@ def run(probe: Probe) -> None:
     call = model_call(probe, model.requires_grad_(False))
     for method in probe.parameters["methods"]:
         etas = {"ddpm": 1.0, "ddim": 0.0}
-        for section in (method, f"{method}-again"):
-            x = probe.normal(section, 1, 3, 64, 64)
-            end_graph(probe)  # what came before is no part of the section
-            with probe.section(section, per=steps):
-                if method in etas:
-                    images = sampling.sample(call, x, t, etas[method], {})
-                else:
-                    images = getattr(sampling, f"{method}_sample")(call, x, t, {})
-                end_graph(probe)
-        if probe.parameters["images"] and method != "ddpm":  # its noise is the recipe noise's
-            probe.record(f"{method}/images", images)
+        with probe.attempt(method):
+            for section in (method, f"{method}-again"):
+                x = probe.normal(section, 1, 3, 64, 64)
+                end_graph(probe)  # what came before is no part of the section
+                with probe.section(section, per=steps):
+                    if method in etas:
+                        images = sampling.sample(call, x, t, etas[method], {})
+                    else:
+                        images = getattr(sampling, f"{method}_sample")(call, x, t, {})
+                    end_graph(probe)
+            if probe.parameters["images"] and method != "ddpm":  # its noise is the recipe noise's
+                probe.record(f"{method}/images", images)
 
 
 def end_graph(probe: Probe) -> None:

@@ -14,7 +14,7 @@ from fixed_noise import fixed_noise
 from samplers import backward, forward, guided, schedule
 from torch_alone import stand_in
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 
 def coarse(x: torch.Tensor, t: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
@@ -38,8 +38,10 @@ def run(probe: Probe) -> None:
             met += [state[key].dtype for key in ("x", "v", "pred") if key in state]
 
         ends = (0, 1) if name.endswith("-reverse") else (1, 0)
-        with fixed_noise(probe, name):
+        with probe.attempt(name), fixed_noise(probe, name):
             t = schedule(probe, probe.parameters["steps"], *ends)[:-1]
             images = sample(coarse, x, t, extra_args={"shift": shift}, callback=callback)
-        probe.record(f"{name}/images", images.detach())
-        probe.count(f"{name}/half", met.count(torch.bfloat16))
+            probe.record(f"{name}/images", images.detach())
+            if not met:
+                raise ProbeError(f"{name}: the callback was called 0 times")
+            probe.count(f"{name}/half", met.count(torch.bfloat16))

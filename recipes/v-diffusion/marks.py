@@ -32,7 +32,8 @@ def run(probe: Probe) -> None:
         else:
             t = schedule(probe, steps, 0.9, 0)[:-1]
         end_graph(probe)  # what came before is no part of the section
-        with probe.section(name):
-            images = sample(formula([]), x, t, extra_args={"shift": shift})
-        if name not in ("guided", "ddpm"):  # their noise is the recipe noise's
-            probe.record(f"{name}/images", images)
+        with probe.attempt(name):
+            with probe.section(name):
+                images = sample(formula([]), x, t, extra_args={"shift": shift})
+            if name not in ("guided", "ddpm"):  # their noise is the recipe noise's
+                probe.record(f"{name}/images", images)

@@ -30,5 +30,7 @@ def run(probe: Probe) -> None:
     call = sampling.make_autocast_model_fn(model, dtype=dtype) if mixes else model
     with torch.no_grad():
         for batch, height, width in probe.parameters["sizes"]:
-            image = call(*inputs(probe, "cc12m_1", batch, height, width))
-            probe.record(f"image/{batch}x{height}x{width}", image.to(dtype))
+            name = f"image/{batch}x{height}x{width}"
+            with probe.attempt(name):
+                image = call(*inputs(probe, "cc12m_1", batch, height, width))
+                probe.record(name, image.to(dtype))

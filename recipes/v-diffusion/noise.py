@@ -28,11 +28,16 @@ def run(probe: Probe) -> None:
     t = utils.get_spliced_ddpm_cosine_schedule(t).to(probe.device)
     shape = probe.parameters.get("shape", [2, 3, 4, 6])
     x = probe.normal("x", *shape)
-    probe.seed_everything()
-    probe.record("ddpm", sampling.sample(model, x, t, 1.0, {}))
-    probe.record("half", sampling.sample(model, x, t, 0.5, {}))
-    guided = sampling.cond_sample(model, x, t, 1.0, {}, lambda x, *_: torch.zeros_like(x))
-    probe.record("guided", guided.detach())
-    if "shape" in probe.parameters:
-        return
-    probe.record("next", torch.randn(4))  # as many numbers were drawn on the CPU as at level 0
+    for name, sample in {
+        "ddpm": lambda: sampling.sample(model, x, t, 1.0, {}),
+        "half": lambda: sampling.sample(model, x, t, 0.5, {}),
+        "guided": lambda: sampling.cond_sample(
+            model, x, t, 1.0, {}, lambda x, *_: torch.zeros_like(x)
+        ),
+    }.items():
+        with probe.attempt(name):
+            probe.seed_everything()
+            probe.record(name, sample().detach())
+            if "shape" not in probe.parameters:
+                # as many numbers were drawn on the CPU as at level 0
+                probe.record(f"{name}/next", torch.randn(4))

@@ -32,9 +32,10 @@ def run(probe: Probe) -> None:
                 x = probe.normal(f"{kind} {scale}", 2, channels, 6, 10, scale=scale) + shift
                 x = x * (1 + torch.arange(2).to(x).view(2, 1, 1, 1))
                 name = f"{model}/{kind}/{scale}+{shift}"
-                with torch.no_grad():
-                    probe.record(name, norm(x))
-                probe.record(f"{name}/grad", _gradient(norm, x))
+                with probe.attempt(name):
+                    with torch.no_grad():
+                        probe.record(name, norm(x))
+                    probe.record(f"{name}/grad", _gradient(norm, x))
 
 
 def _gradient(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

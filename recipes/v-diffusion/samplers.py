@@ -90,19 +90,21 @@ class Followed:
 
         def callback(state: dict[str, Any]) -> None:
             sums = torch.stack([state[key].sum() for key in sorted(state) if key != "i"])
-            told.append(sums.detach().cpu().to(self.probe.dtype))
-            told.append(torch.tensor([state["i"], len(state)], dtype=self.probe.dtype))
+            place = torch.tensor([state["i"], len(state)], dtype=self.probe.dtype)
+            told.append(torch.cat([sums.detach().cpu().to(self.probe.dtype), place]))
 
         model = formula(self.asked)
         with fixed_noise(self.probe, self.name):
             out = sample(model, x, t, extra_args={"shift": shift}, callback=callback)
         self.probe.record(f"{self.name}/images/{len(t)}", out.detach())
-        self.probe.record(f"{self.name}/told/{len(t)}", torch.cat(told))
+        steps = len(t) - 1 if self.name.endswith("-reverse") else len(t)
+        self.probe.record_calls(f"{self.name}/told/{len(t)}", told, steps)
 
     def finish(self) -> None:
-        """Record the timesteps of all model calls, and their number."""
-        self.probe.record(f"{self.name}/asked", torch.cat(self.asked))
+        """Count the model's calls, and record the timesteps of all of them."""
         self.probe.count(f"{self.name}/model_calls", len(self.asked))
+        if self.asked:
+            self.probe.record(f"{self.name}/asked", torch.cat(self.asked))
 
 
 def run(probe: Probe) -> None:
@@ -115,9 +117,10 @@ def run(probe: Probe) -> None:
     for name in probe.parameters["reversed"]:
         ways.append((f"{name}-reverse", partial(backward, name), image))
     for name, sample, x in ways:
-        followed = Followed(probe, name)
-        for steps in probe.parameters["steps"]:
+        with probe.attempt(name):
+            followed = Followed(probe, name)
             is_reverse = name.endswith("-reverse")
-            t = schedule(probe, steps, 0, 1) if is_reverse else schedule(probe, steps, 1, 0)[:-1]
-            followed.run(sample, x, t)
-        followed.finish()
+            for steps in probe.parameters["steps"]:
+                t = schedule(probe, steps, 0, 1) if is_reverse else schedule(probe, steps, 1, 0)
+                followed.run(sample, x, t if is_reverse else t[:-1])
+            followed.finish()

@@ -41,9 +41,10 @@ def run(probe: Probe) -> None:
     for name, count in probe.parameters["steps"].items():
         t = torch.linspace(1, 0, count + 1, device=probe.device)[:-1]
         steps = utils.get_spliced_ddpm_cosine_schedule(t)
-        probe.record(f"{name}/timesteps", steps)
-        if name == "ddim":
-            images = sampling.sample(model, noise, steps, 0.0, {})
-        else:
-            images = getattr(sampling, f"{name}_sample")(model, noise, steps, {})
-        probe.record(f"{name}/images", images)
+        with probe.attempt(name):
+            probe.record(f"{name}/timesteps", steps)
+            if name == "ddim":
+                images = sampling.sample(model, noise, steps, 0.0, {})
+            else:
+                images = getattr(sampling, f"{name}_sample")(model, noise, steps, {})
+            probe.record(f"{name}/images", images)

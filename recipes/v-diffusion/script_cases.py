@@ -28,9 +28,10 @@ def run_cases(probe: Probe, flags: list[str]) -> None:
     with small_parts(probe, probe.parameters["factor"], probe.parameters["size"]):
         for name, line in probe.parameters["cases"].items():
             script, *words = shlex.split(line.replace("IMAGE", str(image)))
-            with probe.section(name):
-                done = probe.script(script, [*words, *flags], cwd=name)
-            probe.record_files(f"{name}/files", done.folder)
-            made = sorted(done.folder.glob("*.png")) if probe.parameters.get("images", True) else []
-            for path in made:
-                probe.record_image(f"{name}/{path.name}", path)
+            with probe.attempt(name):
+                with probe.section(name):
+                    done = probe.script(script, [*words, *flags], cwd=name)
+                probe.record_files(f"{name}/files", done.folder)
+                if probe.parameters.get("images", True):
+                    for path in sorted(done.folder.glob("*.png")):
+                        probe.record_image(f"{name}/{path.name}", path)

@@ -34,12 +34,16 @@ def run(probe: Probe) -> None:
     t = cast(torch.linspace(0, 1, points, dtype=torch.float64))
     counted = AtenCalls()
     with counted:
-        probe.record("schedule/spliced", utils.get_spliced_ddpm_cosine_schedule(t))
-        probe.record("schedule/ddpm", utils.get_ddpm_schedule(t))
-        probe.record("schedule/log", utils.get_log_schedule(t))
-        # sigma, then alpha, far below what the sigmoid keeps apart from 0 and 1
-        probe.record("schedule/log-wide", utils.get_log_schedule(t, -120, 120))
-        probe.record("schedule/cosine", utils.alpha_sigma_to_t(*utils.t_to_alpha_sigma(t)))
+        for name, made in {
+            "spliced": lambda: utils.get_spliced_ddpm_cosine_schedule(t),
+            "ddpm": lambda: utils.get_ddpm_schedule(t),
+            "log": lambda: utils.get_log_schedule(t),
+            # sigma, then alpha, far below what the sigmoid keeps apart from 0 and 1
+            "log-wide": lambda: utils.get_log_schedule(t, -120, 120),
+            "cosine": lambda: utils.alpha_sigma_to_t(*utils.t_to_alpha_sigma(t)),
+        }.items():
+            with probe.attempt(f"schedule/{name}"):
+                probe.record(f"schedule/{name}", made())
         alpha, sigma = pairs(points)
         turned = cast(alpha), cast(sigma)
         probe.record("pairs/half-circle", utils.alpha_sigma_to_t(*turned))

@@ -128,3 +128,47 @@ def test_by_claim_and_a_list_of_mutants_exclude_each_other(
     assert mutate([PSNR % 20], "--list") == 2
 
     assert "--list tries no mutant: expected it without --by-claim" in capsys.readouterr().err
+
+
+def test_what_claims_measured_is_recorded_and_shown_beside_their_bounds(
+    mutate: Mutate, port: SmallPort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mutate([PSNR % 20, COUNTED], "--record") == 1
+    capsys.readouterr()
+
+    assert main(["verify", "small", "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)["recipes"][0]["verdicts"]
+    known = {row["output"]: row["known_wrong"] for row in found}
+    assert known["calls"] is None
+    assert known["image"]["measure"] == "dB"
+    assert known["image"]["trees"] == 2
+    assert 52 < known["image"]["nearest"] < 54
+    assert 13 < known["image"]["farthest"] < 14
+    # another figure and no contract are the same claim; another peak is not
+    for claim, is_known in (
+        (PSNR % 30, True),
+        ((PSNR % 20).replace("psnr", "contract: false, psnr"), True),
+        ((PSNR % 20).replace("peak: 4", "peak: 8"), False),
+    ):
+        port.add_recipe("one", f"claims: [{claim}]\n", PROBE.replace("probe.count", "print"))
+        main(["verify", "small"])
+        text = capsys.readouterr().out
+        assert ("known wrong" in text, " to 13." in text) == (is_known, is_known)
+
+
+def test_a_damaged_record_is_one_line(port: SmallPort, capsys: pytest.CaptureFixture[str]) -> None:
+    port.move_pin({"code_of.py": UPSTREAM})
+    port.add_patch("three", {"code_of.py": LEVEL})
+    port.add_recipe("one", f"claims: [{PSNR % 20}, {COUNTED}]\n", PROBE)
+    folder = port.root / "recipes" / "small" / "mutants"
+    folder.mkdir()
+    (folder / "measured.json").write_text('{"version": 1}')
+
+    assert main(["verify", "small"]) == 2
+
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "measured.json: expected what `porter mutate small --by-claim --record` writes" in err
+    assert main(["mutate", "small", "--record"]) == 2
+    assert "--record: expected --by-claim beside it" in capsys.readouterr().err

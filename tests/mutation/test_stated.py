@@ -9,9 +9,10 @@ import msgspec
 import pytest
 import torch
 
-from porter.mutation.margins import bound, by_claim, figure, form, is_stated
+from porter.mutation.margins import bound, by_claim, figure, is_stated
 from porter.verify.judge import judge
 from porter.verify.plan.matrix import run_specs
+from porter.verify.recipe.claim_key import claim_form
 from porter.verify.recipe.claims import Claim
 from tests.verify.judging import planned, trace_of
 
@@ -55,16 +56,16 @@ def test_claims_that_differ_in_reason_and_single_figure_have_one_form() -> None:
     tight = claim(psnr={"at_least": 40, "peak": 4, "reason": "another"})
     other = claim(psnr={"at_least": 40, "peak": 2, "reason": "another"})
 
-    assert form(loose) == form(tight) != form(other)
+    assert claim_form(loose) == claim_form(tight) != claim_form(other)
     assert (figure(loose), figure(tight)) == (20, 40)
-    assert form(claim(at_most=1)) == form(claim(at_most=2))
+    assert claim_form(claim(at_most=1)) == claim_form(claim(at_most=2))
 
 
 def test_claims_of_two_figures_have_a_form_for_each_pair() -> None:
     one, other = (claim(allclose={"rtol": r, "atol": 1, "reason": "r"}) for r in (0.1, 0.2))
 
     assert figure(one) is None
-    assert form(one) != form(other)
+    assert claim_form(one) != claim_form(other)
     assert bound(one) == "allclose rtol 0.1 atol 1"
 
 

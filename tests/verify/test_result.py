@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from porter.verify.judge.result import (
+    KnownWrong,
     RecipeResult,
     Verdict,
     result_from_json,
@@ -29,6 +30,9 @@ FULL: dict[str, Any] = {
     "subject": "counters",
     "lower": True,
     "narrow": "porter compare",
+    "contract": False,
+    "claim_key": "0123456789ab",
+    "known_wrong": KnownWrong("dB", 39.0, -math.inf, 7),
     "noise": 1e-300,
     "frames": "a.py:1 in f: g()\nb.py:2 in g: h()",
 }
@@ -64,7 +68,7 @@ def test_empty_texts_are_null() -> None:
 
     assert {name for name, value in row.items() if value is None} == {
         "dtype", "output", "claim", "measure", "error", "allowed", "noise", "detail", "stderr",
-        "frames", "narrow",
+        "frames", "narrow", "contract", "claim_key", "known_wrong",
     }  # fmt: skip
 
 

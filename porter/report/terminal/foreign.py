@@ -19,9 +19,9 @@ def print_tree(console: Console, planned: ForeignPlan, trees: ForeignTrees) -> N
     """Print the tree's name and id, the claims it is held to, and what is left out."""
     level = planned.judged_as
     held = (
-        f"the claims on level {level.number} {level.name}"
+        f"the claims on level {level.number} {level.name}, those of the port's own patches too"
         if level
-        else "the claims that every port must keep"
+        else "the contract: the claims that every port must keep"
     )
     head = Text(f"{trees.port}: {trees.level.name}", "bold")
     console.print(head + Text(f" (git tree {trees.level.tree[:12]})"), soft_wrap=True)

@@ -44,15 +44,23 @@ _MOST_WARNINGS = 4
 _COLUMNS = 80
 _GAP = "   "
 _LEAST_LABEL = 24
+OURS = " (ours)"
+"""Marks a claim that is not contract: about the port's own patches."""
 
 
 def print_result(
-    console: Console, result: RecipeResult, every: bool = False, brief: bool = False
+    console: Console,
+    result: RecipeResult,
+    every: bool = False,
+    brief: bool = False,
+    *,
+    kinds: bool = False,
 ) -> None:
     """Print one recipe's table, then what is wrong in words.
 
     Unless ``every`` is set, a level with many outputs shows the bad ones and the worst good one.
-    With ``brief``, a recipe that passed without skips and warnings takes one line.
+    With ``brief``, a recipe that passed without skips and warnings takes one line. With ``kinds``
+    the rows of claims that are not contract are marked "ours"; what is wrong says so always.
     """
     is_plain = result.passed and result.judged and not result.warnings
     if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
@@ -63,7 +71,7 @@ def print_result(
     rows = [verdict for verdict, _ in worst_of_seeds(result.verdicts)]
     judged = [verdict for verdict in rows if verdict.measure]
     if judged:
-        for line in _table(judged, every, console):
+        for line in _table(judged, every, console, kinds):
             console.print(line, soft_wrap=True)
     for verdict, *others in by_cause(rows):
         console.print(Text("  ") + fault(verdict), soft_wrap=True)
@@ -170,7 +178,9 @@ def print_changes(console: Console, changes: Sequence[Change]) -> None:
     console.print()
 
 
-def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[Text]:
+def _table(
+    verdicts: Sequence[Verdict], every: bool, console: Console, kinds: bool = False
+) -> list[Text]:
     """Return the lines of a table with a heading per run, and a row per output or counter below it.
 
     Devices are named unless all runs are on the cpu; simulated ones are marked. A label that does
@@ -178,7 +188,9 @@ def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[T
     """
     devices = {verdict.device for verdict in verdicts} != {"cpu"}
     head = f"level,{' device,' if devices else ''} dtype / output"
-    rows = [_Row(Text(head, "bold"), ("error", "allowed"), Text("verdict", "bold"))]
+    heads = ("error", "allowed", "known wrong")
+    columns = 3 if any(verdict.known_wrong for verdict in verdicts) else 2
+    rows = [_Row(Text(head, "bold"), heads, Text("verdict", "bold"))]
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for verdict in verdicts:
         run = (verdict.level, verdict.device, verdict.dtype, verdict.variant)
@@ -188,13 +200,14 @@ def _table(verdicts: Sequence[Verdict], every: bool, console: Console) -> list[T
         words = f"{first.level} {first.level_name}, {run_words(first, devices)}"
         rows.append(_Row(Text(words, "bold")))
         for verdict, note in _shown(group, every):
-            label = Text(f"  {verdict.output}") + Text(note, "dim")
+            kind = OURS if kinds and verdict.contract is False else ""
+            label = Text(f"  {verdict.output}") + Text(f"{kind}{note}", "dim")
             least = "≥ " if verdict.lower else ""
             allowed = least + _number(verdict.allowed, verdict.measure, unit=False)
-            numbers = _number(verdict.error, verdict.measure), allowed
+            numbers = _number(verdict.error, verdict.measure), allowed, _known_wrong(verdict)
             rows.append(_Row(label, numbers, Text(verdict.word, _STYLES[verdict.word])))
-    widths = [max(cell_len(row.numbers[column]) for row in rows) for column in (0, 1)]
-    beside = sum(widths) + len("verdict") + 3 * len(_GAP)
+    widths = [max(cell_len(row.numbers[column]) for row in rows) for column in range(columns)]
+    beside = sum(widths) + len("verdict") + (columns + 1) * len(_GAP)
     room = max(console.width - beside, _LEAST_LABEL)
     width = min(room, max(_LEAST_LABEL, *(row.label.cell_len for row in rows)))
     rule = Text(("-" if console.options.ascii_only else "─") * (width + beside))
@@ -207,14 +220,14 @@ class _Row:
     """A row of the table; a heading has no numbers."""
 
     label: Text
-    numbers: tuple[str, str] = ("", "")
+    numbers: tuple[str, str, str] = ("", "", "")
     word: Text = field(default_factory=Text)
 
     def lines(self, width: int, widths: Sequence[int]) -> list[Text]:
         if not self.word:
             return [self.label]
-        cells = [" " * (w - cell_len(n)) + n for n, w in zip(self.numbers, widths, strict=True)]
-        end = Text.assemble(_GAP, cells[0], _GAP, cells[1], _GAP, self.word)
+        cells = [" " * (w - cell_len(n)) + n for n, w in zip(self.numbers, widths, strict=False)]
+        end = Text.assemble(*(part for cell in cells for part in (_GAP, cell)), _GAP, self.word)
         gap = width - self.label.cell_len
         if gap < 0:
             return [self.label, Text(" " * width) + end]
@@ -267,10 +280,20 @@ def _number(value: float | None, measure: str, *, unit: bool = True) -> str:
     return f"{shown} {measure}".rstrip()
 
 
+def _known_wrong(verdict: Verdict) -> str:
+    """Return what known wrong trees measure by the claim: "7 to 3.2e+02", the nearest first."""
+    known = verdict.known_wrong
+    if known is None:
+        return ""
+    ends = (known.nearest, known.farthest)
+    return " to ".join(dict.fromkeys(_number(end, known.measure, unit=False) for end in ends))
+
+
 def fault(verdict: Verdict) -> Text:
     """Return one line: what is wrong, and where."""
+    kind = OURS if verdict.contract is False else ""
     return Text(f"{verdict.word}: ", "bold red") + Text(
-        f"{where_words(verdict)}: {verdict.detail or _numbers(verdict)}"
+        f"{where_words(verdict)}{kind}: {verdict.detail or _numbers(verdict)}"
     )
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from porter.errors import BadInput, CheckFailed
 from porter.levels.level_name import find_level
-from porter.series.series import Series, load_series
+from porter.series.series import load_series
 from porter.verify.foreign.trees import ForeignTrees
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.matrix import RecipePlan, Target, judged_specs, run_specs
 from porter.verify.plan.select import Filters, Plan, Unreachable, make_folders, make_plan
 from porter.verify.plan.trees import LevelTree, NamedLevel, NotReachable
-from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.schema import UPSTREAM
 
 _MODULE = re.compile(r"No module named '([\w.]+)'")
@@ -24,8 +23,8 @@ _MODULE = re.compile(r"No module named '([\w.]+)'")
 
 @dataclass(frozen=True)
 class ForeignPlan:
-    """What to run on a foreign tree. ``judged_as`` is the level whose claims apply (None: those
-    that every port must keep); ``without`` are the chosen recipes that have no such claim."""
+    """What to run on a foreign tree. ``judged_as`` is the level whose claims apply (None: the
+    contract); ``without`` are the chosen recipes that have no such claim."""
 
     plan: Plan
     judged_as: NamedLevel | None
@@ -83,7 +82,7 @@ def plan_foreign(
         else:
             planned.append(held)
     if not planned and not unreachable:
-        what = f"on level {level.name}" if level else "that every port must keep"
+        what = f"on level {level.name}" if level else "that is contract"
         more = "" if level else "; `--as LEVEL` applies a level's own claims"
         raise BadInput(f"{port}: no selected recipe has a claim {what}{more}")
     return ForeignPlan(Plan(tuple(planned), tuple(unreachable)), level, tuple(without))
@@ -101,19 +100,12 @@ def _held(planned: RecipePlan, trees: ForeignTrees, level: NamedLevel | None) ->
     Raises NotReachable, CheckFailed, and BadInput.
     """
     number = trees.level.number
-    above = {each.number for each in planned.levels if not each.off} - {0}
     levels: list[frozenset[int]] = []
     targets: list[Target] = []
     for claim, claimed in zip(planned.loaded.recipe.claims, planned.claim_levels, strict=True):
-        target = planned.claim_targets[planned.index(claim)]
-        if level is None:
-            applies = target in (None, 0, "previous") and (
-                (above or {0}) <= claimed or _is_upstreams(claim)
-            )
-        else:
-            applies = level.number in claimed
+        applies = claim.contract if level is None else level.number in claimed
         levels.append(frozenset({number} if applies else ()))
-        targets.append(_target(target, level))
+        targets.append(_target(planned.claim_targets[planned.index(claim)], level))
     if not any(levels):
         return None
     held = replace(
@@ -132,13 +124,6 @@ def _held(planned: RecipePlan, trees: ForeignTrees, level: NamedLevel | None) ->
     return replace(held, files=make_folders(held.loaded, held.levels, used, trees))
 
 
-def _is_upstreams(claim: Claim) -> bool:
-    """Whether a claim, wherever its recipe runs, holds outputs to upstream's: to what any port of
-    it must keep."""
-    to_upstream = claim.needs_reference and claim.against is None
-    return claim.levels == "all" and to_upstream and claim.kind_name != "nonfinite"
-
-
 def _target(target: Target, level: NamedLevel | None) -> Target:
     """Return the level that a claim compares the foreign tree with: what is ``level``, or the one
     before it, for that level; for a tree that is none of the port's, upstream is the one before."""
@@ -150,7 +135,8 @@ def _target(target: Target, level: NamedLevel | None) -> Target:
 def told(results: Iterator[RecipeResult], trees: ForeignTrees) -> Iterator[RecipeResult]:
     """Yield results that say what they mean for a foreign tree: which files only the port's
     patches add, and the commands that go on from here."""
-    added = _added(trees)
+    is_series = len(trees.names) > 1
+    added = load_series(trees.own.root, trees.port).added_files() if is_series else {}
     for result in results:
         verdicts = tuple(_told(verdict, trees, added) for verdict in result.verdicts)
         yield replace(result, verdicts=verdicts)
@@ -179,16 +165,3 @@ def _with_missing(detail: str, trees: ForeignTrees, added: Mapping[bytes, str]) 
             file = path.decode(errors="replace")
             return f"{detail}: the tree has no {file}, which level {level} of the port adds"
     return detail
-
-
-def _added(trees: ForeignTrees) -> dict[bytes, str]:
-    """Return the files that the port's patches add, each with the first level that does."""
-    if len(trees.names) == 1:
-        return {}
-    series: Series = load_series(trees.own.root, trees.port)
-    found: dict[bytes, str] = {}
-    for patch in series.patches:
-        for file in patch.files:
-            if file.old_path is None and file.new_path is not None:
-                found.setdefault(file.new_path, patch.level)
-    return found

@@ -12,6 +12,7 @@ from porter.verify.judge.noise import noise_between
 from porter.verify.judge.result import Outcome, Verdict, Word
 from porter.verify.judge.tensors import dead_output, describe, text_difference, text_of
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
+from porter.verify.recipe.claim_key import claim_key
 from porter.verify.recipe.claims import Claim
 
 
@@ -54,6 +55,8 @@ class RunView:
             device=spec.device,
             variant=spec.variant,
             subject=claim.subject if claim else "outputs",
+            contract=claim.contract if claim else None,
+            claim_key=claim_key(claim) if claim else "",
         )
 
     def judged(

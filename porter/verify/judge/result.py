@@ -22,6 +22,17 @@ judged here, for instance a throughput on a simulated device."""
 
 
 @dataclass(frozen=True)
+class KnownWrong:
+    """What a claim measures on known wrong versions of the port: the value nearest to the correct
+    one, the one farthest from it, and of how many versions (``trees``)."""
+
+    measure: str
+    nearest: float
+    farthest: float
+    trees: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One claim on one output, counter or throughput of one run; or, with none, the run itself.
 
@@ -31,7 +42,10 @@ class Verdict:
     least; ``noise`` is what rounding alone moves, in the same measure
     (:mod:`porter.verify.judge.noise`; None: not measured). ``stderr`` is the end of a failed run's,
     ``frames`` the lines of the tree that it failed in (deepest first), ``narrow`` the command that
-    goes on from here.
+    goes on from here. ``contract``: whether any port of the upstream must keep the claim (None:
+    there is none, or it is not known). ``claim_key`` names the claim
+    (:mod:`porter.verify.recipe.claim_key`); ``known_wrong`` is added for show, after judging
+    (:mod:`porter.verify.known_wrong`).
     """
 
     level: int
@@ -53,6 +67,9 @@ class Verdict:
     narrow: str = ""
     noise: float | None = None
     frames: str = ""
+    contract: bool | None = None
+    claim_key: str = ""
+    known_wrong: KnownWrong | None = None
 
     @property
     def bad(self) -> bool:
@@ -120,11 +137,14 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "subject": verdict.subject,
         "output": verdict.output or None,
         "claim": verdict.claim or None,
+        "claim_key": verdict.claim_key or None,
+        "contract": verdict.contract,
         "verdict": verdict.word,
         "measure": verdict.measure or None,
         "error": number_to_json(verdict.error),
         "allowed": number_to_json(verdict.allowed),
         "noise": number_to_json(verdict.noise),
+        "known_wrong": known_wrong_to_json(verdict.known_wrong) if verdict.known_wrong else None,
         "bound": "least" if verdict.lower else "most",
         "detail": verdict.detail or None,
         "frames": verdict.frames.splitlines() or None,
@@ -153,11 +173,30 @@ def verdict_from_json(row: Mapping[str, Any]) -> Verdict:
         "lower": row["bound"] == "least",
         "error": _number(row["error"]),
         "allowed": _number(row["allowed"]),
-        # Files of earlier versions have neither.
+        # Files of earlier versions have none of these.
+        "contract": row.get("contract"),
+        "claim_key": row.get("claim_key") or "",
+        "known_wrong": known_wrong_from_json(known) if (known := row.get("known_wrong")) else None,
         "noise": _number(row.get("noise")),
         "frames": "\n".join(row.get("frames") or ()),
     }
     return msgspec.convert(fields, Verdict)
+
+
+def known_wrong_to_json(known: KnownWrong) -> dict[str, Any]:
+    """Return what known wrong trees measure as JSON shows it."""
+    return {
+        "measure": known.measure,
+        "nearest": number_to_json(known.nearest),
+        "farthest": number_to_json(known.farthest),
+        "trees": known.trees,
+    }
+
+
+def known_wrong_from_json(row: Mapping[str, Any]) -> KnownWrong:
+    """Return what :func:`known_wrong_to_json` wrote; raises KeyError, TypeError or ValueError."""
+    nearest, farthest = float(row["nearest"]), float(row["farthest"])
+    return KnownWrong(str(row["measure"]), nearest, farthest, int(row["trees"]))
 
 
 def result_to_json(result: RecipeResult) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def _has_level_below(planned: RecipePlan, verdict: Verdict) -> bool:
     """Whether the claim behind a verdict (of a failed run: any claim) covers a lower level."""
     claims = zip(planned.loaded.recipe.claims, planned.claim_levels, strict=True)
     return any(
-        min(levels) < verdict.level
+        any(level < verdict.level for level in levels)
         for claim, levels in claims
         if not verdict.claim
         or (

@@ -28,6 +28,7 @@ from porter.verify.recipe.claims import (
     LevelSelection,
     LevelText,
 )
+from porter.verify.recipe.contract import with_contract
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
 
 
@@ -184,6 +185,8 @@ def plan_recipe(
             )
         claim_levels.append(claimed)
         targets.append(target)
+    on = run & {level.number for level in levels if not level.off}
+    loaded = with_contract(loaded, claim_levels, targets, max(on or run))
     chosen = run if wanted is None else run & wanted
     selected = tuple(name for name in recipe.devices if not devices or name in devices)
     planned = RecipePlan(

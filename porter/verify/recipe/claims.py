@@ -197,6 +197,17 @@ class Claim(Model, frozen=True):
     devices: tuple[DeviceName, ...] | None = None
     dtypes: tuple[DtypeName, ...] | None = None
     where: dict[str, Values] = field(default_factory=dict)
+    contract: (
+        Annotated[
+            bool,
+            Meta(
+                description="whether any port of the upstream must keep the claim. Default: outputs"
+                " at the recipe's highest level, and counters without `levels`, unless compared"
+                " with another level than upstream"
+            ),
+        ]
+        | None
+    ) = None
     against: Against | None = None
     parity: Parity | None = None
     within_ulps: WithinUlps | None = None

@@ -72,6 +72,11 @@ class LoadedRecipe:
         changed = msgspec.structs.replace(self.recipe, threads=threads)
         return replace(self, document=replace(self.document, value=changed), threads=threads)
 
+    def with_claims(self, claims: tuple[Claim, ...]) -> LoadedRecipe:
+        """Return the recipe with other claims."""
+        changed = msgspec.structs.replace(self.recipe, claims=claims)
+        return replace(self, document=replace(self.document, value=changed))
+
     def inputs_sha256(self) -> str:
         """Return the hash of the keys that reach the probe (claims and texts do not)."""
         recipe = self.recipe
@@ -178,6 +183,9 @@ def _check_claim(document: Document[Recipe], key: Key, claim: Claim) -> None:
         _several(document, at, values)
         for index, value in enumerate(values):
             _one_of_varied(document, (*at, index), name, value)
+    if claim.contract and (claim.subject == "throughput" or claim.kind_name == "nonfinite"):
+        what = "throughput" if claim.subject == "throughput" else claim.kind_name
+        raise document.error((*key, "contract"), "false", f"true beside {what}", words=True)
     _check_target(document, key, claim)
     if claim.subject == "outputs" and not isinstance(claim.equal, float | int):
         return

@@ -83,6 +83,9 @@ class Recipe(Model, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=1024, description="a whole number, 1 or more")] = 1
     tags: tuple[str, ...] = ()
     migration_log: bool = False
+    contract: Annotated[
+        bool, Meta(description="false: no claim without the key `contract` is contract")
+    ] = True
 
     @property
     def reference_dtype(self) -> DtypeName:

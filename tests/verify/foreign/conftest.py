@@ -29,7 +29,7 @@ CLAIMS = """
     claims:
       - {outputs: "f", parity: {}}
       - {outputs: "g", parity: {}, levels: {to: one}}
-      - {outputs: "g", allclose: {atol: 1.1, reason: a bound}, levels: [two]}
+      - {outputs: "g", allclose: {atol: 1.1, reason: a bound}, levels: [two], contract: false}
     """
 
 
@@ -87,6 +87,8 @@ def judge(small: SmallPort, capsys: pytest.CaptureFixture[str]) -> Judge:
     def run(tree: Path | str, *arguments: str) -> Judged:
         capsys.readouterr()
         code = main(["verify", small.name, "--tree", str(tree), *arguments, "--json"])
-        return Judged(code, json.loads(capsys.readouterr().out))
+        said = capsys.readouterr()
+        assert said.out, said.err
+        return Judged(code, json.loads(said.out))
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import dedent
 from xml.etree import ElementTree
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_broken_tree_fails_with_the_claim_and_a_command_that_goes_on(
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("small: tree:fork (git tree ")
-    assert lines[1] == "  held to the claims that every port must keep"
+    assert lines[1] == "  held to the contract: the claims that every port must keep"
     (fault,) = (line for line in lines if line.startswith("  fail: "))
     assert fault.startswith("  fail: level 3 tree:fork, float32, f, parity: greatest difference")
     (narrow,) = (line for line in lines if "narrow it down" in line)
@@ -113,7 +114,7 @@ def test_as_a_level_previous_is_the_level_before_it(
     (small.folder / "series").write_text("")
     small.add_patch("one", {"code_of.py": CODE})
     small.add_patch("two", {"code_of.py": REORDERED})
-    claims = 'claims: [{outputs: "*", parity: {}, against: {level: previous}}]\n'
+    claims = 'claims: [{outputs: "*", parity: {}, against: {level: previous}, contract: true}]\n'
     small.add_recipe("forward", claims, PROBE)
     (folder / "code_of.py").write_text(CODE)
 
@@ -121,18 +122,51 @@ def test_as_a_level_previous_is_the_level_before_it(
     assert judge(folder).code == 1  # none of the port's: the level before is upstream
 
 
-def test_where_a_recipe_runs_restricts_what_is_counted_but_not_what_is_held_to_upstream(
+def test_a_tree_is_held_to_the_contract_at_whatever_levels_it_holds(
     small: SmallPort, folder: Path, judge: Judge
 ) -> None:
-    claims = 'claims: [{outputs: "*", parity: {}}, {counters: n, at_most: 1}]\nlevels: [one]\n'
+    claims = """
+        claims:
+          - {outputs: "*", parity: {}, levels: [two]}
+          - {outputs: "*", finite: {}, levels: [one], contract: false}
+          - {counters: n, at_most: 1, levels: [one], contract: false}
+          - {counters: n, at_most: 3, levels: [two], contract: true}
+          - {counters: n, equal: 2, levels: [one]}
+        """
     probe = f'{PROBE.rstrip()}\n        probe.count("n", 2)\n    '
-    small.add_recipe("forward", claims, probe)
+    small.add_recipe("forward", dedent(claims), probe)
 
     default, one = judge(folder), judge(folder, "--as", "one")
 
-    assert {output for _, output, _ in default.words} == {"f", "g"}
     assert (default.code, one.code) == (0, 1)
-    assert {output for _, output, _ in one.words} == {"f", "g", "n"}
+    name = "tree:fork"
+    assert set(default.words) == {
+        (name, "f", "parity"),
+        (name, "g", "parity"),
+        (name, "n", "at_most"),
+    }
+    assert one.words == {
+        (name, "f", "finite"): "pass",
+        (name, "g", "finite"): "pass",
+        (name, "n", "at_most"): "fail",
+        (name, "n", "equal"): "pass",
+    }
+
+
+def test_verdicts_say_which_claims_are_contract(
+    small: SmallPort, folder: Path, judge: Judge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "code_of.py").write_text(CODE.replace("x * 2", "x * 3").replace("x + 1", "x + 9"))
+
+    done = judge(folder, "--as", "two")
+    main(["verify", small.name, "--tree", str(folder), "--as", "two"])
+
+    kinds = {v["output"]: v["contract"] for r in done.found["recipes"] for v in r["verdicts"]}
+    assert kinds == {"f": True, "g": False}
+    text = capsys.readouterr().out
+    assert "f, parity: greatest" in text
+    assert "g, allclose (ours): greatest" in text
+    assert "\n  g (ours) " in text
 
 
 def test_recipes_without_a_claim_that_every_port_must_keep_are_named(
@@ -144,7 +178,7 @@ def test_recipes_without_a_claim_that_every_port_must_keep_are_named(
     assert main(["verify", "small", "--tree", str(folder), "--recipe", "special"]) == 2
 
     assert capsys.readouterr().err == (
-        "porter: small: no selected recipe has a claim that every port must keep; "
+        "porter: small: no selected recipe has a claim that is contract; "
         "`--as LEVEL` applies a level's own claims\n"
     )
 
