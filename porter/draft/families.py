@@ -24,10 +24,7 @@ from porter.source_text import TextEdit
 
 @dataclass(frozen=True)
 class Family:
-    """A level to draft: the parts of its header, and a mender for each rule by its code.
-
-    ``helper`` is the module of :mod:`porter.draft.helpers` that it may write.
-    """
+    """A level to draft: the parts of its header, and a mender for each rule by its code."""
 
     name: str
     subject: str
