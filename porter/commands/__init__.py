@@ -64,6 +64,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("redo", "undo", "Series", "make the change that was undone again", writes=True),
     Command("scan", "scan", "Scan", "find what an accelerator trips over in code", "nothing"),
     Command("explain", "explain", "Scan", "describe a rule of scan", "nothing"),
+    Command("draft", "draft", "Scan", "make levels of what scan knows how to mend", writes=True),
     Command("lint", "lint", "Checks", "find patches that are not fit for review"),
     Command("lock", "lock", "Checks", "write levels.lock", writes=True),
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from porter.scan.reading.module import Module
@@ -83,17 +83,27 @@ def scan_module(
     served: Collection[Device] = (),
 ) -> list[ScanFinding]:
     """Hold rules against one file: at most one finding for a rule and a line."""
-    exempt = _Exemptions(module)
     found: dict[tuple[int, str], ScanFinding] = {}
+    for _, finding in spots_of(module, rules, devices, served):
+        at = (finding.line, finding.code)
+        if at not in found or _rank(finding) < _rank(found[at]):
+            found[at] = finding
+    return [found[at] for at in sorted(found)]
+
+
+def spots_of(
+    module: Module,
+    rules: Sequence[type[Rule]],
+    devices: Sequence[Device] = DEVICES,
+    served: Collection[Device] = (),
+) -> Iterator[tuple[Spot, ScanFinding]]:
+    """Yield every spot that rules find in a file and no comment exempts, with what it shows as."""
+    exempt = _Exemptions(module)
     for rule in rules:
         for spot in rule().find(module):
             finding = _finding(module, rule, spot, devices, served)
-            if finding is None or exempt.covers(spot.node, rule.code):
-                continue
-            at = (finding.line, rule.code)
-            if at not in found or _rank(finding) < _rank(found[at]):
-                found[at] = finding
-    return [found[at] for at in sorted(found)]
+            if finding is not None and not exempt.covers(spot.node, rule.code):
+                yield spot, finding
 
 
 def _finding(

@@ -35,6 +35,7 @@ class Module:
         self.path = path
         self.source = Source(text)
         self.text = text
+        self._lines: list[str] | None = None
         self.parents: dict[ast.AST, ast.AST] = {}
         self._by_type: dict[type, list[ast.AST]] = defaultdict(list)
         self.imports: dict[str, str] = {}
@@ -80,8 +81,24 @@ class Module:
                         self._assigned[self.scope(node), path].append(node.value)
 
     def lines(self) -> list[str]:
-        """Return the lines of the file."""
-        return self.text.split("\n")
+        """Return the lines of the file; a carriage return stays with its line."""
+        if self._lines is None:
+            self._lines = self.text.split("\n")
+        return self._lines
+
+    @property
+    def line_end(self) -> str:
+        """The line end of the file, by its first line."""
+        return "\r\n" if self.text.partition("\n")[0].endswith("\r") else "\n"
+
+    def indent_before(self, statement: ast.stmt) -> str | None:
+        """Return the blanks before a statement; None if something else stands before it."""
+        before = self.lines()[statement.lineno - 1].encode()[: statement.col_offset].decode()
+        return None if before.strip() else before
+
+    def rest_of_line(self, line: int, column: int) -> str:
+        """Return what stands behind a column (in bytes) of a line, without the line's end."""
+        return self.lines()[line - 1].encode()[column:].decode().rstrip("\r")
 
     def all(self, kind: type[N]) -> list[N]:
         """Return the nodes of one type, in the order of the text."""

@@ -80,9 +80,11 @@ def main(device=None):
         for call in module.all(ast.Call):
             if module.called(call) != "torch.cuda.is_available" or call.lineno in lines:
                 continue
-            if by_device(module, call) or knows_others(module, call) or _asserted(module, call):
+            if by_device(module, call) or knows_others(module, call):
                 continue
-            if _chooses(module, call, lines):
+            if isinstance(module.statement(call), ast.Assert):
+                yield Spot(call, "it stops without CUDA")
+            elif _chooses(module, call, lines):
                 yield Spot(call, "without CUDA it goes on as on the CPU", "likely", 1)
 
 
@@ -129,15 +131,16 @@ def _parameter(arguments: ast.arguments, default: ast.AST) -> str:
     return next((arg.arg for arg, value in pairs if value is default), "")
 
 
-def _asserted(module: Module, node: ast.AST) -> bool:
-    return isinstance(module.statement(node), (ast.Assert, ast.Raise))
-
-
 def _chooses(module: Module, call: ast.Call, lines: set[int]) -> bool:
-    """Whether a question for CUDA is the only trace of a choice: no line it guards is found too."""
-    statement = module.statement(call)
-    end = statement.end_lineno or statement.lineno
-    return not any(line in lines for line in range(statement.lineno, end + 1))
+    """Whether no device on the lines of the same expression is found already."""
+    whole: ast.AST = call
+    for parent, child in module.ancestors(call):
+        if isinstance(parent, ast.stmt):
+            whole = child
+            break
+    begin = getattr(whole, "lineno", call.lineno)
+    end = getattr(whole, "end_lineno", None) or begin
+    return not any(line in lines for line in range(begin, end + 1))
 
 
 class CudaMethod(Rule):

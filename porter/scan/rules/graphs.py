@@ -198,7 +198,7 @@ def train(model, batches, optimizer):
         ]
         for loop in loops:
             calls = list(model_calls(module, loop))
-            if not calls or _marks(loop):
+            if not calls or _marks(module, loop):
                 continue
             trains = any(
                 isinstance(c.func, ast.Attribute) and c.func.attr in ("backward", "step")
@@ -208,8 +208,20 @@ def train(model, batches, optimizer):
             yield Spot(loop, what, "sure" if trains else "likely", devices=("hpu",))
 
 
-def _marks(loop: Loop) -> bool:
-    return any("mark_step" in names(statement) for statement in loop.body)
+def _marks(module: Module, loop: Loop) -> bool:
+    """Whether a loop marks steps: itself, or in a function of the same file that it calls."""
+    if any("mark_step" in names(statement) for statement in loop.body):
+        return True
+    called = {
+        (dotted(each.func) or "").rpartition(".")[2]
+        for statement in loop.body
+        for each in ast.walk(statement)
+        if isinstance(each, ast.Call)
+    }
+    return any(
+        function.name in called and "mark_step" in names(function)
+        for function in module.all(ast.FunctionDef)
+    )
 
 
 class BooleanMask(Rule):

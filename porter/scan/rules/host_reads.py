@@ -113,8 +113,9 @@ _MODELS = re.compile(
 
 
 _VERBS = re.compile(
-    r"^_?(add|build|compile|convert|create|export|get|init|load|log|make|new|prepare|push|register|"
-    r"save|set|setup|test|unwrap|upload|wrap)_"
+    r"^_?(add|build|check|compile|convert|create|delete|download|export|fetch|find|get|init|list|load|"
+    r"log|make|new|parse|prepare|print|push|read|register|remove|"
+    r"save|set|setup|test|unwrap|upload|wrap|write)_"
 )
 
 
@@ -131,7 +132,7 @@ def model_calls(module: Module, loop: Loop) -> Iterator[ast.Call]:
 def is_model_call(module: Module, call: ast.Call) -> bool:
     """Return whether a call looks like the run of a model, a backward pass or an update."""
     func = call.func
-    last = (dotted(func) or "").rpartition(".")[2]
+    last = func.attr if isinstance(func, ast.Attribute) else (dotted(func) or "")
     if not last or module.called(call) is not None:
         return False
     if last == "backward" and isinstance(func, ast.Attribute):

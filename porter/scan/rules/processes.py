@@ -130,8 +130,10 @@ def wrap(net, device, rank):
             ids = argument(call, "device_ids", 1)
             if ids is None or isinstance(ids, ast.Constant) or by_device(module, call):
                 continue
-            if isinstance(ids, ast.IfExp) and "type" in names(ids.test):
-                continue
+            if isinstance(ids, ast.Call) or (
+                isinstance(ids, ast.IfExp) and "type" in names(ids.test)
+            ):
+                continue  # a function decides, or a test on the device
             yield Spot(call, f"device_ids = {module.source.of(ids)}", milder=strength(module, call))
 
 

@@ -1,0 +1,139 @@
+"""The small modules that a drafted port imports: as many of their functions as it uses.
+
+``devices.py`` knows the accelerator that is there. Importing it imports the vendor's package, if
+one is installed, which makes the device known to torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+DEVICES = "devices"
+LAYER_NORM = "layer_norm"
+
+_DEVICES_HEAD = '''"""The accelerator that is there: CUDA, a Gaudi (hpu) or an Ascend (npu)."""
+import torch
+
+for package in ("habana_frameworks.torch.core", "torch_npu"):
+    try:
+        __import__(package)
+    except ModuleNotFoundError:  # another vendor's machine, or none
+        pass
+
+
+def accelerator(index=None):
+    """The name of the accelerator, or "cpu" without one; with the number of a card behind it.
+
+    A process has one Gaudi card, and it is always number 0.
+    """
+    for kind in ("cuda", "hpu", "npu"):
+        if hasattr(torch, kind) and getattr(torch, kind).is_available():
+            return kind if index is None or kind == "hpu" else f"{kind}:{index}"
+    return "cpu"
+'''
+_DEVICES = {
+    "autocast": '''
+def autocast(enabled=True, **options):
+    """Mixed precision of the accelerator; on the CPU nothing is cast, as with CUDA's autocast."""
+    kind = accelerator()
+    return torch.autocast(kind, enabled=enabled and kind != "cpu", **options)
+''',
+    "backend": '''
+def backend():
+    """The accelerator's backend of torch.distributed."""
+    kind = accelerator()
+    if kind == "hpu":
+        import habana_frameworks.torch.distributed.hccl
+    return {"cuda": "nccl", "cpu": "gloo"}.get(kind, "hccl")
+''',
+    "device_count": '''
+def device_count():
+    """The number of cards."""
+    kind = accelerator()
+    return 0 if kind == "cpu" else getattr(torch, kind).device_count()
+''',
+    "device_ids": '''
+def device_ids(ids):
+    """What DistributedDataParallel gets: nothing on a Gaudi, whose process sees one card."""
+    return ids if accelerator() in ("cuda", "npu") else None
+''',
+    "empty_cache": '''
+def empty_cache():
+    """Gives memory that the device's allocator keeps back. A Gaudi keeps none."""
+    if accelerator() in ("cuda", "npu"):
+        getattr(torch, accelerator()).empty_cache()
+''',
+    "mark_step": '''
+def mark_step():
+    """Ends the graph that the lazy mode of a Gaudi has gathered. Does nothing elsewhere."""
+    if accelerator() == "hpu":
+        import habana_frameworks.torch.core as core
+        core.mark_step()
+''',
+    "set_device": '''
+def set_device(index):
+    """Chooses the card of this process. A Gaudi process has one card."""
+    if accelerator() in ("cuda", "npu"):
+        getattr(torch, accelerator()).set_device(index)
+''',
+    "synchronize": '''
+def synchronize():
+    """Waits for the accelerator."""
+    if accelerator() != "cpu":
+        getattr(torch, accelerator()).synchronize()
+''',
+}
+_LAYER_NORM = {
+    "LayerNormCHW": '''import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class LayerNormCHW(nn.Module):
+    """Layer normalization over all but the first axis, with one weight and one bias a channel.
+
+    Computes what GroupNorm(1, num_channels) computes, and has its state dict."""
+
+    def __init__(self, num_channels, eps=1e-5, affine=True):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones([num_channels])) if affine else None
+        self.bias = nn.Parameter(torch.zeros([num_channels])) if affine else None
+
+    def forward(self, input):
+        # The shape is taken here, not in the constructor: any size is valid.
+        out = F.layer_norm(input, input.shape[1:], eps=self.eps)
+        if self.weight is None:
+            return out
+        shape = (-1, *[1] * (input.ndim - 2))
+        return torch.addcmul(self.bias.view(shape), out, self.weight.view(shape))
+''',
+    "group_norm": '''
+
+def group_norm(num_groups, num_channels, **options):
+    """The norm for a number of groups that is only known when the model is made."""
+    if num_groups == 1:
+        return LayerNormCHW(num_channels, **options)
+    return nn.GroupNorm(num_groups, num_channels, **options)
+''',
+}
+PROVIDES = {
+    DEVICES: ("accelerator", *_DEVICES),
+    LAYER_NORM: tuple(_LAYER_NORM),
+}
+"""The names that each helper module can hold."""
+
+
+def helper_of(name: str) -> str:
+    """Return the module that provides a name."""
+    return next(module for module, names in PROVIDES.items() if name in names)
+
+
+def helper_text(module: str, names: Iterable[str]) -> str:
+    """Return the text of a helper module with the functions that are used."""
+    used = set(names)
+    if module == DEVICES:
+        parts = [text for name, text in _DEVICES.items() if name in used]
+        return "\n".join([_DEVICES_HEAD, *parts])
+    parts = [text for name, text in _LAYER_NORM.items() if name in used or name == "LayerNormCHW"]
+    return "".join(parts)
