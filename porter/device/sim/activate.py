@@ -28,8 +28,10 @@ from porter.device.sim.torch_patches.comm import install_comm
 from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
+from porter.device.sim.torch_patches.distributed import gloo, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo
 from porter.device.sim.torch_patches.parameters import install_parameters
+from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.torch_patches.streams import install_streams
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
@@ -57,6 +59,7 @@ def _install_shared() -> None:
     install_indices(patches)
     install_streams(patches)
     install_comm(patches)
+    install_profiler(patches)
     install_parameters(patches)
     install_serialization(patches)
     install_cpu_paths(patches)
@@ -102,6 +105,7 @@ def activate(device: str | Profile) -> Machine:
     _install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)
+        install_nccl(patches)
     for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
         lists = importlib.import_module(name)
         types = [*lists._foreach_supported_types, *machine.classes]
@@ -155,13 +159,7 @@ def _register_hccl(kind: str) -> None:
     if "HCCL" in getattr(backend, "_plugins", {}):
         backend.backend_capability["hccl"] = sorted({*backend.backend_capability["hccl"], kind})
         return
-    backend.register_backend("hccl", _gloo, devices=["cpu", kind])
-
-
-def _gloo(store: Any, rank: int, size: int, timeout: Any) -> Any:
-    from torch._C._distributed_c10d import ProcessGroupGloo
-
-    return ProcessGroupGloo(store, rank, size, timeout)
+    backend.register_backend("hccl", gloo, devices=["cpu", kind])
 
 
 def deactivate(kind: str) -> None:

@@ -6,6 +6,7 @@ the others they make a new module. The vendors' own additions are in their packa
 
 from __future__ import annotations
 
+import pickle
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -114,10 +115,19 @@ def _memory() -> dict[str, Any]:
     )
     found: dict[str, Any] = {name: lambda *_, **__: 0 for name in zero}
     found.update({name: lambda *_, **__: None for name in nothing})
+    found["_record_memory_history"] = lambda *_, **__: None
+    found["_snapshot"] = lambda *_, **__: {"segments": [], "device_traces": []}
+    found["_dump_snapshot"] = _dump_snapshot
     found["memory_stats"] = lambda *_, **__: {}
     found["memory_summary"] = lambda *_, **__: "simulated device: memory is not modelled"
     found["mem_get_info"] = lambda *_, **__: (TOTAL_MEMORY, TOTAL_MEMORY)
     return found
+
+
+def _dump_snapshot(filename: str = "dump_snapshot.pickle", *_: Any, **__: Any) -> None:
+    """Write an empty snapshot: memory is not modelled."""
+    with open(filename, "wb") as file:
+        pickle.dump({"segments": [], "device_traces": []}, file)
 
 
 def _properties(machine: Machine) -> SimpleNamespace:
@@ -192,6 +202,8 @@ def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
         module: ModuleType = torch.cuda
         for name, value in functions.items():
             patches.replace(module, name, value)
+        for name in ("_record_memory_history", "_snapshot", "_dump_snapshot"):
+            patches.replace(torch.cuda.memory, name, functions[name])
         for name in ("manual_seed", "manual_seed_all", "initial_seed", "get_rng_state"):
             patches.replace(torch.cuda.random, name, functions[name])
         return module

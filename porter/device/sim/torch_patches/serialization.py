@@ -24,6 +24,8 @@ from porter.device.sim.core.transfer import (
 from porter.interception.patching import Patches
 
 _TAG = "_porter_device"
+_MADE_ON = "_porter_made_on"
+"""The device a storage was made on by name, which its ``device`` shows. A tensor's shows "cpu"."""
 
 
 def reduce_tensor(tensor: DeviceTensor, proto: int) -> Any:
@@ -76,13 +78,15 @@ def _new_storage(native: Any) -> Any:
         if target is None or target.type not in machines:
             return native(cls, *args, **kwargs)
         storage = native(cls, *args, **{**kwargs, "device": "cpu"})
-        return _untag(storage, str(target))
+        _untag(storage, str(target))
+        setattr(storage, _MADE_ON, getattr(storage, _TAG))
+        return storage
 
     return new
 
 
 def _storage_device(storage: Any) -> torch.device:
-    location = getattr(storage, _TAG, None)
+    location = getattr(storage, _MADE_ON, None)
     return _native_storage_device.__get__(storage) if location is None else torch.device(location)
 
 
