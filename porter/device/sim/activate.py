@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from porter.device.sim.torch_patches.constructors import install_constructors, i
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
 from porter.device.sim.torch_patches.distributed import gloo, install_nccl
-from porter.device.sim.torch_patches.dynamo import install_dynamo
+from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
@@ -115,6 +116,8 @@ def activate(device: str | Profile) -> Machine:
     for name in ("cuda", "hpu", "npu"):
         if not hasattr(torch.Tensor, f"is_{name}"):
             patches.replace(torch.Tensor, f"is_{name}", property(partial(_is_on, kind=name)))
+    if "torch._dynamo" in sys.modules:
+        prepare_dynamo(_shared)
     return machine
 
 

@@ -118,8 +118,8 @@ def child(device: str, seed: int, first: int, last: int, note: Path) -> None:
             file.seek(0)
             file.write(json.dumps([number, name]).ljust(200))
             file.flush()
-            args, kwargs = call(choice, pool)
             try:
+                args, kwargs = call(choice, pool)
                 function(*args, **kwargs)
                 done += 1
             except BaseException as error:

