@@ -24,6 +24,8 @@ _EXAMPLES = "examples:"
 
 def _overview() -> str:
     """Return the help page: every command under its heading, one line each."""
+    from textwrap import wrap
+
     lines = ["usage: porter COMMAND [ARGUMENTS]", "", _DESCRIPTION]
     width = max(len(command.name) for command in COMMANDS)
     for group in dict.fromkeys(command.group for command in COMMANDS):
@@ -36,7 +38,7 @@ def _overview() -> str:
         "command may stand --version and --verbose (show in full what git and pip",
         "printed), there or after it --root DIR (the project, a folder with",
         "upstream_pins.yaml; default: the one around this folder, or a tree's own).",
-        f"Without a project there are only {_and(free)}.",
+        *wrap(f"Without a project there are only {_and(free)}.", 80),
         "Exit codes: 0 fine, 1 a check or verification failed, 2 usage or bad input,",
         "3 internal error (bug in porter), 130 interrupted.",
     ]

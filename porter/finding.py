@@ -14,7 +14,7 @@ class Finding:
     line: int
     rule: str
     text: str
-    severity: Literal["error", "note"] = "error"
+    severity: Literal["error", "warning", "note"] = "error"
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file

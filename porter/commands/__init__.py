@@ -62,6 +62,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("rebase", "rebase", "Series", "move a port to another upstream commit", writes=True),
     Command("undo", "undo", "Series", "take the last change of a series back", writes=True),
     Command("redo", "undo", "Series", "make the change that was undone again", writes=True),
+    Command("scan", "scan", "Scan", "find what an accelerator trips over in code", "nothing"),
+    Command("explain", "explain", "Scan", "describe a rule of scan", "nothing"),
     Command("lint", "lint", "Checks", "find patches that are not fit for review"),
     Command("lock", "lock", "Checks", "write levels.lock", writes=True),
     Command("check", "check", "Checks", "rebuild every level and compare with levels.lock"),

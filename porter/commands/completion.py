@@ -158,6 +158,12 @@ def _devices(_: argparse.Namespace) -> Iterable[str]:
     return DEVICES
 
 
+def _rules(_: argparse.Namespace) -> Iterable[str]:
+    from porter.scan.rules.registry import RULES
+
+    return RULES
+
+
 _NAMES = {
     "PORT": _ports,
     "LEVEL": _levels,
@@ -165,4 +171,5 @@ _NAMES = {
     "RECIPE": _recipes,
     "TAG": _tags,
     "DEVICE": _devices,
+    "RULE": _rules,
 }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from porter.tree.tree import Tree
     from porter.upstream.pins import Pins
     from porter.verify.execution.session import Options
+    from porter.verify.execution.timings import Timings
 
 
 def add_flag(parser: argparse.ArgumentParser, option: str, text: str) -> None:
@@ -361,12 +362,12 @@ def add_sandbox(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_options(args: argparse.Namespace) -> Options:
+def run_options(args: argparse.Namespace, timings: Timings | None = None) -> Options:
     """Return the values of :func:`add_run_options`."""
     from porter.verify.execution.session import Options
 
     warm = False if args.cold else None
-    return Options(jobs=args.jobs, fresh=args.fresh, warm=warm, sandbox=args.sandbox)
+    return Options(args.jobs, args.fresh, warm, args.sandbox, timings)
 
 
 def positive(text: str) -> int:

@@ -33,10 +33,15 @@ TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from porter.verify.execution.session import Session
+    from porter.verify.judge.result import RecipeResult
     from porter.verify.plan.select import Filters
 
 EXAMPLES = (
-    ("porter verify --tag smoke", "the small recipes of every port; in a tree, of its port"),
+    (
+        "porter verify --tag smoke --timings timings.json",
+        "the small recipes of every port, or of a tree's; and where the time went",
+    ),
     (
         "porter verify v-diffusion --recipe 'forward*' --level minimal",
         "some recipes of one port, on one level",
@@ -79,16 +84,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --tree: hold it to the claims on this level of PORT "
         "(default: to those that every port must keep)",
     )
+    parser.add_argument(
+        "--timings",
+        metavar="FILE",
+        help="print where the time went; write every part of it to FILE as a Chrome trace",
+    )
     add_verbose(parser)
     add_run_options(parser)
     add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from porter.report.terminal.progress import shown_session, transfer_bar
+    from porter.verify.execution.timings import Timings, timed
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import make_plan
 
+    if args.timings is not None:
+        _expect_alone(args)
     root, filters, ports = project_folder(args), _filters(args), the_ports(args)
     if args.pin is not None:
         return _compare_pins(args, root, ports, filters)
@@ -96,8 +111,9 @@ def run(args: argparse.Namespace) -> int:
         return _judge_tree(args, root, ports, filters)
     if args.judged_as is not None:
         raise BadInput(f"--as {args.judged_as}: expected --tree TREE beside it, found none")
+    timings = None if args.timings is None else Timings()
     with open_trees(root) as trees:
-        with transfer_bar() as trees.progress:
+        with transfer_bar() as trees.progress, timed(timings, "planning"):
             plan = make_plan(root, ports, trees, filters)
         from rich.console import Console
 
@@ -107,12 +123,14 @@ def run(args: argparse.Namespace) -> int:
         console = Console(highlight=False)
         brief = not (ports or args.recipe or args.all)
         results = []
-        with shown_session(trees, run_options(args)) as (session, display):
+        with shown_session(trees, run_options(args, timings)) as (session, display):
             for result in execute(plan, session):
                 results.append(result)
                 if args.format == "text":
                     display.clear()
                     print_result(console, result, args.all, brief)
+            why = _why_no_sandbox(session, results)
+            capacity = session.options.capacity()
     from porter.report.ci.write import folder_in_repository, write_files
     from porter.report.terminal.verify import print_summary, print_unreachable, render
 
@@ -121,13 +139,43 @@ def run(args: argparse.Namespace) -> int:
     passed = all(result.passed for result in results) and not lacking
 
     prefix = folder_in_repository(root)
-    write_files(args.output, lambda form: render(plan, results, form, passed, strict, prefix))
+
+    def rendered(form: str) -> str:
+        return render(plan, results, form, passed, strict, prefix, why=why)
+
+    write_files(args.output, rendered)
     if args.format == "text":
         print_unreachable(console, plan.unreachable, args.verbose)
         print_summary(console, results, plan.unreachable)
     else:
-        print(render(plan, results, args.format, passed, strict, prefix))
+        print(rendered(args.format))
+    if timings is not None:
+        from porter.atomic import write_atomic
+        from porter.report.terminal.timings import print_timings
+
+        write_atomic(Path(args.timings), timings.chrome_trace().encode())
+        if args.format == "text":
+            print_timings(console, timings, capacity)
     return Exit.OK if passed else Exit.FAILED
+
+
+def _expect_alone(args: argparse.Namespace) -> None:
+    """Refuse --timings where it measures nothing, and a FILE that cannot be written."""
+    from pathlib import Path
+
+    for option in ("pin", "tree"):
+        if getattr(args, option) is not None:
+            raise BadInput(f"--timings {args.timings}: expected no --{option} beside it")
+    if not Path(args.timings).absolute().parent.is_dir():
+        raise BadInput(f"--timings {args.timings}: expected a file in a folder that is there")
+
+
+def _why_no_sandbox(session: Session, results: list[RecipeResult]) -> str:
+    """Return why runs are made in no sandbox, "" where each has one."""
+    from porter.report.ci.verify import sandboxes
+    from porter.verify.execution.sandbox import NONE
+
+    return session.sandbox.why if NONE in sandboxes(results) else ""
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -233,13 +281,14 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
                 if is_text:
                     display.clear()
                     print_result(console, result, args.all)
+            why = _why_no_sandbox(session, results)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan
     passed = all(result.passed for result in results) and not plan.unreachable
     prefix = folder_in_repository(root)
 
     def rendered(form: str) -> str:
-        return render(plan, results, form, passed, True, prefix, more)
+        return render(plan, results, form, passed, True, prefix, more, why)
 
     write_files(args.output, rendered)
     if is_text:

@@ -7,7 +7,7 @@ gives. What is there is not overwritten unless the user says so.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -124,19 +124,21 @@ def to_quilt(
 ) -> GivenOut:
     """Write a series file and the patches it names into a folder, the same bytes.
 
-    ``last`` is the number of the last level; None means all, with those off by default.
+    The series file comes last, so a killed porter leaves none or the old one, and the same command
+    again completes the folder. ``last`` is the number of the last level; None means all, with those
+    off by default.
     """
     if target.exists() and not target.is_dir():
         raise BadInput(f"{target}: a file; expected a new or an empty folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
-        raise BadInput(f"{target}: not empty; --force overwrites its series")
     chosen = list(patches if last is None else patches[:last])
-    for name in _listed_in(target) - {patch.name for patch in chosen}:
-        (target / name).unlink(missing_ok=True)
-    for patch in chosen:
-        write_atomic(target / patch.name, patch.raw)
     text = (folder / SERIES_FILE).read_text("utf-8")
-    write_atomic(target / SERIES_FILE, _cut(text, chosen).encode())
+    files = {patch.name: patch.raw for patch in chosen} | {SERIES_FILE: _cut(text, chosen).encode()}
+    if not force and (others := _others(target, files)):
+        raise BadInput(f"{target}: holds {listed(others)}; --force overwrites its series")
+    for name in _listed_in(target) - files.keys():
+        (target / name).unlink(missing_ok=True)
+    for name, raw in files.items():
+        write_atomic(target / name, raw)
     binary = [p.name for p in chosen if any(file.binary for file in p.files)]
     notes = [f"{listed(binary)}: binary contents, which quilt cannot apply"] if binary else []
     many = counted(len(chosen), "patch")
@@ -149,6 +151,19 @@ def patch_number(patches: Sequence[Patch], text: str) -> int:
     if number == 0:
         raise BadInput(f"--level {text}: the upstream; no patch leads to it")
     return number
+
+
+def _others(target: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Return what a folder holds that is not one of ``files``, nor what a killed writer left."""
+    if not target.is_dir():
+        return []
+    found = []
+    for path in sorted(target.iterdir()):
+        left = path.name.startswith(tuple(f".{name}." for name in files))
+        same = path.name in files and path.is_file() and path.read_bytes() == files[path.name]
+        if not (same or (left and path.suffix == ".new")):
+            found.append(path.name)
+    return found
 
 
 def _listed_in(target: Path) -> set[str]:

@@ -7,6 +7,7 @@ patches are levels; a conflict stops in the tree, where ``porter import --contin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from porter.series.diffreader import parse_diff
 from porter.terminal import counted
 from porter.tree.tree import listed_paths
 
+_NAMES = re.compile(rb"^(---|\+\+\+) ([^\t\r\n]+)", re.M)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn", "--allow-empty")
 
 
@@ -111,11 +113,25 @@ def level_below(series: LevelCommits, after: str) -> Level:
 def _paths(series: LevelCommits, item: Incoming) -> set[bytes]:
     """Return the paths that a patch names, as far as git can read it."""
     paths = {path for file in parse_diff(item.diff).files for path in file.paths}
-    for strip in (1, 0) if item.guess else (item.strip,):
+    for strip in _strips(item):
         form = ("apply", "--numstat", "-z", "--allow-empty", f"-p{strip}", "-")
         rows = series.git(*form, stdin=item.diff, check=False).out.split(b"\0")
         paths |= {row.split(b"\t", 2)[2] for row in rows if row.count(b"\t") >= 2}
     return paths
+
+
+def _strips(item: Incoming) -> tuple[int, ...]:
+    """Return how many path parts to strip, the likely number first.
+
+    Names that all begin with git's a/ and b/ have one more than the files; -p0 would make a folder
+    b of a patch that the series has already.
+    """
+    if not item.guess:
+        return (item.strip,)
+    rows = _NAMES.findall(item.diff)
+    prefixes = {b"---": b"a/", b"+++": b"b/"}
+    whole = all(name.startswith((prefixes[mark], b"/dev/null")) for mark, name in rows)
+    return (1,) if rows and whole else (1, 0)
 
 
 def _made(
@@ -176,7 +192,7 @@ def _applied(
     The former is None for a patch that changes nothing. Raises CheckFailed.
     """
     item, git = level.done.item, series.git
-    for strip in (1, 0) if item.guess else (item.strip,):
+    for strip in _strips(item):
         tree, words = _tree(series, tip.tree, replace(item, strip=strip))
         if tree == tip.tree:
             return None, tip

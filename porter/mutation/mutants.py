@@ -19,9 +19,10 @@ from typing import Any, Literal, get_args
 
 from porter.git.objects import Oid
 from porter.levels.levels import Level
-from porter.mutation.edits import Kind, Source
+from porter.mutation.edits import Kind
 from porter.mutation.operators import edits
 from porter.series.unified import added_lines, diff_text, read_diff
+from porter.source_text import Source
 from porter.verify.plan.trees import LevelTree, NamedLevel, Trees
 
 _WHOLE: tuple[Kind, ...] = ("removed-call", "missing-mark-step", "removed-copy")

@@ -11,7 +11,8 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from porter.mutation.edits import Kind, Node, Source, SourceEdit, Span
+from porter.mutation.edits import Kind, SourceEdit
+from porter.source_text import Node, Source, Span
 
 # Position of the axis among a method's arguments; one more for functions of `torch`.
 _FIRST: Final = (

@@ -28,6 +28,7 @@ from porter.verify.cache.store import (
 from porter.verify.environment.venv import EnvironmentFailed
 from porter.verify.execution.scheduler import Build, CachedRun, Request, Runs, open_runs
 from porter.verify.execution.session import Session
+from porter.verify.execution.timings import timed
 from porter.verify.judge import judge
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
@@ -192,7 +193,9 @@ class _Part:
         """Judge the runs; cache the verdicts when every run left a trace."""
         if self.result is not None:
             return
-        loaded = {key: runs.load(key) for key in {one.key for one in self.known.values()}}
+        timings, name = self.session.options.timings, self.planned.name
+        with timed(timings, "reading traces", name):
+            loaded = {key: runs.load(key) for key in {one.key for one in self.known.values()}}
         outcomes = {
             spec: outcome
             for spec, one in self.known.items()
@@ -202,7 +205,8 @@ class _Part:
         cached = sum(isinstance(one, CachedRun) and one.cached for one in made)
         warning = warnings_of(outcomes)
         kinds = {one.sandbox for one in outcomes.values() if not isinstance(one, Failure)}
-        verdicts = judge(self.planned, outcomes)
+        with timed(timings, "judging", name):
+            verdicts = judge(self.planned, outcomes)
         self.result = replace(
             self._result(verdicts, len(made), cached, warning), sandbox=", ".join(sorted(kinds))
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from porter.errors import BadInput
 from porter.verify.cache.keys import environ_of
 from porter.verify.cache.record import RECORD, Record, plan_again, read_record, recorded_recipe
+from porter.verify.cache.stored_trace import read_trace
 from porter.verify.judge import judge
 from porter.verify.judge.result import RecipeResult, Verdict, Word
 from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec
@@ -120,10 +121,10 @@ class _Stored(Mapping[RunSpec, "Trace | Failure"]):
         return self._traces[run.trace]
 
     def _load(self, key: str, spec: RunSpec) -> Trace | Failure:
-        from porter.verify.harness.trace import BadTrace, read
+        from porter.verify.harness.trace import BadTrace
 
         try:
-            found = read(self._folder / key)
+            found = read_trace(self._folder / key)
         except BadTrace as error:
             return Failure("trace", f"its trace is gone: {error}", "")
         if found.facts.inputs_sha256 != self._inputs:

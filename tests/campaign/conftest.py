@@ -67,6 +67,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return stage
 
 
+@pytest.fixture(scope="session")
+def runs(base: Stage) -> str:
+    """The name of the stage after a verification."""
+    from tests.campaign.jobs import verified
+
+    base.back("base")
+    verified(base)
+    base.keep("verified")
+    return "verified"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:

@@ -87,9 +87,13 @@ def run(
     env: Mapping[str, str],
     scratch: Path,
     fault: Fault | None = None,
+    seconds: float = SECONDS,
 ) -> Outcome:
-    """Run one command line to its end, or to its fault's. ``scratch`` takes its output."""
-    return start(argv, cwd=cwd, env=env, scratch=scratch, fault=fault).end()
+    """Run one command line to its end, or to its fault's. ``scratch`` takes its output.
+
+    After ``seconds`` it hangs and is killed.
+    """
+    return start(argv, cwd=cwd, env=env, scratch=scratch, fault=fault).end(seconds)
 
 
 def start(
@@ -124,9 +128,9 @@ class Running:
     files: list[Path]
     fault: Fault
 
-    def end(self) -> Outcome:
+    def end(self, limit: float = SECONDS) -> Outcome:
         """Wait for its end, or its fault's."""
-        hung, used = _wait(self.pid, self.began, self.fault)
+        hung, used = _wait(self.pid, self.began, self.fault, limit)
         seconds = time.monotonic() - self.began
         texts = [path.read_text(errors="replace") if path.exists() else "" for path in self.files]
         return Outcome(
@@ -140,7 +144,9 @@ class Running:
         )
 
 
-def _wait(pid: int, began: float, fault: Fault) -> tuple[bool, tuple[int, resource.struct_rusage]]:
+def _wait(
+    pid: int, began: float, fault: Fault, limit: float
+) -> tuple[bool, tuple[int, resource.struct_rusage]]:
     hung = killed = False
     pause = 0.001
     while True:
@@ -151,7 +157,7 @@ def _wait(pid: int, began: float, fault: Fault) -> tuple[bool, tuple[int, resour
         if fault.after and not killed and elapsed >= fault.after:
             _kill(pid, everyone=fault.kind == "kill all")
             killed = True
-        elif elapsed > SECONDS and not hung:
+        elif elapsed > limit and not hung:
             hung = True
             _kill(pid, everyone=True)
         left = fault.after - elapsed if fault.after and not killed else pause

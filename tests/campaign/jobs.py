@@ -6,13 +6,25 @@ A row says what is prepared, what is typed and where, and how its end is recogni
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.campaign.forked import SECONDS
 from tests.campaign.stage import Stage
-from tests.small_project import A_LINES, B_LINES, message, move_pin, replaced, write_files
+from tests.small_project import (
+    A_LINES,
+    B_LINES,
+    message,
+    move_pin,
+    replaced,
+    sealed_git,
+    write_files,
+)
 
+RUN_SECONDS = 300.0
+"""Longer than this a verification hangs: it makes an environment and imports torch."""
 MARK = "# the user's own line\n"
 
 
@@ -22,7 +34,8 @@ class Job:
 
     ``session``: afterwards the tree is in a conflict that this command's --abort takes back.
     ``here``: where it is typed, ``tree``, ``project`` or ``top``. ``once``: typing it twice does
-    two things (`undo`), so it is not typed again once it took effect.
+    two things (`undo`), so it is not typed again once it took effect. ``seconds``: longer is a
+    hang.
     """
 
     name: str
@@ -32,6 +45,7 @@ class Job:
     session: bool = False
     here: str = "tree"
     once: bool = False
+    seconds: float = SECONDS
 
     def typed(self, stage: Stage) -> list[str]:
         return [
@@ -45,7 +59,10 @@ class Job:
 
 def _edit(stage: Stage) -> None:
     """An edit of the level that the tree is at, which no level above touches."""
-    path = stage.tree / "pkg" / "b.py"
+    _append(stage.tree / "pkg" / "b.py")
+
+
+def _append(path: Path) -> None:
     path.write_text(path.read_text() + MARK)
 
 
@@ -93,14 +110,11 @@ def _committed(stage: Stage) -> None:
 
 def _kept_edit(stage: Stage) -> None:
     """An edit that `goto --keep` must merge."""
-    path = stage.tree / "pkg" / "a.py"
-    path.write_text(path.read_text() + MARK)
+    _append(stage.tree / "pkg" / "a.py")
 
 
 def _next_pin(stage: Stage, files: dict[str, str | None]) -> None:
     """Publish a commit after the pinned one as branch ``later``; the pin stays."""
-    from tests.small_project import sealed_git
-
     pins = stage.project / "upstream_pins.yaml"
     before = pins.read_text()
     found = move_pin(stage.project, stage.upstreams, files)
@@ -108,8 +122,6 @@ def _next_pin(stage: Stage, files: dict[str, str | None]) -> None:
     sealed_git(stage.upstreams.folder / "toy.git", "branch", "-f", "later", found)
     for left in stage.top.glob("tmp*"):
         if left.name != "tmp":
-            import shutil
-
             shutil.rmtree(left)
 
 
@@ -126,8 +138,6 @@ def _rebase_by_hand(stage: Stage) -> None:
     move_pin(stage.project, stage.upstreams, dict(_CLEAN))
     for left in stage.top.glob("tmp*"):
         if left.name != "tmp":
-            import shutil
-
             shutil.rmtree(left)
 
 
@@ -148,21 +158,15 @@ def _rebase_resolved(stage: Stage) -> None:
 
 def _cold(stage: Stage) -> None:
     """No store, no tree."""
-    import shutil
-
     for name in ("cache", "work"):
         shutil.rmtree(stage.top / name)
 
 
 def _no_tree(stage: Stage) -> None:
-    import shutil
-
     shutil.rmtree(stage.top / "work")
 
 
 def _no_project(stage: Stage) -> None:
-    import shutil
-
     _cold(stage)
     shutil.rmtree(stage.project)
 
@@ -178,16 +182,75 @@ def _garbage(stage: Stage) -> None:
     stage.must("undo")
 
 
-def _recipe(stage: Stage) -> None:
-    """A recipe that reads a file of the tree; its first run makes the environment."""
-    from tests.verify.folder_trees import PARITY, write_recipe
+def verified(stage: Stage) -> None:
+    """A recipe, and the traces of its first runs, which made the environment."""
+    from tests.verify.folder_trees import write_recipe
 
     probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
-    text = "levels: [1, 2]\ndtypes: [float32]\n" + PARITY
+    text = "levels: [1]\ndtypes: [float32]\nclaims: [{outputs: y, equal: {}}]\n"
     write_recipe(stage.project, "toy", "tiny", text, probe)
-    stage.must("verify", "toy", "--recipe", "tiny", cwd=stage.project)
+    stage.must("verify", "toy", "--recipe", "tiny", cwd=stage.project, seconds=RUN_SECONDS)
 
 
+def _mails(stage: Stage, was: str, now: str) -> None:
+    """Write two commits on the upstream as mails; the first changes ``was`` in pkg/a.py."""
+    fork = stage.top / "fork"
+    sealed_git(stage.top, "clone", "-q", str(stage.upstreams.folder / "toy.git"), str(fork))
+    text = (fork / "pkg" / "a.py").read_text().replace(was, now)
+    write_files(fork, {"pkg/a.py": text})
+    sealed_git(fork, "commit", "-qam", message("mine", "Mine"))
+    write_files(fork, {"tools/new.sh": "#!/bin/sh\n"})
+    sealed_git(fork, "add", ".")
+    sealed_git(fork, "commit", "-qm", message("tools", "Tools"))
+    range_ = f"{stage.upstreams.commits['toy']}..HEAD"
+    mails = sealed_git(fork, "format-patch", "--stdout", "--full-index", range_)
+    (stage.top / "mails").write_text(mails)
+    shutil.rmtree(fork)
+
+
+def _clean_mails(stage: Stage) -> None:
+    _mails(stage, "a20 = 20", "a20 = 'mine'")
+
+
+def _diff(stage: Stage) -> None:
+    text = "--- /dev/null\n+++ b/more.md\n@@ -0,0 +1 @@\n+more\n"
+    (stage.top / "vendor.diff").write_text(text)
+
+
+def _whole_tree(stage: Stage) -> None:
+    """The files of the last level, one of them changed, without git's."""
+    stage.must("goto", "second-fight")
+    shutil.copytree(stage.tree, stage.top / "whole", ignore=shutil.ignore_patterns(".git"))
+    _append(stage.top / "whole" / "README.md")
+    stage.must("goto", "add-new")
+
+
+def _fighting_mails(stage: Stage) -> None:
+    _mails(stage, "a3 = 3", "a3 = 'mine'")
+
+
+def _imported(stage: Stage) -> None:
+    _fighting_mails(stage)
+    assert stage.porter("import", "toy", stage.top / "mails").code == 1
+
+
+def _import_resolved(stage: Stage) -> None:
+    _imported(stage)
+    text = (stage.tree / "pkg" / "a.py").read_text()
+    head, _, rest = text.partition("<<<<<<<")
+    rest = rest.partition(">>>>>>>")[2].partition("\n")[2]
+    write_files(stage.tree, {"pkg/a.py": f"{head}a3 = 'both'\n{rest}"})
+    stage.git("add", "pkg/a.py")
+
+
+def _given_before(stage: Stage) -> None:
+    """A quilt folder of an older series, which has another patch."""
+    stage.must("export", "toy", "--to-quilt", stage.given / "quilt", cwd=stage.project)
+    stage.must("rename", "add-new", "other-new")
+    stage.must("drop", "widen-a")
+
+
+_HEADS = ("--author", "Ada <ada@example.org>", "--date", "2024-01-02T03:04:05Z")
 JOBS = (
     Job("init", ("init", "project", "--ci"), _no_project, here="top"),
     Job("add", ("add", "file://{up}/lib.git", "--name", "more"), _fresh_project, here="project"),
@@ -209,6 +272,21 @@ JOBS = (
     Job("drop", ("drop", "widen-a")),
     Job("split", ("split", "add-new", "parted", "pkg/b.py")),
     Job("fold", ("fold", "add-new")),
+    Job("import", ("import", "toy", "{top}/vendor.diff", *_HEADS), _diff),
+    Job("import-mails", ("import", "toy", "{top}/mails"), _clean_mails),
+    Job("import-tree", ("import", "toy", "--tree", "{top}/whole", *_HEADS), _whole_tree),
+    Job("import-conflict", ("import", "toy", "{top}/mails"), _fighting_mails, 1, session=True),
+    Job("import-continue", ("import", "--continue"), _import_resolved),
+    Job("import-abort", ("import", "--abort"), _imported),
+    Job("export-mbox", ("export", "toy", "--to-mbox", "{top}/given/mbox")),
+    Job("export-diff", ("export", "toy", "--to-diff", "{top}/given/diff")),
+    Job("export-branch", ("export", "toy", "--to-branch", "given")),
+    Job("export-quilt", ("export", "toy", "--to-quilt", "{top}/given/quilt")),
+    Job(
+        "export-quilt-again",
+        ("export", "toy", "--to-quilt", "{top}/given/quilt", "--force"),
+        _given_before,
+    ),
     Job("undo", ("undo",), _refreshed, once=True),
     Job("redo", ("redo",), _undone, once=True),
     Job("rebase", ("rebase", "--onto", "later"), _rebase_clean),
@@ -217,5 +295,12 @@ JOBS = (
     Job("rebase-continue", ("rebase", "--continue"), _rebase_resolved),
     Job("rebase-abort", ("rebase", "--abort"), _rebase_fought),
     Job("gc", ("gc", "--now"), _garbage, here="project"),
-    Job("verify", ("verify", "toy", "--recipe", "tiny", "--fresh"), _recipe, here="project"),
+    Job("prev", ("prev",), once=True),
+    Job(
+        "verify",
+        ("verify", "toy", "--recipe", "tiny", "--fresh"),
+        verified,
+        here="project",
+        seconds=RUN_SECONDS,
+    ),
 )

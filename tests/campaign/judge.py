@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.campaign.forked import MEMORY, Fault, Outcome
 from tests.campaign.jobs import Job
@@ -34,7 +35,8 @@ class Judged:
 
     def type(self, fault: Fault | None = None, **env: str) -> Outcome:
         job, stage = self.job, self.stage
-        return stage.porter(*job.typed(stage), cwd=job.folder(stage), fault=fault, env=env)
+        where = {"cwd": job.folder(stage), "seconds": job.seconds}
+        return stage.porter(*job.typed(stage), fault=fault, env=env, **where)
 
     def check_words(self, done: Outcome) -> None:
         """No hang, no internal error, no signal of its own, little memory, one line of error."""
@@ -134,7 +136,13 @@ class Judged:
 
 
 def prepare(stage: Stage, job: Job, base: str) -> Judged:
-    """Bring the stage before the command, keep that, run it without a fault, and go back."""
+    """Bring the stage before the command, keep that, run it without a fault, and go back.
+
+    A stage does this once for each job.
+    """
+    if (known := _PREPARED.get((stage.top, job.name))) is not None:
+        known.back()
+        return known
     stage.back(base)
     job.prepare(stage)
     stage.keep(job.name)
@@ -151,7 +159,11 @@ def prepare(stage: Stage, job: Job, base: str) -> Judged:
         judged.after[1], stage.see_tree()
     )
     judged.back()
+    _PREPARED[stage.top, job.name] = judged
     return judged
+
+
+_PREPARED: dict[tuple[Path, str], Judged] = {}
 
 
 def _level(stage: Stage) -> str:

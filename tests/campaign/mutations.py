@@ -23,7 +23,8 @@ _TOKENS = (
     b"\xff\xfe", b"\xef\xbb\xbf", b"9" * 40, b"{", b"]", b"'", b'"',
 )  # fmt: skip
 
-_places = st.floats(0, 1, exclude_max=True)
+# Hypothesis draws bounds and small numbers often; a file's first line is no better than the others.
+_places = st.integers(0, 2**16 - 1).map(lambda n: (n * 40503 + 12345) % 2**16 / 2**16)
 
 
 def _cut(data: bytes, at: float) -> int:
@@ -74,6 +75,118 @@ def changed_bytes(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
         else:
             data = data[:cut] + data[cut + draw(st.integers(1, 40)) :]
     return data
+
+
+ODD_LINES = (
+    b"", b" ", b"x", b"a: b", b"Level: other", b"Level: ../../outside", b"Devices: hpu",
+    b"Devices: all, none", b"Origin: https://example.org/x", b"Forwarded: no",
+    b"Keeps: " + b"x" * 900, "Gains: \u00a0\u3000\u200b".encode(), b"Subject: again",
+    b"Signed-off-by: A <a@b.example>",
+    b"- a list", b"    indented", b"diff is a word", b"[hpu] x", b"> quoted", b"From here on",
+)  # fmt: skip
+"""Lines that a header may hold."""
+
+
+@st.composite
+def changed_header(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
+    """Change one to three lines of the message that a patch of ``seeds`` begins with.
+
+    From, Date and Subject stay at the front, so most of the results have a readable header.
+    """
+    head, mark, diff = draw(st.sampled_from(list(seeds))).partition(b"\n---\n")
+    lines = head.split(b"\n")
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        first = lines.index(b"") + 1 if b"" in lines else len(lines)
+        here = first + int(draw(_places) * max(len(lines) - first, 0))
+        there = first + int(draw(_places) * max(len(lines) - first, 0))
+        how = draw(st.integers(0, 9))
+        if how == 0:
+            lines.insert(here, draw(st.sampled_from(ODD_LINES)))
+        elif how == 1 and here < len(lines) and there < len(lines):
+            lines[here], lines[there] = lines[there], lines[here]
+        elif how == 2 and here < len(lines):
+            lines.insert(there, lines[here])
+        elif how == 3 and here < len(lines):
+            del lines[here]
+        elif how == 4 and here < len(lines):
+            name, colon, _ = lines[here].partition(b": ")
+            odd = draw(st.sampled_from(ODD_LINES)).lstrip() or b"y"
+            lines[here] = name + colon + odd if colon else odd
+        elif how == 5 and first > 1:
+            at = int(draw(_places) * (first - 1))
+            words = lines[at].split(b" ")
+            words.insert(draw(st.integers(1, len(words))), draw(st.sampled_from(_HEAD_WORDS)))
+            lines[at] = b" ".join(words)
+        elif here < len(lines):
+            name, colon, text = lines[here].rpartition(b": ")
+            at = int(draw(_places) * len(text))
+            lines[here] = name + colon + _other_letter(text, at, draw(st.integers(0, 25)))
+    return b"\n".join(lines) + mark + diff
+
+
+_HEAD_WORDS = (
+    b"x", b"[hpu]", b"=?utf-8?q?=C3=A9?=", "\u00e9".encode(), b"(x)", b'"x"', b"'", b"\\",
+)  # fmt: skip
+
+
+@st.composite
+def changed_diff(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
+    """Change what a patch of ``seeds`` says, not its form: its lines' text, places, paths, files.
+
+    The numbers of lines in the hunks stay true, so most of the results can be read as a patch.
+    """
+    head, mark, diff = draw(st.sampled_from(list(seeds))).partition(b"\ndiff --git ")
+    files = diff.removesuffix(b"\n").split(b"\ndiff --git ") if mark else []
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3])) if files else 0):
+        at = int(draw(_places) * len(files))
+        how = draw(st.integers(0, 8))
+        if how == 0 and len(files) > 1:
+            other = int(draw(_places) * len(files))
+            files[at], files[other] = files[other], files[at]
+        elif how == 1:
+            files.append(files[at])
+        elif how == 2 and len(files) > 1:
+            del files[at]
+        elif how == 3:
+            files[at] = _other_path(files[at], draw(st.sampled_from(_PATHS)))
+        else:
+            lines = files[at].split(b"\n")
+            rows = [n for n, row in enumerate(lines) if row[:1] in b" +-@" and row[:3] not in _ENDS]
+            if rows:
+                n = rows[int(draw(_places) * len(rows))]
+                lines[n] = _other_row(draw, lines[n])
+            files[at] = b"\n".join(lines)
+    return mark.join([head, *files]) + b"\n"
+
+
+_PATHS = (
+    b"x", b"pkg/a.py", b"pkg/new.py", b"pkg", b"pkg/a.py/x", b"../outside", b".git/hooks/x",
+    b"LIB/x", b".GIT/x", b"a/b/c/d/e", b"media/big.txt", b"README.md", b".gitmodules", b"LIB",
+    b"p" * 300,
+)  # fmt: skip
+_ENDS = (b"---", b"+++")
+
+
+def _other_path(text: bytes, path: bytes) -> bytes:
+    """Let the diff of one file be about ``path``."""
+    old = text.split(b"\n")[0].rpartition(b" b/")[2]
+    if not old:
+        return text
+    return text.replace(b"a/" + old, b"a/" + path).replace(b"b/" + old, b"b/" + path)
+
+
+def _other_row(draw: st.DrawFn, row: bytes) -> bytes:
+    """Change the text of a line of a hunk, or where the hunk begins."""
+    if row.startswith(b"@@"):
+        words = row.split(b" ")
+        at = draw(st.integers(1, 2))
+        begin, comma, many = words[at].partition(b",") if len(words) > 2 else (b"", b"", b"")
+        if begin[1:] not in (b"", b"0"):
+            odd = draw(st.sampled_from([1, 2, 3, 9, 39, 99, 10**6, 2**31, 2**63]))
+            words[at] = begin[:1] + str(odd).encode() + comma + many
+        return b" ".join(words)
+    odd = draw(st.sampled_from([b"", b"x", b"a3 = 3", b"\t", b"x" * 5000, b"\xff", b"-- ", b"@@"]))
+    return row[:1] + odd
 
 
 @st.composite

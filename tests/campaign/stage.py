@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.campaign.forked import Fault, Outcome, run
+from tests.campaign.forked import SECONDS, Fault, Outcome, run
 from tests.small_project import Upstreams, make_project, message, sealed_git, write_files
 
 IDENTITY = {
@@ -66,6 +66,11 @@ class Stage:
         return self.top / "project"
 
     @property
+    def given(self) -> Path:
+        """Where levels are given out to."""
+        return self.top / "given"
+
+    @property
     def tree(self) -> Path:
         return self.top / "work" / "toy"
 
@@ -76,12 +81,13 @@ class Stage:
         fault: Fault | None = None,
         env: Mapping[str, str] | None = None,
         out: str = "ran",
+        seconds: float = SECONDS,
     ) -> Outcome:
         """Run porter, by default in the tree, else in the project."""
         at = cwd or (self.tree if self.tree.is_dir() else self.project)
         at = at if at.is_dir() else self.top
         merged = {**self.env, **(env or {})}
-        return run(words, cwd=at, env=merged, scratch=self.kept / out, fault=fault)
+        return run(words, cwd=at, env=merged, scratch=self.kept / out, fault=fault, seconds=seconds)
 
     def make(self) -> None:
         """Make the project, a warm cache, and a tree of ``toy`` at level 2 of 5."""
@@ -100,8 +106,10 @@ class Stage:
         self.must("lock", "mate", "toy", cwd=self.project)
         self.must("goto", "add-new")
 
-    def must(self, *words: str | Path, cwd: Path | None = None) -> Outcome:
-        done = self.porter(*words, cwd=cwd)
+    def must(
+        self, *words: str | Path, cwd: Path | None = None, seconds: float = SECONDS
+    ) -> Outcome:
+        done = self.porter(*words, cwd=cwd, seconds=seconds)
         assert done.code == 0, (words, done.words)
         return done
 
@@ -131,7 +139,9 @@ class Stage:
         git_dir = self.tree / ".git"
         state = sorted(p.name for p in (git_dir / "porter").iterdir() if p.name != "lock")
         pending = ("CHERRY_PICK_HEAD", "index.lock", "HEAD.lock", "sequencer")
-        refs = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/porter")
+        refs = self.git(
+            "for-each-ref", "--format=%(refname) %(objectname)", "refs/porter", "refs/heads/given"
+        )
         said = [
             self.git("rev-parse", "HEAD", "--symbolic-full-name", "HEAD"),
             self.git("ls-files", "-s", "-t"),
@@ -141,13 +151,14 @@ class Stage:
             " ".join(name for name in state if not name.endswith(".new")),
             " ".join(name for name in pending if (git_dir / name).exists()),
         ]
-        return Seen(_files(self.tree), "\n".join(said))
+        given = {f"given/{name}": text for name, text in _files(self.given).items()}
+        return Seen(_files(self.tree) | given, "\n".join(said))
 
     def leftovers(self) -> list[str]:
         """Return what a killed command left in TMPDIR, the project and the tree's state."""
         # Python tries whether it may write into TMPDIR with an empty file of eight letters.
         found = [p for p in (self.top / "tmp").iterdir() if not re.match(r"[a-z0-9_]{8}$", p.name)]
-        for folder in (self.project, self.tree / ".git" / "porter"):
+        for folder in (self.project, self.given, self.tree / ".git" / "porter"):
             found += [p for p in folder.rglob("*") if p.name.endswith(".new")]
         found += [self.project / "patches" / ".change"] * (
             self.project / "patches" / ".change"

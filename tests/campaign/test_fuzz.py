@@ -33,7 +33,13 @@ from hypothesis import strategies as st
 from porter.errors import PorterError
 from tests.campaign.conftest import SEED, Count
 from tests.campaign.forked import MEMORY, SECONDS
-from tests.campaign.mutations import as_json, changed_bytes, changed_value
+from tests.campaign.mutations import (
+    as_json,
+    changed_bytes,
+    changed_diff,
+    changed_header,
+    changed_value,
+)
 from tests.campaign.stage import Stage
 from tests.small_project import sealed_git
 
@@ -44,7 +50,9 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Target:
-    """``place`` is the file, below the stage; ``first`` raises for what it refuses."""
+    """``place`` is the file, below the stage, or a pattern of which the first match is taken.
+    ``first`` raises for what it refuses.
+    """
 
     name: str
     place: str
@@ -52,6 +60,11 @@ class Target:
     first: Callable[[Path, Stage], Any]
     deeper: Callable[[Path, Stage], Any]
     again: str = ""  # the part of the stage that is brought back after each input
+
+    @property
+    def slow(self) -> int:
+        """How many times longer an input takes than one of the quick targets."""
+        return 10 if self.place.startswith(_TRACE) else 5 if self.again else 1
 
 
 def _text(valid: bytes) -> st.SearchStrategy[bytes]:
@@ -73,7 +86,12 @@ def _yaml(valid: bytes) -> st.SearchStrategy[bytes]:
 
 def _patch(valid: bytes) -> st.SearchStrategy[bytes]:
     more = sorted((PROJECT / "patches").glob("*/*.patch"))[::9]
-    return changed_bytes([valid, valid, *(path.read_bytes() for path in more)])
+    seeds = [valid, valid, *(path.read_bytes() for path in more)]
+    return st.one_of(changed_bytes(seeds), changed_diff(seeds), changed_diff([valid]))
+
+
+def _header(valid: bytes) -> st.SearchStrategy[bytes]:
+    return st.one_of(changed_bytes([valid]), changed_header([valid]))
 
 
 def _run(*words: str) -> Callable[[Path, Stage], Any]:
@@ -152,6 +170,60 @@ def _verdict(path: Path, stage: Stage) -> None:
     read_record(path)
 
 
+def _summed(step: Callable[[Path, Stage], Any]) -> Callable[[Path, Stage], Any]:
+    """Let the sums of a trace be those of its files as they are: it was made so, not damaged."""
+
+    def run(path: Path, stage: Stage) -> None:
+        from porter.verify.harness.sums import write_sums
+
+        write_sums(path.parent)
+        step(path, stage)
+
+    return run
+
+
+def _first_trace(path: Path, stage: Stage) -> None:
+    from porter.verify.harness.trace import BadTrace, read
+
+    try:
+        read(path.parent)
+    except BadTrace as error:
+        raise PorterError(str(error)) from None
+
+
+def _first_rows(path: Path, stage: Stage) -> None:
+    from porter.verify.harness.events import read_lines
+
+    read_lines(path)
+
+
+def _rows(valid: bytes) -> st.SearchStrategy[bytes]:
+    """Change JSON lines."""
+    rows = [json.loads(line) for line in valid.splitlines()]
+
+    def built(value: Any) -> bytes:
+        return b"".join(as_json(row) + b"\n" for row in value) if value else b""
+
+    return _mostly(changed_value([rows]).map(built), valid)
+
+
+def _tensors(valid: bytes) -> st.SearchStrategy[bytes]:
+    """Change a safetensors file: a JSON header after its length, and bytes."""
+    length = int.from_bytes(valid[:8], "little")
+    header = json.loads(valid[8 : 8 + length])
+
+    def built(value: Any) -> bytes:
+        text = as_json(value)
+        return len(text).to_bytes(8, "little") + text + valid[8 + length :]
+
+    numbers = st.integers(0, len(valid) - 1).map(lambda at: _flipped(valid, at))
+    return st.one_of(changed_value([header]).map(built), numbers, changed_bytes([valid]))
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+
+
 def _settle(path: Path, stage: Stage) -> None:
     from porter.project_change import settle_project
 
@@ -216,9 +288,12 @@ def _history(path: Path, stage: Stage) -> None:
 
 
 _CHECKED = _several(_run("lint", "toy", "--files-only"), _run("check", "toy"), _run("list"))
+_JUDGED = _several(_run("judge", "toy"), _run("report", "toy", "--format", "json"),
+                   _run("report", "toy", "-o", "tmp/page.html"))  # fmt: skip
+_TRACE = "cache/traces/toy/tiny/*"
 TARGETS = (
     Target("patch", "project/patches/toy/0002-add-new.patch", _patch, _first_patch, _CHECKED),
-    Target("header", "project/patches/toy/0001-widen-a.patch", _text, _first_header,
+    Target("header", "project/patches/toy/0001-widen-a.patch", _header, _first_header,
            _run("lint", "toy", "--files-only")),
     Target("series", "project/patches/toy/series", _text, _first_series, _CHECKED),
     Target("pins", "project/upstream_pins.yaml", _yaml, _first_yaml,
@@ -239,6 +314,11 @@ TARGETS = (
     Target("history", "message", _history_message, lambda path, stage: None,
            _several(_history, _run("undo", "toy", "--list"), _run("undo", "toy"),
                     _run("redo", "toy")), "cache"),
+    Target("trace.json", f"{_TRACE}/trace.json", _json, _summed(_first_trace), _JUDGED),
+    Target("tensors", f"{_TRACE}/tensors.safetensors", _tensors, _summed(_first_trace), _JUDGED),
+    Target("printed.json", f"{_TRACE}/printed.json", _json, _summed(_first_trace), _JUDGED),
+    Target("events", f"{_TRACE}/events.jsonl", _rows, _summed(_first_rows), _JUDGED),
+    Target("calls", f"{_TRACE}/migration.jsonl", _rows, _summed(_first_rows), _JUDGED),
     Target("sdist", "toy-1.tar.gz", _sdist, _first_sdist, _release),
 )  # fmt: skip
 
@@ -286,6 +366,35 @@ def fuzzed(base: Stage) -> Stage:
     return base
 
 
+@pytest.fixture(scope="session")
+def traced(base: Stage, runs: str) -> Stage:
+    """The stage after a verification, each trace with events and CUDA calls."""
+    import porter.verify.harness.trace  # noqa: F401 (imports torch, once for all batches)
+    from porter.verify.harness.sums import write_sums
+
+    base.back(runs)
+    event = {
+        "kind": "h2d", "what": "aten::copy_", "site": "pkg/a.py:3", "source": "a3 = 3",
+        "detail": "", "count": 2,
+    }  # fmt: skip
+    graph = {
+        "kind": "compilation", "number": 2, "ops": 7, "why": "mark_step", "site": "pkg/a.py:4",
+        "nearest": 1, "differs": ["an op more"], "from_disk": False,
+    }  # fmt: skip
+    warning = {"kind": "warning", "what": "slow"}
+    call = {
+        "file": "pkg/a.py", "line": 3, "source": "x.cuda()", "kind": "call", "asked": "cuda",
+        "served": "hpu",
+    }  # fmt: skip
+    for head in (base.top / "cache" / "traces").glob("*/*/*/trace.json"):
+        for name, rows in (("events", [event, graph, warning]), ("migration", [call])):
+            text = b"".join(as_json(row) + b"\n" for row in rows)
+            (head.parent / f"{name}.jsonl").write_bytes(text)
+        write_sums(head.parent)
+    base.keep("fuzz traces")
+    return base
+
+
 def _record() -> dict[str, Any]:
     """Return a record of a verification without runs."""
     level = {"number": 1, "name": "widen-a", "tree": "0" * 40}
@@ -298,12 +407,17 @@ def _record() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_hostile_files_are_refused_in_words(fuzzed: Stage, target: Target, count: Count) -> None:
-    valid = (fuzzed.kept / "fuzz with records" / target.place).read_bytes()
+def test_hostile_files_are_refused_in_words(
+    request: pytest.FixtureRequest, target: Target, count: Count
+) -> None:
+    is_trace = target.place.startswith(_TRACE)
+    fuzzed: Stage = request.getfixturevalue("traced" if is_trace else "fuzzed")
+    name = "fuzz traces" if is_trace else "fuzz with records"
+    valid = next((fuzzed.kept / name).glob(target.place)).read_bytes()
     batch = 0
     while batch == 0 or count.time_left():
         batch += 1
-        fuzzed.back("fuzz")
+        fuzzed.back("fuzz traces" if is_trace else "fuzz")
         status, used, told = _in_child(fuzzed, target, valid, batch)
         count.rows["inputs"] += told.get("inputs", 0)
         count.rows["past the first parser"] += told.get("past", 0)
@@ -334,6 +448,10 @@ def _in_child(
 
 
 def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[str, Any]) -> None:
+    place = target.place
+    if "*" in place:
+        folder = next(stage.top.glob(f"{_TRACE}/trace.json")).parent
+        place = str(folder / Path(place).name)
     os.environ.clear()
     os.environ.update({**stage.env, "PORTER_ROOT": str(stage.project)})
     os.chdir(stage.top)
@@ -344,7 +462,7 @@ def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[st
     sys.stdout = sys.stderr = os.fdopen(1, "w", closefd=False)
     resource.setrlimit(resource.RLIMIT_CPU, (600, 600))
     inside = (str(stage.top), str(stage.kept), "/dev", "/proc")
-    path, outside = stage.top / target.place, list[str]()
+    path, outside = stage.top / place, list[str]()
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         if event in ("os.rename", "os.remove", "os.mkdir", "os.symlink", "os.link"):
@@ -363,7 +481,7 @@ def _batch(stage: Stage, target: Target, valid: bytes, batch: int, told: dict[st
 
     @seed(zlib.crc32(f"{SEED} {target.name} {batch}".encode()))
     @settings(
-        max_examples=BATCH // 5 if target.again else BATCH, database=None, deadline=None,
+        max_examples=BATCH // target.slow, database=None, deadline=None,
         derandomize=False,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip

@@ -86,6 +86,24 @@ def test_quilt_folder_holds_the_same_bytes(porter: Porter, project: Path, tmp_pa
     assert (target / "series").read_text() == f"# the toy\n{rows[0]}\n"
 
 
+def test_quilt_folder_that_a_kill_left_is_completed(
+    porter: Porter, project: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "quilt"
+    target.mkdir()
+    first = "0001-widen-a.patch"
+    (target / first).write_bytes(patches(project)[first])
+    (target / ".0002-add-new.patch.00ff.new").write_text("half")
+    assert porter("export", "toy", "--to-quilt", target).code == 0
+    whole = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert whole == {k: v for k, v in patches(project).items() if k.endswith(("patch", "series"))}
+    (target / first).write_text("mine\n")
+    ran = porter("export", "toy", "--to-quilt", target)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert f"{target}: holds {first}" in ran.err
+    assert (target / first).read_text() == "mine\n"
+
+
 def test_levels_that_are_off_stay_off_through_quilt(
     porter: Porter, project: Path, tmp_path: Path
 ) -> None:

@@ -343,3 +343,21 @@ def test_revision_of_a_fork_is_one_level(port: SmallPort, porter: Porter) -> Non
     assert ran.code == 0, ran.err
     assert [file.path for file in port.series().patches[0].files] == [b"a.py", b"new.py"]
     assert porter("check", "small").code == 0
+
+
+def test_a_diff_imported_again_makes_no_file_in_a_folder_b(
+    toy: Path, porter: Porter, project: Path, tmp_path: Path
+) -> None:
+    diff = tmp_path / "vendor.diff"
+    diff.write_text("--- /dev/null\n+++ b/more.md\n@@ -0,0 +1 @@\n+more\n")
+    assert porter("import", diff, "-C", toy).code == 0
+    before = patches(project)
+    ran = porter("import", diff, "-C", toy)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "the series holds all of it already" in ran.err
+    assert patches(project) == before
+    bare = tmp_path / "bare.diff"
+    bare.write_text("--- /dev/null\n+++ other/more.md\n@@ -0,0 +1 @@\n+more\n")
+    assert porter("import", bare, "-C", toy).code == 0
+    assert (toy / "more.md").read_text() == "more\n"
+    assert not (toy / "b").exists()

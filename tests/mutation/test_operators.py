@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from porter.mutation.edits import KINDS, Source
+from porter.mutation.edits import KINDS
 from porter.mutation.operators import edits
+from porter.source_text import Source
 
 MISTAKES = {
     "off-by-one": [

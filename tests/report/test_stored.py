@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,27 @@ def test_a_run_cut_short_is_ignored(stored: StoredProject) -> None:
     head.write_text(head.read_text()[:100])
 
     assert (1, "cpu") not in found(stored)
+
+
+@pytest.mark.parametrize("facts", [[], None, {"seed": "x"}])
+def test_a_run_whose_facts_are_none_is_ignored(stored: StoredProject, facts: object) -> None:
+    stored.store()
+    head = found(stored)[1, "cpu"].folder / "trace.json"
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"facts": facts}))
+
+    assert (1, "cpu") not in found(stored)
+
+
+@pytest.mark.parametrize("row", [[], "x", {"kind": "h2d", "count": "many"}])
+def test_events_that_no_run_writes_lose_nothing_else(stored: StoredProject, row: object) -> None:
+    from porter.report.html_report.events import run_events
+
+    stored.runs[1, "cpu"] = {"events": [row], "migration": [row]}
+    stored.store()
+    run = found(stored)[1, "cpu"]
+
+    assert run_events(run).sites == ()
+    assert not stored.gather().ports[0].calls
 
 
 def test_cached_verdicts_on_exactly_these_runs_are_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -103,3 +104,37 @@ def test_text_for_a_file_has_no_colour(plan: Plan, monkeypatch: pytest.MonkeyPat
 
     assert "\x1b" not in text
     assert "1 failed" in text
+
+
+def test_runs_without_a_sandbox_say_so_and_why(plan: Plan) -> None:
+    made = [replace(results(verdict("pass"))[0], sandbox="none")]
+    why = "the kernel refused: Operation not permitted"
+
+    def rendered(form: str, **more: str) -> str:
+        return render(plan, made, form, True, False, **more)
+
+    text = rendered("github", why=why)
+    assert text.startswith("::notice file=recipes/port/one.yaml,line=1,title=porter sandbox::")
+    assert f"made in no sandbox: {why}; `--sandbox require` refuses such runs" in text
+    assert "the runs are of an earlier verification" in rendered("github")
+
+    (run,) = json.loads(rendered("sarif", why=why))["runs"]
+    assert run["properties"] == {"sandbox": f"none: {why}"}
+    (result,) = run["results"]
+    assert (result["ruleId"], result["level"]) == ("sandbox", "note")
+
+    root = ElementTree.fromstring(rendered("junit", why=why))
+    assert [root.get(key) for key in ("tests", "failures", "errors")] == ["2", "0", "0"]
+    for suite in root:
+        (held,) = suite.iter("property")
+        assert held.attrib == {"name": "sandbox", "value": f"none: {why}"}
+
+
+def test_the_sandbox_of_runs_is_in_the_forms_and_no_finding(plan: Plan) -> None:
+    made = [replace(results(verdict("pass"))[0], sandbox="bubblewrap, namespaces")]
+
+    assert render(plan, made, "github", True, False) == ""
+    (run,) = json.loads(render(plan, made, "sarif", True, False))["runs"]
+    assert (run["properties"], run["results"]) == ({"sandbox": "bubblewrap, namespaces"}, [])
+    root = ElementTree.fromstring(render(plan, made, "junit", True, False))
+    assert next(root[0].iter("property")).get("value") == "bubblewrap, namespaces"

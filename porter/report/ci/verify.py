@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.finding import Finding
 from porter.report.ci.write import Case
+from porter.verify.execution.sandbox import NONE
 from porter.verify.judge.result import result_to_json
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ def plain_results(
 def sandboxes(results: Iterable[RecipeResult]) -> str:
     """Return the kinds of sandbox that the results' runs were made in; "" where none is known."""
     return ", ".join(sorted({kind for one in results for kind in one.sandbox.split(", ") if kind}))
+
+
+def sandbox_words(results: Sequence[RecipeResult], why: str) -> str:
+    """Return the kinds of sandbox, and after "none" the reason ``why``, if it is known."""
+    return re.sub(rf"\b{NONE}\b", lambda _: f"{NONE}: {why}" if why else NONE, sandboxes(results))
+
+
+def unsandboxed(results: Sequence[RecipeResult], why: str) -> list[Case]:
+    """Return a case with a note for each recipe that has runs which were made in no sandbox.
+
+    ``why`` says why these could have none; "" where runs of earlier verifications had none.
+    """
+    reason = why or "the runs are of an earlier verification"
+    text = f"made in no sandbox: {reason}; `--sandbox require` refuses such runs"
+    return [
+        Case(
+            f"{one.port}/{one.recipe}",
+            "sandbox",
+            [Finding(f"recipes/{one.port}/{one.recipe}.yaml", 0, "sandbox", text, "note")],
+        )
+        for one in results
+        if NONE in one.sandbox.split(", ")
+    ]
 
 
 def cases(plan: Plan, results: Sequence[RecipeResult], *, strict: bool) -> list[Case]:

@@ -6,9 +6,10 @@ The forms: GitHub annotations, SARIF for code scanning and JUnit test reports.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from porter import __version__
@@ -47,12 +48,15 @@ RULES = {
     "parity": "A level's error is greater than level 0's allows",
     "psnr": "An image's peak signal-to-noise ratio is too low",
     "run": "A run failed, or a recipe proves nothing",
+    "sandbox": "Runs were made in no sandbox",
     "same_distribution": "Random draws do not follow the reference's distribution",
     "ssim": "An image's structural similarity is too low",
     "throughput": "A level is slower than a recipe claims",
     "within_ulps": "An output is further from the reference than a recipe allows",
 }
 """What each rule of ``porter lint``, ``check`` and ``verify`` finds."""
+_GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+"""GitHub's kinds of annotations by severity, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,26 @@ def folder_in_repository(root: Path) -> str:
     return ""
 
 
-def as_form(form: str, tool: str, cases: Sequence[Case], prefix: str) -> str:
+def as_form(
+    form: str,
+    tool: str,
+    cases: Sequence[Case],
+    prefix: str,
+    titles: Mapping[str, str] = RULES,
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Return cases as GitHub annotations, SARIF or JUnit XML.
 
-    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned.
+    ``tool`` is the command that found them, ``prefix`` what :func:`folder_in_repository` returned,
+    ``titles`` what each rule finds. ``properties`` hold for all cases: SARIF has them at its run,
+    JUnit at every suite.
     """
     findings = [finding for case in cases for finding in case.findings]
     if form == "github":
         return _as_github(findings, prefix)
     if form == "sarif":
-        return _as_sarif(tool, findings, prefix)
-    return _as_junit(tool, cases)
+        return _as_sarif(tool, findings, prefix, titles, properties)
+    return _as_junit(tool, cases, properties)
 
 
 def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
@@ -118,9 +131,9 @@ def _as_github(findings: Sequence[Finding], prefix: str = "") -> str:
     GitHub shows at most 10 errors and 10 notices per step, so errors come first.
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
-    ordered = sorted(findings, key=lambda finding: finding.severity != "error")
+    ordered = sorted(findings, key=lambda finding: list(_GITHUB).index(finding.severity))
     return "\n".join(
-        f"::{'error' if f.severity == 'error' else 'notice'} "
+        f"::{_GITHUB[f.severity]} "
         f"file={_property(prefix + f.file)},line={max(f.line, 1)}"
         f",title={_property('porter ' + f.rule)}::{_escape(f.text)}"
         for f in ordered
@@ -135,7 +148,13 @@ def _property(text: str) -> str:
     return _escape(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
+def _as_sarif(
+    tool: str,
+    findings: Sequence[Finding],
+    prefix: str,
+    titles: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> str:
     """Return a log with one run, as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), for code scanning.
 
     ``prefix`` goes before every path; ``tool`` ("porter lint") distinguishes the runs on one
@@ -145,12 +164,13 @@ def _as_sarif(tool: str, findings: Sequence[Finding], prefix: str = "") -> str:
     driver = {
         "name": "porter",
         "semanticVersion": __version__,
-        "rules": [{"id": r, "shortDescription": {"text": RULES.get(r, r)}} for r in rules],
+        "rules": [{"id": r, "shortDescription": {"text": titles.get(r, r)}} for r in rules],
     }
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"{tool.replace(' ', '/')}/"},
         "results": [_result(finding, rules, prefix) for finding in findings],
+        **({"properties": dict(properties)} if properties else {}),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return as_json({"$schema": schema, "version": "2.1.0", "runs": [run]})
@@ -172,7 +192,7 @@ def _result(finding: Finding, rules: list[str], prefix: str) -> dict[str, Any]:
     }
 
 
-def _as_junit(tool: str, cases: Sequence[Case]) -> str:
+def _as_junit(tool: str, cases: Sequence[Case], properties: Mapping[str, str]) -> str:
     """Return ``testsuites`` with one suite per group of cases, as Jenkins, GitLab and GitHub's
     test reporters read it.
 
@@ -188,6 +208,10 @@ def _as_junit(tool: str, cases: Sequence[Case]) -> str:
     for group, own in groups.items():
         name = _printable(f"{tool} {group}")
         suite = SubElement(suites, "testsuite", {"name": name, **_counts(own)})
+        if properties:
+            rows = SubElement(suite, "properties")
+            for key, value in properties.items():
+                SubElement(rows, "property", {"name": key, "value": _printable(value)})
         for case in own:
             _add_case(suite, tool, case)
     indent(suites)

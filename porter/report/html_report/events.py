@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from porter.verify.harness.events import EVENTS, MIGRATION, read_lines
+from porter.verify.cache.stored_trace import read_rows
+from porter.verify.harness.events import EVENTS, MIGRATION
 
 if TYPE_CHECKING:
     from porter.report.html_report.stored import JudgedRecipe, StoredRun
@@ -113,6 +114,6 @@ def served_calls(recipes: Iterable[JudgedRecipe]) -> list[ServedCall]:
 
 def _lines(run: StoredRun, name: str) -> list[dict[str, Any]]:
     try:
-        return read_lines(run.folder / name)
+        return read_rows(run.folder / name)
     except (OSError, ValueError):
         return []  # cut short: the rest of the run is shown nevertheless

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.atomic import read_json
 from porter.verify.cache.keys import RunKey, programs, verdict_key
 from porter.verify.cache.store import Places, find_verdicts
-from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
+from porter.verify.cache.stored_trace import read_head, read_trace
+from porter.verify.harness.run_info import HEAD, TENSORS, RunFacts
 from porter.verify.judge import judge
 from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, run_specs
 
@@ -88,10 +88,9 @@ def _runs_under(folder: Path) -> list[StoredRun]:
     runs = []
     for path in sorted(folder.glob(f"*/{HEAD}")):
         try:
-            head = read_json(path)
-            if head["format"] == FORMAT:
-                runs.append(StoredRun(path.parent, head, path.stat().st_mtime))
-        except (OSError, ValueError, KeyError, TypeError):
+            head = read_head(path.parent)
+            runs.append(StoredRun(path.parent, head, path.stat().st_mtime))
+        except (OSError, ValueError):
             continue  # cut short, or being written now
     return runs
 
@@ -130,14 +129,14 @@ def judge_stored(places: Places, planned: RecipePlan) -> JudgedRecipe:
 
 def _judge_again(planned: RecipePlan, runs: Mapping[RunSpec, StoredRun]) -> list[Verdict]:
     """Compare the tensors. Claims that need a missing run get no verdict."""
-    from porter.verify.harness.trace import BadTrace, read
+    from porter.verify.harness.trace import BadTrace
 
     outcomes: dict[RunSpec, Trace | Failure] = {}
     for spec in run_specs(planned):
         outcomes[spec] = Failure("missing", NOT_STORED, "")
         if spec in runs:
             try:
-                outcomes[spec] = read(runs[spec].folder)
+                outcomes[spec] = read_trace(runs[spec].folder)
             except BadTrace:
                 continue
     return [v for v in judge(planned, outcomes) if NOT_STORED not in v.detail]

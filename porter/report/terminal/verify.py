@@ -19,7 +19,9 @@ from porter.report.ci.verify import (
     by_cause,
     cases,
     plain_results,
+    sandbox_words,
     sandboxes,
+    unsandboxed,
     worst_of_seeds,
 )
 from porter.report.ci.write import as_form, as_json
@@ -306,10 +308,12 @@ def render(
     strict: bool,
     prefix: str = "",
     more: Mapping[str, Any] = MappingProxyType({}),
+    why: str = "",
 ) -> str:
     """Return all results as text with every output, JSON, GitHub annotations, SARIF or JUnit.
 
     ``prefix`` is the project's folder in its repository; JSON has what is in ``more`` too.
+    ``why`` says why runs were made in no sandbox.
     """
     if form == "text":
         console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
@@ -321,4 +325,9 @@ def render(
         return captured.get()
     if form == "json":
         return as_json({**plain_results(results, plan.unreachable, passed), **more})
-    return as_form(form, "porter verify", cases(plan, results, strict=strict), prefix)
+    found = cases(plan, results, strict=strict)
+    if form != "junit":  # there a case is a test; the property says it
+        found += unsandboxed(results, why)
+    kinds = sandbox_words(results, why)
+    properties = {"sandbox": kinds} if kinds else {}
+    return as_form(form, "porter verify", found, prefix, properties=properties)

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import shutil
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from typing import Any
 import msgspec
 
 from porter.atomic import parse_json, read_json, write_atomic
-from porter.verify.harness.run_info import FORMAT, HEAD, TENSORS, RunFacts
+from porter.verify.cache.stored_trace import read_head
+from porter.verify.harness.run_info import HEAD, TENSORS, RunFacts
 from porter.verify.harness.sums import SUMS, sum_of
 from porter.verify.judge.result import RecipeResult, result_from_json, result_to_json
 
@@ -65,9 +65,9 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
         others = (places.traces / facts.port).glob(f"*/{key}")
         own = next(iter(sorted(others)), own)
     try:
-        head = read_json(own / HEAD)
-        whole = head["format"] == FORMAT and _is_whole(own / TENSORS) and (own / SUMS).is_file()
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        read_head(own)
+        whole = _is_whole(own / TENSORS) and (own / SUMS).is_file()
+    except (OSError, ValueError):
         return None
     if not whole:
         return None
@@ -230,11 +230,18 @@ def _verdicts_file(places: Places, port: str, recipe: str, key: str) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
+    """Whether a safetensors file is as long as its header says.
+
+    Raises OSError, and ValueError for a header that is none.
+    """
+    found = path.stat().st_size
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
+        length = int.from_bytes(file.read(8), "little")
+        if length > found:
+            return False
         header = parse_json(file.read(length))
-    header.pop("__metadata__", None)
-    ends = [entry["data_offsets"][1] for entry in header.values()]
-    size: int = 8 + length + max(ends, default=0)
-    return path.stat().st_size == size
+    try:
+        ends = [row["data_offsets"][1] for key, row in header.items() if key != "__metadata__"]
+        return bool(8 + length + max(ends, default=0) == found)
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: no header: {error!r}") from None

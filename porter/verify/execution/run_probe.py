@@ -30,11 +30,15 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Launcher:
-    """Starts runs, forked from ``warm`` where that is sound, until ``stop`` is set. Thread-safe."""
+    """Starts runs, forked from ``warm`` where that is sound, until ``stop`` is set. Thread-safe.
+
+    With ``stages``, runs say how long their stages took (:mod:`porter.verify.harness.stages`).
+    """
 
     warm: ForkServerPool
     stop: threading.Event
     sandbox: Sandbox = NO_SANDBOX
+    stages: bool = False
 
 
 @contextmanager
@@ -77,7 +81,8 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     _make_folders(folder)
     # The paths among the job's values become text.
     held = {"sandbox": start.sandbox.kind, "sandbox_spec": start.sandbox.spec(job, python, folder)}
-    description = json.dumps({**asdict(job), "out": out, **held}, default=os.fspath)
+    asked = {**asdict(job), "out": out, "stages": start.stages, **held}
+    description = json.dumps(asked, default=os.fspath)
     (folder / "job.json").write_text(description, encoding="utf-8")
     with _pipes() as (lifeline, printed, complained, files):
         process = start.warm.start(

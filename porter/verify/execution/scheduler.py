@@ -30,11 +30,13 @@ from porter.verify.cache.store import (
     sandbox_of,
     share_trace,
 )
+from porter.verify.cache.stored_trace import read_trace
 from porter.verify.environment.venv import Environment, EnvironmentFailed
 from porter.verify.execution.pool import Retry, WorkerPool
 from porter.verify.execution.run_probe import Launcher, launcher, run_folder, run_probe
 from porter.verify.execution.sandbox import NONE
 from porter.verify.execution.session import Session
+from porter.verify.execution.timings import timed, timed_run
 from porter.verify.plan.matrix import (
     Failure,
     Job,
@@ -175,7 +177,8 @@ class Runs:
             leans = spec.shaken or (claims and all(claim.needs_reference for claim in claims))
             if leans and reference in runs:
                 leans_on = runs[reference].key
-            job = job_of(planned, spec, known.facts, self.session.trees)
+            with timed(self.session.options.timings, "writing trees", planned.name):
+                job = job_of(planned, spec, known.facts, self.session.trees)
             yield Request(planned, spec, job, known.key, leans_on, environment, state)
 
     def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
@@ -298,10 +301,10 @@ class Runs:
         made = self.found.get(key)
         if not isinstance(made, CachedRun):
             return made
-        from porter.verify.harness.trace import BadTrace, read
+        from porter.verify.harness.trace import BadTrace
 
         try:
-            return read(made.folder)
+            return read_trace(made.folder)
         except BadTrace as error:
             shutil.rmtree(made.folder, ignore_errors=True)
             return Failure("trace", f"left a damaged trace: {error}", "")
@@ -352,7 +355,8 @@ class Runs:
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
                 return _CHANGED
             try:
-                out = run_probe(job, python, folder, replace(self.start, stop=stop))
+                with timed_run(self.session.options.timings, request.title, folder):
+                    out = run_probe(job, python, folder, replace(self.start, stop=stop))
             except Stopped:
                 return Failure("stopped", "stopped: no longer needed", "")
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
@@ -384,4 +388,5 @@ def open_runs(session: Session) -> Iterator[Runs]:
             )
         if session.sandbox.kind == NONE and session.options.sandbox != "off":
             session.observer.say(f"runs are in no sandbox: {session.sandbox.why}")
-        yield Runs(session, replace(start, sandbox=session.sandbox), workspace)
+        asked = session.options.timings is not None
+        yield Runs(session, replace(start, sandbox=session.sandbox, stages=asked), workspace)

@@ -23,6 +23,7 @@ from porter.verify.environment.venv import (
 )
 from porter.verify.execution.forkserver import ForkServerError, ForkServerPool
 from porter.verify.execution.sandbox import NONE, Mode, Sandbox, find_sandbox
+from porter.verify.execution.timings import Timings, timed
 from porter.verify.plan.matrix import Failure, Job
 from porter.verify.plan.trees import Trees
 
@@ -49,13 +50,14 @@ class Options:
     """How to run. ``jobs``: maximum parallel runs (None: as many as the cores allow); ``fresh``:
     ignore the cache; ``warm``: fork runs from a process that has imported torch (None: where the
     system can, :mod:`porter.verify.execution.forkserver`); ``sandbox``: whether runs are held in
-    one (:mod:`porter.verify.execution.sandbox`).
+    one (:mod:`porter.verify.execution.sandbox`); ``timings`` gets the time that each part takes.
     """
 
     jobs: int | None = None
     fresh: bool = False
     warm: bool | None = None
     sandbox: Mode = "auto"
+    timings: Timings | None = None
 
     def capacity(self) -> int:
         """Maximum parallel threads; with ``jobs``, maximum parallel runs."""
@@ -92,9 +94,12 @@ class Session:
 
     def mend_trees(self, job: Job | Failure) -> None:
         """Compare the trees that a run is about to use with their ids; say what was damaged."""
-        for folder in () if isinstance(job, Failure) else (job.tree, *job.companions.values()):
-            if line := self.trees.mend(folder):
-                self.observer.say(line)
+        if isinstance(job, Failure):
+            return
+        with timed(self.options.timings, "comparing trees", job.facts.level_name):
+            for folder in (job.tree, *job.companions.values()):
+                if line := self.trees.mend(folder):
+                    self.observer.say(line)
 
     def find_environment(self, requirements: Path | None) -> Environment | None:
         """Return the environment of a requirements file if it is built; run nothing in it."""
@@ -117,7 +122,9 @@ class Session:
         """
         if requirements not in self._environments:
             try:
-                self._environments[requirements] = self._ensure(requirements, warm, stop)
+                name = _asked(requirements).name
+                with timed(self.options.timings, "environments", name):
+                    self._environments[requirements] = self._ensure(requirements, warm, stop)
             except EnvironmentFailed as error:
                 self._environments[requirements] = error
         found = self._environments[requirements]

@@ -24,6 +24,7 @@ import os
 import resource
 import signal
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -100,9 +101,13 @@ def write_failure(out: Path, kind: str, error: BaseException) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the job named on the command line; return 0 if its trace is written."""
+    began = time.monotonic()
     job = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     out = Path(job["out"])
     import_porter()
+    from porter.verify.harness.stages import Stages
+
+    stages = Stages(began)
     if job["sandbox_spec"]:  # while this process has one thread
         from porter.verify.harness.sandbox import NoSandbox, enter
 
@@ -124,11 +129,14 @@ def main(argv: list[str]) -> int:
         write_failure(out, "environment", error)
         return 1
     try:
-        run(job, out)
+        run(job, out, stages)
     except BaseException as error:
         traceback.print_exc()
         write_failure(out, kind_of(error), error)
         return 1
+    finally:
+        if job["stages"]:
+            stages.write(out.parent)
     return 0
 
 

@@ -25,14 +25,16 @@ from porter.verify.harness.api import Probe, ProbeError
 from porter.verify.harness.line_coverage import LINES, LineCoverage
 from porter.verify.harness.recording import Enough
 from porter.verify.harness.run_info import RunFacts
+from porter.verify.harness.stages import PROBE_STAGE, Stages
 from porter.verify.harness.subprocesses import Launches
 
 NATIVE = "native"
 """The dtype of a recipe whose probe or script chooses dtypes itself."""
 
 
-def run(job: dict[str, Any], out: Path) -> None:
+def run(job: dict[str, Any], out: Path, stages: Stages) -> None:
     """Run the job's probe and write its trace."""
+    stages.enter("opening the device")
     facts = RunFacts(**job["facts"])
     is_native = facts.dtype == NATIVE
     dtype = torch.float32 if is_native else getattr(torch, facts.dtype)
@@ -61,11 +63,15 @@ def run(job: dict[str, Any], out: Path) -> None:
     if job["lines"]:
         coverage.start()
     began = time.monotonic()
+    stages.enter(PROBE_STAGE)
+    if job["stages"]:
+        stages.sample()
     if job["activations"]:
         run_recorded(job, probe, roots, out)
     else:
         run_probe(job, probe)
     seconds = time.monotonic() - began
+    stages.enter("writing the trace")
     if job["lines"]:
         (out / LINES).write_text(json.dumps(coverage.executed()), encoding="utf-8")
     probe.finish()

@@ -71,6 +71,35 @@ def test_a_warm_run_gives_the_bits_and_sees_the_surroundings_of_a_cold_one(tmp_p
     assert cold.versions == forked.versions
 
 
+COMPILER = """
+    import os, sys, torch
+    def run(probe):
+        probe.count("before", "torch._dynamo" in sys.modules)
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+        probe.count("own", cache_dir().startswith(os.environ["TMPDIR"]))
+        probe.count("same", torch._dynamo.package.DynamoCache.path_prefix().startswith(cache_dir()))
+        twice = torch.compile(lambda x: x * 2, backend="eager")
+        probe.record("twice", twice(probe.normal("x", 20)))
+    """
+
+
+def test_torchs_compiler_is_imported_before_the_fork_and_works_in_the_runs_folder(
+    tmp_path: Path,
+) -> None:
+    job = job_for(tmp_path / "job", COMPILER)
+    traces = []
+    for name, warm in (("warm", True), ("cold", False)):
+        with launcher(tmp_path / name, warm) as start, run_folder(tmp_path / name) as folder:
+            out = run_probe(job, Path(sys.executable), folder, start)
+            assert not isinstance(out, Failure), out.stderr
+            traces.append(trace.read(out))
+
+    warm_run, cold_run = traces
+    assert warm_run.counters == {"before": 1, "own": 1, "same": 1}
+    assert cold_run.counters == {"before": 0, "own": 1, "same": 1}
+    assert torch.equal(warm_run.outputs["twice"], cold_run.outputs["twice"])
+
+
 def test_runs_of_one_fork_server_know_nothing_of_each_other(tmp_path: Path) -> None:
     code = """
         import os, torch

@@ -1,0 +1,1 @@
+"""Find what an accelerator trips over in PyTorch code, by rules that read it."""

@@ -1,0 +1,1 @@
+"""What a rule is, and a file as rules read it."""
