@@ -44,7 +44,8 @@ def install_torch_names(
     if target == "npu":
         is_on = property(lambda storage: storage.device.type == target)
         patches.replace(torch.storage.TypedStorage, "is_cuda", is_on)
-    patches.replace(torch.cuda, "default_generators", vars(module)["default_generators"])
+    if "default_generators" in vars(module):
+        patches.replace(torch.cuda, "default_generators", vars(module)["default_generators"])
     for name in _MEMORY:
         if name in vars(module):
             patches.replace(torch.cuda.memory, name, vars(module)[name])
