@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every mapped CUDA call to FILE (.jsonl: as JSON)",
     )
+    text = "refuse copies from the host inside a captured graph, which are otherwise counted"
+    add_flag(parser, "--strict-capture", text)
     add_flag(parser, "--quiet", "print no counters")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="the script and its arguments")
 
@@ -43,12 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the script; return its exit code."""
     import json
+    import os
 
     from porter.device.script import Script
     from porter.report.ci.write import write_text
 
     script = Script(args.script)
     device = open_device(args.device)
+    if args.strict_capture:
+        os.environ["PORTER_STRICT_CAPTURE"] = "1"  # of processes that the script starts, too
     device.prepare()
     code = int(Exit.BUG)
     try:

@@ -12,6 +12,7 @@ _KINDS = {
     "d2h": "copies to the host",
     "d2d": "copies between devices",
     "dynamic_shape": "dynamic shapes",
+    "captured_constant": "copies from the host inside a captured graph, made once",
     "dtype": "dtypes the device lacks",
     "not_simulated": "vendor names looked up that are not simulated",
 }

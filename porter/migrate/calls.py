@@ -141,11 +141,15 @@ class ServedType(type):
     porter_make: Callable[..., Any]
     porter_type: type | None = None
     porter_dtype: torch.dtype | None = None
+    porter_device: str = "cuda"
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls.porter_make(*args, **kwargs)
 
     def __instancecheck__(cls, instance: Any) -> bool:
+        if cls.porter_dtype is not None:
+            is_tensor = isinstance(instance, torch.Tensor) and instance.dtype == cls.porter_dtype
+            return is_tensor and instance.device.type == cls.porter_device
         return cls.porter_type is not None and isinstance(instance, cls.porter_type)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
@@ -239,7 +243,12 @@ class CudaCalls:
             self._note(api, rule.kind, args, kwargs, rule.served)
             return typed_tensor(args, dtype, self.device)
 
-        return ServedType(name, (), {"porter_make": staticmethod(make), "porter_dtype": dtype})
+        parts = {
+            "porter_make": staticmethod(make),
+            "porter_dtype": dtype,
+            "porter_device": self.device,
+        }
+        return ServedType(name, (), parts)
 
     def _ignoring(self, api: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -21,6 +21,7 @@ from porter.interception.patching import Patches
 from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Table, table_of
+from porter.migrate.torch_names import install_torch_names
 
 _active: Migration | None = None
 _log: MigrationLog | None = None
@@ -48,6 +49,7 @@ class Migration:
         self._distributed()
         self._calls.patch(self.patches)
         self._default_tensor_type()
+        install_torch_names(self.device, self._calls.target, self.log, self.patches)
         if self.device == "npu":
             self._jit()
 
@@ -64,7 +66,6 @@ class Migration:
         self._wrap(torch.utils.data.DataLoader, "__init__", "torch.utils.data.DataLoader")
         self._data_parallel()
         self._wrap(torch.utils._device.DeviceContext, "__init__", "torch.device")
-        self._wrap(torch, "Generator", "torch.Generator")
 
     def _data_parallel(self) -> None:
         parallel = torch.nn.parallel.DistributedDataParallel

@@ -239,3 +239,29 @@ def test_cuda_takes_its_device_by_name_too(device):
     module = torch.nn.Linear(2, 2).cuda(device=torch.device("cuda", 0))
     assert module.weight.device.type == device
     assert torch.ones(2).cuda(device="cuda:0").device.type == device
+
+
+@pytest.mark.parametrize("target", ["hpu", "npu"])
+def test_names_outside_torch_cuda_are_the_targets(target, tmp_path):
+    checkpoint = tmp_path / "cuda.pt"
+    with simulated("cuda"):
+        torch.save({"w": torch.ones(2, device="cuda")}, checkpoint)
+    with simulated(target) as machine:
+        open_accounting(machine)
+        with served(None, target, tmp_path) as log:
+            generator = torch.Generator(device="cuda").manual_seed(0)
+            assert generator.device.type == target
+            assert isinstance(generator, torch.Generator)
+            assert torch.randn(2, generator=generator, device="cuda").device.type == target
+            assert torch.load(checkpoint)["w"].device.type == target
+            assert isinstance(torch.Event(device="cuda"), torch.Event)
+            assert torch.fft.fftfreq(4, device="cuda").device.type == target
+            assert torch.UntypedStorage(8, device="cuda").device.type == target
+            assert torch.cuda.default_generators[0].device.type == target
+            assert torch.utils._triton.has_triton() is False
+            assert isinstance(torch.cuda.FloatTensor(2), torch.cuda.FloatTensor)
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                assert torch.get_autocast_dtype("cuda") == torch.bfloat16
+            torch.cuda.memory._record_memory_history()
+            served_names = {entry.asked.partition("(")[0] for entry in log}
+        assert {"torch.Generator", "torch.Event", "torch.fft.fftfreq"} <= served_names

@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
+from porter.device.sim.core.device_guard import install_guard
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import make_class
 from porter.device.sim.core.profiles import PROFILES, Profile
 from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator
 from porter.device.sim.rng.random_ops import install_rng
+from porter.device.sim.torch_patches.accelerator import install_accelerator, install_indices
 from porter.device.sim.torch_patches.autocast import install_autocast
+from porter.device.sim.torch_patches.comm import install_comm
 from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
-from porter.device.sim.torch_patches.device_module import install_accelerator, install_device_module
+from porter.device.sim.torch_patches.device_module import install_device_module
+from porter.device.sim.torch_patches.distributed import gloo, install_nccl
+from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
 from porter.device.sim.torch_patches.parameters import install_parameters
+from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
+from porter.device.sim.torch_patches.streams import install_streams
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches
@@ -48,11 +57,14 @@ def _install_shared() -> None:
     """Apply the patches that serve every simulated device, when the first is activated."""
     patches = _shared
     install_constructors(patches)
+    install_indices(patches)
+    install_streams(patches)
+    install_comm(patches)
+    install_profiler(patches)
     install_parameters(patches)
     install_serialization(patches)
     install_cpu_paths(patches)
-    patches.replace(torch, "compile", _refuse_compile)
-    patches.replace(torch.nn.Module, "compile", _refuse_compile)
+    install_dynamo(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
@@ -67,15 +79,6 @@ def _install_shared() -> None:
 
     patches.replace(torch, "manual_seed", manual_seed)
     patches.replace(torch.random, "manual_seed", manual_seed)
-
-
-def _refuse_compile(*_: Any, **__: Any) -> NoReturn:
-    """Refuse ``torch.compile``: what a vendor's compiler makes of a model cannot be simulated."""
-    labels = ", ".join(f"sim:{name}" for name in machines)
-    raise RuntimeError(
-        f"torch.compile is not simulated: {labels} runs eager code only; run the model without "
-        "torch.compile, or on a real device"
-    )
 
 
 def activate(device: str | Profile) -> Machine:
@@ -95,6 +98,7 @@ def activate(device: str | Profile) -> Machine:
     install_rng(machine)
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
+    install_guard(machine, patches)
     install_factories(machine, patches)
     install_device_module(machine, patches)
     install_accelerator(machine, patches)
@@ -102,6 +106,7 @@ def activate(device: str | Profile) -> Machine:
     _install_package(profile.name, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)
+        install_nccl(patches)
     for name in ("torch.optim.optimizer", "torch.utils._foreach_utils"):
         lists = importlib.import_module(name)
         types = [*lists._foreach_supported_types, *machine.classes]
@@ -110,8 +115,14 @@ def activate(device: str | Profile) -> Machine:
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):
         if not hasattr(torch.Tensor, f"is_{name}"):
-            patches.replace(torch.Tensor, f"is_{name}", False)
+            patches.replace(torch.Tensor, f"is_{name}", property(partial(_is_on, kind=name)))
+    if "torch._dynamo" in sys.modules:
+        prepare_dynamo(_shared)
     return machine
+
+
+def _is_on(tensor: torch.Tensor, kind: str) -> bool:
+    return tensor.device.type == kind
 
 
 def _module_mover(kind: str) -> Any:
@@ -151,13 +162,7 @@ def _register_hccl(kind: str) -> None:
     if "HCCL" in getattr(backend, "_plugins", {}):
         backend.backend_capability["hccl"] = sorted({*backend.backend_capability["hccl"], kind})
         return
-    backend.register_backend("hccl", _gloo, devices=["cpu", kind])
-
-
-def _gloo(store: Any, rank: int, size: int, timeout: Any) -> Any:
-    from torch._C._distributed_c10d import ProcessGroupGloo
-
-    return ProcessGroupGloo(store, rank, size, timeout)
+    backend.register_backend("hccl", gloo, devices=["cpu", kind])
 
 
 def deactivate(kind: str) -> None:

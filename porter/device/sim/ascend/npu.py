@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY, Stream
-from porter.device.sim.torch_patches.device_module import StreamContext as _StreamContext
+from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
+from porter.device.sim.torch_patches.streams import Stream
+from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
 from porter.device.sim.vendors.graphs import (
     GraphCapture,
     PooledGraph,

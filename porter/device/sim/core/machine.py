@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Machine:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.counters = Counters()
-        self.current_index = 0
+        self._current = threading.local()
         self.classes: tuple[type[torch.Tensor], ...] = ()
         self.generators: tuple[torch.Generator, ...] = ()
         """Each device's default generator."""
@@ -117,6 +118,15 @@ class Machine:
         """The observers in the order in which they see an op."""
         self._compiled: list[tuple[OpOverload, str]] = []
         self._creation: dict[str, tuple[Callable[[Any, Any, Any], None], ...]] = {}
+
+    @property
+    def current_index(self) -> int:
+        """The index of this thread's current device, as on CUDA; 0 in a new thread."""
+        return getattr(self._current, "index", 0)
+
+    @current_index.setter
+    def current_index(self, index: int) -> None:
+        self._current.index = index
 
     def observe(self, observer: Observer) -> None:
         """Let an observer see the ops from now on."""
@@ -205,3 +215,8 @@ class Machine:
 
 machines: dict[str, Machine] = {}
 """The machines simulated in this process, by device type ("hpu")."""
+
+
+def accelerator() -> Machine | None:
+    """The machine that ``torch.accelerator`` and bare device indices mean: the latest activated."""
+    return next(reversed(machines.values()), None)

@@ -16,11 +16,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
+from porter.device.sim.core.dispatch import Run
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg
 from porter.device.sim.core.tensor import DeviceTensor
-from porter.device.sim.core.transfer import device_class_of, move, report_transfer
+from porter.device.sim.core.transfer import (
+    destination_of,
+    device_class_of,
+    move,
+    report_transfer,
+)
 
 _COPIES = frozenset({"aten.copy_", "aten.copy", "aten._copy_from"})
 _INDEXED = INDEXED | {"aten._unsafe_index_put"}
@@ -107,6 +114,28 @@ def _message(cls: type[DeviceTensor], facts: OpFacts, arg: TensorArg, tensor: to
     )
 
 
+def _compile(machine: Machine, op: OpOverload, cls: type[DeviceTensor], attribute: str) -> Run:
+    run = machine.compile(
+        op, cls, attribute, lambda facts, args, kwargs: settle(cls, facts, args, kwargs)
+    )
+    if op is not torch.ops.aten._to_copy.default:
+        return run
+
+    def copy_or_move(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """Run ``Tensor.to``'s op. To "cpu" is no move: C++ asks so for the storage that it sees."""
+        options = dict(kwargs or {})
+        device = options.pop("device", None)
+        destination = None if device is None else destination_of(device)
+        if destination is None or destination is cls:
+            return run(args, options)
+        later = bool(options.get("non_blocking"))
+        layout = options.get("memory_format") or torch.preserve_format
+        return move(args[0], destination, options.get("dtype"), layout, later, what="to")
+
+    setattr(op, attribute, copy_or_move)
+    return copy_or_move
+
+
 def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
     """Make the tensor class of one device."""
     kind = machine.profile.name
@@ -114,15 +143,14 @@ def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
     names: dict[str, Any] = {
         "machine": machine,
         "attribute": attribute,
-        "settle": lambda facts, args, kwargs: settle(cls, facts, args, kwargs),
+        "compile_op": lambda op: _compile(machine, op, cls, attribute),
     }
-    names["names"] = names
     exec(
         "def dispatch(op, types, args=(), kwargs=None):\n"
         "    try:\n"
         f"        run = op.{attribute}\n"
         "    except AttributeError:\n"
-        "        run = machine.compile(op, names['cls'], attribute, settle)\n"
+        "        run = compile_op(op)\n"
         "    return run(args, kwargs)\n",
         names,
     )
@@ -137,5 +165,4 @@ def make_class(machine: Machine, index: int) -> type[DeviceTensor]:
             f"is_{kind}": True,
         },
     )
-    names["cls"] = cls
     return cls

@@ -51,6 +51,8 @@ class Profile:
     unsupported_dtypes: dict[str, str] = field(default_factory=dict)
     """By dtype name: "refused" (an error), "cast:float32" (converted) or "counted" (kept and
     counted where it appears; what the device makes of it is not modelled)."""
+    takes_cpu_generators: bool = False
+    """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
@@ -147,6 +149,9 @@ HPU = Profile(
     unsupported_dtypes=dict.fromkeys(
         ("float64", "complex32", "complex64", "complex128"), "counted"
     ),
+    # HabanaAI/gaudi-pytorch-bridge, get_seed_hpu in random_gen_kernels.cpp (read November 2026):
+    # every generator there is a CPU generator, and a kernel's seed is its next random().
+    takes_cpu_generators=True,
     seed_salt=0x48_50_55,
 )
 

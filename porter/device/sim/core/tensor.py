@@ -110,6 +110,14 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         size = args[0] if args and isinstance(args[0], torch.Size) else args
         return torch.empty(size or (0,), dtype=self.dtype, device=target, **kwargs)
 
+    def record_stream(self, stream: Any) -> None:
+        """Keep the memory until the stream's work is done: it is never reused early here."""
+        if not isinstance(stream, torch.Stream):
+            raise TypeError(
+                "record_stream(): expected a stream of "
+                f"{self.device}, found {type(stream).__name__}"
+            )
+
     def pin_memory(self, device: Any = None) -> NoReturn:  # noqa: ARG002
         raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
 

@@ -10,13 +10,14 @@ and leave the gradient where it is.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
 
 from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
-from porter.device.sim.core.machine import machines
+from porter.device.sim.core.machine import accelerator, machines
 from porter.device.sim.core.tensor import DeviceTensor
 
 Destination = type[DeviceTensor] | None
@@ -43,6 +44,15 @@ class MoveRequest(NamedTuple):
     non_blocking: bool
     copy: bool
     memory_format: torch.memory_format
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a tensor is one of PyTorch's tracers, which know devices by themselves."""
+    module = sys.modules.get("torch._subclasses.functional_tensor")
+    fake = torch._subclasses.fake_tensor.FakeTensor
+    return isinstance(value, fake) or (
+        module is not None and isinstance(value, module.FunctionalTensor)
+    )
 
 
 def device_class_of(tensor: torch.Tensor) -> Destination:
@@ -149,6 +159,10 @@ def move(
     what: str = "to",
 ) -> torch.Tensor:
     """Return ``source`` on ``destination`` (itself when it is there in that dtype already)."""
+    if is_traced(source):
+        device = torch.device("cpu") if destination is None else destination.device
+        traced: torch.Tensor = native_to(source, device, dtype or source.dtype)
+        return traced
     if device_class_of(source) is destination:
         if dtype is None or dtype == source.dtype:
             return source
@@ -164,9 +178,10 @@ def as_device(value: Any) -> torch.device:
     """Read a device argument; a bare index means the simulated accelerator's."""
     if isinstance(value, torch.device):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and len(machines) == 1:
-        (machine,) = machines.values()
-        return machine.device(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        machine = accelerator()
+        if machine is not None:
+            return machine.device(value)
     return torch.device(value)
 
 
@@ -192,6 +207,13 @@ def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequ
 
 def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """``Tensor.to`` with support for simulated devices."""
+    if is_traced(self):
+        request = read_to_arguments(args, kwargs)
+        if "device" in kwargs:
+            kwargs["device"] = request.device
+        elif args and isinstance(args[0], int):
+            args = (request.device, *args[1:])
+        return native_to(self, *args, **kwargs)
     origin = device_class_of(self)
     request = read_to_arguments(args, kwargs)
     destination = origin if request.device is None else destination_of(request.device)

@@ -14,6 +14,8 @@ refused with the user's line (:mod:`porter.device.sim.graphs.capture_limits`).
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +35,10 @@ _UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_em
              "aten.new_empty_strided")  # fmt: skip
 _SILENT_WRITES = {"aten.native_batch_norm": (3, 4), "aten._thnn_fused_lstm_cell": ()}
 """By op, the positions of arguments that it writes although its schema does not say so."""
+
+
+STRICT = "PORTER_STRICT_CAPTURE"
+"""Set to 1, an environment variable that refuses what is otherwise counted with a warning."""
 
 
 class CaptureRefused(RuntimeError):
@@ -78,6 +84,8 @@ class _Capture:
     made: dict[int, torch.Tensor] = field(default_factory=dict)
     """One tensor per storage that the capture allocated."""
     refusal: str | None = None
+    strict: bool = field(default_factory=lambda: os.environ.get(STRICT) == "1")
+    _warned: set[Site] = field(default_factory=set)
     _views: set[int] = field(default_factory=set)
     _saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
@@ -87,6 +95,12 @@ class _Capture:
         if why is None:
             return
         site = site_of(self.forward.here(2))
+        if kind in self.limits.counted and not self.strict:
+            self.machine.counters.event("captured_constant", what, site=site)
+            if site not in self._warned:
+                self._warned.add(site)
+                warnings.warn(f"{self.limits.title} capture: {what} at {site}: {why}", stacklevel=2)
+            return
         self.refusal = f"{self.limits.title} capture: {what} at {site}: {why}"
         raise CaptureRefused(self.refusal)
 
@@ -112,6 +126,8 @@ class _Capture:
 
         def after(args: Any, kwargs: Any, out: Any) -> None:
             self._made(op, out)
+            if op.packet == "aten.copy_" and not self._is_replayed(args):
+                return
             call = self._call(op, args, kwargs)
             self.records.append(_Record(op, call, _replay_operands(args), dict(kwargs or {}), out))
 
@@ -129,6 +145,11 @@ class _Capture:
         native = direct_binding(op) or op.op._op
         return lambda args, kwargs: native(*args, **kwargs)
 
+    def _is_replayed(self, args: Any) -> bool:
+        """Whether a replay repeats a copy: not one that the capture took from the host."""
+        from_host = args[1].device.type == "cpu"  # classes compare equal to torch.Tensor
+        return not (from_host and limit.HOST_TO_DEVICE in self.limits.counted)
+
     def _kind_refused(self, op: OpFacts) -> str | None:
         if op.reads_host:
             return limit.HOST_READ
@@ -145,6 +166,8 @@ class _Capture:
             self.refuse(limit.DEVICE_TO_HOST, "a copy to the host")
             return
         later = bool(args[2]) if len(args) > 2 else bool((kwargs or {}).get("non_blocking"))
+        if limit.HOST_TO_DEVICE in self.limits.counted:
+            return  # the transfer, which is reported first, has been counted or refused
         if not (self.limits.pinned_copies and later and args[1].is_pinned()):
             self.refuse(limit.HOST_TO_DEVICE, "a copy from the host")
 

@@ -10,18 +10,28 @@ Intel's Gaudi documentation (docs.habana.ai), and the calls of published clients
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
 
-from porter.device.sim.vendors.stub_module import Package, merge_device_module
+from porter.device.sim.accounting.ledger import lazy_by_environment
+from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
 
 _TORCH = "habana_frameworks.torch"
+_GRAPHS = sorted(name.rpartition(".")[2] for name in LAZY_MODE_ONLY)
 
 
 def _publish(modules: Mapping[str, ModuleType]) -> None:
-    """Make ``torch.hpu`` and ``habana_frameworks.torch.hpu`` one module, as on the card."""
+    """Make ``torch.hpu`` and ``habana_frameworks.torch.hpu`` one module, as on the card.
+
+    In eager mode it has no graphs: the vendor imports them ``if is_lazy()``
+    (``habana_frameworks/torch/hpu/__init__.py`` of HabanaAI/gaudi-pytorch-bridge).
+    """
+    if not lazy_by_environment(os.environ):
+        for name in _GRAPHS:
+            vars(modules[f"{_TORCH}.hpu"]).pop(name, None)
     merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
 
 
@@ -48,8 +58,7 @@ HABANA = Package(
         f"{_TORCH}.hpex.optimizers": ("optimizers",),
         f"{_TORCH}.hpu": (
             "hpu",
-            "graphs:CachedParams HPUGraph ModuleCacher graph is_current_stream_capturing",
-            "graphs:make_graphed_callables wrap_in_hpu_graph wrap_in_hpu_graph_func",
+            f"graphs:{' '.join(_GRAPHS)}",
         ),
         f"{_TORCH}.hpu.graphs": ("graphs",),
         f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),

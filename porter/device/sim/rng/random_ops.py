@@ -28,6 +28,9 @@ Draw = Callable[[Given, DeviceGenerator], torch.Tensor]
 def _generator(machine: Machine, cls: type[torch.Tensor], given: Any = None) -> DeviceGenerator:
     """Return the generator of a call: the given one, or the device's default."""
     found = device_generator(machine.generators[cls.device.index] if given is None else given)
+    if found is None and machine.profile.takes_cpu_generators:
+        found = make_generator(machine, cls.device.index)
+        return found.manual_seed(int(torch.randint(1 << 32, (), generator=given, device="cpu")))
     if found is None:
         raise RuntimeError(
             f"Expected a '{cls.device.type}' device type for generator but found 'cpu'"

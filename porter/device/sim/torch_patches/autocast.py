@@ -16,6 +16,7 @@ from torch._ops import OpOverload
 
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.tensor import DeviceTensor, tensors_in
+from porter.device.sim.core.transfer import is_traced
 from porter.interception.patching import Patches
 
 
@@ -45,8 +46,8 @@ class _Caster:
 
     def eligible(self, value: Any) -> bool:
         return (
-            isinstance(value, DeviceTensor)
-            and value.machine is self.machine
+            (isinstance(value, DeviceTensor) or is_traced(value))
+            and value.device.type == self.kind
             and value.is_floating_point()
             and value.dtype != torch.float64
         )
@@ -63,6 +64,7 @@ class _Caster:
             and value.requires_grad
             and value.dtype == torch.float32
             and not torch.is_inference_mode_enabled()
+            and not is_traced(value)
         )
         if not is_cached:
             return value.to(dtype)

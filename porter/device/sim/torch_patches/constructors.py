@@ -101,9 +101,11 @@ def _like(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def like(self: Any, *args: Any, **options: Any) -> Any:
         device = options.get("device")
-        if device is None or not isinstance(self, DeviceTensor):
+        if device is None:
             return original(self, *args, **options)
-        device = as_device(device)
+        device = options["device"] = as_device(device)
+        if not isinstance(self, DeviceTensor):
+            return original(self, *args, **options)
         if device.type not in machines:
             return original(host_alias(self), *args, **options)
         if destination_of(device) is device_class_of(self):

@@ -1,14 +1,13 @@
 """The functions that ``torch.cuda``, ``torch.hpu`` and ``torch.npu`` have in common.
 
 :func:`device_functions` returns them by name; for CUDA they replace those of the real module, for
-the others they make a new module. The vendors' own additions are in their packages. Everything runs
-in order on the CPU, so streams and events order nothing.
+the others they make a new module. The vendors' own additions are in their packages.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
-from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -17,13 +16,8 @@ import torch
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.transfer import device_class_of
 from porter.device.sim.rng.philox import ASSUMED_GPU
+from porter.device.sim.torch_patches.streams import Event, Stream, StreamContext, StreamState
 from porter.interception.patching import Patches
-
-_ACCELERATOR = (
-    "device_count", "synchronize", "current_stream", "set_stream", "empty_cache",
-    "memory_allocated", "max_memory_allocated",
-)  # fmt: skip
-"""Functions of ``torch.accelerator`` with the device module's names."""
 
 TOTAL_MEMORY = 80 * 2**30
 """The memory a simulated device reports. Nothing is limited by it."""
@@ -66,124 +60,6 @@ class _DeviceOf(_DeviceContext):
     def __init__(self, obj: Any) -> None:
         cls = device_class_of(obj) if isinstance(obj, torch.Tensor) else None
         super().__init__(None if cls is None else cls.device)
-
-
-@dataclass
-class StreamState:
-    """The streams of one machine: its default one, and the one chosen last."""
-
-    default: Stream | None = None
-    chosen: Stream | None = None
-
-
-class Stream:
-    """A stream of a simulated device."""
-
-    machine: Machine
-    state: StreamState
-
-    def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
-        index = device.index if isinstance(device, torch.device) else device
-        self.device = self.machine.device(index if isinstance(index, int) else None)
-        self.device_index: int = self.device.index
-        self.priority = priority
-        self.stream_id = self.cuda_stream = id(self)
-        self._outer: list[Stream] = []
-
-    @classmethod
-    def default_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
-        """Return the stream that is used when none is chosen."""
-        if cls.state.default is None:
-            cls.state.default = cls()
-        return cls.state.default
-
-    @classmethod
-    def current_stream(cls, device: Any = None) -> Stream:  # noqa: ARG003
-        """Return the stream in use."""
-        return cls.state.chosen or cls.default_stream()
-
-    @classmethod
-    def set_stream(cls, stream: Stream | None) -> None:
-        """Use this stream from now on."""
-        cls.state.chosen = stream
-
-    def synchronize(self) -> None:
-        """Wait until the stream's work is done: counted as a host sync."""
-        self.machine.synchronized("Stream.synchronize")
-
-    def is_capturing(self) -> bool:
-        """Whether a graph is being captured from the stream."""
-        return self.machine.is_capturing
-
-    def query(self) -> bool:
-        """Whether all work is done: always True."""
-        return True
-
-    def wait_stream(self, stream: Any) -> None:
-        """Run after another stream's work: always the case."""
-
-    def wait_event(self, event: Any) -> None:
-        """Run after an event: always the case."""
-
-    def record_event(self, event: Any = None) -> Any:
-        """Record an event in this stream and return it."""
-        event = event or type("Event", (Event,), {"machine": self.machine})()
-        event.record(self)
-        return event
-
-    def __enter__(self) -> Stream:
-        self._outer.append(self.current_stream())
-        self.set_stream(self)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.set_stream(self._outer.pop())
-
-    def __repr__(self) -> str:
-        return f"<simulated stream on {self.device}>"
-
-
-class Event:
-    """An event recorded in a stream."""
-
-    machine: Machine
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        self.recorded = False
-
-    def record(self, stream: Any = None) -> None:  # noqa: ARG002
-        """Record the event in a stream."""
-        self.recorded = True
-
-    def query(self) -> bool:
-        """Whether the work before the event is done: always True."""
-        return True
-
-    def wait(self, stream: Any = None) -> None:
-        """Make a stream wait for the event: always the case."""
-
-    def synchronize(self) -> None:
-        """Wait for the event: counted as a host sync."""
-        self.machine.synchronized("Event.synchronize")
-
-    def elapsed_time(self, end_event: Any) -> float:  # noqa: ARG002
-        """NaN: a simulated device has no clock."""
-        return float("nan")
-
-
-class StreamContext:
-    """``with torch.cuda.stream(s):``; None changes nothing."""
-
-    def __init__(self, stream: Stream | None) -> None:
-        self.stream = stream
-
-    def __enter__(self) -> None:
-        if self.stream is not None:
-            self.stream.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        if self.stream is not None:
-            self.stream.__exit__(*error)
 
 
 def _bind(machine: Machine, base: type, **attributes: Any) -> Any:
@@ -239,10 +115,19 @@ def _memory() -> dict[str, Any]:
     )
     found: dict[str, Any] = {name: lambda *_, **__: 0 for name in zero}
     found.update({name: lambda *_, **__: None for name in nothing})
+    found["_record_memory_history"] = lambda *_, **__: None
+    found["_snapshot"] = lambda *_, **__: {"segments": [], "device_traces": []}
+    found["_dump_snapshot"] = _dump_snapshot
     found["memory_stats"] = lambda *_, **__: {}
     found["memory_summary"] = lambda *_, **__: "simulated device: memory is not modelled"
     found["mem_get_info"] = lambda *_, **__: (TOTAL_MEMORY, TOTAL_MEMORY)
     return found
+
+
+def _dump_snapshot(filename: str = "dump_snapshot.pickle", *_: Any, **__: Any) -> None:
+    """Write an empty snapshot: memory is not modelled."""
+    with open(filename, "wb") as file:
+        pickle.dump({"segments": [], "device_traces": []}, file)
 
 
 def _properties(machine: Machine) -> SimpleNamespace:
@@ -262,7 +147,8 @@ def _properties(machine: Machine) -> SimpleNamespace:
 def device_functions(machine: Machine) -> dict[str, Any]:
     """Return what every device module has, by name."""
     dtypes = [getattr(torch, name) for name in machine.profile.autocast_dtypes]
-    stream = _bind(machine, Stream, state=StreamState())
+    event = _bind(machine, Event)
+    stream = _bind(machine, Stream, state=StreamState(), event_type=event)
 
     def set_device(device: Any) -> None:
         machine.current_index = _index(machine, device)
@@ -296,7 +182,7 @@ def device_functions(machine: Machine) -> dict[str, Any]:
         "device": _bind(machine, _DeviceContext),
         "device_of": _bind(machine, _DeviceOf),
         "Stream": stream,
-        "Event": _bind(machine, Event),
+        "Event": event,
         "stream": StreamContext,
         "StreamContext": StreamContext,
         "current_stream": stream.current_stream,
@@ -316,6 +202,8 @@ def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
         module: ModuleType = torch.cuda
         for name, value in functions.items():
             patches.replace(module, name, value)
+        for name in ("_record_memory_history", "_snapshot", "_dump_snapshot"):
+            patches.replace(torch.cuda.memory, name, functions[name])
         for name in ("manual_seed", "manual_seed_all", "initial_seed", "get_rng_state"):
             patches.replace(torch.cuda.random, name, functions[name])
         return module
@@ -334,18 +222,3 @@ def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
 
     patches.later(restore)
     return module
-
-
-def install_accelerator(machine: Machine, patches: Patches) -> None:
-    """Make ``torch.accelerator`` report the simulated device."""
-    accelerator = torch.accelerator
-    device = torch.device(machine.profile.name)
-    patches.replace(torch._C, "_get_accelerator", lambda check=None: device)  # noqa: ARG005
-    functions = vars(torch)[machine.profile.name]
-    patches.replace(accelerator, "is_available", lambda: True)
-    patches.replace(accelerator, "current_accelerator", lambda check_available=False: device)  # noqa: ARG005
-    for name in ("current_device", "set_device"):
-        for suffix in ("_index", "_idx"):
-            patches.replace(accelerator, name + suffix, getattr(functions, name))
-    for name in _ACCELERATOR:
-        patches.replace(accelerator, name, getattr(functions, name))

@@ -6,6 +6,7 @@ tied weights keep sharing, and the file loads in plain PyTorch with ``map_locati
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import serialization
 from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
+    as_device,
     as_device_tensor,
     destination_of,
     host_alias,
@@ -22,6 +24,8 @@ from porter.device.sim.core.transfer import (
 from porter.interception.patching import Patches
 
 _TAG = "_porter_device"
+_MADE_ON = "_porter_made_on"
+"""The device a storage was made on by name, which its ``device`` shows. A tensor's shows "cpu"."""
 
 
 def reduce_tensor(tensor: DeviceTensor, proto: int) -> Any:
@@ -64,9 +68,37 @@ def _untag(storage: Any, location: str) -> Any:
     return storage
 
 
+def _new_storage(native: Any) -> Any:
+    """``torch.UntypedStorage(8, device="hpu")``: host memory that carries the device's name."""
+
+    @functools.wraps(native)
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        device = kwargs.get("device")
+        target = None if device is None else as_device(device)
+        if target is None or target.type not in machines:
+            return native(cls, *args, **kwargs)
+        storage = native(cls, *args, **{**kwargs, "device": "cpu"})
+        _untag(storage, str(target))
+        setattr(storage, _MADE_ON, getattr(storage, _TAG))
+        return storage
+
+    return new
+
+
+def _storage_device(storage: Any) -> torch.device:
+    location = getattr(storage, _MADE_ON, None)
+    return _native_storage_device.__get__(storage) if location is None else torch.device(location)
+
+
+_native_storage_device: Any = torch.UntypedStorage.device
+
+
 def install_serialization(patches: Patches) -> None:
     """Make ``torch.save`` and ``torch.load`` support the simulated locations."""
     patches.replace(DeviceTensor, "__reduce_ex__", reduce_tensor)
+    new = staticmethod(_new_storage(torch.UntypedStorage.__new__))
+    patches.replace(torch.UntypedStorage, "__new__", new)
+    patches.replace(torch.UntypedStorage, "device", property(_storage_device))
     entry = (0, lambda storage: getattr(storage, _TAG, None), _untag)
     serialization._package_registry.insert(0, entry)
     patches.later(lambda: serialization._package_registry.remove(entry))

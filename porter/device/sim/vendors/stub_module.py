@@ -37,6 +37,16 @@ missing: Counter[str] = Counter()
 """Dotted names that were looked up and are not simulated, with how often."""
 
 
+LAZY_MODE_ONLY = frozenset(
+    f"habana_frameworks.torch.hpu.{name}"
+    for name in (
+        "CachedParams", "HPUGraph", "ModuleCacher", "graph", "is_current_stream_capturing",
+        "make_graphed_callables", "wrap_in_hpu_graph", "wrap_in_hpu_graph_func",
+    )
+)  # fmt: skip
+"""Names that the vendor's package has in lazy mode only."""
+
+
 class NotSimulated(PorterError, AttributeError):
     """A name of a vendor's module that porter does not simulate."""
 
@@ -102,6 +112,10 @@ def not_simulated(dotted: str) -> str:
     machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
     if machine is not None:
         machine.counters.event("not_simulated", dotted)
+    if dotted in LAZY_MODE_ONLY:
+        return (
+            f"{dotted}: eager mode has none, as on the card; set PT_HPU_LAZY_MODE=1 for lazy mode"
+        )
     known = known_to_vendor(dotted)
     vendor = f"{known} knows it" if known else "no published wheel porter has read knows it either"
     return (

@@ -111,18 +111,32 @@ def capture_copy(
 
 
 @pytest.mark.parametrize("kind", ["cuda", "npu", "hpu"])
-def test_pageable_host_copy_in_a_capture_is_refused(kind: str) -> None:
+def test_pageable_host_copy_in_a_capture_is_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTER_STRICT_CAPTURE", "1")
     accounting = opened(kind, lazy=kind == "hpu")
     with pytest.raises(CaptureRefused, match=rf"copy.* at {__file__}"):
         capture_copy(accounting, torch.ones(4), False)
 
 
 @pytest.mark.parametrize("kind", ["cuda", "npu", "hpu"])
-def test_new_tensor_from_the_host_in_a_capture_is_refused(kind: str) -> None:
+def test_new_tensor_from_the_host_in_a_capture_is_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTER_STRICT_CAPTURE", "1")
     accounting = opened(kind, lazy=kind == "hpu")
     accounting.new_graph().capture_begin()
     with pytest.raises(CaptureRefused):
         torch.ones(4).to(kind)
+
+
+def test_hpu_takes_constants_from_the_host_once_and_counts_them() -> None:
+    accounting = opened("hpu", lazy=True)
+    with pytest.warns(UserWarning, match=rf"HPU graph capture: copy_ at {__file__}"):
+        copied = capture_copy(accounting, torch.ones(4), False)
+    assert copied.cpu().tolist() == [1.0] * 4  # the replay did not copy again
+    assert accounting.counters.totals["captured_constant"] == 1
 
 
 def test_pinned_copy_is_captured_as_a_copy_from_that_memory() -> None:

@@ -176,11 +176,6 @@ def test_gradients_that_formulas_make_on_the_host_come_back(kind: str) -> None:
     assert {x.grad.device.type, other.device.type} == {kind}
 
 
-def test_compile_is_refused_in_words(kind: str) -> None:
-    with pytest.raises(RuntimeError, match=f"torch.compile is not simulated: sim:{kind}"):
-        torch.compile(torch.nn.Linear(2, 2))
-
-
 def test_einops_rearranges_device_tensors(kind: str) -> None:
     einops = pytest.importorskip("einops")
     x = torch.arange(6.0, device=kind)

@@ -11,7 +11,8 @@ from porter.device.sim.activate import simulated  # noqa: E402
 
 
 @pytest.fixture
-def accounting():
+def accounting(monkeypatch):
+    monkeypatch.setenv("PT_HPU_LAZY_MODE", "1")  # graphs are there in lazy mode only
     with simulated("hpu") as machine:
         yield open_accounting(machine, lazy=True)
 
@@ -180,3 +181,13 @@ def test_lightning_finds_the_names_it_imports(accounting):
     assert is_habana_available()
     with pytest.raises(AttributeError, match=r"hmp\.convert is not in porter's simulated module"):
         hmp.convert  # noqa: B018
+
+
+def test_eager_mode_has_no_graphs_as_on_the_card():
+    with simulated("hpu"):
+        import habana_frameworks.torch as ht
+
+        assert not hasattr(ht.hpu, "wrap_in_hpu_graph")
+        assert not hasattr(torch.hpu, "HPUGraph")
+        with pytest.raises(ImportError, match="set PT_HPU_LAZY_MODE=1"):
+            from habana_frameworks.torch.hpu import wrap_in_hpu_graph  # noqa: F401

@@ -148,8 +148,9 @@ def test_generators_are_of_their_device(kind: str) -> None:
     assert generator.device.type == kind
     assert isinstance(generator, torch.Generator)
     assert isinstance(torch.default_generator, torch.Generator)
-    with pytest.raises(RuntimeError, match=f"Expected a '{kind}' device type for generator"):
-        torch.rand(2, device=kind, generator=torch.Generator())
+    if kind != "hpu":
+        with pytest.raises(RuntimeError, match=f"Expected a '{kind}' device type for generator"):
+            torch.rand(2, device=kind, generator=torch.Generator())
     first = torch.rand(2, device=kind, generator=generator.manual_seed(5))
     assert torch.equal(first, torch.rand(2, device=kind, generator=generator.manual_seed(5)))
 
@@ -194,3 +195,13 @@ def test_checkpointed_dropout_recomputes_the_same_mask(kind: str) -> None:
     y.sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
+
+
+def test_hpu_draws_its_seed_from_a_cpu_generator() -> None:
+    with simulated("hpu"):
+        host = torch.Generator().manual_seed(3)
+        first = torch.empty(4, device="hpu").uniform_(generator=host)
+        second = torch.empty(4, device="hpu").uniform_(generator=host)
+        again = torch.empty(4, device="hpu").uniform_(generator=host.manual_seed(3))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, second)

@@ -1,0 +1,97 @@
+"""Names outside ``torch.cuda`` that a migration replaces, so that "cuda" in them is the target.
+
+The list is that of ``torch_npu.contrib.transfer_to_npu`` (torch-npu 2.13.0, ``_init``). It serves
+both vendors: which functions of PyTorch take a device is up to PyTorch. Not replaced here: names of
+Inductor and of C++ extensions, and those of ``torch.distributed.pipelining``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from porter.interception.patching import Patches
+from porter.migrate.calls import ServedType, retarget, with_target
+from porter.migrate.log import MigrationLog
+
+_MEMORY = ("_record_memory_history", "_snapshot", "_dump_snapshot")
+_AUTOCAST = ("set_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype")
+
+
+def install_torch_names(
+    target: str, module: ModuleType, log: MigrationLog, patches: Patches
+) -> None:
+    """Replace the names of torch, ``torch.fft`` and ``torch.distributed``."""
+    for name in ("Generator", "Event", "Stream"):
+        original = getattr(torch, name)
+        made = with_target(original, f"torch.{name}", target, log)
+        parts = {"porter_make": staticmethod(made), "porter_type": original}
+        patches.replace(torch, name, ServedType(name, (), parts))
+    for name in ("fftfreq", "rfftfreq"):
+        wrapped = with_target(getattr(torch.fft, name), f"torch.fft.{name}", target, log)
+        patches.replace(torch.fft, name, wrapped)
+    for name in _AUTOCAST:
+        patches.replace(torch, name, _retargeted(getattr(torch, name), target))
+    set_dtype = torch.set_autocast_dtype
+    patches.replace(torch, "set_autocast_gpu_dtype", lambda dtype: set_dtype(target, dtype))
+    new = with_target(torch.UntypedStorage.__new__, "torch.UntypedStorage", target, log)
+    patches.replace(torch.UntypedStorage, "__new__", staticmethod(new))
+    if target == "npu":
+        is_on = property(lambda storage: storage.device.type == target)
+        patches.replace(torch.storage.TypedStorage, "is_cuda", is_on)
+    if "default_generators" in vars(module):
+        patches.replace(torch.cuda, "default_generators", vars(module)["default_generators"])
+    for name in _MEMORY:
+        if name in vars(module):
+            patches.replace(torch.cuda.memory, name, vars(module)[name])
+    patches.replace(torch._utils, "_get_available_device_type", lambda: target)
+    triton = importlib.import_module("torch.utils._triton")
+    patches.replace(triton, "has_triton", lambda: False)
+    if torch.distributed.is_available():
+        _distributed(target, log, patches)
+
+
+def _retargeted(native: Callable[..., Any], target: str) -> Callable[..., Any]:
+    """Replace cuda in a setting's arguments; as a getter, it is not logged."""
+
+    @functools.wraps(native)
+    def setting(*args: Any, **kwargs: Any) -> Any:
+        if native is not torch.get_autocast_dtype and len(args) == 1 and isinstance(args[0], bool):
+            args = ("cuda", *args)  # set_autocast_enabled(True) means CUDA's
+        named = {name: retarget(value, target) for name, value in kwargs.items()}
+        return native(*(retarget(value, target) for value in args), **named)
+
+    return setting
+
+
+def _distributed(target: str, log: MigrationLog, patches: Patches) -> None:
+    c10d: Any = torch.distributed.distributed_c10d
+    start_group = c10d._new_group_with_tag
+
+    @functools.wraps(start_group)
+    def new_group(*args: Any, **kwargs: Any) -> Any:
+        def served(value: Any) -> Any:
+            if not isinstance(value, str):
+                return value
+            return value.replace("nccl", "hccl").replace("cuda", target)
+
+        named = {name: served(value) for name, value in kwargs.items()}
+        return start_group(*(served(value) for value in args), **named)
+
+    patches.replace(c10d, "_new_group_with_tag", new_group)
+    meshes: Any = importlib.import_module("torch.distributed.device_mesh")
+    for owner, name, api in (
+        (meshes, "init_device_mesh", "torch.distributed.init_device_mesh"),
+        (torch.distributed, "init_device_mesh", "torch.distributed.init_device_mesh"),
+        (meshes.DeviceMesh, "__init__", "torch.distributed.DeviceMesh"),
+    ):
+        is_method = name == "__init__"
+        wrapped = with_target(getattr(owner, name), api, target, log, method=is_method)
+        patches.replace(owner, name, wrapped)
+    group: Any = torch.distributed.ProcessGroup
+    patches.replace(group, "_get_backend", _retargeted(group._get_backend, target))
