@@ -17,6 +17,7 @@ def test_the_simulators_code_is_part_of_a_simulated_runs_key_only() -> None:
 
 
 PORTER = Path(porter.__file__).parent
+STAGES = ("levels", "interception", "migrate", "device", "upstream", "series", "git")
 JUDGING = ("judge", "judge.verdicts", "plan.matrix", "recipe.load", "rejudge")
 
 
@@ -34,7 +35,7 @@ def test_every_module_that_a_run_imports_is_part_of_the_key(is_simulated: bool) 
 
 
 def test_every_module_that_judges_is_part_of_the_key() -> None:
-    stages = tuple(f"porter.{name}" for name in ("levels", "device", "upstream", "series", "git"))
+    stages = tuple(f"porter.{name}" for name in STAGES)
 
     reached = imported_by([f"porter.verify.{name}" for name in JUDGING], leave_out=stages)
 
