@@ -84,8 +84,9 @@ COMPILER = """
 
 
 def test_torchs_compiler_is_imported_before_the_fork_and_works_in_the_runs_folder(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)  # whoever imports it sets it
     job = job_for(tmp_path / "job", COMPILER)
     traces = []
     for name, warm in (("warm", True), ("cold", False)):

@@ -19,11 +19,10 @@ from tests.verify.conftest import Verify
 from tests.verify.folder_trees import PARITY, FolderTrees, write_recipe
 
 CODE = """
-    import importlib, time, torch
+    import time, torch
     from upstream_code import f
     def run(probe):
         models = [torch.nn.Linear(2000, 2000) for _ in range(12)]
-        importlib.import_module("torch.distributed.tensor")
         probe.launch(["-c", "import time; time.sleep(0.4)"])
         end = time.monotonic() + 0.4
         while time.monotonic() < end:
@@ -35,7 +34,10 @@ CODE = """
 def test_stages_and_what_the_probe_does_are_told_apart(
     tmp_path: Path, trees: FolderTrees, verify: Verify
 ) -> None:
-    trees.add("port", upstream="def f(x): return x + 1", same="def f(x): return 1 + x")
+    slow = "import time; time.sleep(0.4)\n"
+    trees.add(
+        "port", upstream=f"{slow}def f(x): return x + 1", same=f"{slow}def f(x): return 1 + x"
+    )
     write_recipe(tmp_path, "port", "one", PARITY, CODE)
     timings = Timings()
 
