@@ -80,6 +80,7 @@ def test_check_and_apply_need_nothing_but_the_bundle(
     assert (here / "ports/patches/small/0001-first.patch").is_file()
 
 
+@pytest.mark.slow
 def test_recipes_run_in_environments_of_the_bundles_wheels(
     port: SmallPort,
     tmp_path: Path,

@@ -80,7 +80,14 @@ def ran(folder: Path, device: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("device", ["cpu", "sim:hpu", "sim:npu"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.slow),
+        "sim:hpu",
+        pytest.param("sim:npu", marks=pytest.mark.slow),
+    ],
+)
 def test_a_drafted_script_runs_there_and_computes_what_upstream_does_on_the_cpu(
     tree: Path, device: str
 ) -> None:

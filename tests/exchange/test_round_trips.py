@@ -55,6 +55,7 @@ def taken_back(made: Made, first: Path, form: str) -> dict[str, bytes]:
 
 @SLOW
 @given(found=changes())
+@pytest.mark.slow
 def test_every_form_gives_the_same_patch_files_back(found: list[Change]) -> None:
     if len(found) == 1:
         return

@@ -53,6 +53,7 @@ def when_measured() -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow
 def test_a_claim_weaker_than_a_mutant_is_shown_with_the_mutants_value(
     mutate: Mutate, capsys: pytest.CaptureFixture[str]
 ) -> None:

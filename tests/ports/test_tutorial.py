@@ -18,6 +18,7 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.upstream
+@pytest.mark.slow
 def test_the_tutorials_commands_end_in_the_ports_trees(served: Served, tmp_path: Path) -> None:
     served.upstream("stable-diffusion", *load_pins(PROJECT).port("stable-diffusion").wanted)
     page = (PROJECT / "docs" / "tutorial-new-port.md").read_text(encoding="utf-8")

@@ -267,6 +267,7 @@ populate._unmake(Path(sys.argv[1]), existed=False)
 """
 
 
+@pytest.mark.slow
 def test_a_clean_up_killed_at_any_deletion_is_carried_on_by_the_next_apply(
     toy: Path, porter: Porter
 ) -> None:

@@ -245,7 +245,7 @@ def test_move_killed_before_the_submodule_is_there_is_finished(
     at_3(owned)
 
 
-@pytest.mark.parametrize("keep", [[], ["--keep"]])
+@pytest.mark.parametrize("keep", [[], pytest.param(["--keep"], marks=pytest.mark.slow)])
 def test_killed_before_any_git_process_the_tree_is_at_one_level(
     owned: Path, porter: Porter, keep: list[str]
 ) -> None:

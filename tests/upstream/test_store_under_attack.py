@@ -81,6 +81,7 @@ def killed_at(root: Path, step: int) -> int:
     return subprocess.run(command, env=porter_environment(root), capture_output=True).returncode
 
 
+@pytest.mark.slow
 def test_a_fetch_killed_at_any_step_leaves_a_sound_store(root: Path, remote: Remote) -> None:
     killed = 0
     while killed_at(root, killed + 1) == -signal.SIGKILL:
@@ -133,6 +134,7 @@ def test_fetches_at_once_all_succeed(root: Path, remote: Remote) -> None:
     assert len(list((repository("model") / "objects/pack").glob("*.pack"))) == 2
 
 
+@pytest.mark.slow
 def test_sdist_reads_killed_at_any_step_leave_a_sound_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: Remote
 ) -> None:

@@ -27,6 +27,7 @@ SLOWEST_FIRST = """
     """
 
 
+@pytest.mark.slow
 def test_results_come_in_the_same_order_however_many_run_at_once(
     tmp_path: Path, trees: FolderTrees, verify: Verify, heard: Heard
 ) -> None:
@@ -71,6 +72,7 @@ HANGS_ONCE = """
     """
 
 
+@pytest.mark.slow
 def test_an_interrupted_verification_goes_on_where_it_was(
     tmp_path: Path, start: StartVerify
 ) -> None:
@@ -118,6 +120,7 @@ def test_two_porters_share_the_work(tmp_path: Path, start: StartVerify) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_unchanged_verification_does_not_import_torch(
     tmp_path: Path, start: StartVerify
 ) -> None:

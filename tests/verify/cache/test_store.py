@@ -65,7 +65,7 @@ def test_another_claim_is_judged_on_the_same_runs(
         ("neighbour", 4),
         ("stranger", 0),
         ("parameters", 4),
-        ("environ", 4),
+        pytest.param("environ", 4, marks=pytest.mark.slow),
         ("fresh", 4),
     ],
 )
@@ -92,6 +92,7 @@ def test_what_changed_is_run_again(
     assert second.runs - second.cached == made == len(heard.runs) - 4
 
 
+@pytest.mark.slow
 def test_a_variable_that_libraries_read_is_part_of_the_key(
     port: Path, trees: FolderTrees, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_operands_swapped_outside_any_module_are_named(timelines: Timelines) -> 
     ]
 
 
+@pytest.mark.slow
 def test_a_wrong_operand_is_named_with_what_it_is(timelines: Timelines) -> None:
     _, op = divergence(compare(timelines, "h * gate", "x * gate"))
 

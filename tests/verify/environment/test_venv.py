@@ -209,6 +209,7 @@ def start(tmp_path: Path, line: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_at_once_build_it_once(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")
 
@@ -220,6 +221,7 @@ def test_two_at_once_build_it_once(tmp_path: Path) -> None:
     assert printed[0][1] == printed[1][1]
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")
     killed = start(tmp_path, line)
@@ -266,6 +268,7 @@ def test_what_decides_the_content_decides_the_key(tmp_path: Path) -> None:
     assert environments.environment_key(load_requirements(one), layer) == key
 
 
+@pytest.mark.slow
 def test_wheels_of_a_bundle_that_do_not_fit_leave_the_index_to_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ COMPILER = """
     """
 
 
+@pytest.mark.slow
 def test_torchs_compiler_is_imported_before_the_fork_and_works_in_the_runs_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_runs_of_one_fork_server_know_nothing_of_each_other(tmp_path: Path) -> N
     assert [o["y"].tolist() for o in found] == [[1.0, 0.0]] * 2
 
 
+@pytest.mark.slow
 def test_a_process_with_more_than_one_thread_is_not_forked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_options_choose_recipes_and_levels(
     assert {level for level, _ in found["words"]} == {"upstream", "last"}
 
 
+@pytest.mark.slow
 def test_each_claim_is_held_to_what_it_names(
     port: SmallPort, capsys: pytest.CaptureFixture[str]
 ) -> None:
