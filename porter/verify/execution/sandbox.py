@@ -110,7 +110,8 @@ def _arrangement(job: Job, python: Path, folder: Path) -> dict[str, list[str]]:
     emptied = {_real(path) for path in ("/tmp", "/var/tmp", tempfile.gettempdir())}
     covers = {path for path in hidden | emptied if path != "/" and Path(path).is_dir()}
     needed = [job.tree, *job.companions.values(), job.probe.parent, *_interpreter(python)]
-    shown = {path for path in _below(map(_real, needed), covers) if Path(path).exists()}
+    below = _below(map(_real, needed), covers) - covers
+    shown = {path for path in below if Path(path).exists()}
     links = _below((link for path in (*needed, folder) for link in _links(path)), covers)
     return {
         "hidden": sorted((hidden - emptied) & covers),

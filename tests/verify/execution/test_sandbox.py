@@ -213,6 +213,19 @@ def test_paths_that_lead_through_links_are_found(
     assert said == ["[True, True]"]
 
 
+def test_a_home_below_the_temporary_folder_stays_hidden_though_the_path_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = str(Path(os.environ["HOME"]).resolve())
+    monkeypatch.setenv("PATH", home, prepend=os.pathsep)
+
+    spec = Sandbox("namespaces").spec(job_for(tmp_path, ""), Path(sys.executable), tmp_path)
+
+    assert spec is not None
+    assert home in spec["hidden"]
+    assert home not in spec["shown"]
+
+
 GLOO = """
     import os, torch, torch.distributed as dist
     dist.init_process_group("gloo")
