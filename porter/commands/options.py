@@ -367,7 +367,9 @@ def run_options(args: argparse.Namespace, timings: Timings | None = None) -> Opt
     from porter.verify.execution.session import Options
 
     warm = False if args.cold else None
-    return Options(args.jobs, args.fresh, warm, args.sandbox, timings)
+    return Options(
+        jobs=args.jobs, fresh=args.fresh, warm=warm, sandbox=args.sandbox, timings=timings
+    )
 
 
 def add_judged_as(parser: argparse.ArgumentParser, option: str) -> None:
@@ -376,8 +378,8 @@ def add_judged_as(parser: argparse.ArgumentParser, option: str) -> None:
         "--as",
         dest="judged_as",
         metavar="LEVEL",
-        help=f"with {option}: by the claims on this level of PORT "
-        "(default: by those that every port must keep)",
+        help=f"with {option}: judge by the claims on this level of PORT "
+        "(default: by the contract, what every port must keep)",
     )
 
 

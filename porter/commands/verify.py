@@ -16,6 +16,7 @@ import argparse
 from porter.commands.options import (
     add_flag,
     add_format,
+    add_judged_as,
     add_level_option,
     add_ports,
     add_recipes,
@@ -78,13 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TREE",
         help="judge this tree: a folder, FOLDER@REV, or a git revision here",
     )
-    parser.add_argument(
-        "--as",
-        dest="judged_as",
-        metavar="LEVEL",
-        help="with --tree: hold it to the claims on this level of PORT "
-        "(default: to the contract, what every port must keep)",
-    )
+    add_judged_as(parser, "--tree")
     parser.add_argument(
         "--timings",
         metavar="FILE",
