@@ -8,6 +8,7 @@ for each test's count.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -66,6 +67,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     stage = Stage(folder / "top", upstreams, folder / "kept")
     stage.make()
     stage.keep("base")
+    gc.freeze()  # a collection in a fork would copy every page
     return stage
 
 
