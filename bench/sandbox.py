@@ -2,9 +2,9 @@
 
     python bench/sandbox.py PORT RECIPE [--rounds N]
 
-Every run is made anew (`porter verify --fresh`) after one that builds the environment and the trees.
-Prints medians of seconds and of processor time (of porter and all that it started), their ratios,
-and the share of a run; a busy machine disturbs the seconds and hardly the processor time.
+Every run is made anew (`porter verify --fresh`) after one that builds environment and trees. Prints
+medians of seconds and of processor time (of porter and all that it started), their ratios, and the
+share of a run; a busy machine disturbs the seconds and hardly the processor time.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 ``PORTER_CAMPAIGN_SECONDS`` is the time of each test (default 5), ``PORTER_CAMPAIGN_ROUNDS`` the
 number of kills, full disks or batches of files after which it has had enough (default: none),
-``PORTER_CAMPAIGN_SEED`` begins the random numbers (default 1), ``PORTER_CAMPAIGN_WAYS=event`` leaves
-out the kills by the clock, which differ from run to run, and ``PORTER_CAMPAIGN_REPORT`` names a file
-that gets a JSON line for each test's count.
+``PORTER_CAMPAIGN_SEED`` begins the random numbers (default 1), ``PORTER_CAMPAIGN_WAYS=event``
+leaves out the kills by the clock, which differ from run to run, and ``PORTER_CAMPAIGN_REPORT``
+names a file that gets a JSON line for each test's count.
 """
 
 from __future__ import annotations
