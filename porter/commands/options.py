@@ -362,6 +362,16 @@ def add_sandbox(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """``--cluster ADDRESS``: make the runs on other machines."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="make the runs on the machines of a Ray cluster: `auto`, the one this machine is part "
+        "of, or ray://HOST:PORT",
+    )
+
+
 def run_options(args: argparse.Namespace, timings: Timings | None = None) -> Options:
     """Return the values of :func:`add_run_options`."""
     from porter.verify.execution.session import Options

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_cluster,
     add_flag,
     add_format,
     add_judged_as,
@@ -53,6 +54,10 @@ EXAMPLES = (
         "after the pin moved: upstream against upstream, level against level",
     ),
     (
+        "porter verify --tag quick --cluster auto",
+        "the quick recipes on the machines of this machine's Ray cluster",
+    ),
+    (
         "porter verify v-diffusion --tree ../fork --device sim:hpu --output verify.xml",
         "judge somebody's port of the same upstream on one device; write JUnit too",
     ),
@@ -87,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_verbose(parser)
     add_run_options(parser)
+    add_cluster(parser)
     add_format(parser)
 
 
@@ -121,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         measured = {name: read_measured(root, name) for name in _ports_of(plan)}
         brief = not (ports or args.recipe or args.all)
         results = []
-        with shown_session(trees, run_options(args, timings)) as (session, display):
+        with shown_session(trees, run_options(args, timings), args.cluster) as (session, display):
             for judged in execute(plan, session):
                 result = with_known_wrong(judged, measured[judged.port])
                 results.append(result)
@@ -166,7 +172,7 @@ def _expect_alone(args: argparse.Namespace) -> None:
     """Refuse --timings where it measures nothing, and a FILE that cannot be written."""
     from pathlib import Path
 
-    for option in ("pin", "tree"):
+    for option in ("pin", "tree", "cluster"):
         if getattr(args, option) is not None:
             raise BadInput(f"--timings {args.timings}: expected no --{option} beside it")
     if not Path(args.timings).absolute().parent.is_dir():
@@ -221,7 +227,7 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
             print_states(console, plan, old, new)
         results = []
         trees = BothTrees(new.trees, old.trees)
-        with shown_session(trees, run_options(args)) as (session, display):
+        with shown_session(trees, run_options(args), args.cluster) as (session, display):
             for result in compare_states(plan, session, names):
                 results.append(result)
                 if is_text:
@@ -273,7 +279,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
         if is_text:
             print_tree(console, planned, trees)
         results, measured = [], read_measured(root, ports[0])
-        with shown_session(trees, run_options(args)) as (session, display):
+        with shown_session(trees, run_options(args), args.cluster) as (session, display):
             for judged in told(execute(planned.plan, session), trees):
                 result = with_known_wrong(judged, measured)
                 results.append(result)
