@@ -96,6 +96,32 @@ def test_a_cell_opens_the_errors_against_what_is_allowed(stored: StoredProject) 
     assert page.text.count("Of the allowance") == 6
 
 
+def test_what_known_wrong_trees_measure_stands_beside_the_bound(
+    stored: StoredProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from porter.report.html_report.page import as_html
+    from porter.verify.judge.result import KnownWrong
+    from porter.verify.known_wrong import write_measured
+    from porter.verify.recipe.claim_key import claim_key
+
+    stored.store()
+    claim = stored.plan().loaded.recipe.claims[1]
+    known = {(claim_key(claim), "count"): KnownWrong("count", 5.0, 1200.0, 7)}
+    write_measured(stored.port.root, "small", {"one": known})
+
+    page = Page(as_html(stored.gather()))
+
+    cell, *others = [td for td in page.all("td") if td.get("data-label") == "known wrong"]
+    assert "7 wrong versions" in (cell["title"] or "")
+    assert len(others) == 2  # a level each, on sim:hpu alone
+    assert page.text.count("5 to 1,200") == 3
+    assert page.text.count("Known wrong") == 3
+    main(["report", "--format", "json"])
+    data = json.loads(capsys.readouterr().out)
+    claims = [c for cell in data["ports"][0]["recipes"][0]["cells"] for c in cell["claims"]]
+    assert [c["known_wrong"]["nearest"] for c in claims if c["known_wrong"]] == [5, 5, 5]
+
+
 def test_simulated_is_said_wherever_a_simulated_result_is_shown(stored: StoredProject) -> None:
     page = page_of(stored)
 

@@ -21,6 +21,8 @@ from porter.verify.recipe.schema import is_simulated
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from porter.verify.judge.result import Verdict
+
 FOLDER = Path(__file__).parent / "templates"
 MOST_ROWS = 40
 """Claims that a cell shows; how many more hold is stated."""
@@ -62,7 +64,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, exact, percent, counted, chart, span)
+    filters = (number, known_wrong, exact, percent, counted, chart, span)
     environment.filters |= {function.__name__: function for function in filters}
     environment.tests["simulated"] = is_simulated
     environment.globals |= {
@@ -139,6 +141,14 @@ def number(value: float | None, measure: str = "") -> str:
     else:
         shown = f"{value:.1e}"
     return f"{shown} {measure}" if measure in ("elements", "ulps", "dB") else shown
+
+
+def known_wrong(verdict: Verdict) -> str:
+    """Return what known wrong trees measure by a claim, the nearest first: "7 to 320"; or ""."""
+    known = verdict.known_wrong
+    if known is None:
+        return ""
+    return " to ".join(dict.fromkeys(number(end) for end in (known.nearest, known.farthest)))
 
 
 def percent(share: float | None) -> str:
