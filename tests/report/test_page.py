@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_what_known_wrong_trees_measure_stands_beside_the_bound(
     data = json.loads(capsys.readouterr().out)
     claims = [c for cell in data["ports"][0]["recipes"][0]["cells"] for c in cell["claims"]]
     assert [c["known_wrong"]["nearest"] for c in claims if c["known_wrong"]] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("measure", "nearest", "farthest", "text"),
+    [
+        ("ulps", 7, 320.0, "7 to 320"),
+        ("ulps", 8387304.0, 1.4e11, "8.4e+06 to 1.4e+11"),
+        ("count", 8, 123456, "8 to 123,456"),
+        ("max", 0.25, 0.25, "0.25"),
+        ("max", 0.25, math.inf, "0.25 to ∞"),
+    ],
+)
+def test_a_range_is_short(measure: str, nearest: float, farthest: float, text: str) -> None:
+    from porter.report.html_report.page import known_wrong
+    from porter.verify.judge.result import KnownWrong, Verdict
+
+    known = KnownWrong(measure, nearest, farthest, 2)
+    verdict = Verdict(1, "one", "float32", 0, "y", "equal", "pass", known_wrong=known)
+
+    assert known_wrong(verdict) == text
 
 
 def test_simulated_is_said_wherever_a_simulated_result_is_shown(stored: StoredProject) -> None:

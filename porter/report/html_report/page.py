@@ -148,7 +148,12 @@ def known_wrong(verdict: Verdict) -> str:
     known = verdict.known_wrong
     if known is None:
         return ""
-    return " to ".join(dict.fromkeys(number(end) for end in (known.nearest, known.farthest)))
+    is_short = known.measure in ("count", "elements")
+    texts = [
+        number(end) if is_short or abs(end) < 10_000 or not math.isfinite(end) else f"{end:.1e}"
+        for end in (known.nearest, known.farthest)
+    ]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def percent(share: float | None) -> str:
