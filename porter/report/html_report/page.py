@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent / "templates"
 MOST_ROWS = 40
 """Claims that a cell shows; how many more hold is stated."""
 MOST_FAILURES = 12
+_COUNTS = ("count", "elements")
 GLYPHS = {
     "pass": "✓", "baseline": "○", "fail": "✕", "error": "!", "skipped": "~", "missing": "·",
 }  # fmt: skip
@@ -128,19 +129,22 @@ def _failures(results: Results) -> list[Broken]:
     ]
 
 
-def number(value: float | None, measure: str = "") -> str:
-    """Return an error or a limit for people: "2.9e-05", "8 ulps", "3,250"."""
+def number(value: float | None, measure: str = "", *, unit: bool = True) -> str:
+    """Return an error or, without its ``unit``, a limit: "2.9e-05", "8 ulps", "3,250".
+
+    What counts is whole, however large.
+    """
     if value is None:
         return ""
     if not math.isfinite(value):
         shown = {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
-    elif value == int(value) and abs(value) < 1e7:
+    elif value == int(value) and (abs(value) < 1e7 or measure in _COUNTS):
         shown = f"{value:,.0f}"
     elif 0.01 <= abs(value) < 10_000:
         shown = f"{value:,.4g}"
     else:
         shown = f"{value:.1e}"
-    return f"{shown} {measure}" if measure in ("elements", "ulps", "dB") else shown
+    return f"{shown} {measure}" if unit and measure in ("elements", "ulps", "dB") else shown
 
 
 def known_wrong(verdict: Verdict) -> str:
@@ -148,9 +152,11 @@ def known_wrong(verdict: Verdict) -> str:
     known = verdict.known_wrong
     if known is None:
         return ""
-    is_short = known.measure in ("count", "elements")
+    is_whole = known.measure in _COUNTS
     texts = [
-        number(end) if is_short or abs(end) < 10_000 or not math.isfinite(end) else f"{end:.1e}"
+        number(end, known.measure, unit=False)
+        if is_whole or abs(end) < 10_000 or not math.isfinite(end)
+        else f"{end:.1e}"
         for end in (known.nearest, known.farthest)
     ]
     return " to ".join(dict.fromkeys(texts))
