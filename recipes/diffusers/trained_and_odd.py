@@ -70,7 +70,7 @@ def _by_scripts(probe: Probe) -> None:
         probe.record_image("image/mend", "mend.png")
         if "odd.png: resized from 50x37 to 48x32" not in told:
             raise ProbeError(f"expected to be told of another size, found {told!r}")
-    with probe.attempt("checked"):
+    with probe.attempt("painted_black"):
         checked = ["--model", "trained", "--output", "checked.png"]
         probe.script(f"{SCRIPTS}/text_to_image.py", [*common, *checked])
         black = Image.open("checked.png").getextrema() == ((0, 0),) * 3

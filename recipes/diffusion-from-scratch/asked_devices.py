@@ -32,17 +32,17 @@ def run(probe: Probe) -> None:
         return False
 
     own = device_word(probe)
-    with probe.attempt("unknown"):
+    with probe.attempt("unknown_refused"):
         probe.count("unknown_refused", sum(refused(name, ValueError) for name in UNKNOWN))
     absent = [name for name in ("hpu", "npu") if name != own]
-    with probe.attempt("absent"):
+    with probe.attempt("absent_taken"):
         left = [name for name in absent if not refused(name, RuntimeError)]
         probe.count("absent_taken", len(left))
-    with probe.attempt("own"):
+    with probe.attempt("own_found"):
         probe.count("own_found", int(find_device(own).type == probe.device.type))
     if own != "gpu":
         printed = io.StringIO()
-        with probe.attempt("gpu"), contextlib.redirect_stdout(printed):
+        with probe.attempt("gpu_is_cpu"), contextlib.redirect_stdout(printed):
             is_cpu = find_device("gpu").type == "cpu"
             told = "GPU not available" in printed.getvalue()
             probe.count("gpu_is_cpu", int(is_cpu and told))
