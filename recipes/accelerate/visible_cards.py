@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from porter.verify.probe import Probe
 
 VISIBLE = {
@@ -18,7 +16,7 @@ CARDS = {"one": "3", "several": "2,3", "deepspeed": "1,3"}
 
 
 def run(probe: Probe) -> None:
-    """Record the cards that each launcher names in the device's own variable; -1 for none."""
+    """Record the cards that each launcher names in the device's own variable."""
     from accelerate.commands import launch
     from accelerate.utils import launch as environments
 
@@ -41,7 +39,6 @@ def _record_cards(probe: Probe, launch: Any, environments: Any, name: str, cards
     else:
         environ = environments.prepare_deepspeed_cmd_env(args)[1]
     own = VISIBLE[probe.device.type]
-    found = [int(card) for card in environ.get(own, "-1").split(",")]
-    probe.record(name, torch.tensor(found))
+    probe.record_text(name, f"cards {environ.get(own, 'none')}")
     others = {*VISIBLE.values()} - {own}
     probe.count("others_set", sum(environ.get(other) == cards for other in others))
