@@ -119,21 +119,21 @@ def run(args: argparse.Namespace) -> int:
             plan = make_plan(root, ports, trees, filters)
         from rich.console import Console
 
-        from porter.report.terminal.verify import print_result
+        from porter.report.terminal.verify import Causes, print_result
         from porter.verify.execute import execute
         from porter.verify.known_wrong import read_measured, with_known_wrong
 
         console = Console(highlight=False)
         measured = {name: read_measured(root, name) for name in _ports_of(plan)}
         brief = not (ports or args.recipe or args.all)
-        results = []
+        results, causes = [], Causes()
         with shown_session(trees, run_options(args, timings), args.cluster) as (session, display):
             for judged in execute(plan, session):
                 result = with_known_wrong(judged, measured[judged.port])
                 results.append(result)
                 if args.format == "text":
                     display.clear()
-                    print_result(console, result, args.all, brief)
+                    print_result(console, result, args.all, brief, causes=causes)
             why = _why_no_sandbox(session, results)
             capacity = session.options.capacity()
     from porter.report.ci.write import folder_in_repository, write_files
@@ -252,6 +252,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
     from porter.report.terminal.foreign import plain_tree, print_tree
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.report.terminal.verify import (
+        Causes,
         print_result,
         print_summary,
         print_unreachable,
@@ -278,14 +279,15 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
             planned = plan_foreign(root, trees, filters, args.judged_as)
         if is_text:
             print_tree(console, planned, trees)
-        results, measured = [], read_measured(root, ports[0])
+        results, causes, measured = [], Causes(), read_measured(root, ports[0])
         with shown_session(trees, run_options(args), args.cluster) as (session, display):
             for judged in told(execute(planned.plan, session), trees):
                 result = with_known_wrong(judged, measured)
                 results.append(result)
                 if is_text:
                     display.clear()
-                    print_result(console, result, args.all, kinds=args.judged_as is not None)
+                    ours = args.judged_as is not None
+                    print_result(console, result, args.all, kinds=ours, causes=causes)
             why = _why_no_sandbox(session, results)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan

@@ -257,10 +257,11 @@ import importlib
 
 def run(probe):
     for name in probe.parameters["modules"]:
-        module = importlib.import_module(name)
-        names = [each for each in sorted(dir(module)) if not each.startswith("_")]
-        probe.record_text(f"names/{name}", "\\n".join(names))
-        probe.count(f"names/{name}", len(names))
+        with probe.attempt(f"names/{name}"):
+            module = importlib.import_module(name)
+            names = [each for each in sorted(dir(module)) if not each.startswith("_")]
+            probe.record_text(f"names/{name}", "\\n".join(names))
+            probe.count(f"names/{name}", len(names))
 '''
 
 
