@@ -34,7 +34,7 @@ _PACKAGES = {
     )
 }  # fmt: skip
 """Packages that are certainly meant by an import of this name."""
-_LAYERED = frozenset({"torch", "habana_frameworks", "torch_npu", "safetensors"})
+LAYERED = frozenset({"torch", "habana_frameworks", "torch_npu", "safetensors"})
 _MOST_MODULES = 3
 _QUIET = (
     ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign,
@@ -156,7 +156,7 @@ def choose_start(files: Mapping[str, bytes], names: Iterable[str]) -> Start | No
     imports = {
         name: where
         for name, where in sorted(others.items())
-        if name not in _LAYERED and name not in sys.stdlib_module_names
+        if name not in LAYERED and name not in sys.stdlib_module_names
     }
     return Start(tree.root.rstrip("/") or ".", modules, tuple(sorted(needs)), imports)
 
@@ -192,7 +192,7 @@ def _quiet_modules(tree: SourceTree, paths: Iterable[str]) -> tuple[str, ...]:
 def _is_known(tree: SourceTree, module: str) -> bool:
     """Whether everything that a module imports is here, of Python, or a well-known package."""
     read, others = tree.closure([module])
-    known = {*_PACKAGES, *_LAYERED, *sys.stdlib_module_names}
+    known = {*_PACKAGES, *LAYERED, *sys.stdlib_module_names}
     return others.keys() <= known and all(_is_quiet(tree.parsed(path), True) for path in read)
 
 
@@ -278,7 +278,7 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
         f"# Packages that the probes of {port} import. torch comes from the interpreter that runs",
         "# porter. Add exact versions (NAME==VERSION) once the recipes pass.",
     ]
-    used = {canonicalize_name(name) for name in _LAYERED}
+    used = {canonicalize_name(name) for name in LAYERED}
     for name, where in start.imports.items():
         package = canonicalize_name(_PACKAGES.get(name, name))
         used.add(package)
