@@ -10,23 +10,18 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from porter.commands.options import add_repeated
+from porter.commands.options import add_command_line, add_repeated
 
 if TYPE_CHECKING:
     from porter.project.add import Added, Asked
 
 EXAMPLES = (
     ("porter add openai/guided-diffusion", "pin the head of a GitHub repository's default branch"),
-    ("porter add https://github.com/openai/CLIP --name clip", "the same by URL, under a name"),
     ("porter add huggingface/diffusers --commit v0.18.1", "pin a tag, a branch or a commit"),
     ("porter add accelerate==0.20.3", "pin a source release of PyPI"),
     (
-        "porter add someone/my-model -- python sample.py --steps 4",
-        "write a recipe that runs this command at every level",
-    ),
-    (
-        "porter add someone/my-model --factory 'net.pt=model.Net(8)' -- sample.py --ckpt net.pt",
-        "give the command a small checkpoint, made by this line",
+        "porter add me/net --factory 'net.pt=net.Net(8)' -- python sample.py --steps 4",
+        "write a recipe that runs this command, with a checkpoint made by this line",
     ),
 )
 
@@ -47,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", metavar="OPTION", default="", help="the command's option that numbers its steps"
     )
-    parser.add_argument(
-        "command_line",
-        metavar="COMMAND",
-        nargs="*",
-        help="after --: a command that works upstream, [NAME=VALUE] python SCRIPT ARGUMENTS",
-    )
+    add_command_line(parser, "works upstream: [NAME=VALUE] python SCRIPT ARGUMENTS")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from porter.draft.drafting import DraftedLevel
 from porter.places import recipes_dir
 
 DRAFT_LINE = "# porter draft: claims of drafted levels go above this line"
-CUDA_LINE = 'reference: {device: "sim:cuda"} # without CUDA it stops: the CPU is claimed of our levels'
+CUDA_LINE = 'reference: {device: "sim:cuda"} # without CUDA upstream stops'
 """The line of a recipe whose command does not run on the CPU at level 0."""
 _ACCELERATORS = '["sim:hpu", "sim:npu"]'
 _ON_THE_CPU = """\

@@ -24,13 +24,15 @@ _PACKAGES = {
     "dateutil": "python-dateutil", "huggingface_hub": "huggingface-hub",
     "pkg_resources": "setuptools",
     "pytorch_lightning": "pytorch-lightning",
+    "ema_pytorch": "ema-pytorch", "pytorch_fid": "pytorch-fid",
     "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml",
 } | {
     name: name
     for name in (
         "accelerate", "click", "diffusers", "einops", "filelock", "ftfy", "h5py", "matplotlib",
         "numpy", "omegaconf", "packaging", "pandas", "psutil", "regex", "requests", "scipy", "timm",
-        "torchaudio", "torchvision", "tqdm", "transformers",
+        "torchaudio", "torchvision", "tqdm", "transformers", "blobfile", "datasets", "mpi4py",
+        "peft", "tiktoken", "wandb",
     )
 }  # fmt: skip
 """Packages that are certainly meant by an import of this name."""
@@ -306,6 +308,14 @@ _ROWS = {
     ),
     "torchaudio": ("torchaudio  # porter: no-deps",),
     "setuptools": ("setuptools<80",),
+    "mpi4py": ("mpi4py", "mpich"),
+    "timm": (
+        "# porter: stub torchvision._meta_registrations",
+        "torchvision  # porter: no-deps",
+        "timm  # porter: no-deps",
+        "huggingface-hub",
+        "pyyaml",
+    ),
 }
 """Packages that need more than their name: those that belong to one release of torch, with what
 they import besides; the last setuptools that has pkg_resources for certain."""

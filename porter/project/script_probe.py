@@ -123,9 +123,15 @@ def _value(name: str, expression: str) -> Any:
     """Return the value of a factory line; the names in it are imported as they are met."""
     known: dict[str, Any] = {}
     for node in ast.walk(ast.parse(expression, mode="eval")):
-        if isinstance(node, ast.Name) and not hasattr(builtins, node.id):
-            with contextlib.suppress(ModuleNotFoundError):
-                known[node.id] = importlib.import_module(node.id)
+        if not isinstance(node, (ast.Attribute, ast.Name)):
+            continue
+        parts = ast.unparse(node).split(".")
+        if hasattr(builtins, parts[0]) or not all(part.isidentifier() for part in parts):
+            continue
+        with contextlib.suppress(ModuleNotFoundError):
+            for end in range(1, len(parts) + 1):  # a.b.c: modules as far as there are any
+                module = importlib.import_module(".".join(parts[:end]))
+                known.setdefault(parts[0], module)
     try:
         return eval(expression, known)  # a line of the recipe, written by the port's author
     except Exception as error:

@@ -129,7 +129,9 @@ def command_files(
     done: dict[str, str | bytes] = {
         f"{port}/{command.name}.yaml": _recipe(port, command, factories, reads),
         f"{port}/run_script.py": probe,
-        f"environments/{port}.txt": environment_text(port, reads.start, proposal.facts.requirements),
+        f"environments/{port}.txt": environment_text(
+            port, reads.start, proposal.facts.requirements
+        ),
     }
     if command.content is not None:
         done[f"{port}/scripts/{command.script}"] = command.content

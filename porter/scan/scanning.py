@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from porter.scan.reading.module import Module
 from porter.scan.reading.rule import (
@@ -26,6 +27,9 @@ from porter.scan.reading.rule import (
 )
 from porter.scan.sources import CodeFile
 
+if TYPE_CHECKING:
+    from porter.scan.measuring.running import Measurement
+
 _ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
 _IGNORE = re.compile(r"#\s*porter:\s*ignore(?:\[([^\]]*)\])?")
 _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
@@ -35,13 +39,16 @@ _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
 class Scan:
     """What was found. ``files`` counts all; ``unread`` are those that are no Python, and why.
 
-    ``served`` maps a device to the place where its vendor's package is told to serve CUDA calls.
+    ``served`` maps a device to the place where its vendor's package is told to serve CUDA calls;
+    ``knows_devices``: a file imports a vendor's package. ``measurement`` is what a command counted.
     """
 
     findings: list[ScanFinding] = field(default_factory=list)
     files: int = 0
     unread: list[tuple[str, str]] = field(default_factory=list)
     served: dict[Device, str] = field(default_factory=dict)
+    knows_devices: bool = False
+    measurement: Measurement | None = None
 
 
 def scan_files(
@@ -62,6 +69,7 @@ def scan_files(
             scan.unread.append((file.path, str(error) or type(error).__name__))
             continue
         modules.append(module)
+        scan.knows_devices |= bool(module.vendors)
         for device, line in module.serves.items():
             scan.served.setdefault(device, f"{file.path}:{line}")
     for module in modules:
@@ -134,6 +142,7 @@ def _finding(
         what,
         spot.sure,
         severity,
+        (node.end_lineno or node.lineno) if isinstance(node, ast.expr) else node.lineno,
     )
 
 
