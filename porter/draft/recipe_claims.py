@@ -23,49 +23,45 @@ _ON_THE_CPU = """\
     parity: {}
 """
 _CLAIMS = {
-    "minimal": (
-        f"""\
+    "minimal": f"""\
   - counters: cpu_fallback # nothing runs on the CPU in the device's place
     devices: {_ACCELERATORS}
     levels: {{from: minimal}}
     equal: 0
     contract: false
 """,
-        """\
-  - counters: compilations # each step is the same graph
-    devices: ["sim:hpu"]
-    levels: {from: minimal}
-    independent_of: steps
-    contract: false
-""",
-    ),
-    "randn-to-cpu": (
-        f"""\
+    "randn-to-cpu": f"""\
   - counters: device_draws # the tree itself draws on the CPU
     devices: {_ACCELERATORS}
     levels: {{from: randn-to-cpu}}
     equal: 0
     contract: false
 """,
-    ),
 }
+_STATIC = """\
+  - counters: compilations # each step is the same graph
+    devices: ["sim:hpu"]
+    levels: {{from: {level}}}
+    independent_of: steps
+    contract: false
+"""
 
 
 def with_claims(root: Path, port: str, levels: Sequence[DraftedLevel]) -> dict[str, bytes | None]:
     """Return the port's recipes that get claims for ``levels``: path in the project -> content."""
     changed: dict[str, bytes | None] = {}
+    names = [level.family.name for level in levels]
     for path in sorted(recipes_dir(root, port).glob("*.yaml")):
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         before, line, after = text.partition(f"  {DRAFT_LINE}\n")
         if not line:
             continue
-        varies = "\nvary: {steps:" in text
-        if CUDA_LINE in text and any(level.family.name == "minimal" for level in levels):
+        if CUDA_LINE in text and "minimal" in names:
             before += _ON_THE_CPU
-        for level in levels:
-            for claim in _CLAIMS.get(level.family.name, ()):
-                if varies or "independent_of" not in claim:
-                    before += claim
+        before += "".join(_CLAIMS.get(name, "") for name in names)
+        static = next((each for each in ("static-graphs", "minimal") if each in names), "")
+        if static and "\nvary: {steps:" in text:
+            before += _STATIC.format(level=static)
         changed[path.relative_to(root).as_posix()] = f"{before}{line}{after}".encode(
             "utf-8", "surrogateescape"
         )

@@ -19,7 +19,7 @@ _ASIDE = frozenset({
     "benchmark", "benchmarks", "conftest", "demo", "docs", "example", "examples", "scripts",
     "setup", "test", "tests", "tools", "utils",
 })  # fmt: skip
-_PACKAGES = {
+PACKAGES = {
     "PIL": "pillow", "attr": "attrs", "cv2": "opencv-python-headless",
     "dateutil": "python-dateutil", "huggingface_hub": "huggingface-hub",
     "pkg_resources": "setuptools",
@@ -111,6 +111,14 @@ class SourceTree:
                         others.setdefault(name.split(".")[0], f"{self.root}{path}:{line}")
         return read, others
 
+    def all_imports(self, path: str) -> Iterator[tuple[str, int]]:
+        """Yield the top names of all absolute imports of a file, wherever they stand."""
+        for node in ast.walk(self.parsed(path) or ast.Module([], [])):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                yield node.module.split(".")[0], node.lineno
+
     def _imported(self, path: str) -> Iterator[tuple[str, int]]:
         tree = self.parsed(path)
         package = path.split("/")[:-1]
@@ -194,7 +202,7 @@ def _quiet_modules(tree: SourceTree, paths: Iterable[str]) -> tuple[str, ...]:
 def _is_known(tree: SourceTree, module: str) -> bool:
     """Whether everything that a module imports is here, of Python, or a well-known package."""
     read, others = tree.closure([module])
-    known = {*_PACKAGES, *LAYERED, *sys.stdlib_module_names}
+    known = {*PACKAGES, *LAYERED, *sys.stdlib_module_names}
     return others.keys() <= known and all(_is_quiet(tree.parsed(path), True) for path in read)
 
 
@@ -282,7 +290,7 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
     ]
     used = {canonicalize_name(name) for name in LAYERED}
     for name, where in start.imports.items():
-        package = canonicalize_name(_PACKAGES.get(name, name))
+        package = canonicalize_name(PACKAGES.get(name, name))
         used.add(package)
         if package in _ROWS:
             rows += _ROWS[package]
@@ -290,7 +298,7 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
         elif package in stated:
             row = stated[package]
             rows.append(package if row.lower() == package else f"{package}  # upstream: {row}")
-        elif name in _PACKAGES:
+        elif name in PACKAGES:
             rows.append(package)
         else:
             rows.append(f"# {name}: imported at {where}; name its package here")

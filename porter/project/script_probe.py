@@ -111,9 +111,9 @@ def _without_times(name: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Return a text without its numbers, and with one space where there are several."""
-    text = re.sub(r"[-+]?\d[\d.,:]*(e[-+]?\d+)?", "#", text)
-    return re.sub(r"-{2,}", "-", re.sub(r"\s+", " ", text)).strip()
+    """Return a text without its numbers and truth values, and with one space for several."""
+    text = re.sub(r"[-+]?\d[\d.,:]*(e[-+]?\d+)?|\b(True|False)\b", "#", text)
+    return re.sub(r"-{2,}", "-", re.sub(r"[ \t]+", " ", text)).strip()
 
 
 # -- what the command reads ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from porter.draft.recipe_claims import CUDA_LINE, DRAFT_LINE
 from porter.errors import BadInput
-from porter.project.first_recipe import LAYERED, SourceTree, Start, environment_text
+from porter.project.first_recipe import LAYERED, PACKAGES, SourceTree, Start, environment_text
 from porter.scan.rules.registry import RULES
 from porter.scan.scanning import scan_files
 from porter.scan.sources import CodeFile
@@ -149,25 +149,19 @@ def _start(
     for line in factories.values():
         python.setdefault("_factories.py", b"")
         python["_factories.py"] += "".join(f"import {name}\n" for name in _tops(line)).encode()
-    roots = dict.fromkeys([f"{folder}/" if folder != "." else "", "", "src/"])
-    trees = [SourceTree(root, python) for root in roots]
-    waiting = {PurePosixPath(command.script).stem, "_factories"}
-    read: set[str] = set()
-    others: dict[str, str] = {}
-    asked: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        asked.add(name)
-        tree = next((each for each in trees if each.holds(name)), None)
-        if tree is None:
-            continue
-        found, outside = tree.closure([name])
-        read |= {tree.root + path for path in found}
-        for other, where in outside.items():
-            if any(each.holds(other) for each in trees):
-                waiting |= {other} - asked
-            else:
-                others.setdefault(other, where)
+    # What the script imports, it finds beside itself, at the top, or in src/.
+    places: dict[str, str] = {}
+    for root in (f"{folder}/" if folder != "." else "", "", "src/"):
+        for path in python:
+            if path.startswith(root):
+                places.setdefault(path[len(root) :], path)
+    tree = SourceTree("", {inner: python[path] for inner, path in places.items()})
+    found, others = tree.closure([PurePosixPath(command.script).stem, "_factories"])
+    for inner in found:  # what a function imports counts too, where its package is well known
+        for name, line in tree.all_imports(inner):
+            if name in PACKAGES and not tree.holds(name):
+                others.setdefault(name, f"{places[inner]}:{line}")
+    read = {places[inner] for inner in found}
     read -= {"_factories.py"} | ({command.script} if command.content is not None else set())
     needs = {f"{path.split('/')[0]}/" if "/" in path else "*.py" for path in read}
     for word in command.arguments:
