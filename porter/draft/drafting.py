@@ -18,12 +18,14 @@ from porter.draft.families import FAMILIES, Family
 from porter.draft.helpers import DEVICES, PROVIDES, helper_of, helper_text
 from porter.draft.placement import Layout, import_edit, import_lines, place
 from porter.errors import BadInput
-from porter.scan.reading.module import Module
+from porter.scan.reading.module import Module, find_marking
 from porter.scan.reading.rule import Device, Rule, ScanFinding, Spot
 from porter.scan.rules.registry import RULES
-from porter.scan.scanning import read_module, spots_of
+from porter.scan.scanning import ABOUT, read_module, spots_of
 from porter.scan.sources import CodeFile
 from porter.source_text import TextEdit
+
+_TESTS = frozenset({"test", "tests", "testing", "test_utils"})
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,25 @@ class DraftedLevel:
 
 @dataclass
 class _Tree:
-    """The files of a tree, parsed where rules may hold against them."""
+    """The files of a tree; ``modules`` are those that rules may hold against, parsed."""
 
     contents: dict[str, bytes]
     modules: dict[str, Module] = field(default_factory=dict)
 
     def read(self) -> None:
         for path, content in self.contents.items():
+            if path in self.modules or not ABOUT.search(content):
+                continue
+            if module := _plain_module(CodeFile(path, content)):
+                self.modules[path] = module
+        find_marking(self.modules.values())
+
+    def all_modules(self) -> dict[str, Module]:
+        """Return the modules of all files."""
+        for path, content in self.contents.items():
             if path not in self.modules and (module := _plain_module(CodeFile(path, content))):
                 self.modules[path] = module
+        return self.modules
 
     def write(self, files: Mapping[str, bytes]) -> None:
         self.contents.update(files)
@@ -136,7 +148,7 @@ def _round(
         edits: list[TextEdit] = []
         for spot, finding in spots_of(module, rules, served=served):
             done = None
-            if not _in_f_string(module, spot):
+            if not _in_f_string(module, spot) and not is_test(path):
                 done = family.menders[finding.code](module, spot)
             if done is None or _overlaps(edits, done):
                 left.append(finding)
@@ -148,6 +160,12 @@ def _round(
         if edits:
             files[path] = module.source.apply(*edits).encode()
     return files, left
+
+
+def is_test(path: str) -> bool:
+    """Whether a file belongs to the upstream's own tests, which a draft leaves as they are."""
+    parts = PurePosixPath(path).parts
+    return any(part in _TESTS for part in parts[:-1]) or parts[-1].startswith("test_")
 
 
 def _in_f_string(module: Module, spot: Spot) -> bool:
@@ -195,7 +213,10 @@ def _place_helpers(needs: Mapping[str, set[str]], tree: _Tree) -> dict[str, Pure
     for path, names in needs.items():
         for name in names:
             users.setdefault(helper_of(name), set()).add(path)
-    return {name: place(name, paths, tree.modules) for name, paths in sorted(users.items())}
+    return {
+        name: place(name, paths, tree.contents, tree.all_modules)
+        for name, paths in sorted(users.items())
+    }
 
 
 def _import_lines(

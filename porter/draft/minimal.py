@@ -224,6 +224,8 @@ def device_ids(module: Module, spot: Spot) -> Mended | None:
 def map_location(_: Module, spot: Spot) -> Mended | None:
     """A checkpoint is loaded to the CPU."""
     assert isinstance(spot.node, ast.Call)
+    if spot.sure == "possible":
+        return None
     edit = new_argument(spot.node, 'map_location="cpu"')
     return None if edit is None else Mended((edit,))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -21,12 +21,20 @@ ROOTS = ("", "src")
 """Folders that hold top-level packages."""
 
 
-def place(module: str, users: Iterable[str], modules: Mapping[str, Module]) -> PurePosixPath:
-    """Return the path of a helper module that the files ``users`` need; it is no file yet."""
+def place(
+    module: str,
+    users: Iterable[str],
+    paths: Collection[str],
+    modules: Callable[[], Mapping[str, Module]],
+) -> PurePosixPath:
+    """Return the path of a helper module that the files ``users`` need; it is no file yet.
+
+    ``paths`` are the tree's files, ``modules()`` all of them parsed.
+    """
     folders = {PurePosixPath(path).parent for path in users}
-    folder = folders.pop() if len(folders) == 1 else _package(modules)
+    folder = folders.pop() if len(folders) == 1 else _package(modules())
     name = module
-    while str(path := folder / f"{name}.py") in modules:
+    while str(path := folder / f"{name}.py") in paths:
         name = f"port_{name}"
     return path
 

@@ -20,7 +20,7 @@ def optimizer(_: Module, spot: Spot) -> Mended | None:
     """Adam counts its steps in a tensor where a lazy graph would hold the number."""
     call = spot.node
     assert isinstance(call, ast.Call)
-    if argument(call, "fused") is not None:
+    if argument(call, "fused") is not None or spot.sure != "sure":
         return None
     edit = new_argument(call, "capturable=devices.capturable()")
     return None if edit is None else Mended((edit,), ("capturable",))

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from porter.scan.reading.module import Module
+from porter.scan.reading.module import Module, find_marking
 from porter.scan.reading.rule import (
     DEVICES,
     SEVERITIES,
@@ -30,7 +30,7 @@ from porter.scan.sources import CodeFile
 if TYPE_CHECKING:
     from porter.scan.measuring.running import Measurement
 
-_ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
+ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
 _IGNORE = re.compile(r"#\s*porter:\s*ignore(?:\[([^\]]*)\])?")
 _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
 
@@ -61,7 +61,7 @@ def scan_files(
     modules = []
     for file in files:
         scan.files += 1
-        if not _ABOUT.search(file.content):
+        if not ABOUT.search(file.content):
             continue
         try:
             module = read_module(file)
@@ -72,6 +72,7 @@ def scan_files(
         scan.knows_devices |= bool(module.vendors)
         for device, line in module.serves.items():
             scan.served.setdefault(device, f"{file.path}:{line}")
+    find_marking(modules)
     for module in modules:
         scan.findings += scan_module(module, rules, devices, set(scan.served))
     return scan
@@ -156,7 +157,7 @@ class _Exemptions:
     def __init__(self, module: Module) -> None:
         self._lines: dict[int, tuple[str, ...]] = {}
         self._file: tuple[str, ...] = ()
-        for number, text in enumerate(module.lines(), 1):
+        for number, text in enumerate(module.lines() if "porter:" in module.text else (), 1):
             if "porter:" not in text:
                 continue
             if found := _IGNORE_FILE.search(text):
