@@ -125,7 +125,7 @@ def command_files(
     """Return the recipe, its probe and its environment: path below ``recipes/`` -> content."""
     paths = [os.fsdecode(path) for path, entry in proposal.listing.items() if entry.is_blob]
     reads = _start(command, factories, proposal.files, paths)
-    probe = Path(__file__).with_name("script_probe.py").read_bytes()
+    probe = Path(__file__).with_name("run_script.py.txt").read_bytes()
     done: dict[str, str | bytes] = {
         f"{port}/{command.name}.yaml": _recipe(port, command, factories, reads),
         f"{port}/run_script.py": probe,

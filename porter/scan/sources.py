@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
+from porter.scan.reading.folders import is_skipped
 
 if TYPE_CHECKING:
     from porter.levels.levels import Level
     from porter.upstream.store import Upstream
-
-SKIPPED = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
-"""Folders without code of the project; nor have virtual environments and hidden folders any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,6 @@ def folder_files(where: Path) -> Iterator[CodeFile]:
             path = Path(folder, name)
             if name.endswith(".py") and path.is_file():
                 yield CodeFile(path.relative_to(where).as_posix(), path.read_bytes())
-
-
-def is_skipped(folder: Path, name: str) -> bool:
-    """Return whether a folder holds no code of the project."""
-    return name in SKIPPED or name.startswith(".") or (folder / name / "pyvenv.cfg").is_file()
 
 
 def write_level(upstream: Upstream, level: Level, folder: Path) -> None:

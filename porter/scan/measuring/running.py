@@ -20,8 +20,8 @@ from typing import Any
 
 from porter.errors import BadInput
 from porter.scan.measuring.kinds import KINDS
+from porter.scan.reading.folders import is_skipped
 from porter.scan.reading.rule import Device
-from porter.scan.sources import is_skipped
 from porter.scratch import scratch_folder
 
 LARGE = 16 << 20
