@@ -63,10 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from porter.report.ci.write import write_files
+    from porter.scan.measuring.kinds import MEASURED
     from porter.scan.rules.registry import chosen_rules
     from porter.scan.scanning import scan_files
 
-    rules = chosen_rules(_codes(args.select), _codes(args.ignore))
+    select, ignore = _codes(args.select), _codes(args.ignore)
+    of_rules = [code for code in select if not code.startswith(MEASURED)]
+    rules = []
+    if of_rules or not select:
+        rules = chosen_rules(of_rules, [code for code in ignore if not code.startswith(MEASURED)])
     devices = _devices(args.device)
     with _files(args) as scanned:
         found = scan_files(scanned.files, rules, devices)
@@ -78,7 +83,13 @@ def run(args: argparse.Namespace) -> int:
                 found.measurement = measure_command(
                     folder, args.command_line, devices, migrate=not found.knows_devices
                 )
-            found.findings = joined(found.findings, found.measurement.measured)
+            found.findings = [
+                each
+                for each in joined(found.findings, found.measurement.measured)
+                if not each.code.startswith(MEASURED)
+                or ((not select or each.code.startswith(tuple(select)))
+                    and not each.code.startswith(tuple(ignore)))
+            ]  # fmt: skip
     where, prefix = scanned.where, scanned.prefix
     write_files(args.output, lambda form: _render(found, where, form, prefix))
     print(_render(found, where, args.format, prefix))

@@ -92,6 +92,8 @@ KINDS: dict[str, MeasuredKind] = {
     ),
 }
 """By what the simulator calls it."""
+MEASURED = "PT9"
+"""What the codes of all kinds begin with."""
 BY_CODE = {kind.code: kind for kind in KINDS.values()}
 
 
