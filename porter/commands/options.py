@@ -87,6 +87,12 @@ def add_port(parser: argparse.ArgumentParser, text: str = "the port (default: th
     _add_tree_option(parser)
 
 
+def add_command_line(parser: argparse.ArgumentParser, text: str) -> None:
+    """``-- COMMAND``: all words after ``--``, in ``args.command_line``."""
+    parser.add_argument_group("-- COMMAND", text)
+    parser.set_defaults(command_line=[])
+
+
 def add_tree_or_port(parser: argparse.ArgumentParser) -> None:
     """``-C DIR`` and ``--port PORT``: whose levels the operands are."""
     _add_tree_option(parser)
