@@ -42,8 +42,10 @@ def words(
 
 
 def options_of(probe: Probe) -> str:
-    """The script's text, which tells the options that this level has."""
-    return (probe.tree / SCRIPT).read_text(encoding="utf-8")
+    """The texts of the script and of what it takes options from: the options of this level."""
+    shared = ("device_training.py", "step_report.py")
+    files = [probe.tree / SCRIPT, *(probe.tree / "src/diffusers" / name for name in shared)]
+    return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def train(probe: Probe, arguments: Sequence[str]) -> list[float]:
