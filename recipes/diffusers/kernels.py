@@ -31,7 +31,7 @@ def _attention(probe: Probe, case: str) -> Any:
 
     # "normed": what an autoencoder's or an upsampler's attention has besides
     more: dict[str, Any] = {"norm_num_groups": 8, "residual_connection": True, "bias": True}
-    # "odd": heads of Stable Diffusion 1.x's width, which a Gaudi's kernel takes and an NPU's does not
+    # "odd": heads as wide as Stable Diffusion 1.x's, which a Gaudi's kernel takes, an NPU's not
     head_width = ODD_WIDTH if case == "odd" else HEAD_WIDTH
     attention = probe.alive(
         Attention(
