@@ -65,6 +65,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
         ("traces/*/*/*", unused, "trace of an old run"),
         ("verdicts/*/*/*", unused, "unused verdicts"),
         ("mutants/*/*/*", unused, "unused notes, made again when needed"),
+        ("cluster.git", unused, "unused objects of a cluster's runs"),
         ("probe-names/*", unused, "unused notes, made again when needed"),
         # A younger one may still run.
         ("runs/*", time.time() - UNUSED_SECONDS, "left by a killed run"),
