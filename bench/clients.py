@@ -1,25 +1,21 @@
 """Run published code that uses the vendors' packages on the simulated devices, and print tables.
 
     python bench/clients.py names hpu CHECKOUT...      # names that exist here, by file
-    python bench/clients.py mnist CHECKOUT[@REV]...    # Model-References' hello_world mnist.py
-    python bench/clients.py bridge CHECKOUT [--per-file N] [--files PATTERN]
+    python bench/clients.py bridge CHECKOUT [--per-test N] [--files PATTERN]
 
 Nothing is fetched: a CHECKOUT is a folder, or a git directory of which the newest commit is read;
 ``@REV`` names another. *names* parses every Python file and looks up what it uses of the vendor's
-package. *mnist* runs the script for a few steps on made-up digits, through ``porter run``. *bridge*
-runs the vendor's own tests (``tests/pytest_working``), at most N parameters of each test function,
-each file in a process of its own, and counts what became of them.
+package. *bridge* runs the vendor's own tests (``tests/pytest_working``), at most N parameters of
+each test function, each file in a process of its own, and counts what became of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import gzip
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,7 +24,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MNIST = "PyTorch/computer_vision/hello_world/mnist.py"
 BRIDGE_TESTS = "tests/pytest_working"
 _SECONDS = 240
 
@@ -134,63 +129,6 @@ def _names(kind: str, words: list[str], most: int) -> None:
         print(f"| {source.title} | {found.files} | {share} | {worst} |", flush=True)
 
 
-def write_digits(folder: Path, count: int = 256) -> None:
-    """Write made-up digits in MNIST's file format where torchvision looks for them."""
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part in ("train", "t10k"):
-        pixels = bytes((7 * at) % 256 for at in range(count * 28 * 28))
-        labels = bytes(at % 10 for at in range(count))
-        images = struct.pack(">4i", 2051, count, 28, 28) + pixels
-        for name, content in (
-            (f"{part}-images-idx3-ubyte", images),
-            (f"{part}-labels-idx1-ubyte", struct.pack(">2i", 2049, count) + labels),
-        ):
-            (raw / name).write_bytes(content)
-            (raw / f"{name}.gz").write_bytes(gzip.compress(content))
-
-
-def mnist_command(text: str, data: Path) -> list[str]:
-    """Return the arguments for a short run: those that this version of the script takes."""
-    wanted = {
-        "--data-path": str(data), "--batch-size": "64", "--test-batch-size": "64",
-        "--epochs": "1", "--max_training_step": "3", "--hpu": None, "--use_lazy_mode": None,
-        "--no-cuda": None,
-    }  # fmt: skip
-    found = []
-    for option, value in wanted.items():
-        if f"'{option}'" in text or f'"{option}"' in text:
-            found += [option] if value is None else [option, value]
-    return found
-
-
-def _mnist(words: list[str]) -> None:
-    print("| Model-References | mnist.py | why |\n| --- | --- | --- |")
-    for word in words:
-        source = Source.of(word)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            tree = source.export(folder, str(Path(MNIST).parent))
-            script = tree / MNIST
-            if not script.is_file():
-                print(f"| {source.title} | no such script | |")
-                continue
-            write_digits(folder / "data")
-            words = mnist_command(script.read_text(), folder / "data")
-            environ = {**os.environ, "PT_HPU_LAZY_MODE": "1", "PYTHONPATH": str(tree)}
-            run = subprocess.run(
-                [sys.executable, "-m", "porter.cli", "run", "--device", "sim:hpu", "--",
-                 str(script), *words],
-                cwd=folder, env=environ, capture_output=True, text=True, check=False,
-                timeout=_SECONDS,
-            )  # fmt: skip
-        errors = re.findall(r"^\w*(?:Error|Refused|Simulated\w*)\b.*", run.stderr, re.MULTILINE)
-        why = errors[-1][:160] if run.returncode and errors else ""
-        print(
-            f"| {source.title} | {'runs' if not run.returncode else 'fails'} | {why} |", flush=True
-        )
-
-
 PLUGIN = """
 import json, os, sys
 from collections import Counter
@@ -248,7 +186,7 @@ def _bridge(word: str, per_test: int, pattern: str, device: str) -> None:
                 "PYTHONPATH": f"{folder}:{tests}:{file.parent}",
             }  # fmt: skip
             command = [
-                sys.executable, "-m", "porter.cli", "run", "--device", device, "--quiet", "--",
+                sys.executable, "-m", "porter", "run", "--device", device, "--quiet", "--",
                 "-m", "pytest", "-q", "-p", "porter_client_plugin", "-p", "no:cacheprovider",
                 "-c", os.devnull, "--rootdir", str(tests), str(file),
             ]  # fmt: skip
@@ -281,8 +219,6 @@ def main() -> int:
     names.add_argument("kind", choices=("hpu", "npu"))
     names.add_argument("checkouts", nargs="+")
     names.add_argument("--most", type=int, default=8, help="how many missing names to print")
-    mnist = commands.add_parser("mnist", help="Model-References' hello_world mnist.py")
-    mnist.add_argument("checkouts", nargs="+")
     bridge = commands.add_parser("bridge", help="the bridge's own tests")
     bridge.add_argument("checkout")
     bridge.add_argument("--per-test", type=int, default=3, help="parameters of a test function")
@@ -292,8 +228,6 @@ def main() -> int:
     args = parser.parse_args()
     if args.command == "names":
         _names(args.kind, args.checkouts, args.most)
-    elif args.command == "mnist":
-        _mnist(args.checkouts)
     else:
         _bridge(args.checkout, args.per_test, args.files, "sim:hpu")
     return 0

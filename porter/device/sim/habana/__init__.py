@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 
 from porter.device.sim.accounting.ledger import lazy_by_environment
+from porter.device.sim.habana.debug import DEBUG
 from porter.device.sim.habana.internal import FLAGS
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
@@ -88,6 +89,7 @@ HABANA = Package(
         f"{_TORCH}.internal": (),
         f"{_TORCH}.internal.bridge_config": (f"internal:{' '.join(FLAGS)}",),
         f"{_TORCH}.utils": (),
+        f"{_TORCH}.utils.debug": (f"debug:{' '.join(DEBUG)}",),
         f"{_TORCH}.utils.distributed_utils": ("core:initialize_distributed_hpu",),
         f"{_TORCH}.utils.internal": ("internal:Timer is_lazy lazy_only",),
         f"{_TORCH}.utils.lib_utils": ("internal:get_include_dir get_lib_dir",),

@@ -251,16 +251,16 @@ def _public(source: ModuleType) -> list[str]:
 
 
 def constant_functions(
-    module: str, home: str, answers: Mapping[str, tuple[Any, str]]
+    module: str, home: str, answers: Mapping[str, tuple[Any, str]], contract: str = TORCH_NPU
 ) -> dict[str, Callable[..., Any]]:
     """Return functions of a vendor's module that always give the same answer, by name.
 
     ``answers`` holds answer and docstring; ``home`` is the module of porter that defines them. They
-    take the arguments that the contract says.
+    take the arguments that ``contract`` says.
     """
     found = {}
     for name, (answer, doc) in answers.items():
-        parameters = load(TORCH_NPU)["symbols"][f"{module}.{name}"]["signature"][1:-1]
+        parameters = load(contract)["symbols"][f"{module}.{name}"]["signature"][1:-1]
         names = {"copy": copy.copy, "answer": answer}
         found[name] = function = eval(f"lambda {parameters}: copy(answer)", names)
         function.__name__ = function.__qualname__ = name
