@@ -23,15 +23,16 @@ def run(probe: Probe) -> None:
     given: list[object] = ["--mixed_precision", precision]
     if not on_cpu and probe.parameters["options"] == "new":
         given += device_options(probe, task, precision)
-    with numbers_of_the_cpu():
+    with probe.attempt("losses"), numbers_of_the_cpu():
         words = task_words(task, STEPS, *given, *task.prompt, "--validation_steps", 4)
         record_losses(probe, "losses", train_task(probe, task, words))
     if on_cpu or probe.parameters["options"] != "new":
         return
     given += ["--logging_steps", 4 * FEW]  # nothing is logged
-    for name, steps in (("few", FEW), ("many", 2 * FEW)):
-        with probe.section(name):
-            probe.script(task.script, task_words(task, steps, *given))
-    for name in ("host_sync", "cpu_fallback", "ops"):
-        more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
-        probe.count(f"step/{name}", more / FEW)
+    with probe.attempt("step"):
+        for name, steps in (("few", FEW), ("many", 2 * FEW)):
+            with probe.section(name):
+                probe.script(task.script, task_words(task, steps, *given))
+        for name in ("host_sync", "cpu_fallback", "ops"):
+            more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
+            probe.count(f"step/{name}", more / FEW)
