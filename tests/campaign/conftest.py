@@ -62,7 +62,7 @@ def count(request: pytest.FixtureRequest) -> Iterator[Count]:
 
 @pytest.fixture(autouse=True)
 def hang() -> None:
-    """Let pytest's watch for what hangs (``faulthandler_timeout``) begin again, for a longer time."""
+    """Let pytest watch for what hangs (``faulthandler_timeout``) for a longer time."""
     faulthandler.dump_traceback_later(_MOST, exit=True, file=sys.__stderr__)
 
 
