@@ -30,12 +30,15 @@ def run(probe: Probe) -> None:
         "saved": ["--local_data_dir", "saved"],
         "split": ["--local_data_dir", "saved/train"],
         "parquet": ["--local_data_dir", "copied"],
+        # as the published launch scripts pass what they were not given, and what they were
+        "empty": ["--dataset_name=", "--local_data_dir=", "--train_data_dir", "data"],
+        "named": ["--dataset_name=lambdalabs/pokemon-blip-captions", "--local_data_dir=saved"],
     }.items():
         without = [w for w in words("sd15", STEPS) if w not in ("--train_data_dir", "data")]
         _expect_same(name, train(probe, [*without, *more]), expected)
     kept = ["--dataloader_num_workers", 1, "--enable_persistent_workers", "--enable_pin_memory"]
     _expect_same("workers", train(probe, words("sd15", STEPS, *kept)), expected)
-    probe.count("sources", 4)
+    probe.count("sources", 6)
     if "--report_json" not in options_of(probe):
         return
     reported = ["--report_json", "report.json", "--report_first_steps", FIRST]
