@@ -125,8 +125,12 @@ def kept(probe: Probe) -> None:
 
 def run(probe: Probe) -> None:
     """Count what works (1) and what does not (0); record what must stay."""
-    linear(probe)
-    importance(probe)
-    classes(probe)
-    options(probe)
-    kept(probe)
+    for name, case in {
+        "linear": linear,
+        "importance": importance,
+        "classes": classes,
+        "options": options,
+        "kept": kept,
+    }.items():
+        with probe.attempt(name):
+            case(probe)

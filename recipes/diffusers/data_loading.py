@@ -35,12 +35,19 @@ def run(probe: Probe) -> None:
         "named": ["--dataset_name=lambdalabs/pokemon-blip-captions", "--local_data_dir=saved"],
     }.items():
         without = [w for w in words("sd15", STEPS) if w not in ("--train_data_dir", "data")]
-        _expect_same(name, train(probe, [*without, *more]), expected)
+        with probe.attempt(f"source/{name}"):
+            _expect_same(name, train(probe, [*without, *more]), expected)
+            probe.count("sources", 1)
     kept = ["--dataloader_num_workers", 1, "--enable_persistent_workers", "--enable_pin_memory"]
-    _expect_same("workers", train(probe, words("sd15", STEPS, *kept)), expected)
-    probe.count("sources", 6)
-    if "--report_json" not in options_of(probe):
-        return
+    with probe.attempt("source/workers"):
+        _expect_same("workers", train(probe, words("sd15", STEPS, *kept)), expected)
+        probe.count("sources", 1)
+    if "--report_json" in options_of(probe):
+        with probe.attempt("report"):
+            _report(probe)
+
+
+def _report(probe: Probe) -> None:
     reported = ["--report_json", "report.json", "--report_first_steps", FIRST]
     accumulated = ["--gradient_accumulation_steps", 2, "--logging_steps", 3]
     losses = train(probe, words("sd15", STEPS, *reported, *accumulated, "--noise_on_cpu"))

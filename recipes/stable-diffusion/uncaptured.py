@@ -39,17 +39,19 @@ def run(probe: Probe) -> None:
     model = small.build(probe, small.without_stages()).to(probe.device)
     cond = probe.normal("cond", 2, 7, 32)
     t = torch.tensor([3, 700]).to(probe.device)
-    for number in range(CALLS):
-        x = probe.normal(f"x{number}", 2, 4, 4, 4).requires_grad_()
-        _call(model, x, t, cond).square().sum().backward()
-        probe.record(f"gradient/{number}", x.grad)
+    with probe.attempt("gradient"):
+        for number in range(CALLS):
+            x = probe.normal(f"x{number}", 2, 4, 4, 4).requires_grad_()
+            _call(model, x, t, cond).square().sum().backward()
+            probe.record(f"gradient/{number}", x.grad)
     model.split_input_params = _SPLIT
-    with torch.no_grad():
+    with probe.attempt("split"), torch.no_grad():
         for number in range(CALLS):
             x = probe.normal(f"x{number}", 2, 4, 6, 6)
             probe.record(f"split/{number}", _call(model, x, t, cond))
+    probe.seed_everything()
     ask: dict[str, Any] = {"S": 4, "batch_size": 2, "shape": (4, 4, 4), "verbose": False}
     on_cpu = small.build(probe, small.without_stages())
-    with draws.watched(probe, on_the_cpu=True):
+    with probe.attempt("on-the-cpu"), draws.watched(probe, on_the_cpu=True):
         samples, _ = DDIMSampler(on_cpu).sample(**ask, conditioning=cond.cpu())
-    probe.record("on-the-cpu", samples)
+        probe.record("on-the-cpu", samples)
