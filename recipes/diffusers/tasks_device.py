@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from script_training import numbers_of_the_cpu, record_losses
-from task_training import TASKS, device_options, task_words, train_task, write_task_inputs
+from task_training import (
+    TASKS,
+    Task,
+    device_options,
+    task_words,
+    train_task,
+    write_task_inputs,
+)
 
 from porter.verify.probe import Probe
 
@@ -30,10 +37,16 @@ def run(probe: Probe) -> None:
         record_losses(probe, "losses", train_task(probe, task, words))
     if on_cpu or half:
         return
-    given += ["--logging_steps", 4 * FEW]  # nothing is logged
+    with probe.attempt("step"):
+        _count_a_step(probe, task, given)
+
+
+def _count_a_step(probe: Probe, task: Task, given: list[object]) -> None:
+    if device_options(probe, task, "no"):
+        given += ["--logging_steps", 4 * FEW]  # nothing is logged
     for name, steps in (("few", FEW), ("many", 2 * FEW)):
         with probe.section(name):
-            probe.script(task.script, task_words(task, steps, *given))
+            train_task(probe, task, task_words(task, steps, *given))
     for name in ("host_sync", "cpu_fallback", "ops"):
         more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
         probe.count(f"step/{name}", more / FEW)
