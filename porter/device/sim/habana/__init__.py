@@ -10,12 +10,11 @@ Intel's Gaudi documentation (docs.habana.ai), and the calls of published clients
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
 
-from porter.device.sim.accounting.ledger import lazy_by_environment
+from porter.device.sim.habana.core import is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
 
@@ -29,7 +28,7 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
     In eager mode it has no graphs: the vendor imports them ``if is_lazy()``
     (``habana_frameworks/torch/hpu/__init__.py`` of HabanaAI/gaudi-pytorch-bridge).
     """
-    if not lazy_by_environment(os.environ):
+    if not is_lazy():
         for name in _GRAPHS:
             vars(modules[f"{_TORCH}.hpu"]).pop(name, None)
     merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
@@ -64,6 +63,7 @@ HABANA = Package(
         f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),
         f"{_TORCH}.hpu.random": (),
         f"{_TORCH}.utils": (),
+        f"{_TORCH}.utils.internal": ("core:is_lazy",),
         f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
         f"{_TORCH}.utils.library_loader": (
             "core:is_habana_avaialble is_habana_available load_habana_module",
