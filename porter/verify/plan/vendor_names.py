@@ -30,6 +30,9 @@ RULE = "vendor"
 ALSO_PUBLISHED: Mapping[str, str] = {
     "habana_frameworks.torch.distributed.hccl": "docs.habana.ai, Distributed Training with PyTorch",
     "habana_frameworks.torch.gpu_migration": "docs.habana.ai, GPU Migration Toolkit",
+    "habana_frameworks.torch.utils.internal.is_lazy": (
+        "HabanaAI/gaudi-pytorch-bridge 1.19.0, habana_frameworks/torch/utils/internal.py"
+    ),
     "habana_frameworks.torch.hpu.is_available": "docs.habana.ai, PyTorch Python API, hpu",
     "torch_npu.contrib.transfer_to_npu": "torch-npu 2.13.0, torch_npu/contrib/transfer_to_npu.py",
     "torch_npu.npu.amp.sharded_grad_scaler._ShardedGradScaler": (
