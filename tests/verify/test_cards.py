@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from porter.cli import main
+from porter.errors import BadInput
+from porter.verify.plan.matrix import RunSpec
 from tests.verify.card import install_card
 from tests.verify.folder_trees import FolderTrees, write_recipe
+from tests.verify.judging import judged, planned
 
 CODE = """
     import os
@@ -57,7 +61,8 @@ def verdicts(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, 
     return [verdict for verdict in result["verdicts"] if verdict["level"] == 1]
 
 
-def test_the_twins_claims_hold_on_a_card_and_its_counters_are_not_judged(
+@pytest.mark.slow
+def test_the_whole_path_on_a_stand_in_for_a_card(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = verdicts(capsys, "--device", "hpu")
@@ -70,6 +75,7 @@ def test_the_twins_claims_hold_on_a_card_and_its_counters_are_not_judged(
     assert sum(verdict["subject"] == "throughput" for verdict in found) == 1
 
 
+@pytest.mark.slow
 def test_without_the_name_the_card_is_left_alone(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,3 +85,33 @@ def test_without_the_name_the_card_is_left_alone(
     words = {verdict["output"]: verdict["verdict"] for verdict in found}
     assert words["call/ops"] == "pass"
     assert [v["verdict"] for v in found if v["subject"] == "throughput"] == ["skipped"]
+
+
+def gives(spec: RunSpec) -> dict[str, Any]:
+    """What each run of the recipe gives, made up: a card counts only what the probe does."""
+    speed = 1.0 + spec.level
+    made = {
+        "y": torch.tensor([1.0, 2.0, 3.0], dtype=getattr(torch, spec.dtype)),
+        "rates": torch.tensor([100.0, 101.0, 99.0, 100.5, 99.5], dtype=torch.float64) * speed,
+        "asked": 1,
+    }
+    return made | ({"call/ops": 2} if spec.device.startswith("sim:") else {})
+
+
+def test_the_twins_claims_hold_on_a_card_and_its_counters_are_not_judged(tmp_path: Path) -> None:
+    found = judged(tmp_path, RECIPE, gives, levels=2, devices="hpu")
+
+    at = {verdict.output: verdict for verdict in found if verdict.level == 1}
+    assert {name: verdict.word for name, verdict in at.items()} == {
+        "y": "pass", "asked": "pass", "call/ops": "skipped", "rates": "pass",
+    }  # fmt: skip
+    assert at["call/ops"].detail == "not judged: hpu counts nothing by itself; sim:hpu does"
+    assert {verdict.device for verdict in at.values()} == {"hpu"}
+    plan = planned(tmp_path / "again", RECIPE, levels=2, devices="hpu")
+    assert plan.loaded.recipe.environ_on("hpu") == {"PT_TEST_ADDED": "0.0"}
+
+
+@pytest.mark.parametrize("other", ["npu", "cuda"])
+def test_a_card_without_a_twin_in_the_recipe_is_refused(tmp_path: Path, other: str) -> None:
+    with pytest.raises(BadInput, match="no selected recipe runs there; they run on sim:hpu"):
+        planned(tmp_path, RECIPE, devices=other)
