@@ -113,6 +113,11 @@ def run(argv: Sequence[str]) -> int:
 
 def parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
     """Parse a command's arguments; operands may stand before, between and after options."""
+    if parser.get_default("command_line") is not None and "--" in words:
+        at = words.index("--")
+        found = parse(parser, words[:at])
+        found.command_line = words[at + 1 :]
+        return found
     script = any(action.nargs == argparse.REMAINDER for action in parser._actions)
     if script or not {"-h", "--help"}.isdisjoint(words):  # neither may be parsed in two passes
         return parser.parse_args(words)

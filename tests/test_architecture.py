@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -18,6 +19,27 @@ MOST_MODULES = 20
 MOST_LINES = 400
 ABOUT = 1.1
 """Both bounds are about so much."""
+
+
+TOP = {
+    ".ci", ".gitattributes", ".github", ".gitignore", ".pre-commit-hooks.yaml", "LICENSE",
+    "README.md", "bench", "constraints.txt", "docs", "migration_logs", "patches", "porter",
+    "pyproject.toml", "recipes", "tests", "upstream_pins.yaml",
+}  # fmt: skip
+"""What the repository holds at its top; a test that writes into the working directory adds more."""
+
+
+def test_the_top_of_the_repository_holds_what_it_should() -> None:
+    root = PACKAGE.parent
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    command = ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z"]
+    command += ["--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    found = {path.partition("/")[0] for path in listed.split("\0") if path}
+
+    assert found - TOP == set()
 
 
 def orders() -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def workflow() -> dict[Any, Any]:
-    text = (PROJECT / ".github" / "workflows" / "port.yml").read_text(encoding="utf-8")
+def workflow(name: str = "port") -> dict[Any, Any]:
+    text = (PROJECT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
     loaded: dict[Any, Any] = yaml.safe_load(text)
     return loaded
 
@@ -44,3 +45,12 @@ def test_docs_name_every_input_and_secret_of_the_workflow() -> None:
 
     assert len(call["inputs"]) > 5
     assert [name for name in (*call["inputs"], *call["secrets"]) if f"`{name}`" not in page] == []
+
+
+def test_quick_recipes_run_nightly_on_the_oldest_torch_that_is_allowed_and_on_the_newest() -> None:
+    project = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    (oldest,) = re.findall(r'^    "torch>=([0-9.]+)",', project, re.MULTILINE)
+    job = workflow("nightly")["jobs"]["torch"]
+
+    assert job["strategy"]["matrix"]["torch"] == [f"torch=={oldest}.*", "torch"]
+    assert [s["run"] for s in job["steps"] if "--tag quick" in s.get("run", "")]

@@ -6,8 +6,12 @@ Without RULE the rules are listed.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from porter.errors import Exit
+
+if TYPE_CHECKING:
+    from porter.scan.measuring.kinds import MeasuredKind
 
 EXAMPLES = (
     ("porter explain", "list the rules"),
@@ -21,7 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rule", nargs="?", metavar="RULE", help=text)
 
 
+def _is_meant(text: str, kind: MeasuredKind) -> bool:
+    return text == kind.name or (len(text) > 2 and kind.code.startswith(text.upper()))
+
+
 def run(args: argparse.Namespace) -> int:
+    from porter.scan.measuring.kinds import KINDS
+    from porter.scan.measuring.kinds import page as measured_page
     from porter.scan.pages import overview, page
     from porter.scan.rules.registry import find_rules
     from porter.terminal import colour_wanted, emit, table
@@ -30,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         head = ("CODE", "RULE", "HPU", "NPU", "WHAT IT FINDS")
         emit(table(overview(), head=head, colour=colour_wanted()))
         return Exit.OK
-    for number, rule in enumerate(find_rules(args.rule)):
-        emit([*([""] if number else []), *page(rule)])
+    measured = [kind for kind in KINDS.values() if _is_meant(args.rule, kind)]
+    pages = [page(rule) for rule in ([] if measured else find_rules(args.rule))]
+    for number, lines in enumerate([*pages, *map(measured_page, measured)]):
+        emit([*([""] if number else []), *lines])
     return Exit.OK

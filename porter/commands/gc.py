@@ -1,6 +1,7 @@
-"""Delete stored objects that no pin and no work tree needs any more.
+"""Delete stored objects that no pin and no work tree needs any more, and unused files of the cache.
 
-Pins of every project that used this store count, and everything that its work trees reach.
+Pins of every project that used this store count, and everything that its work trees reach; of the
+wheels of bundles, those that a project's requirements files name stay.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect, and show what was deleted."""
+    from porter.bundle.collect import collect_wheels
     from porter.report.terminal.progress import size_text
     from porter.terminal import emit_json
     from porter.upstream.collect import collect
 
-    freed = list(collect(project_folder(args), dry_run=args.dry_run, now=args.now))
+    root = project_folder(args)
+    freed = list(collect(root, dry_run=args.dry_run, now=args.now))
+    freed += collect_wheels(root, dry_run=args.dry_run, now=args.now)
     total = sum(each.size for each in freed)
     if args.json:
         rows = [{"what": each.what, "path": str(each.path), "size": each.size} for each in freed]

@@ -3,7 +3,7 @@
 Rules on the patch files: header, name, series, recipe, path, link, submodule, diff, garbage,
 signature, index, whitespace; on the pinned tree (skipped with --files-only): apply, offset, size;
 on patches and probes: vendor, names of torch_npu and habana_frameworks that are not published;
-on the recipes of a series without problems: contract, invented.
+on the recipes of a series without problems: contract, invented, parts.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_cluster,
     add_flag,
     add_ports,
     add_repeated,
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--check", "write nothing; fail if a file would change")
     add_repeated(parser, "--device", None, "only this device", ("sim:hpu", "sim:npu"))
     add_run_options(parser)
+    add_cluster(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
         with transfer_bar() as trees.progress:
             plan = make_plan(root, the_ports(args), trees, Filters())
         recipes = migration_logs.logged_recipes(plan, devices)
-        with shown_session(trees, run_options(args)) as (session, _), open_runs(session) as runs:
+        with (
+            shown_session(trees, run_options(args), args.cluster) as (session, _),
+            open_runs(session) as runs,
+        ):
             logs = migration_logs.make_logs(recipes, devices, runs)
     for one in plan.unreachable:
         print(f"{one.port}{'/' if one.recipe else ''}{one.recipe}: not reachable: {one.reason}")

@@ -9,8 +9,10 @@ hand in recipes/PORT/mutants/equivalent.yaml, with a reason.
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
 
 from porter.commands.options import (
+    add_cluster,
     add_flag,
     add_json,
     add_level_option,
@@ -21,6 +23,12 @@ from porter.commands.options import (
     the_port,
 )
 from porter.errors import BadInput, Exit
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from porter.verify.execution.session import Options
 
 AT_LEAST = 95.0
 
@@ -76,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum number of mutants tried in parallel (default: number of CPUs)",
     )
+    add_cluster(parser)
     parser.add_argument(
         "--at-least",
         type=float,
@@ -87,8 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import os
-
     from rich.console import Console
 
     from porter.mutation.mutants import level_scores, scores_json
@@ -112,7 +119,6 @@ def run(args: argparse.Namespace) -> int:
     if args.record and not args.by_claim:
         raise BadInput("--record: expected --by-claim beside it, found none")
     root, port = project_folder(args), the_port(args)
-    jobs = args.jobs or len(os.sched_getaffinity(0))
     recipes = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     wanted = MutantFilters(args.level, args.kind, args.sample)
     with open_trees(root) as trees:
@@ -124,8 +130,11 @@ def run(args: argparse.Namespace) -> int:
             emit(mutant_lines(plan.mutants))
         if args.list:
             return Exit.OK
-        with MutationDisplay(port, len(plan.to_try)) as display:
-            trying = (plan, trees, cache_dir(), jobs, display.say)
+        with (
+            MutationDisplay(port, len(plan.to_try)) as display,
+            _options(args, display.say) as options,
+        ):
+            trying = (plan, trees, cache_dir(), options, display.say)
             if args.by_claim:
                 from porter.mutation.loose import measure_claims, rows_as_json
 
@@ -153,3 +162,18 @@ def run(args: argparse.Namespace) -> int:
         print_score(console, port, results, plan.possible)
     score = level_scores(results)[-1].score
     return Exit.OK if score is None or 100 * score >= args.at_least else Exit.FAILED
+
+
+@contextmanager
+def _options(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[Options]:
+    """Give the options of the runs, with the cluster that makes them, if any."""
+    from porter.verify.execution.session import Options
+
+    options = Options(jobs=args.jobs)
+    if args.cluster is None:
+        yield options
+        return
+    from porter.verify.cluster.driver import open_cluster
+
+    with open_cluster(args.cluster, options, say) as options:
+        yield options

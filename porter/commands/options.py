@@ -87,6 +87,12 @@ def add_port(parser: argparse.ArgumentParser, text: str = "the port (default: th
     _add_tree_option(parser)
 
 
+def add_command_line(parser: argparse.ArgumentParser, text: str) -> None:
+    """``-- COMMAND``: all words after ``--``, in ``args.command_line``."""
+    parser.add_argument_group("-- COMMAND", text)
+    parser.set_defaults(command_line=[])
+
+
 def add_tree_or_port(parser: argparse.ArgumentParser) -> None:
     """``-C DIR`` and ``--port PORT``: whose levels the operands are."""
     _add_tree_option(parser)
@@ -359,6 +365,16 @@ def add_sandbox(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="hold runs in namespaces, without network and home: where the system lets (auto, the "
         "default), or else refuse (require), or never (off)",
+    )
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """``--cluster ADDRESS``: make the runs on other machines."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="make the runs on the machines of a Ray cluster: `auto`, the one this machine is part "
+        "of, or ray://HOST:PORT",
     )
 
 

@@ -19,6 +19,10 @@ EXAMPLES = (
         "run a script on a simulated Gaudi, and print what it counted",
     ),
     (
+        "porter run --device sim:npu --migrate -- sample.py",
+        "try a script that names CUDA, before it is ported",
+    ),
+    (
         "porter run --device sim:npu --json counts.json -- -m my.module",
         "run a module, and write the counters to a file",
     ),
@@ -36,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every mapped CUDA call to FILE (.jsonl: as JSON)",
     )
+    add_flag(parser, "--migrate", "let the vendor's migration serve CUDA calls (hpu, npu)")
     text = "refuse copies from the host inside a captured graph, which are otherwise counted"
     add_flag(parser, "--strict-capture", text)
     add_flag(parser, "--quiet", "print no counters")
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.strict_capture:
         os.environ["PORTER_STRICT_CAPTURE"] = "1"  # of processes that the script starts, too
     device.prepare()
+    if args.migrate:
+        _migrate(device)
     code = int(Exit.BUG)
     try:
         with _migration_log(args.migration_log, device):
@@ -77,6 +84,21 @@ def _idle(device: Device) -> str:
         f"porter: warning: nothing was dispatched to {device.name}: the script stayed on the CPU; "
         f"name the device to it ({device.kind}), or let it find one"
     )
+
+
+_MIGRATIONS = {
+    "hpu": "habana_frameworks.torch.gpu_migration",
+    "npu": "torch_npu.contrib.transfer_to_npu",
+}
+
+
+def _migrate(device: Device) -> None:
+    """Import the vendor's migration. Raises BadInput for a device that has none."""
+    import importlib
+
+    if device.kind not in _MIGRATIONS:
+        raise BadInput(f"--migrate: {device.name} serves CUDA calls itself or not at all")
+    importlib.import_module(_MIGRATIONS[device.kind])
 
 
 @contextlib.contextmanager

@@ -1,16 +1,18 @@
 """Find what an accelerator trips over in PyTorch code, and say what mends it.
 
 PORT is a port of the project (at its last level, or --level), or a folder or file of Python code;
-in a tree its own files are read, as they are edited. Nothing is imported or executed. `porter
-explain CODE` describes a rule; `# porter: ignore[CODE] why` exempts a line from it.
+in a tree its own files are read, as they are edited. Nothing is imported or executed, unless a
+COMMAND is given: it then runs on the simulated devices, in a copy, and what it counted is joined to
+the same lines. `porter explain CODE` describes a rule; `# porter: ignore[CODE] why` exempts a line.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from porter.commands.options import (
+    add_command_line,
     add_format,
     add_level_option,
     add_port,
@@ -21,7 +23,7 @@ from porter.commands.options import (
 from porter.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -32,9 +34,19 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("porter scan ../my-model", "what an HPU and an NPU trip over in a folder of code"),
     ("porter scan v-diffusion --level 0", "the same in a port's pristine upstream"),
-    ("porter scan . --device hpu --select PT5", "only reads and graphs, only for Gaudi"),
+    ("porter scan . -- python sample.py", "run it on the simulated devices too, and count"),
     ("porter scan my-model --output scan.sarif", "write a file for code scanning too"),
 )
+
+
+class _Scanned(NamedTuple):
+    """What is scanned: its name, its folder in the repository around it, its Python files, and a
+    folder with all of its files."""
+
+    where: str
+    prefix: str
+    files: Iterator[CodeFile]
+    open_folder: Callable[[], AbstractContextManager[Path]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,17 +58,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_repeated(parser, "--select", "RULE", "only rules whose codes begin so: PT1,PT501")
     add_repeated(parser, "--ignore", "RULE", "no rules whose codes begin so")
     add_format(parser)
+    add_command_line(parser, "run on the simulated devices too: python SCRIPT ARGUMENTS")
 
 
 def run(args: argparse.Namespace) -> int:
     from porter.report.ci.write import write_files
+    from porter.scan.measuring.kinds import MEASURED
     from porter.scan.rules.registry import chosen_rules
     from porter.scan.scanning import scan_files
 
-    rules = chosen_rules(_codes(args.select), _codes(args.ignore))
+    select, ignore = _codes(args.select), _codes(args.ignore)
+    of_rules = [code for code in select if not code.startswith(MEASURED)]
+    rules = []
+    if of_rules or not select:
+        rules = chosen_rules(of_rules, [code for code in ignore if not code.startswith(MEASURED)])
     devices = _devices(args.device)
-    with _files(args) as (where, prefix, files):
-        found = scan_files(files, rules, devices)
+    with _files(args) as scanned:
+        found = scan_files(scanned.files, rules, devices)
+        if args.command_line:
+            from porter.scan.measuring.joining import joined
+            from porter.scan.measuring.running import measure_command
+
+            with scanned.open_folder() as folder:
+                found.measurement = measure_command(
+                    folder, args.command_line, devices, migrate=not found.knows_devices
+                )
+            found.findings = [
+                each
+                for each in joined(found.findings, found.measurement.measured)
+                if not each.code.startswith(MEASURED)
+                or ((not select or each.code.startswith(tuple(select)))
+                    and not each.code.startswith(tuple(ignore)))
+            ]  # fmt: skip
+    where, prefix = scanned.where, scanned.prefix
     write_files(args.output, lambda form: _render(found, where, form, prefix))
     print(_render(found, where, args.format, prefix))
     wrong = any(finding.gravest == "error" for finding in found.findings)
@@ -80,8 +114,8 @@ def _devices(text: str | None) -> tuple[Device, ...]:
 
 def _files(
     args: argparse.Namespace,
-) -> AbstractContextManager[tuple[str, str, Iterator[CodeFile]]]:
-    """Open what is scanned: its name, its folder in the repository around it, and its files."""
+) -> AbstractContextManager[_Scanned]:
+    """Open what is scanned."""
     from pathlib import Path
 
     tree = the_tree(args) if args.port is None or args.dir is not None else None
@@ -109,9 +143,7 @@ def _is_port(args: argparse.Namespace) -> bool:
         return False
 
 
-def _folder(
-    path: Path, args: argparse.Namespace
-) -> AbstractContextManager[tuple[str, str, Iterator[CodeFile]]]:
+def _folder(path: Path, args: argparse.Namespace) -> AbstractContextManager[_Scanned]:
     from contextlib import nullcontext
 
     from porter.report.ci.write import folder_in_repository
@@ -120,24 +152,26 @@ def _folder(
 
     if args.level is not None:
         raise BadInput(f"--level {args.level}: {path} is a folder, which has no levels")
-    prefix = folder_in_repository(path if path.is_dir() else path.parent)
-    return nullcontext((shown(path), prefix, folder_files(path)))
+    folder = path if path.is_dir() else path.parent
+    prefix = folder_in_repository(folder)
+    return nullcontext(
+        _Scanned(shown(path), prefix, folder_files(path), lambda: nullcontext(folder))
+    )
 
 
-def _level(
-    args: argparse.Namespace, port: str
-) -> AbstractContextManager[tuple[str, str, Iterator[CodeFile]]]:
+def _level(args: argparse.Namespace, port: str) -> AbstractContextManager[_Scanned]:
     from contextlib import contextmanager
 
     from porter.levels.levels import build_levels, find_level
     from porter.report.terminal.progress import transfer_bar
-    from porter.scan.sources import level_files
+    from porter.scan.sources import level_files, write_level
+    from porter.scratch import scratch_folder
     from porter.series.series import load_series
     from porter.upstream.pins import load_pins
     from porter.upstream.store import open_upstream
 
     @contextmanager
-    def opened() -> Iterator[tuple[str, str, Iterator[CodeFile]]]:
+    def opened() -> Iterator[_Scanned]:
         root = project_folder(args)
         pins = load_pins(root)
         series = load_series(root, port)
@@ -149,7 +183,14 @@ def _level(
             last = [each for each in levels if not each.off][-1]
             level = last if args.level is None else find_level(levels, args.level)
             name = f"{port}, level {level.number}: {level.name}"
-            yield name, "", level_files(upstream, level)
+
+            @contextmanager
+            def written() -> Iterator[Path]:
+                with scratch_folder("scan") as folder:
+                    write_level(upstream, level, folder)
+                    yield folder
+
+            yield _Scanned(name, "", level_files(upstream, level), written)
 
     return opened()
 
@@ -157,12 +198,13 @@ def _level(
 def _render(found: Scan, where: str, form: str, prefix: str) -> str:
     from porter.report.ci.write import Case, as_form, as_json
     from porter.report.terminal.scan import as_data, as_findings, scan_lines
+    from porter.scan.measuring.kinds import BY_CODE
     from porter.scan.rules.registry import RULES
 
     if form == "text":
         return "\n".join(scan_lines(found, where))
     if form == "json":
         return as_json(as_data(found, where))
-    titles = {code: rule.title for code, rule in RULES.items()}
+    titles = {code: rule.title for code, rule in {**RULES, **BY_CODE}.items()}
     case = Case("scan", where, as_findings(found))
     return as_form(form, "porter scan", [case], prefix, titles)

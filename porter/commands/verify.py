@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 
 from porter.commands.options import (
+    add_cluster,
     add_flag,
     add_format,
     add_judged_as,
@@ -53,6 +54,10 @@ EXAMPLES = (
         "after the pin moved: upstream against upstream, level against level",
     ),
     (
+        "porter verify --tag quick --cluster auto",
+        "the quick recipes on the machines of this machine's Ray cluster",
+    ),
+    (
         "porter verify v-diffusion --tree ../fork --device sim:hpu --output verify.xml",
         "judge somebody's port of the same upstream on one device; write JUnit too",
     ),
@@ -87,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_verbose(parser)
     add_run_options(parser)
+    add_cluster(parser)
     add_format(parser)
 
 
@@ -113,21 +119,21 @@ def run(args: argparse.Namespace) -> int:
             plan = make_plan(root, ports, trees, filters)
         from rich.console import Console
 
-        from porter.report.terminal.verify import print_result
+        from porter.report.terminal.verify import Causes, print_result
         from porter.verify.execute import execute
         from porter.verify.known_wrong import read_measured, with_known_wrong
 
         console = Console(highlight=False)
         measured = {name: read_measured(root, name) for name in _ports_of(plan)}
         brief = not (ports or args.recipe or args.all)
-        results = []
-        with shown_session(trees, run_options(args, timings)) as (session, display):
+        results, causes = [], Causes()
+        with shown_session(trees, run_options(args, timings), args.cluster) as (session, display):
             for judged in execute(plan, session):
                 result = with_known_wrong(judged, measured[judged.port])
                 results.append(result)
                 if args.format == "text":
                     display.clear()
-                    print_result(console, result, args.all, brief)
+                    print_result(console, result, args.all, brief, causes=causes)
             why = _why_no_sandbox(session, results)
             capacity = session.options.capacity()
     from porter.report.ci.write import folder_in_repository, write_files
@@ -166,7 +172,7 @@ def _expect_alone(args: argparse.Namespace) -> None:
     """Refuse --timings where it measures nothing, and a FILE that cannot be written."""
     from pathlib import Path
 
-    for option in ("pin", "tree"):
+    for option in ("pin", "tree", "cluster"):
         if getattr(args, option) is not None:
             raise BadInput(f"--timings {args.timings}: expected no --{option} beside it")
     if not Path(args.timings).absolute().parent.is_dir():
@@ -221,7 +227,7 @@ def _compare_pins(args: argparse.Namespace, root: Path, ports: list[str], filter
             print_states(console, plan, old, new)
         results = []
         trees = BothTrees(new.trees, old.trees)
-        with shown_session(trees, run_options(args)) as (session, display):
+        with shown_session(trees, run_options(args), args.cluster) as (session, display):
             for result in compare_states(plan, session, names):
                 results.append(result)
                 if is_text:
@@ -246,6 +252,7 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
     from porter.report.terminal.foreign import plain_tree, print_tree
     from porter.report.terminal.progress import shown_session, transfer_bar
     from porter.report.terminal.verify import (
+        Causes,
         print_result,
         print_summary,
         print_unreachable,
@@ -272,14 +279,15 @@ def _judge_tree(args: argparse.Namespace, root: Path, ports: list[str], filters:
             planned = plan_foreign(root, trees, filters, args.judged_as)
         if is_text:
             print_tree(console, planned, trees)
-        results, measured = [], read_measured(root, ports[0])
-        with shown_session(trees, run_options(args)) as (session, display):
+        results, causes, measured = [], Causes(), read_measured(root, ports[0])
+        with shown_session(trees, run_options(args), args.cluster) as (session, display):
             for judged in told(execute(planned.plan, session), trees):
                 result = with_known_wrong(judged, measured)
                 results.append(result)
                 if is_text:
                     display.clear()
-                    print_result(console, result, args.all, kinds=args.judged_as is not None)
+                    ours = args.judged_as is not None
+                    print_result(console, result, args.all, kinds=ours, causes=causes)
             why = _why_no_sandbox(session, results)
         more = {"tree": plain_tree(planned, trees)}
     plan = planned.plan

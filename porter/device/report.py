@@ -14,6 +14,12 @@ _KINDS = {
     "dynamic_shape": "dynamic shapes",
     "captured_constant": "copies from the host inside a captured graph, made once",
     "dtype": "dtypes the device lacks",
+    "compiled_graph": "graphs compiled by torch.compile",
+    "graph_break": "graph breaks",
+    "recompilation": "recompilations",
+    "compile_failed": "frames that torch.compile gave up",
+    "graph_split": "ops that the backend does not take into a compiled graph",
+    "graph_split_unknown": "graphs of which the cuts are not known",
     "not_simulated": "vendor names looked up that are not simulated",
 }
 _MOST_SITES = 8

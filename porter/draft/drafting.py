@@ -18,12 +18,14 @@ from porter.draft.families import FAMILIES, Family
 from porter.draft.helpers import DEVICES, PROVIDES, helper_of, helper_text
 from porter.draft.placement import Layout, import_edit, import_lines, place
 from porter.errors import BadInput
-from porter.scan.reading.module import Module
+from porter.scan.reading.module import Module, find_marking
 from porter.scan.reading.rule import Device, Rule, ScanFinding, Spot
 from porter.scan.rules.registry import RULES
-from porter.scan.scanning import read_module, spots_of
+from porter.scan.scanning import ABOUT, read_module, spots_of
 from porter.scan.sources import CodeFile
 from porter.source_text import TextEdit
+
+_TESTS = frozenset({"test", "tests", "testing", "test_utils"})
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,25 @@ class DraftedLevel:
 
 @dataclass
 class _Tree:
-    """The files of a tree, parsed where rules may hold against them."""
+    """The files of a tree; ``modules`` are those that rules may hold against, parsed."""
 
     contents: dict[str, bytes]
     modules: dict[str, Module] = field(default_factory=dict)
 
     def read(self) -> None:
         for path, content in self.contents.items():
+            if path in self.modules or not ABOUT.search(content):
+                continue
+            if module := _plain_module(CodeFile(path, content)):
+                self.modules[path] = module
+        find_marking(self.modules.values())
+
+    def all_modules(self) -> dict[str, Module]:
+        """Return the modules of all files."""
+        for path, content in self.contents.items():
             if path not in self.modules and (module := _plain_module(CodeFile(path, content))):
                 self.modules[path] = module
+        return self.modules
 
     def write(self, files: Mapping[str, bytes]) -> None:
         self.contents.update(files)
@@ -103,17 +115,20 @@ def _level(family: Family, tree: _Tree, served: set[Device]) -> DraftedLevel:
             break
         new.write(files)
     changed = {path for path, text in new.contents.items() if text != tree.contents[path]}
-    helpers = _place_helpers(needs, new)
+    there = _helpers_there(tree)
+    helpers = {**_place_helpers(needs, new), **there}
     layout = Layout(frozenset(new.contents))
     for path in sorted(needs):
         module = new.modules[path]
-        lines = _import_lines(module, needs[path], helpers, layout)
+        lines = _import_lines(module, needs[path], helpers, layout, there)
         if lines:
             new.contents[path] = module.source.apply(import_edit(module, lines)).encode()
     files = {path: new.contents[path] for path in changed}
+    used = {name for names in needs.values() for name in names}
     for module_name, place_ in helpers.items():
-        used = {name for names in needs.values() for name in names}
-        files[str(place_)] = helper_text(module_name, used).encode()
+        before = tree.contents.get(str(place_), b"").decode()
+        if used & set(PROVIDES[module_name]):
+            files[str(place_)] = helper_text(module_name, used, before).encode()
     return DraftedLevel(family, dict(sorted(files.items())), tuple(mended), tuple(left))
 
 
@@ -128,16 +143,17 @@ def _round(
     """Return the files that one pass of edits changes, and the findings it leaves."""
     files: dict[str, bytes] = {}
     left: list[ScanFinding] = []
+    there = DEVICES in _helpers_there(tree)
     for path, module in tree.modules.items():
         edits: list[TextEdit] = []
         for spot, finding in spots_of(module, rules, served=served):
             done = None
-            if not _in_f_string(module, spot):
+            if not _in_f_string(module, spot) and not is_test(path):
                 done = family.menders[finding.code](module, spot)
             if done is None or _overlaps(edits, done):
                 left.append(finding)
                 continue
-            edits += [_renamed(module, edit) for edit in done.edits]
+            edits += [_renamed(module, edit, there=there) for edit in done.edits]
             if done.needs:
                 needs.setdefault(path, set()).update(done.needs)
             mended.append(finding)
@@ -146,27 +162,49 @@ def _round(
     return files, left
 
 
+def is_test(path: str) -> bool:
+    """Whether a file belongs to the upstream's own tests, which a draft leaves as they are."""
+    parts = PurePosixPath(path).parts
+    return any(part in _TESTS for part in parts[:-1]) or parts[-1].startswith("test_")
+
+
 def _in_f_string(module: Module, spot: Spot) -> bool:
     """Whether a node is inside an f-string, where older Pythons give no exact positions."""
     return any(isinstance(parent, ast.JoinedStr) for parent, _ in module.ancestors(spot.node))
 
 
-def _bound(module: Module) -> str:
-    """Return the name that the helper gets in a file, which the file uses for nothing else."""
+def _bound(module: Module, *, there: bool) -> str:
+    """Return the name that the helper gets in a file, which the file uses for nothing else.
+
+    ``there``: an earlier draft has put it into the tree, and the file may import it already.
+    """
     used = {each.id for each in module.all(ast.Name)} | {each.arg for each in module.all(ast.arg)}
     ours = {each.value.id for each in module.all(ast.Attribute)
             if isinstance(each.value, ast.Name) and each.attr in PROVIDES[DEVICES]}  # fmt: skip
-    own = DEVICES in module.imports or (DEVICES in used and DEVICES not in ours)
+    if there and f"port_{DEVICES}" in module.imports:
+        return f"port_{DEVICES}"
+    is_own = there and DEVICES in ours
+    own = not is_own and (DEVICES in module.imports or (DEVICES in used and DEVICES not in ours))
     return f"port_{DEVICES}" if own else DEVICES
 
 
-def _renamed(module: Module, edit: TextEdit) -> TextEdit:
+def _renamed(module: Module, edit: TextEdit, *, there: bool) -> TextEdit:
     """Return an edit whose text calls the helper by the name that it gets in the file."""
-    bound = _bound(module)
+    bound = _bound(module, there=there)
     if bound == DEVICES:
         return edit
     text = re.sub(rf"\b{DEVICES}\.(?=\w+\()", f"{bound}.", edit.replacement)
     return replace(edit, replacement=text)
+
+
+def _helpers_there(tree: _Tree) -> dict[str, PurePosixPath]:
+    """Return the helper modules that an earlier draft has put into the tree."""
+    return {
+        name: PurePosixPath(path)
+        for path, content in sorted(tree.contents.items(), reverse=True)
+        for name in PROVIDES
+        if content.startswith(helper_text(name, ()).rstrip().encode())
+    }
 
 
 def _place_helpers(needs: Mapping[str, set[str]], tree: _Tree) -> dict[str, PurePosixPath]:
@@ -175,7 +213,10 @@ def _place_helpers(needs: Mapping[str, set[str]], tree: _Tree) -> dict[str, Pure
     for path, names in needs.items():
         for name in names:
             users.setdefault(helper_of(name), set()).add(path)
-    return {name: place(name, paths, tree.modules) for name, paths in sorted(users.items())}
+    return {
+        name: place(name, paths, tree.contents, tree.all_modules)
+        for name, paths in sorted(users.items())
+    }
 
 
 def _import_lines(
@@ -183,13 +224,16 @@ def _import_lines(
     names: set[str],
     helpers: Mapping[str, PurePosixPath],
     layout: Layout,
+    there: Mapping[str, PurePosixPath],
 ) -> list[str]:
-    """Return the lines that import what a file needs."""
+    """Return the lines that import what a file needs, and does not import already."""
     lines = []
     for name, path in helpers.items():
         own = sorted(names & set(PROVIDES[name]))
         if own:
             taken = [] if name == DEVICES else own
+            if name in there and {*(taken or [name])} <= module.imports.keys():
+                continue
             lines += import_lines(module, path, taken, _bound_before(module), layout)
     return lines
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from porter.draft import minimal
+from porter.draft import minimal, static_graphs
 from porter.draft.edits import (
     Mended,
     Mender,
@@ -131,6 +131,21 @@ FAMILIES = (
         "what upstream computes on the CPU, to prove by a recipe with a stated seed",
         "the same numbers on every device, to prove by the same recipe on hpu and npu",
         {"PT401": draw, "PT402": draw_like},
+    ),
+    Family(
+        "static-graphs",
+        "Make the steps of a loop the same graph",
+        "In the lazy mode of a Gaudi a number of Python's is part of the graph, so every step\n"
+        "compiled a graph of its own. The step's number comes from the host as data, and Adam\n"
+        "counts its steps in a tensor.",
+        "hpu",
+        "losses and images on all devices, to prove by a script recipe",
+        "as many compilations for any number of steps, to prove by the recipe's counters",
+        {
+            "PT511": static_graphs.numbered_read,
+            "PT512": static_graphs.numbered_tensor,
+            "PT701": static_graphs.optimizer,
+        },
     ),
     Family(
         "groupnorm-to-layernorm",

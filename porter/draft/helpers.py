@@ -6,6 +6,7 @@ one is installed, which makes the device known to torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 DEVICES = "devices"
@@ -38,6 +39,12 @@ def autocast(enabled=True, **options):
     kind = accelerator()
     return torch.autocast(kind, enabled=enabled and kind != "cpu", **options)
 ''',
+    "at": '''
+def at(values, index):
+    """values[index] along the first axis; the index goes to the device as data."""
+    where = torch.tensor([index % len(values)]).to(values.device)
+    return values.index_select(0, where).squeeze(0)
+''',
     "backend": '''
 def backend():
     """The accelerator's backend of torch.distributed."""
@@ -45,6 +52,11 @@ def backend():
     if kind == "hpu":
         import habana_frameworks.torch.distributed.hccl
     return {"cuda": "nccl", "cpu": "gloo"}.get(kind, "hccl")
+''',
+    "capturable": '''
+def capturable():
+    """Whether Adam counts its steps on the device: in lazy mode a number in Python recompiles."""
+    return accelerator() == "hpu"
 ''',
     "device_count": '''
 def device_count():
@@ -129,11 +141,19 @@ def helper_of(name: str) -> str:
     return next(module for module, names in PROVIDES.items() if name in names)
 
 
-def helper_text(module: str, names: Iterable[str]) -> str:
-    """Return the text of a helper module with the functions that are used."""
+def helper_text(module: str, names: Iterable[str], before: str = "") -> str:
+    """Return the text of a helper module with the functions that are used.
+
+    ``before`` is its text in the tree: what it holds stays, whoever wrote it.
+    """
     used = set(names)
-    if module == DEVICES:
-        parts = [text for name, text in _DEVICES.items() if name in used]
-        return "\n".join([_DEVICES_HEAD, *parts])
-    parts = [text for name, text in _LAYER_NORM.items() if name in used or name == "LayerNormCHW"]
-    return "".join(parts)
+    head, parts = (_DEVICES_HEAD, _DEVICES) if module == DEVICES else ("", _LAYER_NORM)
+    if module == LAYER_NORM:
+        used.add("LayerNormCHW")
+    held = {name for name in parts if re.search(rf"^(def|class) {name}\b", before, re.M)}
+    space = "\n" if module == DEVICES else ""
+    own = space.join([head, *(text for name, text in parts.items() if name in held)])
+    if before in ("", own):
+        return space.join([head, *(text for name, text in parts.items() if name in used | held)])
+    new = [text for name, text in parts.items() if name in used - held]
+    return "\n".join([before.rstrip("\n") + "\n" * bool(new), *new]) if new else before

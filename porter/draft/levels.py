@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from porter.draft.drafting import DraftedLevel
+from porter.draft.recipe_claims import with_claims
 from porter.editing.level_commits import LevelCommits
 from porter.editing.place import Place
 from porter.exchange.importing import Imported, Plan, import_patches
@@ -31,7 +32,7 @@ def series_files(series: LevelCommits) -> list[CodeFile]:
 
 
 def add_levels(series: LevelCommits, place: Place, levels: Sequence[DraftedLevel]) -> Imported:
-    """Add drafted levels at the end of the series."""
+    """Add drafted levels at the end of the series, and what they gain to recipes of a command."""
     entries = series.upstream.odb.flat(series.last_on().tree)
     series.bring({path.encode() for level in levels for path in level.files})
     tree, date = series.last_on().tree, _pinned_date(series)
@@ -50,7 +51,9 @@ def add_levels(series: LevelCommits, place: Place, levels: Sequence[DraftedLevel
             )
         )
         tree = after
-    return import_patches(series, place, items, Plan(place.what))
+    root = series.repository.project
+    others = with_claims(root, series.repository.port, levels)
+    return import_patches(series, place, items, Plan(place.what, others=others))
 
 
 def message(level: DraftedLevel) -> str:

@@ -13,6 +13,7 @@ from porter.draft.edits import (
     replace,
     start_of,
 )
+from porter.scan.reading.guards import asks_for_cuda
 from porter.scan.reading.module import Loop, Module, argument, dotted, text_of
 from porter.scan.reading.rule import Spot
 from porter.scan.rules.host_reads import model_calls
@@ -27,6 +28,8 @@ def device_choice(module: Module, spot: Spot) -> Mended | None:
     if isinstance(node, ast.Call):
         return _is_there(module, node)
     assert isinstance(node, ast.expr)
+    if _asks_cuda_itself(module, node):
+        return None
     parent = module.parents[node]
     name, whole = _named(module, node)
     if name is None:
@@ -44,6 +47,18 @@ def device_choice(module: Module, spot: Spot) -> Mended | None:
     return Mended((replace(module, whole, name),), ("accelerator",))
 
 
+def _asks_cuda_itself(module: Module, node: ast.expr) -> bool:
+    """Whether a device is an argument of a function of torch.cuda, which knows CUDA's alone."""
+    for parent, _ in module.ancestors(node):
+        if isinstance(parent, ast.stmt):
+            return False
+        if isinstance(parent, ast.Call):
+            called = module.called(parent) or ""
+            if called.startswith("torch.cuda.") and called != "torch.cuda.set_device":
+                return True
+    return False
+
+
 def _named(module: Module, node: ast.expr) -> tuple[str | None, ast.expr]:
     """Return what a text ``cuda:N`` becomes, and the node of the whole text."""
     if isinstance(node, ast.Constant):
@@ -57,6 +72,8 @@ def _named(module: Module, node: ast.expr) -> tuple[str | None, ast.expr]:
                     return f"devices.accelerator({text})", parent
             return None, node
         return f"devices.accelerator({index if index.strip('0') else ''})", node
+    if isinstance(node, ast.JoinedStr) and len(node.values) == 1:  # f"cuda"
+        return _named(module, node.values[0])[0], node
     if isinstance(node, ast.JoinedStr) and len(node.values) == 2:
         value = node.values[1]
         plain = isinstance(value, ast.FormattedValue) and value.format_spec is None
@@ -173,7 +190,10 @@ def backend(module: Module, spot: Spot) -> Mended | None:
     if isinstance(parent, ast.Compare) or spot.sure != "sure":
         return None
     if isinstance(parent, ast.IfExp):
-        if parent.body is not node or text_of(parent.orelse) != "gloo":
+        other = parent.orelse if parent.body is node else parent.body
+        if text_of(other) != "gloo" or parent.test is node:
+            return None
+        if parent.orelse is node and not asks_for_cuda(module, parent.test, 0):
             return None
         node = parent
     return Mended((replace(module, node, "devices.backend()"),), ("backend",))
@@ -204,6 +224,8 @@ def device_ids(module: Module, spot: Spot) -> Mended | None:
 def map_location(_: Module, spot: Spot) -> Mended | None:
     """A checkpoint is loaded to the CPU."""
     assert isinstance(spot.node, ast.Call)
+    if spot.sure == "possible":
+        return None
     edit = new_argument(spot.node, 'map_location="cpu"')
     return None if edit is None else Mended((edit,))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -21,12 +21,20 @@ ROOTS = ("", "src")
 """Folders that hold top-level packages."""
 
 
-def place(module: str, users: Iterable[str], modules: Mapping[str, Module]) -> PurePosixPath:
-    """Return the path of a helper module that the files ``users`` need; it is no file yet."""
+def place(
+    module: str,
+    users: Iterable[str],
+    paths: Collection[str],
+    modules: Callable[[], Mapping[str, Module]],
+) -> PurePosixPath:
+    """Return the path of a helper module that the files ``users`` need; it is no file yet.
+
+    ``paths`` are the tree's files, ``modules()`` all of them parsed.
+    """
     folders = {PurePosixPath(path).parent for path in users}
-    folder = folders.pop() if len(folders) == 1 else _package(modules)
+    folder = folders.pop() if len(folders) == 1 else _package(modules())
     name = module
-    while str(path := folder / f"{name}.py") in modules:
+    while str(path := folder / f"{name}.py") in paths:
         name = f"port_{name}"
     return path
 
@@ -116,8 +124,11 @@ def _ways(module: Module, helper: PurePosixPath, layout: Layout) -> list[str]:
         return [helper.stem, relative] if plain else [relative]
     if inside and any(each.level for each in imports):
         return [helper.stem, relative]
-    if folder == target and _by_plain_name(module, folder, layout):
+    in_package = layout.is_package(folder)
+    if folder == target and _imports_neighbours(module, folder, layout):
         return [helper.stem]
+    if folder == target and _is_script(module) and not _by_full_name(module, folder):
+        return [helper.stem, relative] if in_package else [helper.stem]
     if inside and layout.is_package(folder) and not _by_full_name(module, folder):
         return [relative]
     if folder == target and not _by_full_name(module, folder):
@@ -132,11 +143,16 @@ def _is_fallback(module: Module, node: ast.AST) -> bool:
     return any(isinstance(parent, ast.ExceptHandler) for parent, _ in module.ancestors(node))
 
 
-def _by_plain_name(module: Module, folder: PurePosixPath, layout: Layout) -> bool:
+def _imports_neighbours(module: Module, folder: PurePosixPath, layout: Layout) -> bool:
     """Whether a file imports its neighbours as a script does, by their names alone."""
     firsts = {name.partition(".")[0] for name in module.imported if not name.startswith(".")}
-    if any(layout.holds(folder, first) for first in firsts):
-        return True
+    if layout.is_package(folder):  # a package may hold a module of its own name
+        firsts.discard(folder.name)
+    return any(layout.holds(folder, first) for first in firsts)
+
+
+def _is_script(module: Module) -> bool:
+    """Whether a file does something where it is run, and not imported."""
     return any(
         isinstance(each, ast.If) and "__name__" in ast.unparse(each.test)
         for each in module.source.tree.body

@@ -8,7 +8,7 @@ patches are levels; a conflict stops in the tree, where ``porter import --contin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,10 +36,14 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn", "--allow-empty")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where the levels go (``after`` a level; empty: at the end) and what the user says of them."""
+    """Where the levels go (``after`` a level; empty: at the end) and what the user says of them.
+
+    ``others`` are files of the project that change with them, by path.
+    """
 
     what: str
     after: str = ""
+    others: Mapping[str, bytes | None] = field(default_factory=dict)
     given: Given = field(default_factory=Given)
     ask: Ask | None = None
 
@@ -85,7 +89,7 @@ def import_patches(
     off = [each for each in made if each.done.item.off]
     commits = autosquashed([*before, *on, *above, *(each.commit for each in off)])
     names = series.off | {each.done.level for each in off}
-    request = Request(plan.what, names)
+    request = Request(plan.what, names, plan.others)
     if place.held is not None:
         tips = [each.commit.oid for each in made]
         copy_commits(series.git, place.held.tree.git_dir, tips, [series.levels[-1].commit])

@@ -21,6 +21,7 @@ from porter.verify.recipe.claim_key import claim_key
 if TYPE_CHECKING:
     from porter.mutation.mutation_run import Baseline
     from porter.mutation.plan import MutationPlan
+    from porter.verify.execution.session import Options
     from porter.verify.plan.trees import Trees
     from porter.verify.recipe.claims import Claim
 
@@ -82,14 +83,19 @@ class RecipeRows:
 
 
 def measure_claims(
-    plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: Say, tried: Callable[[], None]
+    plan: MutationPlan,
+    trees: Trees,
+    cache: Path,
+    options: Options,
+    say: Say,
+    tried: Callable[[], None],
 ) -> list[RecipeRows]:
     """Try every mutant of a plan on all recipes, and return what their claims measured, by name.
 
     ``cache`` is porter's cache folder; ``tried`` is called after each mutant. Raises CheckFailed
     when a recipe fails without any mutant, EnvironmentFailed.
     """
-    run = mutation_run(plan, trees, cache, jobs, say)
+    run = mutation_run(plan, trees, cache, options, say)
     found: dict[str, list[Tried]] = {}
     own: dict[str, list[Baseline]] = {}
     with run.opened(plan.recipes, plan.to_try) as (runs, baselines):

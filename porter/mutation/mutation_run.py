@@ -292,7 +292,7 @@ def try_mutants(
     plan: MutationPlan,
     trees: Trees,
     cache: Path,
-    jobs: int,
+    options: Options,
     say: Say,
     tried: Callable[[MutantResult], None],
 ) -> list[MutantResult]:
@@ -305,16 +305,19 @@ def try_mutants(
     for mutant in plan.mutants:
         if reason := plan.equivalent.get(mutant.key):
             found[mutant.key] = MutantResult(mutant, "equivalent", detail=reason)
-    run = mutation_run(plan, trees, cache, jobs, say)
+    run = mutation_run(plan, trees, cache, options, say)
     for result, _ in run.run(plan.recipes, plan.to_try):
         found[result.mutant.key] = result
         tried(result)
     return [found[mutant.key] for mutant in plan.mutants]
 
 
-def mutation_run(plan: MutationPlan, trees: Trees, cache: Path, jobs: int, say: Say) -> MutationRun:
+def mutation_run(
+    plan: MutationPlan, trees: Trees, cache: Path, options: Options, say: Say
+) -> MutationRun:
     """Return what tries the mutants of a plan, with porter's cache folder."""
-    session = Session(trees, Places.under(cache), SilentObserver(), Options(jobs=jobs))
+    jobs = options.capacity()
+    session = Session(trees, Places.under(cache), SilentObserver(), replace(options, jobs=jobs))
     return MutationRun(session, cache / "mutants" / plan.port, plan.files, jobs, say)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.atomic import write_atomic
@@ -19,6 +19,7 @@ from porter.levels.lock import lock_path, lock_port
 from porter.places import PINS_FILE
 from porter.project.first_recipe import Start, choose_start, recipe_files
 from porter.project.pins_text import entry_lines, with_entries
+from porter.project.script_recipe import Command, command_files, read_command
 from porter.project_change import change_files, lock_project, settle_project
 from porter.scratch import scratch_folder
 from porter.upstream.gitfetch import Progress
@@ -36,6 +37,17 @@ class Added:
     others: tuple[Proposal, ...]
     files: tuple[str, ...]
     start: Start | None
+    command: Command | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command that a first recipe runs, the option ``steps`` that numbers its steps, and the
+    expressions that make what it reads, by path."""
+
+    words: Sequence[str]
+    factories: Mapping[str, str] = field(default_factory=dict)
+    steps: str = ""
 
 
 def add_port(
@@ -44,12 +56,14 @@ def add_port(
     *,
     name: str | None = None,
     commit: str | None = None,
+    asked: Asked | None = None,
     progress: Progress | None = None,
 ) -> Added:
     """Pin ``upstream`` at ``commit`` in the project ``root`` as the port ``name``.
 
-    Raises BadInput for a name in use and an upstream that is none, SourceUnavailable when no source
-    answers. The project then is as it was.
+    The first recipe runs the command that is ``asked``, else it imports the upstream's package.
+    Raises BadInput for a name in use, an upstream that is none and a command that it cannot run,
+    SourceUnavailable when no source answers. The project then is as it was.
     """
     settle_project(root)
     path = root / PINS_FILE
@@ -70,13 +84,21 @@ def add_port(
     others = tuple(proposer.others)
     for other in others:
         _expect_free(pins, other.pin.name, "patches")
-    start = choose_start(
-        {path: text for path, text in proposal.files.items() if path.endswith(".py")},
-        [port, proposal.facts.name or port, address.name],
-    )
+    command = read_command(asked.words, proposal.files, asked.steps) if asked else None
+    start = None
+    texts: dict[str, str | bytes] = {}
+    if command is not None and asked is not None:
+        texts = command_files(port, command, asked.factories, proposal)
+    else:
+        start = choose_start(
+            {path: text for path, text in proposal.files.items() if path.endswith(".py")},
+            [port, proposal.facts.name or port, address.name],
+        )
+        if start is not None:
+            texts |= recipe_files(port, start, proposal.facts.requirements)
     after = with_entries(before, path, [entry_lines(each) for each in (*others, proposal)])
-    files = _write(root, before, after, proposal, others, start)
-    return Added(proposal, others, files, start)
+    files = _write(root, before, after, proposal, others, texts)
+    return Added(proposal, others, files, start, command)
 
 
 def _expect_free(pins: Pins, name: str, *folders: str) -> None:
@@ -106,16 +128,14 @@ def _write(
     after: bytes,
     proposal: Proposal,
     others: tuple[Proposal, ...],
-    start: Start | None,
+    texts: Mapping[str, str | bytes],
 ) -> tuple[str, ...]:
     port = proposal.pin.name
     files: dict[str, bytes | None] = {}
     for each in (*others, proposal):
         for name, text in _pin_files(each, has_series=each is proposal).items():
             files[f"patches/{each.pin.name}/{name}"] = _bytes(text)
-    if start:
-        texts = recipe_files(port, start, proposal.facts.requirements)
-        files |= {f"recipes/{path}": _bytes(text) for path, text in texts.items()}
+    files |= {f"recipes/{path}": _bytes(text) for path, text in texts.items()}
     files |= _locked(port, after, files)
     path = root / PINS_FILE
     with _lockable(root), lock_project(root):

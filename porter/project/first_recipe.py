@@ -19,22 +19,24 @@ _ASIDE = frozenset({
     "benchmark", "benchmarks", "conftest", "demo", "docs", "example", "examples", "scripts",
     "setup", "test", "tests", "tools", "utils",
 })  # fmt: skip
-_PACKAGES = {
+PACKAGES = {
     "PIL": "pillow", "attr": "attrs", "cv2": "opencv-python-headless",
     "dateutil": "python-dateutil", "huggingface_hub": "huggingface-hub",
     "pkg_resources": "setuptools",
     "pytorch_lightning": "pytorch-lightning",
+    "ema_pytorch": "ema-pytorch", "pytorch_fid": "pytorch-fid",
     "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml",
 } | {
     name: name
     for name in (
         "accelerate", "click", "diffusers", "einops", "filelock", "ftfy", "h5py", "matplotlib",
         "numpy", "omegaconf", "packaging", "pandas", "psutil", "regex", "requests", "scipy", "timm",
-        "torchaudio", "torchvision", "tqdm", "transformers",
+        "torchaudio", "torchvision", "tqdm", "transformers", "blobfile", "datasets", "mpi4py",
+        "peft", "tiktoken", "wandb",
     )
 }  # fmt: skip
 """Packages that are certainly meant by an import of this name."""
-_LAYERED = frozenset({"torch", "habana_frameworks", "torch_npu", "safetensors"})
+LAYERED = frozenset({"torch", "habana_frameworks", "torch_npu", "safetensors"})
 _MOST_MODULES = 3
 _QUIET = (
     ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign,
@@ -109,6 +111,14 @@ class SourceTree:
                         others.setdefault(name.split(".")[0], f"{self.root}{path}:{line}")
         return read, others
 
+    def all_imports(self, path: str) -> Iterator[tuple[str, int]]:
+        """Yield the top names of all absolute imports of a file, wherever they stand."""
+        for node in ast.walk(self.parsed(path) or ast.Module([], [])):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                yield node.module.split(".")[0], node.lineno
+
     def _imported(self, path: str) -> Iterator[tuple[str, int]]:
         tree = self.parsed(path)
         package = path.split("/")[:-1]
@@ -156,7 +166,7 @@ def choose_start(files: Mapping[str, bytes], names: Iterable[str]) -> Start | No
     imports = {
         name: where
         for name, where in sorted(others.items())
-        if name not in _LAYERED and name not in sys.stdlib_module_names
+        if name not in LAYERED and name not in sys.stdlib_module_names
     }
     return Start(tree.root.rstrip("/") or ".", modules, tuple(sorted(needs)), imports)
 
@@ -192,7 +202,7 @@ def _quiet_modules(tree: SourceTree, paths: Iterable[str]) -> tuple[str, ...]:
 def _is_known(tree: SourceTree, module: str) -> bool:
     """Whether everything that a module imports is here, of Python, or a well-known package."""
     read, others = tree.closure([module])
-    known = {*_PACKAGES, *_LAYERED, *sys.stdlib_module_names}
+    known = {*PACKAGES, *LAYERED, *sys.stdlib_module_names}
     return others.keys() <= known and all(_is_quiet(tree.parsed(path), True) for path in read)
 
 
@@ -257,10 +267,11 @@ import importlib
 
 def run(probe):
     for name in probe.parameters["modules"]:
-        module = importlib.import_module(name)
-        names = [each for each in sorted(dir(module)) if not each.startswith("_")]
-        probe.record_text(f"names/{name}", "\\n".join(names))
-        probe.count(f"names/{name}", len(names))
+        with probe.attempt(f"names/{name}"):
+            module = importlib.import_module(name)
+            names = [each for each in sorted(dir(module)) if not each.startswith("_")]
+            probe.record_text(f"names/{name}", "\\n".join(names))
+            probe.count(f"names/{name}", len(names))
 '''
 
 
@@ -278,9 +289,9 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
         f"# Packages that the probes of {port} import. torch comes from the interpreter that runs",
         "# porter. Add exact versions (NAME==VERSION) once the recipes pass.",
     ]
-    used = {canonicalize_name(name) for name in _LAYERED}
+    used = {canonicalize_name(name) for name in LAYERED}
     for name, where in start.imports.items():
-        package = canonicalize_name(_PACKAGES.get(name, name))
+        package = canonicalize_name(PACKAGES.get(name, name))
         used.add(package)
         if package in _ROWS:
             rows += _ROWS[package]
@@ -288,7 +299,7 @@ def environment_text(port: str, start: Start, requirements: Iterable[str]) -> st
         elif package in stated:
             row = stated[package]
             rows.append(package if row.lower() == package else f"{package}  # upstream: {row}")
-        elif name in _PACKAGES:
+        elif name in PACKAGES:
             rows.append(package)
         else:
             rows.append(f"# {name}: imported at {where}; name its package here")
@@ -306,6 +317,14 @@ _ROWS = {
     ),
     "torchaudio": ("torchaudio  # porter: no-deps",),
     "setuptools": ("setuptools<80",),
+    "mpi4py": ("mpi4py", "mpich"),
+    "timm": (
+        "# porter: stub torchvision._meta_registrations",
+        "torchvision  # porter: no-deps",
+        "timm  # porter: no-deps",
+        "huggingface-hub",
+        "pyyaml",
+    ),
 }
 """Packages that need more than their name: those that belong to one release of torch, with what
 they import besides; the last setuptools that has pkg_resources for certain."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from porter.scan.measuring.kinds import KINDS
 from porter.scan.reading.rule import DEVICES, Rule
 from porter.scan.rules.registry import FAMILIES
 
@@ -29,6 +30,14 @@ def overview() -> list[tuple[str, ...]]:
         (rule.code, rule.name, *_severities(rule), rule.title)
         for family in FAMILIES.values()
         for rule in family
+    ] + [
+        (
+            kind.code,
+            kind.name,
+            *(kind.reasons[d].severity if d in kind.reasons else "" for d in DEVICES),
+            kind.title,
+        )
+        for kind in KINDS.values()
     ]
 
 
@@ -44,4 +53,6 @@ def table() -> list[str]:
         for rule in family:
             learnt = ", ".join(f"`{each.removesuffix('.patch')}`" for each in rule.learnt)
             rows.append((rule.code, rule.name, rule.title, *_severities(rule), learnt))
+    for row in overview()[-len(KINDS) :]:
+        rows.append((row[0], row[1], row[4], row[2], row[3], "a run: `scan ... -- COMMAND`"))
     return [f"| {' | '.join(cells)} |" for cells in rows]

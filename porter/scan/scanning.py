@@ -12,8 +12,9 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from porter.scan.reading.module import Module
+from porter.scan.reading.module import Module, find_marking
 from porter.scan.reading.rule import (
     DEVICES,
     SEVERITIES,
@@ -26,7 +27,10 @@ from porter.scan.reading.rule import (
 )
 from porter.scan.sources import CodeFile
 
-_ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
+if TYPE_CHECKING:
+    from porter.scan.measuring.running import Measurement
+
+ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
 _IGNORE = re.compile(r"#\s*porter:\s*ignore(?:\[([^\]]*)\])?")
 _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
 
@@ -35,13 +39,16 @@ _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
 class Scan:
     """What was found. ``files`` counts all; ``unread`` are those that are no Python, and why.
 
-    ``served`` maps a device to the place where its vendor's package is told to serve CUDA calls.
+    ``served`` maps a device to the place where its vendor's package is told to serve CUDA calls;
+    ``knows_devices``: a file imports a vendor's package. ``measurement`` is what a command counted.
     """
 
     findings: list[ScanFinding] = field(default_factory=list)
     files: int = 0
     unread: list[tuple[str, str]] = field(default_factory=list)
     served: dict[Device, str] = field(default_factory=dict)
+    knows_devices: bool = False
+    measurement: Measurement | None = None
 
 
 def scan_files(
@@ -54,7 +61,7 @@ def scan_files(
     modules = []
     for file in files:
         scan.files += 1
-        if not _ABOUT.search(file.content):
+        if not ABOUT.search(file.content):
             continue
         try:
             module = read_module(file)
@@ -62,8 +69,10 @@ def scan_files(
             scan.unread.append((file.path, str(error) or type(error).__name__))
             continue
         modules.append(module)
+        scan.knows_devices |= bool(module.vendors)
         for device, line in module.serves.items():
             scan.served.setdefault(device, f"{file.path}:{line}")
+    find_marking(modules)
     for module in modules:
         scan.findings += scan_module(module, rules, devices, set(scan.served))
     return scan
@@ -134,6 +143,7 @@ def _finding(
         what,
         spot.sure,
         severity,
+        (node.end_lineno or node.lineno) if isinstance(node, ast.expr) else node.lineno,
     )
 
 
@@ -147,7 +157,7 @@ class _Exemptions:
     def __init__(self, module: Module) -> None:
         self._lines: dict[int, tuple[str, ...]] = {}
         self._file: tuple[str, ...] = ()
-        for number, text in enumerate(module.lines(), 1):
+        for number, text in enumerate(module.lines() if "porter:" in module.text else (), 1):
             if "porter:" not in text:
                 continue
             if found := _IGNORE_FILE.search(text):

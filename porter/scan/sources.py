@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import BadInput
+from porter.scan.reading.folders import is_skipped
 
 if TYPE_CHECKING:
     from porter.levels.levels import Level
     from porter.upstream.store import Upstream
-
-SKIPPED = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
-"""Folders without code of the project; nor have virtual environments and hidden folders any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +39,28 @@ def folder_files(where: Path) -> Iterator[CodeFile]:
     if not where.is_dir():
         raise BadInput(f"{where}: expected a folder, a Python file or a port, found none")
     for folder, inner, names in os.walk(where):
-        inner[:] = sorted(name for name in inner if not _is_skipped(Path(folder), name))
+        inner[:] = sorted(name for name in inner if not is_skipped(Path(folder), name))
         for name in sorted(names):
             path = Path(folder, name)
             if name.endswith(".py") and path.is_file():
                 yield CodeFile(path.relative_to(where).as_posix(), path.read_bytes())
 
 
-def _is_skipped(folder: Path, name: str) -> bool:
-    return name in SKIPPED or name.startswith(".") or (folder / name / "pyvenv.cfg").is_file()
+def write_level(upstream: Upstream, level: Level, folder: Path) -> None:
+    """Write the files of a level that the pin wants or the series touches into ``folder``.
+
+    Raises SourceUnavailable for files that no source serves.
+    """
+    entries = {
+        path: entry
+        for path, entry in upstream.odb.flat(level.tree).items()
+        if entry.is_blob and (upstream.pin.wants(path) or path in level.files)
+    }
+    contents = upstream.blobs(entry.oid for entry in entries.values())
+    for path, entry in entries.items():
+        file = folder / os.fsdecode(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(contents[entry.oid])
 
 
 def level_files(upstream: Upstream, level: Level) -> Iterator[CodeFile]:

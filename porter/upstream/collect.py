@@ -65,6 +65,7 @@ def collect(root: Path, *, dry_run: bool, now: bool = False) -> Iterator[Freed]:
         ("traces/*/*/*", unused, "trace of an old run"),
         ("verdicts/*/*/*", unused, "unused verdicts"),
         ("mutants/*/*/*", unused, "unused notes, made again when needed"),
+        ("cluster.git", unused, "unused objects of a cluster's runs"),
         ("probe-names/*", unused, "unused notes, made again when needed"),
         # A younger one may still run.
         ("runs/*", time.time() - UNUSED_SECONDS, "left by a killed run"),
@@ -85,7 +86,7 @@ def _old(pattern: str, before: float, what: str, dry_run: bool) -> Iterator[Free
     for path in sorted(cache_dir().glob(pattern)):
         is_held = is_owned(path.name)
         if is_held is False or (is_held is None and path.stat().st_mtime <= before):
-            yield _remove(path, what, dry_run)
+            yield free(path, what, dry_run)
 
 
 def _collect_environments(unused: float, dry_run: bool) -> Iterator[Freed]:
@@ -96,7 +97,7 @@ def _collect_environments(unused: float, dry_run: bool) -> Iterator[Freed]:
             continue
         try:
             with FileLock(f"{folder}.lock", timeout=0):  # held: another porter is building it
-                yield _remove(folder, "unused probe environment", dry_run)
+                yield free(folder, "unused probe environment", dry_run)
         except Timeout:
             continue
 
@@ -109,11 +110,11 @@ def _collect_upstream(
     if written.exists() and written.stat().st_mtime > oldest:
         return
     if not pins and not borrowers:
-        yield _remove(git_dir, "upstream that no pin names", dry_run)
+        yield free(git_dir, "upstream that no pin names", dry_run)
         return
     for path in _unfinished(git_dir):
         if path.stat().st_mtime <= oldest:
-            yield _remove(path, "unfinished pack", dry_run)
+            yield free(path, "unfinished pack", dry_run)
     needed: set[Oid] = set()
     with Odb(git_dir) as odb:
         for pin in pins:
@@ -211,7 +212,8 @@ def _unfinished(git_dir: Path) -> Iterator[Path]:
             yield path
 
 
-def _remove(path: Path, what: str, dry_run: bool) -> Freed:
+def free(path: Path, what: str, dry_run: bool) -> Freed:
+    """Delete a file or a folder, but in a dry run; say what and how large it was."""
     size = sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
     if not dry_run:
         if path.is_dir():

@@ -20,12 +20,15 @@ from pathlib import Path
 
 from porter.errors import CorruptSource
 from porter.git.objects import MODE_EXEC, MODE_LINK, Entry, Oid, blob_id
+from porter.git.odb import Odb
 from porter.places import cache_dir
 from porter.upstream.needs import Needs
 from porter.upstream.sources import check_names
 from porter.upstream.store import FileCoverage, Upstream
 
 Wants = Callable[[bytes], bool]
+Part = tuple[str, Odb, Mapping[bytes, Entry]]
+"""A folder of a snapshot, where its files' contents are, and their entries by path."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Gathered:
     parts: tuple[tuple[str, Upstream, dict[bytes, Entry]], ...]
     """The tree, then its submodules: path, upstream, the files' entries by path."""
     covered: FileCoverage
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        """The files of every part, and the object database that holds their contents."""
+        return tuple((where, upstream.odb, entries) for where, upstream, entries in self.parts)
 
 
 def gather_tree(
@@ -81,12 +89,16 @@ def cached_tree(gathered: Gathered) -> Path:
     PYTHONPYCACHEPREFIX).
     """
     parts = [(where, upstream.pin.tree, entries) for where, upstream, entries in gathered.parts]
-    folder = cache_dir() / "trees" / folder_name(gathered.tree, parts)
+    return _made_once(folder_name(gathered.tree, parts), gathered.files)
+
+
+def _made_once(name: str, parts: Iterable[Part]) -> Path:
+    folder = cache_dir() / "trees" / name
     if folder.is_dir():
         with suppress(OSError):  # a cache that one may only read
             os.utime(folder)  # gc frees folders that were not used for long
         return folder
-    _write_tree(gathered, folder)
+    _write_tree(parts, folder)
     return folder
 
 
@@ -102,12 +114,12 @@ def folder_name(tree: str, parts: Iterable[tuple[str, str, Iterable[bytes]]]) ->
     return f"{tree}-{digest[:16]}"
 
 
-def _write_tree(gathered: Gathered, folder: Path) -> None:
+def _write_tree(parts: Iterable[Part], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
     try:
-        for where, upstream, entries in gathered.parts:
-            _write_files(upstream, entries, fresh / where)
+        for where, odb, entries in parts:
+            _write_files(odb, entries, fresh / where)
         fresh.chmod(0o755)
         try:
             fresh.rename(folder)
@@ -126,35 +138,46 @@ class Snapshots:
     program can set back.
     """
 
-    _gathered: dict[Path, Gathered] = field(default_factory=dict)
+    _parts: dict[Path, tuple[Part, ...]] = field(default_factory=dict)
     _states: dict[Path, frozenset[tuple[object, ...]]] = field(default_factory=dict)
 
     def folder(self, gathered: Gathered) -> Path:
         """Return the folder of the gathered files, made if there is none; it is not compared."""
         folder = cached_tree(gathered)
-        self._gathered[folder] = gathered
+        self._parts[folder] = gathered.files
+        return folder
+
+    def whole(self, odb: Odb, tree: Oid) -> Path:
+        """Return the folder of all files of a tree in an object database, likewise.
+
+        Raises MissingObject.
+        """
+        entries = odb.flat(tree)
+        parts = (("", odb, entries),)
+        folder = _made_once(folder_name(tree, [("", "", entries)]), parts)
+        self._parts[folder] = parts
         return folder
 
     def mend(self, folder: Path) -> str:
         """Write a folder again if it differs from its tree; return one line about that, else ""."""
-        gathered = self._gathered.get(folder)
-        if gathered is None:
+        parts = self._parts.get(folder)
+        if parts is None:
             return ""
-        state = _state(folder)
+        state = folder_state(folder)
         if state == self._states.get(folder):
             return ""
-        problem = tree_problem(folder, _expected(gathered))
+        problem = tree_problem(folder, _expected(parts))
         if problem:
             drop_tree(folder)
-            _write_tree(gathered, folder)
-            state = _state(folder)
+            _write_tree(parts, folder)
+            state = folder_state(folder)
         self._states[folder] = state
         return f"{folder}: {problem}; written again" if problem else ""
 
 
 def tree_problem(folder: Path, expected: Mapping[bytes, Entry]) -> str:
     """Return how a folder differs from the files it should hold, "" if it does not."""
-    found = dict(_files_below(os.fsencode(folder)))
+    found = dict(files_below(os.fsencode(folder)))
     for path in sorted(found.keys() ^ expected.keys()):
         return f"{os.fsdecode(path)} is {'not part of it' if path in found else 'gone'}"
     for path, entry in sorted(expected.items()):
@@ -171,7 +194,7 @@ def tree_problem(folder: Path, expected: Mapping[bytes, Entry]) -> str:
 
 def present_files(folder: Path) -> set[bytes]:
     """Return the paths of all files in a snapshot."""
-    return {path for path, _ in _files_below(os.fsencode(folder))}
+    return {path for path, _ in files_below(os.fsencode(folder))}
 
 
 def drop_tree(folder: Path) -> None:
@@ -181,30 +204,30 @@ def drop_tree(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _expected(gathered: Gathered) -> dict[bytes, Entry]:
+def _expected(parts: Iterable[Part]) -> dict[bytes, Entry]:
     return {
         (where.encode() + b"/" if where else b"") + path: entry
-        for where, _, entries in gathered.parts
+        for where, _, entries in parts
         for path, entry in entries.items()
     }
 
 
-def _files_below(folder: bytes, before: bytes = b"") -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+def files_below(folder: bytes, before: bytes = b"") -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     """Yield everything in a folder but folders that hold something, by path."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = before + entry.name
             if entry.is_dir(follow_symlinks=False):
-                inner = list(_files_below(entry.path, path + b"/"))
+                inner = list(files_below(entry.path, path + b"/"))
                 yield from inner or [(path, entry)]
             else:
                 yield path, entry
 
 
-def _state(folder: Path) -> frozenset[tuple[object, ...]]:
+def folder_state(folder: Path) -> frozenset[tuple[object, ...]]:
     """Return what changes when a file of the folder does: names, sizes, inodes, times, modes."""
     rows: list[tuple[object, ...]] = []
-    for path, entry in _files_below(os.fsencode(folder)):
+    for path, entry in files_below(os.fsencode(folder)):
         stat = entry.stat(follow_symlinks=False)
         times = stat.st_mtime_ns, stat.st_ctime_ns
         rows.append((path, stat.st_ino, stat.st_size, stat.st_mode, *times))
@@ -244,8 +267,8 @@ def _bring(
     return files, replace(covered, wanted=wanted, missing=lacking)
 
 
-def _write_files(upstream: Upstream, entries: Mapping[bytes, Entry], folder: Path) -> None:
-    contents = upstream.odb.read_many(entry.oid for entry in entries.values())
+def _write_files(odb: Odb, entries: Mapping[bytes, Entry], folder: Path) -> None:
+    contents = odb.read_many(entry.oid for entry in entries.values())
     for path, entry in entries.items():
         target = folder / os.fsdecode(path)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from porter.places import recipes_dir
 from porter.verify.judge.result import (
     KnownWrong,
     RecipeResult,
+    Verdict,
     known_wrong_from_json,
     known_wrong_to_json,
 )
@@ -86,13 +87,15 @@ def known_wrong(values: Iterable[float], measure: str, *, lower: bool) -> KnownW
 
 def with_known_wrong(result: RecipeResult, measured: Measured) -> RecipeResult:
     """Return a result whose verdicts hold what known wrong trees measure by the same claim."""
-    rows = measured.get(result.recipe)
-    if not rows:
-        return result
-    verdicts = []
-    for verdict in result.verdicts:
-        found = rows.get((verdict.claim_key, verdict.measure))
-        if found is not None:
-            verdict = replace(verdict, known_wrong=found)
-        verdicts.append(verdict)
+    verdicts = verdicts_with_known_wrong(result.verdicts, measured.get(result.recipe, {}))
     return replace(result, verdicts=tuple(verdicts))
+
+
+def verdicts_with_known_wrong(verdicts: Iterable[Verdict], of_claims: OfClaims) -> list[Verdict]:
+    """Return verdicts of one recipe with what known wrong trees measure by the same claims."""
+    return [
+        replace(verdict, known_wrong=found)
+        if (found := of_claims.get((verdict.claim_key, verdict.measure)))
+        else verdict
+        for verdict in verdicts
+    ]

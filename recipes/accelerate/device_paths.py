@@ -13,7 +13,7 @@ import os
 import random
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,17 +44,22 @@ def run(probe: Probe) -> None:
     _record_outputs(probe, kind, checked=knows)
     if not knows:
         return
-    _check_presence(kind)
-    _check_state(kind)
-    _check_memory(kind)
-    _check_seeds(kind)
-    _check_checkpoint(probe)
-    _check_where_checkpoints_go()
-    _check_launch(kind)
-    _check_forked_launch()
+    checks: dict[str, Callable[[], None]] = {
+        "presence": lambda: _check_presence(kind),
+        "state": lambda: _check_state(kind),
+        "memory": lambda: _check_memory(kind),
+        "seeds": lambda: _check_seeds(kind),
+        "checkpoint": lambda: _check_checkpoint(probe),
+        "checkpoint-folders": _check_where_checkpoints_go,
+        "launch": lambda: _check_launch(kind),
+        "forked-launch": _check_forked_launch,
+    }
     if kind in VENDORS:
-        _check_group(kind)
-        _check_in_group(kind)
+        checks["group"] = lambda: _check_group(kind)
+        checks["in-group"] = lambda: _check_in_group(kind)
+    for name, check in checks.items():
+        with probe.attempt(f"check/{name}"):
+            check()
 
 
 def _expect(what: str, found: object, expected: object) -> None:
@@ -90,7 +95,7 @@ def _record_outputs(probe: Probe, kind: str, *, checked: bool) -> None:
 
     given = probe.normal("x", 4, 8)
     for name, mode in (("full", "no"), ("half", HALF[kind])):
-        with _fresh():
+        with probe.attempt(name), _fresh():
             accelerator = Accelerator(mixed_precision=mode if checked else "no", cpu=kind == "cpu")
             model = probe.alive(torch.nn.Sequential(torch.nn.Linear(8, 4)).float())
             seen = []

@@ -57,25 +57,21 @@ def run(probe: Probe) -> None:
     kind = probe.device.type
     if kind == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "1"
-    one = _found(probe, ["worker.py", "one.json"])
-    _expect(one, {"type": "NO", "backend": "none", "device": kind, "processes": 1})
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
-    two = _found(probe, [*together, "worker.py", "two.json"])
-    if kind == "cpu":
-        _expect(two, {"type": "MULTI_CPU", "backend": "gloo", "device": kind, "processes": 2})
-    else:
-        several = f"MULTI_{kind.upper()}"
-        _expect(two, {"type": several, "backend": "hccl", "device": kind, "processes": 2})
-        if not one["restored"]:
-            raise ProbeError(f"{kind}: the device's random state was not restored")
-    for name, found in (("one", one), ("two", two)):
-        probe.record(name, torch.tensor(found["losses"], dtype=torch.float32))
-
-
-def _found(probe: Probe, arguments: list[object]) -> dict[str, object]:
-    probe.launch(arguments)
-    found: dict[str, object] = json.loads(Path(str(arguments[-1])).read_text())
-    return found
+    several = {"type": f"MULTI_{kind.upper()}", "backend": "gloo" if kind == "cpu" else "hccl"}
+    ways: dict[str, tuple[list[object], dict[str, object]]] = {
+        "one": ([], {"type": "NO", "backend": "none", "device": kind, "processes": 1}),
+        "two": (list(together), several | {"device": kind, "processes": 2}),
+    }
+    for name, (launcher, expected) in ways.items():
+        with probe.attempt(name):
+            probe.launch([*launcher, "worker.py", f"{name}.json"])
+            found = json.loads(Path(f"{name}.json").read_text())
+            probe.record(name, torch.tensor(found["losses"], dtype=torch.float32))
+            with probe.attempt(f"found-by-{name}"):
+                _expect(found, expected)
+                if kind != "cpu" and name == "one" and not found["restored"]:
+                    raise ProbeError(f"{kind}: the device's random state was not restored")
 
 
 def _expect(found: dict[str, object], expected: dict[str, object]) -> None:

@@ -22,8 +22,11 @@ def run(probe: Probe) -> None:
     )
     torch.manual_seed(0)
     rows = torch.randn(STEPS * 2, 4)
+    # told the device where PyTorch does not find it (before 2.7) and does not mind (before 2.9)
+    old = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9)
+    pinned = {"pin_memory": on_npu, "pin_memory_device": "npu" if on_npu and old else ""}
     loader = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(rows), batch_size=2, pin_memory=on_npu
+        torch.utils.data.TensorDataset(rows), batch_size=2, **pinned
     )
     model = torch.nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

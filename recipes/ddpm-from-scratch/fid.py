@@ -11,6 +11,7 @@ import io
 import pickle
 import threading
 import zipfile
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -20,7 +21,7 @@ from commands import save_checkpoint
 from small import cpu_noise
 from training import device_word
 
-from porter.verify.probe import Probe
+from porter.verify.probe import Probe, ProbeError
 
 FEATURES = 4
 
@@ -98,24 +99,40 @@ def run(probe: Probe) -> None:
     with contextlib.chdir(probe.scratch), cpu_noise(probe):
         for folder in ("data", "eval/saved_stats"):
             (probe.scratch / folder).mkdir(parents=True)
-        probe.seed_everything()
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            model.compute_model_stats(
-                "saved", "model_1e_4s.pkl", "model_params_1e_4s.json", word, 0, 5, 2, 2, 1, True,
-                "eval/saved_stats", "fake_mean_10K.npy", "fake_var_10K.npy",
-            )  # fmt: skip
-        probe.record_text(
-            "loaded", "\n".join(x for x in printed.getvalue().split("\n") if "Num" in x)
-        )
-        probe.count("rates", printed.getvalue().count("images/s"))
+        with probe.attempt("fake"):
+            _record_model_stats(probe, model, word)
         network.fc = torch.nn.Identity()
-        write_imagenet()
-        edited(data.compute_imagenet_stats, {300: 2, 100000: 5, "gpu": word})()
-        for name in ("fake_mean_10K", "fake_var_10K", "real_mean", "real_var"):
-            probe.record(name, torch.tensor(np.load(f"eval/saved_stats/{name}.npy")).double())
-        probe.record("distance", torch.tensor([0.0, float(distance.compute_FID())]))
+        with probe.attempt("real"):
+            write_imagenet()
+            edited(data.compute_imagenet_stats, {300: 2, 100000: 5, "gpu": word})()
+            _record_stats(probe, "real")
+        with probe.attempt("distance"):
+            if {"fake", "real"} & probe.failures.keys():
+                raise ProbeError("not run: it needs the statistics of both, and one failed")
+            probe.record("distance", torch.tensor([0.0, float(distance.compute_FID())]))
         probe.count(
             "on_device", sum(p.device.type == probe.device.type for p in network.parameters())
         )
-    thread_order(multiple, probe, word)
+    with probe.attempt("multiple"):
+        thread_order(multiple, probe, word)
+
+
+def _record_model_stats(probe: Probe, model: Any, word: str) -> None:
+    probe.seed_everything()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        model.compute_model_stats(
+            "saved", "model_1e_4s.pkl", "model_params_1e_4s.json", word, 0, 5, 2, 2, 1, True,
+            "eval/saved_stats", "fake_mean_10K.npy", "fake_var_10K.npy",
+        )  # fmt: skip
+    told = [line for line in printed.getvalue().split("\n") if "Num" in line]
+    probe.record_text("fake/loaded", "\n".join(told))
+    probe.count("rates", printed.getvalue().count("images/s"))
+    _record_stats(probe, "fake")
+
+
+def _record_stats(probe: Probe, kind: str) -> None:
+    files = sorted(Path("eval/saved_stats").glob(f"{kind}_*.npy"))
+    for name in ("mean", "var"):
+        (file,) = [file for file in files if file.name.startswith(f"{kind}_{name}")]
+        probe.record(f"{kind}/{name}", torch.tensor(np.load(file)).double())

@@ -78,7 +78,7 @@ def run(probe: Probe) -> None:
     has_precision = "precision" in inspect.signature(diff_model.__init__).parameters
     for precision in probe.parameters["precisions"]:
         chosen = {"precision": precision} if has_precision else {}
-        with cpu_noise(probe):
+        with probe.attempt(f"{precision}/images"), cpu_noise(probe):
             model = small_model(probe, BLOCKS, timesteps=6, step_size=2, scale=1.0, **chosen)
             torch.manual_seed(probe.seed)
             with watched(model) as types:
@@ -86,10 +86,10 @@ def run(probe: Probe) -> None:
             probe.record(f"{precision}/images", images)
             probe.record_text(f"{precision}/types", types.text())
             probe.count(f"{precision}/half_convolutions", types.half_convolutions)
-            if precision == "float16":
-                continue
+        if precision == "float16":
+            continue
+        with probe.attempt(f"{precision}/losses"), cpu_noise(probe), launched(probe):
             model = small_model(probe, ("res", "conv", "clsAtn"), timesteps=20, **chosen)
-            with launched(probe):
-                made = trainer(probe, model)
-                train(probe, made, 3, f"{precision}/training")
+            made = trainer(probe, model)
+            train(probe, made, 3, f"{precision}/training")
             probe.record(f"{precision}/losses", torch.tensor(made.losses_comb))

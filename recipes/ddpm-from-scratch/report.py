@@ -51,6 +51,19 @@ def run(probe: Probe) -> None:
     import model_trainer
     from src.helpers.throughput import throughput
 
+    with probe.attempt("reports"):
+        _count_reports(probe, throughput)
+    with probe.attempt("sampling"):
+        model = small_model(probe, ("res",), timesteps=3)
+        told = Told()
+        model.sample_imgs(2, 3, report=told)
+        probe.count("sampling_steps", len(told.images))
+        probe.count("sampling_images", round(sum(told.images), 3))
+    with probe.attempt("training"):
+        _count_training(probe, model_trainer)
+
+
+def _count_reports(probe: Probe, throughput: Any) -> None:
     with probe.section("waits"):
         reports = lines(throughput, probe.device)
     # the clock is read at the start, after the first step, and for every report after two or more
@@ -60,12 +73,8 @@ def run(probe: Probe) -> None:
         "7.00 images/s, 1.00 steps/s, first step: 1.00 s",
     ]))  # fmt: skip
 
-    model = small_model(probe, ("res",), timesteps=3)
-    told = Told()
-    model.sample_imgs(2, 3, report=told)
-    probe.count("sampling_steps", len(told.images))
-    probe.count("sampling_images", round(sum(told.images), 3))
 
+def _count_training(probe: Probe, model_trainer: Any) -> None:
     model_trainer.throughput = Told
     with launched(probe, always=True):
         made = trainer(probe, small_model(probe, ("res",), timesteps=20), batchSize=2)

@@ -163,10 +163,14 @@ def kept(probe: Probe) -> None:
 
 def run(probe: Probe) -> None:
     """Count what works (1) and what does not (0); record what must stay."""
-    linear(probe)
-    importance(probe)
-    classes(probe)
-    options(probe)
-    reshaped(probe)
-    label(probe)
-    kept(probe)
+    for name, case in {
+        "linear": linear,
+        "importance": importance,
+        "classes": classes,
+        "options": options,
+        "reshaped": reshaped,
+        "label": label,
+        "kept": kept,
+    }.items():
+        with probe.attempt(name):
+            case(probe)

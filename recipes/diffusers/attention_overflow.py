@@ -52,15 +52,20 @@ def run(probe: Probe) -> None:
         query, key = (
             exact(probe, normals(probe, label, *shape) * scale) for label in ("query", "key")
         )
-        probabilities = attention.get_attention_scores(query, key)
-        probe.record(f"probabilities/{scale}", probabilities)
-        probe.record(f"attended/{scale}", _attended(probe, probabilities))
-        _count_naive(probe, query, key, attention.scale, scale)
-    with torch.autocast(probe.device.type, dtype=torch.float16):
+        with probe.attempt(f"probabilities/{scale}"):
+            probabilities = attention.get_attention_scores(query, key)
+            probe.record(f"probabilities/{scale}", probabilities)
+            with probe.attempt(f"attended/{scale}"):
+                probe.record(f"attended/{scale}", _attended(probe, probabilities))
+            _count_naive(probe, query, key, attention.scale, scale)
+    autocast = torch.autocast(probe.device.type, dtype=torch.float16)
+    with probe.attempt("autocast/float16"), autocast:
         # of the last and largest; autocast would take a float32 product back to float16
         probe.record("autocast/float16", attention.get_attention_scores(query, key))
-    query, key = _outlier(probe)
-    probe.record("attended/outlier", _attended(probe, attention.get_attention_scores(query, key)))
+    with probe.attempt("attended/outlier"):
+        query, key = _outlier(probe)
+        scores = attention.get_attention_scores(query, key)
+        probe.record("attended/outlier", _attended(probe, scores))
 
     def draw(label: str, *shape: int) -> torch.Tensor:
         # whole numbers: a mean over 16 tokens is exact too

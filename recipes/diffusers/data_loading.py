@@ -26,18 +26,22 @@ def run(probe: Probe) -> None:
     pictures["train"].to_parquet("copied/data/train-00000.parquet")
     # a description, as some copies of the hub have beside their data; no dataset of save_to_disk
     (probe.scratch / "copied" / "dataset_info.json").write_text("{}")
-    for name, more in {
-        "saved": ["--local_data_dir", "saved"],
-        "split": ["--local_data_dir", "saved/train"],
-        "parquet": ["--local_data_dir", "copied"],
-    }.items():
+    for name, folder in {"saved": "saved", "split": "saved/train", "parquet": "copied"}.items():
         without = [w for w in words("sd15", STEPS) if w not in ("--train_data_dir", "data")]
-        _expect_same(name, train(probe, [*without, *more]), expected)
+        with probe.attempt(f"source/{name}"):
+            losses = train(probe, [*without, "--local_data_dir", folder])
+            _expect_same(name, losses, expected)
+            probe.count("sources", 1)
     kept = ["--dataloader_num_workers", 1, "--enable_persistent_workers", "--enable_pin_memory"]
-    _expect_same("workers", train(probe, words("sd15", STEPS, *kept)), expected)
-    probe.count("sources", 4)
-    if "--report_json" not in options_of(probe):
-        return
+    with probe.attempt("source/workers"):
+        _expect_same("workers", train(probe, words("sd15", STEPS, *kept)), expected)
+        probe.count("sources", 1)
+    if "--report_json" in options_of(probe):
+        with probe.attempt("report"):
+            _report(probe)
+
+
+def _report(probe: Probe) -> None:
     reported = ["--report_json", "report.json", "--report_first_steps", FIRST]
     accumulated = ["--gradient_accumulation_steps", 2, "--logging_steps", 3]
     losses = train(probe, words("sd15", STEPS, *reported, *accumulated, "--noise_on_cpu"))

@@ -41,9 +41,11 @@ def run(probe: Probe) -> None:
         _record_models(probe)
     _record_schedulers(probe)
     if (probe.tree / "src/diffusers/utils/devices.py").is_file():
-        _check_devices(probe)
+        with probe.attempt("check/devices"):
+            _check_devices(probe)
         if probe.device.type != "cpu":
-            _check_offloading(probe)
+            with probe.attempt("check/offloading"):
+                _check_offloading(probe)
 
 
 def _announce_accelerate() -> None:
@@ -90,10 +92,11 @@ def _record_models(probe: Probe) -> None:
         ),
     }
     for name, (model, call) in given.items():
-        model = drawn(probe, model, name).to(probe.device)
-        dtypes = _dtypes_given(model.time_proj)
-        probe.record(f"model/{name}", call(model))
-        _expect(f"{name}: dtype of the timestep", dtypes, [_wide(probe)])
+        with probe.attempt(f"model/{name}"):
+            model = drawn(probe, model, name).to(probe.device)
+            dtypes = _dtypes_given(model.time_proj)
+            probe.record(f"model/{name}", call(model))
+            _expect(f"{name}: dtype of the timestep", dtypes, [_wide(probe)])
 
 
 def _dtypes_given(module: torch.nn.Module) -> list[torch.dtype]:
@@ -109,15 +112,17 @@ def _record_schedulers(probe: Probe) -> None:
     sample, noise = probe.normal("sample", 1, 4, 4), probe.normal("noise", 1, 4, 4)
     for name in SCHEDULERS:
         scheduler = getattr(diffusers, name)()
-        scheduler.set_timesteps(5, device=probe.device)
-        if probe.device.type == "hpu":
-            wide = scheduler.timesteps.dtype == torch.float64
-            _expect(f"{name}: a float64 schedule", wide, False)
-        probe.record(f"schedule/{name}", scheduler.timesteps.float())
-        # A schedule made on the CPU, in float64, for tensors that are elsewhere
-        scheduler.timesteps = scheduler.timesteps.cpu().double()
-        chosen = scheduler.timesteps[1:2]
-        probe.record(f"noised/{name}", scheduler.add_noise(sample, noise, chosen).float())
+        with probe.attempt(f"schedule/{name}"):
+            scheduler.set_timesteps(5, device=probe.device)
+            if probe.device.type == "hpu":
+                wide = scheduler.timesteps.dtype == torch.float64
+                _expect(f"{name}: a float64 schedule", wide, False)
+            probe.record(f"schedule/{name}", scheduler.timesteps.float())
+        with probe.attempt(f"noised/{name}"):
+            # A schedule made on the CPU, in float64, for tensors that are elsewhere
+            scheduler.timesteps = scheduler.timesteps.cpu().double()
+            chosen = scheduler.timesteps[1:2]
+            probe.record(f"noised/{name}", scheduler.add_noise(sample, noise, chosen).float())
 
 
 def _check_devices(probe: Probe) -> None:

@@ -32,12 +32,13 @@ def run(probe: Probe) -> None:
     (probe.scratch / "picture.png").write_bytes(b"")
     scripts = (probe.tree / SCRIPTS).is_dir()
     for task, pipeline in TASKS.items():
-        found = _of_the_script(probe, task) if scripts else _of_the_pipeline(pipeline)
-        probe.record(f"steps/{task}", torch.tensor(found["num_inference_steps"]))
-        if "guidance_scale" in found and task != "text_to_image":
-            probe.record(f"guidance/{task}", torch.tensor(found["guidance_scale"]))
-        elif scripts and task == "text_to_image":
-            probe.count("latent_diffusion_guidance", found["guidance_scale"])
+        with probe.attempt(task):
+            found = _of_the_script(probe, task) if scripts else _of_the_pipeline(pipeline)
+            probe.record(f"{task}/steps", torch.tensor(found["num_inference_steps"]))
+            if "guidance_scale" in found and task != "text_to_image":
+                probe.record(f"{task}/guidance", torch.tensor(found["guidance_scale"]))
+            elif scripts and task == "text_to_image":
+                probe.count("latent_diffusion_guidance", found["guidance_scale"])
 
 
 def _of_the_pipeline(name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run(probe: Probe) -> None:
 
     for name, asked in (("with", ["--enable_npu_flash_attention"]), ("without", [])):
         calls = 0
-        with mock.patch.object(FlashAttnProcessor, "__call__", counted):
+        with probe.attempt(name), mock.patch.object(FlashAttnProcessor, "__call__", counted):
             probe.script(f"{SCRIPTS}/inpaint.py", [*words, *asked, "--output", f"{name}.png"])
-        probe.count(f"{name}/flash", calls)
-        probe.record_image(name, f"{name}.png")
+            probe.count(f"{name}/flash", calls)
+            probe.record_image(name, f"{name}.png")

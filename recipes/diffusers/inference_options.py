@@ -50,14 +50,18 @@ def run(probe: Probe) -> None:
     if not (probe.tree / SCRIPTS).is_dir():  # the reference, before there were scripts
         _record_pipelines(probe)
         return
-    _safety(probe)
-    _several(probe)
-    _half_precision(probe)
-    for script, words, expected in WRONG.values():
-        told = probe.script(f"{SCRIPTS}/{script}.py", words, expect=2).stderr
-        if expected not in told:
-            raise ProbeError(f"expected {expected!r} in what the script says, found {told!r}")
-        probe.count("refused", 1)
+    with probe.attempt("image/unchecked"):
+        _safety(probe)
+    with probe.attempt("image/second"):
+        _several(probe)
+    with probe.attempt("image/half"):
+        _half_precision(probe)
+    for number, (script, words, expected) in enumerate(WRONG.values()):
+        with probe.attempt(f"refused/{number}"):
+            told = probe.script(f"{SCRIPTS}/{script}.py", words, expect=2).stderr
+            if expected not in told:
+                raise ProbeError(f"expected {expected!r} in what the script says, found {told!r}")
+            probe.count("refused", 1)
 
 
 def _folder(probe: Probe, name: str) -> Path:
@@ -102,10 +106,10 @@ def _record_pipelines(probe: Probe) -> None:
         return found
 
     plain = _pipeline("checked", safety_checker=None, requires_safety_checker=False)
-    for name, made in {
-        "unchecked": images(plain, 0)[0],
-        "second": images(plain, 3, num_images_per_prompt=2)[1],
-        "half": images(
+    for name, make in {
+        "unchecked": lambda: images(plain, 0)[0],
+        "second": lambda: images(plain, 3, num_images_per_prompt=2)[1],
+        "half": lambda: images(
             StableDiffusionInpaintPipeline.from_pretrained("inpaint"),
             0,
             mask_image=mask,
@@ -113,8 +117,9 @@ def _record_pipelines(probe: Probe) -> None:
             width=picture.width,
         )[0],
     }.items():
-        made.save(f"{name}.png")
-        probe.record_image(f"image/{name}", f"{name}.png")
+        with probe.attempt(f"image/{name}"):
+            make().save(f"{name}.png")
+            probe.record_image(f"image/{name}", f"{name}.png")
 
 
 def _run(probe: Probe, script: str, *words: object) -> None:
@@ -151,7 +156,8 @@ def _half_precision(probe: Probe) -> None:
     _run(probe, "inpaint", *given, *words)
     probe.record_image("image/half", "half.png")
     if not on_cpu:
-        _check_pipeline()
+        with probe.attempt("pipeline"):
+            _check_pipeline()
 
 
 def _check_pipeline() -> None:

@@ -9,12 +9,12 @@ import torch
 from porter.verify.probe import Probe, ProbeError
 
 HEADS, HEAD_WIDTH, TOKENS, WORDS, BATCH = 4, 32, 24, 7, 2
-WIDTH = HEADS * HEAD_WIDTH
+WIDTH, ODD_WIDTH = HEADS * HEAD_WIDTH, 40
 
 
 def run(probe: Probe) -> None:
     """Record attention plain, masked and across, with gradients; GEGLU; norms under autocast."""
-    for case in ("self", "cross", "masked", "biased", "normed"):
+    for case in ("self", "cross", "masked", "biased", "normed", "odd"):
         with probe.attempt(f"attention/{case}"):
             _record_attention(probe, case)
     for name, part in {
@@ -31,17 +31,20 @@ def _attention(probe: Probe, case: str) -> Any:
 
     # "normed": what an autoencoder's or an upsampler's attention has besides
     more: dict[str, Any] = {"norm_num_groups": 8, "residual_connection": True, "bias": True}
+    # "odd": heads as wide as Stable Diffusion 1.x's, which a Gaudi's kernel takes, an NPU's not
+    head_width = ODD_WIDTH if case == "odd" else HEAD_WIDTH
     attention = probe.alive(
         Attention(
-            WIDTH,
+            HEADS * head_width,
             cross_attention_dim=48 if case == "cross" else None,
             heads=HEADS,
-            dim_head=HEAD_WIDTH,
+            dim_head=head_width,
             **(more if case == "normed" else {}),
         ),
         case,
     )
-    _choose_processor(probe, attention)
+    if case != "odd" or probe.device.type == "hpu":
+        _choose_processor(probe, attention)
     return attention
 
 
@@ -62,7 +65,8 @@ def _choose_processor(probe: Probe, attention: Any) -> None:
 
 def _record_attention(probe: Probe, case: str) -> None:
     attention = _attention(probe, case)
-    hidden = probe.normal(f"{case} hidden", BATCH, TOKENS, WIDTH).requires_grad_()
+    width = attention.to_q.in_features
+    hidden = probe.normal(f"{case} hidden", BATCH, TOKENS, width).requires_grad_()
     given: dict[str, torch.Tensor] = {}
     if case == "cross":
         given["encoder_hidden_states"] = probe.normal("words", BATCH, WORDS, 48)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from script_training import record_losses, train, words, write_inputs
 
 from porter.verify.probe import Probe, ProbeError
 
-FOLDER = "examples/text_to_image"
+MODULE = "src/diffusers/step_report.py"
 EXPECTED: dict[str, Any] = {
     "images_per_step": 6,
     # 4 s, of them 1 s for data; 3 s and 1 s while the device is waited for
@@ -33,11 +32,10 @@ def run(probe: Probe) -> None:
     """Check the figures of three steps, and record the losses of a run that is reported."""
     write_inputs(probe, "sd15")
     given = words("sd15", 3, "--gradient_accumulation_steps", 2, "--checkpointing_steps", 2)
-    if not (probe.tree / FOLDER / "step_report.py").is_file():
+    if not (probe.tree / MODULE).is_file():
         record_losses(probe, "losses", train(probe, given))
         return
-    sys.path.insert(0, str(probe.tree / FOLDER))
-    import step_report
+    from diffusers import step_report
 
     _check_figures(probe, step_report)
     called = _listen(step_report.StepReport)

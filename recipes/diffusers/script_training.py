@@ -41,12 +41,16 @@ def words(
     return [*pairs, "--center_crop", *map(str, more)]
 
 
-def options_of(probe: Probe) -> str:
-    """The script's text, which tells the options that this level has."""
-    return (probe.tree / SCRIPT).read_text(encoding="utf-8")
+def options_of(probe: Probe, script: str = SCRIPT) -> str:
+    """The texts of the script and of what it takes options from: the options of this level."""
+    shared = ("device_training.py", "step_report.py")
+    files = [probe.tree / script, *(probe.tree / "src/diffusers" / name for name in shared)]
+    return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
-def train(probe: Probe, arguments: Sequence[str]) -> list[float]:
+def train(
+    probe: Probe, arguments: Sequence[str], script: str = SCRIPT, logged: str = "train_loss"
+) -> list[float]:
     """Run the script; returns the losses that it logged, one a step."""
     import accelerate
 
@@ -55,21 +59,21 @@ def train(probe: Probe, arguments: Sequence[str]) -> list[float]:
     log = accelerate.Accelerator.log
 
     def hear(self: Any, values: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        losses.append(values["train_loss"])
+        losses.append(values[logged])
         log(self, values, *args, **kwargs)
 
     accelerate.Accelerator.log = hear
     try:
-        probe.script(SCRIPT, arguments)
+        probe.script(script, arguments)
     finally:
         accelerate.Accelerator.log = log
     return losses
 
 
-def refusal(probe: Probe, arguments: Sequence[str]) -> str:
+def refusal(probe: Probe, arguments: Sequence[str], script: str = SCRIPT) -> str:
     """Run the script, which must fail; returns the last line that it printed."""
     _forget_the_last_run()
-    return probe.script(SCRIPT, arguments, expect=1).stderr.strip().splitlines()[-1]
+    return probe.script(script, arguments, expect=1).stderr.strip().splitlines()[-1]
 
 
 def _forget_the_last_run() -> None:

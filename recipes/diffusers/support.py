@@ -49,19 +49,21 @@ def run(probe: Probe) -> None:
             given = words(architecture, STEPS, *([] if on_cpu else options))
             if (architecture, precision) == UNSUPPORTED:
                 if not on_cpu:
-                    expect_words(probe, given, TOLD)
-                    probe.count(f"supported/{name}", 0)
+                    with probe.attempt(name):
+                        expect_words(probe, given, TOLD)
+                        probe.count(f"supported/{name}", 0)
                 continue
-            with numbers_of_the_cpu():
+            with probe.attempt(name), numbers_of_the_cpu():
                 losses = train(probe, given)
-            if not all(map(math.isfinite, losses)):
-                raise ProbeError(f"{name}: losses {losses}")
-            record_losses(probe, name, losses)
-            probe.count(f"supported/{name}", 1)
+                if not all(map(math.isfinite, losses)):
+                    raise ProbeError(f"{name}: losses {losses}")
+                record_losses(probe, name, losses)
+                probe.count(f"supported/{name}", 1)
     if not on_cpu:
-        for options, word in REFUSED.values():
-            expect_words(probe, words("sd21", 1, *options), (word,))
-            probe.count("refused", 1)
+        for number, (options, word) in enumerate(REFUSED.values()):
+            with probe.attempt(f"refused/{number}"):
+                expect_words(probe, words("sd21", 1, *options), (word,))
+                probe.count("refused", 1)
 
 
 def expect_words(probe: Probe, arguments: list[str], expected: tuple[str, ...]) -> None:

@@ -35,17 +35,18 @@ def run(probe: Probe) -> None:
 
     if (probe.tree / SCRIPTS).is_dir():
         _by_scripts(probe)
-    else:
-        given = {"generator": torch.Generator("cpu").manual_seed(0), "num_inference_steps": STEPS}
+        return
+    given = {"generator": torch.Generator("cpu").manual_seed(0), "num_inference_steps": STEPS}
+    with probe.attempt("image/trained"):
         unchecked = {"safety_checker": None, "requires_safety_checker": False}
         trained = StableDiffusionPipeline.from_pretrained("trained", **unchecked)
         trained([PROMPT], guidance_scale=7.5, **given).images[0].save("trained.png")
+        probe.record_image("image/trained", "trained.png")
+    with probe.attempt("image/mend"):
         given["generator"] = torch.Generator("cpu").manual_seed(0)
-        _inpainted(StableDiffusionInpaintPipeline.from_pretrained("inpaint"), given).save(
-            "mend.png"
-        )
-    for name in ("trained", "mend"):
-        probe.record_image(f"image/{name}", f"{name}.png")
+        pipeline = StableDiffusionInpaintPipeline.from_pretrained("inpaint")
+        _inpainted(pipeline, given).save("mend.png")
+        probe.record_image("image/mend", "mend.png")
 
 
 def _inpainted(pipeline: Any, given: dict[str, Any]) -> Any:
@@ -59,12 +60,18 @@ def _inpainted(pipeline: Any, given: dict[str, Any]) -> Any:
 def _by_scripts(probe: Probe) -> None:
     common = ["--device", probe.device.type, "--steps", STEPS, "--prompt", PROMPT]
     trained = ["--model", "trained", "--guidance_scale", 7.5, "--output", "trained.png"]
-    probe.script(f"{SCRIPTS}/text_to_image.py", [*common, *trained, "--no_safety_checker"])
-    mend = ["--model", "inpaint", "--image", "odd.png", "--mask", "mask.png"]
-    told = probe.script(f"{SCRIPTS}/inpaint.py", [*common, *mend, "--output", "mend.png"]).stdout
-    if "odd.png: resized from 50x37 to 48x32" not in told:
-        raise ProbeError(f"expected to be told of another size, found {told!r}")
-    checked = ["--model", "trained", "--output", "checked.png"]
-    probe.script(f"{SCRIPTS}/text_to_image.py", [*common, *checked])
-    black = Image.open("checked.png").getextrema() == ((0, 0),) * 3
-    probe.count("painted_black", int(black))
+    with probe.attempt("image/trained"):
+        probe.script(f"{SCRIPTS}/text_to_image.py", [*common, *trained, "--no_safety_checker"])
+        probe.record_image("image/trained", "trained.png")
+    with probe.attempt("image/mend"):
+        mend = ["--model", "inpaint", "--image", "odd.png", "--mask", "mask.png"]
+        words = [*common, *mend, "--output", "mend.png"]
+        told = probe.script(f"{SCRIPTS}/inpaint.py", words).stdout
+        probe.record_image("image/mend", "mend.png")
+        if "odd.png: resized from 50x37 to 48x32" not in told:
+            raise ProbeError(f"expected to be told of another size, found {told!r}")
+    with probe.attempt("painted_black"):
+        checked = ["--model", "trained", "--output", "checked.png"]
+        probe.script(f"{SCRIPTS}/text_to_image.py", [*common, *checked])
+        black = Image.open("checked.png").getextrema() == ((0, 0),) * 3
+        probe.count("painted_black", int(black))

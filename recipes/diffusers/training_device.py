@@ -30,7 +30,7 @@ def run(probe: Probe) -> None:
     options: list[object] = ["--mixed_precision", half]
     if probe.parameters["options"] == "new" and not on_cpu:
         options += _new_options(script, probe.device.type, half)
-    with numbers_of_the_cpu():
+    with probe.attempt("losses"), numbers_of_the_cpu():
         record_losses(
             probe, "losses", train(probe, words("sd21", probe.parameters["steps"], *options))
         )
@@ -38,13 +38,14 @@ def run(probe: Probe) -> None:
         return
     if probe.parameters["options"] == "new" and "--logging_steps" in script:
         options += ["--logging_steps", 3 * FEW]  # nothing is logged
-    with probe.section("few"):
-        train(probe, words("sd21", FEW, *options))
-    with probe.section("many"):
-        train(probe, words("sd21", 2 * FEW, *options))
-    for name in COUNTED:
-        more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
-        probe.count(f"step/{name}", more / FEW)
+    with probe.attempt("cost"):
+        with probe.section("few"):
+            train(probe, words("sd21", FEW, *options))
+        with probe.section("many"):
+            train(probe, words("sd21", 2 * FEW, *options))
+        for name in COUNTED:
+            more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
+            probe.count(f"step/{name}", more / FEW)
 
 
 def _new_options(script: str, device: str, half: str) -> list[object]:

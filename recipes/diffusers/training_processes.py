@@ -31,4 +31,5 @@ def run(probe: Probe) -> None:
         "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", *common],
     }
     probe.launch([*launchers[probe.parameters["start"]], *shim])
-    record_losses(probe, "losses", json.loads(Path("losses.json").read_text()))
+    each = [json.loads(Path(f"losses.json.{rank}").read_text()) for rank in range(processes)]
+    record_losses(probe, "losses", [sum(of) / processes for of in zip(*each, strict=True)])

@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import io
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 from small import device_word, prepare
@@ -30,27 +32,36 @@ def run(probe: Probe) -> None:
         return False
 
     own = device_word(probe)
-    probe.count("unknown_refused", sum(refused(name, ValueError) for name in UNKNOWN))
+    with probe.attempt("unknown_refused"):
+        probe.count("unknown_refused", sum(refused(name, ValueError) for name in UNKNOWN))
     absent = [name for name in ("hpu", "npu") if name != own]
-    left = [name for name in absent if not refused(name, RuntimeError)]
-    probe.count("absent_taken", len(left))
-    probe.count("own_found", int(find_device(own).type == probe.device.type))
+    with probe.attempt("absent_taken"):
+        left = [name for name in absent if not refused(name, RuntimeError)]
+        probe.count("absent_taken", len(left))
+    with probe.attempt("own_found"):
+        probe.count("own_found", int(find_device(own).type == probe.device.type))
     if own != "gpu":
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            found = find_device("gpu").type
-        probe.count("gpu_is_cpu", int(found == "cpu" and "GPU not available" in printed.getvalue()))
+        with probe.attempt("gpu_is_cpu"), contextlib.redirect_stdout(printed):
+            is_cpu = find_device("gpu").type == "cpu"
+            told = "GPU not available" in printed.getvalue()
+            probe.count("gpu_is_cpu", int(is_cpu and told))
 
     sys.path.insert(0, str(probe.tree))
-    commands = {
-        "train": (importlib.import_module("train").train, ()),
-        "infer": (importlib.import_module("src.infer").infer, REQUIRED),
-    }
-    for name, (command, required) in commands.items():
-        for asked in ("npu:1", "cuda"):
-            try:
-                command.make_context(name, [*required, "--device", asked])
-            except click.BadParameter as error:
-                probe.count(f"{name}_refuses", int(asked in error.format_message()))
-        context = command.make_context(name, [*required, "--device", own.upper()])
-        probe.count(f"{name}_takes", int(context.params["device"] == own))
+    for name, module, required in (("train", "train", ()), ("infer", "src.infer", REQUIRED)):
+        with probe.attempt(name):
+            command = getattr(importlib.import_module(module), name)
+            _count_options(probe, command, name, required, own)
+
+
+def _count_options(
+    probe: Probe, command: Any, name: str, required: Sequence[str], own: str
+) -> None:
+    """Count the devices that the command line refuses, and that it takes its own in any case."""
+    for asked in ("npu:1", "cuda"):
+        try:
+            command.make_context(name, [*required, "--device", asked])
+        except click.BadParameter as error:
+            probe.count(f"{name}_refuses", int(asked in error.format_message()))
+    context = command.make_context(name, [*required, "--device", own.upper()])
+    probe.count(f"{name}_takes", int(context.params["device"] == own))

@@ -38,7 +38,15 @@ def run(probe: Probe) -> None:
     torch.manual_seed(probe.seed)
     prepare(probe)
     for sampler in probe.parameters["samplers"]:
-        sample(probe, sampler)
+        with probe.attempt(sampler):
+            torch.manual_seed(probe.seed)
+            sample(probe, sampler)
+    with probe.attempt("training"):
+        count_training(probe)
+
+
+def count_training(probe: Probe) -> None:
+    """Count the first steps of training as ``training-first``, and later ones as ``training``."""
     device, steps = device_word(probe), probe.parameters["steps"]
     rows: list[list[float]] = []
     log_stand_in(rows)

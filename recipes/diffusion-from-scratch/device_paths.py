@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -56,20 +56,21 @@ def run(probe: Probe) -> None:
     if is_upstream(probe):
         _record_upstream(probe)
         return
-    _check_names(probe)
-    _check_backends(probe)
-    _check_copies(probe)
-    if probe.device.type == "cpu":
-        _check_alone(probe)
-    else:
-        _expect("group of a device that is alone", _refused(probe), "RANK")
-    with noise_of_the_cpu():
-        for rank in (0, 1):
-            _check_member(probe, rank, 2)
-        _check_member(probe, 0, 1)
-    _check_other_backend(probe)
+    checks: dict[str, Callable[[Probe], None]] = {
+        "names": _check_names,
+        "backends": _check_backends,
+        "copies": _check_copies,
+        "alone": _check_alone,
+        "other-backend": _check_other_backend,
+    }
     if has(probe, "src/helpers/throughput.py"):
-        _check_throughput(probe)
+        checks["throughput"] = _check_throughput
+    for name, check in checks.items():
+        with probe.attempt(f"check/{name}"):
+            check(probe)
+    for name, rank, world in zip(NAMES, (0, 1, 0), (2, 2, 1), strict=True):
+        with probe.attempt(name), noise_of_the_cpu():
+            _check_member(probe, name, rank, world)
 
 
 def _expect(what: str, found: object, expected: object) -> None:
@@ -223,7 +224,8 @@ def _record_upstream(probe: Probe) -> None:
         trainer = make_trainer(probe, small_model(probe), "cpu", log_steps=2)
         _train(probe, trainer)
     for name in NAMES:
-        _record(probe, name, trainer)
+        with probe.attempt(name):
+            _record(probe, name, trainer)
 
 
 def _refused(probe: Probe) -> str:
@@ -235,6 +237,9 @@ def _refused(probe: Probe) -> str:
 
 
 def _check_alone(probe: Probe) -> None:
+    if probe.device.type != "cpu":
+        _expect("group of a device that is alone", _refused(probe), "RANK")
+        return
     module = importlib.import_module("src.model_trainer")
     with mock.patch.object(module.dist, "init_process_group") as joining:
         trainer = _trainer(probe, small_model(probe))
@@ -243,8 +248,8 @@ def _check_alone(probe: Probe) -> None:
     _expect("whether it is one of several", (trainer.is_distributed, trainer.dev), (False, "cpu"))
 
 
-def _check_member(probe: Probe, rank: int, world: int) -> None:
-    """Train as one of ``world``, and record what came of it."""
+def _check_member(probe: Probe, name: str, rank: int, world: int) -> None:
+    """Train as one of ``world``, and record what came of it below ``name``."""
     kind = probe.device.type
     by_number = kind in ("cuda", "npu")
     told = _log()
@@ -286,7 +291,7 @@ def _check_member(probe: Probe, rank: int, world: int) -> None:
         _expect("images of all processes", reported, [trainer.batchSize * world] * STEPS)
     logged = ["init", "watch", *["log"] * (STEPS // 2)]
     _expect("the log", told, logged if rank == 0 else [])
-    _record(probe, NAMES[rank] if world > 1 else NAMES[2], trainer)
+    _record(probe, name, trainer)
 
 
 def _images_reported() -> list[float] | None:

@@ -21,10 +21,12 @@ def run(probe: Probe) -> None:
             ("query", block.attn.q_norm, heads),
             ("key", block.attn.k_norm, heads),
         ):
-            autocast = mixed(probe)
-            with torch.no_grad(), autocast:
-                is_mixed = torch.is_autocast_enabled(probe.device.type)
-                output = norm(given if is_mixed else given.float())
-            if output.dtype != torch.float32:
-                raise ProbeError(f"{name}: expected float32, found {output.dtype}")
-            probe.record(f"{'legacy-' * legacy}{name}", output)
+            full_name = f"{'legacy-' * legacy}{name}"
+            with probe.attempt(full_name):
+                autocast = mixed(probe)
+                with torch.no_grad(), autocast:
+                    is_mixed = torch.is_autocast_enabled(probe.device.type)
+                    output = norm(given if is_mixed else given.float())
+                if output.dtype != torch.float32:
+                    raise ProbeError(f"{name}: expected float32, found {output.dtype}")
+                probe.record(full_name, output)

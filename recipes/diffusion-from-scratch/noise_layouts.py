@@ -27,11 +27,12 @@ def run(probe: Probe) -> None:
             for layout in probe.parameters["layouts"]:
                 given = latents.contiguous(memory_format=_memory_format(probe, layout, batch))
                 times = torch.full((batch,), 0.25).to(probe.device)
-                probe.seed_everything()
-                noisy, noise = model.noise_batch(given.to(probe.device), times)
                 name = f"{layout}/{batch}x{size[0]}x{size[1]}"
-                probe.record(f"{name}/noise", noise)
-                probe.record(f"{name}/noisy", noisy)
+                probe.seed_everything()
+                with probe.attempt(name):
+                    noisy, noise = model.noise_batch(given.to(probe.device), times)
+                    probe.record(f"{name}/noise", noise)
+                    probe.record(f"{name}/noisy", noisy)
 
 
 def _memory_format(probe: Probe, layout: str, batch: int) -> torch.memory_format:

@@ -130,7 +130,11 @@ def run(probe: Probe) -> None:
     prepare(probe)
     log_stand_in([])
     write_images(probe, probe.scratch / "data" / "ImageNet12", 1)
-    without_class(probe)
-    positions(probe)
-    shifted_vae(probe)
-    default_sampler(probe)
+    for name, case in {
+        "no-class": without_class,
+        "positions": positions,
+        "shift": shifted_vae,
+        "sampler": default_sampler,
+    }.items():
+        with probe.attempt(name):
+            case(probe)

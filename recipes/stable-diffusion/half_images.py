@@ -44,6 +44,7 @@ def run(probe: Probe) -> None:
     }
     with mock.patch.object(torch, "clamp", narrow_clamp), draws.watched(probe, on_the_cpu=True):
         for name, words in ways.items():
-            probe.script(f"scripts/{name}.py", [*words, *shared, "--outdir", f"out/{name}"])
-            record_folder(probe, name, probe.scratch / "out" / name, images=True)
+            with probe.attempt(name):
+                probe.script(f"scripts/{name}.py", [*words, *shared, "--outdir", f"out/{name}"])
+                record_folder(probe, name, probe.scratch / "out" / name, images=True)
     probe.count("narrowed", narrowed)

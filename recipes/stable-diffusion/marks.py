@@ -42,7 +42,8 @@ def run(probe: Probe) -> None:
         "ddpm": lambda: model.p_sample_loop(c, (BATCH, *SHAPE), verbose=False, timesteps=some),
     }
     for name, sample in ways.items():
-        with probe.section(name):
-            out = sample()
-        probe.record(name, out[0] if isinstance(out, tuple) else out)
+        with probe.attempt(name):
+            with probe.section(name):
+                out = sample()
+            probe.record(name, out[0] if isinstance(out, tuple) else out)
         torch.manual_seed(0)

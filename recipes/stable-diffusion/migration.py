@@ -95,5 +95,6 @@ def run(probe: Probe) -> None:
         given = ["--config", f"{name}.yaml", "--ckpt", f"{name}.ckpt", "--outdir", name]
         shape = ["--n_samples", "1", "--ddim_steps", "2", "--H", "32", "--W", "32"]
         given += ["--prompt", small.PROMPT, *shape, *words.split()]
-        probe.script("scripts/txt2img.py", given)
-        probe.record_files(f"{name}/files", probe.scratch / name)
+        with probe.attempt(name):
+            probe.script("scripts/txt2img.py", given)
+            probe.record_files(f"{name}/files", probe.scratch / name)

@@ -44,22 +44,28 @@ def run(probe: Probe) -> None:
     model = small.build(probe, small.without_stages()).to(probe.device)
     cond = probe.normal("cond", 2, 7, 32)
     t = torch.tensor([3, 700]).to(probe.device)
-    with probe.section("gradients"):
+    with probe.attempt("gradient"), probe.section("gradients"):
         for number in range(CALLS):
             x = probe.normal(f"x{number}", 2, 4, 4, 4).requires_grad_()
             _call(model, x, t, cond).square().sum().backward()
             probe.record(f"gradient/{number}", x.grad)
     model.split_input_params = _SPLIT
-    with torch.no_grad(), probe.section("split"):
+    with probe.attempt("split"), torch.no_grad(), probe.section("splits"):
         for number in range(CALLS):
             x = probe.normal(f"x{number}", 2, 4, 6, 6)
             probe.record(f"split/{number}", _call(model, x, t, cond))
+    probe.seed_everything()
     ask: dict[str, Any] = {"S": 4, "batch_size": 2, "shape": (4, 4, 4), "verbose": False}
     on_cpu = small.build(probe, small.without_stages())
-    with draws.watched(probe, on_the_cpu=True), probe.section("cpu"):
+    with (
+        probe.attempt("on-the-cpu"),
+        draws.watched(probe, on_the_cpu=True),
+        probe.section("cpu"),
+    ):
         samples, _ = DDIMSampler(on_cpu).sample(**ask, conditioning=cond.cpu())
-    probe.record("on-the-cpu", samples)
-    _refused(probe, cond, t)
+        probe.record("on-the-cpu", samples)
+    with probe.attempt("refused"):
+        _refused(probe, cond, t)
 
 
 def _refused(probe: Probe, cond: torch.Tensor, t: torch.Tensor) -> None:

@@ -65,7 +65,7 @@ def run(probe: Probe) -> None:
     clip.load = load
     with small_parts(probe, probe.parameters["factor"], probe.parameters["size"]):
         for name, (script, *words) in cases.items():
-            with watched(probe, name):
+            with probe.attempt(name), watched(probe, name):
                 probe.script(script, [*words, "--steps", "2", *flags], cwd=name)
     clip.load = real_load
     probe.count("jit_archives", jit)

@@ -44,20 +44,23 @@ def run(probe: Probe) -> None:
         }.items():
             with probe.attempt(f"schedule/{name}"):
                 probe.record(f"schedule/{name}", made())
-        alpha, sigma = pairs(points)
-        turned = cast(alpha), cast(sigma)
-        probe.record("pairs/half-circle", utils.alpha_sigma_to_t(*turned))
+        with probe.attempt("pairs/half-circle"):
+            alpha, sigma = pairs(points)
+            turned = cast(alpha), cast(sigma)
+            probe.record("pairs/half-circle", utils.alpha_sigma_to_t(*turned))
         ratio = torch.logspace(-13, 13, points, base=2, dtype=torch.float64).bfloat16().double()
         one = torch.ones_like(ratio)
         for name, a, s in (("small", one, ratio), ("large", ratio, one)):
             below = ratio < 1
-            got = utils.alpha_sigma_to_t(cast(a[below]), cast(s[below]))
-            # relative to the operand, so that no timestep is too small to count
-            probe.record(f"pairs/{name}-sigma", got / cast(ratio[below]))
+            with probe.attempt(f"pairs/{name}-sigma"):
+                got = utils.alpha_sigma_to_t(cast(a[below]), cast(s[below]))
+                # relative to the operand, so that no timestep is too small to count
+                probe.record(f"pairs/{name}-sigma", got / cast(ratio[below]))
         ends = torch.tensor(
             [[0, 1], [-0.0, 1], [1, 0], [2.0**-14, 0.5], [-(2.0**-14), 0.5], [1, 2.0**-14]],
             dtype=torch.float64,
         )
-        probe.record("ends", utils.alpha_sigma_to_t(cast(ends[:, 0]), cast(ends[:, 1])))
+        with probe.attempt("ends"):
+            probe.record("ends", utils.alpha_sigma_to_t(cast(ends[:, 0]), cast(ends[:, 1])))
     probe.count("atan2_calls", counted.calls["atan2"])
     probe.count("atan_calls", counted.calls["atan"])

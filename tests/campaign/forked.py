@@ -21,9 +21,11 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.campaign import warm_torch
 
 SECONDS = 20.0
 """Longer than this is a hang."""
@@ -165,6 +167,36 @@ def _wait(
         pause = min(pause * 1.2, 0.01)
 
 
+def others_end(before: Collection[int], seconds: float, server: int = 0) -> bool:
+    """Wait for the processes that a killed one left to this one; return whether all have ended.
+
+    So do those that ``server`` started.
+    """
+    end = time.monotonic() + seconds
+    while left := [*set(children()).difference(before), *descendants(server)]:
+        for pid in left:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        if time.monotonic() > end:
+            return not [*set(children()).difference(before), *descendants(server)]
+        time.sleep(0.001)
+    return True
+
+
+def children() -> list[int]:
+    """Return the processes that this one is the parent of, those that ended unasked included."""
+    return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
+
+
+def inherit_others(on: bool) -> None:
+    """Become the parent of the processes that a killed child leaves (PR_SET_CHILD_SUBREAPER)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(36, int(on), 0, 0, 0)
+
+
 def descendants(pid: int) -> list[int]:
     """Return the processes that ``pid`` started, and theirs."""
     try:
@@ -210,6 +242,7 @@ def _child(
         tempfile.tempdir = None
         os.chdir(cwd)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        warm_torch.install()
         counter = _arm(fault)
         code = _main(argv)
         sys.stdout.flush()

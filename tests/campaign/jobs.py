@@ -7,12 +7,13 @@ A row says what is prepared, what is typed and where, and how its end is recogni
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.campaign.forked import SECONDS
 from tests.campaign.stage import Stage
+from tests.campaign.warm_torch import PLACE
 from tests.small_project import (
     A_LINES,
     B_LINES,
@@ -35,7 +36,7 @@ class Job:
     ``session``: afterwards the tree is in a conflict that this command's --abort takes back.
     ``here``: where it is typed, ``tree``, ``project`` or ``top``. ``once``: typing it twice does
     two things (`undo`), so it is not typed again once it took effect. ``seconds``: longer is a
-    hang.
+    hang. ``env`` are more variables.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Job:
     here: str = "tree"
     once: bool = False
     seconds: float = SECONDS
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def typed(self, stage: Stage) -> list[str]:
         return [
@@ -113,13 +115,16 @@ def _kept_edit(stage: Stage) -> None:
     _append(stage.tree / "pkg" / "a.py")
 
 
-def _next_pin(stage: Stage, files: dict[str, str | None]) -> None:
-    """Publish a commit after the pinned one as branch ``later``; the pin stays."""
+def _next_pin(stage: Stage, files: dict[str, str | None], branch: str) -> None:
+    """Publish a commit after the pinned one as a branch; the pin stays.
+
+    The stage's upstreams are those of all commands, so each commit has a branch of its own.
+    """
     pins = stage.project / "upstream_pins.yaml"
     before = pins.read_text()
     found = move_pin(stage.project, stage.upstreams, files)
     pins.write_text(before)
-    sealed_git(stage.upstreams.folder / "toy.git", "branch", "-f", "later", found)
+    sealed_git(stage.upstreams.folder / "toy.git", "branch", "-f", branch, found)
     for left in stage.top.glob("tmp*"):
         if left.name != "tmp":
             shutil.rmtree(left)
@@ -130,7 +135,7 @@ _FIGHTS: dict[str, str | None] = {"pkg/b.py": replaced(B_LINES, 5, "b5 = 'upstre
 
 
 def _rebase_clean(stage: Stage) -> None:
-    _next_pin(stage, dict(_CLEAN))
+    _next_pin(stage, dict(_CLEAN), "later")
 
 
 def _rebase_by_hand(stage: Stage) -> None:
@@ -142,12 +147,12 @@ def _rebase_by_hand(stage: Stage) -> None:
 
 
 def _rebase_fights(stage: Stage) -> None:
-    _next_pin(stage, dict(_FIGHTS))
+    _next_pin(stage, dict(_FIGHTS), "fighting")
 
 
 def _rebase_fought(stage: Stage) -> None:
     _rebase_fights(stage)
-    assert stage.porter("rebase", "--onto", "later").code == 1
+    assert stage.porter("rebase", "--onto", "fighting").code == 1
 
 
 def _rebase_resolved(stage: Stage) -> None:
@@ -186,10 +191,16 @@ def verified(stage: Stage) -> None:
     """A recipe, and the traces of its first runs, which made the environment."""
     from tests.verify.folder_trees import write_recipe
 
+    if (stage.kept / "verified").exists():
+        stage.back("verified")
+        return
+
     probe = "def run(probe): probe.record('y', probe.normal('x', 9))\n"
     text = "levels: [1]\ndtypes: [float32]\nclaims: [{outputs: y, equal: {}}]\n"
     write_recipe(stage.project, "toy", "tiny", text, probe)
     stage.must("verify", "toy", "--recipe", "tiny", cwd=stage.project, seconds=RUN_SECONDS)
+    stage.warm_torch()
+    stage.keep("verified")
 
 
 def _mails(stage: Stage, was: str, now: str) -> None:
@@ -251,6 +262,7 @@ def _given_before(stage: Stage) -> None:
 
 
 _HEADS = ("--author", "Ada <ada@example.org>", "--date", "2024-01-02T03:04:05Z")
+_VERIFY = ("verify", "toy", "--recipe", "tiny", "--fresh")
 JOBS = (
     Job("init", ("init", "project", "--ci"), _no_project, here="top"),
     Job("add", ("add", "file://{up}/lib.git", "--name", "more"), _fresh_project, here="project"),
@@ -291,16 +303,14 @@ JOBS = (
     Job("redo", ("redo",), _undone, once=True),
     Job("rebase", ("rebase", "--onto", "later"), _rebase_clean),
     Job("rebase-by-hand", ("rebase",), _rebase_by_hand),
-    Job("rebase-conflict", ("rebase", "--onto", "later"), _rebase_fights, code=1, session=True),
+    Job("rebase-conflict", ("rebase", "--onto", "fighting"), _rebase_fights, 1, session=True),
     Job("rebase-continue", ("rebase", "--continue"), _rebase_resolved),
     Job("rebase-abort", ("rebase", "--abort"), _rebase_fought),
     Job("gc", ("gc", "--now"), _garbage, here="project"),
     Job("prev", ("prev",), once=True),
+    Job("verify", _VERIFY, verified, here="project", seconds=RUN_SECONDS),
     Job(
-        "verify",
-        ("verify", "toy", "--recipe", "tiny", "--fresh"),
-        verified,
-        here="project",
-        seconds=RUN_SECONDS,
+        "verify-cold", _VERIFY, verified, here="project", seconds=RUN_SECONDS, env={PLACE: ""},
     ),
-)
+)  # fmt: skip
+"""The last imports torch in every fork server, as usual."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from porter.verify.execution import forkserver_main
+from tests.campaign import warm_torch
+from tests.campaign.copies import Copies
 from tests.campaign.forked import SECONDS, Fault, Outcome, run
 from tests.small_project import Upstreams, make_project, message, sealed_git, write_files
 
@@ -40,8 +43,11 @@ class Stage:
     upstreams: Upstreams
     kept: Path
     env: dict[str, str] = field(default_factory=dict)
+    copies: Copies = field(init=False)
+    warm_server: int = 0
 
     def __post_init__(self) -> None:
+        self.copies = Copies(self.top, self.kept)
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.top / "home"),
@@ -113,15 +119,31 @@ class Stage:
         assert done.code == 0, (words, done.words)
         return done
 
+    def warm_torch(self) -> None:
+        """Let verifications fork from a process that has imported torch, until this one ends."""
+        venvs = list((self.top / "cache" / "environments").glob("*/*/venv/bin/python"))
+        assert len(venvs) == 1, venvs
+        place = Path(tempfile.mkdtemp()) / "socket"
+        words = [venvs[0], warm_torch.__file__, place, forkserver_main.__file__]
+        env = {**self.env, "TMPDIR": str(place.parent)}
+        started = subprocess.Popen(words, env=env, stdout=subprocess.PIPE)
+        assert started.stdout is not None
+        assert started.stdout.readline(), "torch cannot be imported"
+        self.env[warm_torch.PLACE] = str(place)
+        self.warm_server = started.pid
+
     def keep(self, name: str) -> None:
         """Keep a copy of everything as it is now."""
-        _copy(self.top, self.kept / name)
+        self.copies.keep(name)
 
     def back(self, name: str) -> None:
-        """Bring everything back to a kept copy."""
-        _copy(self.kept / name, self.top)
-        if (self.tree / ".git" / "index").exists():  # the copies have other inodes
+        """Bring everything back to a kept copy; what was not changed since stays."""
+        brought = self.copies.back(name)
+        index, tree = self.tree / ".git" / "index", f"{self.tree.relative_to(self.top)}/"
+        copied = any(p.startswith(tree) and not p.startswith(f"{tree}.git/") for p in brought)
+        if copied and index.exists():  # the copies have other inodes
             self.git("update-index", "-q", "--refresh")
+            self.copies.accept(f"{tree}.git/index")
 
     def git(self, *words: str) -> str:
         done = subprocess.run(
@@ -164,12 +186,6 @@ class Stage:
             self.project / "patches" / ".change"
         ).exists()
         return sorted(str(path.relative_to(self.top)) for path in found)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists():
-        shutil.rmtree(target)
-    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
 
 
 def _files(folder: Path) -> dict[str, bytes | str]:

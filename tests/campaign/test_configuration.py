@@ -37,5 +37,5 @@ def test_a_rejected_line_is_named_as_that(base: Stage, job: Job, count: Count) -
             assert "configuration" in done.err or "gitconfig" in done.err, (line, done.words)
             assert "damaged" not in done.err, (line, done.words)
         judged.recover(dice)
-        if not count.time_left():
+        if not count.goes_on(count.rows.total()):
             break

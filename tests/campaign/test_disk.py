@@ -27,7 +27,7 @@ def test_a_full_disk_leaves_one_of_two_states(base: Stage, job: Job, count: Coun
     dice = random.Random(f"{SEED} {job.name} disk")
     judged = prepare(base, job, "base")
     fell: list[str] = []
-    while count.time_left() and len(fell) <= 5:
+    while count.goes_on(count.rows.total()) and len(fell) <= 5:
         judged.back()
         if dice.random() < 0.5:
             fault = Fault("full", dice.randint(1, max(judged.events, 1)))

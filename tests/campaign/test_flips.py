@@ -45,7 +45,7 @@ def test_a_flipped_bit_is_found_or_harmless(base: Stage, kind: str, count: Count
     files = _files(base, KINDS[kind])
     if not files:
         pytest.skip(f"the stage's cache has no {kind}")
-    while count.time_left():
+    while count.goes_on(count.rows.total()):
         base.back("flips")
         path = dice.choice(files)
         flip = _flip(path, dice)
@@ -77,7 +77,7 @@ def test_a_flipped_bit_of_a_run_is_found_or_harmless(
     base.back(runs)
     files = _files(base, RUN_KINDS[kind])
     assert files
-    while count.time_left():
+    while count.goes_on(count.rows.total()):
         path = dice.choice(files)
         base.back(runs)
         whole = path.read_bytes()

@@ -415,7 +415,7 @@ def test_hostile_files_are_refused_in_words(
     name = "fuzz traces" if is_trace else "fuzz with records"
     valid = next((fuzzed.kept / name).glob(target.place)).read_bytes()
     batch = 0
-    while batch == 0 or count.time_left():
+    while batch == 0 or count.goes_on(batch):
         batch += 1
         fuzzed.back("fuzz traces" if is_trace else "fuzz")
         status, used, told = _in_child(fuzzed, target, valid, batch)

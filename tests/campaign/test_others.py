@@ -73,7 +73,7 @@ def test_others_under_the_same_kills(tmp_path: Path, count: Count, tool: str) ->
     assert _run(command, work, env).returncode == 0
     usual, wanted = time.monotonic() - began, (work / "f0.txt").read_text()
     dice = random.Random(f"{SEED} {tool}")
-    while count.time_left():
+    while count.goes_on(count.rows["killed"]):
         shutil.rmtree(work)
         shutil.copytree(tmp_path / "before", work, symlinks=True)
         if not _killed(command, work, env, dice.uniform(0, usual)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaign.conftest import SEED, Count
-from tests.campaign.forked import Running, start
+from tests.campaign.forked import SECONDS, Running, start
 from tests.campaign.jobs import MARK
 from tests.campaign.stage import Stage
 
@@ -49,12 +49,12 @@ def test_porters_at_once_take_turns(base: Stage, count: Count, many: int) -> Non
             begun = start(words, cwd=tree, env=base.env, scratch=base.kept / f"out-{number}")
             running.append((words, tree, begun))
         for words, tree, each in running:
-            done = each.end()
+            done = each.end(SECONDS * many)  # they take turns
             count.one(f"exit {done.code}")
             assert done.code in (0, 1, 2), (words, tree, done.words)
             assert not done.hung, (words, tree, done.words)
         _all_is_well(base, (base.tree, other))
-        if not count.time_left():
+        if not count.goes_on(count.rows.total() // many):
             break
     shutil.rmtree(other)
 

@@ -131,6 +131,8 @@ def row(command: Command) -> str:
         for action in actions
         if not action.option_strings
     ]
+    if make_parser(command).get_default("command_line") is not None:
+        operands.append("[-- COMMAND]")
     given = ["yes" if option in options else "" for option in ("--port", "-C", "--level")]
     given.append("yes" if command.writes else "")
     given.append("" if command.needs == "project" else "no project")

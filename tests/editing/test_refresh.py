@@ -163,6 +163,22 @@ def test_skip_leaves_the_level_out(toy: Path, porter: Porter, project: Path) -> 
     assert "0005-second-fight.patch" in patches(project)
 
 
+def test_a_series_changed_meanwhile_is_refused_and_abort_goes_back(
+    toy: Path, porter: Porter, project: Path
+) -> None:
+    """Nothing is left to skip then, and status offers what there is."""
+    _conflict(toy, porter)
+    assert porter("refresh", toy).code == 1
+    assert porter("undo", "toy", "--root", project).code == 0
+    assert "porter refresh --skip      leave second-fight out" in porter("status", toy).out
+    ran = porter("refresh", toy, "--skip")
+    assert (ran.code, "changed since `porter refresh" in ran.err) == (1, True)
+    said = porter("status", toy).out
+    assert "porter refresh --abort" in said
+    assert "--skip" not in said
+    assert porter("refresh", toy, "--abort").code == 0
+
+
 def test_undo_and_redo_walk_through_every_state(toy: Path, porter: Porter, project: Path) -> None:
     states = [patches(project)]
     os.chdir(toy)

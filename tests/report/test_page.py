@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -94,6 +95,52 @@ def test_a_cell_opens_the_errors_against_what_is_allowed(stored: StoredProject) 
     assert len(sheets) == 6
     assert targets == sheets
     assert page.text.count("Of the allowance") == 6
+
+
+def test_what_known_wrong_trees_measure_stands_beside_the_bound(
+    stored: StoredProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from porter.report.html_report.page import as_html
+    from porter.verify.judge.result import KnownWrong
+    from porter.verify.known_wrong import write_measured
+    from porter.verify.recipe.claim_key import claim_key
+
+    stored.store()
+    claim = stored.plan().loaded.recipe.claims[1]
+    known = {(claim_key(claim), "count"): KnownWrong("count", 5.0, 1200.0, 7)}
+    write_measured(stored.port.root, "small", {"one": known})
+
+    page = Page(as_html(stored.gather()))
+
+    cell, *others = [td for td in page.all("td") if td.get("data-label") == "known wrong"]
+    assert "7 wrong versions" in (cell["title"] or "")
+    assert len(others) == 2  # a level each, on sim:hpu alone
+    assert page.text.count("5 to 1,200") == 3
+    assert page.text.count("Known wrong") == 3
+    main(["report", "--format", "json"])
+    data = json.loads(capsys.readouterr().out)
+    claims = [c for cell in data["ports"][0]["recipes"][0]["cells"] for c in cell["claims"]]
+    assert [c["known_wrong"]["nearest"] for c in claims if c["known_wrong"]] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("measure", "nearest", "farthest", "text"),
+    [
+        ("ulps", 7, 320.0, "7 to 320"),
+        ("ulps", 8387304.0, 1.4e11, "8.4e+06 to 1.4e+11"),
+        ("count", 8, 23456789, "8 to 23,456,789"),
+        ("max", 0.25, 0.25, "0.25"),
+        ("max", 0.25, math.inf, "0.25 to ∞"),
+    ],
+)
+def test_a_range_is_short(measure: str, nearest: float, farthest: float, text: str) -> None:
+    from porter.report.html_report.page import known_wrong
+    from porter.verify.judge.result import KnownWrong, Verdict
+
+    known = KnownWrong(measure, nearest, farthest, 2)
+    verdict = Verdict(1, "one", "float32", 0, "y", "equal", "pass", known_wrong=known)
+
+    assert known_wrong(verdict) == text
 
 
 def test_simulated_is_said_wherever_a_simulated_result_is_shown(stored: StoredProject) -> None:

@@ -139,5 +139,7 @@ def test_explain_lists_rules_and_prints_pages(capsys: pytest.CaptureFixture[str]
     page = capsys.readouterr().out
     assert page.startswith("PT513 mark-step: ")
     assert "learnt in: patches/v-diffusion/0001-minimal.patch" in page
-    assert main(["explain", "PT9"]) == 2
-    assert capsys.readouterr().err == "porter: no rule 'PT9'; `porter explain` lists them\n"
+    assert main(["explain", "PT9"]) == 0
+    assert "PT902 cpu-fallback" in capsys.readouterr().out
+    assert main(["explain", "PX9"]) == 2
+    assert capsys.readouterr().err == "porter: no rule 'PX9'; `porter explain` lists them\n"

@@ -42,8 +42,8 @@ from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches
 
 _PACKAGES = {
-    "hpu": "porter.device.sim.habana:HABANA",
-    "npu": "porter.device.sim.ascend:ASCEND",
+    "hpu": ("porter.device.sim.habana:HABANA",),
+    "npu": ("porter.device.sim.ascend:ASCEND", "porter.device.sim.ascend:TORCHAIR"),
 }
 _ABSENT_MODULE = {
     "is_available": lambda: False,
@@ -143,7 +143,7 @@ def _module_mover(kind: str) -> Any:
 
 
 def _install_package(profile: Profile, patches: Patches) -> None:
-    """Make the vendor's package of a device importable, and import it; undone with patches.
+    """Make the packages of a device importable, and import them; undone with patches.
 
     The device module (``torch.hpu``) is in place and gets the vendor's names too: the vendors'
     plugins are loaded by ``import torch`` itself.
@@ -151,13 +151,14 @@ def _install_package(profile: Profile, patches: Patches) -> None:
     kind = profile.name
     if kind not in _PACKAGES:
         return
-    module, _, name = _PACKAGES[kind].partition(":")
-    package: Package = getattr(importlib.import_module(module), name)
-    if profile.release is not None:
-        package = package.without(profile.release.absent)
-    install(package)
-    patches.later(lambda: uninstall(package.root))
-    importlib.import_module(package.root)
+    for path in _PACKAGES[kind]:
+        module, _, name = path.partition(":")
+        package: Package = getattr(importlib.import_module(module), name)
+        if profile.release is not None:
+            package = package.without(profile.release.absent)
+        install(package)
+        patches.later(partial(uninstall, package.root))
+        importlib.import_module(package.root)
     if torch.distributed.is_available():
         _register_hccl(kind)
         patches.replace(torch.distributed, "is_hccl_available", lambda: True)

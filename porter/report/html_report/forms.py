@@ -82,6 +82,7 @@ def _claim(row: ClaimResult) -> dict[str, Any]:
         "measure": verdict["measure"] or "",
         "error": verdict["error"],
         "allowed": verdict["allowed"],
+        "known_wrong": verdict["known_wrong"],
         "share": number_to_json(row.verdict.share),
         "seeds": row.seeds,
         "detail": verdict["detail"] or "",

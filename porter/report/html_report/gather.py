@@ -26,6 +26,7 @@ from porter.terminal import plain
 from porter.upstream.pins import Pin, load_pins
 from porter.verify.cache.store import Places
 from porter.verify.judge.result import Verdict, verdict_from_json
+from porter.verify.known_wrong import Measured, read_measured, verdicts_with_known_wrong
 from porter.verify.plan.matrix import RunSpec, judged_specs
 from porter.verify.plan.select import Filters, make_plan
 from porter.verify.plan.trees import ForeignLevel, SeriesTrees
@@ -69,6 +70,11 @@ class Cell:
         """The greatest used part of an allowance, of the claims that hold."""
         held = [row.verdict.share for row in self.rows if not row.verdict.bad]
         return max((share for share in held if share is not None), default=None)
+
+    @property
+    def has_known_wrong(self) -> bool:
+        """Whether it was measured for a claim what known wrong trees give."""
+        return any(row.verdict.known_wrong for row in self.rows)
 
     @property
     def bad(self) -> int:
@@ -288,6 +294,7 @@ def _port(
     imported: ImportedVerdicts,
     foreign: ForeignColumn | None,
 ) -> PortSection:
+    measured = read_measured(root, pin.name)
     levels = level_diffs(root, pin.name)
     if foreign and foreign.port == pin.name:
         levels.append(_foreign_level(foreign))
@@ -297,7 +304,7 @@ def _port(
         pinned=pin.commit or (f"{pin.sdist.name} {pin.sdist.version}" if pin.sdist else ""),
         licence=pin.license_shown,
         levels=tuple(levels),
-        recipes=tuple(_recipe(judged, imported) for judged in recipes),
+        recipes=tuple(_recipe(judged, imported, measured) for judged in recipes),
         calls=tuple(served_calls(recipes)),
     )
 
@@ -310,7 +317,7 @@ def _foreign_level(foreign: ForeignColumn) -> LevelDiff:
     return LevelDiff(foreign.number, foreign.name, subject, "", tuple(fields), tree=foreign.tree)
 
 
-def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
+def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts, measured: Measured) -> RecipeSection:
     planned, loaded = judged.planned, judged.planned.loaded
     cells = {}
     for level, device in sorted({(p.level, p.device) for p in judged_specs(planned)}):
@@ -321,6 +328,7 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts) -> RecipeSection:
         if not verdicts or any((p.level, p.device) == (level, device) for p in judged.missing):
             other = [v for v in elsewhere if (v.level, v.device) == (level, device)]
             verdicts = other or verdicts
+        verdicts = verdicts_with_known_wrong(verdicts, measured.get(loaded.name, {}))
         cells[level, device] = cell_of(level, at.name, device, verdicts)
     return RecipeSection(
         name=loaded.name,

@@ -21,10 +21,13 @@ from porter.verify.recipe.schema import is_simulated
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from porter.verify.judge.result import Verdict
+
 FOLDER = Path(__file__).parent / "templates"
 MOST_ROWS = 40
 """Claims that a cell shows; how many more hold is stated."""
 MOST_FAILURES = 12
+_COUNTS = ("count", "elements")
 GLYPHS = {
     "pass": "✓", "baseline": "○", "fail": "✕", "error": "!", "skipped": "~", "missing": "·",
 }  # fmt: skip
@@ -62,7 +65,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, exact, percent, counted, chart, span)
+    filters = (number, known_wrong, exact, percent, counted, chart, span)
     environment.filters |= {function.__name__: function for function in filters}
     environment.tests["simulated"] = is_simulated
     environment.globals |= {
@@ -126,19 +129,37 @@ def _failures(results: Results) -> list[Broken]:
     ]
 
 
-def number(value: float | None, measure: str = "") -> str:
-    """Return an error or a limit for people: "2.9e-05", "8 ulps", "3,250"."""
+def number(value: float | None, measure: str = "", *, unit: bool = True) -> str:
+    """Return an error or, without its ``unit``, a limit: "2.9e-05", "8 ulps", "3,250".
+
+    What counts is whole, however large.
+    """
     if value is None:
         return ""
     if not math.isfinite(value):
         shown = {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
-    elif value == int(value) and abs(value) < 1e7:
+    elif value == int(value) and (abs(value) < 1e7 or measure in _COUNTS):
         shown = f"{value:,.0f}"
     elif 0.01 <= abs(value) < 10_000:
         shown = f"{value:,.4g}"
     else:
         shown = f"{value:.1e}"
-    return f"{shown} {measure}" if measure in ("elements", "ulps", "dB") else shown
+    return f"{shown} {measure}" if unit and measure in ("elements", "ulps", "dB") else shown
+
+
+def known_wrong(verdict: Verdict) -> str:
+    """Return what known wrong trees measure by a claim, the nearest first: "7 to 320"; or ""."""
+    known = verdict.known_wrong
+    if known is None:
+        return ""
+    is_whole = known.measure in _COUNTS
+    texts = [
+        number(end, known.measure, unit=False)
+        if is_whole or abs(end) < 10_000 or not math.isfinite(end)
+        else f"{end:.1e}"
+        for end in (known.nearest, known.farthest)
+    ]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def percent(share: float | None) -> str:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,10 @@ def size_text(size: int) -> str:
 
 @contextmanager
 def shown_session(
-    trees: Trees, options: Options | None = None
+    trees: Trees, options: Options | None = None, cluster: str | None = None
 ) -> Iterator[tuple[Session, RunningDisplay]]:
     """Give a session that uses porter's cache, and the shared one where the environment names one;
-    and the display of its runs on stderr."""
+    and the display of its runs on stderr. Runs are made on the machines of ``cluster``, if any."""
     from rich.console import Console
 
     from porter.places import cache_dir
@@ -79,12 +79,15 @@ def shown_session(
     from porter.verify.cache.store import Places
     from porter.verify.execution.session import Options, Session
 
-    with (
-        RunningDisplay(Console(stderr=True, highlight=False)) as display,
-        open_shared(display.say) as shared,
-    ):
-        places = Places.under(cache_dir())
-        yield Session(trees, places, display, options or Options(), shared), display
+    options = options or Options()
+    with ExitStack() as stack:
+        display = stack.enter_context(RunningDisplay(Console(stderr=True, highlight=False)))
+        shared = stack.enter_context(open_shared(display.say))
+        if cluster is not None:
+            from porter.verify.cluster.driver import open_cluster
+
+            options = stack.enter_context(open_cluster(cluster, options, display.say))
+        yield Session(trees, Places.under(cache_dir()), display, options, shared), display
 
 
 class RunningDisplay:

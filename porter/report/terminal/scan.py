@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from porter.finding import Finding
-from porter.scan.reading.rule import SEVERITIES, SURENESS, ScanFinding
+from porter.scan.measuring.kinds import BY_CODE, KINDS, MeasuredKind
+from porter.scan.measuring.running import Measurement
+from porter.scan.reading.rule import SEVERITIES, SURENESS, Rule, ScanFinding
 from porter.scan.rules.registry import RULES
 from porter.scan.scanning import Scan
 from porter.terminal import and_listed, colour_wanted, counted, flow, paint, plain
@@ -21,11 +23,27 @@ def scan_lines(scan: Scan, where: str) -> list[str]:
     lines += [f"not read: {path}: {plain(why)}" for path, why in scan.unread]
     for device, place in sorted(scan.served.items()):
         lines.append(f"CUDA calls are served on {device} by its vendor's migration ({place})")
+    if scan.measurement is not None:
+        lines += _measured_lines(scan.measurement)
     return [*lines, _summary(scan, where)]
 
 
+def _measured_lines(done: Measurement) -> list[str]:
+    """Return a line per device: how the command ended there, and what it counted in all."""
+    lines = []
+    for device, totals in done.totals.items():
+        parts = [counted(totals["ops"], "op")]
+        parts += [
+            counted(totals[name], kind.unit) for name, kind in KINDS.items() if totals.get(name)
+        ]
+        why = done.failed.get(device)
+        end = f"stopped: {plain(why)}" if why else "ran to its end"
+        lines += flow(f"{done.command} on sim:{device} {end}; {', '.join(parts)}", 0)
+    return lines
+
+
 def _group(findings: list[ScanFinding]) -> list[str]:
-    colour, rule = colour_wanted(), RULES[findings[0].code]
+    colour, rule = colour_wanted(), _rule(findings[0].code)
     lines = [paint(f"{rule.code} {rule.name}: {rule.title}", "bold", colour)]
     devices = [d for d in rule.reasons if any(d in f.severity for f in findings)]
     said: dict[str, list[str]] = {}
@@ -39,7 +57,13 @@ def _group(findings: list[ScanFinding]) -> list[str]:
         severity = paint(_severity(finding), _STYLES[finding.gravest], colour)
         lines.append(f"  {where}: {severity}, {finding.sure}")
         lines.append(f"      {plain(finding.source)}")
+        for said in finding.measured:
+            lines += flow(f"measured on {plain(said)}", 6)
     return lines
+
+
+def _rule(code: str) -> type[Rule] | MeasuredKind:
+    return RULES[code] if code in RULES else BY_CODE[code]
 
 
 def _severity(finding: ScanFinding) -> str:
@@ -69,11 +93,22 @@ def as_data(scan: Scan, where: str) -> dict[str, Any]:
         "findings": [_as_data(finding) for finding in scan.findings],
         "not_read": [{"file": path, "why": why} for path, why in scan.unread],
         "served": scan.served,
+        **_measurement(scan.measurement),
     }
 
 
+def _measurement(done: Measurement | None) -> dict[str, Any]:
+    if done is None:
+        return {}
+    runs = {
+        device: {"ended": done.failed.get(device, ""), "totals": totals}
+        for device, totals in done.totals.items()
+    }
+    return {"command": done.command, "runs": runs}
+
+
 def _as_data(finding: ScanFinding) -> dict[str, Any]:
-    rule = RULES[finding.code]
+    rule = _rule(finding.code)
     return {
         "file": finding.file,
         "line": finding.line,
@@ -92,6 +127,7 @@ def _as_data(finding: ScanFinding) -> dict[str, Any]:
             for device, severity in finding.severity.items()
         },
         "mend": rule.mend,
+        **({"measured": list(finding.measured)} if finding.measured else {}),
     }
 
 
@@ -103,6 +139,7 @@ def as_findings(scan: Scan) -> list[Finding]:
 
 
 def _text(finding: ScanFinding) -> str:
-    rule = RULES[finding.code]
+    rule = _rule(finding.code)
     devices = and_listed(list(finding.severity))
-    return f"{rule.title}: {finding.what} (on {devices}); mend: {rule.mend}"
+    measured = "".join(f"; measured on {said}" for said in finding.measured)
+    return f"{rule.title}: {finding.what} (on {devices}){measured}; mend: {rule.mend}"

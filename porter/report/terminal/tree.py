@@ -159,11 +159,10 @@ def _stopped_lines(stopped: Stopped) -> list[str]:
     """Say which change of the series stopped where, and how to go on."""
     session, files = stopped.session, listed(map(readable, stopped.files))
     state = f"{stopped.level} conflicts in {files}" if files else "its conflict is resolved"
-    ways = [
-        (f"porter {session.command} --continue", "go on" if not files else "after `git add`"),
-        (f"porter {session.command} --skip", f"leave {stopped.level} out of the series"),
-        (f"porter {session.command} --abort", "all is as before"),
-    ]
+    ways = [(f"porter {session.command} --continue", "go on" if not files else "after `git add`")]
+    if stopped.level:  # else the last one is resolved or left out
+        ways += [(f"porter {session.command} --skip", f"leave {stopped.level} out of the series")]
+    ways += [(f"porter {session.command} --abort", "all is as before")]
     return [*flow(f"`porter {session.what}` is in progress: {state}"), *table(ways, indent=2)]
 
 

@@ -44,6 +44,8 @@ _MOST_WARNINGS = 4
 _COLUMNS = 80
 _GAP = "   "
 _LEAST_LABEL = 24
+Causes = dict[tuple[str, str], str]
+"""Of failed runs: deepest line of the tree and message -> the first recipe that ended so."""
 OURS = " (ours)"
 """Marks a claim that is not contract: about the port's own patches."""
 
@@ -55,13 +57,16 @@ def print_result(
     brief: bool = False,
     *,
     kinds: bool = False,
+    causes: Causes | None = None,
 ) -> None:
     """Print one recipe's table, then what is wrong in words.
 
     Unless ``every`` is set, a level with many outputs shows the bad ones and the worst good one.
     With ``brief``, a recipe that passed without skips and warnings takes one line. With ``kinds``
-    the rows of claims that are not contract are marked "ours"; what is wrong says so always.
+    the rows of claims that are not contract are marked "ours"; what is wrong says so always. Of a
+    cause that ``causes`` holds, of another recipe, only the deepest line is shown again.
     """
+    causes = {} if causes is None else causes
     is_plain = result.passed and result.judged and not result.warnings
     if brief and is_plain and all(verdict.word != "skipped" for verdict in result.verdicts):
         name = Text(f"{result.port}/{result.recipe}  ", style="bold")
@@ -77,9 +82,7 @@ def print_result(
         console.print(Text("  ") + fault(verdict), soft_wrap=True)
         if others:
             console.print(Text(f"    the same in {_others_words(verdict, others)}"), soft_wrap=True)
-        for frame in verdict.frames.splitlines():
-            console.print(Text("    at ") + Text(frame, "bold"), soft_wrap=True)
-        _print_stderr(console, verdict.stderr)
+        _print_cause(console, verdict, f"{result.port}/{result.recipe}", causes)
         if verdict.narrow:
             console.print(Text(f"    narrow it down: {verdict.narrow}", "dim"), soft_wrap=True)
     for why in dict.fromkeys(_skipped(verdict) for verdict in rows if verdict.word == "skipped"):
@@ -90,6 +93,18 @@ def print_result(
         console.print(Text(f"  and {len(result.warnings) - _MOST_WARNINGS} warnings more"))
     console.print(Text("  ") + _ending(result))
     console.print()
+
+
+def _print_cause(console: Console, verdict: Verdict, name: str, causes: Causes) -> None:
+    """Print the lines of the tree and the end of stderr, or that another recipe shows them."""
+    deepest, *others = verdict.frames.splitlines() or [""]
+    known = causes.setdefault((deepest, verdict.detail.rpartition(": ")[2]), name)
+    if deepest and known != name:
+        console.print(Text("    at ") + Text(deepest, "bold") + f", as in {known}", soft_wrap=True)
+        return
+    for frame in (deepest, *others) if deepest else ():
+        console.print(Text("    at ") + Text(frame, "bold"), soft_wrap=True)
+    _print_stderr(console, verdict.stderr)
 
 
 def _ending(result: RecipeResult) -> Text:
@@ -350,9 +365,10 @@ def render(
     """
     if form == "text":
         console = Console(file=StringIO(), width=100, highlight=False, color_system=None)
+        causes: Causes = {}
         with console.capture() as captured:
             for result in results:
-                print_result(console, result, every=True)
+                print_result(console, result, every=True, causes=causes)
             print_unreachable(console, plan.unreachable)
             print_summary(console, results, plan.unreachable)
         return captured.get()

@@ -16,9 +16,25 @@ _ASKS_FOR_CUDA = ("torch.cuda.is_available", "torch.cuda.device_count", "torch.c
 def by_device(module: Module, node: ast.AST) -> bool:
     """Return whether a test on the kind of accelerator decides that a node runs.
 
-    ``if device.type == "cuda":`` does; a test for the CPU alone leaves every accelerator.
+    ``if device.type == "cuda":`` does; a test for the CPU alone leaves every accelerator on its
+    other side.
     """
-    return any(_names_accelerator(module, test) for test, _ in module.guards(node))
+    return any(
+        _names_accelerator(module, test) or _is_the_cpu(test, outcome)
+        for test, outcome in module.guards(node)
+    )
+
+
+def only_on_the_cpu(module: Module, node: ast.AST) -> bool:
+    """Return whether a test leaves a node to the CPU alone."""
+    return any(_is_the_cpu(test, outcome) for test, outcome in module.guards(node))
+
+
+def _is_the_cpu(test: ast.expr, outcome: bool) -> bool:
+    """Whether a test with this outcome leaves the CPU alone: ``device.type == "cpu"``."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or "cpu" not in strings(test):
+        return False
+    return isinstance(test.ops[0], ast.Eq if outcome else ast.NotEq)
 
 
 def _names_accelerator(module: Module, test: ast.expr) -> bool:

@@ -19,8 +19,8 @@ DEVICES: tuple[Device, ...] = ("hpu", "npu")
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """error: it stops or computes something else; warning: slower, or other numbers; note: look."""
-Sureness = Literal["sure", "likely", "possible"]
-SURENESS: tuple[Sureness, ...] = ("sure", "likely", "possible")
+Sureness = Literal["sure", "likely", "possible", "measured"]
+SURENESS: tuple[Sureness, ...] = ("sure", "likely", "possible", "measured")
 OWN_READING = "porter's own reading"
 """The source of a reason that no vendor's page states in these words."""
 
@@ -50,7 +50,11 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class ScanFinding:
-    """A spot in a file. ``severity`` holds the devices it matters on; ``source`` is its line."""
+    """A spot in a file. ``severity`` holds the devices it matters on; ``source`` is its line.
+
+    ``last`` is the last line of its code. ``measured`` says what runs on simulated devices counted
+    there, in a sentence for each device.
+    """
 
     file: str
     line: int
@@ -61,6 +65,8 @@ class ScanFinding:
     what: str
     sure: Sureness
     severity: Mapping[Device, Severity] = field(default_factory=dict)
+    last: int = 0
+    measured: tuple[str, ...] = ()
 
     @property
     def gravest(self) -> Severity:

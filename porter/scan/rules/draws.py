@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import ClassVar
 
+from porter.scan.reading.guards import only_on_the_cpu
 from porter.scan.reading.module import Module, argument, dotted, text_of
 from porter.scan.reading.rule import Device, Reason, Rule, Spot
 
@@ -63,7 +64,7 @@ def start(shape, device):
             device = argument(call, "device")
             if isinstance(device, ast.Constant) and device.value is None:
                 continue
-            if not is_cpu(module, device):
+            if not is_cpu(module, device) and not only_on_the_cpu(module, call):
                 yield Spot(call, f"{called} on {module.source.of(device)}")  # type: ignore[arg-type]
 
 
@@ -91,6 +92,8 @@ def noised(x, sigma):
         for call in module.all(ast.Call):
             called = (module.called(call) or "").removeprefix("torch.")
             device = argument(call, "device")
+            if only_on_the_cpu(module, call):
+                continue
             if called in _LIKE and (device is None or not is_cpu(module, device)):
                 yield Spot(call, f"torch.{called}")
             elif called in _OF_A_TENSOR:

@@ -210,18 +210,7 @@ def train(model, batches, optimizer):
 
 def _marks(module: Module, loop: Loop) -> bool:
     """Whether a loop marks steps: itself, or in a function of the same file that it calls."""
-    if any("mark_step" in names(statement) for statement in loop.body):
-        return True
-    called = {
-        (dotted(each.func) or "").rpartition(".")[2]
-        for statement in loop.body
-        for each in ast.walk(statement)
-        if isinstance(each, ast.Call)
-    }
-    return any(
-        function.name in called and "mark_step" in names(function)
-        for function in module.all(ast.FunctionDef)
-    )
+    return any(not module.marking.isdisjoint(names(statement)) for statement in loop.body)
 
 
 class BooleanMask(Rule):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
 from porter.scan.reading.guards import by_device
-from porter.scan.reading.module import Module, argument, names
-from porter.scan.reading.rule import Reason, Rule, Spot
+from porter.scan.reading.module import Module, argument, dotted, names, text_of
+from porter.scan.reading.rule import Reason, Rule, Spot, Sureness
 
 _ADAM = ("torch.optim.AdamW", "torch.optim.Adam")
 
@@ -56,7 +57,19 @@ def optimizer(net, device):
             if module.called(call) not in _ADAM or by_device(module, call):
                 continue
             if argument(call, "capturable") is None:
-                yield Spot(call, f"{module.called(call)}")
+                yield Spot(call, f"{module.called(call)}", _stepped(module, call))
+
+
+def _stepped(module: Module, call: ast.Call) -> Sureness:
+    """Say how sure it is that the steps are taken on the device.
+
+    A module that makes the optimizer of its own weights does so before anything moves it.
+    """
+    function = module.function(call)
+    first = argument(call, "params", 0)
+    own = first is not None and dotted(getattr(first, "func", first)) == "self.parameters"
+    made = function is not None and function.name == "__init__"
+    return "possible" if own and made else "sure"
 
 
 class Pinning(Rule):
@@ -131,7 +144,9 @@ def restore(net, path):
             if module.called(call) != "torch.load" or any(k.arg is None for k in call.keywords):
                 continue
             if argument(call, "map_location", 1) is None:
-                yield Spot(call, "torch.load keeps the device of the checkpoint", "likely")
+                data = re.match(r"(.*/)?(data|dataset)s?/", text_of(argument(call, "f", 0)) or "")
+                sure: Sureness = "possible" if data else "likely"
+                yield Spot(call, "torch.load keeps the device of the checkpoint", sure)
 
 
 class BlockingMove(Rule):

@@ -21,6 +21,8 @@ _IN_KEYS = (
 )  # fmt: skip
 """What torch, a driver or a device's plugin reads: passed on, and part of a trace's key."""
 _REMOVED = ("PT_HPU_", "TORCH_HOME", "TORCHELASTIC_")
+_CARDS = frozenset({"CUDA_VISIBLE_DEVICES", "HABANA_VISIBLE_MODULES", "ASCEND_RT_VISIBLE_DEVICES"})
+"""By which Ray gives a task its cards (Ray, Accelerator Support)."""
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PROXY", re.IGNORECASE)
 
 
@@ -85,3 +87,14 @@ def inherited() -> dict[str, str]:
     matter.
     """
     return {k: v for k, v in sorted(passed_variables().items()) if k.startswith(_IN_KEYS)}
+
+
+def adopt(variables: Mapping[str, str], *, keep_cards: bool) -> None:
+    """Make :func:`inherited` return another machine's variables here.
+
+    ``keep_cards``: those that choose this process's cards stay as they are.
+    """
+    kept = _CARDS if keep_cards else frozenset()
+    for name in inherited().keys() - variables.keys() - kept:
+        del os.environ[name]
+    os.environ.update({name: text for name, text in variables.items() if name not in kept})

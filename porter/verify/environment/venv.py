@@ -368,6 +368,14 @@ def _wrong_torch(python: Path, layer: Layer, torch_of: Callable[[Path], str]) ->
         imported = torch_of(python)
     except NoTorch as error:
         return str(error)
-    if imported != layer.torch_version:
+    if not _is_release(imported, layer.torch_version):
         return f"expected torch {layer.torch_version}, found {imported}"
     return ""
+
+
+def _is_release(imported: str, installed: str) -> bool:
+    """Whether torch's own version (``2.5.1+cu124``) is that of an installed distribution.
+
+    A package index takes no local labels: the wheel there is called 2.5.1, and its torch is not.
+    """
+    return installed in (imported, imported.partition("+")[0])

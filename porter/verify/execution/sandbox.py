@@ -28,6 +28,7 @@ from porter.verify.plan.matrix import Job
 Mode = Literal["auto", "require", "off"]
 MODES: tuple[Mode, ...] = ("auto", "require", "off")
 NONE = "none"
+_EMPTIED = ("/tmp", "/var/tmp", "/dev/shm")
 _SECONDS = 30
 _MOST_LINKS = 40  # path_resolution(7)
 
@@ -107,7 +108,7 @@ def _arrangement(job: Job, python: Path, folder: Path) -> dict[str, list[str]]:
         hidden.add(_real(pwd.getpwuid(os.getuid()).pw_dir))
     if job.facts.device in FORKED_DEVICES:  # a driver may have a socket there
         hidden.add("/run")
-    emptied = {_real(path) for path in ("/tmp", "/var/tmp", tempfile.gettempdir())}
+    emptied = {_real(path) for path in (*_EMPTIED, tempfile.gettempdir())}
     covers = {path for path in hidden | emptied if path != "/" and Path(path).is_dir()}
     needed = [job.tree, *job.companions.values(), job.probe.parent, *_interpreter(python)]
     below = _below(map(_real, needed), covers) - covers
@@ -157,7 +158,7 @@ def _bubblewrap(spec: Mapping[str, list[str]], start: Path) -> list[str]:
     """Return bubblewrap's command line for the same arrangement of folders."""
     command = ["bwrap", "--unshare-user", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     command += ["--hostname", "localhost", "--die-with-parent", "--cap-drop", "ALL"]
-    command += ["--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", "/dev/shm"]
+    command += ["--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev"]
     kinds = {"hidden": "--tmpfs", "emptied": "--tmpfs", "shown": "--ro-bind", "writable": "--bind"}
     places = {path: option for kind, option in kinds.items() for path in spec.get(kind, ())}
     for path in sorted(places, key=lambda path: (path.count("/"), path)):

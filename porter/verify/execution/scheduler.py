@@ -358,8 +358,11 @@ class Runs:
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
                 return _CHANGED
             try:
-                with timed_run(self.session.options.timings, request.title, folder):
-                    out = run_probe(job, python, folder, replace(self.start, stop=stop))
+                if self.session.options.elsewhere is not None:
+                    out = self._sent(request, folder, stop)
+                else:
+                    with timed_run(self.session.options.timings, request.title, folder):
+                        out = run_probe(job, python, folder, replace(self.start, stop=stop))
             except Stopped:
                 return Failure("stopped", "stopped: no longer needed", "")
             if probe_hash(request.planned.loaded) != job.facts.probe_sha256:
@@ -380,6 +383,14 @@ class Runs:
                 out.replace(aside)  # deleted when porter ends
                 return CachedRun(aside, not_kept=str(why))
 
+    def _sent(self, request: Request, folder: Path, stop: threading.Event) -> Path | Failure:
+        """Have a run made on another machine."""
+        options, environment = self.session.options, request.planned.loaded.environment
+        assert options.elsewhere is not None
+        assert isinstance(request.job, Job)
+        make = options.elsewhere.make
+        return make(request.job, environment, request.key, folder, options, stop)
+
 
 @contextmanager
 def open_runs(session: Session) -> Iterator[Runs]:
@@ -392,7 +403,8 @@ def open_runs(session: Session) -> Iterator[Runs]:
             session.observer.say(
                 f"{workspace.why}: runs are made in {workspace.folder}, no trace is kept"
             )
-        if session.sandbox.kind == NONE and session.options.sandbox != "off":
+        elsewhere = session.options.elsewhere is not None
+        if not elsewhere and session.sandbox.kind == NONE and session.options.sandbox != "off":
             session.observer.say(f"runs are in no sandbox: {session.sandbox.why}")
         asked = session.options.timings is not None
         yield Runs(session, replace(start, sandbox=session.sandbox, stages=asked), workspace)

@@ -53,12 +53,35 @@ class RunObserver(Hearer, Protocol):
         """A run ended: "made", "cached", "failed" or "dropped" (no longer needed)."""
 
 
+class Elsewhere(Protocol):
+    """Makes runs on other machines (:mod:`porter.verify.cluster`)."""
+
+    @property
+    def cpus(self) -> int:
+        """The processors of all machines."""
+
+    def make(
+        self,
+        job: Job,
+        requirements: Path | None,
+        key: str,
+        folder: Path,
+        options: Options,
+        stop: threading.Event,
+    ) -> Path | Failure:
+        """Make a run whose trace has ``key``; return its trace's folder, in ``folder``.
+
+        Raises Stopped soon after ``stop`` is set.
+        """
+
+
 @dataclass(frozen=True)
 class Options:
     """How to run. ``jobs``: maximum parallel runs (None: as many as the cores allow); ``fresh``:
     ignore the cache; ``warm``: fork runs from a process that has imported torch (None: where the
     system can, :mod:`porter.verify.execution.forkserver`); ``sandbox``: whether runs are held in
-    one (:mod:`porter.verify.execution.sandbox`); ``timings`` gets the time that each part takes.
+    one (:mod:`porter.verify.execution.sandbox`); ``timings`` gets the time that each part takes;
+    ``elsewhere``: other machines that make the runs.
     """
 
     jobs: int | None = None
@@ -66,9 +89,12 @@ class Options:
     warm: bool | None = None
     sandbox: Mode = "auto"
     timings: Timings | None = None
+    elsewhere: Elsewhere | None = None
 
     def capacity(self) -> int:
         """Maximum parallel threads; with ``jobs``, maximum parallel runs."""
+        if self.jobs is None and self.elsewhere is not None:
+            return self.elsewhere.cpus
         return self.jobs or len(os.sched_getaffinity(0))
 
     def weight(self, threads: int) -> int:

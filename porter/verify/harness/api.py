@@ -265,9 +265,7 @@ class Probe:
         done, error = run_script(path, script, words, self._inside(cwd or self.scratch))
         event["exit_code"] = done.exit_code
         if done.exit_code == 0 and used_nothing(before, counts_of(self._device)):
-            self.warnings.append(
-                f"{script} dispatched nothing to {self.device_name}: it stayed on the CPU"
-            )
+            self._tell_stayed(script)
         return expect_code(script, done, expect, error)
 
     def launch(
@@ -282,12 +280,20 @@ class Probe:
         The run's device is simulated in all of them, and the sums of their counters are
         ``launched/counter``. The run's limits include them. ``cwd`` and ``expect`` are as in
         :meth:`script`; files of the tree need their full path: ``probe.tree / "train.py"``.
+        Where none of the processes dispatched anything to a simulated device, a warning says so.
         """
         words = expect_text("launch", arguments)
-        done = launch(words, self._inside(cwd or self.scratch))
+        done, used_none = launch(words, self._inside(cwd or self.scratch))
         what = " ".join(["python", *words]).replace(str(self.tree), "<tree>")
         self.events.append({"kind": "launch", "what": what, "exit_code": done.exit_code})
+        if done.exit_code == 0 and used_none:
+            self._tell_stayed(what)
         return expect_code(what, done, expect)
+
+    def _tell_stayed(self, what: str) -> None:
+        self.warnings.append(
+            f"{what} dispatched nothing to {self.device_name}: it stayed on the CPU"
+        )
 
     def seed_everything(self) -> None:
         """Seed torch, ``random`` and numpy (if imported) with the run's seed."""

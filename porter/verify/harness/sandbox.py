@@ -26,7 +26,6 @@ _NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 2, 4, 0x1000, 0x4000, 0x40000
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1
 _NO_NEW_PRIVS, _CAPBSET_DROP, _CAPABILITIES_3 = 38, 24, 0x20080522
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
-_SHM = "/dev/shm"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,8 +87,6 @@ def _arrange(spec: Mapping[str, Sequence[str]]) -> None:
     for path in spec["hidden"]:
         if path in covered:
             _set_read_only(path)
-    if Path(_SHM).is_dir():
-        _mount("tmpfs", _SHM, "tmpfs", _NOSUID | _NODEV, "mode=1777,size=50%")
     for file in files.values():
         os.close(file)
 

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import porter
-from porter.verify.harness.counters import NOT_SUMS
+from porter.verify.harness.counters import NOT_SUMS, used_nothing
 from porter.verify.harness.script import KEPT_CHARACTERS, ScriptRun
 
 _VARIABLE = "PORTER_LAUNCH"
+_COUNTED = "counted"
 _SITE = f'''\
 """Brings a probe's device into this process; written by porter for one run."""
 import importlib.util, json, os, sys
@@ -72,7 +73,7 @@ class Launches:
         self, folder: Path, device: str, source_roots: Sequence[str], roots: Mapping[Path, str]
     ) -> None:
         """Set this process's variables so that the processes it starts are set up."""
-        self._out = folder / "counted"
+        self._out = folder / _COUNTED
         self._out.mkdir(parents=True)
         setup = {
             "runner": os.getpid(),
@@ -94,7 +95,7 @@ class Launches:
     def collect(self) -> tuple[dict[str, int], list[dict[str, Any]], list[str]]:
         """Return the launched processes' summed counters (``launched/NAME``), their events, each
         with its ``process`` (1, 2, ...; ordered by rank if there is one), and migration lines."""
-        files = [json.loads(path.read_text()) for path in sorted(self._out.glob("[0-9]*.json"))]
+        files = [json.loads(path.read_text()) for path in sorted(_counted(self._out))]
         files.sort(key=lambda each: (not each["rank"], each["rank"]))
         sums: Counter[str] = Counter()
         events, migration = [], []
@@ -111,8 +112,13 @@ class Launches:
         return counters, events, migration
 
 
-def launch(arguments: Sequence[str], folder: Path) -> ScriptRun:
-    """Run ``python ARGUMENTS`` in ``folder``; record the beginning of its output, print all."""
+def launch(arguments: Sequence[str], folder: Path) -> tuple[ScriptRun, bool]:
+    """Run ``python ARGUMENTS`` in ``folder``; record the beginning of its output, print all.
+
+    Also return whether the processes that were counted meanwhile dispatched nothing to the
+    simulated device; False if none was, as one that imports no torch.
+    """
+    before = _counted_so_far()
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -129,7 +135,20 @@ def launch(arguments: Sequence[str], folder: Path) -> ScriptRun:
         out = _Drain(process.stdout, sys.stdout)
         err = _Drain(process.stderr, sys.stderr)
         code = process.wait()
-    return ScriptRun(code, out.text(), err.text(), folder)
+    ended = _counted_so_far() - before
+    counted = [json.loads(path.read_text(encoding="utf-8"))["counters"] for path in ended]
+    used_none = bool(counted) and all(used_nothing({}, counters) for counters in counted)
+    return ScriptRun(code, out.text(), err.text(), folder), used_none
+
+
+def _counted_so_far() -> set[Path]:
+    """Return the files of the processes of this run that have ended."""
+    folder = os.environ.get(_VARIABLE)
+    return _counted(Path(folder) / _COUNTED) if folder else set()
+
+
+def _counted(folder: Path) -> set[Path]:
+    return set(folder.glob("[0-9]*.json"))
 
 
 class _Drain:

@@ -1,9 +1,12 @@
-"""What ``porter lint`` says of a port's recipes: whether other trees can be judged by them.
+"""What ``porter lint`` says of a port's recipes: whether they judge other trees, and all of a run.
 
-- ``contract`` (a note): a recipe without a contract claim, by which no foreign tree is judged.
+- ``contract`` (a note): a recipe without a contract claim, by which no foreign tree is judged, and
+  without ``ours``, which says why.
 - ``invented``: a probe of a contract claim imports a module that only a patch of the series adds.
   Other ports of the upstream do not have it: reach the code by the upstream's own names, or mark
   the claims ``contract: false``.
+- ``parts``: a probe whose first failing part hides the others
+  (:mod:`porter.verify.plan.probe_parts`), and no ``one_part`` that says why; or the reverse.
 
 An import counts if ``run`` comes to it without ``if`` and ``try`` on the way: below these the probe
 goes another way where the module is absent.
@@ -21,8 +24,10 @@ from porter.finding import Finding
 from porter.git.quoting import show_path
 from porter.places import recipes_dir
 from porter.series.series import load_series
+from porter.verify.plan.probe_parts import hidden_parts
 from porter.verify.plan.select import Filters, RecipePlan, make_plan
 from porter.verify.plan.trees import SeriesTrees
+from porter.verify.recipe.load import LoadedRecipe
 from porter.verify.recipe.probe_files import probe_files
 
 _GUARDS = (ast.If, ast.IfExp, ast.Try)
@@ -42,12 +47,35 @@ def lint_recipes(root: Path, port: str) -> list[Finding]:
     found: list[Finding] = []
     for planned in plan.recipes:
         where = f"recipes/{port}/{planned.loaded.name}.yaml"
-        if any(claim.contract for claim in planned.loaded.recipe.claims):
+        recipe = planned.loaded.recipe
+        if any(claim.contract for claim in recipe.claims):
             found += _invented(planned, where, added)
-        else:
-            text = "no claim is contract: no tree but the port's own levels is judged by it"
+        elif recipe.ours is None:
+            text = (
+                "no claim is contract: no tree but the port's own levels is judged by it; if that"
+                " is meant, say why: `ours: REASON`"
+            )
             found.append(Finding(where, 0, "contract", text, "note"))
+        found += _parts(planned.loaded, where)
     return found
+
+
+def _parts(loaded: LoadedRecipe, where: str) -> Iterator[Finding]:
+    files = [path for path in probe_files(loaded) if path.suffix == ".py"]
+    hidden = hidden_parts(loaded.probe, files)
+    if hidden is None and loaded.recipe.one_part is not None:
+        text = "`one_part` excuses nothing: no part of the probe is hidden by another; take it out"
+        yield Finding(where, 0, "parts", text)
+    if hidden is None or loaded.recipe.one_part is not None:
+        return
+    first, second = hidden
+    at = [f"{part.call} at {part.file.name}:{part.line}" for part in hidden]
+    what = f"{at[0]}, in a loop" if first == second else f"{at[0]}, then {at[1]}"
+    text = (
+        f"where one part of the probe fails, the others are not judged ({what}): put each below"
+        " `with probe.attempt(NAME)`, or say why they are one: `one_part: REASON`"
+    )
+    yield Finding(where, 0, "parts", text)
 
 
 def _invented(planned: RecipePlan, where: str, added: Mapping[bytes, str]) -> Iterator[Finding]:

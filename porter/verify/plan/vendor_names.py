@@ -28,19 +28,16 @@ from porter.series.series import Patch
 RULE = "vendor"
 
 ALSO_PUBLISHED: Mapping[str, str] = {
-    "habana_frameworks.torch.distributed.hccl": "docs.habana.ai, Distributed Training with PyTorch",
-    "habana_frameworks.torch.gpu_migration": "docs.habana.ai, GPU Migration Toolkit",
-    "habana_frameworks.torch.utils.internal.is_lazy": (
-        "HabanaAI/gaudi-pytorch-bridge 1.19.0, habana_frameworks/torch/utils/internal.py"
+    "habana_frameworks.torch.gpu_migration": (
+        "a package of its own, which gaudi-pytorch-bridge 1.19.0 imports when "
+        "PT_HPU_GPU_MIGRATION is set (habana_frameworks/torch/__init__.py)"
     ),
-    "habana_frameworks.torch.hpu.is_available": "docs.habana.ai, PyTorch Python API, hpu",
     "torch_npu.contrib.transfer_to_npu": "torch-npu 2.13.0, torch_npu/contrib/transfer_to_npu.py",
     "torch_npu.npu.amp.sharded_grad_scaler._ShardedGradScaler": (
         "torch-npu 2.13.0, torch_npu/npu/amp/sharded_grad_scaler.py"
     ),
 }
-"""Names that the contracts leave out, each with where the vendor publishes it. The contracts hold
-what a wheel exports, and what the one published client of Habana's plugin uses."""
+"""Names that the contracts leave out, each with where the vendor publishes it."""
 
 SIGNATURES: Mapping[str, str] = {
     "torch_npu.npu.amp.sharded_grad_scaler._ShardedGradScaler": (
@@ -192,17 +189,15 @@ def _module(node: ast.expr) -> str:
 
 def problem(use: Use) -> str | None:
     """Return what is wrong with a use in one sentence; None if the vendor publishes it so."""
-    root = use.name.partition(".")[0]
-    data = contract.load(contract.TORCH_NPU if root == "torch_npu" else contract.HABANA)
-    symbols, source = data["symbols"], f"{data['package']} {data['version']}"
-    known = [*symbols, *ALSO_PUBLISHED]
+    contracts = contract.contracts_of(use.name)
+    source = f"{contracts[0]['package']} {contracts[0]['version']}"
+    known = [*(name for each in contracts for name in each["symbols"]), *ALSO_PUBLISHED]
     if use.name in known or any(name.startswith(f"{use.name}.") for name in known):
-        symbol = symbols.get(use.name, {})
+        symbol = contract.symbol_of(use.name) or {}
         return _call_problem(use, symbol, source) if use.arguments is not None else None
     owner, _, member = use.name.rpartition(".")
-    if owner in symbols and (
-        symbols[owner].get("kind") in ("value",) or member in symbols[owner].get("members", ())
-    ):
+    row = contract.symbol_of(owner)
+    if row is not None and (row.get("kind") == "value" or member in row.get("members", ())):
         return None
     text = f"expected a name that the vendor publishes, found {use.name}, which {source} does not"
     last = use.name.rpartition(".")[2]

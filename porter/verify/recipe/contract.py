@@ -2,7 +2,8 @@
 
 The others are ours: they describe the port's own patches, such as exact numbers of graphs, or what
 one level holds and the next does not. ``contract`` in a claim says which it is, and ``contract:
-false`` in a recipe that none without the key is. Otherwise a claim without it is contract
+false`` in a recipe that none without the key is; ``ours: REASON`` that none is, and why. Otherwise
+a claim without it is contract
 
 - on outputs, if it covers the highest level that the recipe runs (levels that are off do not count)
   and is not ``nonfinite``, which records an overflow;
@@ -45,6 +46,7 @@ def with_contract(
         if is_contract is None:
             is_contract = (
                 loaded.recipe.contract
+                and loaded.recipe.ours is None
                 and target in (None, 0)
                 and _by_default(claim, is_on_last=last in levels)
             )
@@ -59,7 +61,12 @@ def _by_default(claim: Claim, *, is_on_last: bool) -> bool:
 
 
 def _check(loaded: LoadedRecipe, index: int, to_own_level: bool, *, is_on_last: bool) -> None:
-    if to_own_level:
+    if loaded.recipe.ours is not None:
+        expected, found = (
+            "false",
+            "true in a recipe that says `ours`: none of its claims is contract",
+        )
+    elif to_own_level:
         expected, found = "false", "true in a claim that compares with a level of the port"
     elif not is_on_last:
         expected = "a claim that covers the highest level that the recipe runs, or false"

@@ -16,6 +16,7 @@ from porter.verify.recipe.claims import (
     LevelText,
     Model,
     Positive,
+    Reason,
     Values,
 )
 
@@ -86,6 +87,8 @@ class Recipe(Model, frozen=True):
     contract: Annotated[
         bool, Meta(description="false: no claim without the key `contract` is contract")
     ] = True
+    ours: Reason | None = None
+    one_part: Reason | None = None
 
     @property
     def reference_dtype(self) -> DtypeName:

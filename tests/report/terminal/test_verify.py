@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from porter.report.ci.verify import plain_results
-from porter.report.terminal.verify import print_result, print_summary, print_unreachable
+from porter.report.terminal.verify import Causes, print_result, print_summary, print_unreachable
 from porter.verify.judge.result import RecipeResult, Verdict
 from porter.verify.plan.select import Unreachable
 
@@ -254,6 +254,24 @@ def test_one_cause_is_told_once_with_the_runs_it_struck_and_its_lines_first() ->
     ]
     assert sum("ValueError: x" in line and "error:" in line for line in lines) == 2
     assert "at net.py:9 in h: raise" in lines
+
+
+def test_a_cause_that_another_recipe_showed_takes_a_line() -> None:
+    out = StringIO()
+    console, causes = Console(file=out, width=80), Causes()
+    deep = replace(DEAD, frames="net.py:5 in f: return g(x)\nmain.py:1 in <module>: f()")
+    script = replace(deep, detail=f"main.py: exit code 1, expected 0: {DEAD.detail}")
+    other = replace(deep, detail="ValueError: y")
+
+    for name, verdict in (("one", deep), ("two", script), ("three", other)):
+        result = RecipeResult("port", name, "a title", (verdict,), 3, 1.0)
+        print_result(console, result, causes=causes)
+
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines.count("at net.py:5 in f: return g(x), as in port/one") == 1
+    assert lines.count("at net.py:5 in f: return g(x)") == 2
+    assert lines.count("at main.py:1 in <module>: f()") == 2
+    assert lines.count("| Traceback") == 2
 
 
 def test_parts_of_runs_that_ended_alike_are_told_once() -> None:

@@ -209,6 +209,28 @@ def start(tmp_path: Path, line: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.parametrize(
+    ("imported", "installed", "same"),
+    [
+        ("2.5.1+cu124", "2.5.1", True),  # a package index takes no local labels
+        ("2.13.0+cpu", "2.13.0+cpu", True),
+        ("2.13.0+cpu", "2.13.0+cu130", False),
+        ("2.13.0", "2.13.0+cpu", False),
+        ("2.5.10", "2.5.1", False),
+        ("", "2.5.1", False),
+    ],
+)
+def test_an_indexs_wheel_of_torch_lacks_the_local_label_that_torch_has(
+    imported: str, installed: str, same: bool
+) -> None:
+    class Fixed(Layer):
+        torch_version = installed  # type: ignore[assignment]
+
+    wrong = environments._wrong_torch(Path("python"), Fixed((), (), ""), lambda _: imported)
+
+    assert wrong == ("" if same else f"expected torch {installed}, found {imported}")
+
+
 @pytest.mark.slow
 def test_two_at_once_build_it_once(tmp_path: Path) -> None:
     line = wheel(tmp_path / "wheels", "old", "1.0", "")

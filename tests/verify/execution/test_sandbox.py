@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -211,6 +212,31 @@ def test_paths_that_lead_through_links_are_found(
     )
 
     assert said == ["[True, True]"]
+
+
+@pytest.mark.parametrize(
+    "sandbox",
+    [pytest.param(FOUND, marks=HELD), pytest.param(Sandbox("bubblewrap"), marks=BUBBLEWRAP)],
+    ids=lambda each: each.kind,
+)
+def test_what_lies_in_shared_memory_is_found(
+    launched: dict[str, Launcher], monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    """A cache there is fast; a run's own shared memory is empty but for what it needs."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.chdir(folder)
+        said = Probe(Path(folder), launched).said(
+            """
+            import os
+            def run(probe):
+                there = [probe.tree.is_dir(), os.path.exists(__file__), len(os.listdir("/dev/shm"))]
+                probe.record_text("said", f"{there}")
+            """,
+            sandbox,
+        )
+        assert find_sandbox("auto").kind == FOUND.kind
+
+    assert said == ["[True, True, 1]"]
 
 
 def test_a_home_below_the_temporary_folder_stays_hidden_though_the_path_names_it(

@@ -248,3 +248,18 @@ def test_a_script_that_stayed_on_the_cpu_is_told(
 
     assert single.trace(code, ON_DEVICE, device="sim:npu").warnings == warnings
     assert single.trace(code, {script: "pass"}).warnings == ()
+
+
+def test_a_launched_script_that_stayed_on_the_cpu_is_told(single: SingleRun) -> None:
+    code = """
+        def run(probe):
+            probe.launch([probe.tree / "uses.py"])
+            probe.launch([probe.tree / "stays.py"])  # another's use of the device does not count
+            probe.launch(["-c", "pass"])  # no torch, nothing to tell
+            probe.count("ran", 1)
+        """
+
+    warnings = single.trace(code, ON_DEVICE, device="sim:npu").warnings
+
+    told = "python <tree>/stays.py dispatched nothing to sim:npu: it stayed on the CPU"
+    assert warnings == (told,)

@@ -71,6 +71,60 @@ def test_a_recipe_without_a_contract_claim_is_a_note(port: SmallPort) -> None:
     assert (finding.rule, finding.severity) == ("contract", "note")
 
 
+def test_a_recipe_that_says_why_it_is_ours_is_no_note(port: SmallPort) -> None:
+    port.add_recipe("forward", f'ours: "the report is ours"\n{CLAIMS}', "def run(p): pass\n")
+    assert rules(port) == []
+
+    claims = CLAIMS.replace("{}}", "{}, contract: true}")
+    port.add_recipe("forward", f'ours: "the report is ours"\n{claims}', "def run(p): pass\n")
+    (finding,) = lint_recipes(port.root, port.name)
+    assert "contract: expected false, found true in a recipe that says `ours`" in finding.text
+
+
+TWO = "probe.record('a', a())\n    probe.record('b', b())\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "hidden"),
+    [
+        (TWO, "record at forward_probe.py:2, then record at forward_probe.py:3"),
+        ("for n in 'ab':\n        probe.script(n)\n", "script at forward_probe.py:3, in a loop"),
+        ("[probe.script(n) for n in 'ab']\n", "script at forward_probe.py:2, in a loop"),
+        ("probe.launch(['a'])\n    probe.script('b')\n", "launch at forward_probe.py:2, then"),
+        ("probe.count('a', a())\n    probe.count('b', b())\n", "count at forward_probe.py:2, then"),
+        ("for n in 'ab': each(probe, n)\n", "record_image at forward_probe.py:9, in a loop"),
+        ("beside.both(probe)\n", "record at beside.py:2, then record at beside.py:3"),
+        ("with probe.attempt('a'):\n        probe.record('a', x)\n    probe.record('b', y)\n", ""),
+        ("for n in 'ab':\n        with probe.attempt(n):\n            probe.record(n, f(n))\n", ""),
+        ("for n in 'ab':\n        with alone(probe, n): probe.record(n, f(n))\n", ""),
+        ("probe.script('a')\n    probe.record('a', a())\n    probe.count('n', 1)\n", ""),
+        ("if x:\n        probe.record('a', a())\n        return\n    probe.record('b', b())\n", ""),
+        ("for n in 'ab': pass\n    probe.record('a', a())\n", ""),
+        ("x, y = a()\n    probe.record('a', x)\n    probe.record('b', torch.cat([y]))\n", ""),
+        ("probe.script('a')\n    probe.record_files('a', 'x')\n    probe.record('b', y)\n", ""),
+    ],
+)  # fmt: skip
+def test_a_part_that_another_would_hide_is_named(port: SmallPort, body: str, hidden: str) -> None:
+    more = (
+        "import beside\n"
+        "@contextmanager\ndef alone(probe, name):\n    with probe.attempt(name): yield\n"
+        "def each(probe, n): probe.record_image(n, f(n))\n"
+    )
+    lines = f"def run(probe):\n    {body}".splitlines()
+    probe = "\n".join([*lines, *[""] * (4 - len(lines)), more])
+    beside = port.root / "recipes" / port.name / "beside.py"
+    port.add_recipe("forward", CLAIMS, probe)
+    beside.write_text(f"def both(probe):\n    {TWO}")
+
+    found = [finding for finding in lint_recipes(port.root, port.name) if finding.rule == "parts"]
+    assert len(found) == bool(hidden)
+    assert all(f"({hidden}" in finding.text and finding.severity == "error" for finding in found)
+
+    port.add_recipe("forward", f"one_part: one training\n{CLAIMS}", probe)
+    found = lint_recipes(port.root, port.name)
+    assert ["excuses nothing" in finding.text for finding in found] == [True] * (not hidden)
+
+
 def test_an_invalid_recipe_is_not_looked_at(port: SmallPort) -> None:
     port.add_recipe("forward", CLAIMS.replace("{}}", "{}, levels: [two]}"), "def run(p): pass\n")
 
@@ -81,5 +135,5 @@ def test_an_invalid_recipe_is_not_looked_at(port: SmallPort) -> None:
 
 
 @pytest.mark.parametrize("name", ports_with_recipes(ROOT))
-def test_no_contract_claim_of_this_project_needs_a_module_of_our_patches(name: str) -> None:
-    assert [finding for finding in lint_recipes(ROOT, name) if finding.rule != "contract"] == []
+def test_the_recipes_of_this_project_are_without_a_finding(name: str) -> None:
+    assert lint_recipes(ROOT, name) == []

@@ -59,7 +59,7 @@ def test_names_are_found_in_imports_attributes_and_prose(text: str, found: list[
         ("torch_npu.npu_confusion_transpose(x, (0, 2, 1, 3), shape, True, 1)", ["at most 4"]),
         ("torch_npu.npu_confusion_transpose(*everything)", []),
         (f"{FUSED}F.apply(q, k, v, m, 0.0, False)", []),
-        (f"{FUSED}F.apply(q, scale=1)", ["found scale="]),
+        (f"{FUSED}F.apply(q, scales=1)", ["found scales="]),
         ("import habana_frameworks.torch.hpex.kernels.Flash", ["hpex.kernels.Flash"]),
         ("torch.hpu.is_available()", []),
         ("torch.npu.is_availabel()", ["found torch_npu.npu.is_availabel"]),
@@ -73,7 +73,7 @@ def test_what_is_not_published_is_wrong(text: str, wrong: list[str]) -> None:
 
 
 def test_every_name_of_the_contracts_is_published() -> None:
-    for data in (contract.TORCH_NPU, contract.HABANA):
+    for data in (contract.TORCH_NPU, contract.HABANA, contract.CLIENT):
         assert [n for n in contract.load(data)["symbols"] if problem(Use(1, n))] == []
 
 

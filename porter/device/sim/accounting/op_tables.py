@@ -26,7 +26,7 @@ import torch
 import yaml
 
 from porter.device.sim.accounting.cpu_fallback import DATA
-from porter.device.sim.contract.regenerate import Wheel
+from porter.device.sim.contract.published import Wheel
 from porter.errors import BadInput
 
 _NPU_TABLES = "torch_npu/csrc/aten/"

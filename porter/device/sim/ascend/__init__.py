@@ -1,4 +1,4 @@
-"""Simulate ``torch_npu``, which a ported tree imports on ``sim:npu``.
+"""Simulate ``torch_npu`` and ``torchair``, which a ported tree imports on ``sim:npu``.
 
 Each name computes the documented result with plain torch ops, in the documented precision.
 Arguments that only choose how the card computes are not read.
@@ -72,4 +72,21 @@ ASCEND = Package(
     },
     acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},
     publish=_publish,
+)
+
+_AIR = ("CompilerConfig", "get_compiler", "get_npu_backend", "logger", "patch_for_hcom",
+        "register_fx_node_ge_converter", "use_internal_format_weight")  # fmt: skip
+
+TORCHAIR = Package(
+    root="torchair",
+    home=__name__,
+    contents={
+        "torchair": (f"torchair:{' '.join(_AIR)}",),
+        "torchair.configs": (),
+        "torchair.configs.compiler_config": ("torchair:CompilerConfig",),
+        "torchair.core": (),
+        "torchair.core.utils": ("torchair:logger",),
+        "torchair.inference": ("torchair:cache_compile set_dim_gears",),
+        "torchair.scope": ("torchair_scope",),
+    },
 )

@@ -31,7 +31,13 @@ _FORMAT = "_porter_acl_format"
 
 
 @fused("npu", "npu_format_cast")
-def _format_cast(self: Tensor, acl_format: int) -> Tensor:
+def _format_cast(
+    self: Tensor,
+    acl_format: int,
+    *,
+    customize_dtype: int | None = None,
+    input_dtype: int | None = None,
+) -> Tensor:
     return self.clone()
 
 

@@ -199,6 +199,14 @@ class Machine:
         """The device with this index, or the current one."""
         return torch.device(self.profile.name, self.current_index if index is None else index)
 
+    def holds(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is on one of these devices.
+
+        ``type(tensor) in machine.classes`` does not say so: the classes equal ``torch.Tensor``,
+        for the programs that compare a tensor's type with it.
+        """
+        return any(type(tensor) is cls for cls in self.classes)
+
     def class_of(self, device: torch.device) -> type[torch.Tensor]:
         """The tensor class of a device of this type.
 

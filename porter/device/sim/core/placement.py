@@ -69,10 +69,10 @@ def settle(
     """
     for arg, tensor, is_fresh in list(_foreign(cls, facts, args, kwargs)):
         on_host = tensor.device.type == "cpu"
-        if on_host and tensor.dim() == 0 and not arg.is_written:
-            continue
-        if facts.packet in _COPIES:
+        if facts.packet in _COPIES:  # 0-dim sources too: a kernel takes a number, a copy moves it
             _report_copy(args)
+            continue
+        if on_host and tensor.dim() == 0 and not arg.is_written:
             continue
         if on_host and facts.packet in _INDEXED and arg.name == "indices":
             args = _move_indices(cls, args, arg)

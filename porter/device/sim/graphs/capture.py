@@ -137,8 +137,8 @@ class _Capture:
         """Return what a replay calls: the device's own kernel, as for random ops, or the CPU's."""
         classes = self.machine.classes
         if op.is_random or self.machine.overrides:
-            operand_types = {type(tensor) for _, tensor in _operands(op, args, kwargs)}
-            on = next(each for each in classes if each in operand_types)
+            operands = [tensor for _, tensor in _operands(op, args, kwargs)]
+            on = next(each for each in classes if any(type(one) is each for one in operands))
             override = self.machine.override(op.op, on)
             if override is not None:
                 return override
@@ -147,7 +147,7 @@ class _Capture:
 
     def _is_replayed(self, args: Any) -> bool:
         """Whether a replay repeats a copy: not one that the capture took from the host."""
-        from_host = args[1].device.type == "cpu"  # classes compare equal to torch.Tensor
+        from_host = not self.machine.holds(args[1])
         return not (from_host and limit.HOST_TO_DEVICE in self.limits.counted)
 
     def _kind_refused(self, op: OpFacts) -> str | None:
@@ -158,8 +158,7 @@ class _Capture:
         return None
 
     def _check_copy(self, args: Any, kwargs: Any) -> None:
-        to_device = type(args[0]) in self.machine.classes
-        from_device = type(args[1]) in self.machine.classes
+        to_device, from_device = map(self.machine.holds, args[:2])
         if to_device == from_device:
             return
         if not to_device:

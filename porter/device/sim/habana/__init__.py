@@ -4,7 +4,7 @@ Each name computes the documented result with plain torch ops, in the documented
 Arguments that only choose how the card computes are not read.
 
 Sources:
-Intel's Gaudi documentation (docs.habana.ai), and the calls of published clients
+Intel's Gaudi documentation (docs.habana.ai), and the vendor's published bridge
 (``porter/device/sim/contract/habana-frameworks.json``).
 """
 
@@ -14,12 +14,17 @@ from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
 
+import torch
+
 from porter.device.sim.habana.core import is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
 
 _TORCH = "habana_frameworks.torch"
-_GRAPHS = sorted(name.rpartition(".")[2] for name in LAZY_MODE_ONLY)
+_GRAPHS = (
+    "CachedParams", "HPUGraph", "ModuleCacher", "graph", "is_current_stream_capturing",
+    "make_graphed_callables", "wrap_in_hpu_graph", "wrap_in_hpu_graph_func",
+)  # fmt: skip
 
 
 def _publish(modules: Mapping[str, ModuleType]) -> None:
@@ -28,10 +33,14 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
     In eager mode it has no graphs: the vendor imports them ``if is_lazy()``
     (``habana_frameworks/torch/hpu/__init__.py`` of HabanaAI/gaudi-pytorch-bridge).
     """
-    if not is_lazy():
-        for name in _GRAPHS:
-            vars(modules[f"{_TORCH}.hpu"]).pop(name, None)
     merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
+    if is_lazy():
+        return
+    for dotted in LAZY_MODE_ONLY:
+        module, _, name = dotted.rpartition(".")
+        homes = [modules[module]] if module in modules else []
+        for home in (*homes, *([vars(torch)["hpu"]] if module == f"{_TORCH}.hpu" else [])):
+            vars(home).pop(name, None)
 
 
 HABANA = Package(

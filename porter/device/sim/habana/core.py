@@ -35,11 +35,15 @@ def is_lazy() -> bool:
     return lazy_by_environment(os.environ, machine.profile.release if machine else None)
 
 
-def hpu_set_env(mark_step: bool = True) -> None:
+def hpu_set_env(model: torch.nn.Module | None = None) -> None:
     """Prepare the environment for inference. Changes nothing in the simulation."""
 
 
-def hpu_set_inference_env() -> None:
+def hpu_reset_env() -> None:
+    """Undo :func:`hpu_set_env`."""
+
+
+def hpu_set_inference_env(model: torch.nn.Module | None = None) -> None:
     """Prepare the environment for inference. Changes nothing in the simulation."""
 
 
@@ -53,16 +57,24 @@ hpu_inference_set_env = hpu_set_inference_env  # its older name
 def hpu_initialize(
     model: torch.nn.Module | None = None,
     mark_only_scales_as_const: bool = False,
-    mark_scales: bool = True,
-    mark_non_scales: bool = True,
+    optimizer: Any = None,
+    args: Any = None,
     **options: Any,
 ) -> None:
-    """Mark a model's parameters as constants of its graphs. Changes no result."""
+    """Mark a model's parameters as constants of its graphs. Changes no result.
+
+    ``options`` are those that later releases added (``mark_scales``, ``mark_non_scales``).
+    """
 
 
-def hpu_inference_initialize(model: torch.nn.Module | None = None, **options: Any) -> None:
+def hpu_inference_initialize(
+    model: torch.nn.Module | None = None,
+    mark_only_scales_as_const: bool = False,
+    optimizer: Any = None,
+    args: Any = None,
+    **options: Any,
+) -> None:
     """The older name of :func:`hpu_initialize`."""
-    hpu_initialize(model, **options)
 
 
 def load_habana_module() -> None:

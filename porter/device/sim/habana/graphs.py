@@ -31,6 +31,7 @@ class HPUGraph(CapturedGraph):
     """A captured sequence of device work. Replays run on the captured tensors."""
 
     kind = "hpu"
+    _user_inputs: Sequence[torch.Tensor] = ()
 
     def capture_begin(self, dry_run: bool = False) -> None:
         """Start recording the ops of this thread."""
@@ -40,20 +41,33 @@ class HPUGraph(CapturedGraph):
         """Run what was recorded, on the tensors it was recorded with."""
         super().replay()
 
-    def replayV2(self, inputs: Any = None, asynchronous: bool = False) -> None:
-        """Copy ``inputs``, a list of (captured, new), and replay."""
-        for captured, new in inputs or ():
+    def replayV2(
+        self,
+        static_tlist: Sequence[torch.Tensor],
+        tlist: Sequence[torch.Tensor],
+        asynchronous: bool = False,
+    ) -> None:
+        """Copy new inputs into the captured ones, ``static_tlist``, and replay."""
+        for captured, new in zip(static_tlist, tlist, strict=True):
             captured.copy_(new)
         self.replay(asynchronous)
+
+    def replayV3(self, tlistI: Sequence[torch.Tensor], asynchronous: bool = False) -> None:
+        """Copy new inputs into those that :meth:`mark_user_inputs` named, and replay."""
+        self.replayV2(self._user_inputs, tlistI, asynchronous)
+
+    def clear_inputs(self) -> None:
+        """Free inputs that are outputs, too. Nothing is freed here before the graph."""
 
     def mark_step(self) -> None:
         """Split the captured graph on the card. Here one graph is recorded."""
 
-    def mark_user_outputs(self, outputs: Sequence[torch.Tensor]) -> None:
+    def mark_user_outputs(self, static_tlist: Sequence[torch.Tensor]) -> None:
         """Name the tensors that are read after a replay. All are kept here."""
 
-    def mark_user_inputs(self, inputs: Sequence[torch.Tensor]) -> None:
+    def mark_user_inputs(self, static_tlist: Sequence[torch.Tensor]) -> None:
         """Name the tensors that are written before a replay."""
+        self._user_inputs = list(static_tlist)
 
     def destroy(self) -> None:
         """Free the graph and its tensors."""
@@ -69,8 +83,8 @@ class graph(GraphCapture):
         self,
         hpu_graph: HPUGraph,
         stream: Any = None,
-        disable_tensor_cache: bool = False,
         dry_run: bool = False,
+        disable_tensor_cache: bool = False,
     ) -> None:
         super().__init__(hpu_graph, dry_run=dry_run)
         self.hpu_graph = hpu_graph
@@ -101,6 +115,8 @@ class CachedParams:
     graph_inputs: Any
     graph_outputs: Any
     graph: HPUGraph
+    out_tinfo_list: Any = None
+    asynchronous: bool = False
 
 
 @dataclass(eq=False)
@@ -180,14 +196,14 @@ def wrap_in_hpu_graph_func(
 def make_graphed_callables(
     callables: Any,
     sample_args: Any,
-    num_warmup_iters: int = 3,
+    warmups: int = 0,
     allow_unused_input: bool = False,
     asynchronous: bool = False,
     disable_tensor_cache: bool = False,
     dry_run: bool = False,
 ) -> Any:
     """Return callables (or one) with forward and backward captured for the sample's shapes."""
-    return graphed_callables(callables, sample_args, HPUGraph, num_warmup_iters, allow_unused_input)
+    return graphed_callables(callables, sample_args, HPUGraph, warmups, allow_unused_input)
 
 
 class ModuleCacher:
@@ -199,15 +215,15 @@ class ModuleCacher:
     def __call__(
         self,
         model: torch.nn.Module,
-        inplace: bool = False,
-        have_grad_accumulation: bool = False,
+        use_lfu: bool = False,
+        inplace: bool = True,
         allow_unused_input: bool = False,
         asynchronous: bool = False,
+        have_grad_accumulation: bool = False,
+        log_frequency: int = 100,
+        verbose: bool = False,
         disable_tensor_cache: bool = False,
         dry_run: bool = False,
-        num_warmup_iters: int = 0,
-        verbose: bool = False,
-        log_frequency: int = 0,
     ) -> torch.nn.Module:
         """Return the model, or a copy unless ``inplace``, with its forward replaced."""
         result = model if inplace else copy.copy(model)
@@ -230,7 +246,7 @@ class ModuleCacher:
                     kwargs,
                     parameters,
                     HPUGraph,
-                    num_warmup_iters,
+                    0,
                     allow_unused_input,
                 )
                 units[key] = unit

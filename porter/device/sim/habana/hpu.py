@@ -67,12 +67,7 @@ def is_dynamic_shape_enabled() -> bool:
 
 
 @contextlib.contextmanager
-def sdp_kernel(
-    enable_flash: bool = True,
-    enable_math: bool = True,
-    enable_mem_efficient: bool = True,
-    enable_recompute: bool = False,
-) -> Iterator[None]:
+def sdp_kernel(enable_recompute: bool = True) -> Iterator[None]:
     """Choose how FusedSDPA runs inside the block: with or without recomputation."""
     before = _recompute["enabled"]
     _recompute["enabled"] = enable_recompute

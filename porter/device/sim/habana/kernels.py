@@ -17,6 +17,29 @@ from torch import Tensor
 from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
 
 
+def _weights(
+    query: Tensor,
+    key: Tensor,
+    bias: Tensor | None,
+    visible: Tensor | None,
+    scale: float,
+    is_causal: bool,
+) -> Tensor:
+    """Return softmax's results in the kernel's precision."""
+    if key.shape[-3] != query.shape[-3]:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    scores = (wide(query) @ wide(key).transpose(-1, -2)) * scale
+    if bias is not None:
+        scores = scores + wide(bias)
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -math.inf)
+    if is_causal:
+        rows, columns = scores.shape[-2:]
+        later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    return scores.softmax(-1)
+
+
 @fused("hpu", "sdpa")
 def _sdpa(
     query: Tensor,
@@ -28,22 +51,24 @@ def _sdpa(
     scale: float,
     is_causal: bool,
 ) -> Tensor:
-    k, v = key, value
-    if key.shape[-3] != query.shape[-3]:
-        k, v = (t.repeat_interleave(query.shape[-3] // key.shape[-3], -3) for t in (key, value))
-    scores = (wide(query) @ wide(k).transpose(-1, -2)) * scale
-    if bias is not None:
-        scores = scores + wide(bias)
-    if visible is not None:
-        scores = scores.masked_fill(~visible, -math.inf)
-    if is_causal:
-        rows, columns = scores.shape[-2:]
-        later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
-        scores = scores.masked_fill(later, -math.inf)
-    weights = scores.softmax(-1)
+    weights = _weights(query, key, bias, visible, scale, is_causal)
+    if value.shape[-3] != query.shape[-3]:
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     if keep_mask is not None:
         weights = weights * keep_mask
-    return (weights @ wide(v)).to(query.dtype)
+    return (weights @ wide(value)).to(query.dtype)
+
+
+@fused("hpu", "sdpa_weights")
+def _sdpa_weights(
+    query: Tensor,
+    key: Tensor,
+    bias: Tensor | None,
+    visible: Tensor | None,
+    scale: float,
+    is_causal: bool,
+) -> Tensor:
+    return _weights(query, key, bias, visible, scale, is_causal).to(query.dtype)
 
 
 class FusedSDPA:
@@ -60,25 +85,46 @@ class FusedSDPA:
         scale: float | None = None,
         softmax_mode: str = "None",
         recompute_mode: bool | None = None,
+        valid_seq_len: Tensor | None = None,
+        seq_padding_type: str = "left",
+        return_dropout_mask: bool = False,
+        return_attn_probs: bool = False,
+        *,
         valid_sequence_lengths: Tensor | None = None,
-        sequence_padding_type: str = "left",
-    ) -> Tensor:
+        sequence_padding_type: str | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
         """Return ``softmax(q k^T scale + mask) v``; a boolean mask is True where visible.
 
         ``softmax_mode`` "fast" chooses an approximation of the card's and changes nothing here;
-        ``recompute_mode`` trades memory for time.
+        ``recompute_mode`` trades memory for time. The two keyword-only names are those that the
+        vendor's client calls. ``return_attn_probs`` (inference only) and ``return_dropout_mask``
+        (not when recomputing) add softmax's results and the mask to what is returned, in this
+        order. Raises AssertionError where the bridge does.
         """
+        needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
+        if return_attn_probs:
+            assert not needs_grad, "return_attn_probs is supported only for inference mode"
+        if return_dropout_mask:
+            assert not recompute_mode, "Return_dropout_mask is not supported in recompute mode"
+        if valid_sequence_lengths is not None:
+            valid_seq_len = valid_sequence_lengths
+        seq_padding_type = sequence_padding_type or seq_padding_type
         visible = attn_mask if attn_mask is not None and attn_mask.dtype == torch.bool else None
         bias = None if visible is not None else attn_mask
-        if valid_sequence_lengths is not None:
-            visible = _within(key, valid_sequence_lengths, sequence_padding_type)
+        if valid_seq_len is not None:
+            visible = _within(key, valid_seq_len, seq_padding_type)
         keep_mask = None
         if dropout_p > 0.0:
             shape = (*query.shape[:-1], key.shape[-2])
             keep_mask = torch.empty(shape, device=query.device).bernoulli_(1.0 - dropout_p)
             keep_mask = keep_mask / (1.0 - dropout_p)
         factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        return _sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)
+        found = [_sdpa(query, key, value, bias, visible, keep_mask, factor, is_causal)]
+        if return_attn_probs:
+            found.append(_sdpa_weights(query, key, bias, visible, factor, is_causal))
+        if return_dropout_mask:
+            found.append(torch.ones_like(found[0]) if keep_mask is None else keep_mask)
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def _within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
@@ -98,8 +144,16 @@ class RotaryPosEmbeddingMode(enum.Enum):
 
 
 @fused("hpu", "rotary_pos_embedding")
-def _rotary(p: Tensor, cos: Tensor, sin: Tensor, pairwise: bool) -> Tensor:
-    return (p * cos) + (quarter_turn(p, pairwise=pairwise) * sin)
+def _rotary(
+    input: Tensor, sin: Tensor, cos: Tensor, position_ids: Tensor | None, offset: int, mode: int
+) -> Tensor:
+    if position_ids is not None:
+        cos, sin = (_table(t)[position_ids].unsqueeze(1) for t in (cos, sin))
+    elif offset or cos.shape[-2] != input.shape[-2]:
+        length = input.shape[-2]
+        cos, sin = (t[..., offset : offset + length, :] for t in (cos, sin))
+    pairwise = mode == RotaryPosEmbeddingMode.PAIRWISE.value
+    return (input * cos) + (quarter_turn(input, pairwise=pairwise) * sin)
 
 
 def apply_rotary_pos_emb(
@@ -111,12 +165,7 @@ def apply_rotary_pos_emb(
     mode: RotaryPosEmbeddingMode = RotaryPosEmbeddingMode.BLOCKWISE,
 ) -> Tensor:
     """Apply rotary position embedding to ``p`` (batch, heads, sequence, head size)."""
-    length = p.shape[-2]
-    if position_ids is not None:
-        cos, sin = (_table(t)[position_ids].unsqueeze(1) for t in (cos, sin))
-    elif offset or cos.shape[-2] != length:
-        cos, sin = (t[..., offset : offset + length, :] for t in (cos, sin))
-    return _rotary(p, cos, sin, mode is RotaryPosEmbeddingMode.PAIRWISE)
+    return _rotary(p, sin, cos, position_ids, offset, mode.value)
 
 
 def _table(values: Tensor) -> Tensor:

@@ -103,12 +103,14 @@ class FusedSGD(_ForeachOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float,
+        lr: float | None = None,
         momentum: float = 0.0,
-        dampening: float = 0.0,
         weight_decay: float = 0.0,
+        dampening: float = 0.0,
         nesterov: bool = False,
     ) -> None:
+        if lr is None:
+            raise ValueError("FusedSGD: the learning rate must be given")
         super().__init__(params, sgd_options(lr, momentum, dampening, weight_decay, nesterov))
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:

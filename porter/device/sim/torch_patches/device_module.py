@@ -175,7 +175,7 @@ def device_functions(machine: Machine) -> dict[str, Any]:
         "get_device_name": name,
         "get_device_properties": lambda device=None: _properties(machine),  # noqa: ARG005
         "get_device_capability": lambda device=None: (8, 0),  # noqa: ARG005
-        "can_device_access_peer": lambda device, peer: True,  # noqa: ARG005
+        "can_device_access_peer": lambda device, peer_device: True,  # noqa: ARG005
         "is_bf16_supported": lambda including_emulation=True: True,  # noqa: ARG005
         "get_amp_supported_dtype": lambda: dtypes,
         "get_arch_list": lambda: ["sm_80"],

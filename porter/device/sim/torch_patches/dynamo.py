@@ -3,7 +3,7 @@
 Dynamo reads a simulated tensor as the plain tensor on its device that it stands for; graphs,
 guards, breaks and recompilations are Dynamo's own. What is made here is the last step: a vendor's
 compiler cannot be simulated, so ``hpu_backend`` (Gaudi), ``npu`` (Ascend), ``torchair`` and
-``inductor`` run the graph that they are given op by op.
+``inductor`` run the graph that they are given op by op; where they would cut it is counted.
 
 The patches of Dynamo are made when a program first asks for it: importing it takes seconds.
 """
@@ -19,9 +19,10 @@ import torch
 
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.tensor import DeviceTensor
+from porter.device.sim.torch_patches.compile_counts import count_partitions, install_compile_counts
 from porter.interception.patching import Patches
 
-BACKENDS = {"hpu": ("hpu_backend",), "npu": ("npu", "npugraph_ex")}
+BACKENDS: dict[str, tuple[str, ...]] = {"hpu": ("hpu_backend",), "npu": ("npu", "npugraph_ex")}
 """The names of the vendors' backends, as ``torch.compile(backend=...)`` spells them.
 
 Gaudi: docs.habana.ai, "PyTorch Compile Mode". Ascend: the torch-npu 2.13.0 wheel registers "npu"
@@ -37,6 +38,15 @@ def run_by_op(graph: Any, inputs: Any, **_: Any) -> Callable[..., Any]:
     del inputs
     forward: Callable[..., Any] = graph.forward
     return forward
+
+
+def cut_and_run_by_op(
+    graph: Any, inputs: Any, *, decompositions: Any = None, **_: Any
+) -> Callable[..., Any]:
+    """Compile as a vendor's backend: count into how many pieces it cuts the graph, and run it."""
+    if _on_simulated(graph, inputs):
+        count_partitions(graph, decompositions)
+    return run_by_op(graph, inputs)
 
 
 def _to_host(tensor: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -143,7 +153,7 @@ def _prepare_machine(machine: Machine, patches: Patches) -> None:
         eval_frame.set_code_exec_strategy(cls.__torch_dispatch__.__code__, skip)
     for name in BACKENDS.get(machine.profile.name, ()):
         if name not in registry._BACKENDS:
-            registry.register_backend(run_by_op, name=name)
+            registry.register_backend(cut_and_run_by_op, name=name)
             patches.later(functools.partial(_forget_backend, name))
 
 
@@ -174,6 +184,7 @@ def _prepare_shared(patches: Patches) -> None:
         torch._dynamo.reset()
 
     patches.later(forget)
+    install_compile_counts(patches)
     _skip_own_frames(patches)
     trace_rules.get_torch_obj_rule_map.cache_clear()  # torch's functions are patched by now
     patches.replace(VariableBuilder, "_wrap", _wrapping(VariableBuilder._wrap))

@@ -3,8 +3,8 @@
 On the card a fused kernel is one operator: one op in a graph, one dispatch, one backward. As plain
 torch it would be ten, and every counter of the simulator would be wrong. So each is registered as
 an operator of its own (``npu::npu_geglu``) whose kernel is the plain composition, and whose
-backward is one more operator (``npu::npu_geglu_grad``) that differentiates that composition on the
-saved inputs.
+backward is one more operator that differentiates that composition on the saved inputs. The latter
+is named ``npu::npu_geglu_simulated_backward``: the vendor's own may have other arguments.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     schema = torch.library.infer_schema(function, mutates_args=())
     arguments = schema[1 : schema.index(") ->")]
     library.define(f"{title}{schema}")
-    library.define(f"{title}_grad(Tensor?[] grads, {arguments}) -> Tensor[]")
+    library.define(f"{title}_simulated_backward(Tensor?[] grads, {arguments}) -> Tensor[]")
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with torch._C._DisableAutocast():  # the kernel's precision is its own
@@ -82,8 +82,8 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
             return _differentiate(function, grads, args, kwargs)
 
     library.impl(title, forward, "CompositeExplicitAutograd")
-    library.impl(f"{title}_grad", gradient, "CompositeExplicitAutograd")
-    operator = getattr(getattr(torch.ops, namespace), f"{title}_grad")
+    library.impl(f"{title}_simulated_backward", gradient, "CompositeExplicitAutograd")
+    operator = getattr(getattr(torch.ops, namespace), f"{title}_simulated_backward")
     torch.library.register_autograd(
         f"{namespace}::{title}", _backward(operator), setup_context=_save_for_backward, lib=library
     )

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.contract import TORCH_NPU, known_to_vendor, load
+from porter.device.sim.contract import HABANA, TORCH_NPU, known_to_vendor, load
 from porter.device.sim.core.machine import machines
 from porter.errors import PorterError
 
@@ -38,12 +38,10 @@ missing: Counter[str] = Counter()
 
 
 LAZY_MODE_ONLY = frozenset(
-    f"habana_frameworks.torch.hpu.{name}"
-    for name in (
-        "CachedParams", "HPUGraph", "ModuleCacher", "graph", "is_current_stream_capturing",
-        "make_graphed_callables", "wrap_in_hpu_graph", "wrap_in_hpu_graph_func",
-    )
-)  # fmt: skip
+    name
+    for name, row in load(HABANA)["symbols"].items()
+    if row.get("mode") == "lazy" and name.startswith("habana_frameworks.")
+)
 """Names that the vendor's package has in lazy mode only."""
 
 
@@ -117,7 +115,7 @@ def _is_module(dotted: str) -> bool:
 def not_simulated(dotted: str) -> str:
     """Count a look-up of ``dotted`` and return the error's text."""
     missing[dotted] += 1
-    machine = machines.get("npu" if dotted.startswith("torch_npu") else "hpu")
+    machine = machines.get("hpu" if dotted.startswith("habana_frameworks") else "npu")
     if machine is not None:
         machine.counters.event("not_simulated", dotted)
     release = machine.profile.release if machine is not None else None

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.contract import HABANA, TORCH_NPU, load
-from porter.device.sim.contract.regenerate import of_schema
+from porter.device.sim.contract import CLIENT, HABANA, TORCH_NPU, load
+from porter.device.sim.contract.published import of_schema
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -38,11 +38,22 @@ class Coverage:
         return f"{len(self.present)} of {self.total} names of {self.package} {self.version}"
 
 
-def measure(kind: str) -> Coverage:
-    """Compare the simulated package of device type ``kind``, installed, with its contract."""
-    contract = load(HABANA if kind == "hpu" else TORCH_NPU)
+CONTRACTS = {"hpu": (HABANA, CLIENT), "npu": (TORCH_NPU,)}
+"""The contracts of each device type, the vendor's own first."""
+
+
+def measure(kind: str, mode: str = "lazy") -> list[Coverage]:
+    """Compare the simulated package of device type ``kind``, installed, with its contracts.
+
+    Names that the vendor has in another mode than ``mode`` are left out.
+    """
+    return [_measure(load(name), mode) for name in CONTRACTS[kind]]
+
+
+def _measure(contract: dict[str, Any], mode: str) -> Coverage:
+    rows = {n: r for n, r in contract["symbols"].items() if r.get("mode", mode) == mode}
     present, problems = set(), []
-    for name, row in contract["symbols"].items():
+    for name, row in rows.items():
         found, thing = _find(name)
         if found:
             present.add(name)
@@ -51,7 +62,7 @@ def measure(kind: str) -> Coverage:
         contract["package"],
         contract["version"],
         frozenset(present),
-        len(contract["symbols"]),
+        len(rows),
         tuple(problems),
     )
 
@@ -59,6 +70,9 @@ def measure(kind: str) -> Coverage:
 def _find(name: str) -> tuple[bool, Any]:
     """Look a dotted name up without raising (and counting) what the simulated modules lack."""
     parts = name.split(".")
+    if parts[:2] == ["torch", "ops"]:
+        op = getattr(getattr(torch.ops, parts[2]), parts[3], None)
+        return op is not None, op
     importlib.import_module(parts[0])
     thing: Any = sys.modules[parts[0]]
     for at, part in enumerate(parts[1:], 1):

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from porter.device.sim import contract  # noqa: E402
 from porter.device.sim.activate import simulated  # noqa: E402
-from porter.device.sim.contract.regenerate import of_schema  # noqa: E402
+from porter.device.sim.contract.published import of_schema  # noqa: E402
 from tests.device.sim.contract import coverage  # noqa: E402
 from tests.device.sim.contract.coverage import disagreement, function_with  # noqa: E402
 
@@ -60,26 +60,48 @@ def package(request, monkeypatch):
 
 
 def test_simulated_names_accept_the_vendors_calls(package):
-    found = coverage.measure(package)
-    assert found.disagreements == ()
+    assert [found.disagreements for found in coverage.measure(package)] == [()] * len(
+        coverage.CONTRACTS[package]
+    )
 
 
 def test_the_documented_coverage_is_the_measured_one(package):
-    found = coverage.measure(package)
-    assert found.sentence in DOCS.read_text(encoding="utf-8")
+    text = DOCS.read_text(encoding="utf-8")
+    for found in coverage.measure(package):
+        assert found.sentence in text
 
 
 def test_every_required_name_is_simulated(package):
-    found = coverage.measure(package)
-    assert REQUIRED[package] <= found.present
+    present = frozenset().union(*(found.present for found in coverage.measure(package)))
+    assert REQUIRED[package] <= present
 
 
-def test_contract_files_name_their_wheel():
-    for name in (contract.TORCH_NPU, contract.HABANA):
+def test_names_of_lazy_mode_are_absent_in_eager_mode(monkeypatch):
+    monkeypatch.setenv("PT_HPU_LAZY_MODE", "0")
+    with simulated("hpu"):
+        from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY
+
+        assert "habana_frameworks.torch.hpu.wrap_in_hpu_graph" in LAZY_MODE_ONLY
+        assert not [name for name in LAZY_MODE_ONLY if coverage._find(name)[0]]
+
+
+def test_contract_files_name_what_they_were_read_from():
+    for name in (contract.TORCH_NPU, contract.CLIENT):
         data = contract.load(name)
         assert data["wheel"].endswith(".whl")
         assert re.fullmatch(r"[0-9a-f]{64}", data["sha256"])
         assert data["symbols"]
+    bridge = contract.load(contract.HABANA)
+    assert re.fullmatch(r"[0-9a-f]{40}", bridge["commit"])
+    assert bridge["symbols"]["torch.ops.hpu.fp8_gemm_v2"]["kind"] == "op"
+    assert bridge["environment"]["PT_HPU_LAZY_MODE"] is not None
+
+
+def test_contract_files_hold_names_and_signatures_alone():
+    for name in (contract.TORCH_NPU, contract.CLIENT, contract.HABANA):
+        for symbol, row in contract.load(name)["symbols"].items():
+            assert row.keys() <= {"kind", "signature", "members", "mode", "calls"}, symbol
+            assert re.fullmatch(r"(\(.*\))?", row.get("signature", "")), symbol
 
 
 def test_a_schema_becomes_a_python_signature():
@@ -113,19 +135,22 @@ def test_disagreements_are_described(theirs, ours, why):
 @pytest.mark.slow
 @pytest.mark.skipif(
     "WHEELS is None",
-    reason="set PORTER_TEST_WHEELS to a folder with the two wheels",
+    reason="set PORTER_TEST_WHEELS to a folder with the wheels (and the bridge's git directory)",
 )
 def test_the_published_wheels_give_these_files_again(tmp_path):
     from porter.device.sim.contract import regenerate
 
-    wheels = sorted(Path(WHEELS).glob("*.whl"))
-    assert len(wheels) == len(regenerate.REQUIREMENTS)
-    regenerate.regenerate(wheels, tmp_path, tmp_path)
-    for name in (contract.TORCH_NPU, contract.HABANA):
+    sources = sorted(Path(WHEELS).glob("*.whl"))
+    assert len(sources) == len(regenerate.REQUIREMENTS)
+    sources += [path for path in Path(WHEELS).iterdir() if (path / "HEAD").is_file()]
+    regenerate.regenerate(sources, tmp_path, tmp_path)
+    written = [name for name in contract.ALL if (tmp_path / f"{name}.json").is_file()]
+    assert {contract.TORCH_NPU, contract.CLIENT} <= set(written)
+    for name in written:
         made = json.loads((tmp_path / f"{name}.json").read_text())
         kept = contract.load(name)
         assert made["version"] == kept["version"]
-        assert made["symbols"] == kept["symbols"]
+        assert made.get("symbols", made.get("classes")) == kept.get("symbols", kept.get("classes"))
 
 
 def test_live_functions_have_signatures():

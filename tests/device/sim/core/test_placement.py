@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from porter.device.sim.core.machine import Machine
+import porter
+from porter.device.sim.core.machine import Machine, machines
 
 
 def test_factories_put_tensors_on_the_device(kind: str) -> None:
@@ -196,3 +199,30 @@ def test_the_type_of_a_tensor_equals_torch_tensor_as_on_a_real_device(kind: str)
     assert (cls == torch.Tensor, torch.Tensor == cls, cls != torch.Tensor) == (True, True, False)
     assert cls != other
     assert {torch.Tensor: "cpu"}.get(cls) is None
+
+
+def test_a_machine_holds_its_own_tensors_only(kind: str) -> None:
+    machine = machines[kind]
+    assert machine.holds(torch.ones(2, device=kind))
+    assert machine.holds(torch.ones(2, device=f"{kind}:1"))
+    assert not machine.holds(torch.ones(2))
+
+
+def test_no_module_looks_a_type_up_among_the_classes_of_a_machine() -> None:
+    """The classes equal ``torch.Tensor``, so ``in`` finds the plain class in any collection."""
+    found = []
+    for path in sorted(Path(porter.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+                right = ast.unparse(node.comparators[0])
+                if right.split(".")[-1] in ("classes", "operand_types"):
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
+
+
+def test_a_copy_of_a_single_number_from_the_host_is_a_copy(kind: str) -> None:
+    machine = machines[kind]
+    seen: list[str] = []
+    machine.on_transfer = lambda transfer: seen.append(transfer.direction)
+    torch.ones((), device=kind).copy_(torch.tensor(2.0))
+    assert seen == ["h2d"]

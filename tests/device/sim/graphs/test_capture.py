@@ -227,3 +227,17 @@ def test_the_end_of_a_capture_dispatches_nothing() -> None:
     x = on_device(accounting.machine, torch.ones(3))
     captured(accounting, lambda: x * 2 + 1)
     assert accounting.op_counts.ops == 2
+
+
+@pytest.mark.parametrize("name", ["cuda", "npu"])
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_copy_that_no_accounting_sees_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    accounting = accounting_for(name)
+    into = on_device(accounting.machine, torch.ones(shape))
+    accounting.machine.on_transfer = None
+    graph = accounting.new_graph()
+    graph.capture_begin()
+    with pytest.raises(CaptureRefused, match="a copy from the host"):
+        into.copy_(torch.zeros(shape))
+    with pytest.raises(CaptureRefused, match="the capture is invalid"):
+        graph.capture_end()

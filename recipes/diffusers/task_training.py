@@ -1,0 +1,136 @@
+"""The training scripts of the other tasks, from their command lines, on small pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from script_training import SIDE, train
+from small_pipelines import image_folder, stable_diffusion
+
+from porter.verify.probe import Probe
+
+PICTURES = 4  # in each folder
+EXAMPLES = "examples"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A script, the words that it needs, and what it has of the devices' options."""
+
+    script: str
+    words: tuple[object, ...]
+    prompt: tuple[object, ...]  # a validation after the second step
+    trained: str  # the weights that it writes, below its output
+    clips: bool = True
+    flash: bool = True
+
+
+DREAMBOOTH = (
+    *("--instance_data_dir", "pictures", "--instance_prompt", "a red disc", "--center_crop"),
+    *("--with_prior_preservation", "--class_data_dir", "classes", "--class_prompt", "a grey disc"),
+    *("--num_class_images", PICTURES),
+)
+TASKS = {
+    "textual_inversion": Task(
+        script=f"{EXAMPLES}/textual_inversion/textual_inversion.py",
+        words=(
+            *("--train_data_dir", "pictures", "--repeats", 8, "--save_steps", 3),
+            *("--placeholder_token", "<thing>", "--initializer_token", "disc"),
+        ),
+        prompt=("--validation_prompt", "a <thing>", "--num_validation_images", 1),
+        trained="learned_embeds.bin",
+        clips=False,
+    ),
+    "dreambooth": Task(
+        script=f"{EXAMPLES}/dreambooth/train_dreambooth.py",
+        words=(*DREAMBOOTH, "--train_text_encoder"),
+        prompt=("--validation_prompt", "a red disc", "--num_validation_images", 1),
+        trained="unet/diffusion_pytorch_model.bin",
+    ),
+    "dreambooth_lora": Task(
+        script=f"{EXAMPLES}/dreambooth/train_dreambooth_lora.py",
+        words=DREAMBOOTH,
+        prompt=("--validation_prompt", "a red disc", "--num_validation_images", 1),
+        trained="pytorch_lora_weights.bin",
+        flash=False,
+    ),
+    "controlnet": Task(
+        script=f"{EXAMPLES}/controlnet/train_controlnet.py",
+        words=("--train_data_dir", "pairs"),
+        prompt=(
+            *("--validation_prompt", "a red disc", "--validation_image", "pictures/000.png"),
+            *("--num_validation_images", 1),
+        ),
+        trained="diffusion_pytorch_model.bin",
+    ),
+}
+
+
+def write_task_inputs(probe: Probe, architecture: str) -> None:
+    """Write a pipeline to ``model`` and what the tasks train on.
+
+    ``pictures`` and ``classes`` are folders of them, ``pairs`` a data set of pictures and what
+    they are conditioned on.
+    """
+    import datasets
+
+    stable_diffusion(probe, architecture, probe.scratch / "model")
+    for folder, count in (("pictures", PICTURES), ("classes", PICTURES)):
+        image_folder(probe, probe.scratch / folder, count, SIDE)
+        (probe.scratch / folder / "metadata.jsonl").unlink()
+    files = sorted(str(path) for path in (probe.scratch / "pictures").iterdir())
+    texts = ["a red disc", "a blue square"] * (PICTURES // 2)
+    columns = {"image": files * 2, "conditioning_image": files[::-1] * 2, "text": texts * 2}
+    pairs = datasets.Dataset.from_dict(columns)
+    for column in ("image", "conditioning_image"):
+        pairs = pairs.cast_column(column, datasets.Image())
+    (probe.scratch / "pairs").mkdir()
+    pairs.to_parquet(probe.scratch / "pairs" / "train-00000.parquet")
+
+
+def task_words(task: Task, steps: int, *more: object, batch: int = 2) -> list[str]:
+    """The script's arguments: what every run has, and ``more``."""
+    common: dict[str, object] = {
+        "--pretrained_model_name_or_path": "model",
+        "--resolution": SIDE,
+        "--train_batch_size": batch,
+        "--max_train_steps": steps,
+        "--learning_rate": 1e-3,
+        "--lr_warmup_steps": 0,
+        "--seed": 0,
+        "--output_dir": "trained",
+    }
+    pairs = [word for pair in common.items() for word in pair]
+    return [str(word) for word in (*pairs, *task.words, *more)]
+
+
+def train_task(probe: Probe, task: Task, arguments: list[str]) -> list[float]:
+    """Run the script; returns the losses that it logged."""
+    return train(probe, arguments, task.script, "loss")
+
+
+def device_options(probe: Probe, task: Task, precision: str) -> list[object]:
+    """Whatever the level's script has for the device."""
+    if "device_training" not in (probe.tree / task.script).read_text(encoding="utf-8"):
+        return []
+    on_npu = probe.device.type == "npu"
+    options: list[object] = ["--enable_pin_memory"]
+    options += ["--use_npu_fuse_adamW"] if on_npu else ["--use_hpu_fused_adamW"]
+    if on_npu:
+        options += ["--npu_jit_compile", "false", "--npu_internal_format", "false"]
+        if task.clips:
+            options += ["--use_clip_grad_norm_fused"]
+        if precision == "fp16":
+            options += ["--loss_scale", 1024]
+    if task.flash and precision != "no":
+        options += ["--enable_npu_flash_attention"]
+    return options
+
+
+def trained_weights(probe: Probe, task: Task) -> torch.Tensor:
+    """What the script trained, as one row of numbers."""
+    loaded: Any = torch.load(probe.scratch / "trained" / task.trained, map_location="cpu")
+    values = loaded.values() if isinstance(loaded, dict) else [loaded]
+    return torch.cat([value.detach().flatten().float() for value in values])

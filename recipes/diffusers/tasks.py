@@ -1,0 +1,23 @@
+"""The other tasks' training on the CPU: plain, and with all that rides along, resumed."""
+
+from __future__ import annotations
+
+from script_training import record_losses
+from task_training import TASKS, task_words, train_task, trained_weights, write_task_inputs
+
+from porter.verify.probe import Probe
+
+
+def run(probe: Probe) -> None:
+    """Record losses, what was written, and weights, of training, a validation and a resumed run."""
+    task = TASKS[probe.parameters["task"]]
+    write_task_inputs(probe, "sd15")
+    more = ("--gradient_accumulation_steps", 2, "--checkpointing_steps", 2)
+    with probe.attempt("first"):
+        words = task_words(task, 4, *more, *task.prompt, "--validation_steps", 2)
+        record_losses(probe, "first/losses", train_task(probe, task, words))
+        probe.record("first/weights", trained_weights(probe, task))
+    with probe.attempt("resumed"):
+        words = task_words(task, 6, *more, "--resume_from_checkpoint", "latest")
+        record_losses(probe, "resumed/losses", train_task(probe, task, words))
+        probe.record_files("resumed/files", "trained")
