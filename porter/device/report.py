@@ -14,6 +14,8 @@ _KINDS = {
     "dynamic_shape": "dynamic shapes",
     "captured_constant": "copies from the host inside a captured graph, made once",
     "dtype": "dtypes the device lacks",
+    "unlisted_dtype": "dtypes that the vendor does not list for an op",
+    "unwaited_copy": "copies to the host that nothing waited for",
     "compiled_graph": "graphs compiled by torch.compile",
     "graph_break": "graph breaks",
     "recompilation": "recompilations",

@@ -21,7 +21,7 @@ from porter.interception.patching import Patches
 from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import OWN_READING, Kind, Table, table_of
-from porter.migrate.torch_names import install_torch_names
+from porter.migrate.torch_names import install_torch_names, serve_fsdp
 
 _active: Migration | None = None
 _log: MigrationLog | None = None
@@ -194,6 +194,7 @@ class Migration:
 
         @functools.wraps(start)
         def init(backend: str | None = None, *args: Any, **kwargs: Any) -> Any:
+            serve_fsdp(self.device, self.log, self.patches)
             served = backend
             if isinstance(backend, str):
                 served = backend.replace("nccl", "hccl").replace("cuda", self.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -73,6 +74,23 @@ def _retargeted(native: Callable[..., Any], target: str) -> Callable[..., Any]:
     return setting
 
 
+_FSDP = "torch.distributed.fsdp.fully_sharded_data_parallel"
+
+
+def serve_fsdp(target: str, log: MigrationLog, patches: Patches) -> None:
+    """Replace FSDP's constructor if the program has imported FSDP, which takes seconds.
+
+    Called when the migration starts, and again with the first process group.
+    """
+    module = sys.modules.get(_FSDP)
+    if module is None:
+        return
+    cls = module.FullyShardedDataParallel
+    if not hasattr(cls.__init__, "__porter_original__"):
+        api = "torch.distributed.fsdp.FullyShardedDataParallel"
+        patches.replace(cls, "__init__", with_target(cls.__init__, api, target, log, method=True))
+
+
 def _distributed(target: str, log: MigrationLog, patches: Patches) -> None:
     c10d: Any = torch.distributed.distributed_c10d
     start_group = c10d._new_group_with_tag
@@ -99,5 +117,6 @@ def _distributed(target: str, log: MigrationLog, patches: Patches) -> None:
         function = getattr(owner, name)
         wrapped = with_target(function, api, target, log, method=is_method, own_reading=own)
         patches.replace(owner, name, wrapped)
+    serve_fsdp(target, log, patches)
     group: Any = torch.distributed.ProcessGroup
     patches.replace(group, "_get_backend", _retargeted(group._get_backend, target))

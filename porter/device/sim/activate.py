@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from porter.device.sim.contract.releases import kind_of, release_of
 from porter.device.sim.core.device_guard import install_guard
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import make_class
-from porter.device.sim.core.profiles import PROFILES, Profile
+from porter.device.sim.core.profiles import PROFILES, Profile, visible_devices
 from porter.device.sim.core.transfer import cpu, mover, to, type_as
 from porter.device.sim.rng.generator import Generator
 from porter.device.sim.rng.random_ops import install_rng
@@ -95,6 +96,7 @@ def activate(device: str | Profile) -> Machine:
         rename_privateuse1_backend(profile.name)
     if not machines:
         _install_shared()
+    profile = replace(profile, device_count=visible_devices(profile, os.environ))
     machine = Machine(profile)
     machine.classes = tuple(make_class(machine, index) for index in range(profile.device_count))
     install_rng(machine)

@@ -29,6 +29,8 @@ TOTALS = {
     "d2d_bytes": "d2d_bytes",
     "dynamic_shape": "dynamic_shape",
     "dtype": "missing_dtype",
+    "unlisted_dtype": "unlisted_dtype",
+    "unwaited_copy": "unwaited_copies",
     "not_simulated": "not_simulated",
     "compiled_graph": "compiled_graphs",
     "graph_break": "graph_breaks",

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
+from porter.device.sim.accounting.dtype_tables import UnlistedDtypes, listed_dtypes
+from porter.device.sim.accounting.unwaited import UnwaitedCopies
 from porter.device.sim.contract.releases import HPU_RELEASES, Release
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.machine import Counters, Machine, machines
@@ -175,6 +177,8 @@ class DeviceAccounting:
         table = op_table(machine.profile.name)
         self.fallbacks: Fallbacks | None = None
         self.op_counts = OpCounts()
+        self.unwaited = UnwaitedCopies(self.counters)
+        machine.on_arrival = self._arrival
         machine.observe(self.op_counts)
         if table is not None:  # only fallbacks and graphs are charged to forward lines
             machine.observe(ForwardLines(self.forward))
@@ -183,16 +187,19 @@ class DeviceAccounting:
             runs = table.runs if table is not None else lambda _op: True
             self.graphs = LazyGraphs(folder, forward=self.forward, holds=runs)
             machine.observe(self.graphs)
-        machine.observe(HostSyncs(self.counters, self.forward, self.end_graph))
+        machine.observe(HostSyncs(self.counters, self.forward, self._host_reads))
         if table is not None:
             self.fallbacks = Fallbacks(table, self.counters, self.forward, self.end_graph)
             machine.observe(self.fallbacks)
+        if listed := listed_dtypes(machine.profile.name):
+            machine.observe(UnlistedDtypes(listed, self.counters, self.forward))
         machine.on_transfer = self._transfer
         machine.on_dtype = self._dtype
         machine.on_synchronize = self.synchronize
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""
+        self.unwaited.settle()
         found: dict[str, Any] = {
             "device": f"sim:{self.machine.profile.name}",
             **self.counters.as_json(root),
@@ -212,10 +219,19 @@ class DeviceAccounting:
         if self.graphs is not None:
             self.graphs.reset_counts()
 
+    def _arrival(self, host: torch.Tensor) -> None:
+        """Follow what a copy to the host with ``non_blocking=True`` gave."""
+        self.unwaited.follow(host, site_of(self.forward.here(2)))
+
     def end_graph(self, why: str) -> None:
         """End the accumulated graph, if ops accumulate at all."""
         if self.graphs is not None:
             self.graphs.step(why)
+
+    def _host_reads(self, why: str) -> None:
+        """End the accumulated graph, because the host waits for the device."""
+        self.unwaited.waited()
+        self.end_graph(why)
 
     def mark_step(self) -> None:
         """Gaudi's ``mark_step``: end the graph. Does nothing in eager mode."""
@@ -226,6 +242,7 @@ class DeviceAccounting:
         DeviceGraph.refuse(SYNCHRONIZE, what)
         site = site_of(self.forward.here(2))
         self.end_graph(what)
+        self.unwaited.waited()
         self.counters.event("host_sync", what, site=site)
 
     def new_graph(self) -> DeviceGraph:
@@ -253,6 +270,7 @@ class DeviceAccounting:
         if move.direction == "d2h":
             self.end_graph(f"copy to the host by {what}")
         if move.direction != "d2d" and not move.non_blocking:
+            self.unwaited.waited()
             self.counters.event("host_sync", what, site=site)  # it blocks, in either direction
 
     def _pinned(self, move: Any) -> bool:

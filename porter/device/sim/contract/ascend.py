@@ -55,7 +55,22 @@ def transfer_lists(wheel: Wheel) -> dict[str, Any]:
         for name, value in wheel.assignments(_TRANSFER)
         if name in wanted
     }
-    return {"package": "torch-npu", "version": wheel.version, "lists": lists}
+    return {
+        "package": "torch-npu",
+        "version": wheel.version,
+        "assigned": _assigned_names(wheel),
+        "lists": lists,
+    }
+
+
+def _assigned_names(wheel: Wheel) -> list[str]:
+    """Return the names of torch that ``transfer_to_npu`` assigns."""
+    found: set[str] = set()
+    for node in ast.walk(wheel.tree(_TRANSFER)):
+        if isinstance(node, ast.Assign):
+            names = (ast.unparse(t) for t in node.targets if isinstance(t, ast.Attribute))
+            found.update(name for name in names if name.startswith("torch."))
+    return sorted(found)
 
 
 def _schemas(wheel: Wheel) -> dict[str, str]:

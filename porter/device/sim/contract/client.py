@@ -33,16 +33,43 @@ def habana_usage(wheel: Wheel) -> dict[str, Any]:
     }
 
 
-def _aliases(tree: ast.Module) -> dict[str, str]:
+VENDORS = {
+    "hpu": (_HABANA, "torch.hpu", "torch.ops.hpu"),
+    "npu": ("torch_npu", "torchair", "torch.npu", "torch.ops.npu"),
+}
+"""The roots of the vendors' names, by device type."""
+
+
+def names_used(tree: ast.Module, kind: str) -> set[str]:
+    """Return the dotted names of a vendor that a file uses: imported modules and names, and
+    attributes of them and of ``torch``, as deep as the file spells them."""
+    roots = VENDORS[kind]
+    aliases = {"torch": "torch"} | {
+        local: name
+        for root in {root.split(".")[0] for root in roots}
+        for local, name in _aliases(tree, root).items()
+    }
+    found = set(aliases.values())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+        elif isinstance(node, ast.Attribute | ast.Name) and (name := _dotted(node, aliases)):
+            found.add(name)
+    return {name for name in found if any(f"{name}.".startswith(f"{root}.") for root in roots)}
+
+
+def _aliases(tree: ast.Module, package: str = _HABANA) -> dict[str, str]:
     """Return dotted names by local name, for the file's imports of the package."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.split(".")[0] == _HABANA:
-                    found[alias.asname or _HABANA] = alias.name if alias.asname else _HABANA
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == _HABANA:
-            for alias in node.names:
+                if alias.name.split(".")[0] == package:
+                    found[alias.asname or package] = alias.name if alias.asname else package
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
+            for alias in (a for a in node.names if a.name != "*"):
                 found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
     return found
 

@@ -28,7 +28,8 @@ from porter.device.sim.contract.published import (
 ROOT = "habana_frameworks.torch"
 _FOLDER = "habana_frameworks/torch/"
 _FLAGS = "scripts/env_flags.yaml"
-_INTERNAL = ("_passes", "debug_utils", "compile_backend", "cprofile_wrapper", "test_simple")
+_INTERNAL = ("_passes", "debug_utils", "compile_backend", "cprofile_wrapper", "test_simple",
+             "visualization")  # fmt: skip
 """Parts of module names that no program imports: the compiler's own, and the vendor's tools."""
 _COMPILED = {
     "_hpu_C": "hpu/csrc/bindings.cpp",

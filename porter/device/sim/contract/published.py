@@ -253,11 +253,16 @@ class _Quoted(ast.NodeTransformer):
         return ast.Constant(node.id)
 
 
+def _is_property(function: ast.FunctionDef) -> bool:
+    names = [ast.unparse(each) for each in function.decorator_list]
+    return any(name.split(".")[-1] in ("property", "setter", "cached_property") for name in names)
+
+
 def of_class(node: ast.ClassDef) -> Symbol:
     """Return a class's constructor and public methods."""
     members, init = {}, None
     for item in node.body:
-        if isinstance(item, ast.FunctionDef):
+        if isinstance(item, ast.FunctionDef) and not _is_property(item):
             if item.name in ("__init__", "__new__"):
                 init = init or of_arguments(item.args)
             elif not item.name.startswith("_") or item.name == "__call__":

@@ -108,6 +108,8 @@ class Machine:
         self.on_transfer: Callable[[Any], None] | None = None
         """Called with every :class:`~porter.device.sim.core.transfer.Transfer` before the data
         moves."""
+        self.on_arrival: Callable[[torch.Tensor], None] | None = None
+        """Called with the host's tensor after an asynchronous copy to the host."""
         self.on_dtype: Callable[[torch.dtype, str], None] | None = None
         """Called when a dtype that the device lacks is requested and not refused."""
         self.on_synchronize: Callable[[str], None] | None = None

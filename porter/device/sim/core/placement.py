@@ -12,6 +12,7 @@ arguments refer to them) and of the composites in
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from porter.device.sim.core.transfer import (
     destination_of,
     device_class_of,
     move,
+    report_arrival,
     report_transfer,
 )
 
@@ -86,9 +88,10 @@ def settle(
 def _report_copy(args: tuple[Any, ...]) -> None:
     target, source = args[0], args[1]
     nbytes = target.numel() * target.element_size()
-    report_transfer(
-        source, device_class_of(target), "copy_", nbytes, bool(args[2]) if len(args) > 2 else False
-    )
+    later = bool(args[2]) if len(args) > 2 else False
+    report_transfer(source, device_class_of(target), "copy_", nbytes, later)
+    if later and device_class_of(target) is None and target.is_pinned():
+        report_arrival(source, target)
 
 
 def _move_indices(
@@ -114,6 +117,14 @@ def _message(cls: type[DeviceTensor], facts: OpFacts, arg: TensorArg, tensor: to
     )
 
 
+def _without_double(tensor: torch.Tensor, options: dict[str, Any]) -> None:
+    """Make float32 of float64 in a conversion on the device, as Ascend's ``_to_copy`` does."""
+    if options.get("dtype") is torch.float64 and tensor.dtype is not torch.float64:
+        options["dtype"] = torch.float32
+        text = "Device do not support double dtype now, dtype cast replace with float."
+        warnings.warn(text, stacklevel=5)
+
+
 def _compile(machine: Machine, op: OpOverload, cls: type[DeviceTensor], attribute: str) -> Run:
     run = machine.compile(
         op, cls, attribute, lambda facts, args, kwargs: settle(cls, facts, args, kwargs)
@@ -127,6 +138,8 @@ def _compile(machine: Machine, op: OpOverload, cls: type[DeviceTensor], attribut
         device = options.pop("device", None)
         destination = None if device is None else destination_of(device)
         if destination is None or destination is cls:
+            if device is None and machine.profile.casts_double:
+                _without_double(args[0], options)
             return run(args, options)
         later = bool(options.get("non_blocking"))
         layout = options.get("memory_format") or torch.preserve_format

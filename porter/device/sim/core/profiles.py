@@ -6,6 +6,7 @@ the simulator asks "is this hpu?". Each fact names its source and the date it wa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from porter.device.sim.contract.releases import Release
@@ -53,6 +54,12 @@ class Profile:
     unsupported_dtypes: dict[str, str] = field(default_factory=dict)
     """By dtype name: "refused" (an error), "cast:float32" (converted) or "counted" (kept and
     counted where it appears; what the device makes of it is not modelled)."""
+    visible_by: str = ""
+    """The environment variable that lists the devices which a process sees."""
+    contiguous_only: bool = False
+    """Memory formats other than contiguous are refused ("channels_last")."""
+    casts_double: bool = False
+    """``x.double()`` of a tensor on the device gives float32, with a warning."""
     takes_cpu_generators: bool = False
     """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
     seed_salt: int = 0
@@ -60,6 +67,23 @@ class Profile:
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
     release: Release | None = None
     """Of the vendor's software, where several are simulated; None means the newest."""
+
+
+def visible_devices(profile: Profile, environ: Mapping[str, str]) -> int:
+    """Return how many of a machine's devices a process sees.
+
+    As on CUDA, the list ends at the first entry that is no device of the machine, and an empty list
+    means none; that the other vendors' variables do the same is our reading.
+    """
+    listed = environ.get(profile.visible_by)
+    if listed is None:
+        return profile.device_count
+    seen: list[str] = []
+    for entry in (word.strip() for word in listed.split(",")):
+        if not entry.isdigit() or int(entry) >= profile.device_count or entry in seen:
+            break
+        seen.append(entry)
+    return len(seen)
 
 
 def _names(text: str) -> OpNames:
@@ -94,6 +118,7 @@ _REFUSED = _names("binary_cross_entropy")
 
 CUDA = Profile(
     name="cuda",
+    visible_by="CUDA_VISIBLE_DEVICES",
     title="NVIDIA GPU",
     dispatch_key="CUDA",
     autocast_key="AutocastCUDA",
@@ -117,6 +142,7 @@ CUDA = Profile(
 
 HPU = Profile(
     name="hpu",
+    visible_by="HABANA_VISIBLE_MODULES",
     title="Intel Gaudi",
     dispatch_key="HPU",
     autocast_key="AutocastHPU",
@@ -161,6 +187,7 @@ HPU = Profile(
 
 NPU = Profile(
     name="npu",
+    visible_by="ASCEND_RT_VISIBLE_DEVICES",
     title="Huawei Ascend",
     dispatch_key="PrivateUse1",
     autocast_key="AutocastPrivateUse1",
@@ -173,6 +200,11 @@ NPU = Profile(
         refused=_REFUSED,
     ),
     # hiascend.com, NPU Tensor API table (read November 2026): DoubleTensor is supported.
+    # Ascend/pytorch, torch_npu/csrc/aten/common (commit 9e73e708): TensorProperties.cpp,
+    # ToKernelNpu.cpp and TensorFactories.cpp refuse other memory formats; _to_copy without a device
+    # makes float32 of float64.
+    contiguous_only=True,
+    casts_double=True,
     seed_salt=0x4E_50_55,
 )
 

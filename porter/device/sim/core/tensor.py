@@ -110,6 +110,15 @@ class DeviceTensor(torch.Tensor, metaclass=_LikeTensor):
         size = args[0] if args and isinstance(args[0], torch.Size) else args
         return torch.empty(size or (0,), dtype=self.dtype, device=target, **kwargs)
 
+    def contiguous(
+        self, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> torch.Tensor:
+        """Return the tensor in a memory format. Raises RuntimeError for one that a device lacks."""
+        plain = memory_format is torch.contiguous_format or not self.machine.profile.contiguous_only
+        if not plain and not self.is_contiguous(memory_format=memory_format):
+            raise RuntimeError("NPU contiguous operator only supported contiguous memory format.")
+        return super().contiguous(memory_format=memory_format)
+
     def record_stream(self, stream: Any) -> None:
         """Keep the memory until the stream's work is done: it is never reused early here."""
         if not isinstance(stream, torch.Stream):

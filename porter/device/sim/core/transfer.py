@@ -111,6 +111,22 @@ def report_transfer(
     device_class.machine.on_transfer(Transfer(direction, what, source, nbytes, non_blocking))
 
 
+def report_arrival(source: torch.Tensor, host: torch.Tensor) -> None:
+    """Pass the host's tensor to ``machine.on_arrival`` after an asynchronous copy to the host."""
+    origin = device_class_of(source)
+    if origin is not None and origin.machine.on_arrival is not None and _reporting:
+        origin.machine.on_arrival(host)
+
+
+def check_memory_format(
+    cls: Destination, memory_format: torch.memory_format | None, message: str
+) -> None:
+    """Raise RuntimeError where a device has contiguous tensors only and another format is asked."""
+    plain = (None, torch.contiguous_format, torch.preserve_format)
+    if cls is not None and cls.machine.profile.contiguous_only and memory_format not in plain:
+        raise RuntimeError(message)
+
+
 def _copy(
     source: torch.Tensor,
     destination: Destination,
@@ -127,6 +143,8 @@ def _copy(
     report_transfer(source, destination, what, nbytes, non_blocking)
     plain = host_alias(source)
     moved = native_to(plain, dtype=dtype, copy=True, memory_format=memory_format)
+    if destination is None and non_blocking:
+        report_arrival(source, moved)
     return as_device_tensor(moved, destination)
 
 
@@ -205,6 +223,11 @@ def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequ
     )
 
 
+def _shape_format(memory_format: torch.memory_format) -> torch.memory_format:
+    preserve = memory_format is torch.preserve_format
+    return torch.contiguous_format if preserve else memory_format
+
+
 def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """``Tensor.to`` with support for simulated devices."""
     if is_traced(self):
@@ -221,6 +244,9 @@ def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return native_to(self, *args, **kwargs)
     if destination is None and request.device is not None and request.device.type != "cpu":
         return native_to(move(self, None), *args, **kwargs)  # meta, or a device not simulated
+    if not self.is_contiguous(memory_format=_shape_format(request.memory_format)):
+        text = "Only contiguous_format or preserve_format is supported."
+        check_memory_format(destination, request.memory_format, text)
     if origin is destination:
         dtype = request.dtype or self.dtype
         if origin is not None:

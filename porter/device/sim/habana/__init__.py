@@ -16,7 +16,8 @@ from types import ModuleType
 
 import torch
 
-from porter.device.sim.habana.core import is_lazy
+from porter.device.sim.habana.debug import DEBUG
+from porter.device.sim.habana.internal import FLAGS, is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
 
@@ -24,6 +25,11 @@ _TORCH = "habana_frameworks.torch"
 _GRAPHS = (
     "CachedParams", "HPUGraph", "ModuleCacher", "graph", "is_current_stream_capturing",
     "make_graphed_callables", "wrap_in_hpu_graph", "wrap_in_hpu_graph_func",
+)  # fmt: skip
+_MEMORY = (
+    "max_memory_allocated", "max_memory_cached", "max_memory_reserved", "mem_get_info",
+    "memory_allocated", "memory_cached", "memory_reserved", "memory_stats", "memory_summary",
+    "reset_accumulated_memory_stats", "reset_peak_memory_stats",
 )  # fmt: skip
 
 
@@ -34,6 +40,9 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
     (``habana_frameworks/torch/hpu/__init__.py`` of HabanaAI/gaudi-pytorch-bridge).
     """
     merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
+    vars(modules[_TORCH])["torch"] = torch  # the vendor's module imports it under this name
+    for name in _MEMORY:
+        setattr(modules[f"{_TORCH}.hpu.memory"], name, vars(modules[f"{_TORCH}.hpu"])[name])
     if is_lazy():
         return
     for dotted in LAZY_MODE_ONLY:
@@ -51,7 +60,7 @@ HABANA = Package(
         _TORCH: (),
         f"{_TORCH}.core": (
             "core:hpu_inference_initialize hpu_inference_set_env hpu_initialize hpu_set_env",
-            "core:hpu_set_inference_env hpu_teardown_inference_env mark_step",
+            "core:hpu_set_inference_env hpu_teardown_inference_env mark_step hpu_reset_env",
         ),
         f"{_TORCH}.distributed": (),
         f"{_TORCH}.distributed.hccl": ("core:initialize_distributed_hpu",),
@@ -71,8 +80,17 @@ HABANA = Package(
         f"{_TORCH}.hpu.graphs": ("graphs",),
         f"{_TORCH}.hpu.metrics": ("metrics:metric_global metric_localcontext",),
         f"{_TORCH}.hpu.random": (),
+        f"{_TORCH}.dynamo": (),
+        f"{_TORCH}.dynamo.compile_backend": (),
+        f"{_TORCH}.dynamo.compile_backend.experimental": ("internal:enable_compiled_autograd",),
+        f"{_TORCH}.hpu.memory": (),
+        f"{_TORCH}.internal": (),
+        f"{_TORCH}.internal.bridge_config": (f"internal:{' '.join(FLAGS)}",),
         f"{_TORCH}.utils": (),
-        f"{_TORCH}.utils.internal": ("core:is_lazy",),
+        f"{_TORCH}.utils.debug": (f"debug:{' '.join(DEBUG)}",),
+        f"{_TORCH}.utils.distributed_utils": ("core:initialize_distributed_hpu",),
+        f"{_TORCH}.utils.internal": ("internal:Timer is_lazy lazy_only",),
+        f"{_TORCH}.utils.lib_utils": ("internal:get_include_dir get_lib_dir",),
         f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
         f"{_TORCH}.utils.library_loader": (
             "core:is_habana_avaialble is_habana_available load_habana_module",

@@ -11,28 +11,18 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.accounting.ledger import accounting_of, lazy_by_environment
-from porter.device.sim.core.machine import machines
+from porter.device.sim.accounting.ledger import accounting_of
 
 
 def mark_step(device_str: str = "", sync: bool = False) -> None:
     """End the accumulated graph: look it up, compile it if it is new, launch it.
 
-    In eager mode (:func:`is_lazy` is False) nothing accumulates and nothing happens.
+    In eager mode (``is_lazy()`` is False) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only, and changes nothing here.
     """
     accounting = accounting_of("hpu")
     if accounting is not None:
         accounting.mark_step()
-
-
-def is_lazy() -> bool:
-    """Whether the bridge is in lazy mode.
-
-    Source: ``habana_frameworks/torch/utils/internal.py`` of HabanaAI/gaudi-pytorch-bridge 1.19.0.
-    """
-    machine = machines.get("hpu")
-    return lazy_by_environment(os.environ, machine.profile.release if machine else None)
 
 
 def hpu_set_env(model: torch.nn.Module | None = None) -> None:

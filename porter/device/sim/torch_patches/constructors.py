@@ -21,6 +21,7 @@ from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.tensor import DeviceTensor
 from porter.device.sim.core.transfer import (
     as_device,
+    check_memory_format,
     destination_of,
     device_class_of,
     host_alias,
@@ -218,6 +219,11 @@ def install_factories(machine: Machine, patches: Patches) -> None:
         pin_memory: Any = None,  # noqa: ARG001
         memory_format: Any = None,
     ) -> torch.Tensor:
+        check_memory_format(
+            machine.classes[0],
+            memory_format,
+            "Only c10::MemoryFormat::Contiguous is supported for creating a npu tensor",
+        )
         dtype = machine.check_dtype(dtype or torch.get_default_dtype(), "empty")
         layout = layout if isinstance(layout, torch.layout) else torch.strided
         if layout is not torch.strided:

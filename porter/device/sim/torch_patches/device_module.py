@@ -162,7 +162,7 @@ def device_functions(machine: Machine) -> dict[str, Any]:
         return str(_properties(machine).name)
 
     return {
-        "is_available": lambda: True,
+        "is_available": lambda: len(machine.classes) > 0,
         "is_initialized": lambda: True,
         "_initialized": True,
         "init": lambda: None,

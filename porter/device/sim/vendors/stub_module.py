@@ -112,6 +112,32 @@ def _is_module(dotted: str) -> bool:
     return any(dotted in finder.package.contents for finder in finders)
 
 
+def look_up(dotted: str) -> tuple[bool, Any]:
+    """Return whether a dotted name exists, and what it is, without counting a missing one."""
+    parts = dotted.split(".")
+    if parts[:2] == ["torch", "ops"] and len(parts) > 3:
+        found = getattr(getattr(torch.ops, parts[2]), parts[3], None)
+        return found is not None, found
+    thing: Any = sys.modules.get(parts[0])
+    if thing is None:
+        thing = importlib.import_module(parts[0])
+    for at, part in enumerate(parts[1:], 1):
+        module = sys.modules.get(".".join(parts[: at + 1]))
+        if part in vars(thing):
+            thing = getattr(thing, part)
+        elif module is not None:
+            thing = module
+        elif _is_module(".".join(parts[: at + 1])):
+            return True, None  # importing it would act, as gpu_migration does
+        elif isinstance(thing, type) and hasattr(thing, part):
+            thing = getattr(thing, part)
+        elif isinstance(thing, type | ModuleType):
+            return False, None
+        else:
+            return True, None  # an attribute of a value: nobody knows before it runs
+    return True, thing
+
+
 def not_simulated(dotted: str) -> str:
     """Count a look-up of ``dotted`` and return the error's text."""
     missing[dotted] += 1
@@ -236,16 +262,16 @@ def _public(source: ModuleType) -> list[str]:
 
 
 def constant_functions(
-    module: str, home: str, answers: Mapping[str, tuple[Any, str]]
+    module: str, home: str, answers: Mapping[str, tuple[Any, str]], contract: str = TORCH_NPU
 ) -> dict[str, Callable[..., Any]]:
     """Return functions of a vendor's module that always give the same answer, by name.
 
     ``answers`` holds answer and docstring; ``home`` is the module of porter that defines them. They
-    take the arguments that the contract says.
+    take the arguments that ``contract`` says.
     """
     found = {}
     for name, (answer, doc) in answers.items():
-        parameters = load(TORCH_NPU)["symbols"][f"{module}.{name}"]["signature"][1:-1]
+        parameters = load(contract)["symbols"][f"{module}.{name}"]["signature"][1:-1]
         names = {"copy": copy.copy, "answer": answer}
         found[name] = function = eval(f"lambda {parameters}: copy(answer)", names)
         function.__name__ = function.__qualname__ = name

@@ -4,9 +4,7 @@ vendors' calls: the signatures of live objects against those of a contract."""
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import Parameter
@@ -16,6 +14,7 @@ import torch
 
 from porter.device.sim.contract import CLIENT, HABANA, TORCH_NPU, load
 from porter.device.sim.contract.published import of_schema
+from porter.device.sim.vendors.stub_module import look_up
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -54,7 +53,7 @@ def _measure(contract: dict[str, Any], mode: str) -> Coverage:
     rows = {n: r for n, r in contract["symbols"].items() if r.get("mode", mode) == mode}
     present, problems = set(), []
     for name, row in rows.items():
-        found, thing = _find(name)
+        found, thing = look_up(name)
         if found:
             present.add(name)
             problems += [f"{name}: {why}" for why in _problems(row, thing)]
@@ -65,27 +64,6 @@ def _measure(contract: dict[str, Any], mode: str) -> Coverage:
         len(rows),
         tuple(problems),
     )
-
-
-def _find(name: str) -> tuple[bool, Any]:
-    """Look a dotted name up without raising (and counting) what the simulated modules lack."""
-    parts = name.split(".")
-    if parts[:2] == ["torch", "ops"]:
-        op = getattr(getattr(torch.ops, parts[2]), parts[3], None)
-        return op is not None, op
-    importlib.import_module(parts[0])
-    thing: Any = sys.modules[parts[0]]
-    for at, part in enumerate(parts[1:], 1):
-        module = sys.modules.get(".".join(parts[: at + 1]))
-        if part in vars(thing):
-            thing = getattr(thing, part)
-        elif module is not None:
-            thing = module
-        elif isinstance(thing, type) and hasattr(thing, part):
-            thing = getattr(thing, part)
-        else:
-            return False, None
-    return True, thing
 
 
 def _problems(row: dict[str, Any], thing: Any) -> list[str]:

@@ -79,10 +79,10 @@ def test_every_required_name_is_simulated(package):
 def test_names_of_lazy_mode_are_absent_in_eager_mode(monkeypatch):
     monkeypatch.setenv("PT_HPU_LAZY_MODE", "0")
     with simulated("hpu"):
-        from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY
+        from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, look_up
 
         assert "habana_frameworks.torch.hpu.wrap_in_hpu_graph" in LAZY_MODE_ONLY
-        assert not [name for name in LAZY_MODE_ONLY if coverage._find(name)[0]]
+        assert not [name for name in LAZY_MODE_ONLY if look_up(name)[0]]
 
 
 def test_contract_files_name_what_they_were_read_from():

@@ -1,0 +1,193 @@
+"""The rules of the simulated devices: what each rests on, and how far it can be trusted.
+
+``docs/simulator-truth.md`` is made from this table, and a test holds both the page and the code to
+it: every limit of a capture, every dtype policy and every switch of a profile has its rule here.
+
+Confidence, from the best: "vendor's test" (a test of the vendor's asserts it), "vendor's source"
+(the published code does it), "published log" (a card was seen to do it), "vendor's docs", and
+"our reading" (it follows from these by our own judgement).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONFIDENCE = (
+    "vendor's test", "vendor's source", "published log", "vendor's docs", "our reading",
+)  # fmt: skip
+
+_BRIDGE = "HabanaAI/gaudi-pytorch-bridge 1.19.0"
+_WHEEL = "torch-npu 2.13.0 wheel"
+_ASCEND = "Ascend/pytorch, commit 9e73e708"
+_GAUDI_DOCS = "docs.habana.ai"
+_GRAPH_DOCS = "each vendor's page on its graphs (simulator-accounting.md names them)"
+_CUDA_DOCS = "PyTorch, CUDA graphs notes; NVIDIA, constraints of CUDA graphs"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: its name (``capture:h2d``), the devices, what happens, and on what it rests.
+
+    ``where`` is the dotted name that implements it.
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    what: str
+    source: str
+    confidence: str
+    where: str
+
+
+_PLACE = "porter.device.sim.core"
+_GRAPHS = "porter.device.sim.graphs"
+_COUNT = "porter.device.sim.accounting"
+_PATCH = "porter.device.sim.torch_patches"
+_ALL = ("cuda", "hpu", "npu")
+
+RULES = (
+    Rule("mixed_devices", _ALL, "operands on two devices are refused; 0-dim CPU tensors and CPU "
+         "indices are taken", "PyTorch's dispatcher and error texts", "vendor's source",
+         f"{_PLACE}.placement.settle"),
+    Rule("visible_by", ("cuda",), "CUDA_VISIBLE_DEVICES lists the devices of a process",
+         "NVIDIA, CUDA programming guide", "vendor's docs", f"{_PLACE}.profiles.visible_devices"),
+    Rule("visible_by", ("hpu", "npu"), "HABANA_VISIBLE_MODULES and ASCEND_RT_VISIBLE_DEVICES do "
+         "the same, by the rules of CUDA's", "the vendors' pages name the variables", "our reading",
+         f"{_PLACE}.profiles.visible_devices"),
+    Rule("dtype:float64", ("hpu",), "stays float64 and is counted (the card computes float32)",
+         f"{_GAUDI_DOCS}, support matrix", "vendor's docs",
+         f"{_PLACE}.machine.Machine.check_dtype"),
+    Rule("dtype:complex", ("hpu",), "complex32, complex64 and complex128 stay and are counted",
+         f"{_GAUDI_DOCS}, support matrix", "vendor's docs",
+         f"{_PLACE}.machine.Machine.check_dtype"),
+    Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
+         "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
+         f"{_PLACE}.placement._without_double"),
+    Rule("unlisted_dtype", ("npu",), "float64 or complex operands of an op that the vendor does "
+         "not list with them are counted; a card refuses some",
+         f"{_ASCEND}, native_api pages of 2.11.0",
+         "vendor's docs", f"{_COUNT}.dtype_tables.UnlistedDtypes"),
+    Rule("contiguous_only", ("npu",), "memory formats other than contiguous are refused",
+         f"{_ASCEND}, TensorProperties.cpp, ToKernelNpu.cpp, TensorFactories.cpp",
+         "vendor's source", f"{_PLACE}.transfer.check_memory_format"),
+    Rule("takes_cpu_generators", ("hpu",), "a random op takes a CPU generator and seeds its kernel "
+         "with the next number it draws", f"{_BRIDGE}, random_gen_kernels.cpp", "vendor's source",
+         "porter.device.sim.rng.random_ops.install_rng"),
+    Rule("seed_salt", ("hpu", "npu"), "random numbers are the device's own stream, and porter's",
+         "the vendors publish no stream", "our reading", "porter.device.sim.rng.philox"),
+    Rule("random:cuda", ("cuda",), "rand and randn of contiguous float32 are CUDA's, of an A100",
+         "Random123 test vectors; published numbers of seeds 0 and 10", "published log",
+         "porter.device.sim.rng.philox"),
+    Rule("unwaited_copy", _ALL, "asynchronous copies to the host that nothing waited for are "
+         "counted",
+         "pytorch issues 127612 and 140296", "published log", f"{_COUNT}.unwaited.UnwaitedCopies"),
+    Rule("host_sync", _ALL, "reads of values, blocking copies, shapes from data and synchronize "
+         "make the host wait", "PyTorch's CUDA semantics; that hpu and npu do the same",
+         "our reading", f"{_COUNT}.ledger.HostSyncs"),
+    Rule("cpu_fallback", ("npu",), "ops outside the wheel's tables run on the CPU",
+         f"{_WHEEL}, csrc/aten/*.yaml", "vendor's source", f"{_COUNT}.cpu_fallback.Fallbacks"),
+    Rule("cpu_fallback", ("hpu",), "ops outside the operator page run on the CPU; which ATen ops a "
+         "public name reaches is our reading", f"{_GAUDI_DOCS}, PyTorch Operators 1.19.0",
+         "vendor's docs", f"{_COUNT}.cpu_fallback.Fallbacks"),
+    Rule("lazy:default", ("hpu",), "PT_HPU_LAZY_MODE unset means eager (the bridge 1.19.0 says "
+         "lazy; today's page says eager)", f"{_GAUDI_DOCS}, runtime flags", "vendor's docs",
+         f"{_COUNT}.ledger.lazy_by_environment"),
+    Rule("lazy:ends", ("hpu",), "what ends an accumulated graph besides mark_step",
+         f"{_BRIDGE}, its debug messages", "vendor's source", f"{_COUNT}.ledger.DeviceAccounting"),
+    Rule("lazy:signature", ("hpu",), "when two graphs are the same, and so the number of "
+         "compilations", "the cache key is not published", "our reading",
+         f"{_GRAPHS}.signature.Tape"),
+    Rule("names:mode", ("hpu",), "names that exist in one mode only", f"{_BRIDGE}, if is_lazy()",
+         "vendor's source", "porter.device.sim.vendors.stub_module.LAZY_MODE_ONLY"),
+    Rule("compile:cuts", ("hpu",), "ops that hpu_backend runs eagerly and copies between devices "
+         "cut a compiled graph", f"{_BRIDGE}, dynamo/compile_backend", "vendor's source",
+         f"{_PATCH}.compile_counts.count_partitions"),
+    Rule("compile:cuts_by_table", ("hpu",), "ops that no list of the backend names cut a graph if "
+         "the table of ops lacks them, or their result's dtype is unsupported",
+         "the bridge asks C++ that is not published", "our reading",
+         f"{_COUNT}.compile_tables.CompileTable.refuses"),
+    Rule("compile:cuts", ("npu",), "ops without a torchair converter are counted (a card refuses "
+         "the graph)", f"{_WHEEL}, torchair ge_converter", "vendor's source",
+         f"{_PATCH}.compile_counts.count_partitions"),
+    Rule("compile:counts", _ALL, "graphs, breaks, recompilations and their guards",
+         "PyTorch's Dynamo itself", "vendor's source",
+         f"{_PATCH}.compile_counts.install_compile_counts"),
+    Rule("autocast", ("cuda",), "lists of ops by precision", "ATen/autocast_mode.h of PyTorch 2.13",
+         "vendor's source", f"{_PATCH}.autocast.install_autocast"),
+    Rule("autocast", ("hpu",), "lists of ops by precision", f"{_GAUDI_DOCS}, Mixed Precision",
+         "vendor's docs", f"{_PATCH}.autocast.install_autocast"),
+    Rule("autocast", ("npu",), "lists of ops by precision", f"{_ASCEND}, AutoCastOps.cpp",
+         "vendor's source", f"{_PATCH}.autocast.install_autocast"),
+    Rule("migration", ("npu",), "what transfer_to_npu replaces", f"{_WHEEL}, transfer_to_npu.py",
+         "vendor's source", "porter.migrate.migration.Migration"),
+    Rule("migration", ("hpu",), "how each torch.cuda name is served",
+         "the vendor's migration logs (2023); 17 rows by its definitions", "published log",
+         "porter.migrate.migration.Migration"),
+    Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu",
+         "GPU Migration Toolkit's page could not be read in full", "our reading",
+         "porter.migrate.torch_names.install_torch_names"),
+    Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, dtypes are not limited",
+         "the vendors' hccl is not published", "our reading", f"{_PATCH}.distributed"),
+    Rule("capture:cpu_op", ("hpu",), "an op that falls back is refused",
+         f"{_GAUDI_DOCS}, HPU Graphs for Inference", "vendor's docs",
+         f"{_COUNT}.cpu_fallback.Fallbacks"),
+    Rule("capture:cpu_op", ("cuda", "npu"), "an op that falls back is refused", _CUDA_DOCS,
+         "our reading", f"{_COUNT}.cpu_fallback.Fallbacks"),
+    Rule("capture:host_read", _ALL, "a read of a value is refused", _GRAPH_DOCS, "vendor's docs",
+         f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:dynamic_shape", _ALL, "a shape that depends on data is refused", _GRAPH_DOCS,
+         "vendor's docs", f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:h2d", ("cuda", "npu"), "a copy from the host is refused unless pinned and "
+         "asynchronous", _CUDA_DOCS, "vendor's docs", f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:h2d", ("hpu",), "a copy from the host is made once, counted, with a warning; "
+         "replays do not repeat it", "HabanaAI/Model-References, stable-diffusion: cards took it",
+         "our reading", f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:d2h", _ALL, "a copy to the host is refused", _GRAPH_DOCS, "vendor's docs",
+         f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:synchronize", ("cuda", "npu"), "synchronize is refused", _CUDA_DOCS,
+         "vendor's docs", f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:inplace_view_update", ("hpu",), "an in-place update of a view is refused",
+         f"{_GAUDI_DOCS}, HPU Graphs for Training", "vendor's docs",
+         f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:lazy_mode_only", ("hpu",), "graphs need lazy mode", f"{_BRIDGE}, if is_lazy()",
+         "vendor's source", f"{_COUNT}.ledger.DeviceAccounting"),
+)  # fmt: skip
+
+NOT_MODELLED = (
+    ("int64 becomes int32 in lazy mode on Gaudi", "vendor's docs"),
+    ("e4m3 of Gaudi2 ends at 240, not 448", "vendor's test, any_mode/test_hpu_fp8_ops_any_mode.py"),
+    ("TorchScript is not supported on Gaudi", "vendor's docs"),
+    ("hccl's dtypes", "vendor's docs"),
+    ("a device used in a forked worker", "PyTorch's check for CUDA"),
+    ("a read before an asynchronous copy has arrived gives the old values", "published log"),
+)
+"""Limits of real devices that no rule shows yet, with the source that states them."""
+
+
+def page() -> str:
+    """Return ``docs/simulator-truth.md``."""
+    order = {name: at for at, name in enumerate(CONFIDENCE)}
+    rules = sorted(RULES, key=lambda rule: (order[rule.confidence], rule.name, rule.devices))
+    lines = [
+        "# What the simulator's rules rest on",
+        "",
+        "Made from `porter/device/sim/rules.py`; a test holds this page and the code to it.",
+        "Confidence, from the best: a test of the vendor's asserts it; the vendor's published "
+        "source does it; a",
+        "published log shows a card doing it; the vendor's documentation says it; our own reading.",
+        "",
+        "| rule | devices | what happens | source | confidence |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for rule in rules:
+        devices = ", ".join(rule.devices)
+        row = f"| `{rule.name}` | {devices} | {rule.what} | {rule.source} | {rule.confidence} |"
+        lines.append(row)
+    counts = ", ".join(f"{sum(r.confidence == c for r in RULES)} {c}" for c in CONFIDENCE)
+    lines += ["", f"Rules: {len(RULES)} ({counts}).", "", "## Not shown yet", ""]
+    lines += [f"- {what} ({source})" for what, source in NOT_MODELLED]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,137 @@
+"""What real devices do not take: dtypes, memory formats, devices that are not visible."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+from porter.device.sim.accounting.dtype_tables import npu_dtypes
+from porter.device.sim.accounting.ledger import open_accounting
+from porter.device.sim.activate import simulated
+from porter.device.sim.core.machine import machines
+from porter.device.sim.core.profiles import CUDA, visible_devices
+
+
+def _events(kind: str, what: str) -> dict[str, int]:
+    return {e.what: count for e, count in machines[kind].counters.of_kind(what).items()}
+
+
+def test_npu_converts_to_float32_where_a_program_asks_for_float64() -> None:
+    with simulated("npu"):
+        x = torch.ones(2, device="npu")
+        with pytest.warns(UserWarning, match="cast replace with float"):
+            converted = (x.double(), x.to(torch.float64))
+        assert {each.dtype for each in converted} == {torch.float32}
+
+
+def test_npu_keeps_a_float64_that_it_was_given() -> None:
+    with simulated("npu"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = torch.ones(2, dtype=torch.float64).to("npu")
+        assert x.dtype is torch.ones(2, dtype=torch.float64, device="npu").dtype is torch.float64
+        assert x.to(torch.float64).dtype is torch.float64
+
+
+@pytest.mark.parametrize("name", ["cuda", "hpu"])
+def test_other_devices_convert_to_float64(name: str) -> None:
+    with simulated(name):
+        assert torch.ones(2, device=name).double().dtype is torch.float64
+
+
+def test_float64_in_an_op_that_the_vendor_does_not_list_is_counted() -> None:
+    with simulated("npu") as machine:
+        open_accounting(machine)
+        x = torch.ones(2, dtype=torch.float64, device="npu")
+        x.cos() + x.add(1)
+        x.float().cos()
+        assert _events("npu", "unlisted_dtype") == {"aten.cos.default": 1}
+
+
+def test_dtypes_are_read_from_the_vendors_page() -> None:
+    page = (
+        "### torch.cos\n\n**x**: `input`仅支持bf16, fp32, complex64\n\n"
+        "### torch.sin\n\n没有\n\n### torch.no_such\n\n`input`仅支持fp16\n"
+    )
+    assert npu_dtypes(page) == {"aten.cos": ["bfloat16", "complex64", "float32"]}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: x.contiguous(memory_format=torch.channels_last), "only supported contiguous"),
+        (lambda x: x.to(memory_format=torch.channels_last), "Only contiguous_format or preserve"),
+        (lambda x: x.cpu().to("npu", memory_format=torch.channels_last), "Only contiguous_format"),
+        (
+            lambda x: torch.empty(x.shape, device="npu", memory_format=torch.channels_last),
+            "supported for creating a npu tensor",
+        ),
+        (
+            lambda x: torch.nn.Conv2d(2, 2, 2).to("npu").to(memory_format=torch.channels_last),
+            "Only contiguous_format or preserve",
+        ),
+    ],
+)
+def test_npu_refuses_channels_last(call: Any, message: str) -> None:
+    with simulated("npu"), pytest.raises(RuntimeError, match=message):
+        call(torch.ones(1, 2, 3, 3, device="npu"))
+
+
+def test_contiguous_formats_are_taken_and_others_on_other_devices(kind: str) -> None:
+    x = torch.ones(1, 2, 3, 3, device=kind).transpose(2, 3)
+    assert x.contiguous().to(memory_format=torch.preserve_format).is_contiguous()
+    if kind != "npu":
+        found = x.to(memory_format=torch.channels_last)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("listed", "count"), [(None, 2), ("0", 1), ("1,0", 2), ("0,0", 1), ("0,5", 1), ("", 0)]
+)
+def test_a_process_sees_the_devices_that_its_environment_lists(
+    listed: str | None, count: int
+) -> None:
+    environ = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
+    assert visible_devices(CUDA, environ) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("cuda", "CUDA_VISIBLE_DEVICES"),
+        ("hpu", "HABANA_VISIBLE_MODULES"),
+        ("npu", "ASCEND_RT_VISIBLE_DEVICES"),
+    ],
+)
+def test_a_device_that_is_not_visible_does_not_exist(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with simulated(name):
+        assert getattr(torch, name).device_count() == 1
+        with pytest.raises(RuntimeError, match="invalid device ordinal 1"):
+            torch.ones(1, device=f"{name}:1")
+    monkeypatch.setenv(variable, "")
+    with simulated(name):
+        assert not getattr(torch, name).is_available()
+
+
+def test_an_asynchronous_copy_that_nothing_waited_for_is_counted(kind: str) -> None:
+    machine = machines[kind]
+    accounting = open_accounting(machine, lazy=False)
+    x = torch.ones(3, device=kind)
+    dropped = x.to("cpu", non_blocking=True)
+    assert dropped.sum() == 3
+    del dropped
+    waited = x.to("cpu", non_blocking=True)
+    getattr(torch, kind).synchronize()
+    by_a_read = x.to("cpu", non_blocking=True)
+    x.sum().item()
+    del waited, by_a_read
+    assert machine.counters.totals["unwaited_copy"] == 1
+    alive = x.to("cpu", non_blocking=True)
+    assert accounting.as_json()["totals"]["unwaited_copy"] == 2
+    assert accounting.as_json()["totals"]["unwaited_copy"] == 2
+    del alive

@@ -1,0 +1,90 @@
+"""Each name of torch that ``torch_npu.contrib.transfer_to_npu`` assigns is served, or says why not.
+
+The list is read from the wheel (``porter/migrate/data/ascend-transfer.json``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import porter.migrate
+from porter.device.sim.activate import simulated
+from porter.migrate.migration import activate, deactivate
+
+DATA = Path(porter.migrate.__file__).parent / "data" / "ascend-transfer.json"
+ASSIGNED = json.loads(DATA.read_text())["assigned"]
+
+LEFT = {
+    "torch._C._host_emptyCache": "a cache of pinned memory, which is not modelled",
+    "torch._dynamo.trace_rules._disallowed_callable_ids.function_ids": "Dynamo's own rules hold",
+    "torch._dynamo.utils.has_triton": "graphs run op by op; Inductor compiles nothing",
+    "torch._inductor.autotune_process.get_gpu_type": "Inductor compiles nothing",
+    "torch._inductor.compile_fx.has_triton": "Inductor compiles nothing",
+    "torch._inductor.fx_passes.joint_graph.get_gpu_type": "Inductor compiles nothing",
+    "torch._inductor.fx_passes.post_grad.get_gpu_type": "Inductor compiles nothing",
+    "torch._inductor.runtime.autotune_cache.has_triton": "Inductor compiles nothing",
+    "torch._inductor.utils.get_gpu_type": "Inductor compiles nothing",
+    "torch.cuda.amp.autocast_mode": "its classes are served by torch.autocast",
+    "torch.distributed.ProcessGroupNCCL": "a class of C++ that this build of PyTorch lacks",
+    "torch.distributed.distributed_c10d.ProcessGroupNCCL": "the same class",
+    "torch.distributed.pipelining.stage.PipelineStage.__init__": "its device is not mapped",
+    "torch.jit.script_method": "called for methods of ScriptModules, which script does not make",
+    "torch.profiler.profile": "every profiler on a simulated device traces the host alone",
+    "torch.utils.cpp_extension": "nothing is compiled for a card",
+}
+"""Names that are not replaced here, each with the reason."""
+
+
+def _value(dotted: str) -> Any:
+    thing: Any = torch
+    for part in dotted.split(".")[1:]:
+        if isinstance(thing, type) and part in vars(thing):
+            thing = vars(thing)[part]
+        else:
+            thing = getattr(thing, part)
+    return thing
+
+
+@pytest.fixture(scope="module")
+def before_and_after() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    names = [name for name in ASSIGNED if name not in LEFT]
+    for name in names:
+        module = name.rpartition(".")[0]
+        if module.startswith("torch.distributed.fsdp"):
+            importlib.import_module("torch.distributed.fsdp")
+    with simulated("npu"):
+        importlib.import_module("torch.distributed.device_mesh")
+        before = {name: _value(name) for name in names if _has(name)}
+        activate("npu")
+        try:
+            yield before, {name: _value(name) for name in names if _has(name)}
+        finally:
+            deactivate()
+
+
+def _has(dotted: str) -> bool:
+    try:
+        _value(dotted)
+    except AttributeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in ASSIGNED if name not in LEFT])
+def test_what_the_wheel_assigns_is_replaced(
+    name: str, before_and_after: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    before, after = before_and_after
+    assert name in after
+    assert after[name] is not before.get(name)
+
+
+def test_what_is_left_is_what_the_wheel_assigns() -> None:
+    assert sorted(set(LEFT) - set(ASSIGNED)) == []
