@@ -9,6 +9,9 @@ hold a finding at the level below. Groups that only insert are not counted, nor 
 Precision, by rule: of the findings at level 0, in the files that the port's series touches, how
 many are no longer found at its last level. What a series leaves as it is on purpose counts against
 the rule, so this is a lower bound.
+
+With --published UPSTREAM PORT, two files: the same for a port that somebody else published, which
+this project has no patch of.
 """
 
 from __future__ import annotations
@@ -72,6 +75,17 @@ def recall_of(upstream: Upstream, below: Level, level: Level) -> tuple[int, int]
     return hit, len(groups)
 
 
+def published_row(old: Path, new: Path) -> str:
+    """Return, for a file and its published port, groups, those with a finding, and findings."""
+    before, after = CodeFile(old.name, old.read_bytes()), CodeFile(new.name, new.read_bytes())
+    found = found_in({before.path: before})
+    lines = {finding.line for finding in found}
+    groups = changed_groups(before, after)
+    hit = sum(any(line in lines for line in group) for group in groups)
+    on = sum(any(finding.line in group for group in groups) for finding in found)
+    return f"| {old.name} | {len(groups)} | {hit} | {len(found)} | {on} |"
+
+
 def mended_of(upstream: Upstream, levels: tuple[Level, ...]) -> tuple[Counter[str], Counter[str]]:
     """Return by rule how many findings of touched files there are at level 0, and mended."""
     last = [level for level in levels if not level.off][-1]
@@ -97,7 +111,13 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("ports", nargs="*")
+    parser.add_argument("--published", nargs=2, type=Path, metavar=("UPSTREAM", "PORT"))
     options = parser.parse_args()
+    if options.published:
+        print("| file | changed groups | with a finding | findings | on changed lines |")
+        print("| --- | --- | --- | --- | --- |")
+        print(published_row(*options.published))
+        return
     pins = load_pins(PROJECT)
     found, mended = Counter[str](), Counter[str]()
     print("| port | patch | changed groups | with a finding | recall |")

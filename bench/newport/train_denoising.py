@@ -19,7 +19,7 @@ trainer = Trainer(
     train_num_steps=args.train_num_steps,
     gradient_accumulate_every=1,
     num_samples=4,
-    save_and_sample_every=2,
+    save_and_sample_every=args.train_num_steps,
     calculate_fid=False,
 )
 trainer.train()

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         repository = place.repository
         with level_commits(repository.project, repository.port) as series:
             items, notes = _read(args, series)
-            plan = Plan(place.what, args.after or "", given, _ask())
+            plan = Plan(place.what, args.after or "", given=given, ask=_ask())
             done: Imported = import_patches(series, place, items, plan)
     notes = (*notes, *done.notes)
     return report_change(place.held, done.changed, as_json=args.json, notes=notes)

@@ -69,6 +69,8 @@ class _Tree:
         self.contents.update(files)
         for path in files:
             self.modules.pop(path, None)
+            if module := _plain_module(CodeFile(path, self.contents[path])):
+                self.modules[path] = module
         self.read()
 
 

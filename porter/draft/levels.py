@@ -33,6 +33,7 @@ def series_files(series: LevelCommits) -> list[CodeFile]:
 
 def add_levels(series: LevelCommits, place: Place, levels: Sequence[DraftedLevel]) -> Imported:
     """Add drafted levels at the end of the series, and what they gain to recipes of a command."""
+    others = with_claims(series.repository.project, series.repository.port, levels)
     entries = series.upstream.odb.flat(series.last_on().tree)
     series.bring({path.encode() for level in levels for path in level.files})
     tree, date = series.last_on().tree, _pinned_date(series)
@@ -47,19 +48,18 @@ def add_levels(series: LevelCommits, place: Place, levels: Sequence[DraftedLevel
                 diff,
                 author=AUTHOR,
                 date=date,
-                message=message(level),
+                message=message(level, sorted(others)),
             )
         )
         tree = after
-    root = series.repository.project
-    others = with_claims(root, series.repository.port, levels)
     return import_patches(series, place, items, Plan(place.what, others=others))
 
 
-def message(level: DraftedLevel) -> str:
+def message(level: DraftedLevel, recipes: Sequence[str] = ()) -> str:
     """Return the message of a level's commit: what it does, why, and what is to be proved.
 
-    The level's name is left to the import, which finds a free one.
+    ``recipes`` are those of a command, which prove it. The level's name is left to the import,
+    which finds a free one.
     """
     family = level.family
     done = [
@@ -72,9 +72,16 @@ def message(level: DraftedLevel) -> str:
         f"{family.subject}\n\n{family.why}\n\nDrafted from what `porter scan` found:\n\n"
         + "\n".join(done)
         + left
-        + f"\n\nDevices: {family.devices}\nKeeps: {family.keeps}\nGains: {family.gains}\n"
+        + f"\n\nDevices: {family.devices}\nKeeps: {_proved(family.keeps, recipes)}\n"
+        f"Gains: {_proved(family.gains, recipes)}\n"
         f"Origin: porter draft, {and_listed(level.codes)}\nForwarded: not-needed\n"
     )
+
+
+def _proved(text: str, recipes: Sequence[str]) -> str:
+    """Return what a level keeps or gains, with the recipes that prove it where there are any."""
+    what = text.partition(", to prove")[0]
+    return f"{what} ({and_listed(recipes)})" if recipes else text
 
 
 def _left(level: DraftedLevel) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from porter.editing.level_commits import LevelCommits, copy_commits
@@ -43,6 +43,7 @@ class Plan:
 
     what: str
     after: str = ""
+    _: KW_ONLY
     others: Mapping[str, bytes | None] = field(default_factory=dict)
     given: Given = field(default_factory=Given)
     ask: Ask | None = None

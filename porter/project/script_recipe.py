@@ -30,6 +30,10 @@ _STEPS = (
     "num_timesteps", "timesteps",
 )  # fmt: skip
 """What options that number the steps are called, the likeliest first."""
+_SMALL = frozenset(
+    {"PIL", "einops", "filelock", "ftfy", "numpy", "regex", "requests", "tqdm", "yaml"}
+)
+"""Packages that an environment gets even if only a function of a library imports them."""
 _RUNNERS = ("python", "python3", "porter")
 
 
@@ -157,13 +161,19 @@ def _start(
                 places.setdefault(path[len(root) :], path)
     tree = SourceTree("", {inner: python[path] for inner, path in places.items()})
     found, others = tree.closure([PurePosixPath(command.script).stem, "_factories"])
-    for inner in found:  # what a function imports counts too, where its package is well known
+    for inner in found:  # what a function imports counts too: in the script, or if it is small
+        known = PACKAGES if places[inner] == command.script else _SMALL
         for name, line in tree.all_imports(inner):
-            if name in PACKAGES and not tree.holds(name):
+            if name in known and not tree.holds(name):
                 others.setdefault(name, f"{places[inner]}:{line}")
     read = {places[inner] for inner in found}
     read -= {"_factories.py"} | ({command.script} if command.content is not None else set())
-    needs = {f"{path.split('/')[0]}/" if "/" in path else "*.py" for path in read}
+    needs = set()
+    for path in read:
+        if folder != "." and path.startswith(f"{folder}/"):
+            needs.add(f"{folder}/")
+        else:
+            needs.add(f"{path.split('/')[0]}/" if "/" in path else "*.py")
     for word in command.arguments:
         path = word.rpartition("=")[2].strip("/")
         if path in paths or any(each.startswith(f"{path}/") for each in paths if path):
@@ -175,7 +185,8 @@ def _start(
     }
     extra = {"PIL": "images"} | ({"numpy": "arrays"} if imports else {})
     packages = dict(sorted({**extra, **imports}.items()))
-    return _Reads(Start(".", (), tuple(sorted(needs)), packages), _names_cuda(read, python))
+    root = "src" if "src/" in needs else "."
+    return _Reads(Start(root, (), tuple(sorted(needs)), packages), _names_cuda(read, python))
 
 
 def _names_cuda(paths: Iterable[str], python: Mapping[str, bytes]) -> bool:
@@ -202,6 +213,7 @@ def _recipe(port: str, command: Command, factories: Mapping[str, str], reads: _R
         f"title: {json.dumps(command.words)}",
         "probe: run_script.py",
         f"environment: ../environments/{port}.txt",
+        *(['source_roots: [".", "src"]'] if reads.start.root == "src" else []),
         f"needs: [{quoted(reads.start.needs)}]",
         "parameters:",
         f"  script: {json.dumps(command.script)}",

@@ -30,7 +30,10 @@ from porter.scan.sources import CodeFile
 if TYPE_CHECKING:
     from porter.scan.measuring.running import Measurement
 
-ABOUT = re.compile(rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|\.item\(|\.backward\(")
+ABOUT = re.compile(
+    rb"torch|cuda|nccl|flash_attn|xformers|bitsandbytes|mark_step|\.item\(|\.backward\("
+)
+"""What a file mentions that rules may find something in."""
 _IGNORE = re.compile(r"#\s*porter:\s*ignore(?:\[([^\]]*)\])?")
 _IGNORE_FILE = re.compile(r"#\s*porter:\s*ignore-file\[([^\]]+)\]")
 

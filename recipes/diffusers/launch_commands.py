@@ -17,10 +17,12 @@ def run(probe: Probe) -> None:
     launcher = probe.tree / LAUNCHER
     for name in RUNS:
         given = published(name) | MODES
-        if launcher.is_file():
-            flash = name.endswith("-fa")
-            given = command(probe, name, *([] if flash else ["--optimizer=megatron"]))
-        probe.record_text(name, "\n".join(f"{key}={given[key]}" for key in sorted(given)) + "\n")
+        with probe.attempt(name):
+            if launcher.is_file():
+                flash = name.endswith("-fa")
+                given = command(probe, name, *([] if flash else ["--optimizer=megatron"]))
+            lines = [f"{key}={given[key]}" for key in sorted(given)]
+            probe.record_text(name, "\n".join(lines) + "\n")
     if not launcher.is_file():
         return
     own = command(probe, "8p-full-sd15-fp32", "--model_name=a b", "--batch_size=3", "--processes=2")

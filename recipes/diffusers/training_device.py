@@ -38,7 +38,7 @@ def run(probe: Probe) -> None:
         return
     if probe.parameters["options"] == "new" and "--logging_steps" in script:
         options += ["--logging_steps", 3 * FEW]  # nothing is logged
-    with probe.attempt("cost"):
+    with probe.attempt("step"):
         with probe.section("few"):
             train(probe, words("sd21", FEW, *options))
         with probe.section("many"):

@@ -30,6 +30,10 @@ WAYS = os.environ.get("PORTER_CAMPAIGN_WAYS", "event,event,moment,moment,call").
 SEED = os.environ.get("PORTER_CAMPAIGN_SEED", "1")
 
 
+QUICK = ("test_found.py", "test_copies.py")
+"""In every run of the tests."""
+
+
 class Count:
     """What a test did, by name, within its time."""
 
@@ -86,7 +90,7 @@ def runs(base: Stage) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.name != "test_found.py":
+        if item.path.is_relative_to(here) and item.path.name not in QUICK:
             item.add_marker(pytest.mark.campaign)
             item.add_marker(pytest.mark.timeout(SECONDS * 3 + 300))
 

@@ -32,7 +32,7 @@ _COMMIT = re.compile(rb"(?<!^tree )\b[0-9a-f]{40}\b|\b[0-9]{10} [+-][0-9]{4}\b",
 """In the log of states a commit has the time of its making, and so other names after it."""
 
 
-_OBJECT = re.compile(r"/objects/(../[0-9a-f]{38}|..|pack/[^/]*|N(/N)?)$")
+_OBJECT = re.compile(r"/objects/([0-9a-f]{2}|[0-9a-f]{2}/[0-9a-f]{38}|pack/[^/]*)$")
 
 
 def without_objects(state: State) -> State:
@@ -106,7 +106,7 @@ class Copies:
     def _plain(self, path: str) -> str:
         if state := _STATES.match(path):
             return path if state[2] else state[1]
-        return _plain(path.encode()).decode()
+        return path if _OBJECT.search(path) else _plain(path.encode()).decode()
 
     def _hash(self, name: str) -> str:
         path = self.top / name

@@ -187,7 +187,8 @@ def others_end(before: Collection[int], seconds: float, server: int = 0) -> bool
 
 def children() -> list[int]:
     """Return the processes that this one is the parent of, those that ended unasked included."""
-    return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
+    texts = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    return [int(pid) for text in texts for pid in text.split()]
 
 
 def inherit_others(on: bool) -> None:
@@ -199,12 +200,14 @@ def inherit_others(on: bool) -> None:
 
 def descendants(pid: int) -> list[int]:
     """Return the processes that ``pid`` started, and theirs."""
+    if not pid:
+        return []
     try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:
         return []
     found = []
-    for child in map(int, text.split()):
+    for child in map(int, " ".join(texts).split()):
         found += [child, *descendants(child)]
     return found
 

@@ -45,6 +45,16 @@ CHANGED = [
     ("y = x.to( 'cuda' )  # here", "y = x.to( devices.accelerator() )  # here"),
     ("if torch.cuda.is_available():\n    torch.cuda.empty_cache()",
      "if devices.accelerator() != \"cpu\":\n    devices.empty_cache()"),
+    ("d = torch.device(f'cuda')", "d = torch.device(devices.accelerator())"),
+    ("b = 'gloo' if not torch.cuda.is_available() else 'nccl'", "b = devices.backend()"),
+    ("for i in range(n):\n    x = model(x) * s[i]\n    devices.mark_step()\ns = torch.ones(3)",
+     "for i in range(n):\n    x = model(x) * devices.at(s, i)\n    devices.mark_step()\n"
+     "s = torch.ones(3)"),
+    ("for i in range(n):\n    t = torch.full((b,), i, device=d)\n    x = model(x, t)\n"
+     "    mark_step()",
+     "for i in range(n):\n    t = torch.full((b,), i).to(d)\n    x = model(x, t)\n    mark_step()"),
+    ("o = torch.optim.Adam(p, lr=1)",
+     "o = torch.optim.Adam(p, lr=1, capturable=devices.capturable())"),
     ("assert torch.cuda.is_available(), 'no'", "assert devices.accelerator() != \"cpu\", 'no'"),
     ("y = x.cuda()", "y = x.to(devices.accelerator())"),
     ("y = (x\n     .cuda(rank, non_blocking=True))",
@@ -91,6 +101,10 @@ KEPT = [
     "print(f'{x.cuda()}')",
     "scaler = torch.cuda.amp.GradScaler()",
     "if x.is_cuda:\n    pass",
+    "p = torch.cuda.get_device_properties(torch.device('cuda'))",
+    "d = torch.load('data/images.pt')",
+    "o = torch.optim.Adam(p, fused=True)",
+    "if x.device.type == 'cpu':\n    n = torch.randn_like(x)",
     "for t in ts: x = model(x, t)",
     "for t in ts:\n    x = model(x, t)\n    return x",
     "s = torch.load(path, **options)",
@@ -207,6 +221,53 @@ def test_a_file_that_tries_two_ways_tries_both() -> None:
     assert (
         "try:\n    import devices\nexcept ModuleNotFoundError:\n    from . import devices\n" in done
     )
+
+
+def test_a_script_in_a_package_may_be_run_and_imported() -> None:
+    text = "x.cuda()\nif __name__ == '__main__':\n    pass\n"
+    done = after({"pkg/__init__.py": "from pkg.a import x", "pkg/a.py": text})["pkg/a.py"]
+
+    assert "    import devices\nexcept ModuleNotFoundError:\n    from . import devices\n" in done
+
+
+def test_a_package_with_a_module_of_its_name_is_imported_from() -> None:
+    text = "import torch\nfrom pkg.b import c\nx.cuda()\n"
+    files = {"pkg/__init__.py": "", "pkg/pkg.py": text, "pkg/b.py": "x.cuda()\n"}
+
+    assert "from pkg import devices" in after(files)["pkg/pkg.py"]
+
+
+def test_a_later_level_extends_the_helper_of_an_earlier_one() -> None:
+    text = "import torch\nx = x.cuda()\no = torch.optim.AdamW(p)\n"
+    first, second = drafted({"net.py": text})
+    done = second.files["devices.py"].decode()
+
+    assert "def accelerator" in first.files["devices.py"].decode()
+    assert "def capturable" not in first.files["devices.py"].decode()
+    assert "def accelerator" in done
+    assert "def capturable" in done
+    assert second.files["net.py"].decode().count("import devices") == 1
+    own = first.files["devices.py"].decode() + "\n\nOWN = 1\n"
+    files = {"net.py": first.files["net.py"].decode(), "devices.py": own}
+    assert after(files)["devices.py"].startswith(own.rstrip())
+    assert "def capturable" in after(files)["devices.py"]
+
+
+def test_loops_that_a_function_of_another_file_marks_are_left() -> None:
+    loop = "import torch\nfor t in ts:\n    x = net.apply_model(x, t)\n"
+    steps = "def apply_model(x, t):\n    mark_step()\n    return x\n"
+
+    assert after({"net.py": loop, "steps.py": steps})["net.py"] == loop
+    assert after({"net.py": loop, "steps.py": steps.replace("mark_step()", "pass")})["net.py"] != (
+        loop
+    )
+
+
+@pytest.mark.parametrize("path", ["tests/a.py", "pkg/testing/a.py", "test_a.py"])
+def test_the_upstreams_own_tests_are_left(path: str) -> None:
+    files = {path: "import torch\nx = x.cuda()\n"}
+
+    assert after(files) == files
 
 
 def test_the_import_follows_the_docstring_and_the_future() -> None:

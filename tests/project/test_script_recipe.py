@@ -166,6 +166,27 @@ def test_draft_adds_what_its_levels_gain(root: Path, model: Path, porter: Porter
     assert path.read_text() == before
 
 
+@pytest.mark.slow
+def test_a_drafted_command_is_verified_on_a_simulated_device(
+    root: Path, tmp_path: Path, porter: Porter
+) -> None:
+    make_repository(
+        tmp_path / "m", {**FILES, "scripts/sample.py": SAMPLE.replace("import numpy\n", "")}
+    )
+    line = "net.pt=net.layers.Net(4)"
+    command = ["python", "scripts/sample.py", "--steps", "2", "--ckpt", "net.pt"]
+    porter("add", tmp_path / "m", "--factory", line, "--", *command, cwd=root)
+    path = root / "recipes/m/sample.yaml"
+    path.write_text(path.read_text().replace("environment: ../environments/m.txt\n", ""))
+    porter("draft", "m", cwd=root)
+
+    done = porter("verify", "m", "--level", "randn-to-cpu", "--device", "sim:hpu", cwd=root)
+
+    assert done.code == 0, done.out + done.err
+    for name in ("cpu_fallback", "device_draws", "compilations"):
+        assert name in done.out
+
+
 def test_options_of_a_command_need_one(root: Path, model: Path, porter: Porter) -> None:
     assert "found none" in porter("add", model, "--factory", "a=b", cwd=root).err
     for line in ("a", "/a=b", "../a=b"):

@@ -70,7 +70,7 @@ def run_events(run: StoredRun) -> RunEvents:
         more_causes=max(len(causes) - MOST, 0),
         sites=tuple(sites[:MOST]),
         more_sites=max(len(sites) - MOST, 0),
-        warnings=(*(str(text) for text in run.head.get("warnings", ())), *warnings),
+        warnings=tuple(dict.fromkeys([*map(str, run.head.get("warnings", ())), *warnings])),
     )
 
 

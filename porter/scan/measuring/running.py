@@ -135,7 +135,11 @@ def _measure(
     if not counts.is_file():
         raise BadInput(f"sim:{device}: {done.failed.get(device, 'the run left no counters')}")
     counted = json.loads(counts.read_bytes())
-    done.totals[device] = {"ops": counted["dispatched"]["ops"], **counted["totals"]}
+    done.totals[device] = {
+        "ops": counted["dispatched"]["ops"],
+        "compilation": counted.get("graphs", {}).get("compilations", 0),
+        **counted["totals"],
+    }
     done.measured += _events(device, counted)
     done.measured += _compilations(device, copy, counted.get("graphs", {}).get("compiled", ()))
     done.measured += _served(device, log)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import ClassVar
 
-from porter.scan.reading.module import Loop, Module, argument, dotted, names
+from porter.scan.reading.module import MARK, Loop, Module, argument, dotted, names
 from porter.scan.reading.rule import Reason, Rule, Spot, Sureness
 from porter.scan.rules.host_reads import STEPS, is_heavy, model_calls
 
@@ -210,7 +210,8 @@ def train(model, batches, optimizer):
 
 def _marks(module: Module, loop: Loop) -> bool:
     """Whether a loop marks steps: itself, or in a function of the same file that it calls."""
-    return any(not module.marking.isdisjoint(names(statement)) for statement in loop.body)
+    own = {name for name, called in module.called_by.items() if MARK in called}
+    return any(names(statement) & (module.marking | own) for statement in loop.body)
 
 
 class BooleanMask(Rule):
