@@ -57,8 +57,8 @@ class Module:
             node = stack.pop()
             self._by_type[type(node)].append(node)
             children: list[ast.AST] = []
-            for name in node._fields:  # as ast.iter_child_nodes, which takes twice as long
-                value = getattr(node, name, None)
+            for part in node._fields:  # as ast.iter_child_nodes, which takes twice as long
+                value = getattr(node, part, None)
                 if isinstance(value, list):
                     children += [each for each in value if isinstance(each, ast.AST)]
                 elif isinstance(value, ast.AST):
