@@ -205,6 +205,7 @@ def _render(found: Scan, where: str, form: str, prefix: str) -> str:
         return "\n".join(scan_lines(found, where))
     if form == "json":
         return as_json(as_data(found, where))
-    titles = {code: rule.title for code, rule in {**RULES, **BY_CODE}.items()}
+    titles = {code: rule.title for code, rule in RULES.items()}
+    titles |= {code: kind.title for code, kind in BY_CODE.items()}
     case = Case("scan", where, as_findings(found))
     return as_form(form, "porter scan", [case], prefix, titles)
