@@ -163,9 +163,9 @@ def _start(
     found, others = tree.closure([PurePosixPath(command.script).stem, "_factories"])
     for inner in found:  # what a function imports counts too: in the script, or if it is small
         known = PACKAGES if places[inner] == command.script else _SMALL
-        for name, at in tree.all_imports(inner):
+        for name, number in tree.all_imports(inner):
             if name in known and not tree.holds(name):
-                others.setdefault(name, f"{places[inner]}:{at}")
+                others.setdefault(name, f"{places[inner]}:{number}")
     read = {places[inner] for inner in found}
     read -= {"_factories.py"} | ({command.script} if command.content is not None else set())
     needs = set()

@@ -57,8 +57,8 @@ def _group(findings: list[ScanFinding]) -> list[str]:
         severity = paint(_severity(finding), _STYLES[finding.gravest], colour)
         lines.append(f"  {where}: {severity}, {finding.sure}")
         lines.append(f"      {plain(finding.source)}")
-        for measured in finding.measured:
-            lines += flow(f"measured on {plain(measured)}", 6)
+        for counts in finding.measured:
+            lines += flow(f"measured on {plain(counts)}", 6)
     return lines
 
 
