@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from porter.levels.lint import lint_port
     from porter.report.ci.write import folder_in_repository, write_files
+    from porter.verify.plan.header_claims import lint_header_claims
+    from porter.verify.plan.own_readings import lint_own_readings
     from porter.verify.plan.recipe_lint import lint_recipes
     from porter.verify.plan.vendor_names import lint_vendor_names
 
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         if not any(finding.severity == "error" for finding in findings):  # a series to read
             findings += lint_recipes(pins.root, pin.name)
         findings += lint_vendor_names(pins.root, pin.name)
+        findings += lint_own_readings(pins.root, pin.name)
+        findings += lint_header_claims(pins.root, pin.name)
         found.append((pin.name, findings))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from porter.commands.options import add_flag
 from porter.device import DEVICES, Device, open_device
-from porter.device.report import report_lines
+from porter.device.report import is_idle, report_lines
 from porter.errors import BadInput, Exit
 
 EXAMPLES = (
@@ -74,7 +74,16 @@ def run(args: argparse.Namespace) -> int:
             print(text) if args.json == "-" else write_text(Path(args.json), text)
         if not args.quiet:
             print("\n".join(report_lines(device.title(), counters)), file=sys.stderr)
+        if is_idle(counters):
+            print(_idle(device), file=sys.stderr)
     return code
+
+
+def _idle(device: Device) -> str:
+    return (
+        f"porter: warning: nothing was dispatched to {device.name}: the script stayed on the CPU; "
+        f"name the device to it ({device.kind}), or let it find one"
+    )
 
 
 _MIGRATIONS = {

@@ -10,18 +10,19 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from porter.device.sim.contract.releases import SIMULATED, kind_of
 from porter.errors import BadInput
 
 if TYPE_CHECKING:
     from porter.device.sim.accounting.ledger import DeviceAccounting
 
-DEVICES = ("cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu")
+DEVICES = ("cpu", "cuda", "hpu", "npu", *SIMULATED)
 
 
 class Device(Protocol):
     """A device that a script, a probe or a recipe runs on.
 
-    ``name`` is porter's ("sim:hpu"), ``kind`` is PyTorch's device type ("hpu").
+    ``name`` is porter's ("sim:hpu", "sim:hpu@1.12"), ``kind`` is PyTorch's device type ("hpu").
     """
 
     name: str
@@ -104,11 +105,14 @@ class RealDevice:
 
 
 class SimulatedDevice:
-    """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted."""
+    """sim:cuda, sim:hpu or sim:npu: the CPU computes, and the device's work is counted.
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.name = f"sim:{kind}"
+    A name may end in a release of the vendor's software, ``sim:hpu@1.12``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.kind = kind_of(name)
+        self.name = name
         self._accounting: DeviceAccounting | None = None
 
     @property
@@ -124,19 +128,21 @@ class SimulatedDevice:
         from porter.migrate.migration import activate_from_environment
 
         if self._accounting is None:
-            machine = activate(self.kind)
+            machine = activate(self.name)
             self._accounting = accounting_of(self.kind) or open_accounting(machine)
             activate_from_environment(self.kind)
 
     def title(self) -> str:
-        return f"simulated {self.accounting.machine.profile.title}"
+        release = self.name.partition("@")[2]
+        software = f", software {release}" if release else ""
+        return f"simulated {self.accounting.machine.profile.title}{software}"
 
     def synchronize(self) -> None:
         """Count a host sync; there is nothing to wait for."""
         self.accounting.synchronize(f"{self.name}.synchronize")
 
     def counters(self, root: Path | None = None) -> dict[str, Any]:
-        return self.accounting.as_json(root)
+        return {**self.accounting.as_json(root), "device": self.name}
 
     def reset_counters(self) -> None:
         """Restart all counts at zero. Graphs stay compiled, as on the device."""
@@ -151,5 +157,5 @@ def open_device(name: str) -> Device:
     if name not in DEVICES:
         raise BadInput(f"device {name!r}: expected one of {', '.join(DEVICES)}")
     if name.startswith("sim:"):
-        return SimulatedDevice(name.removeprefix("sim:"))
+        return SimulatedDevice(name)
     return RealDevice(name)

@@ -59,6 +59,13 @@ def _graph_lines(graphs: Mapping[str, Any]) -> Iterator[str]:
         yield f"    and {len(graphs['compiled']) - _MOST_SITES} more; --json lists them"
 
 
+def is_idle(counters: Mapping[str, Any]) -> bool:
+    """Whether a simulated device got nothing at all: the script stayed on the CPU."""
+    if not counters["simulated"] or counters["dispatched"]["ops"]:
+        return False
+    return not any(map(counters["totals"].get, ("host_ops_saved", "h2d")))
+
+
 def report_lines(title: str, counters: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a report on ``counters`` (:meth:`porter.device.Device.counters`)."""
     if not counters["simulated"]:
@@ -67,8 +74,6 @@ def report_lines(title: str, counters: Mapping[str, Any]) -> Iterator[str]:
     yield f"{counters['device']}: {title}; simulated counts, no times"
     dispatched = counters["dispatched"]
     yield f"  ops: {dispatched['ops']:,} dispatched, {dispatched['kernels']:,} of them kernels"
-    if not dispatched["ops"] and not any(map(counters["totals"].get, ("host_ops_saved", "h2d"))):
-        yield "  nothing was dispatched to the device: the script stayed on the CPU"
     if counters.get("mode") == "eager":
         yield "  eager mode: ops do not accumulate; PT_HPU_LAZY_MODE=1 for lazy graphs"
     if "graphs" in counters:

@@ -314,7 +314,7 @@ def _commits(tree: Tree, span: str) -> list[str]:
 
 
 def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None:
-    if answer.status < 0:
+    if answer.ended_by:
         raise PorterError(f"{shown(tree.folder)}: git cherry-pick: {answer.problem}")
     picking = _stopped_at(tree)
     unmerged = _unmerged(tree)
@@ -324,7 +324,7 @@ def _stopped(tree: Tree, session: EditSession, oid: str, answer: Answer) -> None
             f" {listed_paths(unmerged)}; resolve it, `git add` the files and `porter"
             f" {session.command} --continue`, or `--abort`"
         )
-    if picking:
+    if picking and not tree.git("diff-index", "--cached", "--name-only", "HEAD").text:
         raise CheckFailed(
             f"{shown(tree.folder)}: {_subject(tree, picking)} changes nothing here any more;"
             f" `porter {session.command} --skip` leaves it out of the series, `--abort` goes back"

@@ -35,17 +35,24 @@ class Answer:
         return os.fsdecode(self.out).strip()
 
     @property
+    def ended_by(self) -> str:
+        """The signal that ended git, or a git that it had started; empty when none did."""
+        if self.status < 0:
+            return signal.Signals(-self.status).name
+        inner = _SIGNALLED.search(self.err) if self.status else None
+        return signal.Signals(int(inner[1])).name if inner else ""
+
+    @property
     def problem(self) -> str:
         """What went wrong, in git's words, or the signal that ended git."""
-        if self.status < 0:
-            return f"ended by {signal.Signals(-self.status).name}"
-        return first_error(self.err)
+        return f"ended by {self.ended_by}" if self.ended_by else first_error(self.err)
 
     def fields(self) -> list[str]:
         """The output of a ``-z`` command, split."""
         return os.fsdecode(self.out).split("\0")[:-1]
 
 
+_SIGNALLED = re.compile(r"^error: .+ died of signal (\d+)$", re.MULTILINE)
 _BAD_CONFIG = re.compile(
     r"^fatal: (bad config line \d+ in .+|bad config variable '.+' in .+|bad zlib compression .+"
     r"|bad (?:numeric|boolean) config value '(?P<value>.*)' for '(?P<key>[^']+)'.*)$",

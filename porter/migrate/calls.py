@@ -105,7 +105,13 @@ def show_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 
 def with_target(
-    function: Callable[..., Any], api: str, target: str, log: MigrationLog, *, method: bool = False
+    function: Callable[..., Any],
+    api: str,
+    target: str,
+    log: MigrationLog,
+    *,
+    method: bool = False,
+    own_reading: bool = False,
 ) -> Callable[..., Any]:
     """Wrap ``function`` so that cuda in its arguments becomes the target and the call is logged."""
     integers = api.endswith((".to", ".to_empty"))
@@ -116,7 +122,8 @@ def with_target(
         if changed:
             skip = 1 if method else 0
             served = show_call(api, new_args[skip:], new_kwargs)
-            log.record(api, "match", lambda: show_call(api, args[skip:], kwargs), served)
+            asked = functools.partial(show_call, api, args[skip:], kwargs)
+            log.record(api, "match", asked, served, own_reading=own_reading)
         return function(*new_args, **new_kwargs)
 
     call.__porter_original__ = function  # type: ignore[attr-defined]
@@ -219,7 +226,8 @@ class CudaCalls:
         self, api: str, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any], title: str
     ) -> None:
         if not called_by_torch():
-            self.log.record(api, kind, lambda: show_call(api, args, kwargs), title)
+            own = self.table.is_own_reading(api)
+            self.log.record(api, kind, lambda: show_call(api, args, kwargs), title, own_reading=own)
 
     def _retargeting(self, api: str, rule: Rule, served: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

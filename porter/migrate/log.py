@@ -6,7 +6,8 @@ It is text, in the form of the vendor's own logs::
         [context]: model.cuda()
         [hpu_match]: torch.nn.Module.cuda() --> torch.nn.Module.to("hpu")
 
-or JSON lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
+with a fourth line where nothing that the vendor published shows how the call is served; or JSON
+lines (a file name that ends in ``.json`` or ``.jsonl``). Paths are relative to the tree and
 there are no times, so that two logs can be compared with ``diff``. Importing this module does not
 import torch, so that logs are read cheaply.
 """
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from porter.interception.source_lines import Site
 
 
+OWN_WORDS = "by porter's own reading"
+OWN_LINE = f"[source]: {OWN_WORDS}, no published log or page of the vendor has this call"
+"""Stands under an entry of a log, and is what ``porter lint`` looks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """One mapped call at one site."""
@@ -38,14 +44,20 @@ class LogEntry:
     kind: Kind
     asked: str
     served: str
+    own_reading: bool = False
+    """Nothing that the vendor published shows how this call is served: porter's rule may be wrong.
+    """
 
 
 def summary(target: str, entries: Iterable[LogEntry]) -> str:
     """Return one line: "simulated migration cuda -> hpu: 7 sites matched, ..."."""
+    entries = list(entries)
     counts = Counter(entry.kind for entry in entries)
+    own = sum(entry.own_reading for entry in entries)
     return (
         f"simulated migration cuda -> {target}: {counts['match']} sites matched, "
         f"{counts['modified']} modified, {counts['unsupported']} unsupported"
+        + (f"; {own} of them {OWN_WORDS}" if own else "")
     )
 
 
@@ -56,6 +68,7 @@ def as_paragraph(target: str, entry: LogEntry) -> str:
         f"{entry.file}:{entry.line}\n"
         f"    [context]: {entry.source}\n"
         f"    [{kind}]: {entry.asked} --> {entry.served}\n"
+        + (f"    {OWN_LINE}\n" if entry.own_reading else "")
     )
 
 
@@ -74,7 +87,15 @@ class MigrationLog:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
+    def record(
+        self,
+        api: str,
+        kind: Kind,
+        asked: Callable[[], str],
+        served: str,
+        *,
+        own_reading: bool = False,
+    ) -> None:
         """Record a call of ``api`` at the user's line; ``asked()`` returns its text."""
         from porter.interception.source_lines import user_site
 
@@ -83,7 +104,7 @@ class MigrationLog:
         if key in self._entries:
             return
         shown = site.relative_to(self.root)
-        entry = LogEntry(shown.file, shown.line, site.source, kind, asked(), served)
+        entry = LogEntry(shown.file, shown.line, site.source, kind, asked(), served, own_reading)
         with self._lock:
             self._entries.setdefault(key, entry)
 

@@ -20,7 +20,7 @@ import torch
 from porter.interception.patching import Patches
 from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
-from porter.migrate.table import Kind, Table, table_of
+from porter.migrate.table import OWN_READING, Kind, Table, table_of
 from porter.migrate.torch_names import install_torch_names, serve_fsdp
 
 _active: Migration | None = None
@@ -102,7 +102,8 @@ class Migration:
         served: str,
         kind: Kind = "match",
     ) -> None:
-        self.log.record(api, kind, lambda: show_call(api, args, kwargs), served)
+        own = self.table.is_own_reading(api)
+        self.log.record(api, kind, lambda: show_call(api, args, kwargs), served, own_reading=own)
 
     def _cuda_methods(self) -> None:
         def tensor_cuda(tensor: Any, device: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -224,7 +225,9 @@ class Migration:
             if not isinstance(kind, ServedType):
                 return original(kind)
             asked = f"torch.set_default_tensor_type(torch.cuda.{kind.__name__})"
-            log.record("torch.set_default_tensor_type", rule.kind, lambda: asked, rule.served)
+            api = "torch.set_default_tensor_type"
+            own = rule.source == OWN_READING
+            log.record(api, rule.kind, lambda: asked, rule.served, own_reading=own)
             torch.set_default_dtype(kind.porter_dtype or torch.float32)
             torch.set_default_device(device)
             return None
@@ -249,9 +252,17 @@ _SCALER = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "
 class _CurrentLog(MigrationLog):
     """Passes every call to the present log, because migrations and logs outlive each other."""
 
-    def record(self, api: str, kind: Kind, asked: Callable[[], str], served: str) -> None:
+    def record(
+        self,
+        api: str,
+        kind: Kind,
+        asked: Callable[[], str],
+        served: str,
+        *,
+        own_reading: bool = False,
+    ) -> None:
         if _log is not None:
-            _log.record(api, kind, asked, served)
+            _log.record(api, kind, asked, served, own_reading=own_reading)
 
 
 def activate(target: str) -> Migration:

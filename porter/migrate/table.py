@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 Kind = Literal["match", "modified", "unsupported"]
 DATA = Path(__file__).parent / "data"
+OWN_READING = "porter"
+"""The source of a rule that was decided here, from the vendor's definitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Table:
     rules: dict[str, Rule]
     device_functions: dict[str, tuple[str, ...]]
     """By owner ("torch", "torch.Tensor", "torch.nn.Module"), the functions that take a device."""
+
+    def is_own_reading(self, api: str) -> bool:
+        """Whether nothing that the vendor published shows how ``api`` is served."""
+        rule = self.rules.get(api)
+        return rule is not None and rule.source == OWN_READING
 
 
 FILES = {"hpu": "gaudi.json", "npu": "ascend.json"}

@@ -1,7 +1,8 @@
 """Names outside ``torch.cuda`` that a migration replaces, so that "cuda" in them is the target.
 
 The list is that of ``torch_npu.contrib.transfer_to_npu`` (torch-npu 2.13.0, ``_init``). It serves
-both vendors: which functions of PyTorch take a device is up to PyTorch. Not replaced here: names of
+both vendors: which functions of PyTorch take a device is up to PyTorch. That Gaudi's package
+replaces the same names is porter's own reading, and its log says so. Not replaced here: names of
 Inductor and of C++ extensions, and those of ``torch.distributed.pipelining``.
 """
 
@@ -28,19 +29,22 @@ def install_torch_names(
     target: str, module: ModuleType, log: MigrationLog, patches: Patches
 ) -> None:
     """Replace the names of torch, ``torch.fft`` and ``torch.distributed``."""
+    own = target == "hpu"
     for name in ("Generator", "Event", "Stream"):
         original = getattr(torch, name)
-        made = with_target(original, f"torch.{name}", target, log)
+        made = with_target(original, f"torch.{name}", target, log, own_reading=own)
         parts = {"porter_make": staticmethod(made), "porter_type": original}
         patches.replace(torch, name, ServedType(name, (), parts))
     for name in ("fftfreq", "rfftfreq"):
-        wrapped = with_target(getattr(torch.fft, name), f"torch.fft.{name}", target, log)
+        api = f"torch.fft.{name}"
+        wrapped = with_target(getattr(torch.fft, name), api, target, log, own_reading=own)
         patches.replace(torch.fft, name, wrapped)
     for name in _AUTOCAST:
         patches.replace(torch, name, _retargeted(getattr(torch, name), target))
     set_dtype = torch.set_autocast_dtype
     patches.replace(torch, "set_autocast_gpu_dtype", lambda dtype: set_dtype(target, dtype))
-    new = with_target(torch.UntypedStorage.__new__, "torch.UntypedStorage", target, log)
+    api = "torch.UntypedStorage"
+    new = with_target(torch.UntypedStorage.__new__, api, target, log, own_reading=own)
     patches.replace(torch.UntypedStorage, "__new__", staticmethod(new))
     if target == "npu":
         is_on = property(lambda storage: storage.device.type == target)
@@ -109,7 +113,9 @@ def _distributed(target: str, log: MigrationLog, patches: Patches) -> None:
         (meshes.DeviceMesh, "__init__", "torch.distributed.DeviceMesh"),
     ):
         is_method = name == "__init__"
-        wrapped = with_target(getattr(owner, name), api, target, log, method=is_method)
+        own = target == "hpu"
+        function = getattr(owner, name)
+        wrapped = with_target(function, api, target, log, method=is_method, own_reading=own)
         patches.replace(owner, name, wrapped)
     serve_fsdp(target, log, patches)
     group: Any = torch.distributed.ProcessGroup

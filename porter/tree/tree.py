@@ -130,7 +130,7 @@ class Tree:
             check=False,
             keep_open=() if lock is None else (lock,),
         )
-        if answer.status < 0 and str(self.state_dir) in held:
+        if answer.ended_by and str(self.state_dir) in held:
             drop_git_locks(str(self.git_dir))
         if check:
             require(answer, words, self.folder)

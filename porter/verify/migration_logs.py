@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.device.sim.contract.releases import kind_of
 from porter.errors import BadInput, CheckFailed
 from porter.migrate.log import LogEntry, as_paragraph, summary
 from porter.places import migration_logs_dir
@@ -46,7 +47,7 @@ class Log:
 
     def text(self) -> str:
         """The file's content; it holds no times and no absolute paths."""
-        target = self.device.removeprefix("sim:")
+        target = kind_of(self.device)
         head = [
             f"# {summary(target, self.entries)}",
             f"# Level {self.level} {self.level_name} of {self.port}, tree {self.tree},",
@@ -124,7 +125,8 @@ def merged(traces: Iterable[Iterable[Mapping[str, object]]]) -> tuple[LogEntry, 
         for row in rows:
             file = str(row["file"])
             if not file.startswith(_ELSEWHERE):
-                kept = {name: row[name] for name in ("line", "source", "kind", "asked", "served")}
+                names = ("line", "source", "kind", "asked", "served", "own_reading")
+                kept = {name: row[name] for name in names}
                 found.add(LogEntry(file, **kept))  # type: ignore[arg-type]
     return tuple(sorted(found, key=lambda e: (e.file, e.line, e.asked, e.served)))
 

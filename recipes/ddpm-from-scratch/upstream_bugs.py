@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from commands import train_command, write_dataset
@@ -109,6 +111,42 @@ def options(probe: Probe) -> None:
     for name in ("p_uncond", "DDIM_scale", "w"):
         taken = works(lambda name=name: names[name].type.convert("0.5", names[name], None))
         probe.count(f"fraction/{name}", taken)
+    said = ""
+    for name in ("p_uncond", "DDIM_scale", "w"):
+        try:
+            names[name].type.convert("0.5", names[name], None)
+        except click.BadParameter as error:
+            said += error.message
+    probe.count("told/fractions", said.count("upstream-bugs"))
+    for given in (("--c_dim", "-1"), ("--use_importance", "True", "--data_path", "none")):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            try:
+                train_command.main(given, standalone_mode=False)
+            except (click.UsageError, FileNotFoundError) as error:
+                print(error)
+        probe.count("told/" + given[0], printed.getvalue().count("upstream-bugs"))
+
+
+def reshaped(probe: Probe) -> None:
+    """Pictures that are brought to a power of two, up and down."""
+    sys.path.insert(0, str(probe.tree / "src"))
+    dataset_of = importlib.import_module("CustomDataset").CustomDataset
+    write_dataset(probe, 2)
+    for scale in ("up", "down"):
+
+        def get(scale: str = scale) -> object:
+            image, _ = dataset_of("images", 2, 0, scale=scale)[0]
+            assert image.shape == (3, 64, 64)
+            return image
+
+        probe.count(f"reshaped/{scale}", works(get))
+
+
+def label(probe: Probe) -> None:
+    """A class that is given as text, which upstream turns into a number."""
+    model = small_model(probe, ("res",), timesteps=3)
+    probe.count("text_label", works(lambda: model.sample_imgs(1, "3")))
 
 
 def kept(probe: Probe) -> None:
@@ -130,6 +168,8 @@ def run(probe: Probe) -> None:
         "importance": importance,
         "classes": classes,
         "options": options,
+        "reshaped": reshaped,
+        "label": label,
         "kept": kept,
     }.items():
         with probe.attempt(name):

@@ -26,11 +26,17 @@ def run(probe: Probe) -> None:
     pictures["train"].to_parquet("copied/data/train-00000.parquet")
     # a description, as some copies of the hub have beside their data; no dataset of save_to_disk
     (probe.scratch / "copied" / "dataset_info.json").write_text("{}")
-    for name, folder in {"saved": "saved", "split": "saved/train", "parquet": "copied"}.items():
+    for name, more in {
+        "saved": ["--local_data_dir", "saved"],
+        "split": ["--local_data_dir", "saved/train"],
+        "parquet": ["--local_data_dir", "copied"],
+        # as the published launch scripts pass what they were not given, and what they were
+        "empty": ["--dataset_name=", "--local_data_dir=", "--train_data_dir", "data"],
+        "named": ["--dataset_name=lambdalabs/pokemon-blip-captions", "--local_data_dir=saved"],
+    }.items():
         without = [w for w in words("sd15", STEPS) if w not in ("--train_data_dir", "data")]
         with probe.attempt(f"source/{name}"):
-            losses = train(probe, [*without, "--local_data_dir", folder])
-            _expect_same(name, losses, expected)
+            _expect_same(name, train(probe, [*without, *more]), expected)
             probe.count("sources", 1)
     kept = ["--dataloader_num_workers", 1, "--enable_persistent_workers", "--enable_pin_memory"]
     with probe.attempt("source/workers"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from script_training import SIDE, train
-from small_pipelines import image_folder, stable_diffusion
+from small_pipelines import drawn, image_folder, stable_diffusion
 
 from porter.verify.probe import Probe
 
@@ -21,14 +21,19 @@ class Task:
 
     script: str
     words: tuple[object, ...]
-    prompt: tuple[object, ...]  # a validation after the second step
+    prompt: tuple[object, ...]  # a validation, in the second step or after the first epoch
     trained: str  # the weights that it writes, below its output
+    alone: tuple[object, ...] = ()  # besides, where one process trains
     clips: bool = True
     flash: bool = True
 
 
+ONE_IMAGE = ("--num_validation_images", 1)
+SECOND_STEP = ("--validation_steps", 2)
 DREAMBOOTH = (
     *("--instance_data_dir", "pictures", "--instance_prompt", "a red disc", "--center_crop"),
+)
+PRIOR = (
     *("--with_prior_preservation", "--class_data_dir", "classes", "--class_prompt", "a grey disc"),
     *("--num_class_images", PICTURES),
 )
@@ -39,29 +44,31 @@ TASKS = {
             *("--train_data_dir", "pictures", "--repeats", 8, "--save_steps", 3),
             *("--placeholder_token", "<thing>", "--initializer_token", "disc"),
         ),
-        prompt=("--validation_prompt", "a <thing>", "--num_validation_images", 1),
+        prompt=("--validation_prompt", "a <thing>", *ONE_IMAGE, *SECOND_STEP),
         trained="learned_embeds.bin",
         clips=False,
     ),
     "dreambooth": Task(
         script=f"{EXAMPLES}/dreambooth/train_dreambooth.py",
         words=(*DREAMBOOTH, "--train_text_encoder"),
-        prompt=("--validation_prompt", "a red disc", "--num_validation_images", 1),
+        alone=PRIOR,
+        prompt=("--validation_prompt", "a red disc", *ONE_IMAGE, *SECOND_STEP),
         trained="unet/diffusion_pytorch_model.bin",
     ),
     "dreambooth_lora": Task(
         script=f"{EXAMPLES}/dreambooth/train_dreambooth_lora.py",
         words=DREAMBOOTH,
-        prompt=("--validation_prompt", "a red disc", "--num_validation_images", 1),
+        alone=PRIOR,
+        prompt=("--validation_prompt", "a red disc", *ONE_IMAGE, "--validation_epochs", 4),
         trained="pytorch_lora_weights.bin",
         flash=False,
     ),
     "controlnet": Task(
         script=f"{EXAMPLES}/controlnet/train_controlnet.py",
-        words=("--train_data_dir", "pairs"),
+        words=("--train_data_dir", "pairs", "--controlnet_model_name_or_path", "control"),
         prompt=(
             *("--validation_prompt", "a red disc", "--validation_image", "pictures/000.png"),
-            *("--num_validation_images", 1),
+            *(*ONE_IMAGE, *SECOND_STEP),
         ),
         trained="diffusion_pytorch_model.bin",
     ),
@@ -72,11 +79,16 @@ def write_task_inputs(probe: Probe, architecture: str) -> None:
     """Write a pipeline to ``model`` and what the tasks train on.
 
     ``pictures`` and ``classes`` are folders of them, ``pairs`` a data set of pictures and what
-    they are conditioned on.
+    they are conditioned on, ``control`` a control net for latents of half a picture's side.
     """
     import datasets
+    from diffusers import ControlNetModel
 
-    stable_diffusion(probe, architecture, probe.scratch / "model")
+    pipeline = stable_diffusion(probe, architecture, probe.scratch / "model")
+    control = ControlNetModel.from_unet(
+        pipeline.unet, conditioning_embedding_out_channels=(8, 16), load_weights_from_unet=False
+    )
+    drawn(probe, control, "control").save_pretrained(probe.scratch / "control")
     for folder, count in (("pictures", PICTURES), ("classes", PICTURES)):
         image_folder(probe, probe.scratch / folder, count, SIDE)
         (probe.scratch / folder / "metadata.jsonl").unlink()

@@ -12,9 +12,9 @@ def run(probe: Probe) -> None:
     """Record losses, what was written, and weights, of training, a validation and a resumed run."""
     task = TASKS[probe.parameters["task"]]
     write_task_inputs(probe, "sd15")
-    more = ("--gradient_accumulation_steps", 2, "--checkpointing_steps", 2)
+    more = (*task.alone, "--gradient_accumulation_steps", 2, "--checkpointing_steps", 2)
     with probe.attempt("first"):
-        words = task_words(task, 4, *more, *task.prompt, "--validation_steps", 2)
+        words = task_words(task, 4, *more, *task.prompt)
         record_losses(probe, "first/losses", train_task(probe, task, words))
         probe.record("first/weights", trained_weights(probe, task))
     with probe.attempt("resumed"):

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 from script_training import numbers_of_the_cpu, record_losses
-from task_training import TASKS, device_options, task_words, train_task, write_task_inputs
+from task_training import (
+    TASKS,
+    Task,
+    device_options,
+    task_words,
+    train_task,
+    write_task_inputs,
+)
 
 from porter.verify.probe import Probe
 
-STEPS, FEW = 8, 2
+STEPS, FEW = 4, 2
+HALF = {"npu": "fp16", "hpu": "bf16"}
 
 
 def run(probe: Probe) -> None:
-    """Record the losses of training with a validation, and count what a step takes.
+    """Record the losses of training with all that the script has for the device; count a step.
 
-    ``precision`` is that of the device; the reference, on the CPU, is float32. ``options`` "new"
-    takes whatever the level's script has for the device.
+    ``precision`` is "no" or "half", which has a validation too; the reference, on the CPU, is
+    float32 without one.
     """
     task = TASKS[probe.parameters["task"]]
     write_task_inputs(probe, "sd21")
     on_cpu = probe.device.type == "cpu"
-    precision = "no" if on_cpu else probe.parameters["precision"]
-    given: list[object] = ["--mixed_precision", precision]
-    if not on_cpu and probe.parameters["options"] == "new":
-        given += device_options(probe, task, precision)
-    with probe.attempt("losses"), numbers_of_the_cpu():
-        words = task_words(task, STEPS, *given, *task.prompt, "--validation_steps", 4)
+    half = probe.parameters["precision"] == "half" and not on_cpu
+    precision = HALF[probe.device.type] if half else "no"
+    given: list[object] = [*task.alone, "--mixed_precision", precision]
+    given += [] if on_cpu else device_options(probe, task, precision)
+    shown = task.prompt if half else ()
+    with numbers_of_the_cpu():
+        words = task_words(task, STEPS, *given, *shown)
         record_losses(probe, "losses", train_task(probe, task, words))
-    if on_cpu or probe.parameters["options"] != "new":
+    if on_cpu or half:
         return
-    given += ["--logging_steps", 4 * FEW]  # nothing is logged
     with probe.attempt("step"):
-        for name, steps in (("few", FEW), ("many", 2 * FEW)):
-            with probe.section(name):
-                probe.script(task.script, task_words(task, steps, *given))
-        for name in ("host_sync", "cpu_fallback", "ops"):
-            more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
-            probe.count(f"step/{name}", more / FEW)
+        _count_a_step(probe, task, given)
+
+
+def _count_a_step(probe: Probe, task: Task, given: list[object]) -> None:
+    if device_options(probe, task, "no"):
+        given += ["--logging_steps", 4 * FEW]  # nothing is logged
+    for name, steps in (("few", FEW), ("many", 2 * FEW)):
+        with probe.section(name):
+            train_task(probe, task, task_words(task, steps, *given))
+    for name in ("host_sync", "cpu_fallback", "ops"):
+        more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
+        probe.count(f"step/{name}", more / FEW)

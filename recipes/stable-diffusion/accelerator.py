@@ -21,3 +21,10 @@ def run(probe: Probe) -> None:
             importlib.reload(accelerator)
         except ValueError:
             probe.count("refused", 1)
+    with mock.patch.dict(os.environ, {"LDM_ACCELERATOR": probe.device.type}):
+        try:
+            importlib.reload(accelerator)
+        except ImportError as error:
+            probe.count("too_old", int("Gaudi software 1.9 or newer is needed" in str(error)))
+        else:
+            probe.count("too_old", 0)

@@ -9,11 +9,13 @@ names a file that gets a JSON line for each test's count.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ WAYS = os.environ.get("PORTER_CAMPAIGN_WAYS", "event,event,moment,moment,call").
 SEED = os.environ.get("PORTER_CAMPAIGN_SEED", "1")
 
 
+_MOST = SECONDS * 3 + 300
 QUICK = ("test_found.py", "test_copies.py")
 """In every run of the tests."""
 
@@ -55,6 +58,12 @@ def count(request: pytest.FixtureRequest) -> Iterator[Count]:
     made = Count(request.node.name)
     yield made
     request.node.user_properties.append(("campaign", {"test": made.name, **made.rows}))
+
+
+@pytest.fixture(autouse=True)
+def hang() -> None:
+    """Let pytest watch for what hangs (``faulthandler_timeout``) for a longer time."""
+    faulthandler.dump_traceback_later(_MOST, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and item.path.name not in QUICK:
             item.add_marker(pytest.mark.campaign)
-            item.add_marker(pytest.mark.timeout(SECONDS * 3 + 300))
+            item.add_marker(pytest.mark.timeout(_MOST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -48,3 +48,11 @@ def test_a_kill_at_this_moment_leaves_one_of_two_states(
     done = judged.type(Fault("kill", 1, match=moment))
     assert done.code == -9, f"there is no such moment any more: {done.words}"
     judged.recover(random.Random(1))
+
+
+def test_no_room_for_the_index_of_a_commit_leaves_one_of_two_states(base: Stage) -> None:
+    """A git that git started is killed by the signal, and leaves its lock; nothing was empty."""
+    judged = prepare(base, BY_NAME["import-continue"], "base")
+    done = judged.type(Fault("small", 677))
+    assert (done.code, "git cherry-pick: ended by SIGXFSZ" in done.err) == (2, True), done.words
+    judged.recover(random.Random(1))

@@ -216,8 +216,12 @@ def _tensors(valid: bytes) -> st.SearchStrategy[bytes]:
         text = as_json(value)
         return len(text).to_bytes(8, "little") + text + valid[8 + length :]
 
-    numbers = st.integers(0, len(valid) - 1).map(lambda at: _flipped(valid, at))
-    return st.one_of(changed_value([header]).map(built), numbers, changed_bytes([valid]))
+    def flips(first: int) -> st.SearchStrategy[bytes]:
+        return st.integers(first, len(valid) - 1).map(lambda at: _flipped(valid, at))
+
+    values = flips(8 + length)  # other numbers in a file that can be read
+    anywhere = st.one_of(changed_value([header]).map(built), flips(0), changed_bytes([valid]))
+    return st.one_of(values, values, anywhere)
 
 
 def _flipped(data: bytes, at: int) -> bytes:

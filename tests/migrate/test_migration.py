@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from porter.migrate import table  # noqa: E402
 from porter.migrate.calls import Unsupported  # noqa: E402
-from porter.migrate.log import MigrationLog  # noqa: E402
+from porter.migrate.log import OWN_LINE, MigrationLog  # noqa: E402
 from porter.migrate.migration import Migration  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -212,3 +212,13 @@ def test_every_rule_names_a_source_that_the_table_describes(target):
     assert {rule.source for rule in rules} <= set(data["sources"])
     assert all(source["date"] for source in data["sources"].values())
     assert {rule.kind for rule in rules} <= {"match", "modified", "unsupported"}
+
+
+def test_a_call_that_porter_serves_by_its_own_reading_is_marked(migration):
+    torch.cuda.empty_cache()
+    torch.cuda.is_available()
+    text = migration.log.as_text()
+    assert [entry.own_reading for entry in migration.log] == [True, False]
+    assert "0 modified, 1 unsupported; 1 of them by porter's own reading" in text
+    assert text.count(OWN_LINE) == 1
+    assert f"torch.cuda.empty_cache() --> nothing\n    {OWN_LINE}\n" in text

@@ -91,6 +91,9 @@ def _class_at(folder: Path, call: CudaCall) -> str:
     return next((n.name for n in inside if n.lineno <= call.line <= (n.end_lineno or 0)), "")
 
 
+OF_THE_MACHINE = {"torch", "torchvision"}
+"""What the vendor's image brings: pip would replace it."""
+BY_HAND = "taming-transformers"
 PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "taming": "taming-transformers"}
 """Import name -> its distribution's, where they differ."""
 
@@ -112,4 +115,7 @@ def test_requirements_name_what_inference_imports_and_no_more(served: Served) ->
     imports = tops - set(sys.stdlib_module_names) - {"ldm"} - vendors - training
     lines = (folder / "requirements.txt").read_text().splitlines()
     names = {re.split(r"[\s<>=@]", line)[0] for line in lines if line and line[0] not in "#-"}
-    assert {PACKAGES.get(name, name) for name in imports} == names - {"requests"}  # of taming's
+    found = {PACKAGES.get(name, name) for name in imports}
+    assert found - OF_THE_MACHINE - {BY_HAND} == names - {"requests"}  # of taming's
+    assert {*OF_THE_MACHINE, BY_HAND} <= found
+    assert f"pip install --no-deps {BY_HAND}" in (folder / "requirements.txt").read_text()

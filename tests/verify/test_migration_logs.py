@@ -94,7 +94,7 @@ def test_no_recipe_for_it_is_bad_usage(project: Path, capsys: pytest.CaptureFixt
 
 
 def row(file: str, line: int, **other: object) -> dict[str, object]:
-    keys = {"source": "s", "kind": "match", "asked": "a", "served": "b", "simulated": True}
+    keys = {"source": "s", "kind": "match", "asked": "a", "served": "b", "own_reading": False}
     return {**keys, "file": file, "line": line, **other}
 
 

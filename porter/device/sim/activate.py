@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils.backend_registration import rename_privateuse1_backend
 
+from porter.device.sim.contract.releases import kind_of, release_of
 from porter.device.sim.core.device_guard import install_guard
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import make_class
@@ -84,11 +85,11 @@ def _install_shared() -> None:
 
 
 def activate(device: str | Profile) -> Machine:
-    """Simulate a device type in this process: "sim:hpu", "hpu", or a custom profile.
+    """Simulate a device type in this process: "sim:hpu", "sim:hpu@1.12", "hpu", or a profile.
 
     Returns the machine; activating twice returns the same one.
     """
-    profile = PROFILES[device.removeprefix("sim:")] if isinstance(device, str) else device
+    profile = _profile(device) if isinstance(device, str) else device
     if profile.name in machines:
         return machines[profile.name]
     if profile.dispatch_key == "PrivateUse1":
@@ -106,7 +107,7 @@ def activate(device: str | Profile) -> Machine:
     install_device_module(machine, patches)
     install_accelerator(machine, patches)
     install_autocast(machine, patches)
-    _install_package(profile.name, patches)
+    _install_package(profile, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)
         install_nccl(patches)
@@ -124,6 +125,12 @@ def activate(device: str | Profile) -> Machine:
     return machine
 
 
+def _profile(device: str) -> Profile:
+    kind = kind_of(device)
+    _, _, wanted = device.partition("@")
+    return replace(PROFILES[kind], release=release_of(f"sim:{kind}{wanted and '@'}{wanted}"))
+
+
 def _is_on(tensor: torch.Tensor, kind: str) -> bool:
     return tensor.device.type == kind
 
@@ -137,17 +144,20 @@ def _module_mover(kind: str) -> Any:
     return method
 
 
-def _install_package(kind: str, patches: Patches) -> None:
-    """Make the packages of device type ``kind`` importable, and import them; undone with patches.
+def _install_package(profile: Profile, patches: Patches) -> None:
+    """Make the packages of a device importable, and import them; undone with patches.
 
     The device module (``torch.hpu``) is in place and gets the vendor's names too: the vendors'
     plugins are loaded by ``import torch`` itself.
     """
+    kind = profile.name
     if kind not in _PACKAGES:
         return
     for path in _PACKAGES[kind]:
         module, _, name = path.partition(":")
         package: Package = getattr(importlib.import_module(module), name)
+        if profile.release is not None:
+            package = package.without(profile.release.absent)
         install(package)
         patches.later(partial(uninstall, package.root))
         importlib.import_module(package.root)

@@ -170,7 +170,7 @@ class MarkStep(Rule):
     learnt = (
         "v-diffusion/0001-minimal.patch",
         "diffusers/0001-minimal.patch",
-        "stable-diffusion/0001-minimal-changes.patch",
+        "stable-diffusion/0002-hpu-graph.patch",
         "ddpm-from-scratch/0002-static-graphs.patch",
     )
     before = """\

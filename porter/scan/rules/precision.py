@@ -196,7 +196,7 @@ class Float64(Rule):
             "docs.habana.ai, PyTorch Support Matrix, data types",
         )
     }
-    learnt = ("stable-diffusion/0001-minimal-changes.patch", "diffusers/0001-minimal.patch")
+    learnt = ("stable-diffusion/0002-hpu-graph.patch", "diffusers/0001-minimal.patch")
     before = """\
 import torch
 

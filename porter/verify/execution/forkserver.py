@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from porter.device.sim.contract.releases import SIMULATED
 from porter.process import kill_group
 from porter.verify.environment.variables import own_variables
 from porter.verify.execution import forkserver_main
 from porter.verify.harness import main as harness
 
 MOST_IDLE = 3
-FORKED_DEVICES = ("cpu", "sim:cuda", "sim:hpu", "sim:npu")
+FORKED_DEVICES = ("cpu", *SIMULATED)
 """Devices whose runs may be forked: plugins of real accelerators start threads and open devices."""
 
 _HELLO_SECONDS = forkserver_main.IMPORT_SECONDS + 10.0

@@ -39,8 +39,8 @@ Event = dict[str, Any]
 PROBE = "probe"
 """The name shown for the probe's folder."""
 
-_MIGRATING = ("sim:hpu", "sim:npu")
-"""Devices that run CUDA calls, which are logged."""
+_MIGRATING = ("hpu", "npu")
+"""Simulated device types that run CUDA calls, which are logged."""
 
 
 def shown_site(site: str, roots: Mapping[Path, str]) -> str:
@@ -86,7 +86,7 @@ def open_logged_device(name: str, tree: Path) -> Device:
     CUDA calls that a simulated device runs are logged until this process ends. Raises BadInput.
     """
     device = open_device(name)
-    if name in _MIGRATING:
+    if name.startswith("sim:") and device.kind in _MIGRATING:
         from porter.migrate.migration import logging_to
 
         logging = logging_to(None, target=device.kind, root=tree)

@@ -41,6 +41,11 @@ def nothing_matches(counters: Counters, device: str) -> str:
     return text
 
 
+def not_counted_on(device: str) -> str:
+    """Return why a claim on counters is not judged on a card."""
+    return f"not judged: {device} counts nothing by itself; sim:{device} does"
+
+
 def judge_counter(claim: Claim, name: str, counters: Counters, other: Counters | None) -> Outcome:
     """Judge one counter; ``other`` are the counters of the run that the claim compares with."""
     value = counters[name]

@@ -12,6 +12,7 @@ from porter.verify.judge.counters import (
     judge_counter,
     judge_independence,
     matching,
+    not_counted_on,
     nothing_matches,
 )
 from porter.verify.judge.outputs import OutputJudge, RunView, judge_reference
@@ -29,7 +30,7 @@ from porter.verify.plan.matrix import (
     target_spec,
 )
 from porter.verify.recipe.claims import NEED_ALLOWANCE, Claim
-from porter.verify.recipe.schema import UPSTREAM, is_simulated
+from porter.verify.recipe.schema import UPSTREAM, is_accelerator, is_simulated
 
 Outcomes = Mapping[RunSpec, Trace | Failure]
 _NOT_RUN = Failure("missing", "was not run", "")
@@ -176,12 +177,19 @@ def _judge_counters(
 ) -> Iterator[Verdict]:
     names = [name for name in matching(claim, run.counters) if not run.failure_of(name)]
     if not names and not run.failure_of(claim.pattern):
-        reason = nothing_matches(run.counters, run.spec.device)
-        yield run.verdict(claim.pattern, claim, "error", reason)
+        yield _nothing_counted(run, run.counters, claim)
     other = target.counters if isinstance(target, RunView) else None
     for name in names:
         outcome = judge_counter(claim, name, run.counters, other)
         yield run.judged(name, claim, outcome)
+
+
+def _nothing_counted(run: RunView, counters: Mapping[str, float], claim: Claim) -> Verdict:
+    """Return the verdict of a claim that matches no counter: a card counts nothing by itself."""
+    device = run.spec.device
+    if is_accelerator(device):
+        return run.verdict(claim.pattern, claim, "skipped", not_counted_on(device))
+    return run.verdict(claim.pattern, claim, "error", nothing_matches(counters, device))
 
 
 def _judge_throughput(
@@ -230,8 +238,7 @@ def _judge_group(
         return
     names = sorted({name for _, run in there for name in matching(claim, run.counters)})
     if not names:
-        reason = nothing_matches(there[0][1].counters, rest.device)
-        yield head.verdict(claim.pattern, claim, "error", reason)
+        yield _nothing_counted(head, there[0][1].counters, claim)
     for name in names:
         lacking = [text for text, run in there if name not in run.counters]
         if lacking:

@@ -17,7 +17,7 @@ from porter.verify.harness.run_info import RunFacts
 from porter.verify.plan.trees import ForeignLevel, LevelTree, Trees
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.load import LoadedRecipe
-from porter.verify.recipe.schema import Variant, as_text
+from porter.verify.recipe.schema import Variant, as_text, twin_of
 
 _SHAKEN_PATIENCE = 5
 """Factor on the time limit of a shaken run, whose kernels are slow."""
@@ -30,7 +30,8 @@ class RecipePlan:
     """One recipe to run: all levels of its port, those to judge, and where each claim applies.
 
     ``claim_targets`` holds, for each claim, the level it compares with (a number, PREVIOUS, or None
-    for the judged level itself). ``devices`` are those of the recipe that the user selected;
+    for the judged level itself). ``devices`` are those of the recipe that the user selected, and
+    cards selected by name whose simulated twin is one of the recipe's;
     ``insisted`` those selected by name, which fail instead of being skipped if they are absent.
     ``in_part``: some of the recipe's claims were left out, so an output may have none.
     ``files`` identifies, by level, which files of the level the run's tree holds.
@@ -132,14 +133,14 @@ def _claimed_elsewhere(planned: RecipePlan, spec: RunSpec) -> bool:
 
 
 def claims_on(planned: RecipePlan, spec: RunSpec) -> list[Claim]:
-    """Return the claims that apply to a run."""
+    """Return the claims that apply to a run; on a card those of its simulated twin do as well."""
     values = dict(spec.variant)
     claims = planned.loaded.recipe.claims
     return [
         claim
         for claim, levels in zip(claims, planned.claim_levels, strict=True)
         if spec.level in levels
-        and (claim.devices is None or spec.device in claim.devices)
+        and (claim.devices is None or {spec.device, twin_of(spec.device)} & {*claim.devices})
         and (claim.dtypes is None or spec.dtype in claim.dtypes)
         and all(
             values.get(name) in [as_text(value) for value in several]

@@ -173,6 +173,8 @@ def _root(node: ast.expr) -> str:
     """Return the name that a dotted name begins with, "" for another expression."""
     while isinstance(node, ast.Attribute):
         node = node.value
+    if isinstance(node, ast.Constant):
+        return type(node.value).__name__
     return node.id if isinstance(node, ast.Name) else ""
 
 

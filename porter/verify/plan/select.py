@@ -30,6 +30,7 @@ from porter.verify.recipe.claims import (
 )
 from porter.verify.recipe.contract import with_contract
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
+from porter.verify.recipe.schema import is_accelerator, twin_of
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,14 @@ def plan_recipe(
     loaded = with_contract(loaded, claim_levels, targets, max(on or run))
     chosen = run if wanted is None else run & wanted
     selected = tuple(name for name in recipe.devices if not devices or name in devices)
+    selected += tuple(
+        name
+        for name in get_args(DeviceName)
+        if name in devices
+        and is_accelerator(name)
+        and name not in recipe.devices
+        and twin_of(name) in recipe.devices
+    )
     planned = RecipePlan(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
     )

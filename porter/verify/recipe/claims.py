@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, field
 
+from porter.device.sim.contract.releases import SimulatedName
+
 DtypeName = Literal["float64", "float32", "float16", "bfloat16", "native"]
-DeviceName = Literal["cpu", "cuda", "hpu", "npu", "sim:cuda", "sim:hpu", "sim:npu"]
+DeviceName = Literal["cpu", "cuda", "hpu", "npu", SimulatedName]
 
 PREVIOUS = "previous"
 """The level before the one that is judged."""

@@ -109,9 +109,12 @@ class Recipe(Model, frozen=True):
         return tuple(itertools.product(*values))
 
     def environ_on(self, device: str) -> dict[str, str]:
-        """Return the variables of a run on ``device``; those for this device override others."""
+        """Return the variables of a run on ``device``; those for this device override others.
+
+        A real device without any gets its simulated twin's.
+        """
         everywhere = {k: v for k, v in self.environ.items() if isinstance(v, str)}
-        there = self.environ.get(device, {})
+        there = self.environ.get(device, self.environ.get(twin_of(device), {}))
         return everywhere | (there if isinstance(there, dict) else {})
 
 
@@ -123,3 +126,13 @@ def as_text(value: Any) -> str:
 def is_simulated(device: str) -> bool:
     """Whether the device of this name is simulated on the CPU."""
     return device.startswith("sim:")
+
+
+def is_accelerator(device: str) -> bool:
+    """Whether the device of this name is a card of this machine."""
+    return device != "cpu" and not is_simulated(device)
+
+
+def twin_of(device: str) -> str:
+    """Return the simulated device whose claims hold on a card as well: "sim:hpu" of "hpu"."""
+    return f"sim:{device}" if is_accelerator(device) else device

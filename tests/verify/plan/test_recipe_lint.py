@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from porter.verify.plan.probe_parts import hidden_parts
 from porter.verify.plan.recipe_lint import lint_recipes
 from porter.verify.plan.select import ports_with_recipes
 from tests.small_port import SmallPort
@@ -132,6 +133,12 @@ def test_an_invalid_recipe_is_not_looked_at(port: SmallPort) -> None:
 
     assert (finding.rule, finding.severity) == ("coverage", "note")
     assert "forward.yaml:4: claims[0].levels: expected a level of small" in finding.text
+
+
+def test_the_probe_that_is_written_for_a_command_hides_no_part() -> None:
+    template = ROOT / "porter" / "project" / "run_script.py.txt"
+
+    assert hidden_parts(template, [template]) is None
 
 
 @pytest.mark.parametrize("name", ports_with_recipes(ROOT))

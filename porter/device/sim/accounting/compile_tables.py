@@ -112,7 +112,7 @@ def compile_table(device: str) -> CompileTable | None:
 def _strings(node: ast.expr) -> list[str]:
     """Return the members of a list or set display: texts, and ``aten.NAME`` as text."""
     items = node.elts if isinstance(node, ast.List | ast.Set | ast.Tuple) else []
-    return [i.value if isinstance(i, ast.Constant) else ast.unparse(i) for i in items]
+    return [str(i.value) if isinstance(i, ast.Constant) else ast.unparse(i) for i in items]
 
 
 def _lists_of(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -21,6 +21,7 @@ import torch
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
 from porter.device.sim.accounting.dtype_tables import UnlistedDtypes, listed_dtypes
 from porter.device.sim.accounting.unwaited import UnwaitedCopies
+from porter.device.sim.contract.releases import HPU_RELEASES, Release
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.machine import Counters, Machine, machines
 from porter.device.sim.core.op_schema import INDEXED, OpFacts
@@ -155,9 +156,14 @@ class HostSyncs:
         return Watch(before, self._end_graph_after(op))
 
 
-def lazy_by_environment(environ: Mapping[str, str]) -> bool:
-    """Whether ``PT_HPU_LAZY_MODE`` is 1, for lazy graphs. Unset means 0, today's default."""
-    return environ.get("PT_HPU_LAZY_MODE", "0").strip() in ("1", "0x1")
+def lazy_by_environment(environ: Mapping[str, str], release: Release | None = None) -> bool:
+    """Whether ops accumulate in lazy graphs, by ``PT_HPU_LAZY_MODE``.
+
+    Unset, it means what the release's default is (None: the newest's, eager). All but 0 is lazy, as
+    for ``is_lazy`` of HabanaAI/gaudi-pytorch-bridge 1.19.0.
+    """
+    by_default = (release or HPU_RELEASES[-1]).lazy_by_default
+    return environ.get("PT_HPU_LAZY_MODE", "1" if by_default else "0") != "0"
 
 
 class DeviceAccounting:
@@ -283,10 +289,12 @@ _open: dict[str, DeviceAccounting] = {}
 def open_accounting(machine: Machine, *, lazy: bool | None = None) -> DeviceAccounting:
     """Start accounting for a machine.
 
-    ``lazy`` None means lazy graphs on hpu if ``PT_HPU_LAZY_MODE`` is 1, and never elsewhere.
+    ``lazy`` None means lazy graphs on hpu if :func:`lazy_by_environment` says so, and never
+    elsewhere.
     """
     if lazy is None:
-        lazy = machine.profile.name == "hpu" and lazy_by_environment(os.environ)
+        profile = machine.profile
+        lazy = profile.name == "hpu" and lazy_by_environment(os.environ, profile.release)
     accounting = DeviceAccounting(machine, lazy=lazy)
     _open[machine.profile.name] = accounting
     return accounting

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from porter.device.sim.contract.releases import Release
+
 OpNames = frozenset[str]
 """Qualified names, ``aten.addmm`` (every overload) or ``aten.addmm.default`` (that one)."""
 
@@ -63,6 +65,8 @@ class Profile:
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
+    release: Release | None = None
+    """Of the vendor's software, where several are simulated; None means the newest."""
 
 
 def visible_devices(profile: Profile, environ: Mapping[str, str]) -> int:

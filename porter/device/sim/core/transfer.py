@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from porter.device.sim.core.dispatch import PYTHON_KEY, is_excluded, make_subclass, set_excluded
-from porter.device.sim.core.machine import accelerator, machines
+from porter.device.sim.core.machine import Machine, accelerator, machines
 from porter.device.sim.core.tensor import DeviceTensor
 
 Destination = type[DeviceTensor] | None
@@ -119,11 +119,11 @@ def report_arrival(source: torch.Tensor, host: torch.Tensor) -> None:
 
 
 def check_memory_format(
-    cls: Destination, memory_format: torch.memory_format | None, message: str
+    machine: Machine | None, memory_format: torch.memory_format | None, message: str
 ) -> None:
     """Raise RuntimeError where a device has contiguous tensors only and another format is asked."""
     plain = (None, torch.contiguous_format, torch.preserve_format)
-    if cls is not None and cls.machine.profile.contiguous_only and memory_format not in plain:
+    if machine is not None and machine.profile.contiguous_only and memory_format not in plain:
         raise RuntimeError(message)
 
 
@@ -246,7 +246,8 @@ def to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return native_to(move(self, None), *args, **kwargs)  # meta, or a device not simulated
     if not self.is_contiguous(memory_format=_shape_format(request.memory_format)):
         text = "Only contiguous_format or preserve_format is supported."
-        check_memory_format(destination, request.memory_format, text)
+        owner = None if destination is None else destination.machine
+        check_memory_format(owner, request.memory_format, text)
     if origin is destination:
         dtype = request.dtype or self.dtype
         if origin is not None:

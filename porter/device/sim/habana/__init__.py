@@ -10,16 +10,14 @@ Intel's Gaudi documentation (docs.habana.ai), and the vendor's published bridge
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
 
 import torch
 
-from porter.device.sim.accounting.ledger import lazy_by_environment
 from porter.device.sim.habana.debug import DEBUG
-from porter.device.sim.habana.internal import FLAGS
+from porter.device.sim.habana.internal import FLAGS, is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
 from porter.migrate.migration import activate
 
@@ -45,7 +43,7 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
     vars(modules[_TORCH])["torch"] = torch  # the vendor's module imports it under this name
     for name in _MEMORY:
         setattr(modules[f"{_TORCH}.hpu.memory"], name, vars(modules[f"{_TORCH}.hpu"])[name])
-    if lazy_by_environment(os.environ):
+    if is_lazy():
         return
     for dotted in LAZY_MODE_ONLY:
         module, _, name = dotted.rpartition(".")

@@ -17,7 +17,7 @@ from porter.device.sim.accounting.ledger import accounting_of
 def mark_step(device_str: str = "", sync: bool = False) -> None:
     """End the accumulated graph: look it up, compile it if it is new, launch it.
 
-    In eager mode (``PT_HPU_LAZY_MODE=0``, today's default) nothing accumulates and nothing happens.
+    In eager mode (``is_lazy()`` is False) nothing accumulates and nothing happens.
     ``sync`` waits for the host side only, and changes nothing here.
     """
     accounting = accounting_of("hpu")

@@ -14,14 +14,19 @@ from typing import Any
 
 from porter.device.sim.accounting.ledger import lazy_by_environment
 from porter.device.sim.contract import HABANA, load
+from porter.device.sim.core.machine import machines
 
 _NOWHERE = "/simulated/habana_frameworks/torch"
 _OFF = ("0", "false", "off", "no", "n")
 
 
 def is_lazy() -> bool:
-    """Whether this process is in lazy mode."""
-    return lazy_by_environment(os.environ)
+    """Whether this process is in lazy mode: by the variable, else by the simulated release.
+
+    Source: ``habana_frameworks/torch/utils/internal.py`` of HabanaAI/gaudi-pytorch-bridge 1.19.0.
+    """
+    machine = machines.get("hpu")
+    return lazy_by_environment(os.environ, machine.profile.release if machine else None)
 
 
 def lazy_only(func: Callable[..., Any]) -> Callable[..., None]:

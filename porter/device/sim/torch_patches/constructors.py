@@ -220,7 +220,7 @@ def install_factories(machine: Machine, patches: Patches) -> None:
         memory_format: Any = None,
     ) -> torch.Tensor:
         check_memory_format(
-            machine.classes[0],
+            machine,
             memory_format,
             "Only c10::MemoryFormat::Contiguous is supported for creating a npu tensor",
         )

@@ -18,7 +18,7 @@ import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -70,6 +70,14 @@ class Package:
     publish: Callable[[Mapping[str, ModuleType]], None] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Attributes that are a module with another name: ``"x.core.hpu": "x.hpu"``."""
+
+    def without(self, modules: Sequence[str]) -> Package:
+        """Return the package without some modules, which a release does not have."""
+        return replace(
+            self,
+            contents={k: v for k, v in self.contents.items() if k not in modules},
+            acting={k: v for k, v in self.acting.items() if k not in modules},
+        )
 
 
 class SimulatedModule(ModuleType):
@@ -136,6 +144,9 @@ def not_simulated(dotted: str) -> str:
     machine = machines.get("hpu" if dotted.startswith("habana_frameworks") else "npu")
     if machine is not None:
         machine.counters.event("not_simulated", dotted)
+    release = machine.profile.release if machine is not None else None
+    if release is not None and dotted in release.absent:
+        return f"{dotted}: no public source has it in release {release.name} of the software"
     if dotted in LAZY_MODE_ONLY:
         return (
             f"{dotted}: eager mode has none, as on the card; set PT_HPU_LAZY_MODE=1 for lazy mode"

@@ -9,6 +9,7 @@ import torch
 
 from porter.device.sim.accounting.ledger import DeviceAccounting, lazy_by_environment
 from porter.device.sim.activate import activate
+from porter.device.sim.contract.releases import release_of
 from tests.device.sim.op_recorder import on_device
 
 DYNAMIC = [
@@ -98,7 +99,18 @@ def test_mark_step_does_nothing_in_eager_mode() -> None:
     assert accounting.graphs is None
 
 
-def test_eager_is_the_default_mode() -> None:
-    assert not lazy_by_environment({})
-    assert not lazy_by_environment({"PT_HPU_LAZY_MODE": "0"})
-    assert lazy_by_environment({"PT_HPU_LAZY_MODE": "1"})
+@pytest.mark.parametrize(
+    ("device", "by_default"),
+    [
+        ("sim:hpu", False),
+        ("sim:hpu@1.22", False),
+        ("sim:hpu@1.19", True),
+        ("sim:hpu@1.12", True),
+        ("sim:hpu@1.7.1", True),
+    ],
+)
+def test_the_release_says_which_mode_is_the_default(device: str, by_default: bool) -> None:
+    release = release_of(device)
+    assert lazy_by_environment({}, release) == by_default
+    assert not lazy_by_environment({"PT_HPU_LAZY_MODE": "0"}, release)
+    assert lazy_by_environment({"PT_HPU_LAZY_MODE": "1"}, release)

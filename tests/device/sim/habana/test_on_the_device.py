@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -191,3 +193,22 @@ def test_eager_mode_has_no_graphs_as_on_the_card():
         assert not hasattr(torch.hpu, "HPUGraph")
         with pytest.raises(ImportError, match="set PT_HPU_LAZY_MODE=1"):
             from habana_frameworks.torch.hpu import wrap_in_hpu_graph  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("device", "lazy", "graphs"),
+    [("sim:hpu", False, False), ("sim:hpu@1.19", True, True), ("sim:hpu@1.12", None, True)],
+)
+def test_a_release_has_its_default_mode_and_its_names(device, lazy, graphs, monkeypatch):
+    monkeypatch.delenv("PT_HPU_LAZY_MODE", raising=False)
+    with simulated(device) as machine:
+        accounting = open_accounting(machine)
+        assert (accounting.graphs is not None) == graphs
+        assert hasattr(torch.hpu, "HPUGraph") == graphs
+        if lazy is None:
+            with pytest.raises(ImportError, match=r"no public source has it in release 1\.12"):
+                importlib.import_module("habana_frameworks.torch.utils.internal")
+        else:
+            from habana_frameworks.torch.utils.internal import is_lazy
+
+            assert is_lazy() == lazy

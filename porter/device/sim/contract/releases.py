@@ -1,0 +1,81 @@
+"""Releases of a vendor's software that a simulated device can be: ``sim:hpu@1.12``.
+
+``sim:hpu`` alone is the newest. A release sets what public sources say of it: which mode is the
+default, and which of the simulated names it lacks. Ops and their support are those of the one
+published list (``porter/device/sim/accounting/data/hpu_ops.json``), and PyTorch is the one that is
+installed. Free of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+SimulatedName = Literal[
+    "sim:cuda",
+    "sim:hpu",
+    "sim:hpu@1.7.1",
+    "sim:hpu@1.12",
+    "sim:hpu@1.19",
+    "sim:hpu@1.22",
+    "sim:npu",
+]
+SIMULATED: tuple[str, ...] = get_args(SimulatedName)
+
+_IS_LAZY = "habana_frameworks.torch.utils.internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release of Intel's Gaudi software."""
+
+    name: str
+    lazy_by_default: bool
+    """What ``PT_HPU_LAZY_MODE`` means when it is unset."""
+    source: str
+    absent: tuple[str, ...] = ()
+    """Simulated modules that no public source has in this release."""
+
+
+HPU_RELEASES: tuple[Release, ...] = (
+    Release(
+        "1.7.1",
+        lazy_by_default=True,
+        source="HabanaAI/Model-References 1.9.0 has the first import of gpu_migration, and lazy "
+        "mode in its examples without a variable",
+        absent=("habana_frameworks.torch.gpu_migration", _IS_LAZY),
+    ),
+    Release(
+        "1.12",
+        lazy_by_default=True,
+        source="HabanaAI/Model-References 1.12.0: its examples define is_lazy() themselves; "
+        "docs.habana.ai: eager mode begins with 1.13",
+        absent=(_IS_LAZY,),
+    ),
+    Release(
+        "1.19",
+        lazy_by_default=True,
+        source="HabanaAI/gaudi-pytorch-bridge 1.19.0, habana_frameworks/torch/utils/internal.py",
+    ),
+    Release(
+        "1.22",
+        lazy_by_default=False,
+        source="HabanaAI/Model-References 1.21.0 and 1.22.0, which set PT_HPU_LAZY_MODE=1 for "
+        "lazy mode; docs.habana.ai, Runtime Environment Variables: default 0",
+    ),
+)
+"""Oldest first; the last is ``sim:hpu``'s."""
+
+
+def release_of(device: str) -> Release | None:
+    """Return the release that a simulated Gaudi's name means; None for another device."""
+    kind, _, wanted = device.partition("@")
+    if kind != "sim:hpu":
+        return None
+    by_name = {release.name: release for release in HPU_RELEASES}
+    return by_name[wanted] if wanted else HPU_RELEASES[-1]
+
+
+def kind_of(device: str) -> str:
+    """Return PyTorch's device type of a name: "hpu" of ``hpu``, ``sim:hpu``, ``sim:hpu@1.12``."""
+    return device.removeprefix("sim:").partition("@")[0]
