@@ -196,16 +196,19 @@ def verdicts(data: Any) -> tuple[int, list[str]]:
     """Return how many verdicts passed, and what the others say."""
     passed, failed = 0, []
     for verdict in _verdicts(data):
-        if verdict["status"] == "pass":
+        if verdict["verdict"] == "pass":
             passed += 1
-        elif verdict["status"] != "skipped":
-            failed.append(f"{verdict.get('level')} {verdict.get('device')} {verdict}")
+        elif verdict["verdict"] not in ("skipped", "baseline", "reference"):
+            at = f"level {verdict['level']} on {verdict['device']}"
+            failed.append(f"{at}: {verdict['output']}: {verdict['detail']}")
+    if not passed and not failed:
+        raise SystemExit("porter verify --json: no verdict in it")
     return passed, failed
 
 
 def _verdicts(data: Any) -> Iterator[dict[str, Any]]:
     if isinstance(data, dict):
-        if "status" in data and "device" in data:
+        if "verdict" in data and "device" in data:
             yield data
         for value in data.values():
             yield from _verdicts(value)
