@@ -54,10 +54,6 @@ EXAMPLES = (
         "after the pin moved: upstream against upstream, level against level",
     ),
     (
-        "porter verify --tag quick --cluster auto",
-        "the quick recipes on the machines of this machine's Ray cluster",
-    ),
-    (
         "porter verify v-diffusion --tree ../fork --device sim:hpu --output verify.xml",
         "judge somebody's port of the same upstream on one device; write JUnit too",
     ),
