@@ -26,8 +26,9 @@ def ports(recipe: LoadedRecipe) -> list[str]:
     return [recipe.port]
 
 
-def devices(recipe: LoadedRecipe) -> tuple[str, ...]:
-    return recipe.recipe.devices
+def devices(recipe: LoadedRecipe) -> list[str]:
+    """The devices; a simulated one of an older release of its software is of the same kind."""
+    return [name.partition("@")[0] for name in recipe.recipe.devices]
 
 
 def claims(recipe: LoadedRecipe) -> list[str]:
