@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -121,6 +122,9 @@ def make_environment(home: Path) -> Path:
     venv.EnvBuilder(symlinks=True, with_pip=False).create(home)
     (packages,) = home.glob("lib/python*/site-packages")
     folders = write_layer(find_layer(), home / "layer")
+    for folder in folders:  # a page's line may ask for another one, and pip cannot remove a link
+        for found in Path(folder).glob("setuptools-*.dist-info"):
+            shutil.rmtree(found) if not found.is_symlink() else found.unlink()
     lines = [*map(str, folders), _TORCHVISION]
     (packages / "torch-of-the-machine.pth").write_text("\n".join(lines) + "\n")
     return home / "bin" / "python"

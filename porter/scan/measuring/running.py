@@ -26,6 +26,7 @@ from porter.scratch import scratch_folder
 
 LARGE = 16 << 20
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)\Z", re.DOTALL)
+_OWN_LINES = ("simulated migration", "porter: warning: ")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+), in ', re.M)
 _SITE = re.compile(r" at ([^\s:]+):(\d+)")
 
@@ -129,7 +130,7 @@ def _measure(
     )  # fmt: skip
     if ran.returncode:
         said = [line.strip() for line in ran.stderr.splitlines() if line.strip()]
-        said = [line for line in said if not line.startswith("simulated migration")]
+        said = [line for line in said if not line.startswith(_OWN_LINES)]
         done.failed[device] = said[-1] if said else f"exit code {ran.returncode}"
         done.measured += _stop(device, copy, ran.stderr, done.failed[device])
     if not counts.is_file():
