@@ -233,7 +233,6 @@ def _recipe(port: str, command: Command, factories: Mapping[str, str], reads: _R
         "environ:",
         *(f"  {name}: {json.dumps(value)}" for name, value in command.environ.items()),
         '  "sim:hpu": {PT_HPU_LAZY_MODE: "1"}',
-        "one_part: a single command, and all that it leaves",
         "limits: {seconds: 600, memory_gib: 6}",
         "claims:",
         '  - outputs: "*" # files, texts, draws, pixels: equal; numbers: as near as level 0 is',
