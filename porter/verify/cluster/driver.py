@@ -15,7 +15,7 @@ from typing import Any
 from porter.errors import BadInput
 from porter.process import Stopped
 from porter.verify.cache.packing import Refused, unpack_trace
-from porter.verify.cluster.node import RESOURCES, Elsewhere, Order, Setting, make_run, setting
+from porter.verify.cluster.node import RESOURCES, Declined, Order, Setting, make_run, setting
 from porter.verify.cluster.shipping import Sender
 from porter.verify.environment.requirements import TORCH_ALONE, load_requirements
 from porter.verify.environment.torch_layer import PINNED
@@ -145,7 +145,7 @@ class Cluster:
                 return wanted
             machines, asked_for = wanted
             answer = self._answer(self._task.options(**asked_for).remote(order), machines, stop)
-            if isinstance(answer, Elsewhere):
+            if isinstance(answer, Declined):
                 why = answer.why
                 self._refuse(answer.node, why, answer.what)
                 continue

@@ -94,7 +94,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class Declined:
     """A machine's answer that another should make the run, and why.
 
     ``what`` is "" where the machine can make none, else the environment that it cannot build.
@@ -140,7 +140,7 @@ def _sandbox(mode: Mode) -> Sandbox:
     return find_sandbox(mode)
 
 
-def make_run(order: Order) -> bytes | Failure | Elsewhere:
+def make_run(order: Order) -> bytes | Failure | Declined:
     """Make a run; return its trace, packed (:mod:`porter.verify.cache.packing`).
 
     An interruption (``ray.cancel``) ends the probe's whole process group first.
@@ -149,30 +149,30 @@ def make_run(order: Order) -> bytes | Failure | Elsewhere:
 
     node = ray.get_runtime_context().get_node_id()
     if why := order.setting.difference(setting()):
-        return Elsewhere(node, why)
+        return Declined(node, why)
     adopt(order.variables, keep_cards=order.facts.device in RESOURCES)
     try:
         return _made(order, node)
     except (OSError, PorterError) as error:
-        return Elsewhere(node, str(error))
+        return Declined(node, str(error))
 
 
-def _made(order: Order, node: str) -> bytes | Failure | Elsewhere:
+def _made(order: Order, node: str) -> bytes | Failure | Declined:
     worker, sandbox = _worker(order.warm), _sandbox(order.sandbox)
     try:
         environment = _environment(worker, order.requirements)
     except EnvironmentFailed as error:
-        return Elsewhere(node, str(error), order.requirements.name)
+        return Declined(node, str(error), order.requirements.name)
     if environment.identity != order.facts.environment:
         why = f"it gets other packages for {order.requirements.name}"
-        return Elsewhere(node, why, order.requirements.name)
+        return Declined(node, why, order.requirements.name)
     job = _job(order, worker.receiver)
     start = Launcher(worker.start.warm, worker.start.stop, sandbox)
     with run_folder(worker.places.runs) as folder:
         out = run_probe(job, environment.python, folder, start)
         if isinstance(out, Failure):
             if FULL in out.reason + out.stderr:
-                return Elsewhere(node, f"{worker.places.runs}: {FULL}")
+                return Declined(node, f"{worker.places.runs}: {FULL}")
             return out
         named = folder / order.key
         out.rename(named)
