@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from types import ModuleType, TracebackType
 
 from porter.errors import BadInput
 
+_INTERPRETER = re.compile(r"python(\d+(\.\d+)?)?")
+
 
 class Script:
     """A program to run: a file, or a module named with ``-m``, and its arguments."""
@@ -18,6 +21,8 @@ class Script:
     def __init__(self, words: Sequence[str]) -> None:
         """Take a command line after ``--``. Raises BadInput when it names no script."""
         words = list(words[1:] if words[:1] == ["--"] else words)
+        if words and _INTERPRETER.fullmatch(Path(words[0]).name):
+            words = words[1:]  # `python script.py`: it is this process that runs it
         self.module = ""
         if words[:1] == ["-m"]:
             words = words[1:]

@@ -57,6 +57,17 @@ def test_a_script_runs_as_main_and_keeps_its_exit_code(tree: Path) -> None:
     assert counters["totals"]["h2d_bytes"] == 12
 
 
+@pytest.mark.parametrize("interpreter", ["python", "python3.11", sys.executable])
+def test_the_interpreter_before_a_script_is_this_one(
+    interpreter: str, tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tree)
+    words = [interpreter, "scripts/sample.py", "hpu", "5"]
+    assert main(["run", "--device", "sim:hpu", "--", *words]) == 5
+    argv = "['scripts/sample.py', 'hpu', '5']"
+    assert capfd.readouterr().out == f"__main__ beside {argv} 3.0 hpu:0\n"
+
+
 def test_a_failing_script_shows_its_own_traceback_and_the_counters(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

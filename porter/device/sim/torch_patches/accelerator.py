@@ -25,7 +25,8 @@ def install_accelerator(machine: Machine, patches: Patches) -> None:
     """Make ``torch.accelerator`` report the simulated device."""
     device = torch.device(machine.profile.name)
     module = vars(torch)[machine.profile.name]
-    patches.replace(torch.accelerator, "Graph", _refuse_graph)
+    if hasattr(torch, "accelerator") and hasattr(torch.accelerator, "Graph"):  # 2.6 lacks both
+        patches.replace(torch.accelerator, "Graph", _refuse_graph)
     for name, function in _bindings(machine, device, module).items():
         if hasattr(torch._C, name):
             patches.replace(torch._C, name, function)

@@ -10,7 +10,10 @@ is named ``npu::npu_geglu_simulated_backward``: the vendor's own may have other 
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
+import types
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -68,7 +71,7 @@ def _library(namespace: str) -> Any:
 
 def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     library = _library(namespace)
-    schema = torch.library.infer_schema(function, mutates_args=())
+    schema = torch.library.infer_schema(_with_typing_lists(function), mutates_args=())
     arguments = schema[1 : schema.index(") ->")]
     library.define(f"{title}{schema}")
     library.define(f"{title}_simulated_backward(Tensor?[] grads, {arguments}) -> Tensor[]")
@@ -87,6 +90,34 @@ def _define(namespace: str, title: str, function: Callable[..., Any]) -> None:
     torch.library.register_autograd(
         f"{namespace}::{title}", _backward(operator), setup_context=_save_for_backward, lib=library
     )
+
+
+def _with_typing_lists(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the same signature with ``typing.List`` for ``list`` in annotations.
+
+    ``infer_schema`` of PyTorch before 2.7 knows the former alone.
+    """
+    hints = {name: _as_typing(hint) for name, hint in typing.get_type_hints(function).items()}
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items()]
+
+    def same_signature() -> None: ...
+
+    vars(same_signature)["__signature__"] = signature.replace(
+        parameters=parameters, return_annotation=hints["return"]
+    )
+    return same_signature
+
+
+def _as_typing(hint: Any) -> Any:
+    arguments = tuple(_as_typing(each) for each in typing.get_args(hint))
+    kinds: dict[Any, Any] = {
+        list: typing.List,  # noqa: UP006
+        types.UnionType: typing.Union,
+        typing.Union: typing.Union,
+    }
+    kind = kinds.get(typing.get_origin(hint))
+    return hint if kind is None else kind[arguments]
 
 
 def _without_aliases(result: Any, inputs: tuple[Any, ...]) -> Any:
