@@ -10,6 +10,16 @@ from torch.jit import _builtins
 _ABSENT = object()
 
 
+class TensorProperty(property):
+    """A property for ``torch.Tensor``.
+
+    PyTorch 2.5, as it imports Dynamo, asks each getter of a tensor for its ``__objclass__``, which
+    the attributes of C++ have and Python's properties lack.
+    """
+
+    __objclass__ = property
+
+
 class Patches:
     """The attributes that were replaced, and other undo steps, in order."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from porter.interception.patching import Patches
+from porter.interception.patching import Patches, TensorProperty
 from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import OWN_READING, Kind, Table, table_of
@@ -115,7 +115,7 @@ class Migration:
         self.patches.replace(torch.Tensor, "cuda", tensor_cuda)
         self.patches.replace(torch.nn.Module, "cuda", module_cuda)
         if self.device == "npu":
-            is_npu = property(lambda tensor: tensor.device.type == "npu")
+            is_npu = TensorProperty(lambda tensor: tensor.device.type == "npu")
             self.patches.replace(torch.Tensor, "is_cuda", is_npu)
 
     def _moved(

@@ -40,7 +40,7 @@ from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.torch_patches.streams import install_streams
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.stub_module import Package, install, uninstall
-from porter.interception.patching import Patches
+from porter.interception.patching import Patches, TensorProperty
 
 _PACKAGES = {
     "hpu": ("porter.device.sim.habana:HABANA",),
@@ -119,7 +119,7 @@ def activate(device: str | Profile) -> Machine:
     patches.replace(torch.nn.Module, profile.name, _module_mover(profile.name))
     for name in ("cuda", "hpu", "npu"):
         if not hasattr(torch.Tensor, f"is_{name}"):
-            patches.replace(torch.Tensor, f"is_{name}", property(partial(_is_on, kind=name)))
+            patches.replace(torch.Tensor, f"is_{name}", TensorProperty(partial(_is_on, kind=name)))
     if "torch._dynamo" in sys.modules:
         prepare_dynamo(_shared)
     return machine

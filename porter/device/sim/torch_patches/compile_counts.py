@@ -34,7 +34,7 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 def install_compile_counts(patches: Patches) -> None:
     """Count what Dynamo compiles from now on. Imports Dynamo."""
-    from torch._dynamo import utils
+    from torch._dynamo import convert_frame, utils
 
     native = utils.record_compilation_metrics
     breaks = _Unseen()
@@ -49,8 +49,11 @@ def install_compile_counts(patches: Patches) -> None:
                 _count_break(machine, reason)
 
     patches.replace(utils, "record_compilation_metrics", record)
-    context: Any = utils.get_metrics_context()  # this thread's, made before
-    patches.replace(context, "_on_exit", record)
+    if hasattr(utils, "get_metrics_context"):
+        context: Any = utils.get_metrics_context()  # this thread's, made before
+        patches.replace(context, "_on_exit", record)
+    else:  # PyTorch 2.5
+        patches.replace(convert_frame, "record_compilation_metrics", record)
 
 
 class _Unseen:
@@ -68,20 +71,31 @@ class _Unseen:
 
 
 def _count_frame(machine: Machine, metrics: Any) -> None:
-    if metrics.is_runtime or metrics.is_forward is False or not metrics.co_filename:
+    """Count a record of Dynamo's. PyTorch 2.5 keeps backwards apart, and no guard that failed."""
+    is_forward = getattr(metrics, "is_forward", True)
+    if getattr(metrics, "is_runtime", False) or is_forward is False:
+        return
+    if not getattr(metrics, "co_filename", None):
         return
     if metrics.co_filename.startswith(_OF_TORCH):  # a frame of Dynamo's own, around a module
         site = user_site(2)
     else:
         site = Site(metrics.co_filename, int(metrics.co_firstlineno or 0))
-    if metrics.recompile_reason:
-        guard = metrics.recompile_reason.splitlines()[0]
+    if why := _why_again(metrics):
+        guard = why.splitlines()[0]
         machine.counters.event("recompilation", str(metrics.co_name), guard, site=site)
     if metrics.fail_type is not None:
         machine.counters.event("compile_failed", str(metrics.co_name), metrics.fail_type, site=site)
     elif metrics.graph_op_count:
         ops = f"{metrics.graph_op_count} calls"
         machine.counters.event("compiled_graph", str(metrics.co_name), ops, site=site)
+
+
+def _why_again(metrics: Any) -> str:
+    """Return the guard that failed, if the frame was compiled before."""
+    if hasattr(metrics, "recompile_reason"):
+        return metrics.recompile_reason or ""
+    return "PyTorch 2.5 does not record the guard" if metrics.cache_size else ""
 
 
 def _count_break(machine: Machine, reason: Any) -> None:

@@ -141,16 +141,24 @@ def _forget_backend(name: str) -> None:
     registry._COMPILER_FNS.pop(name, None)
 
 
+def _skip_code(code: Any) -> None:
+    """Keep Dynamo out of a function and what it calls; before PyTorch 2.7 out of itself alone."""
+    from torch._C._dynamo import eval_frame
+
+    if not hasattr(eval_frame, "set_code_exec_strategy"):
+        vars(eval_frame)["skip_code"](code)
+        return
+    action = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(code, eval_frame._FrameExecStrategy(action, action))
+
+
 def _prepare_machine(machine: Machine, patches: Patches) -> None:
     """Skip what a machine's dispatch does, and register its vendor's backends."""
     import torch._dynamo.backends.registry as registry
-    from torch._C._dynamo import eval_frame
 
     _prepared.add(machine)
-    action = eval_frame._FrameAction.SKIP
-    skip = eval_frame._FrameExecStrategy(action, action)
     for cls in machine.classes:
-        eval_frame.set_code_exec_strategy(cls.__torch_dispatch__.__code__, skip)
+        _skip_code(cls.__torch_dispatch__.__code__)
     for name in BACKENDS.get(machine.profile.name, ()):
         if name not in registry._BACKENDS:
             registry.register_backend(cut_and_run_by_op, name=name)

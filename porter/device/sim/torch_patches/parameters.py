@@ -23,7 +23,7 @@ from porter.device.sim.core.transfer import (
     host_alias,
     unreported,
 )
-from porter.interception.patching import Patches
+from porter.interception.patching import Patches, TensorProperty
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 native_data: Any = torch._C.TensorBase.data
@@ -150,8 +150,8 @@ def _changes_device(module: nn.Module, fn: TensorFunction) -> bool:
 def install_parameters(patches: Patches) -> None:
     """Patch ``Module._apply`` and the ``data`` and ``grad`` attributes of tensors."""
     patches.replace(nn.Module, "_apply", _applier(nn.Module._apply))
-    data = property(native_data.__get__, _set_data, native_data.__delete__)
-    grad = property(_get_grad, _set_grad, native_grad.__delete__)
+    data = TensorProperty(native_data.__get__, _set_data, native_data.__delete__)
+    grad = TensorProperty(_get_grad, _set_grad, native_grad.__delete__)
     patches.replace(torch.Tensor, "data", data)
     patches.replace(torch.Tensor, "grad", grad)
     patches.replace(torch.autograd, "grad", _placed_grads(torch.autograd.grad))
