@@ -23,6 +23,8 @@ from porter.levels.rediff import export_options
 from porter.series.mailinfo import strip_space
 from porter.series.series import SERIES_FILE, Patch, line_words
 from porter.terminal import counted, listed
+from porter.tree.tree import open_tree
+from porter.tree.treelock import TreeLock
 
 _MAILS = (
     "--stdout", "--no-signature", "--no-cover-letter", "--no-numbered", "--no-thread", "--no-stat",
@@ -67,7 +69,12 @@ def to_branch(
         raise BadInput(f"--to-branch: expected a branch's name, found {name!r}")
     objects = Path(there("rev-parse", "--git-common-dir").text)
     copy_commits(series.git, repository / objects, [level.commit], [base])
-    answer = there("branch", *(["--force"] if force else []), name, level.commit, check=False)
+    words = ("branch", *(["--force"] if force else []), name, level.commit)
+    if (tree := open_tree(repository)) is None:
+        answer = there(*words, check=False)
+    else:
+        with TreeLock(tree.state_dir, "export --to-branch"):
+            answer = tree.git(*words, check=False)
     if answer.status:
         more = "" if force or "already exists" not in answer.err else "; --force moves it"
         raise BadInput(f"{repository}: {first_error(answer.err)}{more}")

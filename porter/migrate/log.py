@@ -15,7 +15,6 @@ import torch, so that logs are read cheaply.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.atomic import write_atomic
 from porter.migrate.table import Kind
 
 if TYPE_CHECKING:
@@ -125,9 +125,4 @@ class MigrationLog:
     def write(self, path: Path) -> None:
         """Write the log, whole or not at all: JSON lines for ``.json``/``.jsonl``, else text."""
         text = self.as_json_lines() if path.suffix in (".json", ".jsonl") else self.as_text()
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_atomic(path, text.encode(errors="backslashreplace"))

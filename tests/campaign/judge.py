@@ -136,7 +136,9 @@ class Judged:
         """Type the command again, unless it took effect; the end must be the command's own."""
         stage, job = self.stage, self.job
         unlike = self.before != self.after and project == self.after[0]
-        if unlike and (stage.see_project(), stage.see_tree()) == self.after:
+        done = stage.porter("status") if unlike else None
+        whole = done is not None and "was interrupted" not in done.err
+        if whole and (stage.see_project(), stage.see_tree()) == self.after:
             return
         took_effect = self.before[0] != self.after[0] and project == self.after[0]
         done = None

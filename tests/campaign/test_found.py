@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.campaign.forked import Fault
-from tests.campaign.jobs import JOBS
+from tests.campaign.jobs import JOBS, Job
 from tests.campaign.judge import prepare
 from tests.campaign.stage import Stage
 
@@ -48,6 +48,36 @@ def test_a_kill_at_this_moment_leaves_one_of_two_states(
     done = judged.type(Fault("kill", 1, match=moment))
     assert done.code == -9, f"there is no such moment any more: {done.words}"
     judged.recover(random.Random(1))
+
+
+def test_a_kill_before_the_last_word_on_a_new_tree(base: Stage) -> None:
+    """All files are there, and the record still says that they may not be."""
+    judged = prepare(base, BY_NAME["apply"], "base")
+    done = judged.type(Fault("kill", 2, match=r"os.rename .*tree\.json"))
+    assert done.code == -9, f"there is no such moment any more: {done.words}"
+    assert "was interrupted" in base.porter("status").err
+    judged.recover(random.Random(1))
+
+
+_GIVES_OUT = ("export-mbox", "export-diff", "export-quilt", "export-quilt-again")
+"""They read the project alone, and leave the tree as it is."""
+_IN_A_TREE = [job for job in JOBS if job.here == "tree" and job.name not in _GIVES_OUT]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", _IN_A_TREE, ids=lambda job: job.name)
+def test_every_command_deletes_the_lock_files_of_a_killed_one(base: Stage, job: Job) -> None:
+    """A kill of porter and its git leaves the holder's line, and lock files of git's."""
+    judged = prepare(base, job, "base")
+    git = base.tree / ".git"
+    (git / "porter" / "lock").write_text("process 4194305: porter goto".ljust(119) + "\n")
+    for name in ("index", "HEAD", "refs/heads/given", "refs/porter/levels"):
+        (git / name).parent.mkdir(exist_ok=True)
+        (git / f"{name}.lock").touch()
+    done = judged.type()
+    judged.check_words(done)
+    assert done.code == job.code, done.words
+    assert (base.see_project(), base.see_tree()) == judged.after
 
 
 def test_no_room_for_the_index_of_a_commit_leaves_one_of_two_states(base: Stage) -> None:

@@ -258,5 +258,8 @@ def write_files(files: Iterable[Path], render: Callable[[str], str]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that ends in one newline, whole or not at all."""
-    write_atomic(path, (text.rstrip("\n") + "\n").encode())
+    """Write a text file that ends in one newline, whole or not at all.
+
+    A lone surrogate, which stands for a byte of a file's name that is not UTF-8, is escaped.
+    """
+    write_atomic(path, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))
