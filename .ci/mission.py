@@ -2,7 +2,7 @@
 """Check that docs/mission.md is what docs/mission.yaml gives, and what that says; --write updates.
 
 The data names every item of the documents that the ports answer to, with the levels and the recipes
-that show it. An item's state is never written down, but for one kind. It is
+that show it. No state is written down but that an item needs a card. An item's state is
 
     recipe        every named recipe is there, runs at one of the item's levels and makes a claim
                   there, and each of the levels has such a recipe
