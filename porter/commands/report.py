@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     path = Path(args.output or "porter-report.html")
     write_text(path, text)
-    size = len(text.encode()) / 1024
+    size = path.stat().st_size / 1024
     print(f"{path}: {sum(1 for _ in results.cells())} cells, {size:,.0f} KiB", file=sys.stderr)
     return 0
 

@@ -15,6 +15,7 @@ import torch, so that logs are read cheaply.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.atomic import write_atomic
 from porter.migrate.table import Kind
 
 if TYPE_CHECKING:
@@ -125,4 +125,9 @@ class MigrationLog:
     def write(self, path: Path) -> None:
         """Write the log, whole or not at all: JSON lines for ``.json``/``.jsonl``, else text."""
         text = self.as_json_lines() if path.suffix in (".json", ".jsonl") else self.as_text()
-        write_atomic(path, text.encode(errors="backslashreplace"))
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)

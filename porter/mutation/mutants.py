@@ -49,7 +49,9 @@ class Mutant:
     def key(self) -> str:
         """The mutant's name in tables and lists: 10 hex digits of its hash."""
         text = "\0".join((self.level_name, self.path, *self.changed))
-        return hashlib.sha256(f"{text}\0{self.line}".encode()).hexdigest()[:10]
+        return hashlib.sha256(f"{text}\0{self.line}".encode(errors="surrogateescape")).hexdigest()[
+            :10
+        ]
 
     @property
     def names(self) -> dict[str, Any]:
@@ -245,7 +247,7 @@ class MutantLevel(NamedLevel):
 def mutant_level(level: LevelTree, mutant: Mutant) -> MutantLevel:
     """Return the level that a mutant makes of ``level``."""
     text = f"mutant\0{level.tree}\0{mutant.path}\0{mutant.after}"
-    tree = hashlib.sha1(text.encode()).hexdigest()
+    tree = hashlib.sha1(text.encode(errors="surrogateescape")).hexdigest()
     return MutantLevel(level.number, level.name, tree, level.off, mutated=(level, mutant))
 
 

@@ -18,13 +18,13 @@ from porter.places import PINS_FILE, cache_dir
 
 def register(kind: Literal["projects", "trees"], path: Path) -> None:
     """Register a project or a work tree by its folder."""
-    text = str(path.absolute())
-    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:24]
+    text = os.fsencode(path.absolute())
+    digest = hashlib.sha256(text).hexdigest()[:24]
     note = cache_dir() / "store" / kind / f"{digest}.path"
     if note.exists():
         return
     try:
-        write_atomic(note, text.encode())
+        write_atomic(note, text)
     except OSError:
         pass  # a read-only store works all the same, and gc cannot run on it
 
@@ -44,7 +44,7 @@ def forget_gone() -> None:
     living = {*map(str, projects()), *map(str, trees())}
     for kind in ("projects", "trees"):
         for note in _notes(kind):
-            if note.read_text() not in living:
+            if os.fsdecode(note.read_bytes()) not in living:
                 note.unlink(missing_ok=True)
 
 
@@ -55,6 +55,6 @@ def _notes(kind: str) -> list[Path]:
 def _registered(kind: str) -> Iterator[Path]:
     for note in _notes(kind):
         try:
-            yield Path(note.read_text())
+            yield Path(os.fsdecode(note.read_bytes()))
         except FileNotFoundError:
             continue
