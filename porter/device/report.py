@@ -16,6 +16,7 @@ _KINDS = {
     "dtype": "dtypes the device lacks",
     "unlisted_dtype": "dtypes that the vendor does not list for an op",
     "unwaited_copy": "copies to the host that nothing waited for",
+    "int64_as_int32": "copies of int64 that the device holds as int32",
     "compiled_graph": "graphs compiled by torch.compile",
     "graph_break": "graph breaks",
     "recompilation": "recompilations",

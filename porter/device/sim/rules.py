@@ -60,6 +60,11 @@ RULES = (
     Rule("dtype:complex", ("hpu",), "complex32, complex64 and complex128 stay and are counted",
          f"{_GAUDI_DOCS}, support matrix", "vendor's docs",
          f"{_PLACE}.machine.Machine.check_dtype"),
+    Rule("int64_as_int32", ("hpu",), "without PT_ENABLE_INT64_SUPPORT (unset: in lazy mode only) a "
+         "copy of int64 from the host is counted; values outside int32 are refused in lazy mode "
+         "(unless PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK=0), else lose their high bits, with a "
+         "warning", f"{_BRIDGE}, IsInt64Supported, validateDownCast, _copy_from_h2d",
+         "vendor's source", f"{_COUNT}.int64.Int64AsInt32"),
     Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
          "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
          f"{_PLACE}.placement._without_double"),
@@ -154,7 +159,11 @@ RULES = (
 )  # fmt: skip
 
 NOT_MODELLED = (
-    ("int64 becomes int32 in lazy mode on Gaudi", "vendor's docs"),
+    ("int64 ops on Gaudi compute in int32 where int64 is not supported", "vendor's docs"),
+    (
+        "Gaudi's lazy mode refuses copies of float64 values outside float32",
+        "vendor's source, validateDownCast",
+    ),
     ("e4m3 of Gaudi2 ends at 240, not 448", "vendor's test, any_mode/test_hpu_fp8_ops_any_mode.py"),
     ("TorchScript is not supported on Gaudi", "vendor's docs"),
     ("hccl's dtypes", "vendor's docs"),

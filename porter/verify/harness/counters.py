@@ -31,6 +31,7 @@ TOTALS = {
     "dtype": "missing_dtype",
     "unlisted_dtype": "unlisted_dtype",
     "unwaited_copy": "unwaited_copies",
+    "int64_as_int32": "int64_as_int32",
     "not_simulated": "not_simulated",
     "compiled_graph": "compiled_graphs",
     "graph_break": "graph_breaks",

@@ -108,6 +108,8 @@ class Machine:
         self.on_transfer: Callable[[Any], None] | None = None
         """Called with every :class:`~porter.device.sim.core.transfer.Transfer` before the data
         moves."""
+        self.narrow_int64: Callable[[torch.Tensor, str], torch.Tensor] | None = None
+        """Gives what a copy of a host's int64 tensor leaves on the device, where that differs."""
         self.on_arrival: Callable[[torch.Tensor], None] | None = None
         """Called with the host's tensor after an asynchronous copy to the host."""
         self.on_dtype: Callable[[torch.dtype, str], None] | None = None

@@ -60,6 +60,9 @@ class Profile:
     """Memory formats other than contiguous are refused ("channels_last")."""
     casts_double: bool = False
     """``x.double()`` of a tensor on the device gives float32, with a warning."""
+    int64_as_int32: bool = False
+    """int64 is copied from the host as int32, in some modes
+    (:mod:`porter.device.sim.accounting.int64`)."""
     takes_cpu_generators: bool = False
     """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
     seed_salt: int = 0
@@ -182,6 +185,7 @@ HPU = Profile(
     # HabanaAI/gaudi-pytorch-bridge, get_seed_hpu in random_gen_kernels.cpp (read November 2026):
     # every generator there is a CPU generator, and a kernel's seed is its next random().
     takes_cpu_generators=True,
+    int64_as_int32=True,
     seed_salt=0x48_50_55,
 )
 
