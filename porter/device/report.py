@@ -17,6 +17,7 @@ _KINDS = {
     "unlisted_dtype": "dtypes that the vendor does not list for an op",
     "unwaited_copy": "copies to the host that nothing waited for",
     "int64_as_int32": "copies of int64 that the device holds as int32",
+    "fp8_overflow": "float8_e4m3fn beyond the range of the card",
     "compiled_graph": "graphs compiled by torch.compile",
     "graph_break": "graph breaks",
     "recompilation": "recompilations",

@@ -65,6 +65,14 @@ RULES = (
          "(unless PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK=0), else lose their high bits, with a "
          "warning", f"{_BRIDGE}, IsInt64Supported, validateDownCast, _copy_from_h2d",
          "vendor's source", f"{_COUNT}.int64.Int64AsInt32"),
+    Rule("e4m3_limit", ("hpu",), "the card is a Gaudi2, whose float8_e4m3fn ends at 240 (a "
+         "Gaudi3's at 448): Fp8Ops.cast_to_fp8_v2 saturates there",
+         f"{_BRIDGE}, any_mode/test_hpu_fp8_ops_any_mode.py", "vendor's test",
+         "porter.device.sim.habana.kernels.cast_to_fp8_v2"),
+    Rule("e4m3_limit:others", ("hpu",), "other conversions and copies to float8_e4m3fn keep values "
+         "above 240, are counted, and warn once per line",
+         "no public source says what the card makes of them", "our reading",
+         f"{_COUNT}.fp8.Fp8Range"),
     Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
          "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
          f"{_PLACE}.placement._without_double"),
@@ -164,7 +172,6 @@ NOT_MODELLED = (
         "Gaudi's lazy mode refuses copies of float64 values outside float32",
         "vendor's source, validateDownCast",
     ),
-    ("e4m3 of Gaudi2 ends at 240, not 448", "vendor's test, any_mode/test_hpu_fp8_ops_any_mode.py"),
     ("TorchScript is not supported on Gaudi", "vendor's docs"),
     ("hccl's dtypes", "vendor's docs"),
     ("a device used in a forked worker", "PyTorch's check for CUDA"),

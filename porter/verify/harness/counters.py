@@ -32,6 +32,7 @@ TOTALS = {
     "unlisted_dtype": "unlisted_dtype",
     "unwaited_copy": "unwaited_copies",
     "int64_as_int32": "int64_as_int32",
+    "fp8_overflow": "fp8_overflow",
     "not_simulated": "not_simulated",
     "compiled_graph": "compiled_graphs",
     "graph_break": "graph_breaks",

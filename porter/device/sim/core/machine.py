@@ -110,6 +110,8 @@ class Machine:
         moves."""
         self.narrow_int64: Callable[[torch.Tensor, str], torch.Tensor] | None = None
         """Gives what a copy of a host's int64 tensor leaves on the device, where that differs."""
+        self.check_fp8: Callable[[torch.Tensor, str], None] | None = None
+        """Called with a host's float8_e4m3fn tensor that is copied to the device."""
         self.on_arrival: Callable[[torch.Tensor], None] | None = None
         """Called with the host's tensor after an asynchronous copy to the host."""
         self.on_dtype: Callable[[torch.dtype, str], None] | None = None

@@ -159,6 +159,10 @@ def _copy(
     moved = native_to(plain, dtype=dtype, copy=True, memory_format=memory_format)
     if destination is None and non_blocking:
         report_arrival(source, moved)
+    if destination is not None and moved.dtype is torch.float8_e4m3fn and _reporting:
+        check = destination.machine.check_fp8
+        if check is not None and device_class_of(source) is None:
+            check(moved, what)
     return as_device_tensor(moved, destination)
 
 

@@ -181,3 +181,19 @@ def test_gaudi_keeps_int64_in_eager_mode_or_where_it_is_switched_on(
         open_accounting(machine, lazy=lazy)
         assert torch.tensor([_LARGE], device="hpu").tolist() == [_LARGE]
         assert machine.counters.totals["int64_as_int32"] == 0
+
+
+def test_float8_beyond_the_range_of_a_gaudi2_is_counted_with_one_warning_per_line() -> None:
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=False)
+        x = torch.tensor([240.0, 300.0, float("nan")], device="hpu")
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                converted = x.to(torch.float8_e4m3fn)
+            torch.tensor([448.0]).to(torch.float8_e4m3fn).to("hpu")
+        assert converted.float().tolist()[:2] == [240.0, 288.0]
+        x.clamp(-240, 240).to(torch.float8_e4m3fn)
+        x.to(torch.float8_e5m2)
+        assert _events("hpu", "fp8_overflow") == {"aten._to_copy.default": 2, "to": 1}
+    assert len([each for each in seen if "above 240" in str(each.message)]) == 2
