@@ -18,6 +18,7 @@ _KINDS = {
     "unwaited_copy": "copies to the host that nothing waited for",
     "int64_as_int32": "copies of int64 that the device holds as int32",
     "fp8_overflow": "float8_e4m3fn beyond the range of the card",
+    "torchscript": "TorchScript calls, which the vendor does not support",
     "compiled_graph": "graphs compiled by torch.compile",
     "graph_break": "graph breaks",
     "recompilation": "recompilations",

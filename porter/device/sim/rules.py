@@ -73,6 +73,10 @@ RULES = (
          "above 240, are counted, and warn once per line",
          "no public source says what the card makes of them", "our reading",
          f"{_COUNT}.fp8.Fp8Range"),
+    Rule("no_torchscript", ("hpu",), "calls of scripted and traced functions with tensors on the "
+         "device are counted, with a warning per line; what a card does is not documented",
+         f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
+         f"{_PATCH}.torchscript.install_torchscript"),
     Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
          "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
          f"{_PLACE}.placement._without_double"),
@@ -172,7 +176,6 @@ NOT_MODELLED = (
         "Gaudi's lazy mode refuses copies of float64 values outside float32",
         "vendor's source, validateDownCast",
     ),
-    ("TorchScript is not supported on Gaudi", "vendor's docs"),
     ("hccl's dtypes", "vendor's docs"),
     ("a device used in a forked worker", "PyTorch's check for CUDA"),
     ("a read before an asynchronous copy has arrived gives the old values", "published log"),

@@ -33,6 +33,7 @@ TOTALS = {
     "unwaited_copy": "unwaited_copies",
     "int64_as_int32": "int64_as_int32",
     "fp8_overflow": "fp8_overflow",
+    "torchscript": "torchscript_calls",
     "not_simulated": "not_simulated",
     "compiled_graph": "compiled_graphs",
     "graph_break": "graph_breaks",
