@@ -143,8 +143,19 @@ RULES = (
     Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu",
          "GPU Migration Toolkit's page could not be read in full", "our reading",
          "porter.migrate.torch_names.install_torch_names"),
-    Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, dtypes are not limited",
-         "the vendors' hccl is not published", "our reading", f"{_PATCH}.distributed"),
+    Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, and gloo refuses what it "
+         "lacks (int16)", "the libraries below the vendors' process groups are not published",
+         "our reading", f"{_PATCH}.distributed"),
+    Rule("distributed:dtypes", ("hpu",), "collectives but broadcast and alltoall refuse dtypes "
+         "that hccl has no name for (int16, uint16 and larger); allreduce and reduce in other "
+         "dtypes than float32 and bfloat16 are counted: the card computes them in float32",
+         f"{_BRIDGE}, collective_utils.cpp, process_group_hccl_base.cpp", "vendor's source",
+         f"{_COUNT}.hccl.HcclDtypes"),
+    Rule("distributed:dtypes", ("npu",), "collectives refuse dtypes that hccl has no name for "
+         "(float8 with fnuz), and those that reduce also float64 and uint16 and larger; "
+         "reduce_scatter also bool and uint8: as on cards before Ascend950",
+         f"{_ASCEND}, HCCLUtils.cpp, ProcessGroupHCCL.cpp", "vendor's source",
+         f"{_COUNT}.hccl.HcclDtypes"),
     Rule("capture:cpu_op", ("hpu",), "an op that falls back is refused",
          f"{_GAUDI_DOCS}, HPU Graphs for Inference", "vendor's docs",
          f"{_COUNT}.cpu_fallback.Fallbacks"),
@@ -176,7 +187,11 @@ NOT_MODELLED = (
         "Gaudi's lazy mode refuses copies of float64 values outside float32",
         "vendor's source, validateDownCast",
     ),
-    ("hccl's dtypes", "vendor's docs"),
+    ("hccl's dtypes in calls from C++ (DistributedDataParallel's buckets)", "vendor's source"),
+    (
+        "Gaudi's allreduce and reduce round other dtypes than float32 and bfloat16 to float32",
+        "vendor's source",
+    ),
     ("a device used in a forked worker", "PyTorch's check for CUDA"),
     ("a read before an asynchronous copy has arrived gives the old values", "published log"),
 )

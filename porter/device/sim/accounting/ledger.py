@@ -21,6 +21,7 @@ import torch
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
 from porter.device.sim.accounting.dtype_tables import UnlistedDtypes, listed_dtypes
 from porter.device.sim.accounting.fp8 import Fp8Range
+from porter.device.sim.accounting.hccl import DTYPES, HcclDtypes
 from porter.device.sim.accounting.int64 import Int64AsInt32, keeps_int64
 from porter.device.sim.accounting.unwaited import UnwaitedCopies
 from porter.device.sim.contract.releases import HPU_RELEASES, Release
@@ -195,6 +196,8 @@ class DeviceAccounting:
             machine.observe(self.fallbacks)
         if listed := listed_dtypes(machine.profile.name):
             machine.observe(UnlistedDtypes(listed, self.counters, self.forward))
+        if dtypes := DTYPES.get(machine.profile.name):
+            machine.observe(HcclDtypes(dtypes, self.counters, self.forward))
         machine.check_fp8 = None
         if limit := machine.profile.e4m3_limit:
             fp8 = Fp8Range(limit, self.counters, self.forward)
