@@ -20,6 +20,7 @@ from torch.utils.backend_registration import rename_privateuse1_backend
 
 from porter.device.sim.contract.releases import kind_of, release_of
 from porter.device.sim.core.device_guard import install_guard
+from porter.device.sim.core.forks import watch_forks
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import make_class
 from porter.device.sim.core.profiles import PROFILES, Profile, visible_devices
@@ -103,6 +104,7 @@ def activate(device: str | Profile) -> Machine:
     install_rng(machine)
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
+    watch_forks()
     install_guard(machine, patches)
     install_factories(machine, patches)
     install_device_module(machine, patches)

@@ -77,6 +77,16 @@ RULES = (
          "device are counted, with a warning per line; what a card does is not documented",
          f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
          f"{_PATCH}.torchscript.install_torchscript"),
+    Rule("after_fork", ("npu",), "a device used before a fork is refused in the forked process",
+         f"{_ASCEND}, test/npu/test_torch_npu.py", "vendor's test",
+         f"{_PLACE}.forks.refuse_or_warn"),
+    Rule("after_fork", ("cuda",), "a device used before a fork is refused in the forked process",
+         "torch/cuda/__init__.py of PyTorch 2.13", "vendor's source",
+         f"{_PLACE}.forks.refuse_or_warn"),
+    Rule("after_fork", ("hpu",), "a device used before a fork warns once in the forked process: "
+         "undefined behaviour", f"{_GAUDI_DOCS}, Getting Started, multiprocessing for DataLoaders "
+         "(as quoted in optimum-habana's pull request 1721)", "vendor's docs",
+         f"{_PLACE}.forks.refuse_or_warn"),
     Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
          "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
          f"{_PLACE}.placement._without_double"),
@@ -192,7 +202,6 @@ NOT_MODELLED = (
         "Gaudi's allreduce and reduce round other dtypes than float32 and bfloat16 to float32",
         "vendor's source",
     ),
-    ("a device used in a forked worker", "PyTorch's check for CUDA"),
     ("a read before an asynchronous copy has arrived gives the old values", "published log"),
 )
 """Limits of real devices that no rule shows yet, with the source that states them."""

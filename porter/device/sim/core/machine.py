@@ -118,6 +118,10 @@ class Machine:
         """Called when a dtype that the device lacks is requested and not refused."""
         self.on_synchronize: Callable[[str], None] | None = None
         """Called when the script waits for the device, with the name of the call."""
+        self.was_used = False
+        """Whether anything was put on a device, or asked of one."""
+        self.on_use_after_fork: Callable[[Machine], None] | None = None
+        """Called at uses in a process that was forked after the device was used."""
         self.is_capturing = False
         """Whether a graph capture is recording this machine's ops."""
         self.observers: tuple[Observer, ...] = ()
@@ -155,6 +159,8 @@ class Machine:
         self, op: OpOverload, cls: type[torch.Tensor], attribute: str, settle: Settle
     ) -> Run:
         """Generate the function that runs ``op`` on device ``cls`` and store it on the op."""
+        if self.on_use_after_fork is not None:
+            self.on_use_after_fork(self)
         run = compile_op(op, cls, self.observers, settle, self.override(op, cls))
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
@@ -218,6 +224,9 @@ class Machine:
 
         Raises RuntimeError for an index out of range.
         """
+        self.was_used = True
+        if self.on_use_after_fork is not None:
+            self.on_use_after_fork(self)
         index = self.current_index if device.index is None else device.index
         if index >= len(self.classes):
             raise RuntimeError(
