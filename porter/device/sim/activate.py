@@ -35,6 +35,7 @@ from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
 from porter.device.sim.torch_patches.distributed import gloo, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
+from porter.device.sim.torch_patches.higher_order import install_higher_order
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
@@ -109,6 +110,7 @@ def activate(device: str | Profile) -> Machine:
     install_factories(machine, patches)
     install_device_module(machine, patches)
     install_accelerator(machine, patches)
+    install_higher_order(machine, patches)
     install_autocast(machine, patches)
     if profile.no_torchscript:
         install_torchscript(machine, patches)
