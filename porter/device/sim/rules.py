@@ -94,6 +94,9 @@ RULES = (
          "not list with them are counted; a card refuses some",
          f"{_ASCEND}, native_api pages of 2.11.0",
          "vendor's docs", f"{_COUNT}.dtype_tables.UnlistedDtypes"),
+    Rule("jit_compile:complex", ("npu",), "with set_compile_mode(jit_compile=True) new complex "
+         "tensors are refused", f"{_ASCEND}, TensorFactories.cpp", "vendor's source",
+         "porter.device.sim.ascend.npu.set_compile_mode"),
     Rule("contiguous_only", ("npu",), "memory formats other than contiguous are refused",
          f"{_ASCEND}, TensorProperties.cpp, ToKernelNpu.cpp, TensorFactories.cpp",
          "vendor's source", f"{_PLACE}.transfer.check_memory_format"),
@@ -202,7 +205,16 @@ NOT_MODELLED = (
         "Gaudi's allreduce and reduce round other dtypes than float32 and bfloat16 to float32",
         "vendor's source",
     ),
-    ("a read before an asynchronous copy has arrived gives the old values", "published log"),
+    (
+        "a read before an asynchronous copy has arrived gives the old values; a read is an op on a "
+        "plain CPU tensor, which the simulator does not see (unwaited_copy counts where no wait "
+        "follows)",
+        "published log",
+    ),
+    (
+        "which kernels of Ascend refuse float64 or complex: the wheel's op tables name no dtypes",
+        "vendor's source",
+    ),
 )
 """Limits of real devices that no rule shows yet, with the source that states them."""
 

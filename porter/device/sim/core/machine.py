@@ -118,6 +118,8 @@ class Machine:
         """Called when a dtype that the device lacks is requested and not refused."""
         self.on_synchronize: Callable[[str], None] | None = None
         """Called when the script waits for the device, with the name of the call."""
+        self.refused_dtypes: dict[torch.dtype, str] = {}
+        """Dtypes that a setting of the script's makes the device refuse, with the error's text."""
         self.was_used = False
         """Whether anything was put on a device, or asked of one."""
         self.on_use_after_fork: Callable[[Machine], None] | None = None
@@ -176,8 +178,10 @@ class Machine:
     def check_dtype(self, dtype: torch.dtype, what: str) -> torch.dtype:
         """Return the dtype a tensor gets on this device when ``dtype`` is requested.
 
-        Raises TypeError where the device refuses it.
+        Raises TypeError where the device refuses it, RuntimeError where a setting makes it refuse.
         """
+        if dtype in self.refused_dtypes:
+            raise RuntimeError(self.refused_dtypes[dtype])
         policy = self.profile.unsupported_dtypes.get(str(dtype).removeprefix("torch."))
         if policy is None:
             return dtype

@@ -197,3 +197,18 @@ def test_float8_beyond_the_range_of_a_gaudi2_is_counted_with_one_warning_per_lin
         x.to(torch.float8_e5m2)
         assert _events("hpu", "fp8_overflow") == {"aten._to_copy.default": 2, "to": 1}
     assert len([each for each in seen if "above 240" in str(each.message)]) == 2
+
+
+def test_npu_makes_no_complex_tensors_while_operators_are_compiled() -> None:
+    with simulated("npu"):
+        x = torch.ones(1, device="npu")
+        torch.npu.set_compile_mode(jit_compile=True)
+        for call in (
+            lambda: torch.zeros(1, dtype=torch.complex64, device="npu"),
+            lambda: x.to(torch.complex64),
+            lambda: torch.ones(1, dtype=torch.complex64).to("npu"),
+        ):
+            with pytest.raises(RuntimeError, match="try again with jit_compile=False"):
+                call()
+        torch.npu.set_compile_mode(jit_compile=False)
+        assert x.to(torch.complex64).dtype is torch.complex64
