@@ -20,6 +20,7 @@ from torch.utils.backend_registration import rename_privateuse1_backend
 
 from porter.device.sim.contract.releases import kind_of, release_of
 from porter.device.sim.core.device_guard import install_guard
+from porter.device.sim.core.forks import watch_forks
 from porter.device.sim.core.machine import Machine, machines
 from porter.device.sim.core.placement import make_class
 from porter.device.sim.core.profiles import PROFILES, Profile, visible_devices
@@ -34,10 +35,12 @@ from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
 from porter.device.sim.torch_patches.distributed import gloo, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
+from porter.device.sim.torch_patches.higher_order import install_higher_order
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.torch_patches.streams import install_streams
+from porter.device.sim.torch_patches.torchscript import install_torchscript
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches, TensorProperty
@@ -102,11 +105,15 @@ def activate(device: str | Profile) -> Machine:
     install_rng(machine)
     machines[profile.name] = machine
     patches = _own[profile.name] = Patches()
+    watch_forks()
     install_guard(machine, patches)
     install_factories(machine, patches)
     install_device_module(machine, patches)
     install_accelerator(machine, patches)
+    install_higher_order(machine, patches)
     install_autocast(machine, patches)
+    if profile.no_torchscript:
+        install_torchscript(machine, patches)
     _install_package(profile, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)

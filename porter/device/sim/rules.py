@@ -60,6 +60,33 @@ RULES = (
     Rule("dtype:complex", ("hpu",), "complex32, complex64 and complex128 stay and are counted",
          f"{_GAUDI_DOCS}, support matrix", "vendor's docs",
          f"{_PLACE}.machine.Machine.check_dtype"),
+    Rule("int64_as_int32", ("hpu",), "without PT_ENABLE_INT64_SUPPORT (unset: in lazy mode only) a "
+         "copy of int64 from the host is counted; values outside int32 are refused in lazy mode "
+         "(unless PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK=0), else lose their high bits, with a "
+         "warning", f"{_BRIDGE}, IsInt64Supported, validateDownCast, _copy_from_h2d",
+         "vendor's source", f"{_COUNT}.int64.Int64AsInt32"),
+    Rule("e4m3_limit", ("hpu",), "the card is a Gaudi2, whose float8_e4m3fn ends at 240 (a "
+         "Gaudi3's at 448): Fp8Ops.cast_to_fp8_v2 saturates there",
+         f"{_BRIDGE}, any_mode/test_hpu_fp8_ops_any_mode.py", "vendor's test",
+         "porter.device.sim.habana.kernels.cast_to_fp8_v2"),
+    Rule("e4m3_limit:others", ("hpu",), "other conversions and copies to float8_e4m3fn keep values "
+         "above 240, are counted, and warn once per line",
+         "no public source says what the card makes of them", "our reading",
+         f"{_COUNT}.fp8.Fp8Range"),
+    Rule("no_torchscript", ("hpu",), "calls of scripted and traced functions with tensors on the "
+         "device are counted, with a warning per line; what a card does is not documented",
+         f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
+         f"{_PATCH}.torchscript.install_torchscript"),
+    Rule("after_fork", ("npu",), "a device used before a fork is refused in the forked process",
+         f"{_ASCEND}, test/npu/test_torch_npu.py", "vendor's test",
+         f"{_PLACE}.forks.refuse_or_warn"),
+    Rule("after_fork", ("cuda",), "a device used before a fork is refused in the forked process",
+         "torch/cuda/__init__.py of PyTorch 2.13", "vendor's source",
+         f"{_PLACE}.forks.refuse_or_warn"),
+    Rule("after_fork", ("hpu",), "a device used before a fork warns once in the forked process: "
+         "undefined behaviour", f"{_GAUDI_DOCS}, Getting Started, multiprocessing for DataLoaders "
+         "(as quoted in optimum-habana's pull request 1721)", "vendor's docs",
+         f"{_PLACE}.forks.refuse_or_warn"),
     Rule("casts_double", ("npu",), "a conversion to float64 on the device gives float32, with a "
          "warning", f"{_ASCEND}, ToKernelNpu.cpp", "vendor's source",
          f"{_PLACE}.placement._without_double"),
@@ -67,6 +94,9 @@ RULES = (
          "not list with them are counted; a card refuses some",
          f"{_ASCEND}, native_api pages of 2.11.0",
          "vendor's docs", f"{_COUNT}.dtype_tables.UnlistedDtypes"),
+    Rule("jit_compile:complex", ("npu",), "with set_compile_mode(jit_compile=True) new complex "
+         "tensors are refused", f"{_ASCEND}, TensorFactories.cpp", "vendor's source",
+         "porter.device.sim.ascend.npu.set_compile_mode"),
     Rule("contiguous_only", ("npu",), "memory formats other than contiguous are refused",
          f"{_ASCEND}, TensorProperties.cpp, ToKernelNpu.cpp, TensorFactories.cpp",
          "vendor's source", f"{_PLACE}.transfer.check_memory_format"),
@@ -126,8 +156,19 @@ RULES = (
     Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu",
          "GPU Migration Toolkit's page could not be read in full", "our reading",
          "porter.migrate.torch_names.install_torch_names"),
-    Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, dtypes are not limited",
-         "the vendors' hccl is not published", "our reading", f"{_PATCH}.distributed"),
+    Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, and gloo refuses what it "
+         "lacks (int16)", "the libraries below the vendors' process groups are not published",
+         "our reading", f"{_PATCH}.distributed"),
+    Rule("distributed:dtypes", ("hpu",), "collectives but broadcast and alltoall refuse dtypes "
+         "that hccl has no name for (int16, uint16 and larger); allreduce and reduce in other "
+         "dtypes than float32 and bfloat16 are counted: the card computes them in float32",
+         f"{_BRIDGE}, collective_utils.cpp, process_group_hccl_base.cpp", "vendor's source",
+         f"{_COUNT}.hccl.HcclDtypes"),
+    Rule("distributed:dtypes", ("npu",), "collectives refuse dtypes that hccl has no name for "
+         "(float8 with fnuz), and those that reduce also float64 and uint16 and larger; "
+         "reduce_scatter also bool and uint8: as on cards before Ascend950",
+         f"{_ASCEND}, HCCLUtils.cpp, ProcessGroupHCCL.cpp", "vendor's source",
+         f"{_COUNT}.hccl.HcclDtypes"),
     Rule("capture:cpu_op", ("hpu",), "an op that falls back is refused",
          f"{_GAUDI_DOCS}, HPU Graphs for Inference", "vendor's docs",
          f"{_COUNT}.cpu_fallback.Fallbacks"),
@@ -154,12 +195,26 @@ RULES = (
 )  # fmt: skip
 
 NOT_MODELLED = (
-    ("int64 becomes int32 in lazy mode on Gaudi", "vendor's docs"),
-    ("e4m3 of Gaudi2 ends at 240, not 448", "vendor's test, any_mode/test_hpu_fp8_ops_any_mode.py"),
-    ("TorchScript is not supported on Gaudi", "vendor's docs"),
-    ("hccl's dtypes", "vendor's docs"),
-    ("a device used in a forked worker", "PyTorch's check for CUDA"),
-    ("a read before an asynchronous copy has arrived gives the old values", "published log"),
+    ("int64 ops on Gaudi compute in int32 where int64 is not supported", "vendor's docs"),
+    (
+        "Gaudi's lazy mode refuses copies of float64 values outside float32",
+        "vendor's source, validateDownCast",
+    ),
+    ("hccl's dtypes in calls from C++ (DistributedDataParallel's buckets)", "vendor's source"),
+    (
+        "Gaudi's allreduce and reduce round other dtypes than float32 and bfloat16 to float32",
+        "vendor's source",
+    ),
+    (
+        "a read before an asynchronous copy has arrived gives the old values; a read is an op on a "
+        "plain CPU tensor, which the simulator does not see (unwaited_copy counts where no wait "
+        "follows)",
+        "published log",
+    ),
+    (
+        "which kernels of Ascend refuse float64 or complex: the wheel's op tables name no dtypes",
+        "vendor's source",
+    ),
 )
 """Limits of real devices that no rule shows yet, with the source that states them."""
 

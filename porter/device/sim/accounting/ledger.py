@@ -20,6 +20,9 @@ import torch
 
 from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, op_table
 from porter.device.sim.accounting.dtype_tables import UnlistedDtypes, listed_dtypes
+from porter.device.sim.accounting.fp8 import Fp8Range
+from porter.device.sim.accounting.hccl import DTYPES, HcclDtypes
+from porter.device.sim.accounting.int64 import Int64AsInt32, keeps_int64
 from porter.device.sim.accounting.unwaited import UnwaitedCopies
 from porter.device.sim.contract.releases import HPU_RELEASES, Release
 from porter.device.sim.core.dispatch import Watch
@@ -193,9 +196,19 @@ class DeviceAccounting:
             machine.observe(self.fallbacks)
         if listed := listed_dtypes(machine.profile.name):
             machine.observe(UnlistedDtypes(listed, self.counters, self.forward))
+        if dtypes := DTYPES.get(machine.profile.name):
+            machine.observe(HcclDtypes(dtypes, self.counters, self.forward))
+        machine.check_fp8 = None
+        if limit := machine.profile.e4m3_limit:
+            fp8 = Fp8Range(limit, self.counters, self.forward)
+            machine.observe(fp8)
+            machine.check_fp8 = fp8.check
         machine.on_transfer = self._transfer
         machine.on_dtype = self._dtype
         machine.on_synchronize = self.synchronize
+        machine.narrow_int64 = None
+        if machine.profile.int64_as_int32 and not keeps_int64(os.environ, lazy):
+            machine.narrow_int64 = Int64AsInt32(self.counters, self.forward, os.environ, lazy)
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""

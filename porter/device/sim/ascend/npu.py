@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from porter.device.sim.core.machine import machines
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 from porter.device.sim.torch_patches.streams import Stream
 from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
@@ -102,6 +103,7 @@ class StreamContext(_StreamContext):
         super().__init__(stream_ctx)
 
 
+_COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 _state: dict[str, Any] = {
     "jit_compile": False,
     "mm_bmm_format_nd": True,
@@ -141,8 +143,15 @@ conv = _Switch(True)
 
 
 def set_compile_mode(jit_compile: bool = False) -> None:
-    """Compile each operator for its shapes (True), or use prebuilt binaries (False)."""
+    """Compile each operator for its shapes (True), or use prebuilt binaries (False).
+
+    With True no complex tensor can be made (TensorFactories.cpp of Ascend/pytorch, 9e73e708).
+    """
     _state["jit_compile"] = bool(jit_compile)
+    text = "Current settings do not support Complex dtype. Please try again with jit_compile=False."
+    machine = machines.get("npu")
+    if machine is not None:
+        machine.refused_dtypes = dict.fromkeys(_COMPLEX, text) if jit_compile else {}
 
 
 def is_jit_compile_false() -> bool:

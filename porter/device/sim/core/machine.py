@@ -108,12 +108,22 @@ class Machine:
         self.on_transfer: Callable[[Any], None] | None = None
         """Called with every :class:`~porter.device.sim.core.transfer.Transfer` before the data
         moves."""
+        self.narrow_int64: Callable[[torch.Tensor, str], torch.Tensor] | None = None
+        """Gives what a copy of a host's int64 tensor leaves on the device, where that differs."""
+        self.check_fp8: Callable[[torch.Tensor, str], None] | None = None
+        """Called with a host's float8_e4m3fn tensor that is copied to the device."""
         self.on_arrival: Callable[[torch.Tensor], None] | None = None
         """Called with the host's tensor after an asynchronous copy to the host."""
         self.on_dtype: Callable[[torch.dtype, str], None] | None = None
         """Called when a dtype that the device lacks is requested and not refused."""
         self.on_synchronize: Callable[[str], None] | None = None
         """Called when the script waits for the device, with the name of the call."""
+        self.refused_dtypes: dict[torch.dtype, str] = {}
+        """Dtypes that a setting of the script's makes the device refuse, with the error's text."""
+        self.was_used = False
+        """Whether anything was put on a device, or asked of one."""
+        self.on_use_after_fork: Callable[[Machine], None] | None = None
+        """Called at uses in a process that was forked after the device was used."""
         self.is_capturing = False
         """Whether a graph capture is recording this machine's ops."""
         self.observers: tuple[Observer, ...] = ()
@@ -151,6 +161,8 @@ class Machine:
         self, op: OpOverload, cls: type[torch.Tensor], attribute: str, settle: Settle
     ) -> Run:
         """Generate the function that runs ``op`` on device ``cls`` and store it on the op."""
+        if self.on_use_after_fork is not None:
+            self.on_use_after_fork(self)
         run = compile_op(op, cls, self.observers, settle, self.override(op, cls))
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
@@ -166,8 +178,10 @@ class Machine:
     def check_dtype(self, dtype: torch.dtype, what: str) -> torch.dtype:
         """Return the dtype a tensor gets on this device when ``dtype`` is requested.
 
-        Raises TypeError where the device refuses it.
+        Raises TypeError where the device refuses it, RuntimeError where a setting makes it refuse.
         """
+        if dtype in self.refused_dtypes:
+            raise RuntimeError(self.refused_dtypes[dtype])
         policy = self.profile.unsupported_dtypes.get(str(dtype).removeprefix("torch."))
         if policy is None:
             return dtype
@@ -214,6 +228,9 @@ class Machine:
 
         Raises RuntimeError for an index out of range.
         """
+        self.was_used = True
+        if self.on_use_after_fork is not None:
+            self.on_use_after_fork(self)
         index = self.current_index if device.index is None else device.index
         if index >= len(self.classes):
             raise RuntimeError(

@@ -27,6 +27,7 @@ from porter.device.sim.core.transfer import (
     destination_of,
     device_class_of,
     move,
+    narrowed,
     report_arrival,
     report_transfer,
 )
@@ -72,7 +73,7 @@ def settle(
     for arg, tensor, is_fresh in list(_foreign(cls, facts, args, kwargs)):
         on_host = tensor.device.type == "cpu"
         if facts.packet in _COPIES:  # 0-dim sources too: a kernel takes a number, a copy moves it
-            _report_copy(args)
+            args = _report_copy(args)
             continue
         if on_host and tensor.dim() == 0 and not arg.is_written:
             continue
@@ -85,13 +86,15 @@ def settle(
     return args, kwargs
 
 
-def _report_copy(args: tuple[Any, ...]) -> None:
+def _report_copy(args: tuple[Any, ...]) -> tuple[Any, ...]:
     target, source = args[0], args[1]
     nbytes = target.numel() * target.element_size()
     later = bool(args[2]) if len(args) > 2 else False
     report_transfer(source, device_class_of(target), "copy_", nbytes, later)
     if later and device_class_of(target) is None and target.is_pinned():
         report_arrival(source, target)
+    origin, destination = device_class_of(source), device_class_of(target)
+    return (target, narrowed(source, origin, destination, "copy_"), *args[2:])
 
 
 def _move_indices(

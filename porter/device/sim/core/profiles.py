@@ -60,6 +60,16 @@ class Profile:
     """Memory formats other than contiguous are refused ("channels_last")."""
     casts_double: bool = False
     """``x.double()`` of a tensor on the device gives float32, with a warning."""
+    int64_as_int32: bool = False
+    """int64 is copied from the host as int32, in some modes
+    (:mod:`porter.device.sim.accounting.int64`)."""
+    e4m3_limit: float = 0.0
+    """The largest float8_e4m3fn of the card, where it is not PyTorch's 448."""
+    no_torchscript: bool = False
+    """The vendor does not support TorchScript."""
+    after_fork: str = "refused"
+    """What a use in a process means that was forked after the device was used: "refused", or
+    "undefined" (a warning)."""
     takes_cpu_generators: bool = False
     """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
     seed_salt: int = 0
@@ -182,6 +192,12 @@ HPU = Profile(
     # HabanaAI/gaudi-pytorch-bridge, get_seed_hpu in random_gen_kernels.cpp (read November 2026):
     # every generator there is a CPU generator, and a kernel's seed is its next random().
     takes_cpu_generators=True,
+    int64_as_int32=True,
+    after_fork="undefined",
+    no_torchscript=True,
+    # The simulated card is a Gaudi2 (``torch.hpu.get_device_name()``): its e4m3 ends at 240, by the
+    # vendor's test_hpu_fp8_ops_any_mode.py; a Gaudi3's at 448.
+    e4m3_limit=240.0,
     seed_salt=0x48_50_55,
 )
 

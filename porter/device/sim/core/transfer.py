@@ -118,6 +118,20 @@ def report_arrival(source: torch.Tensor, host: torch.Tensor) -> None:
         origin.machine.on_arrival(host)
 
 
+def narrowed(
+    plain: torch.Tensor, origin: Destination, destination: Destination, what: str
+) -> torch.Tensor:
+    """Return a tensor as a copy from the host leaves it on a device that narrows int64."""
+    if origin is not None or destination is None or plain.dtype is not torch.int64:
+        return plain
+    narrow = destination.machine.narrow_int64
+    if narrow is None or not _reporting or plain.layout != torch.strided:
+        return plain
+    if torch._C._functorch.is_batchedtensor(plain):
+        return plain  # inside torch.vmap no value can be read
+    return narrow(plain, what)
+
+
 def check_memory_format(
     machine: Machine | None, memory_format: torch.memory_format | None, message: str
 ) -> None:
@@ -141,10 +155,14 @@ def _copy(
         dtype = destination.machine.check_dtype(dtype, what)
     nbytes = source.numel() * dtype.itemsize if source.layout == torch.strided else 0
     report_transfer(source, destination, what, nbytes, non_blocking)
-    plain = host_alias(source)
+    plain = narrowed(host_alias(source), device_class_of(source), destination, what)
     moved = native_to(plain, dtype=dtype, copy=True, memory_format=memory_format)
     if destination is None and non_blocking:
         report_arrival(source, moved)
+    if destination is not None and moved.dtype is torch.float8_e4m3fn and _reporting:
+        check = destination.machine.check_fp8
+        if check is not None and device_class_of(source) is None:
+            check(moved, what)
     return as_device_tensor(moved, destination)
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from porter.device.sim.core.profiles import HPU
 from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
 
 
@@ -240,10 +241,11 @@ def cast_to_fp8_v2(
 ) -> tuple[Tensor, Tensor]:
     """Return the input times ``scale`` in an 8-bit float (saturating), and its largest magnitude.
 
-    Rounding is to nearest; ``stochastic_rounding`` changes nothing here.
+    float8_e4m3fn saturates at the simulated card's limit, 240 on a Gaudi2. Rounding is to nearest;
+    ``stochastic_rounding`` changes nothing here.
     """
     scaled = input if scale is None else input * scale.to(input.dtype)
-    limit = torch.finfo(dtype).max
+    limit = HPU.e4m3_limit if dtype is torch.float8_e4m3fn else torch.finfo(dtype).max
     largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
     return scaled.clamp(-limit, limit).to(dtype), largest
 

@@ -167,7 +167,7 @@ def device_functions(machine: Machine) -> dict[str, Any]:
         "_initialized": True,
         "init": lambda: None,
         "_lazy_init": lambda: None,
-        "_is_in_bad_fork": lambda: False,
+        "_is_in_bad_fork": lambda: machine.on_use_after_fork is not None,
         "device_count": lambda: len(machine.classes),
         "current_device": lambda: machine.current_index,
         "set_device": set_device,

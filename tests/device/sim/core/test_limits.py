@@ -135,3 +135,80 @@ def test_an_asynchronous_copy_that_nothing_waited_for_is_counted(kind: str) -> N
     assert accounting.as_json()["totals"]["unwaited_copy"] == 2
     assert accounting.as_json()["totals"]["unwaited_copy"] == 2
     del alive
+
+
+_LARGE = 2**40 + 7
+
+
+def test_gaudi_counts_int64_copies_in_lazy_mode_and_refuses_values_outside_int32() -> None:
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=True)
+        assert torch.tensor([3, -4]).to("hpu").tolist() == [3, -4]
+        assert machine.counters.totals["int64_as_int32"] == 1
+        refused = r"cast Long to Int, Input values range \[1099511627783, 1099511627783\] exceeds"
+        with pytest.raises(RuntimeError, match=refused):
+            torch.tensor([_LARGE], device="hpu")
+        with pytest.raises(RuntimeError, match=refused):
+            torch.zeros(1, dtype=torch.int64, device="hpu").copy_(torch.tensor([_LARGE]))
+
+
+@pytest.mark.parametrize(
+    ("lazy", "variable"),
+    [(True, "PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK"), (False, "PT_ENABLE_INT64_SUPPORT")],
+)
+def test_gaudi_loses_bits_of_int64_with_one_warning_per_line(
+    lazy: bool, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "0")
+    with simulated("hpu") as machine, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        open_accounting(machine, lazy=lazy)
+        for _ in range(2):
+            assert torch.tensor([_LARGE], device="hpu").tolist() == [7]
+        there = torch.zeros(1, dtype=torch.int64, device="hpu").copy_(torch.tensor([_LARGE]))
+        assert there.tolist() == [7]
+    assert len([each for each in seen if "bits are lost" in str(each.message)]) == 2
+
+
+@pytest.mark.parametrize(("lazy", "value"), [(False, None), (False, "true"), (True, "1")])
+def test_gaudi_keeps_int64_in_eager_mode_or_where_it_is_switched_on(
+    lazy: bool, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PT_ENABLE_INT64_SUPPORT", raising=False)
+    if value is not None:
+        monkeypatch.setenv("PT_ENABLE_INT64_SUPPORT", value)
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=lazy)
+        assert torch.tensor([_LARGE], device="hpu").tolist() == [_LARGE]
+        assert machine.counters.totals["int64_as_int32"] == 0
+
+
+def test_float8_beyond_the_range_of_a_gaudi2_is_counted_with_one_warning_per_line() -> None:
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=False)
+        x = torch.tensor([240.0, 300.0, float("nan")], device="hpu")
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                converted = x.to(torch.float8_e4m3fn)
+            torch.tensor([448.0]).to(torch.float8_e4m3fn).to("hpu")
+        assert converted.float().tolist()[:2] == [240.0, 288.0]
+        x.clamp(-240, 240).to(torch.float8_e4m3fn)
+        x.to(torch.float8_e5m2)
+        assert _events("hpu", "fp8_overflow") == {"aten._to_copy.default": 2, "to": 1}
+    assert len([each for each in seen if "above 240" in str(each.message)]) == 2
+
+
+def test_npu_makes_no_complex_tensors_while_operators_are_compiled() -> None:
+    with simulated("npu"):
+        x = torch.ones(1, device="npu")
+        torch.npu.set_compile_mode(jit_compile=True)
+        for call in (
+            lambda: torch.zeros(1, dtype=torch.complex64, device="npu"),
+            lambda: x.to(torch.complex64),
+            lambda: torch.ones(1, dtype=torch.complex64).to("npu"),
+        ):
+            with pytest.raises(RuntimeError, match="try again with jit_compile=False"):
+                call()
+        torch.npu.set_compile_mode(jit_compile=False)
+        assert x.to(torch.complex64).dtype is torch.complex64

@@ -80,11 +80,12 @@ def test_rms_norm_is_torchs():
     assert torch.allclose(out, F.rms_norm(x, (16,), weight, 1e-6), atol=1e-6)
 
 
-def test_fp8_saturates():
-    out, largest = kernels.cast_to_fp8_v2(
-        torch.tensor([1.0, 1e9]), None, False, True, torch.float8_e4m3fn
-    )
-    assert out.float().tolist() == [1.0, 448.0]
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(torch.float8_e4m3fn, 240.0), (torch.float8_e5m2, 57344.0)]
+)
+def test_fp8_saturates_at_the_limits_of_a_gaudi2(dtype, limit):
+    out, largest = kernels.cast_to_fp8_v2(torch.tensor([1.0, -1e9]), None, False, True, dtype)
+    assert out.float().tolist() == [1.0, -limit]
     assert largest.item() == pytest.approx(1e9)
 
 
