@@ -7,6 +7,7 @@ kernels are Python functions at that key, registered the first time autocast is 
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -118,9 +119,20 @@ class _Caster:
                         if op not in done:
                             done.add(op)
                             full = op._name.removeprefix("aten::")
-                            lib.impl(full, self.kernel(op, policy), key, allow_override=True)
+                            _override(lib, full, self.kernel(op, policy), key)
         lib._fallback = fallback  # type: ignore[attr-defined]
         return lib
+
+
+def _override(
+    library: torch.library.Library, name: str, kernel: Callable[..., Any], key: str
+) -> None:
+    """Register a kernel in place of any other that Python registered."""
+    if "allow_override" in inspect.signature(library.impl).parameters:
+        library.impl(name, kernel, key, allow_override=True)
+    else:  # PyTorch 2.5 has no such argument
+        torch.library._impls.discard(f"{library.ns}/{name}/{key}")
+        library.impl(name, kernel, key)
 
 
 def install_autocast(machine: Machine, patches: Patches) -> None:
