@@ -1,4 +1,4 @@
-"""Kills that the campaign found, each at its moment: a part of every run of the tests."""
+"""Kills that the campaign found, each at its moment. Three are in every run of the tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("name", "moment"), FOUND)
+_ALWAYS = ("apply", "add", "refresh-abort")
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [pytest.param(*one, marks=() if one[0] in _ALWAYS else pytest.mark.slow) for one in FOUND],
+)
 def test_a_kill_at_this_moment_leaves_one_of_two_states(
     base: Stage, name: str, moment: str
 ) -> None:
