@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 
 from porter.cli import main
 from porter.finding import Finding
-from porter.report.ci.write import Case, as_form, folder_in_repository
+from porter.report.ci.write import Case, as_form, folder_in_repository, write_text
 from tests.small_port import SmallPort, changed
 
 WRONG = Finding("patches/p/0001-a b.patch", 7, "apply", 'hunk "1" <fails>\n50% & \x1b[31m')
@@ -106,3 +107,10 @@ def test_a_file_of_no_known_form_is_refused_before_anything_runs(
 
     assert ended.value.code == 2
     assert "expected a name that ends in .json, .xml, .sarif, .txt" in capsys.readouterr().err
+
+
+def test_a_byte_of_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    """Python reads such a byte as a lone surrogate; events and paths can hold one."""
+    page = tmp_path / "page.html"
+    write_text(page, f"pkg/{os.fsdecode(bytes([0xFF]))}.py")
+    assert page.read_bytes() == b"pkg/\\udcff.py\n"
