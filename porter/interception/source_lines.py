@@ -16,6 +16,7 @@ from __future__ import annotations
 import linecache
 import sys
 import sysconfig
+import warnings
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -210,3 +211,10 @@ class ForwardMarks:
     def _of_running_node(self) -> CodeMark | None:
         node = _running_node()
         return None if node is None else self._marks.get(node._sequence_nr())
+
+
+def warn_once(warned: set[Site], site: Site, text: str) -> None:
+    """Warn of a line of user code unless it is among ``warned``, as the caller's own warning."""
+    if site not in warned:
+        warned.add(site)
+        warnings.warn(text, stacklevel=3)

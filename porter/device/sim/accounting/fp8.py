@@ -7,7 +7,6 @@ what a plain conversion or a copy makes of larger values, so they stay, counted,
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ import torch
 from porter.device.sim.core.dispatch import Watch, unseen
 from porter.device.sim.core.machine import Counters
 from porter.device.sim.core.op_schema import OpFacts
-from porter.interception.source_lines import ForwardMarks, Site, site_of
+from porter.interception.source_lines import ForwardMarks, Site, site_of, warn_once
 
 _CONVERSIONS = ("aten._to_copy", "aten.copy_")
 
@@ -47,10 +46,8 @@ class Fp8Range:
                 return
         site = site_of(self._forward.here(2))
         self._counters.event("fp8_overflow", what, f"above {self._limit:g}", site=site)
-        if site not in self._warned:
-            self._warned.add(site)
-            warnings.warn(
-                f"{site}: float8_e4m3fn above {self._limit:g}, where this card's format ends: "
-                "scale to its range (cast_to_fp8_v2 saturates)",
-                stacklevel=2,
-            )
+        text = (
+            f"{site}: float8_e4m3fn above {self._limit:g}, where this card's format ends: "
+            "scale to its range (cast_to_fp8_v2 saturates)"
+        )
+        warn_once(self._warned, site, text)

@@ -11,13 +11,12 @@ not modelled.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import torch
 
 from porter.device.sim.core.machine import Counters
-from porter.interception.source_lines import ForwardMarks, Site, site_of
+from porter.interception.source_lines import ForwardMarks, Site, site_of, warn_once
 
 _INT32 = torch.iinfo(torch.int32)
 
@@ -61,8 +60,6 @@ class Int64AsInt32:
         found = f"values range [{low}, {high}] exceeds Int range [{_INT32.min}, {_INT32.max}]"
         if self._refuses:
             raise RuntimeError(f"Error when trying to cast Long to Int, Input {found}")
-        if site not in self._warned:
-            self._warned.add(site)
-            text = f"{site}: int64 is copied to the device as int32, and {found}: bits are lost"
-            warnings.warn(text, stacklevel=2)
+        text = f"{site}: int64 is copied to the device as int32, and {found}: bits are lost"
+        warn_once(self._warned, site, text)
         return source.to(torch.int32).to(torch.int64)

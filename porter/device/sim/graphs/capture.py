@@ -15,7 +15,6 @@ refused with the user's line (:mod:`porter.device.sim.graphs.capture_limits`).
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +27,7 @@ from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, CaptureLimits
-from porter.interception.source_lines import ForwardMarks, Site, site_of
+from porter.interception.source_lines import ForwardMarks, Site, site_of, warn_once
 
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
 _UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
@@ -95,13 +94,12 @@ class _Capture:
         if why is None:
             return
         site = site_of(self.forward.here(2))
+        text = f"{self.limits.title} capture: {what} at {site}: {why}"
         if kind in self.limits.counted and not self.strict:
             self.machine.counters.event("captured_constant", what, site=site)
-            if site not in self._warned:
-                self._warned.add(site)
-                warnings.warn(f"{self.limits.title} capture: {what} at {site}: {why}", stacklevel=2)
+            warn_once(self._warned, site, text)
             return
-        self.refusal = f"{self.limits.title} capture: {what} at {site}: {why}"
+        self.refusal = text
         raise CaptureRefused(self.refusal)
 
     def watch(self, op: OpFacts) -> Watch:

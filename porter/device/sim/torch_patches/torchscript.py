@@ -7,7 +7,6 @@ for each line of user code.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.tensor import tensors_in
 from porter.interception.patching import Patches
-from porter.interception.source_lines import Site
+from porter.interception.source_lines import Site, warn_once
 
 _CALLED = (torch._C.ScriptFunction, torch._C.ScriptMethod)
 
@@ -30,11 +29,9 @@ def install_torchscript(machine: Machine, patches: Patches) -> None:
             operands = tensors_in((*args, *kwargs.values()))
             if any(machine.holds(tensor) for tensor in operands):
                 event = machine.counters.event("torchscript", f"TorchScript {self.name}")
-                if event.site not in warned:
-                    warned.add(event.site)
-                    text = "torch.jit / TorchScript is not supported"
-                    where = f"{machine.profile.title}'s PyTorch Support Matrix"
-                    warnings.warn(f"{event.site}: {text}, says {where}", stacklevel=2)
+                text = "torch.jit / TorchScript is not supported"
+                where = f"{machine.profile.title}'s PyTorch Support Matrix"
+                warn_once(warned, event.site, f"{event.site}: {text}, says {where}")
             return native(self, *args, **kwargs)
 
         return call
