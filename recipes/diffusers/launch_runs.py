@@ -19,14 +19,14 @@ COMPARED = ("1p-full", "8p-performance-sd15-fp32", "8p-performance-sd21-fp32")
 
 
 def run(probe: Probe) -> None:
-    """Record the last loss that the progress bar shows, and count images per step of all processes.
+    """Record the loss that the progress bar shows at each step, and count images per step.
 
     On the CPU the training script runs with the same options, by itself, where its loss is the
     reference; where none is compared, nothing runs.
     """
     name = probe.parameters["run"]
     if probe.device.type == "cpu" and name not in COMPARED:
-        probe.record("loss", torch.ones(1))
+        probe.record("losses", torch.ones(STEPS))
         return
     options = published(name)
     architecture = "sd21" if options["--pretrained_model_name_or_path"] == SD21 else "sd15"
@@ -38,9 +38,9 @@ def run(probe: Probe) -> None:
     if probe.device.type == "cpu":
         small += [f"--pretrained_model_name_or_path={architecture}", "--train_data_dir=data"]
         small += ["--center_crop", "--random_flip", "--gradient_checkpointing"]
-        small += ["--lr_warmup_steps=0", f"--train_batch_size={BATCH}"]
+        small += ["--lr_warmup_steps=0", f"--train_batch_size={BATCH}", "--use_ema"]
         done = probe.launch([probe.tree / SCRIPT, *small])
-        _record_loss(probe, done.stdout + done.stderr)
+        _record_losses(probe, done.stdout + done.stderr)
         return
     import datasets
 
@@ -51,7 +51,7 @@ def run(probe: Probe) -> None:
     shell = "import os, subprocess, sys; os.environ['PYTHON'] = sys.executable; "
     shell += "sys.exit(subprocess.run(['bash', *sys.argv[1:]]).returncode)"
     done = probe.launch(["-c", shell, probe.tree / LAUNCHER, name, *small])
-    _record_loss(probe, done.stdout)
+    _record_losses(probe, done.stdout)
     log = (probe.scratch / "out" / "train.log").read_text()
     shown = set(done.stdout.split())
     if lacking := [word for word in log.split() if word not in shown]:
@@ -61,8 +61,10 @@ def run(probe: Probe) -> None:
     probe.count("steps", len(report["steps"]))
 
 
-def _record_loss(probe: Probe, shown: str) -> None:
-    losses = re.findall(r"step_loss=([0-9.e+-]+|nan)", shown)
-    if not losses:
-        raise ProbeError(f"expected step_loss= in {shown[-2000:]}, found none")
-    probe.record("loss", torch.tensor([float(losses[-1])]))
+def _record_losses(probe: Probe, shown: str) -> None:
+    """Record what the progress bar showed last at every step."""
+    shown_at = dict(re.findall(rf"\b(\d+)/{STEPS} \[[^\]]*step_loss=([0-9.e+-]+|nan)", shown))
+    expected = [str(step + 1) for step in range(STEPS)]
+    if missing := [step for step in expected if step not in shown_at]:
+        raise ProbeError(f"expected step_loss= at steps {missing} of {STEPS} in {shown[-2000:]}")
+    probe.record("losses", torch.tensor([float(shown_at[step]) for step in expected]))
