@@ -157,11 +157,14 @@ def _half_precision(probe: Probe) -> None:
     probe.record_image("image/half", "half.png")
     if not on_cpu:
         with probe.attempt("pipeline"):
-            _check_pipeline()
+            _check_pipeline(any_head=probe.device.type == "hpu")
 
 
-def _check_pipeline() -> None:
-    """A model that cannot be served is refused and left as it was; disabling brings all back."""
+def _check_pipeline(any_head: bool) -> None:
+    """Disabling brings all back; a model that cannot be served is refused and left as it was.
+
+    The NPU's kernel takes no heads of 8; with ``any_head`` the device's takes them.
+    """
     from diffusers import StableDiffusionInpaintPipeline
 
     kinds = {}
@@ -175,6 +178,11 @@ def _check_pipeline() -> None:
         raise ProbeError(f"processors: {kinds}")
     narrow = _pipeline("plain")
     before = _processors(narrow.unet)
+    if any_head:
+        narrow.enable_npu_flash_attention()
+        if _processors(narrow.unet) != {"FlashAttnProcessor"}:
+            raise ProbeError(f"heads of 8: {_processors(narrow.unet)}")
+        return
     try:
         narrow.enable_npu_flash_attention()
     except ValueError as error:
