@@ -174,8 +174,12 @@ class Project:
             self.ports[name] = Port(self.root, name)
         return self.ports.get(name)
 
-    def wrong(self, source: Source, item: Item) -> Iterator[str]:
-        """Yield what the data says of an item that is not so."""
+    @cache  # noqa: B019
+    def wrong(self, source: Source, item: Item) -> tuple[str, ...]:
+        """Return what the data says of an item that is not so."""
+        return tuple(self._wrong(source, item))
+
+    def _wrong(self, source: Source, item: Item) -> Iterator[str]:
         port = self.port(source, item)
         if port is None:
             yield f"port: expected a port, found {item.port or source.port}"
@@ -214,7 +218,7 @@ class Project:
     def state(self, source: Source, item: Item) -> str:
         if item.card is not None:
             return CARD
-        return RECIPE if item.recipes and not any(self.wrong(source, item)) else RED
+        return RECIPE if item.recipes and not self.wrong(source, item) else RED
 
 
 def _claimed_levels(port: Port, item: Item, name: str, pattern: str) -> set[str] | str:

@@ -16,7 +16,7 @@ from porter.verify.probe import Probe
 DEFAULTS = {
     "schedule": "cosine", "timesteps": 8, "step_size": 2, "scale": 0.0, "label": 3, "guidance": 0,
     "corrected": False, "blocks": BLOCKS, "layers": 1, "images": 2, "unreduce": False,
-    "resolution": 8, "intermediate": False, "progress": False,
+    "resolution": 8, "intermediate": False, "progress": False, "channels": 8, "multiplier": 1,
 }  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def run(probe: Probe) -> None:
 
 
 def _sample(probe: Probe, name: str, options: dict) -> None:
-    names = ("timesteps", "schedule", "step_size", "scale", "layers", "resolution")
+    names = ("timesteps", "schedule", "step_size", "scale", "layers", "resolution", "channels",
+             "multiplier")  # fmt: skip
     model = small_model(probe, options["blocks"], **{key: options[key] for key in names})
     labels = options["label"] if isinstance(options["label"], list) else [options["label"]] * 2
     done = {}
