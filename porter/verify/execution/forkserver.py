@@ -193,7 +193,7 @@ class ForkServer:
 
     def fork(self, start: Start) -> ForkedProcess:
         """Start a run. Raises ForkServerError when it cannot fork."""
-        own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = {
             "runner": harness.__file__,
             "job": str(start.job),
@@ -314,15 +314,13 @@ class ForkServerPool:
 
 
 def _receive(channel: socket.socket) -> dict[str, Any] | None:
-    """Return the next message, or None when there will be none."""
-    data = b""
-    while not data.endswith(b"\n"):
-        try:
-            more = channel.recv(65536)
-        except ConnectionResetError:
-            return None
-        if not more:
-            return None
-        data += more
-    message: dict[str, Any] = json.loads(data)
+    """Return the next message of a SOCK_SEQPACKET, or None when there will be none.
+
+    A run's process id and its exit status may both be waiting: the socket keeps them apart.
+    """
+    try:
+        data = channel.recv(65536)
+    except ConnectionResetError:
+        return None
+    message: dict[str, Any] | None = json.loads(data) if data else None
     return message

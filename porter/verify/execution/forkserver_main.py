@@ -72,7 +72,7 @@ class Child:
 def send(channel: socket.socket, message: dict[str, Any]) -> None:
     """Send a message; ignore that the other end is closed."""
     with contextlib.suppress(OSError):
-        channel.sendall(json.dumps(message).encode() + b"\n")
+        channel.sendall(json.dumps(message).encode())
 
 
 def threads_here() -> int:

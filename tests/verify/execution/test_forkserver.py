@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -171,6 +174,25 @@ def test_a_killed_fork_server_takes_its_run_along_and_the_next_is_cold(
             assert first.kind == "signal"
             assert isinstance(second, Path)
             assert len(start.warm.refusals()) == 1
+
+
+def test_a_run_that_ends_before_its_process_id_is_read_is_a_run_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = forkserver._receive
+
+    def late(channel: socket.socket) -> dict[str, Any] | None:
+        if channel.gettimeout() is not None:  # the answer to a request
+            time.sleep(2.0)
+        return receive(channel)
+
+    monkeypatch.setattr(forkserver, "_receive", late)
+    runs = tmp_path / "runs"
+    with launcher(runs, True) as start, run_folder(runs) as folder:
+        job = job_for(tmp_path / "job", "raise SystemExit(7)")
+        outcome = run_probe(job, Path(sys.executable), folder, start)
+        assert isinstance(outcome, Failure)
+        assert start.warm.refusals() == []
 
 
 def test_closing_ends_the_fork_server_with_its_runs(tmp_path: Path) -> None:
