@@ -17,10 +17,6 @@ import transformers
 
 from porter.verify.probe import Probe
 
-_MIGRATIONS = {
-    "sim:hpu": "habana_frameworks.torch.gpu_migration",
-    "sim:npu": "torch_npu.contrib.transfer_to_npu",
-}
 _ENCODERS = "ldm.modules.encoders.modules"
 
 
@@ -77,8 +73,7 @@ def _with_encoder(name: str) -> small.Config:
 
 def run(probe: Probe) -> None:
     """Run the script in each way; outputs are the files it leaves."""
-    if not (probe.tree / "ldm" / "accelerator.py").exists():
-        importlib.import_module(_MIGRATIONS[probe.device_name])
+    small.migrate(probe.tree, probe.device_name)
     small.write_vocabulary(probe.scratch)
     _write_clip(probe)
     encoders = importlib.import_module(_ENCODERS)

@@ -154,6 +154,7 @@ def _weights_change(probe: Probe, model: Any, sampler: Any) -> None:
 
 def run(probe: Probe) -> None:
     """Record what both samplers give."""
+    small.migrate(probe.tree, probe.device_name)
     from ldm.models.diffusion.ddim import DDIMSampler
     from ldm.models.diffusion.plms import PLMSSampler
 

@@ -12,6 +12,7 @@ writes a small text-to-image model there: small.yaml, small.ckpt and the tokeniz
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import sys
@@ -29,6 +30,10 @@ _WORDS = (
 )
 _DDPM = "ldm.models.diffusion.ddpm.LatentDiffusion"
 _GAIN = 0.7  # keeps guided steps of random weights within the range of images
+_MIGRATIONS = {
+    "sim:hpu": "habana_frameworks.torch.gpu_migration",
+    "sim:npu": "torch_npu.contrib.transfer_to_npu",
+}
 
 
 def _unet(**changes: Any) -> Config:
@@ -201,6 +206,17 @@ def write_model(probe: Seeded, config: Config, config_file: Path, checkpoint: Pa
     OmegaConf.save(OmegaConf.create(config), config_file)
     state = build(probe, config).state_dict()
     torch.save({"global_step": 7, "state_dict": state}, checkpoint)
+
+
+def migrate(tree: Path, device: str) -> None:
+    """Import what the port's scripts import first, so that CUDA calls reach a simulated device.
+
+    Where a tree has no such module, the vendor's own migration.
+    """
+    if (tree / "ldm" / "accelerator.py").exists():
+        importlib.import_module("ldm.accelerator")
+    elif device in _MIGRATIONS:
+        importlib.import_module(_MIGRATIONS[device])
 
 
 def write_vocabulary(folder: Path) -> None:
