@@ -46,9 +46,9 @@ def install_torch_names(
     api = "torch.UntypedStorage"
     new = with_target(torch.UntypedStorage.__new__, api, target, log, own_reading=own)
     patches.replace(torch.UntypedStorage, "__new__", staticmethod(new))
+    typed: Any = torch.storage.TypedStorage
     if target == "npu":
-        is_on = property(lambda storage: storage.device.type == target)
-        patches.replace(torch.storage.TypedStorage, "is_cuda", is_on)
+        patches.replace(typed, "is_cuda", typed.is_npu)
     if "default_generators" in vars(module):
         patches.replace(torch.cuda, "default_generators", vars(module)["default_generators"])
     for name in _MEMORY:

@@ -88,3 +88,19 @@ def test_what_the_wheel_assigns_is_replaced(
 
 def test_what_is_left_is_what_the_wheel_assigns() -> None:
     assert sorted(set(LEFT) - set(ASSIGNED)) == []
+
+
+@pytest.fixture
+def transferred() -> Iterator[None]:
+    with simulated("npu"):
+        activate("npu")
+        try:
+            yield
+        finally:
+            deactivate()
+
+
+@pytest.mark.usefixtures("transferred")
+def test_a_storage_on_npu_is_on_cuda_as_the_wheel_says() -> None:
+    assert torch.ones(2, device="cuda")._typed_storage().is_cuda is True
+    assert torch.ones(2)._typed_storage().is_cuda is False
