@@ -33,7 +33,7 @@ from porter.device.sim.torch_patches.comm import install_comm
 from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
-from porter.device.sim.torch_patches.distributed import gloo, install_nccl
+from porter.device.sim.torch_patches.distributed import gloo, install_backends, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
 from porter.device.sim.torch_patches.higher_order import install_higher_order
 from porter.device.sim.torch_patches.parameters import install_parameters
@@ -66,6 +66,7 @@ def _install_shared() -> None:
     install_indices(patches)
     install_streams(patches)
     install_comm(patches)
+    install_backends(patches)
     install_profiler(patches)
     install_parameters(patches)
     install_serialization(patches)
@@ -182,6 +183,8 @@ def _register_hccl(kind: str) -> None:
     backend: Any = torch.distributed.Backend
     if "HCCL" in getattr(backend, "_plugins", {}):
         backend.backend_capability["hccl"] = sorted({*backend.backend_capability["hccl"], kind})
+        if hasattr(backend, "default_device_backend_map"):
+            backend.default_device_backend_map[kind] = "hccl"
         return
     backend.register_backend("hccl", gloo, devices=["cpu", kind])
 
