@@ -22,6 +22,11 @@ from porter.migrate.calls import ServedType, retarget, with_target
 from porter.migrate.log import MigrationLog
 
 _MEMORY = ("_record_memory_history", "_snapshot", "_dump_snapshot")
+_FACTORIES = (
+    "asarray", "empty_permuted", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_csc_tensor",
+)  # fmt: skip
+"""Functions with a device argument that ``transfer_to_npu`` leaves as they are: with cuda they
+raise on npu. Gaudi's page says that its package serves PyTorch's functions with such arguments."""
 _AUTOCAST = ("set_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype")
 
 
@@ -39,6 +44,13 @@ def install_torch_names(
         api = f"torch.fft.{name}"
         wrapped = with_target(getattr(torch.fft, name), api, target, log, own_reading=own)
         patches.replace(torch.fft, name, wrapped)
+    if own:
+        for name in _FACTORIES:
+            function = getattr(torch, name, None)  # PyTorch 2.5 has no empty_permuted
+            if function is not None:
+                api = f"torch.{name}"
+                wrapped = with_target(function, api, target, log, own_reading=True)
+                patches.replace(torch, name, wrapped)
     for name in _AUTOCAST:
         patches.replace(torch, name, _retargeted(getattr(torch, name), target))
     set_dtype = torch.set_autocast_dtype

@@ -268,6 +268,16 @@ def test_names_outside_torch_cuda_are_the_targets(target, tmp_path):
         assert {"torch.Generator", "torch.Event", "torch.fft.fftfreq"} <= served_names
 
 
+def test_asarray_on_cuda_is_served_on_gaudi_alone(device):
+    with served(None, device, Path.cwd()) as log:
+        if device == "npu":
+            with pytest.raises(RuntimeError, match="not linked with support for cuda"):
+                torch.asarray([1.0], device="cuda")
+        else:
+            assert torch.asarray([1.0], device="cuda").device.type == "hpu"
+            assert [entry.own_reading for entry in log] == [True]
+
+
 def test_data_parallel_is_not_served(device):
     """PyTorch's DataParallel looks for parameters on cuda, or for devices that it knows."""
     text = "device cuda:0" if device == "npu" else "no available devices"

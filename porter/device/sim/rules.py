@@ -180,7 +180,8 @@ RULES = (
     Rule("migration", ("hpu",), "how each torch.cuda name is served",
          "the vendor's migration logs (2023); 17 rows by its definitions", "published log",
          "porter.migrate.migration.Migration"),
-    Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu",
+    Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu, "
+         "and torch.asarray and the sparse factories, too (on npu they raise with cuda)",
          "GPU Migration Toolkit's page could not be read in full", "our reading",
          "porter.migrate.torch_names.install_torch_names"),
     Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, and gloo refuses what it "
