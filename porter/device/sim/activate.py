@@ -35,7 +35,10 @@ from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
 from porter.device.sim.torch_patches.distributed import gloo, install_backends, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
-from porter.device.sim.torch_patches.higher_order import install_higher_order
+from porter.device.sim.torch_patches.higher_order import (
+    install_higher_order,
+    install_traced_gradients,
+)
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
@@ -72,6 +75,7 @@ def _install_shared() -> None:
     install_serialization(patches)
     install_cpu_paths(patches)
     install_dynamo(patches)
+    install_traced_gradients(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)

@@ -77,6 +77,9 @@ RULES = (
          "device are counted, with a warning per line; what a card does is not documented",
          f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
          f"{_PATCH}.torchscript.install_torchscript"),
+    Rule("takes_flex_attention", ("npu",), "flex_attention takes tensors on npu, which PyTorch's "
+         "own check refuses", f"{_ASCEND}, patch_flexattention.py", "vendor's source",
+         f"{_PATCH}.higher_order.install_higher_order"),
     Rule("after_fork", ("npu",), "a device used before a fork is refused in the forked process",
          f"{_ASCEND}, test/npu/test_torch_npu.py", "vendor's test",
          f"{_PLACE}.forks.refuse_or_warn"),

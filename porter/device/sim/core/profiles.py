@@ -72,6 +72,8 @@ class Profile:
     "undefined" (a warning)."""
     takes_cpu_generators: bool = False
     """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
+    takes_flex_attention: bool = False
+    """``flex_attention`` takes its tensors, though PyTorch's own check of devices lacks it."""
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
@@ -221,6 +223,7 @@ NPU = Profile(
     # makes float32 of float64.
     contiguous_only=True,
     casts_double=True,
+    takes_flex_attention=True,
     seed_salt=0x4E_50_55,
 )
 
