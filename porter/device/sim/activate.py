@@ -43,7 +43,7 @@ from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.torch_patches.streams import install_streams
-from porter.device.sim.torch_patches.torchscript import install_torchscript
+from porter.device.sim.torch_patches.torchscript import install_onnx, install_torchscript
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches, TensorProperty
@@ -119,6 +119,8 @@ def activate(device: str | Profile) -> Machine:
     install_autocast(machine, patches)
     if profile.no_torchscript:
         install_torchscript(machine, patches)
+    if profile.no_onnx:
+        install_onnx(machine, patches)
     _install_package(profile, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)

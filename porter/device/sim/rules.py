@@ -77,6 +77,10 @@ RULES = (
          "device are counted, with a warning per line; what a card does is not documented",
          f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
          f"{_PATCH}.torchscript.install_torchscript"),
+    Rule("no_onnx", ("hpu",), "torch.onnx.export of what is on the device is counted, with a "
+         "warning per line; what a card does is not documented",
+         f"{_GAUDI_DOCS}, support matrix: ONNX, No", "vendor's docs",
+         f"{_PATCH}.torchscript.install_onnx"),
     Rule("takes_flex_attention", ("npu",), "flex_attention takes tensors on npu, which PyTorch's "
          "own check refuses", f"{_ASCEND}, patch_flexattention.py", "vendor's source",
          f"{_PATCH}.higher_order.install_higher_order"),

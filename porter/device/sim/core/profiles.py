@@ -67,6 +67,8 @@ class Profile:
     """The largest float8_e4m3fn of the card, where it is not PyTorch's 448."""
     no_torchscript: bool = False
     """The vendor does not support TorchScript."""
+    no_onnx: bool = False
+    """The vendor does not support exports to ONNX."""
     after_fork: str = "refused"
     """What a use in a process means that was forked after the device was used: "refused", or
     "undefined" (a warning)."""
@@ -197,6 +199,7 @@ HPU = Profile(
     int64_as_int32=True,
     after_fork="undefined",
     no_torchscript=True,
+    no_onnx=True,
     # The simulated card is a Gaudi2 (``torch.hpu.get_device_name()``): its e4m3 ends at 240, by the
     # vendor's test_hpu_fp8_ops_any_mode.py; a Gaudi3's at 448.
     e4m3_limit=240.0,
