@@ -39,6 +39,7 @@ from porter.device.sim.torch_patches.higher_order import (
     install_higher_order,
     install_traced_gradients,
 )
+from porter.device.sim.torch_patches.lazy_modules import install_lazy_modules
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
@@ -72,6 +73,7 @@ def _install_shared() -> None:
     install_backends(patches)
     install_profiler(patches)
     install_parameters(patches)
+    install_lazy_modules(patches)
     install_serialization(patches)
     install_cpu_paths(patches)
     install_dynamo(patches)
