@@ -13,6 +13,7 @@ import linecache
 import sys
 import types
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -155,7 +156,7 @@ def says_cuda(caller: FrameType, name: str) -> bool:
         return False
     called = linecache.getline(code.co_filename, caller.f_lineno)
     if hasattr(code, "co_positions"):  # Python 3.11
-        where = list(code.co_positions())[caller.f_lasti // 2]
+        where = next(islice(code.co_positions(), caller.f_lasti // 2, None))
         if where[0] == where[1] == caller.f_lineno:
             called = called.encode()[where[2] : where[3]].decode(errors="replace")
     called = called.partition("(")[0].lower()
