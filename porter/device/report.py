@@ -19,6 +19,7 @@ _KINDS = {
     "int64_as_int32": "copies of int64 that the device holds as int32",
     "fp8_overflow": "float8_e4m3fn beyond the range of the card",
     "torchscript": "TorchScript calls, which the vendor does not support",
+    "onnx": "exports to ONNX, which the vendor does not support",
     "reduced_as_float32": "collectives that the card computes in float32",
     "compiled_graph": "graphs compiled by torch.compile",
     "graph_break": "graph breaks",

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import linecache
 import sys
+import types
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from porter.migrate.log import MigrationLog
 from porter.migrate.table import Kind, Rule, Table
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
+_PORTER = str(Path(__file__).parents[1]) + "/"
 _SUBMODULES = ("random", "memory", "streams", "graphs")
 _RENAMED = {"CUDAGraph": {"hpu": "HPUGraph", "npu": "NPUGraph"}}
 _WORDS = "BFloat16 Bool Byte Char Double Float Half Int Long Short"
@@ -142,13 +146,47 @@ def called_by_torch() -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(_TORCH)
 
 
+def says_cuda(caller: FrameType, name: str) -> bool:
+    """Whether a call of a class that torch.cuda and the target share is a CUDA call of the program.
+
+    It is unless it is spelled with npu, or its file imports the name from ``torch_npu``.
+    """
+    code = caller.f_code
+    if code.co_filename.startswith((_TORCH, _PORTER)):
+        return False
+    called = linecache.getline(code.co_filename, caller.f_lineno)
+    if hasattr(code, "co_positions"):  # Python 3.11
+        where = next(islice(code.co_positions(), caller.f_lasti // 2, None))
+        if where[0] == where[1] == caller.f_lineno:
+            called = called.encode()[where[2] : where[3]].decode(errors="replace")
+    called = called.partition("(")[0].lower()
+    if "npu" in called or "cuda" in called:
+        return "npu" not in called
+    lines = linecache.getlines(code.co_filename)
+    return not any(line.lstrip().startswith("from torch_npu") and name in line for line in lines)
+
+
 class ServedType(type):
-    """Metaclass of ``torch.cuda`` classes whose instances are of the target's class."""
+    """Metaclass of ``torch.cuda`` classes whose instances are of the target's class.
+
+    A class derived from one derives from the target's class.
+    """
 
     porter_make: Callable[..., Any]
     porter_type: type | None = None
     porter_dtype: torch.dtype | None = None
     porter_device: str = "cuda"
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], parts: dict[str, Any], **more: Any) -> Any:
+        served = tuple(getattr(base, "porter_type", None) or base for base in bases)
+        if served == bases:
+            return super().__new__(mcs, name, bases, parts, **more)
+        return types.new_class(name, served, more, lambda space: space.update(parts))
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__") or cls.porter_type is None:
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        return getattr(cls.porter_type, name)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls.porter_make(*args, **kwargs)
@@ -177,14 +215,19 @@ def typed_tensor(args: tuple[Any, ...], dtype: torch.dtype, device: str) -> torc
 class CudaCalls:
     """The replacements of one migration."""
 
-    def __init__(self, table: Table, target: ModuleType, log: MigrationLog) -> None:
+    def __init__(
+        self, table: Table, target: ModuleType, log: MigrationLog, patches: Patches
+    ) -> None:
         self.table = table
         self.device = table.target
         self.target = target
         self.log = log
+        self._patches = patches
+        self._noting: set[type] = set()
 
-    def patch(self, patches: Patches) -> None:
+    def patch(self) -> None:
         """Replace the public names of ``torch.cuda`` and of its submodules."""
+        patches = self._patches
         modules = [torch.cuda, *(getattr(torch.cuda, name) for name in _SUBMODULES)]
         for module in modules:
             for name in _public(module):
@@ -238,11 +281,32 @@ class CudaCalls:
         return call
 
     def served_class(self, api: str, rule: Rule, served: type) -> Any:
-        """Return a stand-in for a class: it makes and recognises instances of ``served``."""
+        """Return what stands for a class: on npu ``served`` itself, as the wheel assigns it.
+
+        Elsewhere a stand-in, which makes and recognises instances of ``served``.
+        """
+        if self.device == "npu":
+            self._note_calls(api, rule, served)
+            return served
         make = self._retargeting(api, rule, served)
         return ServedType(
             served.__name__, (), {"porter_make": staticmethod(make), "porter_type": served}
         )
+
+    def _note_calls(self, api: str, rule: Rule, served: type) -> None:
+        if served in self._noting:
+            return
+        self._noting.add(served)
+        made: Callable[..., None] = served.__init__  # type: ignore[misc]
+
+        @functools.wraps(made)
+        def init(it: Any, *args: Any, **kwargs: Any) -> None:
+            if says_cuda(sys._getframe(1), served.__name__):
+                self._note(api, rule.kind, args, kwargs, rule.served)
+            new = [retarget(value, self.device) for value in args]
+            made(it, *new, **{k: retarget(v, self.device) for k, v in kwargs.items()})
+
+        self._patches.replace(served, "__init__", init)
 
     def _tensor_type(self, api: str, name: str, rule: Rule) -> Any:
         dtype = torch.float32 if "FloatTensor" in rule.served else _TENSOR_TYPES[name]

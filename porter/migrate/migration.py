@@ -18,7 +18,14 @@ from typing import Any
 import torch
 
 from porter.interception.patching import Patches, TensorProperty
-from porter.migrate.calls import CudaCalls, ServedType, retarget, show_call, with_target
+from porter.migrate.calls import (
+    CudaCalls,
+    ServedType,
+    retarget,
+    retarget_call,
+    show_call,
+    with_target,
+)
 from porter.migrate.log import MigrationLog
 from porter.migrate.table import OWN_READING, Kind, Table, table_of
 from porter.migrate.torch_names import install_torch_names, serve_fsdp
@@ -35,7 +42,7 @@ class Migration:
         self.device = table.target
         self.log = log
         self.patches = Patches()
-        self._calls = CudaCalls(table, target, log)
+        self._calls = CudaCalls(table, target, log, self.patches)
 
     def activate(self) -> None:
         """Make the replacements; :meth:`deactivate` undoes them."""
@@ -47,7 +54,7 @@ class Migration:
         self._autocast()
         self._grad_scaler()
         self._distributed()
-        self._calls.patch(self.patches)
+        self._calls.patch()
         self._default_tensor_type()
         install_torch_names(self.device, self._calls.target, self.log, self.patches)
         if self.device == "npu":
@@ -166,10 +173,13 @@ class Migration:
         original = scaler.__init__
         device = self.device
         if device == "npu":
-            served = importlib.import_module("torch_npu.npu.amp").GradScaler
-            name = "torch.cuda.amp.GradScaler"
-            proxy = self._calls.served_class(name, self.table.rules[name], served)
-            self.patches.replace(torch.cuda.amp, "GradScaler", proxy)
+            amp = importlib.import_module("torch_npu.npu.amp")
+            for part, home in (("GradScaler", "grad_scaler"), ("autocast", "autocast_mode")):
+                name = f"torch.cuda.amp.{part}"
+                served = self._calls.served_class(name, self.table.rules[name], getattr(amp, part))
+                for owner in (torch.cuda.amp, getattr(torch.cuda.amp, home)):
+                    self.patches.replace(owner, part, served)
+                self.patches.replace(torch.cuda.amp, home, getattr(amp, home))
 
         @functools.wraps(original)
         def init(it: Any, device_type: str = "cuda", *args: Any, **kwargs: Any) -> None:
@@ -198,6 +208,7 @@ class Migration:
             served = backend
             if isinstance(backend, str):
                 served = backend.replace("nccl", "hccl").replace("cuda", self.device)
+            args, kwargs, _ = retarget_call(args, kwargs, self.device)
             if served != backend:
                 api = "torch.distributed.init_process_group"
                 self._record(api, (backend,), {}, f"{api}({served!r})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -265,3 +266,37 @@ def test_names_outside_torch_cuda_are_the_targets(target, tmp_path):
             torch.cuda.memory._record_memory_history()
             served_names = {entry.asked.partition("(")[0] for entry in log}
         assert {"torch.Generator", "torch.Event", "torch.fft.fftfreq"} <= served_names
+
+
+def test_asarray_on_cuda_is_served_on_gaudi_alone(device):
+    with served(None, device, Path.cwd()) as log:
+        if device == "npu":
+            with pytest.raises(RuntimeError, match="not linked with support for cuda"):
+                torch.asarray([1.0], device="cuda")
+        else:
+            assert torch.asarray([1.0], device="cuda").device.type == "hpu"
+            assert [entry.own_reading for entry in log] == [True]
+
+
+def test_data_parallel_is_not_served(device):
+    """PyTorch's DataParallel looks for parameters on cuda, or for devices that it knows."""
+    text = "device cuda:0" if device == "npu" else "no available devices"
+    with served(None, device, Path.cwd()), pytest.raises(RuntimeError, match=text):
+        torch.nn.DataParallel(torch.nn.Linear(2, 2).cuda())(torch.ones(4, 2, device="cuda"))
+
+
+@pytest.mark.filterwarnings("ignore:get_device_capability")
+def test_a_broadcast_fails_where_the_card_has_no_capability(monkeypatch):
+    distributed = torch.distributed
+    monkeypatch.delenv("TORCH_NPU_DEVICE_CAPABILITY", raising=False)
+    with simulated("npu"), served(None, "npu", Path.cwd()):
+        distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
+        try:
+            rows = torch.ones(2, device="cuda")
+            if "get_device_capability" in inspect.getsource(distributed.broadcast):
+                with pytest.raises(TypeError, match="subscriptable"):
+                    distributed.broadcast(rows, 0)
+            monkeypatch.setenv("TORCH_NPU_DEVICE_CAPABILITY", "8.0")
+            distributed.broadcast(rows, 0)
+        finally:
+            distributed.destroy_process_group()

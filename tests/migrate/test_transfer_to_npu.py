@@ -16,7 +16,7 @@ import torch
 
 import porter.migrate
 from porter.device.sim.activate import simulated
-from porter.migrate.migration import activate, deactivate
+from porter.migrate.migration import activate, deactivate, logging_to
 
 DATA = Path(porter.migrate.__file__).parent / "data" / "ascend-transfer.json"
 ASSIGNED = json.loads(DATA.read_text())["assigned"]
@@ -31,10 +31,6 @@ LEFT = {
     "torch._inductor.fx_passes.post_grad.get_gpu_type": "Inductor compiles nothing",
     "torch._inductor.runtime.autotune_cache.has_triton": "Inductor compiles nothing",
     "torch._inductor.utils.get_gpu_type": "Inductor compiles nothing",
-    "torch.cuda.amp.autocast_mode": "its classes are served by torch.autocast",
-    "torch.distributed.ProcessGroupNCCL": "a class of C++ that this build of PyTorch lacks",
-    "torch.distributed.distributed_c10d.ProcessGroupNCCL": "the same class",
-    "torch.distributed.pipelining.stage.PipelineStage.__init__": "its device is not mapped",
     "torch.jit.script_method": "called for methods of ScriptModules, which script does not make",
     "torch.profiler.profile": "every profiler on a simulated device traces the host alone",
     "torch.utils.cpp_extension": "nothing is compiled for a card",
@@ -57,8 +53,9 @@ def before_and_after() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     names = [name for name in ASSIGNED if name not in LEFT]
     for name in names:
         module = name.rpartition(".")[0]
-        if module.startswith("torch.distributed.fsdp"):
-            importlib.import_module("torch.distributed.fsdp")
+        for imported in ("torch.distributed.fsdp", "torch.distributed.pipelining"):
+            if module.startswith(imported):
+                importlib.import_module(imported)
     with simulated("npu"):
         importlib.import_module("torch.distributed.device_mesh")
         before = {name: _value(name) for name in names if _has(name)}
@@ -88,3 +85,51 @@ def test_what_the_wheel_assigns_is_replaced(
 
 def test_what_is_left_is_what_the_wheel_assigns() -> None:
     assert sorted(set(LEFT) - set(ASSIGNED)) == []
+
+
+@pytest.mark.usefixtures("before_and_after")
+def test_a_storage_on_npu_is_on_cuda_as_the_wheel_says() -> None:
+    assert torch.ones(2, device="cuda")._typed_storage().is_cuda is True
+    assert torch.ones(2)._typed_storage().is_cuda is False
+
+
+def test_each_class_of_cuda_is_the_wheels_class(
+    before_and_after: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    assert before_and_after[1]["torch.cuda.CUDAGraph"] is torch.npu.NPUGraph
+    for name in ("Stream", "Event", "StreamContext", "device", "device_of", "graph"):
+        assert getattr(torch.cuda, name) is getattr(torch.npu, name)
+    amp = importlib.import_module("torch_npu.npu.amp")
+    assert torch.cuda.amp.autocast is amp.autocast
+    assert torch.cuda.amp.GradScaler is amp.GradScaler
+    assert torch.cuda.amp.autocast_mode is amp.autocast_mode
+
+
+@pytest.mark.usefixtures("before_and_after")
+def test_a_class_derived_from_one_of_cuda_makes_its_own_instances() -> None:
+    class Named(torch.cuda.Stream):
+        name = "copies"
+
+    made = Named("cuda:1")
+    assert type(made) is Named
+    assert made.device == torch.device("npu:1")
+
+
+@pytest.mark.usefixtures("before_and_after")
+def test_a_default_group_is_the_npus_alone() -> None:
+    assert "cuda" not in torch.distributed.Backend.default_device_backend_map
+    assert torch.distributed.ProcessGroupNCCL.Options()._timeout
+
+
+@pytest.mark.usefixtures("before_and_after")
+def test_events_and_profiled_kernels_name_the_npu() -> None:
+    assert str(torch.Event(device="cuda:0", enable_timing=True).device) == "npu"
+    assert torch.autograd.profiler_util.Kernel("made", "cuda", 11).device == "npu"
+
+
+@pytest.mark.usefixtures("before_and_after")
+def test_only_calls_that_say_cuda_are_logged(tmp_path: Path) -> None:
+    with logging_to(None, target="npu", root=tmp_path) as log:
+        torch.npu.Stream(), torch.cuda.Stream()
+        torch.npu.Event()
+    assert [entry.asked for entry in log] == ["torch.cuda.Stream()"]

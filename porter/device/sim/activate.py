@@ -33,14 +33,18 @@ from porter.device.sim.torch_patches.comm import install_comm
 from porter.device.sim.torch_patches.constructors import install_constructors, install_factories
 from porter.device.sim.torch_patches.cpu_paths import install_cpu_paths
 from porter.device.sim.torch_patches.device_module import install_device_module
-from porter.device.sim.torch_patches.distributed import gloo, install_nccl
+from porter.device.sim.torch_patches.distributed import gloo, install_backends, install_nccl
 from porter.device.sim.torch_patches.dynamo import install_dynamo, prepare_dynamo
-from porter.device.sim.torch_patches.higher_order import install_higher_order
+from porter.device.sim.torch_patches.higher_order import (
+    install_higher_order,
+    install_traced_gradients,
+)
+from porter.device.sim.torch_patches.lazy_modules import install_lazy_modules
 from porter.device.sim.torch_patches.parameters import install_parameters
 from porter.device.sim.torch_patches.profiler import install_profiler
 from porter.device.sim.torch_patches.serialization import install_serialization
 from porter.device.sim.torch_patches.streams import install_streams
-from porter.device.sim.torch_patches.torchscript import install_torchscript
+from porter.device.sim.torch_patches.torchscript import install_onnx, install_torchscript
 from porter.device.sim.vendors.cuda_graphs import install_cuda_graphs
 from porter.device.sim.vendors.stub_module import Package, install, uninstall
 from porter.interception.patching import Patches, TensorProperty
@@ -66,11 +70,14 @@ def _install_shared() -> None:
     install_indices(patches)
     install_streams(patches)
     install_comm(patches)
+    install_backends(patches)
     install_profiler(patches)
     install_parameters(patches)
+    install_lazy_modules(patches)
     install_serialization(patches)
     install_cpu_paths(patches)
     install_dynamo(patches)
+    install_traced_gradients(patches)
     patches.replace(torch.Tensor, "to", to)
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
@@ -114,6 +121,8 @@ def activate(device: str | Profile) -> Machine:
     install_autocast(machine, patches)
     if profile.no_torchscript:
         install_torchscript(machine, patches)
+    if profile.no_onnx:
+        install_onnx(machine, patches)
     _install_package(profile, patches)
     if profile.name == "cuda":
         install_cuda_graphs(patches)
@@ -182,6 +191,8 @@ def _register_hccl(kind: str) -> None:
     backend: Any = torch.distributed.Backend
     if "HCCL" in getattr(backend, "_plugins", {}):
         backend.backend_capability["hccl"] = sorted({*backend.backend_capability["hccl"], kind})
+        if hasattr(backend, "default_device_backend_map"):
+            backend.default_device_backend_map[kind] = "hccl"
         return
     backend.register_backend("hccl", gloo, devices=["cpu", kind])
 

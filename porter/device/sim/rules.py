@@ -77,6 +77,13 @@ RULES = (
          "device are counted, with a warning per line; what a card does is not documented",
          f"{_GAUDI_DOCS}, support matrix: torch.jit / TorchScript, No", "vendor's docs",
          f"{_PATCH}.torchscript.install_torchscript"),
+    Rule("no_onnx", ("hpu",), "torch.onnx.export of what is on the device is counted, with a "
+         "warning per line; what a card does is not documented",
+         f"{_GAUDI_DOCS}, support matrix: ONNX, No", "vendor's docs",
+         f"{_PATCH}.torchscript.install_onnx"),
+    Rule("takes_flex_attention", ("npu",), "flex_attention takes tensors on npu, which PyTorch's "
+         "own check refuses", f"{_ASCEND}, patch_flexattention.py", "vendor's source",
+         f"{_PATCH}.higher_order.install_higher_order"),
     Rule("after_fork", ("npu",), "a device used before a fork is refused in the forked process",
          f"{_ASCEND}, test/npu/test_torch_npu.py", "vendor's test",
          f"{_PLACE}.forks.refuse_or_warn"),
@@ -150,10 +157,38 @@ RULES = (
          "vendor's source", f"{_PATCH}.autocast.install_autocast"),
     Rule("migration", ("npu",), "what transfer_to_npu replaces", f"{_WHEEL}, transfer_to_npu.py",
          "vendor's source", "porter.migrate.migration.Migration"),
+    Rule("migration:classes", ("npu",), "torch.cuda's classes are torch.npu's own, those of "
+         "torch.cuda.amp are torch_npu.npu.amp's, ProcessGroupNCCL is hccl's class, and cuda has "
+         "no default backend", f"{_ASCEND}, test/contrib/test_transfer_to_npu.py", "vendor's test",
+         "porter.migrate.calls.CudaCalls.served_class"),
+    Rule("capability", ("npu",), "get_device_capability is None unless TORCH_NPU_DEVICE_CAPABILITY "
+         "is set", f"{_ASCEND}, test/npu/test_torch_npu.py", "vendor's test",
+         "porter.device.sim.ascend.npu.get_device_capability"),
+    Rule("properties", ("npu",), "get_device_properties has the vendor's names; those that a card "
+         "lacks are None, and multi_processor_count is the number of vector cores",
+         f"{_ASCEND}, test/npu/test_torch_npu.py, Module.cpp", "vendor's test",
+         "porter.device.sim.ascend.npu.get_device_properties"),
+    Rule("migration:broadcast", ("npu",), "torch.distributed.broadcast, and with it "
+         "ZeroRedundancyOptimizer, fails under transfer_to_npu unless the capability is set: "
+         "PyTorch 2.13 reads it where is_cuda is True",
+         f"{_WHEEL}, transfer_to_npu.py; broadcast of PyTorch 2.13", "our reading",
+         "porter.device.sim.ascend.npu.get_device_capability"),
+    Rule("data_parallel", ("npu",), "torch.nn.DataParallel runs on every device of the process",
+         f"{_ASCEND}, test/distributed/test_data_parallel.py (the vendor's list of APIs says no)",
+         "vendor's test", f"{_PATCH}.comm.install_comm"),
+    Rule("migration:data_parallel", ("npu",), "torch.nn.DataParallel fails under transfer_to_npu: "
+         "it took the name of its device type from PyTorch before the wheel replaces it, and looks "
+         "for parameters on cuda", f"{_WHEEL}, transfer_to_npu.py; data_parallel.py of PyTorch "
+         "2.13", "our reading", "porter.migrate.torch_names.install_torch_names"),
+    Rule("data_parallel", ("hpu",), "torch.nn.DataParallel fails under gpu_migration, and without "
+         "it runs the module where it is: PyTorch knows no hpu there", f"{_GAUDI_DOCS}, "
+         "distributed training: one worker has one accelerator", "our reading",
+         "porter.migrate.torch_names.install_torch_names"),
     Rule("migration", ("hpu",), "how each torch.cuda name is served",
          "the vendor's migration logs (2023); 17 rows by its definitions", "published log",
          "porter.migrate.migration.Migration"),
-    Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu",
+    Rule("migration:torch_names", ("hpu",), "names outside torch.cuda are replaced as on npu, "
+         "and torch.asarray and the sparse factories, too (on npu they raise with cuda)",
          "GPU Migration Toolkit's page could not be read in full", "our reading",
          "porter.migrate.torch_names.install_torch_names"),
     Rule("distributed", ("hpu", "npu"), "hccl is gloo: results are right, and gloo refuses what it "

@@ -34,6 +34,7 @@ TOTALS = {
     "int64_as_int32": "int64_as_int32",
     "fp8_overflow": "fp8_overflow",
     "torchscript": "torchscript_calls",
+    "onnx": "onnx_exports",
     "reduced_as_float32": "reduced_as_float32",
     "not_simulated": "not_simulated",
     "compiled_graph": "compiled_graphs",

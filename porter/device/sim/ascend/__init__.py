@@ -16,6 +16,7 @@ from types import ModuleType
 import torch
 
 from porter.device.sim.core.tensor import TYPE_NAMES
+from porter.device.sim.torch_patches.distributed import process_group
 from porter.device.sim.vendors.stub_module import Package, merge_device_module
 from porter.migrate.calls import typed_tensor
 from porter.migrate.migration import activate
@@ -50,6 +51,9 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
             title = f"{name}Tensor"
             setattr(ours, title, _TensorType(title, (), {"porter_dtype": dtype}))
     merge_device_module(ours, "npu", modules["torch_npu.npu.random"])
+    if torch.distributed.is_available():
+        group = process_group("ProcessGroupHCCL")
+        setattr(modules["torch_npu._C._distributed_c10d"], group.__name__, group)
     version = f"{torch.__version__.partition('+')[0]}+simulated"
     setattr(modules["torch_npu"], "__version__", version)  # noqa: B010
 
@@ -59,6 +63,8 @@ ASCEND = Package(
     home=__name__,
     contents={
         "torch_npu": ("plain", "kernels", _ATTENTION),
+        "torch_npu._C": (),
+        "torch_npu._C._distributed_c10d": (),
         "torch_npu.contrib": (),
         "torch_npu.contrib.transfer_to_npu": (),
         "torch_npu.npu": ("npu", *_GRAPHS),

@@ -7,6 +7,9 @@ storage formats (``config.allow_internal_format``) and kernels (the compile mode
 from __future__ import annotations
 
 import enum
+import os
+import re
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +64,6 @@ _ANSWERS: dict[str, tuple[Any, str]] = {
     "get_device_name": (
         DEVICE_NAME, "The card's name, in which programs look for ``Ascend910`` and ``Ascend310``."
     ),
-    "get_device_capability": (None, "None: this card has no such number."),
     "current_blas_handle": (None, "None: there is no such handle."),
     "ipc_collect": (None, "Free memory shared between processes: there is none."),
     "can_device_access_peer": (True, "Whether two cards read each other's memory: always True."),
@@ -89,11 +91,49 @@ _ANSWERS: dict[str, tuple[Any, str]] = {
 globals().update(constant_functions("torch_npu.npu", __name__, _ANSWERS))
 
 
+_NO_NUMBER = (
+    "major", "minor", "is_multi_gpu_board", "is_integrated", "max_threads_per_multi_processor",
+    "warp_size", "regs_per_multiprocessor", "gcnArchName",
+)  # fmt: skip
+_VECTOR_CORES = 48
+
+
 def get_device_properties(device_name: Any = None) -> SimpleNamespace:
-    """Return the properties that programs read: the card's name, memory and cores."""
+    """Return the card's name, memory and cores, and None for what a card of this kind lacks.
+
+    ``multi_processor_count`` is the number of vector cores, which DataParallel compares (Module.cpp
+    of Ascend/pytorch, 9e73e708). The size of the cache is not modelled.
+    """
     return SimpleNamespace(
-        name=DEVICE_NAME, total_memory=TOTAL_MEMORY, cube_core_num=24, vector_core_num=48
+        name=DEVICE_NAME,
+        total_memory=TOTAL_MEMORY,
+        cube_core_num=24,
+        vector_core_num=_VECTOR_CORES,
+        multi_processor_count=_VECTOR_CORES,
+        L2_cache_size=0,
+        **dict.fromkeys(_NO_NUMBER),
     )
+
+
+_CAPABILITY = "TORCH_NPU_DEVICE_CAPABILITY"
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int] | None:
+    """Return what ``TORCH_NPU_DEVICE_CAPABILITY`` says ("8.0"), else None: the card has no number.
+
+    Under ``transfer_to_npu`` PyTorch 2.13's ``torch.distributed.broadcast`` takes the first of the
+    two numbers and fails on None, as on the card.
+    """
+    given = os.environ.get(_CAPABILITY)
+    if not given:
+        text = "set the environment variable TORCH_NPU_DEVICE_CAPABILITY to give it a value"
+        warnings.warn(f"get_device_capability is None on npu; {text}", stacklevel=2)
+        return None
+    found = re.fullmatch(r"(\d+)\.(\d+)", given)
+    if found is None:
+        warnings.warn(f"{_CAPABILITY}={given}: expected major.minor, for example 8.0", stacklevel=2)
+        return None
+    return int(found[1]), int(found[2])
 
 
 class StreamContext(_StreamContext):

@@ -67,11 +67,15 @@ class Profile:
     """The largest float8_e4m3fn of the card, where it is not PyTorch's 448."""
     no_torchscript: bool = False
     """The vendor does not support TorchScript."""
+    no_onnx: bool = False
+    """The vendor does not support exports to ONNX."""
     after_fork: str = "refused"
     """What a use in a process means that was forked after the device was used: "refused", or
     "undefined" (a warning)."""
     takes_cpu_generators: bool = False
     """Random ops accept a CPU generator, and seed the device's kernel with a number it draws."""
+    takes_flex_attention: bool = False
+    """``flex_attention`` takes its tensors, though PyTorch's own check of devices lacks it."""
     seed_salt: int = 0
     """Mixed into seeds so that the device's random numbers are not the CPU's. 0 for sim:cuda, which
     draws real CUDA numbers (see :mod:`porter.device.sim.rng.philox`)."""
@@ -195,6 +199,7 @@ HPU = Profile(
     int64_as_int32=True,
     after_fork="undefined",
     no_torchscript=True,
+    no_onnx=True,
     # The simulated card is a Gaudi2 (``torch.hpu.get_device_name()``): its e4m3 ends at 240, by the
     # vendor's test_hpu_fp8_ops_any_mode.py; a Gaudi3's at 448.
     e4m3_limit=240.0,
@@ -221,6 +226,7 @@ NPU = Profile(
     # makes float32 of float64.
     contiguous_only=True,
     casts_double=True,
+    takes_flex_attention=True,
     seed_salt=0x4E_50_55,
 )
 

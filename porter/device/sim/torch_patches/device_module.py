@@ -194,6 +194,13 @@ def device_functions(machine: Machine) -> dict[str, Any]:
     }
 
 
+def _forget_modules() -> None:
+    """Clear the cache of ``torch.get_device_module``: a device's module is made anew."""
+    clear = getattr(torch.get_device_module, "cache_clear", None)
+    if clear is not None:
+        clear()
+
+
 def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
     """Install the device module in torch and return it."""
     kind = machine.profile.name
@@ -211,6 +218,8 @@ def install_device_module(machine: Machine, patches: Patches) -> ModuleType:
     for name, value in functions.items():
         setattr(module, name, value)
     patches.replace(torch, kind, module)
+    _forget_modules()
+    patches.later(_forget_modules)
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
 

@@ -23,6 +23,7 @@ from porter.device.sim.core.transfer import (
     host_alias,
     unreported,
 )
+from porter.device.sim.torch_patches.lazy_modules import place_uninitialized
 from porter.interception.patching import Patches, TensorProperty
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
@@ -116,7 +117,16 @@ def _applier(native: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
     def _apply(self: nn.Module, fn: TensorFunction, recurse: bool = True) -> nn.Module:
         # Module._apply calls itself for children: only the outermost call decides.
-        if getattr(nested, "now", False) or not _changes_device(self, fn):
+        if getattr(nested, "now", False):
+            return native(self, fn, recurse)
+        put_back = place_uninitialized(self, fn)
+        try:
+            return move(self, fn, recurse)
+        finally:
+            put_back()
+
+    def move(self: nn.Module, fn: TensorFunction, recurse: bool) -> nn.Module:
+        if not _changes_device(self, fn):
             return native(self, fn, recurse)
         future = torch.__future__
         was = future.get_swap_module_params_on_conversion()

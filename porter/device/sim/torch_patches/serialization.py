@@ -1,4 +1,4 @@
-"""Save and load checkpoints as a real device does.
+"""Save and load checkpoints as a real device does, and say on which device a storage is.
 
 A tensor is pickled through ``_rebuild_tensor_v2`` with its storage tagged "hpu:0", so views and
 tied weights keep sharing, and the file loads in plain PyTorch with ``map_location="cpu"``.
@@ -7,6 +7,7 @@ tied weights keep sharing, and the file loads in plain PyTorch with ``map_locati
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from porter.interception.patching import Patches
 
 _TAG = "_porter_device"
 _MADE_ON = "_porter_made_on"
-"""The device a storage was made on by name, which its ``device`` shows. A tensor's shows "cpu"."""
+"""The device a storage is on, which its ``device`` shows: its memory is the host's."""
 
 
 def reduce_tensor(tensor: DeviceTensor, proto: int) -> Any:
@@ -91,6 +92,19 @@ def _storage_device(storage: Any) -> torch.device:
 
 
 _native_storage_device: Any = torch.UntypedStorage.device
+_native_storage: Any = torch.Tensor.untyped_storage
+
+
+def _untyped_storage(tensor: DeviceTensor) -> Any:
+    """``untyped_storage``: the host memory, which says that it is the device's."""
+    storage = _native_storage(tensor)
+    if storage.device.type == "cpu":
+        setattr(storage, _MADE_ON, str(tensor.device))
+    return storage
+
+
+def _is_on(storage: Any, kind: str) -> bool:
+    return bool(storage.device.type == kind)
 
 
 def install_serialization(patches: Patches) -> None:
@@ -99,6 +113,10 @@ def install_serialization(patches: Patches) -> None:
     new = staticmethod(_new_storage(torch.UntypedStorage.__new__))
     patches.replace(torch.UntypedStorage, "__new__", new)
     patches.replace(torch.UntypedStorage, "device", property(_storage_device))
+    patches.replace(DeviceTensor, "untyped_storage", _untyped_storage)
+    for storage_class in (torch.UntypedStorage, torch.storage.TypedStorage):
+        if not hasattr(storage_class, "is_npu"):
+            patches.replace(storage_class, "is_npu", property(partial(_is_on, kind="npu")))
     entry = (0, lambda storage: getattr(storage, _TAG, None), _untag)
     serialization._package_registry.insert(0, entry)
     patches.later(lambda: serialization._package_registry.remove(entry))

@@ -32,6 +32,7 @@ class Stream:
     event_type: type[Event]
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
+        device = torch.device(device) if isinstance(device, str) else device
         index = device.index if isinstance(device, torch.device) else device
         self.device = self.machine.device(index if isinstance(index, int) else None)
         self.machine.class_of(self.device)  # an index out of range raises, as on the device
@@ -100,10 +101,12 @@ class Event:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.recorded = False
+        self.device = torch.device(self.machine.profile.name)  # no index before it is recorded
 
-    def record(self, stream: Any = None) -> None:  # noqa: ARG002
+    def record(self, stream: Any = None) -> None:
         """Record the event in a stream."""
         self.recorded = True
+        self.device = self.machine.device() if stream is None else stream.device
 
     def query(self) -> bool:
         """Whether the work before the event is done: always True."""

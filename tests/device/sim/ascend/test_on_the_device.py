@@ -191,3 +191,32 @@ def test_names_that_only_torch_npu_has_raise_an_error_that_says_so(accounting):
         torch_npu.npu_mla_prolog  # noqa: B018
     with pytest.raises(ImportError, match=r"torch_npu\.profiler is not in porter"):
         import torch_npu.profiler
+
+
+def test_properties_that_the_card_lacks_are_none(accounting):
+    properties = torch.npu.get_device_properties(0)
+    assert properties.multi_processor_count == properties.vector_core_num == 48
+    assert isinstance(properties.L2_cache_size, int)
+    for name in ("major", "minor", "is_integrated", "warp_size", "gcnArchName"):
+        assert getattr(properties, name) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "warned"),
+    [(None, None, "TORCH_NPU_DEVICE_CAPABILITY"), ("8", None, "expected major.minor")],
+)
+def test_the_capability_is_none_unless_the_variable_gives_it(
+    accounting, monkeypatch, given, found, warned
+):
+    monkeypatch.setenv("TORCH_NPU_DEVICE_CAPABILITY", given or "")
+    with pytest.warns(UserWarning, match=warned):
+        assert torch.npu.get_device_capability("npu:0") is found
+    monkeypatch.setenv("TORCH_NPU_DEVICE_CAPABILITY", "9.0")
+    assert torch.npu.get_device_capability() == (9, 0)
+
+
+def test_data_parallel_compares_the_cards_and_runs(accounting):
+    model = torch.nn.DataParallel(layers().npu())
+    assert model.device_ids == [0, 1]
+    rows = torch.randn(4, 4).npu()
+    assert torch.equal(model(rows).cpu(), model.module(rows).cpu())

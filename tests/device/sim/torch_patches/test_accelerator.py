@@ -120,3 +120,9 @@ def test_cpp_finds_the_device_of_a_name_without_an_index(kind: str) -> None:
 def test_every_testing_override_is_found_beside_a_simulation() -> None:
     activate("npu")
     assert len(torch.overrides.get_testing_overrides()) > 1000
+
+
+def test_the_device_module_is_that_of_the_present_simulation() -> None:
+    for _ in range(2):
+        with simulated("npu"):
+            assert torch.get_device_module("npu") is torch.npu

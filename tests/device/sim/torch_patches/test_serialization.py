@@ -107,3 +107,20 @@ def test_safetensors_writes_and_reads_the_device(kind: str, tmp_path: Path) -> N
     loaded = safetensors.load_file(path, device=f"{kind}:0")["w"]
     assert loaded.device.type == kind
     assert loaded.tolist() == [0, 1, 2]
+
+
+def test_a_storage_says_on_which_device_it_is(kind: str) -> None:
+    tensor = torch.arange(3.0, device=f"{kind}:1")
+    for storage in (tensor.untyped_storage(), tensor._typed_storage()):
+        assert storage.device == torch.device(kind, 1)
+        assert getattr(storage, f"is_{kind}") is True
+        assert storage.cpu().device == torch.device("cpu")
+    assert tensor.cpu().untyped_storage().device == torch.device("cpu")
+
+
+def test_a_storage_is_shared_by_the_tensors_made_of_it(kind: str) -> None:
+    tensor = torch.arange(3.0, device=kind)
+    view = torch.empty(0, device=kind).set_(tensor.untyped_storage())
+    view[1] = 7.0
+    assert tensor.tolist() == [0.0, 7.0, 2.0]
+    assert tensor._typed_storage()[1] == 7.0

@@ -1,9 +1,12 @@
-"""TorchScript: the vendor of Gaudi does not support it, so its calls there are counted."""
+"""TorchScript and ONNX: Gaudi's vendor does not support them, so they are counted there."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 
+import pytest
 import torch
 
 from porter.device.sim.activate import simulated
@@ -39,3 +42,21 @@ def test_other_devices_count_nothing() -> None:
     with simulated("npu") as machine:
         doubled(torch.ones(1, device="npu"))
         assert machine.counters.totals["torchscript"] == 0
+
+
+def _export(device: str) -> None:
+    module, x = torch.nn.Linear(2, 2).to(device), torch.ones(1, 2, device=device)
+    with contextlib.suppress(torch.onnx.errors.OnnxExporterError):  # at its end, without onnx
+        torch.onnx.export(module, (x,), io.BytesIO(), dynamo=False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_gaudi_counts_exports_to_onnx() -> None:
+    with simulated("hpu") as machine:
+        with pytest.warns(UserWarning, match="ONNX is not supported, says Intel Gaudi"):
+            _export("hpu")
+        _export("cpu")
+        assert machine.counters.totals["onnx"] == 1
+    with simulated("npu") as machine:
+        _export("npu")
+        assert machine.counters.totals["onnx"] == 0

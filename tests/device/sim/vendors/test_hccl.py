@@ -45,3 +45,18 @@ def test_two_ranks_reduce_and_train_together(kind, tmp_path):
     found = [process.communicate(timeout=PATIENCE) for process in ranks]
     for out, error in found:
         assert out.strip() == f"hccl {kind}:0 [3.0, 3.0] [[0.5, 0.5]]", error[-2000:]
+
+
+@pytest.mark.parametrize("named", ["{kind}:{backend}", None])
+def test_a_backend_of_the_device_alone_takes_its_tensors(kind, named):
+    distributed = torch.distributed
+    backend = "nccl" if kind == "cuda" else "hccl"
+    chosen = named and named.format(kind=kind, backend=backend)
+    distributed.init_process_group(chosen, store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        total = torch.ones(2, device=kind)
+        distributed.all_reduce(total)
+        distributed.barrier()
+        assert total.tolist() == [1.0, 1.0]
+    finally:
+        distributed.destroy_process_group()
