@@ -6,7 +6,7 @@ import os
 
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("PORTER_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("PORTER_EXAMPLES", "25"))
 """How many cases a property is tried on; hundreds take minutes, each runs git a dozen times."""
 
 FILE, EXEC, LINK = 0o100644, 0o100755, 0o120000

@@ -69,6 +69,7 @@ def offered(shell: str, line: str) -> set[str]:
 every_shell = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 
 
+@pytest.mark.forms(1)
 @every_shell
 def test_commands_options_and_ports(shell: str, project: Path, on_path: None) -> None:
     assert offered(shell, "porter ch") == {"check"}
@@ -76,6 +77,7 @@ def test_commands_options_and_ports(shell: str, project: Path, on_path: None) ->
     assert offered(shell, "porter check ") >= {"toy", "mate"}
 
 
+@pytest.mark.forms(1)
 @every_shell
 def test_levels_are_those_of_the_tree_or_of_the_port_named(
     shell: str, toy: Path, project: Path, on_path: None, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +99,7 @@ tags: [quick, odd]
 """
 
 
+@pytest.mark.forms(4)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -129,6 +129,7 @@ def test_root_without_a_project_is_one_line(nowhere: Path, porter: Porter) -> No
     )
 
 
+@pytest.mark.forms(5)
 @writers
 def test_a_writer_refuses_in_another_project_than_its_trees(
     command: Command, toy: Path, project: Path, other: Path, porter: Porter
@@ -142,6 +143,7 @@ def test_a_writer_refuses_in_another_project_than_its_trees(
     assert (files(project), files(other)) == before
 
 
+@pytest.mark.forms(5)
 @writers
 def test_a_writer_in_a_tree_that_lies_in_another_project_refuses_too(
     command: Command, toy: Path, other: Path, porter: Porter, monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,7 @@ def test_the_cpu_is_a_device_that_counts_nothing() -> None:
     assert "counts nothing" in "\n".join(report_lines(device.title(), device.counters()))
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("quiet", [True, False])
 def test_a_script_that_stays_on_the_cpu_is_warned_of(tree: Path, quiet: bool) -> None:
     words = ["--device", "sim:npu", *["--quiet"] * quiet, "--", "scripts/sample.py"]

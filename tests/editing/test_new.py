@@ -31,6 +31,7 @@ def _edit(toy: Path) -> None:
     sealed_git(toy, "add", "more.md")
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("at", ["upstream", "widen-a", "drop-old"])
 def test_edits_become_a_level_above_the_one_the_tree_is_at(
     toy: Path, porter: Porter, project: Path, at: str

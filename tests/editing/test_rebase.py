@@ -76,6 +76,7 @@ def levels(out: str) -> dict[str, str]:
     return {row["level"]: row["status"] for row in json.loads(out)["levels"]}
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("in_tree", [True, False])
 def test_patches_that_fit_move_by_themselves(
     toy: Path, porter: Porter, project: Path, later: dict[str, str], in_tree: bool
@@ -123,6 +124,7 @@ def test_a_conflict_without_a_tree_changes_nothing(
     assert snapshot(project) == before
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("edited", [False, True])
 def test_abort_returns_exactly(
     toy: Path, porter: Porter, project: Path, later: dict[str, str], edited: bool
@@ -220,6 +222,7 @@ def wanted_and_submodules(project: Path) -> dict[str, object]:
     return {key: pin.get(key) for key in ("wanted", "submodules")}
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("in_tree", [True, False])
 def test_the_pin_names_nothing_that_the_upstream_lost(
     toy: Path, porter: Porter, project: Path, upstreams: Upstreams, in_tree: bool
@@ -241,6 +244,7 @@ def test_the_pin_names_nothing_that_the_upstream_lost(
     assert porter("check", "toy").code == 0
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("conflict", [False, True])
 def test_a_submodule_moves_with_its_upstream(
     toy: Path, porter: Porter, project: Path, upstreams: Upstreams, conflict: bool
@@ -281,6 +285,7 @@ def test_what_a_person_must_decide_is_said(
     assert "the pin says MIT: read it" in ran.out
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("in_tree", [True, False])
 def test_a_renamed_file_is_found_though_other_new_files_are_not_here(
     toy: Path, porter: Porter, project: Path, upstreams: Upstreams, in_tree: bool
@@ -405,6 +410,7 @@ def test_a_kill_at_any_moment_can_be_aborted(
     assert (snapshot(project), snapshot(toy)) == before
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("subject", ["Add a new file", "Say it in other words"])
 def test_a_conflict_committed_by_hand_is_not_picked_again(
     toy: Path, porter: Porter, later: dict[str, str], subject: str

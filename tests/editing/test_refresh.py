@@ -126,6 +126,7 @@ def test_conflict_is_gits_own_and_continues(toy: Path, porter: Porter, project: 
     assert sealed_git(toy, "for-each-ref", "refs/porter/edit") == ""
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("how", ["porter", "git"])
 def test_conflict_that_git_continued_is_finished(toy: Path, porter: Porter, how: str) -> None:
     name = _conflict(toy, porter)

@@ -44,6 +44,7 @@ def everything(folder: Path) -> dict[str, str]:
     return {name: text for name, text in snapshot(folder).items() if "/." not in name}
 
 
+@pytest.mark.forms(3)
 @pytest.mark.parametrize("text", ["drop-old", "3", "drop"])
 def test_rename_changes_the_name_and_nothing_else(
     change: Change, porter: Porter, project: Path, text: str
@@ -110,6 +111,7 @@ def test_level_0_and_unknown_levels_are_refused(change: Change) -> None:
     assert "did you mean 'widen-a'?" in change("drop", "widen-b").err
 
 
+@pytest.mark.forms(4)
 @pytest.mark.parametrize(
     ("words", "order"),
     [
@@ -332,6 +334,7 @@ def test_conflict_without_a_tree_is_one_line_and_changes_nothing(
     assert patches(project) == before
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(
     "words",
     [
@@ -392,6 +395,7 @@ def test_edits_and_own_commits_in_the_tree_are_refused(
     assert patches(project) == before
 
 
+@pytest.mark.forms(3)
 @pytest.mark.parametrize(
     ("words", "at", "after"),
     [

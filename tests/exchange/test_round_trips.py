@@ -145,6 +145,7 @@ def test_quilt_makes_the_last_level_of_the_folder(states: list[Tree]) -> None:
         assert write_tree(made.upstream, pushed) == last_tree(first)
 
 
+@pytest.mark.forms(1)
 @pytest.mark.upstream
 @pytest.mark.parametrize("port", [pin.name for pin in load_pins(PROJECT).ports()])
 def test_our_series_come_back_byte_for_byte(served: Served, port: str, tmp_path: Path) -> None:

@@ -240,6 +240,7 @@ def test_a_file_that_no_source_covers_is_named_in_any_form(tmp_path: Path) -> No
 COMMANDS = (("lint",), ("lock",), ("check", "--no-memo"), ("apply",))
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("form", ["svn", "mode 100664"])
 def test_the_commands_say_the_same_before_and_after_a_fetch(
     port: SmallPort, capsys: pytest.CaptureFixture[str], tmp_path: Path, form: str

@@ -179,6 +179,7 @@ def _check_out(folder: Path, upstream: Upstream, covered: set[bytes]) -> Oid:
     return Oid(commit.decode().strip())
 
 
+@pytest.mark.forms(2)
 @pytest.mark.upstream
 @pytest.mark.parametrize("port", _ports())
 def test_git_am_and_quilt_make_the_same_files_of_our_series(

@@ -110,6 +110,7 @@ def test_an_edit_keeps_every_other_byte() -> None:
     assert after == "# größe\nx = f(\n    (b - a),\n)\ny = 'ü' # end\n"
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("module", [bisect, colorsys, heapq, reprlib])
 def test_every_edit_of_real_code_still_parses(module: ModuleType) -> None:
     source = Source(inspect.getsource(module))

@@ -48,6 +48,7 @@ def calls_of(folder: Path) -> list[CudaCall]:
     return [c for f in files for c in cuda_calls(folder, f, is_main=f == SCRIPT)]
 
 
+@pytest.mark.forms(4)
 @pytest.mark.parametrize("device", ["sim-hpu", "sim-npu"])
 @pytest.mark.parametrize("level", range(len(LEVELS)), ids=LEVELS)
 def test_every_reachable_cuda_call_is_in_the_log(served: Served, level: int, device: str) -> None:

@@ -100,6 +100,7 @@ def test_an_export_leaves_what_lint_passes(
     assert capsys.readouterr().out.count("unchanged ") == len(fit)
 
 
+@pytest.mark.forms(6)
 @pytest.mark.parametrize("name", sorted(UNFIT))
 def test_an_export_writes_what_lint_then_passes(
     port: SmallPort, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -130,6 +130,7 @@ def test_a_patch_may_not_set_a_submodules_commit(
     assert (ran.code, f"the tree names commit {other}" in ran.err) == (1, True)
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("what", ["edit", "stage", "add", "commit"])
 def test_work_inside_the_submodule_is_not_left_behind(
     owned: Path, porter: Porter, what: str
@@ -207,6 +208,7 @@ def test_refused_move_leaves_the_submodule_in_place(owned: Path, porter: Porter)
         assert sealed_git(owned, "status", "--porcelain") == " M pkg/a.py\n"
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("left", ["nothing", "one file", "no link", "half of a level"])
 def test_move_killed_before_the_level_is_there_is_undone(
     owned: Path, porter: Porter, left: str
@@ -226,6 +228,7 @@ def test_move_killed_before_the_level_is_there_is_undone(
     at_3(owned)
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("left", ["no link", "no files", "half of a file", "no head"])
 def test_move_killed_before_the_submodule_is_there_is_finished(
     owned: Path, porter: Porter, left: str

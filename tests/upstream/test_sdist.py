@@ -120,6 +120,7 @@ def test_an_altered_archive_is_refused_before_it_is_opened(
         assert odb.has(blob_id(content) for content in HELD.values()) == set()
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_truncated_archive_is_refused(
     tmp_path: Path, index: Path, remote: Remote, kept: int
@@ -283,6 +284,7 @@ def test_a_pip_that_crashes_is_reported_by_its_last_line(
         bring_release(Sdist("model", "1.0", "0" * 64), None, None)
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(
     "project",
     [

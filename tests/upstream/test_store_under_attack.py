@@ -93,6 +93,7 @@ def test_a_fetch_killed_at_any_step_leaves_a_sound_store(root: Path, remote: Rem
     assert list((repository("model").parent.parent / "staging").iterdir()) == []
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize(
     "step",
     [*range(1, 40, 9), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 40, 3))],

@@ -50,6 +50,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("alone")
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize(
     ("name", "folder", "suffix"),
     [

@@ -151,6 +151,7 @@ def flipped(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+@pytest.mark.forms(3)
 @pytest.mark.parametrize("harm", [cut_short, emptied, flipped, Path.unlink])
 @pytest.mark.parametrize("what", ["objects", "traces"])
 def test_damage_is_said_once_and_mended_by_the_next_machine(
@@ -172,6 +173,7 @@ def test_damage_is_said_once_and_mended_by_the_next_machine(
     assert about_the_cache(third) == []
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("size", [0, 100])
 def test_half_an_object_in_a_bucket_counts_as_none(machine: Machines, s3: str, size: int) -> None:
     import s3fs

@@ -104,6 +104,7 @@ def divergence(found: Found) -> tuple[Divergence, OpDivergence]:
     return found.activations.divergence, found.op
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("device", ["cpu", "sim:hpu"])
 def test_a_wrong_axis_is_named_with_its_line(timelines: Timelines, device: str) -> None:
     module, op = divergence(compare(timelines, "dim=1", "dim=2", device=device))

@@ -55,6 +55,7 @@ def failure(outcome: Path | Failure) -> Failure:
     return outcome
 
 
+@pytest.mark.forms(1)
 @BOTH
 def test_outputs_counters_and_environment_are_in_the_trace(run: Run) -> None:
     out = run("""
@@ -83,6 +84,7 @@ def test_a_crash_is_a_failure_with_the_end_of_its_stderr(run: Run) -> None:
     assert "Traceback" in failed.stderr
 
 
+@pytest.mark.forms(1)
 @BOTH
 def test_a_segmentation_fault_is_told_by_its_name(run: Run) -> None:
     failed = failure(run("import os\ndef run(probe):\n    os.kill(os.getpid(), 11)\n"))
@@ -97,6 +99,7 @@ def test_a_probe_that_ends_the_process_itself_is_a_failure(run: Run, call: str) 
     assert failed.kind == "exit"
 
 
+@pytest.mark.forms(1)
 @BOTH
 def test_a_hang_is_ended_with_all_its_children_and_shows_where_it_hung(
     run: Run, tmp_path: Path
@@ -229,6 +232,7 @@ def test_memory_counts_processes_in_sessions_of_their_own() -> None:
     assert held - before > 60 * 2**20
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("warm", [False, True])
 def test_no_probe_outlives_a_porter_that_is_killed(tmp_path: Path, warm: bool) -> None:
     code = f"""

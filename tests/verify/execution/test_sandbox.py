@@ -133,6 +133,7 @@ ALLOWED = (
 )
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(
     ("start", "sandbox"),
     [
@@ -181,6 +182,7 @@ def test_the_same_bits_come_out_of_it(probe: Probe) -> None:
     assert (held.sandbox, free.sandbox) == ("namespaces", "none")
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(
     ("start", "sandbox"),
     [
@@ -214,6 +216,7 @@ def test_paths_that_lead_through_links_are_found(
     assert said == ["[True, True]"]
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(
     "sandbox",
     [pytest.param(FOUND, marks=HELD), pytest.param(Sandbox("bubblewrap"), marks=BUBBLEWRAP)],
