@@ -7,6 +7,7 @@ calling ``torch.cuda.is_available()``) are served too but not logged: the log is
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import linecache
@@ -149,21 +150,35 @@ def called_by_torch() -> bool:
 def says_cuda(caller: FrameType, name: str) -> bool:
     """Whether a call of a class that torch.cuda and the target share is a CUDA call of the program.
 
-    It is unless it is spelled with npu, or its file imports the name from ``torch_npu``.
+    It is not where it is spelled with npu, where a variable in it holds a module of the target's,
+    or where its file imports the name from ``torch_npu``.
     """
     code = caller.f_code
     if code.co_filename.startswith((_TORCH, _PORTER)):
         return False
-    called = linecache.getline(code.co_filename, caller.f_lineno)
+    call = linecache.getline(code.co_filename, caller.f_lineno)
     if hasattr(code, "co_positions"):  # Python 3.11
         where = next(islice(code.co_positions(), caller.f_lasti // 2, None))
         if where[0] == where[1] == caller.f_lineno:
-            called = called.encode()[where[2] : where[3]].decode(errors="replace")
-    called = called.partition("(")[0].lower()
+            call = call.encode()[where[2] : where[3]].decode(errors="replace")
+    called = " ".join((call.partition("(")[0], *_modules_of_the_call(call, caller))).lower()
     if "npu" in called or "cuda" in called:
         return "npu" not in called
     lines = linecache.getlines(code.co_filename)
     return not any(line.lstrip().startswith("from torch_npu") and name in line for line in lines)
+
+
+def _modules_of_the_call(call: str, caller: FrameType) -> list[str]:
+    """Return the names of the modules that variables hold in what a call calls."""
+    try:
+        parsed = ast.parse(call.strip(), mode="eval").body
+    except SyntaxError:
+        return []
+    if not isinstance(parsed, ast.Call):
+        return []
+    names = [node.id for node in ast.walk(parsed.func) if isinstance(node, ast.Name)]
+    held = [caller.f_locals.get(name, caller.f_globals.get(name)) for name in names]
+    return [value.__name__ for value in held if isinstance(value, ModuleType)]
 
 
 class ServedType(type):

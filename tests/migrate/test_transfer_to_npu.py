@@ -129,7 +129,11 @@ def test_events_and_profiled_kernels_name_the_npu() -> None:
 
 @pytest.mark.usefixtures("before_and_after")
 def test_only_calls_that_say_cuda_are_logged(tmp_path: Path) -> None:
+    own, theirs, name = torch.npu, torch.cuda, "Event"
     with logging_to(None, target="npu", root=tmp_path) as log:
         torch.npu.Stream(), torch.cuda.Stream()
         torch.npu.Event()
-    assert [entry.asked for entry in log] == ["torch.cuda.Stream()"]
+        getattr(own, name)()
+        own.Stream()
+        getattr(theirs, name)()
+    assert [entry.asked for entry in log] == ["torch.cuda.Stream()", "torch.cuda.Event()"]
