@@ -104,7 +104,7 @@ def _untyped_storage(tensor: DeviceTensor) -> Any:
 
 
 def _is_on(storage: Any, kind: str) -> bool:
-    return bool(storage.device.type == kind)
+    return bool(getattr(storage, "_untyped_storage", storage).device.type == kind)
 
 
 def install_serialization(patches: Patches) -> None:
