@@ -7,8 +7,8 @@ next to nothing, on the CPU and two simulated devices: 100 ports of 20 levels ma
 Ports share ``--upstreams`` different upstreams and one series, so that only their runs are made
 (traces are kept by content); every run is planned, looked up and judged for its own port.
 
-Seconds are those of a whole process, the median of ``--rounds``. The floor is a process that
-imports torch; ``unchanged`` is shown a run, less that floor, in ms. ``page`` is the time in which
+Seconds are those of a whole process, the median of ``--rounds``. The floor is ``porter --version``,
+a process that does nothing; ``ms a run`` is what an unchanged verification takes beyond it. ``page`` is the time in which
 headless Chromium loads the report's index and its largest page, less an empty page's; without
 Chromium it is left out. Needs torch and git, no network.
 """
@@ -111,8 +111,7 @@ def measure(folder: Path, ports: int, args: argparse.Namespace) -> dict[str, flo
 
     seconds([*porter, "lock", *(path.name for path in (root / "patches").iterdir())], root)
     found = {"made": seconds([*porter, "verify"], root)}
-    torch = [sys.executable, "-c", "import torch"]
-    found["floor"] = statistics.median(seconds(torch, root) for _ in range(args.rounds))
+    found["floor"] = median("--version")
     found["list"] = median("list")
     found["check"] = median("check")
     found["planning"] = median("matrix")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,17 @@ def doc_outputs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_outputs_that_need_no_upstream_are_as_shown() -> None:
-    done = doc_outputs()
+_WITH_OUTPUTS = re.compile(r"^(?: {4})?\$ |<!-- output:", re.M)
+PAGES = [
+    page
+    for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")))
+    if _WITH_OUTPUTS.search(page.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_outputs_that_need_no_upstream_are_as_shown(page: Path) -> None:
+    done = doc_outputs(page)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
