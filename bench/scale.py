@@ -7,10 +7,10 @@ next to nothing, on the CPU and two simulated devices: 100 ports of 20 levels ma
 Ports share ``--upstreams`` different upstreams and one series, so that only their runs are made
 (traces are kept by content); every run is planned, looked up and judged for its own port.
 
-Seconds are those of a whole process, the median of ``--rounds``. The floor is ``porter --version``,
-a process that does nothing; ``ms a run`` is what an unchanged verification takes beyond it. ``page`` is the time in which
-headless Chromium loads the report's index and its largest page, less an empty page's; without
-Chromium it is left out. Needs torch and git, no network.
+Seconds are those of a whole process, the median of ``--rounds``. The floor is ``porter
+--version``, a process that does nothing; ``ms a run`` is what an unchanged verification takes
+beyond it. ``page`` is the time in which headless Chromium loads the report's index and its largest
+page, less an empty page's; without Chromium it is left out. Needs torch and git, no network.
 """
 
 from __future__ import annotations
