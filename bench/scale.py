@@ -116,7 +116,7 @@ def measure(folder: Path, ports: int, args: argparse.Namespace) -> dict[str, flo
     found["check"] = median("check")
     found["planning"] = median("matrix")
     found["unchanged"] = median("verify")
-    found["report"] = median("report", "-o", "report/index.html")
+    found["report"] = median("report", "-o", "report/")
     pages = sorted((root / "report").rglob("*.html"), key=lambda path: path.stat().st_size)
     found["MB"] = sum(path.stat().st_size for path in pages) / 1e6
     if shutil.which("chromium"):

@@ -1,6 +1,6 @@
-"""Write the results of stored runs as one HTML file; nothing is run.
+"""Write the results of stored runs as one HTML file, or a folder of them; nothing is run.
 
-The file is self-contained: the matrix of verdicts, errors and allowances, counters across levels,
+A file is self-contained: the matrix of verdicts, errors and allowances, counters across levels,
 images, why graphs were compiled, and the levels' diffs. ``--format markdown`` prints the tables of
 counters for documentation, ``--format json`` everything for programs.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("porter report", "write porter-report.html from the stored runs of every port"),
     ("porter report v-diffusion -o v.html --tag smoke", "one port, only recipes with one tag"),
-    ("porter report --format markdown", "print the tables of counters"),
+    ("porter report -o pages/", "many ports: an index, and a page of each in a file of its own"),
     (
         "porter report v-diffusion --tree ../fork",
         "with a column for somebody's port that `porter verify --tree` has judged",
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="output file (default: porter-report.html; for other forms standard output)",
+        help="output file (default: porter-report.html; for other forms standard output); "
+        "FOLDER/, for HTML: an index and a page of each port",
     )
     parser.add_argument("--format", choices=("html", "markdown", "json"), default="html")
     add_repeated(
@@ -72,27 +73,40 @@ def run(args: argparse.Namespace) -> int:
     from porter.report.ci.write import as_json, write_text
     from porter.report.html_report.forms import as_markdown, as_plain
     from porter.report.html_report.gather import gather, read_imported
-    from porter.report.html_report.page import as_html
-    from porter.terminal import emit
+    from porter.report.html_report.page import INDEX, as_html, as_pages
+    from porter.terminal import counted, emit
     from porter.verify.plan.select import Filters
 
+    output = args.output or ("porter-report.html" if args.format == "html" else None)
+    folder = Path(output) if output and (output.endswith("/") or Path(output).is_dir()) else None
+    if folder is not None and args.format != "html":
+        raise BadInput(f"-o {output}: expected a file for {args.format}, found a folder")
     filters = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
     imported = read_imported(Path(name) for name in args.verdicts)
     root, ports = project_folder(args), the_ports(args)
     foreign = _foreign(args, root, ports, filters)
     _expect_no_other_tree(imported, foreign)
     results = gather(root, cache_dir(), ports, filters, imported, foreign)
+    cells = sum(1 for _ in results.cells())
+    if folder is not None:
+        pages = as_pages(results)
+        for name, page in pages.items():
+            write_text(folder / name, page)
+        size = sum((folder / name).stat().st_size for name in pages) / 1024
+        said = f"{counted(len(results.ports), 'port')}, {cells} cells, {size:,.0f} KiB"
+        print(f"{folder / INDEX}: {said} in {len(pages)} files", file=sys.stderr)
+        return 0
     if args.format == "json":
         text = as_json(as_plain(results))
     else:
         text = as_html(results) if args.format == "html" else as_markdown(results)
-    if args.output is None and args.format != "html":
+    if output is None:
         emit([text])
         return 0
-    path = Path(args.output or "porter-report.html")
+    path = Path(output)
     write_text(path, text)
     size = path.stat().st_size / 1024
-    print(f"{path}: {sum(1 for _ in results.cells())} cells, {size:,.0f} KiB", file=sys.stderr)
+    print(f"{path}: {cells} cells, {size:,.0f} KiB", file=sys.stderr)
     return 0
 
 

@@ -246,6 +246,38 @@ def test_the_command_writes_the_file_and_says_how_large_it_is(
     assert re.search(r"r\.html: 6 cells, \d+ KiB$", capsys.readouterr().err.strip())
 
 
+def test_a_folder_has_an_index_and_a_page_of_each_port(
+    stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.report.stored_project import picture
+
+    stored.runs[1, "cpu"] = {"outputs": {"image": picture("float32", 0.5)}}
+    stored.store()
+    folder = tmp_path / "pages"
+
+    assert main(["report", "-o", f"{folder}/"]) == 0
+
+    name = "port-small.html"
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", name]
+    assert re.search(r"1 port, 6 cells, \d+ KiB in 2 files$", capsys.readouterr().err.strip())
+    index = Page((folder / "index.html").read_text())
+    links = [at["href"] for at in index.all("a")]
+    assert name in links
+    assert not index.all("script")
+    ids = {at["id"] for _, at in Page((folder / name).read_text()).tags if at.get("id")}
+    failing = [link for link in links if link.startswith(f"{name}#")]
+    assert failing
+    assert {link.partition("#")[2] for link in failing} <= ids
+
+
+def test_a_folder_is_for_pages_alone(
+    stored: StoredProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "-o", str(tmp_path), "--format", "json"]) == 2
+
+    assert "expected a file for json, found a folder" in capsys.readouterr().err
+
+
 def test_markdown_has_a_row_a_counter_and_a_column_a_level(
     stored: StoredProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

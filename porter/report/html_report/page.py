@@ -1,4 +1,6 @@
-"""The report as one self-contained HTML file: no script, font or image from anywhere else.
+"""The report as self-contained HTML files: no script, font or image from anywhere else.
+
+One file holds everything; or each port has a file of its own, beside an index that names them.
 
 Templates, style and script are in ``porter/report/html_report/templates``. Autoescaping is on
 everywhere, a Content-Security-Policy forbids every request, and the page is complete without its
@@ -8,8 +10,9 @@ script.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +44,35 @@ WORDS = {
 }
 
 
+INDEX = "index.html"
+
+
 def as_html(results: Results) -> str:
-    """Return the whole page."""
+    """Return everything as one page."""
+    return _rendered(results)
+
+
+def as_pages(results: Results) -> dict[str, str]:
+    """Return the index and a page of each port, by the names of their files."""
+    pages = {INDEX: _rendered(results, is_index=True)}
+    for port in results.ports:
+        alone = replace(results, ports=(port,), unreachable=())
+        pages[page_of(port.name)] = _rendered(alone, home=INDEX)
+    return pages
+
+
+def page_of(port: str) -> str:
+    """Return the name of a port's file beside the index."""
+    return f"port-{port}.html"  # no port's name makes it the index
+
+
+def _rendered(results: Results, *, is_index: bool = False, home: str = "") -> str:
     environment = _environment()
     page = environment.get_template("page.html")
     return page.render(
         results=results,
+        is_index=is_index,
+        home=home,
         style=_file("style.css"),
         script=_file("page.js"),
         failures=_failures(results),
@@ -65,7 +91,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, known_wrong, exact, percent, counted, chart, span)
+    filters = (number, known_wrong, exact, percent, counted, chart, span, page_of)
     environment.filters |= {function.__name__: function for function in filters}
     environment.tests["simulated"] = is_simulated
     environment.globals |= {
@@ -87,11 +113,14 @@ def _file(name: str) -> Any:
 
 
 def _ids(results: Results) -> Mapping[tuple[str, str, int, str], str]:
-    """Return an id for every cell, by port, recipe, level and device."""
-    return {
-        (port.name, recipe.name, cell.level, cell.device): f"cell-{number}"
-        for number, (port, recipe, cell) in enumerate(results.rows(), 1)
-    }
+    """Return an id for every cell, by port, recipe, level and device: the same on any page."""
+    numbers: Counter[str] = Counter()
+    found = {}
+    for port, recipe, cell in results.rows():
+        numbers[port.name] += 1
+        place = (port.name, recipe.name, cell.level, cell.device)
+        found[place] = f"cell-{port.name}-{numbers[port.name]}"
+    return found
 
 
 @dataclass(frozen=True)
