@@ -135,5 +135,7 @@ def install_higher_order(machine: Machine, patches: Patches) -> None:
             patches.later(partial(_forget, op, cls))
     if machine.profile.takes_flex_attention:
         module = importlib.import_module("torch.nn.attention.flex_attention")
-        check = partial(_check_device, module._validate_device, machine.profile.name)
-        patches.replace(module, "_validate_device", check)
+        native = getattr(module, "_validate_device", None)  # PyTorch 2.5 checks no device
+        if native is not None:
+            check = partial(_check_device, native, machine.profile.name)
+            patches.replace(module, "_validate_device", check)
