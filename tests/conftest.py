@@ -7,8 +7,10 @@ reaching real upstreams with it; its store is kept between runs in pytest's cach
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -68,6 +70,14 @@ _IDENTITY = {
         ("DATE", "2024-01-02T03:04:05+00:00"),
     )
 }
+
+
+@pytest.fixture(autouse=True)
+def hang(request: pytest.FixtureRequest) -> None:
+    """Let what hangs in C have ``faulthandler_timeout``'s 100 s beyond a test's own timeout."""
+    mark = request.node.get_closest_marker("timeout")
+    if mark is not None:
+        faulthandler.dump_traceback_later(mark.args[0] + 100, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(autouse=True)

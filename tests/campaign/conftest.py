@@ -9,13 +9,11 @@ names a file that gets a JSON line for each test's count.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import importlib
 import json
 import os
 import pkgutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -58,12 +56,6 @@ def count(request: pytest.FixtureRequest) -> Iterator[Count]:
     made = Count(request.node.name)
     yield made
     request.node.user_properties.append(("campaign", {"test": made.name, **made.rows}))
-
-
-@pytest.fixture(autouse=True)
-def hang() -> None:
-    """Let pytest watch for what hangs (``faulthandler_timeout``) for a longer time."""
-    faulthandler.dump_traceback_later(_MOST, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ any other page that no test runs is listed here, with the reason.
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import re
@@ -34,7 +33,6 @@ PORTS = (
     "diffusion-from-scratch",
     "diffusers",
 )
-_SECONDS = 1200
 _LINE = re.compile(r"^ {4,}(pip install .*)$", re.M)
 _REPLACES_TORCH = re.compile(r"(?<![\w-])(torch|torchvision|torchaudio)(?![\w-])")
 _TORCHVISION = (
@@ -194,14 +192,13 @@ def test_the_cases_are_levels_of_their_ports() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(_SECONDS)  # pip brings some 300 MB
+@pytest.mark.timeout(1200)  # pip brings some 300 MB
 @pytest.mark.upstream
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case[0]}-{case[1]}")
 def test_the_lines_run_pytorch_stays_and_the_scripts_import(
     served: Served, tmp_path: Path, case: Case
 ) -> None:
     port, level, lines, scripts = case
-    faulthandler.dump_traceback_later(_SECONDS, exit=True, file=sys.__stderr__)  # not after 400 s
     for name in (port, *COMPANIONS.get(port, ())):
         served.upstream(name, *load_pins(PROJECT).port(name).wanted)
     tree = tmp_path / "tree"
