@@ -170,15 +170,21 @@ def says_cuda(caller: FrameType, name: str) -> bool:
 
 def _modules_of_the_call(call: str, caller: FrameType) -> list[str]:
     """Return the names of the modules that variables hold in what a call calls."""
+    variables = _variables_of_the_call(call)
+    held = [caller.f_locals.get(name, caller.f_globals.get(name)) for name in variables]
+    return [value.__name__ for value in held if isinstance(value, ModuleType)]
+
+
+@functools.cache  # a training loop makes the same call in every step
+def _variables_of_the_call(call: str) -> tuple[str, ...]:
+    """Return the variables in what a call calls; none where the text is no call."""
     try:
         parsed = ast.parse(call.strip(), mode="eval").body
     except SyntaxError:
-        return []
+        return ()
     if not isinstance(parsed, ast.Call):
-        return []
-    names = [node.id for node in ast.walk(parsed.func) if isinstance(node, ast.Name)]
-    held = [caller.f_locals.get(name, caller.f_globals.get(name)) for name in names]
-    return [value.__name__ for value in held if isinstance(value, ModuleType)]
+        return ()
+    return tuple(node.id for node in ast.walk(parsed.func) if isinstance(node, ast.Name))
 
 
 class ServedType(type):
