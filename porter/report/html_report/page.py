@@ -107,6 +107,7 @@ def _environment() -> Environment:
     return environment
 
 
+@cache
 def _file(name: str) -> Any:
     """Return one of porter's own files, not to be escaped."""
     from markupsafe import Markup
