@@ -13,6 +13,7 @@ _KINDS = {
     "d2d": "copies between devices",
     "dynamic_shape": "dynamic shapes",
     "captured_constant": "copies from the host inside a captured graph, made once",
+    "unwarmed_capture": "ops that ran for the first time inside a captured graph",
     "dtype": "dtypes the device lacks",
     "unlisted_dtype": "dtypes that the vendor does not list for an op",
     "unwaited_copy": "copies to the host that nothing waited for",

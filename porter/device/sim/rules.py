@@ -225,6 +225,13 @@ RULES = (
     Rule("capture:inplace_view_update", ("hpu",), "an in-place update of a view is refused",
          f"{_GAUDI_DOCS}, HPU Graphs for Training", "vendor's docs",
          f"{_GRAPHS}.capture.DeviceGraph"),
+    Rule("capture:warms_up", ("cuda",), "ops whose first run is inside a capture are counted, with "
+         "a warning per line", _CUDA_DOCS, "vendor's docs",
+         f"{_GRAPHS}.capture._Capture._check_warm"),
+    Rule("capture:warms_up", ("npu",), "ops whose first run is inside a capture are counted, with "
+         "a warning per line", f"{_WHEEL}: its make_graphed_callables runs the functions before, "
+         "as PyTorch's does; what a card does without is not documented", "our reading",
+         f"{_GRAPHS}.capture._Capture._check_warm"),
     Rule("capture:lazy_mode_only", ("hpu",), "graphs need lazy mode", f"{_BRIDGE}, if is_lazy()",
          "vendor's source", f"{_COUNT}.ledger.DeviceAccounting"),
 )  # fmt: skip

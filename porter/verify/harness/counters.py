@@ -45,6 +45,7 @@ TOTALS = {
     "graph_partitions": "graph_partitions",
     "captures": "captures",
     "captured_ops": "captured_ops",
+    "unwarmed_capture": "unwarmed_ops",
     "replays": "replays",
     "host_ops_saved": "replayed_ops",
 }

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from porter.verify.judge.result import Outcome, vacuous, whole_text
+from porter.verify.judge.result import Outcome, names_text, vacuous, whole_text
 from porter.verify.recipe.claims import Claim
 from porter.verify.recipe.schema import is_simulated
 
@@ -32,10 +32,9 @@ def matching(claim: Claim, counters: Counters) -> list[str]:
     return sorted(name for name in counters if claim.names(name))
 
 
-def nothing_matches(counters: Counters, device: str) -> str:
-    """Return the error of a claim that matches no counter of a run; it lists those there are."""
-    there = ", ".join(sorted(counters)) or "none"
-    text = f"no counter of this name; counted: {there}"
+def nothing_matches(claim: Claim, counters: Counters, device: str) -> str:
+    """Return the error of a claim that matches no counter of a run, with those there are."""
+    text = f"no counter of this name; counted: {names_text(claim.pattern, counters) or 'none'}"
     if not counters and not is_simulated(device):
         text += f" ({device} counts nothing by itself: a simulated device does, or the probe)"
     return text

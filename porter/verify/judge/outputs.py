@@ -9,7 +9,7 @@ import torch
 
 from porter.verify.judge.compare import judge
 from porter.verify.judge.noise import noise_between
-from porter.verify.judge.result import Outcome, Verdict, Word, cause_text
+from porter.verify.judge.result import Outcome, Verdict, Word, cause_text, names_text
 from porter.verify.judge.tensors import dead_output, describe, text_difference, text_of
 from porter.verify.plan.matrix import RecipePlan, RunSpec, claims_on, held_to
 from porter.verify.recipe.claim_key import claim_key
@@ -79,7 +79,7 @@ class RunView:
 
     def unmatched(self, claim: Claim, recorded: Iterable[str]) -> Verdict:
         """Return the error of a claim that matches none of the recorded outputs."""
-        there = ", ".join(sorted(recorded)) or "nothing"
+        there = names_text(claim.pattern, recorded) or "nothing"
         detail = f"the claim matches no output; recorded: {there}"
         return self.verdict(claim.pattern, claim, "error", detail)
 

@@ -7,10 +7,11 @@ that cached verdicts are read and shown without waiting for its import.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -239,6 +240,27 @@ def result_from_json(row: Mapping[str, Any]) -> RecipeResult:
 def whole_text(value: float) -> str:
     """Return a number with all its digits if it is whole, else with four: "1234567", "33.33"."""
     return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
+
+
+_MOST_NAMES = 12
+
+
+def names_text(wanted: str, there: Iterable[str]) -> str:
+    """Return names as a list, sorted; of many only those most like ``wanted``, and how many more.
+
+    Names with sections ("sampling/replays") are as like as their ends are: a claim's pattern may
+    have a star for the section.
+    """
+    names = sorted(there)
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    ends: dict[str, str] = {}  # the first name with each end: a run has the same for every section
+    for name in names:
+        ends.setdefault(name.rpartition("/")[2], name)
+    end = wanted.rpartition("/")[2]
+    near = difflib.get_close_matches(end, ends, n=_MOST_NAMES // 2, cutoff=0)
+    shown = ", ".join(ends[one] for one in near)
+    return f"{shown} and {len(names) - len(near)} more"
 
 
 def number_to_json(value: float | None) -> float | str | None:

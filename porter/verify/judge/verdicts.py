@@ -189,7 +189,7 @@ def _nothing_counted(run: RunView, counters: Mapping[str, float], claim: Claim) 
     device = run.spec.device
     if is_accelerator(device):
         return run.verdict(claim.pattern, claim, "skipped", not_counted_on(device))
-    return run.verdict(claim.pattern, claim, "error", nothing_matches(counters, device))
+    return run.verdict(claim.pattern, claim, "error", nothing_matches(claim, counters, device))
 
 
 def _judge_throughput(

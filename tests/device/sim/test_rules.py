@@ -50,6 +50,7 @@ def test_every_limit_of_a_capture_has_its_rule(device: str) -> None:
     limits = capture_limits.LIMITS[device]
     names = [f"capture:{kind}" for kind in limits.refused]
     names += ["capture:lazy_mode_only"] if limits.lazy_mode_only else []
+    names += ["capture:warms_up"] if limits.warms_up else []
     assert [name for name in names if not _named(name, device)] == []
 
 

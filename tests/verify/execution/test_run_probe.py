@@ -218,16 +218,31 @@ def test_the_users_home_and_python_settings_stay_outside(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_memory_counts_processes_in_sessions_of_their_own() -> None:
+    # A group of its own: others of the test session take and free memory meanwhile.
     take = "x = b'x' * (64 * 2**20); print(flush=True); import time; time.sleep(600)"
-    before = group_memory(os.getpgid(0))
-
+    lead = f"""if True:
+        import subprocess, sys
+        print(flush=True)
+        sys.stdin.readline()
+        with subprocess.Popen([sys.executable, "-c", {take!r}], start_new_session=True) as child:
+            sys.stdin.read()
+            child.kill()
+    """
     with subprocess.Popen(
-        [sys.executable, "-c", take], stdout=subprocess.PIPE, start_new_session=True
-    ) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        held = group_memory(os.getpgid(0))
-        child.kill()
+        [sys.executable, "-c", lead],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as leader:
+        assert leader.stdin is not None
+        assert leader.stdout is not None
+        leader.stdout.readline()
+        before = group_memory(leader.pid)
+        print(file=leader.stdin, flush=True)
+        leader.stdout.readline()
+        held = group_memory(leader.pid)
+        leader.stdin.close()
 
     assert held - before > 60 * 2**20
 

@@ -261,6 +261,7 @@ GLOO = """
     x = torch.tensor([float(dist.get_rank() + 1)])
     dist.all_reduce(x)
     os.write(1, f"sum {x.item()}\\n".encode())  # whole lines, though two processes print
+    dist.destroy_process_group()  # without it an interpreter's end may abort in gloo's threads
 """
 
 

@@ -91,6 +91,18 @@ def test_a_counter_that_is_not_there_is_an_error_with_those_that_are(tmp_path: P
     )
 
 
+def test_of_many_counters_the_most_similar_are_listed(tmp_path: Path) -> None:
+    names = ("replays", "captures", "host_sync", "h2d", "d2h", "kernels", "ops")
+    counted = {f"{part}/{name}": 3 for part in ("first", "second", "third") for name in names}
+
+    verdicts = judged(tmp_path, "claims: [{counters: '*/replay', equal: 0}]\n", lambda _: counted)
+
+    _, _, text = summaries(verdicts)[0]
+    assert text.startswith("no counter of this name; counted: first/replays, first/")
+    assert text.endswith(" and 15 more")
+    assert len(text) < 140
+
+
 def test_a_device_that_counts_nothing_is_told(tmp_path: Path) -> None:
     recipe = "claims: [{counters: compilations, equal: 0}]\n"
 

@@ -126,6 +126,10 @@ class Machine:
         """Called at uses in a process that was forked after the device was used."""
         self.is_capturing = False
         """Whether a graph capture is recording this machine's ops."""
+        self.ran: set[str] = set()
+        """The ops that ran outside captures, without their overload (``aten.mm``)."""
+        self.warned_captures: set[Site] = set()
+        """The lines whose captures were warned of for ops that had not run before."""
         self.observers: tuple[Observer, ...] = ()
         """The observers in the order in which they see an op."""
         self._compiled: list[tuple[OpOverload, str]] = []
@@ -164,6 +168,8 @@ class Machine:
         if self.on_use_after_fork is not None:
             self.on_use_after_fork(self)
         run = compile_op(op, cls, self.observers, settle, self.override(op, cls))
+        if not self.is_capturing:
+            self.ran.add(facts_of(op).packet)
         setattr(op, attribute, run)
         self._compiled.append((op, attribute))
         return run
@@ -203,6 +209,8 @@ class Machine:
             watches = [observer.watch(facts_of(op)) for observer in self.observers]
             callbacks = tuple(watch.after for watch in watches if watch is not None and watch.after)
             self._creation[name] = callbacks
+            if not self.is_capturing:
+                self.ran.add(facts_of(op).packet)
         for after in callbacks:
             after(args, kwargs, out)
 

@@ -83,6 +83,8 @@ class _Capture:
     made: dict[int, torch.Tensor] = field(default_factory=dict)
     """One tensor per storage that the capture allocated."""
     refusal: str | None = None
+    unwarmed: list[str] = field(default_factory=list)
+    """The ops that run for the first time, where the vendor wants a run before."""
     strict: bool = field(default_factory=lambda: os.environ.get(STRICT) == "1")
     _warned: set[Site] = field(default_factory=set)
     _views: set[int] = field(default_factory=set)
@@ -107,6 +109,7 @@ class _Capture:
         kind = self._kind_refused(op)
         writes = op.mutates or op.packet in _SILENT_WRITES
         checks_views = op.mutates and limit.VIEW_UPDATE in self.limits.refused
+        self._check_warm(op)
 
         def before(args: Any, kwargs: Any) -> None:
             if kind is not None:
@@ -130,6 +133,14 @@ class _Capture:
             self.records.append(_Record(op, call, _replay_operands(args), dict(kwargs or {}), out))
 
         return Watch(before, after)
+
+    def _check_warm(self, op: OpFacts) -> None:
+        """Count an op that has not run before; a view and an empty tensor launch no kernel."""
+        has_kernel = not op.is_view and op.packet not in (*_SAME_TENSOR, *_UNFILLED)
+        if self.limits.warms_up and has_kernel and op.packet not in self.machine.ran:
+            self.unwarmed.append(op.packet)
+            site = site_of(self.forward.here(2))
+            self.machine.counters.event("unwarmed_capture", op.packet, site=site)
 
     def _call(self, op: OpFacts, args: Any, kwargs: Any) -> Run:
         """Return what a replay calls: the device's own kernel, as for random ops, or the CPU's."""
@@ -298,6 +309,16 @@ class DeviceGraph:
         self._random = []
         if capture.refusal is not None:
             raise CaptureRefused(f"{capture.refusal} (the capture is invalid)")
+        if capture.unwarmed:
+            ops = list(dict.fromkeys(capture.unwarmed))
+            more = f" and {len(ops) - 1} more" if len(ops) > 1 else ""
+            warn_once(
+                self.machine.warned_captures,
+                self._captured_at,
+                f"{self.limits.title} capture at {self._captured_at}: {ops[0]}{more} ran for the "
+                "first time inside it; call the function once before, since a first call may set "
+                "up what a capture does not allow",
+            )
         self._ops = len(capture.records)
         with unseen():  # preparing the steps is not the program's work
             self._steps = [s for record in capture.records if (s := _step(record)) is not None]

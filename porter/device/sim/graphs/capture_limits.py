@@ -14,7 +14,7 @@ Sources, read November 2026:
   <https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs>`_ and `NVIDIA's constraints
   <https://docs.nvidia.com/dl-cuda-graph/cuda-graph-basics/constraints.html>`_ (nothing runs at
   capture; no synchronisation; no pageable copies; static shapes and addresses; default generators
-  advance at every replay as the eager program would).
+  advance at every replay as the eager program would; some eager iterations precede a capture).
 * NPU: `NPUGraph developer notes
   <https://gitcode.com/Ascend/pytorch/blob/master/docs/zh/developer_notes/npugraph.md>`_ (as CUDA;
   addresses fixed at capture; only ops that run on the device).
@@ -50,6 +50,8 @@ class CaptureLimits:
     runs_while_capturing: bool = False
     pinned_copies: bool = False
     lazy_mode_only: bool = False
+    warms_up: bool = False
+    """Every op has to run once before a capture: its first run sets up what a capture may not."""
 
 
 _STATIC = "the output's shape depends on data, and graphs hold static shapes only"
@@ -83,7 +85,7 @@ _STREAM_CAPTURE = {
     SYNCHRONIZE: _NO_SYNC,
 }
 
-CUDA = CaptureLimits("CUDA graph", _STREAM_CAPTURE, pinned_copies=True)
-NPU = CaptureLimits("NPU graph", _STREAM_CAPTURE, pinned_copies=True)
+CUDA = CaptureLimits("CUDA graph", _STREAM_CAPTURE, pinned_copies=True, warms_up=True)
+NPU = CaptureLimits("NPU graph", _STREAM_CAPTURE, pinned_copies=True, warms_up=True)
 
 LIMITS = {"hpu": HPU, "cuda": CUDA, "npu": NPU}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -241,3 +242,38 @@ def test_a_copy_that_no_accounting_sees_is_refused(name: str, shape: tuple[int, 
         into.copy_(torch.zeros(shape))
     with pytest.raises(CaptureRefused, match="the capture is invalid"):
         graph.capture_end()
+
+
+@pytest.mark.parametrize(("kind", "counted"), [("cuda", 1), ("npu", 1), ("hpu", 0)])
+def test_an_op_that_runs_for_the_first_time_in_a_capture_is_counted(
+    kind: str, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounting = accounting_for(kind)
+    x = on_device(accounting.machine, torch.ones(3))
+    monkeypatch.setattr(accounting.machine, "ran", {"aten.mul"})
+    monkeypatch.setattr(accounting.machine, "warned_captures", set())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):  # one warning for a line, however often it captures
+            captured(accounting, lambda: (x * 2).view(3, 1).erf())
+    assert accounting.counters.totals.get("unwarmed_capture", 0) == 2 * counted
+    assert [str(one.message).split(": ")[1] for one in told] == [
+        "aten.erf ran for the first time inside it; call the function once before, since a first "
+        "call may set up what a capture does not allow"
+    ] * counted
+
+
+@pytest.mark.parametrize("kind", ["cuda", "npu"])
+def test_a_call_before_the_capture_warms_it_up(kind: str) -> None:
+    accounting = accounting_for(kind)
+    x = on_device(accounting.machine, torch.ones(3))
+
+    def program() -> torch.Tensor:
+        return (x * 2).erfc() + torch.zeros(3, device=x.device)
+
+    accounting.machine.ran.clear()
+    program()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        captured(accounting, program)
+    assert "unwarmed_capture" not in accounting.counters.totals
