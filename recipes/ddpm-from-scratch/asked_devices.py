@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,26 @@ def run(probe: Probe) -> None:
         with probe.attempt(name):
             command = getattr(importlib.import_module(module), name)
             _count_options(probe, command, name, required, own)
+    if own != "cpu":
+        with probe.attempt("cards"):
+            _count_cards(probe, own)
+
+
+def _count_cards(probe: Probe, own: str) -> None:
+    """Count the card that a model for the named device is made on, alone and as rank 1."""
+    from src.models.diff_model import diff_model
+
+    kept = os.environ.pop("LOCAL_RANK", None)
+    try:
+        for name, rank in (("alone", None), ("rank1", "1")):
+            if rank is not None:
+                os.environ["LOCAL_RANK"] = rank
+            model = diff_model(3, 8, 1, 1, ["res"], 4, "cosine", 16, own)
+            probe.count(f"card/{name}", model.device.index)
+    finally:
+        os.environ.pop("LOCAL_RANK", None)
+        if kept is not None:
+            os.environ["LOCAL_RANK"] = kept
 
 
 def _count_options(
