@@ -36,14 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; exit 1 when something that porter needs is missing."""
-    from porter.upstream.doctor import ask_sources, examine
+    from porter.upstream.doctor import ask_archive, ask_sources, examine
     from porter.upstream.store import offline_asked
     from porter.verify.plan.reachable import reach_of_ports, what_would_help
 
     pins = _pins()
     offline = args.offline or offline_asked()
     answers = ask_sources(pins, offline=offline)
-    findings = examine(pins, answers, offline=offline, deep=args.deep)
+    archive = ask_archive(offline=offline)
+    findings = examine(pins, answers, archive, offline=offline, deep=args.deep)
     findings.append(_sandbox())
     reaches = reach_of_ports(pins.root, pins, answers, offline=offline) if pins.pins else []
     helps = what_would_help(pins, reaches, answers)

@@ -33,6 +33,7 @@ from porter.upstream.gitfetch import FetchFailed
 SETTING = "PORTER_SOFTWARE_HERITAGE"
 TOKEN = "PORTER_SWH_TOKEN"
 PUBLIC = "https://archive.softwareheritage.org"
+EMPTY_BLOB = blob_id(b"")
 _OFF = ("off", "0", "no")
 _SECONDS = 20.0
 _MOST_BYTES = 256 * 2**20
@@ -116,6 +117,14 @@ class Archive:
         if hash_object("commit", body) != oid:
             raise self._other(f"commit {oid}")
         return body
+
+    def ask(self) -> ArchiveFailed | None:
+        """Ask for git's empty file, of which any answer will do; return why none came."""
+        try:
+            self.content(EMPTY_BLOB)
+        except ArchiveFailed as error:
+            return None if self.answers() else error
+        return None
 
     def answers(self) -> bool:
         """Whether asking it again makes sense: it has answered, or was not asked yet."""

@@ -24,6 +24,7 @@ from porter.git.odb import git_environment
 from porter.git.run import first_error
 from porter.places import cache_dir, is_project
 from porter.terminal import counted
+from porter.upstream.archive import SETTING, software_heritage
 from porter.upstream.failure import SourceFailure, source_failure
 from porter.upstream.pins import GitSource, Pin, Pins, Sdist
 
@@ -71,8 +72,11 @@ class Fact:
         return not self.subject.endswith(" source")
 
 
-def examine(pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[Fact]:
-    """Return every fact; ``answers`` come from :func:`ask_sources`."""
+def examine(
+    pins: Pins, answers: Answers, archive: Fact, *, offline: bool, deep: bool
+) -> list[Fact]:
+    """Return every fact; ``answers`` come from :func:`ask_sources`, ``archive`` from
+    :func:`ask_archive`."""
     root = pins.root
     project = f"project {root}" if is_project(root) else "no project here: pass --root DIR"
     facts = [
@@ -84,7 +88,7 @@ def examine(pins: Pins, answers: Answers, *, offline: bool, deep: bool) -> list[
         *_cache(),
         *_devices(deep),
     ]
-    return facts + _sources(root, pins, answers, offline)
+    return [*facts, *_sources(root, pins, answers, offline), archive]
 
 
 def _python() -> Fact:
@@ -191,6 +195,23 @@ def ask_sources(pins: Pins, *, offline: bool) -> dict[str, dict[Source, SourceFa
             name: {source: answer.result() for source, answer in mine.items()}
             for name, mine in asked.items()
         }
+
+
+def ask_archive(*, offline: bool) -> Fact:
+    """Ask the archive that is asked for what no source of a pin serves.
+
+    Raises BadInput where its setting is no address.
+    """
+    archive = software_heritage()
+    if archive is None:
+        return Fact("sources", "archive", None, f"off ({SETTING})")
+    if offline:
+        return Fact("sources", "archive", None, f"{archive}: not asked")
+    if failure := archive.ask():
+        return Fact(
+            "sources", "archive", None, f"Software Heritage: {failure.reason}", str(failure)
+        )
+    return Fact("sources", "archive", True, f"{archive}: reachable")
 
 
 def _sources(root: Path, pins: Pins, answers: Answers, offline: bool) -> list[Fact]:

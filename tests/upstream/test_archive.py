@@ -22,6 +22,7 @@ from porter.git.objects import Oid, hash_object
 from porter.places import cache_dir
 from porter.upstream import archive as archives
 from porter.upstream.archive import Archive, ArchiveFailed, commit_body, software_heritage
+from porter.upstream.doctor import ask_archive
 from porter.upstream.pins import Pin
 from porter.upstream.store import fetch, open_upstream
 from tests.remotes import FILES, Remote, git, make_remote, one_pin, record_pin_files
@@ -326,3 +327,28 @@ def test_without_the_setting_it_is_the_public_archive(monkeypatch: pytest.Monkey
     monkeypatch.delenv("PORTER_SOFTWARE_HERITAGE")
 
     assert str(software_heritage()) == "Software Heritage (archive.softwareheritage.org)"
+
+
+def test_doctor_says_whether_it_answers(server: Server) -> None:
+    host = server.address[7:].partition(":")[0]
+
+    assert ask_archive(offline=False).text == f"Software Heritage ({host}): reachable"
+    asked = list(server.asked)
+    assert len(asked) == 1
+    assert ask_archive(offline=True).text == f"Software Heritage ({host}): not asked"
+    assert server.asked == asked
+    server.harm = lambda path, status, body: (503, b"")
+    fact = ask_archive(offline=False)
+    assert (fact.ok, fact.text) == (
+        None,
+        f"Software Heritage: {host} cannot answer now (HTTP 503)",
+    )
+    assert "HTTP error 503" in fact.detail
+
+
+def test_doctor_says_that_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTER_SOFTWARE_HERITAGE", "off")
+
+    fact = ask_archive(offline=False)
+
+    assert (fact.ok, fact.text) == (None, "off (PORTER_SOFTWARE_HERITAGE)")
