@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 from small_parts import picture, small_parts
 
@@ -28,6 +29,8 @@ def run_cases(probe: Probe, flags: list[str]) -> None:
     with small_parts(probe, probe.parameters["factor"], probe.parameters["size"]):
         for name, line in probe.parameters["cases"].items():
             script, *words = shlex.split(line.replace("IMAGE", str(image)))
+            if dynamo := sys.modules.get("torch._dynamo"):
+                dynamo.reset()  # the scripts share a process here, and what it has compiled
             with probe.attempt(name):
                 with probe.section(name):
                     done = probe.script(script, [*words, *flags], cwd=name)

@@ -84,12 +84,17 @@ def small_parts(probe: Probe, factor: int, size: int) -> Iterator[None]:
             return real_load(path, *args, **kwargs)
         return settle(probe, small(name)(), "checkpoint", GAIN).state_dict()
 
-    real_load, real_download = torch.load, clip._download
+    def load_clip(*args: Any, jit: bool = False, **kwargs: Any) -> Any:
+        if jit:  # a published CLIP would come as TorchScript, which the devices do not run
+            raise RuntimeError("the small CLIP is no TorchScript archive: load it with jit=False")
+        return real_clip(*args, jit=jit, **kwargs)
+
+    real_load, real_download, real_clip = torch.load, clip._download, clip.load
     clip_path = small_clip(probe)
-    torch.load, clip._download = load, lambda *_: str(clip_path)
+    torch.load, clip._download, clip.load = load, lambda *_: str(clip_path), load_clip
     models.models.update({name: small(name) for name in constructors})
     try:
         yield
     finally:
-        torch.load, clip._download = real_load, real_download
+        torch.load, clip._download, clip.load = real_load, real_download, real_clip
         models.models.update(constructors)

@@ -161,6 +161,8 @@ def _to_aten(graph: Any, decompositions: dict[Any, Any]) -> Any:
 def _why_out(machine: Machine, table: CompileTable, node: Any, dynamic: bool) -> str | None:
     if not isinstance(node.target, torch._ops.OpOverload):
         return None  # sizes and items of tuples
+    if not torch._C._dispatch_has_kernel(node.target._name):
+        return None  # aten.size and the like, which the host computes
     value = node.meta.get("val")
     results = value if isinstance(value, tuple | list) else [value]
     tensors = [each for each in results if isinstance(each, torch.Tensor)]

@@ -105,6 +105,22 @@ def test_gaudis_backend_runs_the_ops_of_its_own_list_eagerly() -> None:
         assert machine.counters.totals["graph_partitions"] == 2
 
 
+@pytest.mark.parametrize("kind", ["hpu", "npu"])
+def test_a_size_that_the_host_computes_splits_no_graph(kind: str) -> None:
+    def larger(x: torch.Tensor) -> torch.Tensor:  # traced with aten.size, an op without a kernel
+        return nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    with simulated(kind) as machine:
+        backend = {"hpu": "hpu_backend", "npu": "npu"}[kind]
+        compiled = torch.compile(larger, backend=backend, fullgraph=True)
+        for images in (2, 3):  # the second time with a size that is free
+            x = torch.randn(images, 3, 4, 4, device=kind)
+            assert torch.equal(compiled(x), larger(x))
+        assert machine.counters.totals["compiled_graph"] == 2
+        assert "compile_failed" not in machine.counters.totals
+        assert not [what for what, *_ in _events(machine, "graph_split") if "size" in what]
+
+
 def test_a_dtype_that_the_device_lacks_splits_the_graph() -> None:
     with simulated("hpu") as machine:
         compiled = torch.compile(lambda x: (x.double() * 2).float().sin(), backend="hpu_backend")
