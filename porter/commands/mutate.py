@@ -9,6 +9,7 @@ hand in recipes/PORT/mutants/equivalent.yaml, with a reason.
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import contextmanager
 
 from porter.commands.options import (
@@ -52,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_port(parser, "the port to make mutants of (default: the tree's)")
     add_level_option(parser, "only mutants of this level", repeated=True)
+    parser.add_argument(
+        "--at",
+        default="",
+        metavar="LEVEL",
+        help="try them all at this level, where their lines still stand as in their own; those "
+        "whose file a level between changes are left out (default: each at its own level)",
+    )
     add_recipes(parser)
     parser.add_argument(
         "--kind",
@@ -110,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         print_survivors,
     )
     from porter.report.terminal.progress import transfer_bar
-    from porter.terminal import emit, emit_json
+    from porter.terminal import counted, emit, emit_json
     from porter.verify.plan.port_trees import open_trees
     from porter.verify.plan.select import Filters
 
@@ -120,10 +128,16 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("--record: expected --by-claim beside it, found none")
     root, port = project_folder(args), the_port(args)
     recipes = Filters(recipes=tuple(args.recipe), tags=tuple(args.tag))
-    wanted = MutantFilters(args.level, args.kind, args.sample)
+    wanted = MutantFilters(args.level, args.kind, args.sample, args.at)
     with open_trees(root) as trees:
         with transfer_bar() as trees.progress:
             plan = plan_mutants(root, port, trees, recipes, wanted)
+        if plan.left_out:
+            print(
+                f"porter: {counted(plan.left_out, 'mutant')} left out: a level up to {args.at} "
+                "changes the file again",
+                file=sys.stderr,
+            )
         if args.list and args.json:
             emit_json(mutants_json(plan.mutants))
         elif args.list:

@@ -17,7 +17,7 @@ An entry that matches no mutant of the series is an error, so the list cannot go
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Meta
 
 from porter.errors import BadInput
+from porter.levels.levels import Level
 from porter.mutation.mutants import Mutant, level_mutants, sample
 from porter.places import recipes_dir
 from porter.verify.plan.matrix import RecipePlan
@@ -101,11 +102,15 @@ def _normalized(text: str) -> str:
 
 @dataclass(frozen=True)
 class MutantFilters:
-    """Which mutants are wanted: of these levels and kinds (none: all), at most ``sample``."""
+    """Which mutants are wanted: of these levels and kinds (none: all), at most ``sample``.
+
+    ``at`` is the level to try them at; "": each at its own.
+    """
 
     levels: Sequence[str] = ()
     kinds: Sequence[str] = ()
     sample: int | None = None
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,10 @@ class MutationPlan:
     """The mutants of one port and the recipes to try them on.
 
     ``possible`` is the number of mutants before sampling, ``equivalent`` the reason by the key of
-    those that are listed as no mistake. ``files`` are, by level number, the paths that any mutant
-    of the port changes, in this plan or not: the lines that a run executes of them are found once.
+    those that are listed as no mistake. ``left_out`` is the number of those that cannot be tried at
+    the wanted level, since a level above their own changes their file. ``files`` are, by level
+    number, the paths that any mutant of the port changes, in this plan or not: the lines that a run
+    executes of them are found once.
     """
 
     port: str
@@ -123,6 +130,7 @@ class MutationPlan:
     possible: int
     equivalent: Mapping[str, str]
     files: Mapping[int, Sequence[str]]
+    left_out: int = 0
 
     @property
     def to_try(self) -> list[Mutant]:
@@ -137,6 +145,7 @@ def plan_mutants(
 
     Raises BadInput when none are left, or when the list of equivalents names no mutant.
     """
+    at = trees.find(port, mutants.at).number if mutants.at else None
     plan = make_plan(root, [port], trees, recipes)
     everything = [
         mutant
@@ -152,9 +161,19 @@ def plan_mutants(
         if (not levels or mutant.level in levels)
         and (not mutants.kinds or mutant.kind in mutants.kinds)
     ]
-    chosen = sample(possible, mutants.sample) if mutants.sample else possible
-    if not chosen:
+    if not possible:
         raise BadInput(f"{port}: no mutants: the chosen levels change no Python line")
+    wanted = len(possible)
+    if at is not None:
+        everything = _tried_at(at, everything, trees.levels(port))
+        keys = {mutant.key for mutant in possible}
+        possible = [mutant for mutant in everything if mutant.key in keys]
+        if not possible:
+            raise BadInput(
+                f"{port}: --at {mutants.at}: none of the {wanted} mutants can be tried there: "
+                "expected files that no level between theirs and it changes"
+            )
+    chosen = sample(possible, mutants.sample) if mutants.sample else possible
     files: dict[int, set[str]] = {}
     for mutant in everything:
         files.setdefault(mutant.level, set()).add(mutant.path)
@@ -165,4 +184,17 @@ def plan_mutants(
         len(possible),
         {m.key: reason for m in chosen if (reason := equivalents.reason(m))},
         {level: sorted(paths) for level, paths in files.items()},
+        wanted - len(possible),
     )
+
+
+def _tried_at(at: int, mutants: Iterable[Mutant], levels: Iterable[Level]) -> list[Mutant]:
+    """Return the mutants whose file at level ``at`` is that of their own level, as mutants of it.
+
+    They keep their names: ``level_name`` is the level whose patch is mutated.
+    """
+    last: dict[str, int] = {}
+    for level in levels:
+        if level.patch is not None and level.number <= at:
+            last.update((file.path.decode(), level.number) for file in level.patch.files)
+    return [replace(each, level=at) for each in mutants if last.get(each.path) == each.level]

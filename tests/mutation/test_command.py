@@ -62,3 +62,43 @@ def test_listing_tries_none(port: SmallPort, capfd: pytest.CaptureFixture[str]) 
     listed = json.loads(capfd.readouterr().out)
     assert {(one["level_name"], one["line"]) for one in listed} == {("ported", 2), ("ported", 3)}
     assert not (Path(os.environ["PORTER_CACHE"]) / "traces").exists()
+
+
+@pytest.fixture
+def higher(port: SmallPort) -> SmallPort:
+    """A second level, of another file; the recipe runs at it alone."""
+    port.add_patch("other", {"other.py": "A = 1\n"})
+    recipe = port.root / "recipes/small/one.yaml"
+    recipe.write_text(recipe.read_text().replace("claims:", "levels: [other]\nclaims:"))
+    return port
+
+
+def test_mutants_of_a_level_are_tried_at_a_higher_one(
+    higher: SmallPort, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fates(*options: str) -> set[tuple[str, str]]:
+        assert main([*COMMAND, "--json", "--at-least", "0", *options]) == 0
+        return {
+            (one["level"], one["fate"]) for one in json.loads(capfd.readouterr().out)["mutants"]
+        }
+
+    assert fates("--level", "ported") == {("ported", "not run")}
+    assert fates("--level", "ported", "--at", "other") == {
+        ("ported", "caught"),
+        ("ported", "survived"),
+    }
+
+
+def test_mutants_whose_file_changes_in_between_are_left_out(
+    higher: SmallPort, capfd: pytest.CaptureFixture[str]
+) -> None:
+    higher.add_patch("again", {"code_of.py": PORTED + "\n\ndef g(x):\n    return x + 1 + x\n"})
+
+    assert main([*COMMAND, "--list", "--at", "again"]) == 0
+    listed, log = capfd.readouterr()
+    assert "return x + 1" in listed
+    assert "y = x" not in listed
+    assert log == "porter: 5 mutants left out: a level up to again changes the file again\n"
+
+    assert main([*COMMAND, "--list", "--level", "ported", "--at", "again"]) == 2
+    assert "none of the 5 mutants can be tried there" in capfd.readouterr().err
