@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -122,7 +123,8 @@ def _run(probe: Probe, name: str, options: dict[str, Any]) -> None:
         made = trainer(probe, model, **options)
         if draws is not None:
             nearly_sampled(made, draws)
-        printed = train(probe, made, steps, name)
+        with mock.patch.object(np.random, "choice", wraps=np.random.choice) as weighted:
+            printed = train(probe, made, steps, name)
     for kind in ("comb", "mean", "var"):
         curve = torch.tensor(getattr(made, f"losses_{kind}"), dtype=torch.float32)
         probe.record(f"{name}/{kind}", curve)
@@ -133,3 +135,4 @@ def _run(probe: Probe, name: str, options: dict[str, Any]) -> None:
     probe.record(f"{name}/printed", torch.tensor([[float(x) for x in line] for line in losses]))
     if made.use_importance:
         probe.record(f"{name}/kept", torch.tensor(made.losses))
+        probe.count(f"{name}/steps_by_importance", weighted.call_count)
