@@ -87,6 +87,11 @@ def importance(probe: Probe) -> None:
         finally:
             np.random.choice = choice
         probe.count(name, len(chosen))
+    np.random.choice = lambda steps, size, **_options: np.full(size, len(steps))
+    try:
+        probe.count("last_timestep_by_importance", works(lambda: trained(1, 10)))
+    finally:
+        np.random.choice = choice
 
 
 def classes(probe: Probe) -> None:
