@@ -30,6 +30,10 @@ from porter.device.script import (
 )
 from porter.verify.harness.recording import Enough, ProbeError
 
+_ADVICE = ("Set TORCH_LOGS=", "Set TORCHDYNAMO_VERBOSE=1", "You can suppress this exception",
+           "import torch._dynamo", "torch._dynamo.config.suppress_errors = True")  # fmt: skip
+"""How the lines begin that end an error of torch._dynamo, in PyTorch 2.5 to 2.13."""
+
 KEPT_CHARACTERS = 1 << 20
 
 
@@ -116,12 +120,21 @@ def run_script(
 def expect_code(
     what: str, run: ScriptRun, expected: int | None, error: BaseException | None = None
 ) -> ScriptRun:
-    """Return ``run``; for another exit code raise ScriptFailed with its last line of stderr."""
+    """Return ``run``; for another exit code raise ScriptFailed with the line of stderr that says
+    why (:func:`telling_line`)."""
     if expected is None or run.exit_code == expected:
         return run
-    lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-    last = f": {lines[-1]}" if lines else ""
-    raise ScriptFailed(f"{what}: exit code {run.exit_code}, expected {expected}{last}") from error
+    why = telling_line(run.stderr)
+    text = f"{what}: exit code {run.exit_code}, expected {expected}"
+    raise ScriptFailed(f"{text}: {why}" if why else text) from error
+
+
+def telling_line(stderr: str) -> str:
+    """Return the last line that is no advice of PyTorch's compiler, which follows its errors."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    while len(lines) > 1 and lines[-1].startswith(_ADVICE):
+        lines.pop()
+    return lines[-1] if lines else ""
 
 
 def expect_text(call: str, arguments: Sequence[Any]) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from porter.verify.harness.script import telling_line
 from tests.processes import wait_for_end
 from tests.verify.single_run import SingleRun, ended_late
 
@@ -84,6 +88,35 @@ def test_a_script_that_fails_fails_the_run(single: SingleRun, body: str, message
     failure = single.failure(code, {"ends.py": f"import sys\n{body}\n"})
 
     assert message in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("stderr", "line"),
+    [
+        ("", ""),
+        ("one\ntwo: three\n\n", "two: three"),
+        ("usage: a.py [-h]\na.py: error: unrecognized arguments: --x\n",
+         "a.py: error: unrecognized arguments: --x"),
+        ("Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyboardInterrupt\n",
+         "KeyboardInterrupt"),
+        ("Traceback (most recent call last):\nOSError: once\nretried\nit ended: badly\n",
+         "it ended: badly"),
+    ],
+)  # fmt: skip
+def test_the_line_of_stderr_that_says_why(stderr: str, line: str) -> None:
+    assert telling_line(stderr) == line
+
+
+def test_an_error_of_the_compiler_is_told_without_its_advice() -> None:
+    def backend(*_: Any) -> Any:
+        raise RuntimeError("no such op")
+
+    with pytest.raises(Exception, match="no such op") as raised:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2))
+    stderr = "".join(traceback.format_exception(raised.value))
+
+    assert stderr.splitlines()[-1] != "RuntimeError: no such op"
+    assert telling_line(stderr) == "RuntimeError: no such op"
 
 
 @pytest.mark.parametrize(
