@@ -152,7 +152,18 @@ def _to_aten(graph: Any, decompositions: dict[Any, Any]) -> Any:
     fake = [each for each in inputs if isinstance(each, FakeTensor)]
     if not fake:
         raise RuntimeError("the graph has no fake inputs")
-    run: Callable[..., Any] = torch.fx.Interpreter(graph).run
+
+    class FakeConstants(torch.fx.Interpreter):
+        """Stands for a tensor that the graph holds by one of its shape, which has no numbers."""
+
+        def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+            held = super().get_attr(target, args, kwargs)
+            if not isinstance(held, torch.Tensor):
+                return held
+            options = {"dtype": held.dtype, "device": held.device}
+            return torch.empty_strided(held.size(), held.stride(), **options)
+
+    run: Callable[..., Any] = FakeConstants(graph).run
     trace = make_fx(run, decompositions, "real", _allow_non_fake_inputs=True)
     with fake[0].fake_mode, torch.no_grad(), preserve_node_meta():
         return trace(*inputs)

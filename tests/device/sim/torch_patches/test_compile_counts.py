@@ -105,6 +105,20 @@ def test_gaudis_backend_runs_the_ops_of_its_own_list_eagerly() -> None:
         assert machine.counters.totals["graph_partitions"] == 2
 
 
+def test_a_constant_that_the_graph_holds_splits_it_no_more_than_an_input() -> None:
+    @torch.compiler.assume_constant_result
+    def table(length: int) -> torch.Tensor:
+        return torch.arange(length, dtype=torch.float32).to("hpu")  # not traced: no copy
+
+    with simulated("hpu") as machine:
+        compiled = torch.compile(lambda x: x * table(4), backend="hpu_backend", fullgraph=True)
+        x = torch.ones(4, device="hpu")
+        assert compiled(x).cpu().tolist() == [0.0, 1.0, 2.0, 3.0]
+        totals = machine.counters.totals
+        assert (totals["compiled_graph"], totals["graph_partitions"]) == (1, 1)
+        assert {"graph_split", "graph_split_unknown"}.isdisjoint(totals)
+
+
 @pytest.mark.parametrize("kind", ["hpu", "npu"])
 def test_a_size_that_the_host_computes_splits_no_graph(kind: str) -> None:
     def larger(x: torch.Tensor) -> torch.Tensor:  # traced with aten.size, an op without a kernel
