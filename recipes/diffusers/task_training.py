@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import runpy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from script_training import SIDE, train
@@ -121,6 +125,59 @@ def task_words(task: Task, steps: int, *more: object, batch: int = 2) -> list[st
 def train_task(probe: Probe, task: Task, arguments: list[str]) -> list[float]:
     """Run the script; returns the losses that it logged."""
     return train(probe, arguments, task.script, "loss")
+
+
+@contextlib.contextmanager
+def reports_heard(probe: Probe, name: str) -> Iterator[None]:
+    """Count what the script tells its report of steps, at levels that have one.
+
+    ``NAME/wanted`` and ``NAME/arrived`` are the batches. ``NAME/paused`` and ``NAME/resumed`` have
+    a decimal digit for each number of steps done, the last one for none: 120 is two pauses after
+    the first step and one after the second.
+    """
+    try:
+        from diffusers.step_report import StepReport as report
+    except ImportError:
+        yield
+        return
+    counts = dict.fromkeys(("wanted", "arrived", "paused", "resumed"), 0)
+
+    def heard(counter: str, method: Callable[..., Any], by_step: bool) -> Callable[..., Any]:
+        def call(self: Any, *args: Any) -> Any:
+            counts[counter] += 10 ** len(self.steps) if by_step else 1
+            return method(self, *args)
+
+        return call
+
+    with (
+        mock.patch.object(report, "data_wanted", heard("wanted", report.data_wanted, False)),
+        mock.patch.object(report, "data_arrived", heard("arrived", report.data_arrived, False)),
+        mock.patch.object(report, "pause", heard("paused", report.pause, True)),
+        mock.patch.object(report, "resume", heard("resumed", report.resume, True)),
+    ):
+        yield
+    for counter, count in counts.items():
+        probe.count(f"{name}/{counter}", count)
+
+
+def count_named_dataset(probe: Probe, task: Task) -> None:
+    """Count whether the options of a script that has ``--dataset_name`` do with it alone."""
+    if "--dataset_name" not in (probe.tree / task.script).read_text(encoding="utf-8"):
+        return
+    words = [
+        "--dataset_name" if word == "--train_data_dir" else word for word in task_words(task, 1)
+    ]
+    script = runpy.run_path(str(probe.tree / task.script), run_name="script")
+    probe.count("named_dataset", int(_is_taken(script["parse_args"], words)))
+
+
+def _is_taken(parse: Callable[[list[str]], Any], words: list[str]) -> bool:
+    try:
+        parse(words)
+    except ValueError as error:
+        print(error)
+        return False
+    return True
 
 
 def device_options(probe: Probe, task: Task, precision: str) -> list[object]:

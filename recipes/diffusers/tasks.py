@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from script_training import record_losses
-from task_training import TASKS, task_words, train_task, trained_weights, write_task_inputs
+from task_training import (
+    TASKS,
+    count_named_dataset,
+    reports_heard,
+    task_words,
+    train_task,
+    trained_weights,
+    write_task_inputs,
+)
 
 from porter.verify.probe import Probe
 
@@ -15,9 +23,13 @@ def run(probe: Probe) -> None:
     more = (*task.alone, "--gradient_accumulation_steps", 2, "--checkpointing_steps", 2)
     with probe.attempt("first"):
         words = task_words(task, 4, *more, *task.prompt)
-        record_losses(probe, "first/losses", train_task(probe, task, words))
+        with reports_heard(probe, "first"):
+            record_losses(probe, "first/losses", train_task(probe, task, words))
         probe.record("first/weights", trained_weights(probe, task))
     with probe.attempt("resumed"):
         words = task_words(task, 6, *more, "--resume_from_checkpoint", "latest")
-        record_losses(probe, "resumed/losses", train_task(probe, task, words))
+        with reports_heard(probe, "resumed"):
+            record_losses(probe, "resumed/losses", train_task(probe, task, words))
         probe.record_files("resumed/files", "trained")
+    with probe.attempt("options"):
+        count_named_dataset(probe, task)

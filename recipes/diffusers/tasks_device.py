@@ -48,6 +48,6 @@ def _count_a_step(probe: Probe, task: Task, given: list[object]) -> None:
     for name, steps in (("few", FEW), ("many", 2 * FEW)):
         with probe.section(name):
             train_task(probe, task, task_words(task, steps, *given))
-    for name in ("host_sync", "cpu_fallback", "ops"):
+    for name in ("host_sync", "cpu_fallback", "ops", "graphs"):
         more = probe.counters.get(f"many/{name}", 0) - probe.counters.get(f"few/{name}", 0)
         probe.count(f"step/{name}", more / FEW)
