@@ -18,7 +18,7 @@ from porter.places import recipes_dir
 from porter.verify.environment.requirements import load_requirements
 from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
-from porter.verify.plan.matrix import Target, held_to_itself, judged_specs, run_specs
+from porter.verify.plan.matrix import Target, held_only_to_itself, run_specs
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
 from porter.verify.recipe.claims import (
     PREVIOUS,
@@ -201,10 +201,7 @@ def plan_recipe(
     planned = RecipePlan(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
     )
-    if len(levels) > 1 and all(
-        held_to_itself(planned, spec)
-        for spec in judged_specs(dataclasses.replace(planned, chosen=run))
-    ):
+    if len(levels) > 1 and held_only_to_itself(dataclasses.replace(planned, chosen=run)):
         vacuous = "only upstream held to itself, which could not fail"
         raise loaded.document.error(
             ("claims",), "a claim on a level above upstream", vacuous, words=True
