@@ -66,6 +66,9 @@ class Upstream:
     def __post_init__(self) -> None:
         self.odb = Odb(self.git_dir)
 
+    def present(self, oids: object) -> set[Oid]:
+        return self.odb.has(oids)  # type: ignore[arg-type]
+
     def blobs(self, oids: object) -> dict[Oid, bytes]:
         return self.odb.read_many(oids)  # type: ignore[arg-type]
 

@@ -38,6 +38,9 @@ class Upstream:
     odb: Odb
     commit: Oid = field(default=Oid("0" * 40))
 
+    def present(self, oids: object) -> set[Oid]:
+        return self.odb.has(oids)  # type: ignore[arg-type]
+
     def blobs(self, oids: object) -> dict[Oid, bytes]:
         return self.odb.read_many(oids)  # type: ignore[arg-type]
 

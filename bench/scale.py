@@ -3,20 +3,23 @@
     python bench/scale.py [--ports 4 20 100] [--levels 20] [--upstreams 4]
 
 makes a project of so many ports. Each has that many levels and one recipe with a probe that does
-next to nothing, on the CPU and two simulated devices: 100 ports of 20 levels make 6,100 runs.
+next to nothing, on the CPU and two simulated devices: 100 ports of 20 levels make 6,300 runs.
 Ports share ``--upstreams`` different upstreams and one series, so that only their runs are made
 (traces are kept by content); every run is planned, looked up and judged for its own port.
 
-Seconds are those of a whole process, the median of ``--rounds``. The floor is ``porter
---version``, a process that does nothing; ``ms a run`` is what an unchanged verification takes
-beyond it. ``page`` is the time in which headless Chromium loads the report's index and its largest
-page, less an empty page's; without Chromium it is left out. Needs torch and git, no network.
+Times are CPU seconds (user and system) of a whole process and the gits that it starts, the median
+of ``--rounds``, so that other work on the machine changes them little; ``wall`` is the time that an
+unchanged verification takes to its end. The floor is ``porter --version``, a process that does
+nothing; ``ms a run`` is what an unchanged verification takes beyond it. ``page`` is the time in
+which headless Chromium loads the report's index and its largest page, less an empty page's; without
+Chromium it is left out. Needs torch and git, no network.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -90,6 +93,14 @@ def seconds(words: list[str], root: Path) -> float:
     return time.perf_counter() - began
 
 
+def cpu_seconds(words: list[str], root: Path) -> tuple[float, float]:
+    """Run a command in ``root``; return the CPU seconds of all its processes, and its seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = seconds(words, root)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+
+
 def loaded(page: Path) -> float:
     """Return the seconds in which headless Chromium loads a page, less an empty one's."""
 
@@ -102,21 +113,23 @@ def loaded(page: Path) -> float:
 
 
 def measure(folder: Path, ports: int, args: argparse.Namespace) -> dict[str, float]:
-    """Return the seconds of each command on a project of ``ports`` ports."""
+    """Return the CPU seconds of each command on a project of ``ports`` ports."""
     root = make_project(folder, ports, args.levels, min(args.upstreams, ports))
     porter = [sys.executable, "-m", "porter"]
 
-    def median(*words: str) -> float:
-        return statistics.median(seconds([*porter, *words], root) for _ in range(args.rounds))
+    def medians(*words: str) -> tuple[float, float]:
+        spent = [cpu_seconds([*porter, *words], root) for _ in range(args.rounds)]
+        cpu, wall = zip(*spent, strict=True)
+        return statistics.median(cpu), statistics.median(wall)
 
     seconds([*porter, "lock", *(path.name for path in (root / "patches").iterdir())], root)
     seconds([*porter, "verify"], root)
-    found = {"floor": median("--version")}
-    found["list"] = median("list")
-    found["check"] = median("check")
-    found["planning"] = median("matrix")
-    found["unchanged"] = median("verify")
-    found["report"] = median("report", "-o", "report/")
+    found = {"floor": medians("--version")[0]}
+    found["list"] = medians("list")[0]
+    found["check"] = medians("check")[0]
+    found["planning"] = medians("matrix")[0]
+    found["unchanged"], found["wall"] = medians("verify")
+    found["report"] = medians("report", "-o", "report/")[0]
     pages = sorted((root / "report").rglob("*.html"), key=lambda path: path.stat().st_size)
     found["MB"] = sum(path.stat().st_size for path in pages) / 1e6
     if shutil.which("chromium"):
@@ -132,14 +145,14 @@ def main() -> None:
     parser.add_argument("--upstreams", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    columns = ("list", "check", "planning", "unchanged", "report", "MB", "page")
+    columns = ("list", "check", "planning", "unchanged", "wall", "report", "MB", "page")
     print(f"{args.levels} levels, 3 devices, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print("ports   runs  " + "".join(f"{name:>10}" for name in columns) + "  ms a run  floor")
     for ports in args.ports:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["PORTER_CACHE"] = str(Path(folder) / "cache")
             found = measure(Path(folder), ports, args)
-        runs = ports * (3 * args.levels + 1)
+        runs = ports * 3 * (args.levels + 1)  # with level 0's: reference, baseline, shaken
         shown = "".join(
             f"{found[name]:10.2f}" if name in found else f"{'-':>10}" for name in columns
         )

@@ -58,6 +58,9 @@ class PlainUpstream:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(zlib.compress(b"commit %d\0" % len(body) + body))
 
+    def present(self, oids: Iterable[Oid]) -> set[Oid]:
+        return self.odb.has(oids)
+
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         wanted = list(oids)
         if lacking := [oid for oid in wanted if oid in self.hidden]:

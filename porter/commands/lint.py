@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
     chosen = [pins.port(name) for name in the_ports(args)] or list(pins.ports())
     found: list[tuple[str, list[Finding]]] = []
     for pin in chosen:
-        findings = lint_port(pins.root, pin, files_only=args.files_only)
+        findings, patches = lint_port(pins.root, pin, files_only=args.files_only)
         if not any(finding.severity == "error" for finding in findings):  # a series to read
             findings += lint_recipes(pins.root, pin.name)
-        findings += lint_vendor_names(pins.root, pin.name)
-        findings += lint_own_readings(pins.root, pin.name)
-        findings += lint_header_claims(pins.root, pin.name)
+        findings += lint_vendor_names(pins.root, pin.name, patches)
+        findings += lint_own_readings(pins.root, pin.name, patches)
+        findings += lint_header_claims(pins.root, pin.name, patches)
         found.append((pin.name, findings))
     prefix = folder_in_repository(pins.root)
     write_files(args.output, lambda form: _render(found, form, prefix))

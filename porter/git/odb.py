@@ -1,7 +1,9 @@
 """Reading and writing the objects of one git repository, without a git process for each.
 
 Levels are built from blobs and trees alone. Forking git for every object costs 3 ms each; one
-persistent ``git cat-file --batch`` answers a thousand in the time of a few forks, and one
+persistent ``git cat-file --batch-command`` (two processes with git before 2.36, which cannot both
+print objects and look them up) answers a thousand in the time of a few forks. Every request waits
+for the other process, so whoever needs many objects asks for them at once. One
 ``git index-pack`` stores all that a series adds at once and atomically.
 
 Nothing here ever reaches for the network. A partial clone would make git fetch a missing object by
@@ -21,15 +23,21 @@ import zlib
 from collections.abc import Iterable, Iterator
 from hashlib import sha1
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from porter.atomic import write_atomic
 from porter.errors import BadInput, CorruptSource, PorterError
 from porter.git.objects import Entry, Oid, decode_tree, hash_object
 from porter.git.run import first_error
 
-# Requests in flight: 41 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
+# Requests in flight: 50 bytes each stay below a pipe's 64 KiB, so nobody waits on both ends.
 _CHUNK = 500
+Question = Literal["contents", "info"]
+"""What is asked about an object; the words are those of ``git cat-file --batch-command``."""
+_BOTH = "--batch-command"
+_ALONE: dict[Question, str] = {"contents": "--batch", "info": "--batch-check"}
+_USAGE = 129
+"""The exit code of a git that does not know an option."""
 WRITTEN = "porter-written"  # touched by every write
 _NO_GIT = "git: expected it on PATH, found none; install git 2.30 or newer"
 _PACK_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
@@ -105,7 +113,7 @@ class Odb:
 
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = Path(git_dir)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by git cat-file's option
         self._lock = threading.RLock()
         self._trees: dict[Oid, dict[bytes, Entry]] = {}
         self._flat: dict[Oid, dict[bytes, Entry]] = {}
@@ -143,7 +151,7 @@ class Odb:
         """As :meth:`read_many`, with each object's type before its body."""
         found: dict[Oid, tuple[str, bytes]] = {}
         with self._lock:
-            for oid, header, source in self._ask(oids, "--batch"):
+            for oid, header, source in self._ask(oids, "contents"):
                 size = int(header[2])
                 body = source.read(size)
                 if len(body) != size or source.read(1) != b"\n":
@@ -157,7 +165,7 @@ class Odb:
     def has(self, oids: Iterable[Oid]) -> set[Oid]:
         """Return those of ``oids`` that exist."""
         with self._lock:
-            return {oid for oid, _, _ in self._ask(oids, "--batch-check")}
+            return {oid for oid, _, _ in self._ask(oids, "info")}
 
     def beginning_with(self, short: str) -> list[Oid]:
         """Return the ids of all objects that begin with ``short`` (4 digits or more)."""
@@ -171,18 +179,30 @@ class Odb:
             self._trees[oid] = decode_tree(self.read(oid))
         return self._trees[oid]
 
-    def trees(self, root: Oid) -> dict[bytes, Oid]:
-        """Return the ids of a tree and of all trees below it, by path (the root's is ``b""``)."""
-        found: dict[bytes, Oid] = {}
-        waiting = {b"": root}
+    def load_trees(self, roots: Iterable[Oid]) -> None:
+        """Read some trees and all trees below them, those of one depth at once.
+
+        Raises MissingObject.
+        """
+        waiting, seen = set(roots), set[Oid]()
         while waiting:
-            found.update(waiting)
-            unknown = [oid for oid in waiting.values() if oid not in self._trees]
+            unknown = [oid for oid in waiting if oid not in self._trees]
             bodies = self.read_many(unknown)
             for oid in unknown:
                 if oid not in bodies:
                     raise MissingObject(self.git_dir, oid)
                 self._trees[oid] = decode_tree(bodies[oid])
+            seen |= waiting
+            below = (entry for oid in waiting for entry in self._trees[oid].values())
+            waiting = {entry.oid for entry in below if entry.is_tree} - seen
+
+    def trees(self, root: Oid) -> dict[bytes, Oid]:
+        """Return the ids of a tree and of all trees below it, by path (the root's is ``b""``)."""
+        self.load_trees((root,))
+        found: dict[bytes, Oid] = {}
+        waiting = {b"": root}
+        while waiting:
+            found.update(waiting)
             waiting = {
                 path + name + b"/": entry.oid
                 for path, oid in waiting.items()
@@ -216,40 +236,51 @@ class Odb:
         if pack is not None:
             index_pack(self.git_dir, pack)
 
-    def _ask(self, oids: Iterable[Oid], mode: str) -> Iterator[tuple[Oid, list[bytes], IO[bytes]]]:
+    def _ask(
+        self, oids: Iterable[Oid], question: Question
+    ) -> Iterator[tuple[Oid, list[bytes], IO[bytes]]]:
         """Yield each object that exists: its id, its header, the stream with its body."""
         wanted = list(dict.fromkeys(oids))
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
-            process = self._processes.get(mode)
+            option = _option(question)
+            process = self._processes.get(option)
             if process is None or process.poll() is not None:
-                process = self._processes[mode] = self._start(mode)
+                process = self._processes[option] = self._start(option)
             assert process.stdin is not None
             assert process.stdout is not None
+            before = f"{question} " if option == _BOTH else ""
             try:
-                process.stdin.write("".join(f"{oid}\n" for oid in chunk).encode())
+                process.stdin.write("".join(f"{before}{oid}\n" for oid in chunk).encode())
                 process.stdin.flush()
             except BrokenPipeError:
                 code = process.wait()
                 self.close()
-                self._expect_start(mode)
+                if _is_too_old(option, code):
+                    yield from self._ask(chunk, question)
+                    continue
+                self._expect_start(option)
                 text = f"{self.git_dir}: git cat-file ended with exit code {code}"
                 raise PorterError(text) from None
             for oid in chunk:
                 header = process.stdout.readline().split()
                 if len(header) == 3:
                     yield oid, header, process.stdout
-                else:
-                    if not header:
-                        self._expect_start(mode)
-                    self._expect_missing(oid, header)
+                    continue
+                if not header and _is_too_old(option, process.wait()):
+                    self.close()
+                    yield from self._ask(chunk, question)  # it has answered nothing
+                    break
+                if not header:
+                    self._expect_start(option)
+                self._expect_missing(oid, header)
 
-    def _start(self, mode: str) -> subprocess.Popen[bytes]:
+    def _start(self, option: str) -> subprocess.Popen[bytes]:
         if not (self.git_dir / "objects").is_dir():
             raise BadInput(f"{self.git_dir}: expected a git repository, found none")
         try:
             return subprocess.Popen(
-                ["git", f"--git-dir={self.git_dir}", "cat-file", mode],
+                ["git", f"--git-dir={self.git_dir}", "cat-file", option],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -258,9 +289,9 @@ class Odb:
         except FileNotFoundError:
             raise PorterError(_NO_GIT) from None
 
-    def _expect_start(self, mode: str) -> None:
+    def _expect_start(self, option: str) -> None:
         """Raise PorterError where git does not even start on this repository, with its reason."""
-        command = ["git", f"--git-dir={self.git_dir}", "cat-file", mode]
+        command = ["git", f"--git-dir={self.git_dir}", "cat-file", option]
         env = sealed_environment(self.git_dir)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env)
         if done.returncode:
@@ -282,6 +313,21 @@ class Odb:
             f"{self.git_dir}: object {oid} is damaged{more}; "
             f"`porter store verify --repair` fetches damaged objects again"
         )
+
+
+_old: set[str] = set()  # options that the git here does not know
+
+
+def _option(question: Question) -> str:
+    return _ALONE[question] if _BOTH in _old else _BOTH
+
+
+def _is_too_old(option: str, code: int) -> bool:
+    """Whether git ended because it does not know an option that it can do without."""
+    if option != _BOTH or code != _USAGE:
+        return False
+    _old.add(option)
+    return True
 
 
 def lay_out_repository(git_dir: Path, config: str, borrowed: Path | None = None) -> None:

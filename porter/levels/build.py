@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from porter.errors import SourceUnavailable
 from porter.git.objects import Oid
+from porter.git.odb import Odb
 from porter.git.quoting import show_path
 from porter.git.treeedit import PathConflict, TreeEdit
 from porter.levels.applier import FileChange, NotStrict, apply_strictly
@@ -119,9 +120,14 @@ class Builder:
             from porter.levels.gitapply import Scratch
 
             self._scratch = Scratch(self._upstream.git_dir / "objects")
-        self._scratch.put("tree", self.tree.fresh)
-        self._scratch.put("blob", self.blobs.made)
+        self._scratch.put("tree", self.tree.fresh, self._held)
+        self._scratch.put("blob", self.blobs.made, self._held)
         return self._scratch
+
+    def _held(self, oids: AbstractSet[Oid]) -> AbstractSet[Oid]:
+        """Return those of ``oids`` that git sees in the store; a listing is none."""
+        is_store = isinstance(self._upstream.odb, Odb)
+        return self._upstream.present(oids) if is_store else frozenset()
 
     def _apply(self, patch: Patch) -> Step:
         parent = self.tree.write()

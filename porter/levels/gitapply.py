@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,9 @@ class Names:
     deleted: AbstractSet[bytes]
 
 
+Held = Callable[[AbstractSet[Oid]], AbstractSet[Oid]]
+
+
 class Scratch:
     """A temporary repository that sees the store's objects and those put into it."""
 
@@ -95,16 +98,23 @@ class Scratch:
             lay_out_repository(self._folder, _CONFIG, self._borrowed)
         return self._folder
 
-    def put(self, kind: str, objects: Mapping[Oid, bytes]) -> None:
-        """Make objects visible to git here, as loose objects."""
-        for name, body in objects.items():
-            if name in self._put:
-                continue
+    def put(
+        self, kind: str, objects: Mapping[Oid, bytes], held: Held = lambda _: frozenset()
+    ) -> None:
+        """Make objects visible to git here, as loose objects.
+
+        ``held`` returns which of some objects the store holds: writing a file for each of these
+        would take most of the time in which a series of many levels is linted.
+        """
+        fresh = objects.keys() - self._put
+        self._put |= fresh
+        lacking = fresh - held(fresh) if fresh else fresh
+        for name in lacking:
             path = self.folder / "objects" / name[:2] / name[2:]
-            self._put.add(name)
             if path.exists():  # git made it, and made it read-only
                 continue
             path.parent.mkdir(exist_ok=True)
+            body = objects[name]
             path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
 
     def git(self, *args: str, data: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:

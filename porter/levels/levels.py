@@ -163,7 +163,7 @@ def _absent(upstream: UpstreamObjects, levels: Sequence[Level]) -> bool:
     """Return whether the store lacks an object of the levels."""
     objects = {blob for level in levels for blob in level.files.values() if blob}
     objects |= {oid for level in levels for oid in (level.commit, level.tree)}
-    return not upstream.odb.has(objects) >= objects
+    return not upstream.present(objects) >= objects
 
 
 def levels_of(tree: Oid, commit: Oid, steps: Sequence[Step]) -> tuple[Level, ...]:

@@ -42,21 +42,25 @@ NOT_LOOKED_AT = (
 )
 
 
-def lint_port(root: Path, pin: Pin, *, files_only: bool = False) -> list[Finding]:
-    """Return everything wrong with a port's series; with ``files_only``, in the files alone.
+def lint_port(
+    root: Path, pin: Pin, *, files_only: bool = False
+) -> tuple[list[Finding], list[Patch]]:
+    """Return everything wrong with a port's series; with ``files_only``, in the files alone. Return
+    its patches too, for other rules on them.
 
     An upstream that no source serves gives a note: what needs it was not checked.
     """
     findings, patches = lint_files(root, pin.name)
     usable = [p for p in patches if not any(problem.blocks for problem in p.problems)]
     if files_only or not patches:
-        return findings
+        return findings, patches
     try:
         with open_upstream(root, pin) as upstream:
-            return findings + lint_built(upstream, pin.name, usable)
+            findings += lint_built(upstream, pin.name, usable)
     except SourceUnavailable as error:
         text = f"not applied on the pin ({error.reason}): {NOT_LOOKED_AT}"
-        return [*findings, Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note")]
+        findings.append(Finding(f"patches/{pin.name}/series", 0, "coverage", text, "note"))
+    return findings, patches
 
 
 def lint_files(root: Path, port: str) -> tuple[list[Finding], list[Patch]]:

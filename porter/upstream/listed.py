@@ -63,6 +63,10 @@ class ListedUpstream:
         """Return level 0's files, links and submodules by path."""
         return self.entries
 
+    def present(self, oids: Iterable[Oid]) -> set[Oid]:
+        """Return the trees and commits that follow from the listing; no contents."""
+        return self.odb.has(oids)
+
     def blobs(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         """Raise SourceUnavailable when any content is asked for."""
         if list(oids):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from porter.errors import BadInput, CorruptSource
+from porter.git import odb as odb_module
 from porter.git.objects import Entry, Oid, blob_id, encode_tree, hash_object
 from porter.git.odb import MissingObject, Odb
 from porter.upstream.gitfetch import create_repository
@@ -131,7 +134,7 @@ def test_hook_variables_do_not_lead_to_another_repository(
 def test_a_reader_that_was_killed_is_started_anew(remote: Remote) -> None:
     with Odb(remote.path) as odb:
         odb.read(remote.commit)
-        reader = odb._processes["--batch"]
+        [reader] = odb._processes.values()
         os.kill(reader.pid, signal.SIGKILL)
         reader.wait()
         assert odb.read(remote.commit)
@@ -157,3 +160,57 @@ def test_threads_may_share_one(empty: Path) -> None:
 def test_a_folder_that_is_no_repository_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected a git repository, found none"):
         Odb(tmp_path).read(ABSENT)
+
+
+def test_one_process_reads_and_looks_up(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TRACE2_EVENT", str(trace := tmp_path / "trace"))
+    with Odb(remote.path) as odb:
+        assert odb.read(remote.commit)
+        assert odb.has([remote.tree, ABSENT]) == {remote.tree}
+        assert odb.read_many([ABSENT]) == {}
+    assert len(git_commands(trace, ("cat-file",))) == 1
+
+
+def test_a_git_that_cannot_both_read_and_look_up_gets_two_processes(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odb_module, "_old", set())
+    script = '#!/bin/sh\ncase "$*" in *--batch-command*) exit 129;; esac\n'
+    old = tmp_path / "bin/git"
+    old.parent.mkdir()
+    old.write_text(f'{script}exec {shutil.which("git")} "$@"\n')
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+    with Odb(remote.path) as odb:
+        assert odb.has([remote.tree, ABSENT]) == {remote.tree}
+        assert odb.read(blob_id(FILES["README.md"])) == FILES["README.md"]
+        assert odb._processes.keys() == {"--batch", "--batch-check"}
+    with Odb(remote.path) as odb:  # as is known by now
+        assert odb.read_many([remote.commit, ABSENT]).keys() == {remote.commit}
+
+
+def test_trees_of_one_depth_are_read_at_once(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[Oid]] = []
+    ask = Odb.read_many
+
+    def watched(odb: Odb, oids: Iterable[Oid]) -> dict[Oid, bytes]:
+        asked.append({*oids})
+        return ask(odb, asked[-1])
+
+    inner = [encode_tree([(b"n", Entry(0o100644, Oid(f"{n:040x}")))]) for n in range(3)]
+    roots = [
+        encode_tree([(b"below", Entry(0o040000, hash_object("tree", body)))]) for body in inner
+    ]
+    ids = [hash_object("tree", body) for body in roots]
+    with Odb(remote.path) as odb:
+        odb.write([("tree", body) for body in (*inner, *roots)])
+        monkeypatch.setattr(Odb, "read_many", watched)
+        odb.load_trees(ids)
+        assert [len(oids) for oids in asked] == [3, 3]
+        assert [list(odb.flat(oid)) for oid in ids] == [[b"below/n"]] * 3
+        with pytest.raises(MissingObject):
+            odb.load_trees([*ids, ABSENT])

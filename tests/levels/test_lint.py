@@ -14,7 +14,7 @@ from tests.small_port import HEADER, SmallPort, changed
 
 
 def found(port: SmallPort, *, files_only: bool = False) -> list[str]:
-    findings = lint_port(port.root, port.pin, files_only=files_only)
+    findings, _ = lint_port(port.root, port.pin, files_only=files_only)
     return [f"{f.file.removeprefix('patches/small/')}:{f.line} {f.rule}" for f in findings]
 
 
@@ -109,7 +109,7 @@ def test_a_bare_diff_is_one_problem_that_names_the_way_in(port: SmallPort, head:
         path = port.add_patch(name, {"a.py": f"{name}\n"})
         diff = path.read_text().removeprefix(HEADER.format(name=name))
         path.write_text(head + diff)
-    findings = lint_port(port.root, port.pin)
+    findings, _ = lint_port(port.root, port.pin)
     assert [finding.file[-14:] for finding in findings] == ["0001-one.patch", "0002-two.patch"]
     for finding in findings:
         assert finding.text == (
@@ -137,7 +137,7 @@ def test_lines_that_belong_to_no_hunk_are_one_finding_and_git_is_heard(port: Sma
         f"0001-one.patch:{at + 1} garbage", f"0001-one.patch:{at} apply",
     ]  # fmt: skip
     words = f"git apply: patch fragment without header at line {at}: @@ -22,7 +22,7 @@ a21"
-    assert lint_port(port.root, port.pin)[-1].text == words
+    assert lint_port(port.root, port.pin)[0][-1].text == words
 
 
 def test_crlf_files_may_gain_crlf_lines(port: SmallPort) -> None:
@@ -195,7 +195,7 @@ def test_a_hunk_that_applies_only_with_an_offset_is_refused(port: SmallPort) -> 
 def test_a_hunk_that_does_not_apply_is_refused(port: SmallPort) -> None:
     path = port.add_patch("one", changed("a.py", 15))
     path.write_text(path.read_text().replace("\n a14\n", "\n a99\n"))
-    git, hunk = lint_port(port.root, port.pin)
+    git, hunk = lint_port(port.root, port.pin)[0]
     assert (git.rule, git.text) == (
         "apply", "git apply: patch failed: a.py:12; a.py: patch does not apply"
     )  # fmt: skip
@@ -225,7 +225,7 @@ def test_all_of_an_unreachable_upstream_is_judged_but_what_needs_it(port: SmallP
     port.add_patch("one", changed("a.py", 5))
     port.upstream.rename(port.upstream.with_name("elsewhere"))
     assert found(port) == ["series:0 coverage"]
-    [note] = lint_port(port.root, port.pin)
+    [note] = lint_port(port.root, port.pin)[0]
     assert "not looked at are whether the hunks apply" in note.text
 
 
@@ -264,7 +264,7 @@ def test_keeps_and_gains_name_recipes_that_exist(
     path.write_text(text.replace(before, f"Keeps: {keeps}"))
     line = text.splitlines().index(before) + 1
 
-    findings = lint_port(port.root, port.pin)
+    findings, _ = lint_port(port.root, port.pin)
 
     assert [(f.line, f.rule) for f in findings] == [(line, "recipe")] * len(missing)
     assert all(name in f.text for f, name in zip(findings, missing, strict=True))
@@ -276,7 +276,7 @@ def test_a_near_name_is_suggested_for_a_recipe_that_does_not_exist(port: SmallPo
     path = port.add_patch("one", changed("a.py", 5))
     path.write_text(path.read_text().replace("Gains: ", "Gains: speed (smapling.yaml), "))
 
-    [finding] = lint_port(port.root, port.pin)
+    [finding] = lint_port(port.root, port.pin)[0]
 
     assert finding.text == (
         "Gains: expected a recipe, found recipes/small/smapling.yaml, which does not exist;"

@@ -150,7 +150,7 @@ def test_the_diff_of_a_level_is_bounded_and_says_what_is_left_out(
 
     monkeypatch.setattr(gather, "MOST_LINES", 5)
 
-    upstream, first, _ = gather.level_diffs(stored.port.root, "small")
+    upstream, first, _ = gather.level_diffs(stored.port.series())
 
     assert (upstream.lines, first.added, first.removed) == ((), 1, 1)
     assert (len(first.lines), first.lines[0][0]) == (5, "file")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from porter.cli import main
+from porter.levels import lint
 from porter.levels.lint import lint_files
+from porter.series.series import read_patch
 from tests.small_port import HEADER, SmallPort, changed
 
 SUBJECT = "Subject: [PATCH] Change {name}"
@@ -113,3 +115,15 @@ def test_an_export_writes_what_lint_then_passes(
     written = (port.folder / f"0001-{name}.patch").read_text("utf-8")
     if "`porter export` writes '" in said:
         assert said.split("writes '")[1].split("' here")[0] in written
+
+
+def test_lint_reads_each_patch_once(port: SmallPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    patches = [port.add_patch("one", changed("a.py", 1)), port.add_patch("two", changed("a.py", 2))]
+    read: list[Path] = []
+    monkeypatch.chdir(port.root)
+    monkeypatch.setattr(
+        lint, "read_patch", lambda path, **how: (read.append(path), read_patch(path, **how))[1]
+    )
+
+    assert main(["lint", "--files-only"]) == 0
+    assert read == patches

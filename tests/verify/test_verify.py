@@ -11,6 +11,7 @@ import torch
 from porter.errors import BadInput
 from porter.verify.harness import trace
 from porter.verify.judge.result import RecipeResult
+from porter.verify.plan import select
 from porter.verify.plan.matrix import RunSpec
 from porter.verify.plan.select import Filters, make_plan
 from tests.verify.conftest import Heard, Verify
@@ -310,6 +311,13 @@ class TestPlan:
         assert self.chosen(tmp_path, trees, recipes="f*") == ["one/fast", "two/fast"]
         assert self.chosen(tmp_path, trees, recipes="two/*") == ["two/fast", "two/slow"]
         assert self.chosen(tmp_path, trees, tags="quick") == ["one/fast", "two/fast"]
+
+    def test_planning_a_port_looks_into_no_other_ports_folder(
+        self, tmp_path: Path, trees: FolderTrees, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(select, "ports_with_recipes", lambda _: pytest.fail("all were read"))
+
+        assert self.chosen(tmp_path, trees, "two", "one")[0] == "two/fast"
 
     @pytest.mark.parametrize(
         ("ports", "filters", "message"),

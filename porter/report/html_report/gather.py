@@ -20,7 +20,7 @@ from porter.report.html_report.foreign import merged
 from porter.report.html_report.images import SampleRow, sample_rows
 from porter.report.html_report.stored import JudgedRecipe, StoredRun, judge_stored
 from porter.series.header import FIELDS
-from porter.series.series import Patch, load_series
+from porter.series.series import Patch, Series
 from porter.series.unified import diff_text, read_diff
 from porter.terminal import plain
 from porter.upstream.pins import Pin, load_pins
@@ -264,7 +264,8 @@ def gather(
     are compared or shown. Raises BadInput as a verification does.
     """
     pins = load_pins(root)
-    plan = make_plan(root, ports, SeriesTrees(root, pins), filters or Filters())
+    trees = SeriesTrees(root, pins)
+    plan = make_plan(root, ports, trees, filters or Filters())
     by_port: dict[str, list[JudgedRecipe]] = {}
     for planned in plan.recipes:
         judged, loaded = judge_stored(Places.under(cache), planned), planned.loaded
@@ -277,7 +278,7 @@ def gather(
         made=datetime.now(timezone.utc).strftime(_TIME),
         machine=platform.platform(),
         ports=tuple(
-            _port(root, pins.port(name), recipes, imported or {}, foreign)
+            _port(root, pins.port(name), trees.series(name), recipes, imported or {}, foreign)
             for name, recipes in by_port.items()
         ),
         unreachable=(
@@ -290,12 +291,13 @@ def gather(
 def _port(
     root: Path,
     pin: Pin,
+    series: Series,
     recipes: Sequence[JudgedRecipe],
     imported: ImportedVerdicts,
     foreign: ForeignColumn | None,
 ) -> PortSection:
     measured = read_measured(root, pin.name)
-    levels = level_diffs(root, pin.name)
+    levels = level_diffs(series)
     if foreign and foreign.port == pin.name:
         levels.append(_foreign_level(foreign))
     return PortSection(
@@ -349,11 +351,10 @@ def _recipe(judged: JudgedRecipe, imported: ImportedVerdicts, measured: Measured
     )
 
 
-def level_diffs(root: Path, port: str) -> list[LevelDiff]:
-    """Return every level of a port, level 0 first. Raises BadInput for a wrong series."""
+def level_diffs(series: Series) -> list[LevelDiff]:
+    """Return every level of a port, level 0 first."""
     zero = LevelDiff(0, UPSTREAM, "The pinned upstream, unchanged", "", ())
-    patches = load_series(root, port).patches
-    return [zero, *(_level(number, patch) for number, patch in enumerate(patches, 1))]
+    return [zero, *(_level(number, patch) for number, patch in enumerate(series.patches, 1))]
 
 
 def _level(number: int, patch: Patch) -> LevelDiff:

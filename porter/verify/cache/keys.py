@@ -6,7 +6,6 @@ not hold names, titles or claims. Free of torch.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
@@ -121,7 +120,7 @@ def verdict_key(planned: RecipePlan, runs: Mapping[RunSpec, RunKey]) -> str:
             "claims": [sorted(levels) for levels in planned.claim_levels],
             "targets": planned.claim_targets,
             "companions": companions,
-            "runs": [(dataclasses.astuple(p), known.key) for p, known in runs.items()],
+            "runs": [(spec.row, known.key) for spec, known in runs.items()],
         }
     )
 
@@ -187,5 +186,8 @@ def _files_hash(base: Path, files: Iterable[Path], *words: str) -> str:
     return digest.hexdigest()
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
 def _hash(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+    return hashlib.sha256(_SORTED.encode(facts).encode()).hexdigest()[:40]

@@ -18,8 +18,9 @@ from porter.verify.harness.run_info import HEAD
 from porter.verify.plan.matrix import Failure, RunSpec, job_of
 from porter.verify.plan.select import RecipePlan, make_folders, plan_recipe
 from porter.verify.plan.trees import LevelTree, NotReachable, Trees
+from porter.verify.recipe.claims import as_text
 from porter.verify.recipe.load import LoadedRecipe, find_recipes
-from porter.verify.recipe.schema import NATIVE, Variant, as_text
+from porter.verify.recipe.schema import NATIVE, Variant
 
 _LONGER = 4
 """Recording is slow: a run's time limit is this multiple of the recipe's."""

@@ -37,6 +37,7 @@ import venv
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,7 +95,7 @@ class Environment:
     pip_check: str
     content: str
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The hash of its content and its installed packages, part of every trace's key.
 

@@ -9,10 +9,11 @@ the recipe shows the fact; a reviewer can. A recipe that a text names must exist
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from porter.finding import Finding
-from porter.levels.lint import lint_files
+from porter.series.series import Patch
 
 RULE = "unproved"
 _FACT = re.compile(
@@ -23,14 +24,12 @@ _FACT = re.compile(
 _RECIPE = re.compile(r"[\w./-]+\.yaml\b")
 
 
-def lint_header_claims(root: Path, port: str) -> list[Finding]:
+def lint_header_claims(root: Path, port: str, patches: Sequence[Patch]) -> list[Finding]:
     """Return a note for each paragraph that states a fact and names no recipe, and an error for
     each recipe that a text names and that does not exist.
-
-    Raises BadInput when there is no series file.
     """
     found = []
-    for patch in lint_files(root, port)[1]:
+    for patch in patches:
         name = f"patches/{port}/{patch.name}"
         text = re.split(r"^(?=Level:)", patch.header.body, maxsplit=1, flags=re.M)[0]
         raw = patch.raw.decode("utf-8", "replace")

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.plan.trees import ForeignLevel, LevelTree, Trees
-from porter.verify.recipe.claims import Claim
+from porter.verify.recipe.claims import Claim, as_text
 from porter.verify.recipe.load import LoadedRecipe
-from porter.verify.recipe.schema import Variant, as_text, twin_of
+from porter.verify.recipe.schema import Variant, twin_of
 
 _SHAKEN_PATIENCE = 5
 """Factor on the time limit of a shaken run, whose kernels are slow."""
@@ -85,6 +85,11 @@ class RunSpec:
     shaken: bool = False
 
     @property
+    def row(self) -> tuple[object, ...]:
+        """Its fields, in their order: part of the keys of verdicts."""
+        return self.level, self.device, self.dtype, self.seed, self.variant, self.shaken
+
+    @property
     def values(self) -> dict[str, Any]:
         """The variant's values, as passed to the probe."""
         return {name: json.loads(text) for name, text in self.variant}
@@ -92,17 +97,21 @@ class RunSpec:
 
 def run_specs(planned: RecipePlan) -> tuple[RunSpec, ...]:
     """Return all runs needed, without repeats: references, baselines, others, then those judged."""
-    judged = judged_specs(planned)
-    references, baselines, others, shaken = [], [], [], []
-    for spec in judged:
-        claims = claims_on(planned, spec)
+    judged: list[RunSpec] = []
+    references: list[RunSpec] = []
+    baselines: list[RunSpec] = []
+    others: list[RunSpec] = []
+    shaken: list[RunSpec] = []
+    for spec, claims in _judged(planned):
+        judged.append(spec)
         if any(claim.needs_reference for claim in claims):
             references.append(reference_spec(planned, spec))
             baselines.append(baseline_spec(planned, spec))
         others += [target_spec(planned, claim, spec) for claim in claims if _compares(claim)]
-        settled = [noise_spec(planned, claim, spec, claims) for claim in claims]
-        shaken += [replace(each, shaken=True) for each in settled if each is not None]
-    return tuple(dict.fromkeys((*references, *baselines, *others, *shaken, *judged)))
+        settled = (noise_spec(planned, claim, spec, claims) for claim in claims)
+        shaken += [each for each in settled if each is not None]
+    noisy = [replace(each, shaken=True) for each in dict.fromkeys(shaken)]
+    return tuple(dict.fromkeys((*references, *baselines, *others, *noisy, *judged)))
 
 
 def judged_specs(planned: RecipePlan) -> tuple[RunSpec, ...]:
@@ -111,17 +120,29 @@ def judged_specs(planned: RecipePlan) -> tuple[RunSpec, ...]:
     A level with claims on some devices or variants only is not run on the others. A level without
     any claim stays in, so that its verdict says so.
     """
+    return tuple(spec for spec, _ in _judged(planned))
+
+
+def _judged(planned: RecipePlan) -> Iterator[tuple[RunSpec, list[Claim]]]:
+    """Yield the runs to judge, each with the claims that apply to it."""
     recipe = planned.loaded.recipe
-    found = []
+    numbers = [level.number for level in planned.levels if level.number in planned.chosen]
     for seed, variant in itertools.product(recipe.seeds, recipe.variants):
         for device, dtype in itertools.product(planned.devices, recipe.dtypes):
-            for level in planned.levels:
-                spec = RunSpec(level.number, device, dtype, seed, variant)
-                if level.number in planned.chosen and (
-                    claims_on(planned, spec) or not _claimed_elsewhere(planned, spec)
-                ):
-                    found.append(spec)
-    return tuple(found)
+            for number in numbers:
+                spec = RunSpec(number, device, dtype, seed, variant)
+                claims = claims_on(planned, spec)
+                if claims or not _claimed_elsewhere(planned, spec):
+                    yield spec, claims
+
+
+def held_only_to_itself(planned: RecipePlan) -> bool:
+    """Whether every claim on every run compares it with itself, so that none can fail."""
+    return all(
+        held_to(planned, claim, spec) == spec
+        for spec, claims in _judged(planned)
+        for claim in claims
+    )
 
 
 def _claimed_elsewhere(planned: RecipePlan, spec: RunSpec) -> bool:
@@ -142,10 +163,7 @@ def claims_on(planned: RecipePlan, spec: RunSpec) -> list[Claim]:
         if spec.level in levels
         and (claim.devices is None or {spec.device, twin_of(spec.device)} & {*claim.devices})
         and (claim.dtypes is None or spec.dtype in claim.dtypes)
-        and all(
-            values.get(name) in [as_text(value) for value in several]
-            for name, several in claim.where.items()
-        )
+        and all(values.get(name) in texts for name, texts in claim.where_texts.items())
         and not (claim.less_than and target_spec(planned, claim, spec) == spec)
     ]
 
@@ -153,12 +171,14 @@ def claims_on(planned: RecipePlan, spec: RunSpec) -> list[Claim]:
 def reference_spec(planned: RecipePlan, spec: RunSpec) -> RunSpec:
     """Return the reference run: level 0 on the recipe's reference device, in its dtype."""
     recipe = planned.loaded.recipe
-    return replace(spec, level=0, device=recipe.reference.device, dtype=recipe.reference_dtype)
+    device, dtype = recipe.reference.device, recipe.reference_dtype
+    return RunSpec(0, device, dtype, spec.seed, spec.variant, spec.shaken)
 
 
 def baseline_spec(planned: RecipePlan, spec: RunSpec) -> RunSpec:
     """Return the run whose error is the allowance: level 0 in the same dtype."""
-    return replace(spec, level=0, device=planned.loaded.recipe.baseline_device)
+    device = planned.loaded.recipe.baseline_device
+    return RunSpec(0, device, spec.dtype, spec.seed, spec.variant, spec.shaken)
 
 
 def noise_spec(
@@ -200,11 +220,6 @@ def held_to(planned: RecipePlan, claim: Claim, spec: RunSpec) -> RunSpec | None:
     if claim.kind_name in ("parity", "loss_curve", "equal"):
         return baseline_spec(planned, spec)
     return reference_spec(planned, spec)
-
-
-def held_to_itself(planned: RecipePlan, spec: RunSpec) -> bool:
-    """Whether every claim on a run compares it with itself, so that none can fail."""
-    return all(held_to(planned, claim, spec) == spec for claim in claims_on(planned, spec))
 
 
 @dataclass(frozen=True)

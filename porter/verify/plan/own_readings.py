@@ -9,27 +9,24 @@ on a card. ``porter lint`` looks for the added lines in the port's migration log
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from porter.finding import Finding
 from porter.git.quoting import show_path
-from porter.levels.lint import lint_files
 from porter.migrate.log import OWN_LINE
 from porter.places import migration_logs_dir
+from porter.series.series import Patch
 
 RULE = "own-reading"
 _CONTEXT = re.compile(r"^(\S+):\d+\n +\[context\]: (.*)\n +\[\w+\]: (.*)$", re.M)
 
 
-def lint_own_readings(root: Path, port: str) -> list[Finding]:
-    """Return the lines that a port's patches add and whose calls a log marks as porter's reading.
-
-    Raises BadInput when there is no series file.
-    """
+def lint_own_readings(root: Path, port: str, patches: Sequence[Patch]) -> list[Finding]:
+    """Return the added lines of a port's patches whose calls a log marks as porter's reading."""
     called = {(file, line): call for file, line, call in _marked(migration_logs_dir(root, port))}
     found = []
-    for patch in lint_files(root, port)[1]:
+    for patch in patches:
         for file in patch.files:
             for hunk in file.hunks:
                 for number, raw in enumerate(hunk.lines, hunk.line + 1):

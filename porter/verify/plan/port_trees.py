@@ -48,6 +48,7 @@ class UpstreamTrees:
     _folders: dict[tuple[str, str, tuple[str, ...], frozenset[bytes]], Path] = field(
         default_factory=dict
     )
+    _loaded: set[str] = field(default_factory=set)
     _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def close(self) -> None:
@@ -116,6 +117,10 @@ class UpstreamTrees:
         key = (port, level.tree, needs, frozenset(also))
         if key not in self._folders:
             upstream, wanted = self.upstream(port), self._wanted(needs)
+            if port not in self._loaded:  # the trees of all levels at once, not one after the other
+                self._loaded.add(port)
+                roots = [level.tree, *(own.tree for own in self._levels.get(port, ()))]
+                upstream.odb.load_trees(map(Oid, roots))
             submodules = self._submodules(upstream, level, wanted)
             gathered = gather_tree(upstream, Oid(level.tree), wanted, submodules, also)
             if gathered.covered.missing:

@@ -23,7 +23,6 @@ from porter.errors import BadInput
 from porter.finding import Finding
 from porter.git.quoting import show_path
 from porter.places import recipes_dir
-from porter.series.series import load_series
 from porter.verify.plan.probe_parts import hidden_parts
 from porter.verify.plan.select import Filters, RecipePlan, make_plan
 from porter.verify.plan.trees import SeriesTrees
@@ -38,9 +37,10 @@ def lint_recipes(root: Path, port: str) -> list[Finding]:
     """Return what is wrong with the recipes of a port; an invalid one is the only finding."""
     if not any(recipes_dir(root, port).glob("*.yaml")):
         return []
+    trees = SeriesTrees(root)
     try:
-        plan = make_plan(root, [port], SeriesTrees(root), Filters())
-        added = load_series(root, port).added_files()
+        plan = make_plan(root, [port], trees, Filters())
+        added = trees.series(port).added_files()
     except BadInput as error:
         text = f"not looked at: {error}"  # the level that it names may be about to be written
         return [Finding(f"recipes/{port}", 0, "coverage", text, "note")]

@@ -18,7 +18,7 @@ from porter.places import recipes_dir
 from porter.verify.environment.requirements import load_requirements
 from porter.verify.environment.torch_layer import PINNED
 from porter.verify.plan.matrix import RecipePlan as RecipePlan
-from porter.verify.plan.matrix import Target, held_to_itself, judged_specs, run_specs
+from porter.verify.plan.matrix import Target, held_only_to_itself, run_specs
 from porter.verify.plan.trees import LAST, LevelTree, NotReachable, Trees, UselessNeed
 from porter.verify.recipe.claims import (
     PREVIOUS,
@@ -73,6 +73,11 @@ def ports_with_recipes(root: Path) -> list[str]:
     return sorted({path.parent.name for path in recipes_dir(root, "x").parent.glob("*/*.yaml")})
 
 
+def has_recipes(root: Path, port: str) -> bool:
+    """Return whether a port of this name has recipes."""
+    return Path(port).name == port and any(recipes_dir(root, port).glob("*.yaml"))
+
+
 def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) -> Plan:
     """Select the recipes to run of ``ports`` (empty: every port with recipes).
 
@@ -83,12 +88,15 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
             raise BadInput(
                 f"--device {name}: no such device; {_suggestion(name, get_args(DeviceName))}"
             )
-    known = ports_with_recipes(root)
-    if not known:
-        raise BadInput(f"{root / 'recipes'}: expected recipes/PORT/*.yaml, found none")
-    for port in ports:
-        if port not in known:
-            raise BadInput(f"{port}: no recipes for it; {_suggestion(port, known)}")
+    # Whoever plans port by port would otherwise look into every port's folder each time.
+    known = list(ports) if ports and all(has_recipes(root, port) for port in ports) else None
+    if known is None:
+        known = ports_with_recipes(root)
+        if not known:
+            raise BadInput(f"{root / 'recipes'}: expected recipes/PORT/*.yaml, found none")
+        for port in ports:
+            if port not in known:
+                raise BadInput(f"{port}: no recipes for it; {_suggestion(port, known)}")
     loaded = [r for port in ports or known for r in find_recipes(recipes_dir(root, port))]
     chosen = [recipe.with_threads(filters.threads) for recipe in _filtered(loaded, filters)]
     for path in {recipe.environment for recipe in chosen} - {None}:
@@ -97,7 +105,10 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
     planned: list[RecipePlan] = []
     unreachable: list[Unreachable] = []
     unknown_levels: list[BadInput] = []
-    for port in dict.fromkeys(recipe.port for recipe in chosen):
+    of_port: dict[str, list[LoadedRecipe]] = {}
+    for recipe in chosen:
+        of_port.setdefault(recipe.port, []).append(recipe)
+    for port, recipes in of_port.items():
         try:
             levels = trees.levels(port)
         except (NotReachable, CheckFailed) as error:
@@ -108,7 +119,7 @@ def make_plan(root: Path, ports: Sequence[str], trees: Trees, filters: Filters) 
         except BadInput as error:
             unknown_levels.append(error)
             continue
-        for recipe in (recipe for recipe in chosen if recipe.port == port):
+        for recipe in recipes:
             try:
                 one = plan_recipe(recipe, tuple(levels), wanted or None, trees, filters.devices)
             except (NotReachable, CheckFailed) as error:
@@ -201,10 +212,7 @@ def plan_recipe(
     planned = RecipePlan(
         loaded, levels, chosen, tuple(claim_levels), (), tuple(targets), recipe.devices
     )
-    if len(levels) > 1 and all(
-        held_to_itself(planned, spec)
-        for spec in judged_specs(dataclasses.replace(planned, chosen=run))
-    ):
+    if len(levels) > 1 and held_only_to_itself(dataclasses.replace(planned, chosen=run)):
         vacuous = "only upstream held to itself, which could not fail"
         raise loaded.document.error(
             ("claims",), "a claim on a level above upstream", vacuous, words=True

@@ -14,7 +14,7 @@ from typing import Protocol
 from porter.errors import PorterError
 from porter.levels.level_name import find_level
 from porter.levels.lock import read_lock
-from porter.series.series import load_series
+from porter.series.series import Series, load_series
 from porter.upstream.pins import Pins
 from porter.verify.recipe.schema import UPSTREAM
 
@@ -107,11 +107,18 @@ class SeriesTrees:
         self._root = root
         self._pins = pins
         self._levels: dict[str, tuple[NamedLevel, ...]] = {}
+        self._series: dict[str, Series] = {}
+
+    def series(self, port: str) -> Series:
+        """Return a port's series, read once. Raises BadInput for an invalid one."""
+        if port not in self._series:
+            self._series[port] = load_series(self._root, port)
+        return self._series[port]
 
     def levels(self, port: str) -> tuple[NamedLevel, ...]:
         """See :class:`Trees`. Raises BadInput for an invalid series."""
         if port not in self._levels:
-            patches = load_series(self._root, port).patches
+            patches = self.series(port).patches
             trees = self._locked_trees(port)
             first = str(self._pins.port(port).tree) if self._pins else ""
             self._levels[port] = (

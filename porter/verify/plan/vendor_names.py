@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from porter.device.sim import contract
 from porter.finding import Finding
 from porter.git.quoting import show_path
-from porter.levels.lint import lint_files
 from porter.places import recipes_dir
 from porter.series.series import Patch
 
@@ -69,13 +68,10 @@ class Use:
     arguments: str | None = None
 
 
-def lint_vendor_names(root: Path, port: str) -> list[Finding]:
-    """Return the vendors' names in a port's patches and recipes that the vendors do not publish.
-
-    Raises BadInput when there is no series file.
-    """
+def lint_vendor_names(root: Path, port: str, patches: Sequence[Patch]) -> list[Finding]:
+    """Return the vendors' names in a port's patches and recipes that the vendors do not publish."""
     found: list[Finding] = []
-    for patch in lint_files(root, port)[1]:
+    for patch in patches:
         for line, text in _in_patch(patch):
             found.append(Finding(f"patches/{port}/{patch.name}", line, RULE, text))
     for path in sorted(recipes_dir(root, port).glob("*.py")):

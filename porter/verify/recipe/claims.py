@@ -7,7 +7,9 @@ behind the kinds are defined in :mod:`porter.verify.judge.compare` (outputs),
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -189,8 +191,11 @@ WITH_TOLERANCE = (*NEED_ALLOWANCE, "within_ulps", "allclose", "psnr", "ssim")
 """Kinds that excuse rounding: whether their bound is sound depends on the output's own noise."""
 
 
-class Claim(Model, frozen=True):
-    """What outputs, counters or a throughput must be, at some levels, on some devices."""
+class Claim(Model, frozen=True, dict=True):
+    """What outputs, counters or a throughput must be, at some levels, on some devices.
+
+    What follows from its fields is worked out once: planning asks it for every run.
+    """
 
     outputs: Pattern | None = None
     counters: Pattern | None = None
@@ -232,7 +237,7 @@ class Claim(Model, frozen=True):
         """The subjects that the file names; loading a recipe checks that it is exactly one."""
         return [name for name in SUBJECTS if getattr(self, name) is not None]
 
-    @property
+    @cached_property
     def subject(self) -> Subject:
         return self.subjects[0]
 
@@ -247,7 +252,7 @@ class Claim(Model, frozen=True):
         """The kinds of claim that the file names; loading checks that it is exactly one."""
         return [name for name in KINDS if getattr(self, name) is not None]
 
-    @property
+    @cached_property
     def kind_name(self) -> ClaimName:
         return self.given[0]
 
@@ -257,18 +262,28 @@ class Claim(Model, frozen=True):
         kind: OutputKind = getattr(self, self.kind_name)
         return kind
 
-    @property
+    @cached_property
     def needs_reference(self) -> bool:
         """Whether the claim cannot be judged without the reference and level 0's own run."""
         if self.subject != "outputs" or self.kind_name == "finite":
             return False
         return self.against is None or self.kind_name in NEED_ALLOWANCE
 
-    @property
+    @cached_property
     def has_tolerance(self) -> bool:
         """Whether the claim excuses rounding: its outputs' noise is then measured."""
         return self.subject == "outputs" and self.kind_name in WITH_TOLERANCE
 
+    @cached_property
+    def where_texts(self) -> dict[str, frozenset[str]]:
+        """``where`` with its values as variants hold them."""
+        return {name: frozenset(map(as_text, several)) for name, several in self.where.items()}
+
     def names(self, name: str) -> bool:
         """Whether the claim's pattern matches the name."""
         return fnmatchcase(name, self.pattern)
+
+
+def as_text(value: Any) -> str:
+    """Return a varied value as JSON, the form in which variants are compared and stored."""
+    return json.dumps(value, sort_keys=True)

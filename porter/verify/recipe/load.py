@@ -27,8 +27,9 @@ from porter.verify.recipe.claims import (
     LessThan,
     LevelRange,
     LevelSelection,
+    as_text,
 )
-from porter.verify.recipe.schema import NATIVE, Recipe, as_text
+from porter.verify.recipe.schema import NATIVE, Recipe
 from porter.yamlfile import Document, load
 
 Key = tuple[str | int, ...]

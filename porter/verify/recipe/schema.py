@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Annotated, Any
 
 from msgspec import Meta, field
@@ -18,6 +17,7 @@ from porter.verify.recipe.claims import (
     Positive,
     Reason,
     Values,
+    as_text,
 )
 
 NATIVE = "native"
@@ -116,11 +116,6 @@ class Recipe(Model, frozen=True):
         everywhere = {k: v for k, v in self.environ.items() if isinstance(v, str)}
         there = self.environ.get(device, self.environ.get(twin_of(device), {}))
         return everywhere | (there if isinstance(there, dict) else {})
-
-
-def as_text(value: Any) -> str:
-    """Return a varied value as JSON, the form in which variants are compared and stored."""
-    return json.dumps(value, sort_keys=True)
 
 
 def is_simulated(device: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,10 +11,17 @@ import pytest
 
 import porter
 from porter.verify.cache import keys
+from porter.verify.plan.matrix import RunSpec
 
 
 def test_the_simulators_code_is_part_of_a_simulated_runs_key_only() -> None:
     assert keys.engine_hash(True) != keys.engine_hash(False)
+
+
+def test_every_field_of_a_run_is_in_the_row_that_keys_of_verdicts_hold() -> None:
+    spec = RunSpec(3, "sim:npu", "float16", 7, (("steps", "4"),), shaken=True)
+
+    assert spec.row == dataclasses.astuple(spec)
 
 
 PORTER = Path(porter.__file__).parent

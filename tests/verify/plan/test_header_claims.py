@@ -29,7 +29,7 @@ def test_a_fact_needs_a_recipe_in_its_paragraph(
     (port.root / "recipes" / "small").mkdir(parents=True)
     (port.root / "recipes" / "small" / "one.yaml").touch()
 
-    findings = lint_header_claims(port.root, "small")
+    findings = lint_header_claims(port.root, "small", port.series().patches)
 
     assert [(finding.rule, finding.severity) for finding in findings] == found
     lines = path.read_text().splitlines()

@@ -23,7 +23,7 @@ def test_an_added_line_that_a_log_marks_is_found(port: SmallPort, own: bool, sou
     text = "\n".join(as_paragraph("hpu", entry) for entry in entries)
     (folder / "1-one.sim-hpu.txt").write_text(f"# head\n\n{text}")
 
-    found = lint_own_readings(port.root, "small")
+    found = lint_own_readings(port.root, "small", port.series().patches)
 
     line = path.read_text().splitlines().index(f"+{CALL}") + 1
     expected = [(f"patches/small/{path.name}", line, "own-reading")]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from porter.git.objects import Oid
+from porter.git.odb import Odb
 from porter.places import cache_dir
 from porter.upstream.pins import load_pins
 from porter.verify.plan.port_trees import UpstreamTrees, open_trees
@@ -128,3 +131,39 @@ def test_planning_writes_no_tree(tmp_path: Path, upstreams: Upstreams) -> None:
         trees.folder("toy", trees.levels("toy")[0], ("pkg/",))
 
     assert not (cache_dir() / "trees").exists()
+
+
+def requests(
+    root: Path, upstreams: Upstreams, levels: int, monkeypatch: pytest.MonkeyPatch
+) -> list[int]:
+    """Return how many objects each request to git asks for while the folders of all levels are
+    planned a second time."""
+    steps = [(f"level-{n}", f"Step {n}", {f"pkg/deep/{n}.py": f"n = {n}\n"}) for n in range(levels)]
+    shutil.rmtree(root / "patches" / "toy")
+    write_series(root, "toy", upstreams.folder / "toy", steps)
+    asked: list[int] = []
+    ask = Odb._ask
+
+    def watched(odb: Odb, oids: Iterable[Oid], *how: Any) -> object:
+        wanted = list(oids)
+        if wanted:
+            asked.append(len(wanted))
+        return ask(odb, wanted, *how)
+
+    for again in (False, True):
+        if again:
+            monkeypatch.setattr(Odb, "_ask", watched)
+        with open_trees(root) as opened:
+            for level in opened.levels("toy"):
+                opened.folder("toy", level, ("pkg/",))
+    monkeypatch.setattr(Odb, "_ask", ask)
+    return asked
+
+
+def test_requests_to_git_do_not_grow_with_the_levels(
+    tmp_path: Path, upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = requests(make_project(tmp_path / "few", upstreams), upstreams, 2, monkeypatch)
+    many = requests(make_project(tmp_path / "many", upstreams), upstreams, 9, monkeypatch)
+
+    assert len(many) == len(few)

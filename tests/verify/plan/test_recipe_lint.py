@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from porter.series import series
 from porter.verify.plan.probe_parts import hidden_parts
 from porter.verify.plan.recipe_lint import lint_recipes
 from porter.verify.plan.select import ports_with_recipes
@@ -144,3 +145,18 @@ def test_the_probe_that_is_written_for_a_command_hides_no_part() -> None:
 @pytest.mark.parametrize("name", ports_with_recipes(ROOT))
 def test_the_recipes_of_this_project_are_without_a_finding(name: str) -> None:
     assert lint_recipes(ROOT, name) == []
+
+
+def test_the_series_is_read_once(port: SmallPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    port.add_recipe("forward", CLAIMS)
+    read: list[str] = []
+    read_patch = series.read_patch
+
+    def counted(path: Path, *, off: bool = False) -> series.Patch:
+        read.append(path.name)
+        return read_patch(path, off=off)
+
+    monkeypatch.setattr(series, "read_patch", counted)
+
+    assert lint_recipes(port.root, port.name) == []
+    assert read == ["0001-one.patch"]

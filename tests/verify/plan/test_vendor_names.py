@@ -111,7 +111,7 @@ def test_lint_names_the_line_of_the_patch_and_of_the_probe(port: SmallPort) -> N
     probe = "import sys, types\nm = types.ModuleType('torch_npu.optim')\nm.FusedAdam = object\n"
     (folder / "probe.py").write_text(probe)
 
-    found = lint_vendor_names(port.root, "small")
+    found = lint_vendor_names(port.root, "small", port.series().patches)
 
     line = path.read_text().splitlines().index("+torch_npu.npu_gelgu(1)") + 1
     assert [(f.file, f.line, f.rule) for f in found] == [
@@ -124,6 +124,6 @@ def test_only_added_lines_are_held(port: SmallPort) -> None:
     port.add_patch("one", {"a.py": "import torch_npu.invented\n" + "x = 1\n" * 3})
     port.add_patch("two", {"a.py": "import torch_npu.invented\n" + "x = 1\n" * 2 + "x = 2\n"})
 
-    found = lint_vendor_names(port.root, "small")
+    found = lint_vendor_names(port.root, "small", port.series().patches)
 
     assert [Path(f.file).name[:4] for f in found] == ["0001"]
