@@ -16,6 +16,7 @@ from types import ModuleType
 
 import torch
 
+from porter.device.sim.habana import experts, fp8, sdpa  # noqa: F401  torch.ops.hpu
 from porter.device.sim.habana.debug import DEBUG
 from porter.device.sim.habana.internal import FLAGS, is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
@@ -31,6 +32,9 @@ _MEMORY = (
     "memory_allocated", "memory_cached", "memory_reserved", "memory_stats", "memory_summary",
     "reset_accumulated_memory_stats", "reset_peak_memory_stats",
 )  # fmt: skip
+
+
+_FP8_ATTENTION = "sdpa:fp8_fused_sdpa gqa_input_reshape_fwd gqa_output_reshape is_gqa"
 
 
 def _publish(modules: Mapping[str, ModuleType]) -> None:
@@ -69,10 +73,15 @@ HABANA = Package(
         # Mixed precision of releases before autocast. pytorch-lightning 1.6 to 1.9 imports it
         # wherever the package is installed and uses it only in its HPUPrecisionPlugin.
         f"{_TORCH}.hpex.hmp": (),
-        f"{_TORCH}.hpex.kernels": ("kernels",),
+        f"{_TORCH}.hpex.kernels": ("kernels", "sdpa:fp8_fused_sdpa gqa_output_reshape"),
+        f"{_TORCH}.hpex.kernels.Fp8FusedSDPA": (_FP8_ATTENTION,),
         f"{_TORCH}.hpex.kernels.Fp8Ops": ("kernels:cast_to_fp8_v2",),
         f"{_TORCH}.hpex.normalization": ("kernels:FusedClipNorm FusedRMSNorm",),
-        f"{_TORCH}.hpex.optimizers": ("optimizers",),
+        f"{_TORCH}.hpex.movingavrg": ("large_batch:FusedEMA",),
+        f"{_TORCH}.hpex.optimizers": (
+            "optimizers",
+            "large_batch:FusedLamb FusedLars FusedResourceApplyMomentum",
+        ),
         f"{_TORCH}.hpu": (
             "hpu",
             f"graphs:{' '.join(_GRAPHS)}",
@@ -91,7 +100,7 @@ HABANA = Package(
         f"{_TORCH}.utils.distributed_utils": ("core:initialize_distributed_hpu",),
         f"{_TORCH}.utils.internal": ("internal:Timer is_lazy lazy_only",),
         f"{_TORCH}.utils.lib_utils": ("internal:get_include_dir get_lib_dir",),
-        f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
+        f"{_TORCH}.utils.experimental": ("core:_data_ptr _get_device_type synDeviceType",),
         f"{_TORCH}.utils.library_loader": (
             "core:is_habana_avaialble is_habana_available load_habana_module",
         ),

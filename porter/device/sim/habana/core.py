@@ -101,3 +101,8 @@ def initialize_distributed_hpu(
     mine = int(os.environ.get("RANK", 0)) if rank is None else rank
     local = int(os.environ.get("LOCAL_RANK", 0)) if local_rank is None else local_rank
     return world, mine, local
+
+
+def _data_ptr(t: torch.Tensor) -> int:
+    """Return the address of a tensor's data, here in the host's memory."""
+    return t.data_ptr()
