@@ -22,6 +22,23 @@ from porter.migrate.calls import typed_tensor
 from porter.migrate.migration import activate
 
 _ATTENTION = "attention:npu_fusion_attention npu_fusion_attention_v2 npu_prompt_flash_attention"
+_DTYPES = (
+    "dtypes:float4_e1m2fn_x2 float4_e2m1fn_x2 float8_e4m3fn float8_e5m2 float8_e8m0fnu "
+    "hifloat8 int4"
+)
+_OPERATORS = (
+    "attention_grad:npu_fusion_attention_grad", "boxes", "dropout", "grouped",
+    "mx:npu_dynamic_mx_quant", "quantization", "routing",
+)  # fmt: skip
+_FIA = "npu_fused_infer_attention_score"
+_PAGED = (
+    f"paged:npu_attention_update npu_gather_pa_kv_cache npu_scatter_pa_cache {_FIA} {_FIA}_v2 "
+    f"npu_scatter_pa_kv_cache _{_FIA}_get_max_workspace _{_FIA}_v2_get_max_workspace"
+)
+_TASKS = (
+    "npu:graph_task_group_begin graph_task_group_end graph_task_update_begin",
+    "npu:graph_task_update_end",
+)
 _GRAPHS = (
     "npu:NPUGraph graph graph_pool_handle is_current_stream_capturing make_graphed_callables",
 )
@@ -62,19 +79,30 @@ ASCEND = Package(
     root="torch_npu",
     home=__name__,
     contents={
-        "torch_npu": ("plain", "kernels", _ATTENTION),
+        "torch_npu": (
+            "plain",
+            "kernels",
+            *_OPERATORS,
+            _ATTENTION,
+            _DTYPES,
+            _PAGED,
+        ),
         "torch_npu._C": (),
         "torch_npu._C._distributed_c10d": (),
-        "torch_npu.contrib": (),
+        "torch_npu.contrib": ("contrib:npu_iou npu_ptiou",),
+        "torch_npu.contrib.function": ("contrib:npu_iou npu_ptiou",),
+        "torch_npu.contrib.module": ("contrib:NpuPreGenDropout Prefetcher",),
+        "torch_npu.contrib.module.prefetcher": ("contrib:Prefetcher",),
         "torch_npu.contrib.transfer_to_npu": (),
-        "torch_npu.npu": ("npu", *_GRAPHS),
+        "torch_npu.npu": ("npu", "npu:_lazy_call", *_GRAPHS, *_TASKS),
         "torch_npu.npu.amp": ("amp",),
         "torch_npu.npu.amp.autocast_mode": ("amp",),
         "torch_npu.npu.amp.grad_scaler": ("amp:GradScaler",),
-        "torch_npu.npu.graphs": _GRAPHS,
+        "torch_npu.npu.graphs": (*_GRAPHS, *_TASKS),
         "torch_npu.npu.random": (),
         "torch_npu.npu.utils": ("npu_utils",),
         "torch_npu.optim": ("optimizers",),
+        "torch_npu.profiler": ("profiler",),
     },
     acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},
     publish=_publish,

@@ -189,8 +189,8 @@ def test_names_that_only_torch_npu_has_raise_an_error_that_says_so(accounting):
 
     with pytest.raises(AttributeError, match=r"npu_mla_prolog is not in porter.*2\.13\.0 knows it"):
         torch_npu.npu_mla_prolog  # noqa: B018
-    with pytest.raises(ImportError, match=r"torch_npu\.profiler is not in porter"):
-        import torch_npu.profiler
+    with pytest.raises(ImportError, match=r"torch_npu\.multiprocessing is not in porter"):
+        import torch_npu.multiprocessing
 
 
 def test_properties_that_the_card_lacks_are_none(accounting):
