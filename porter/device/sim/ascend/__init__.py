@@ -15,6 +15,8 @@ from types import ModuleType
 
 import torch
 
+from porter.device.sim.contract.releases import release_of
+from porter.device.sim.core.machine import machines
 from porter.device.sim.core.tensor import TYPE_NAMES
 from porter.device.sim.torch_patches.distributed import process_group
 from porter.device.sim.vendors.stub_module import Package, merge_device_module
@@ -30,6 +32,7 @@ _OPERATORS = (
     "attention_grad:npu_fusion_attention_grad", "boxes", "dropout", "grouped",
     "mx:npu_dynamic_mx_quant", "quantization", "routing",
 )  # fmt: skip
+_EARLIER = "earlier:disable_graph_mode enable_graph_mode is_graph_mode launch_graph profile"
 _FIA = "npu_fused_infer_attention_score"
 _PAGED = (
     f"paged:npu_attention_update npu_gather_pa_kv_cache npu_scatter_pa_cache {_FIA} {_FIA}_v2 "
@@ -67,6 +70,12 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
         if not dtype.is_complex:
             title = f"{name}Tensor"
             setattr(ours, title, _TensorType(title, (), {"porter_dtype": dtype}))
+    machine = machines.get("npu")
+    release = (machine.profile.release if machine is not None else None) or release_of("sim:npu")
+    for dotted in release.absent if release is not None else ():
+        home, _, name = dotted.rpartition(".")
+        if home == "torch_npu.npu" and dotted not in modules:
+            vars(ours).pop(name, None)
     merge_device_module(ours, "npu", modules["torch_npu.npu.random"])
     if torch.distributed.is_available():
         group = process_group("ProcessGroupHCCL")
@@ -94,7 +103,7 @@ ASCEND = Package(
         "torch_npu.contrib.module": ("contrib:NpuPreGenDropout Prefetcher",),
         "torch_npu.contrib.module.prefetcher": ("contrib:Prefetcher",),
         "torch_npu.contrib.transfer_to_npu": (),
-        "torch_npu.npu": ("npu", "npu:_lazy_call", *_GRAPHS, *_TASKS),
+        "torch_npu.npu": ("npu", "npu:_lazy_call", *_GRAPHS, *_TASKS, _EARLIER),
         "torch_npu.npu.amp": ("amp",),
         "torch_npu.npu.amp.autocast_mode": ("amp",),
         "torch_npu.npu.amp.grad_scaler": ("amp:GradScaler",),
@@ -103,6 +112,8 @@ ASCEND = Package(
         "torch_npu.npu.utils": ("npu_utils",),
         "torch_npu.optim": ("optimizers",),
         "torch_npu.profiler": ("profiler",),
+        "torch_npu.utils": (),
+        "torch_npu.utils.profiler": ("earlier:Profile",),
     },
     acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},
     publish=_publish,
