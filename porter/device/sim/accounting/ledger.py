@@ -33,7 +33,7 @@ from porter.device.sim.contract.releases import HPU_RELEASES, Release
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.machine import Counters, Machine, machines
 from porter.device.sim.core.op_schema import INDEXED, OpFacts
-from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
+from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import (
     DEVICE_TO_HOST,
     DYNAMIC_SHAPE,
@@ -43,6 +43,7 @@ from porter.device.sim.graphs.capture_limits import (
     SYNCHRONIZE,
 )
 from porter.device.sim.graphs.lazy import LazyGraphs, folder_from_environment
+from porter.device.sim.graphs.records import CaptureRefused
 from porter.interception.source_lines import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",

@@ -237,7 +237,7 @@ def _roi_align(
     own = wide(features)[rois[:, 0].to(torch.int64)]
     across, down = _weights(x, own.shape[-1]), _weights(y, own.shape[-2])
     sampled = down.unsqueeze(1) @ own @ across.unsqueeze(1).transpose(-1, -2)
-    pooled = sampled.unflatten(-1, (width, samples)).unflatten(-3, (height, samples))
+    pooled: Tensor = sampled.unflatten(-1, (width, samples)).unflatten(-3, (height, samples))
     return pooled.mean((-3, -1)).to(features.dtype)
 
 
@@ -432,4 +432,4 @@ def npu_deformable_conv2dbk(
         [grad_output, None], *given, list(kernel_size), list(stride[-2:]), list(padding),
         list(dilation[-2:]), groups, deformable_groups,
     )  # fmt: skip
-    return tuple(found)  # type: ignore[return-value]
+    return tuple(found)

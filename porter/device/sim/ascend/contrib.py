@@ -34,6 +34,12 @@ def npu_iou(
 
 npu_ptiou = npu_iou
 
+
+def _npu() -> Any:
+    """Return ``torch.npu``, which mypy does not know."""
+    return vars(torch)["npu"]
+
+
 _STEP, _MEBI = 128, 1 << 20
 _LEAST = 16
 
@@ -74,22 +80,21 @@ class NpuPreGenDropout(nn.Dropout):
 
     def forward(self, x: Tensor | list[Any]) -> Any:
         """Drop elements of a tensor; for (shape, dtype, device) return the mask's bytes."""
-        is_tensor = isinstance(x, Tensor)
         if self.p == 0:
-            return x if is_tensor else None
+            return x if isinstance(x, Tensor) else None
         masks = NpuPreGenDropout.task_dict.get(self.p)
         if masks is None:
             known = sorted(NpuPreGenDropout.task_dict)
             raise RuntimeError(f"NpuPreGenDropout input prob error! You Only Register prob:{known}")
         mask = masks.take(math.prod(x.shape if isinstance(x, Tensor) else x[0]))
-        return npu_dropout_do_mask(x, mask, self.p)[0] if is_tensor else mask
+        return npu_dropout_do_mask(x, mask, self.p)[0] if isinstance(x, Tensor) else mask
 
     @classmethod
     def enable_dropout_ensemble(cls, model: nn.Module) -> None:
         """Make masks for all probabilities now, and new ones after each forward of the model."""
-        device = f"npu:{torch.npu.current_device()}"
+        device = f"npu:{vars(torch)['npu'].current_device()}"
         if cls.dropout_stream is None:
-            cls.dropout_stream = torch.npu.Stream()
+            cls.dropout_stream = _npu().Stream()
         for p in cls.prob:
             cls.task_dict[p] = _Masks(device, p)
 
@@ -105,22 +110,24 @@ class Prefetcher:
 
     def __init__(self, loader: Any, stream: Any = None) -> None:
         self.loader = iter(loader)
-        self.stream = stream if stream is not None else torch.npu.Stream()
+        self.stream = stream if stream is not None else _npu().Stream()
         self.preload()
 
     def preload(self) -> None:
         """Take the next pair; both are None behind the last."""
         pair = next(self.loader, None)
+        self.next_input: Any
+        self.next_target: Any
         self.next_input, self.next_target = (None, None) if pair is None else pair
         if pair is None:
             return
-        with torch.npu.stream(self.stream):
+        with _npu().stream(self.stream):
             self.next_input = pair[0].npu(non_blocking=True)
             self.next_target = pair[1].npu(non_blocking=True)
 
     def next(self) -> tuple[Any, Any]:
         """Return the pair that was copied and begin with the next one."""
-        torch.npu.current_stream().wait_stream(self.stream)
+        _npu().current_stream().wait_stream(self.stream)
         pair = self.next_input, self.next_target
         if pair[1] is not None:
             self.preload()

@@ -6,6 +6,8 @@ formulas: its ``codegen/templates/_op_plugin_docs.py`` and ``test/test_base_ops`
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,8 @@ def npu_dropout_gen_mask(
         count *= int(each)
     count = -(-count // 128) * 128
     bits = torch.empty(count, device=device or "npu").bernoulli_(1.0 - p)
-    return _packed_bits(bits)
+    packed: Tensor = _packed_bits(bits)
+    return packed
 
 
 @kernel("npu::npu_dropout_packed_mask(Tensor bits) -> Tensor")
@@ -81,7 +84,7 @@ def npu_indexing(
     shrink_axis_mask: int = 0,
 ) -> Tensor:
     """Return a strided slice; bits of the masks say how the place of each bit is read."""
-    index: list[object] = []
+    index: list[Any] = []
     for place, (first, last, step) in enumerate(zip(begin, end, strides, strict=True)):
         bit = 1 << place
         if ellipsis_mask & bit:

@@ -66,7 +66,8 @@ def packed_int4(values: torch.Tensor) -> torch.Tensor:
     """Return eight integers of each eight, the lowest bits first, in one int32."""
     nibbles = values.to(torch.int32).bitwise_and(15).unflatten(-1, (-1, 8))
     shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=values.device)
-    return nibbles.bitwise_left_shift(shifts).sum(-1, dtype=torch.int32)
+    packed: torch.Tensor = nibbles.bitwise_left_shift(shifts).sum(-1, dtype=torch.int32)
+    return packed
 
 
 def unpacked_int4(packed: torch.Tensor) -> torch.Tensor:

@@ -61,8 +61,8 @@ class profile:
         self.entered = True
         return self
 
-    def __exit__(self, *error: object) -> bool:
-        return False
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 _TYPES = ("TORCH", "CANN", "GE")

@@ -55,9 +55,11 @@ def _grouped(
     """Return the products of groups of rows with their own weights, as one tensor or a list."""
     made = dtype or (x[0].dtype if x[0].is_floating_point() else torch.int32)
     if group_list is None or (len(x) > 1 and group_type in (None, -1)):
-        tokens = per_token_scale or [None] * len(x)  # type: ignore[list-item]
+        each_token: list[Tensor | None] = list(per_token_scale or []) or [None] * len(x)
         return [
-            _product(each, matrix, _one(bias, i), _one(scale, i), None, None, tokens[i]).to(made)
+            _product(each, matrix, _one(bias, i), _one(scale, i), None, None, each_token[i]).to(
+                made
+            )
             for i, (each, matrix) in enumerate(zip(x, weight, strict=True))
         ]
     ends = group_list if isinstance(group_list, Tensor) else x[0].new_tensor(group_list)

@@ -29,7 +29,8 @@ def _fp4(values: Tensor) -> Tensor:
     code = torch.where(even, size >= middles, size > middles).sum(-1)
     code = code + 8 * values.signbit()
     low, high = code.unflatten(-1, (-1, 2)).unbind(-1)
-    return (low + 16 * high).to(torch.uint8)
+    packed: Tensor = (low + 16 * high).to(torch.uint8)
+    return packed
 
 
 @kernel(

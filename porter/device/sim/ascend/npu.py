@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from porter.device.sim.core.machine import machines
-from porter.device.sim.graphs.capture import DeviceGraph, TaskGroup
+from porter.device.sim.graphs.capture import DeviceGraph
+from porter.device.sim.graphs.records import TaskGroup
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 from porter.device.sim.torch_patches.streams import Stream
 from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext

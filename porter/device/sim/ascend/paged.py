@@ -42,7 +42,8 @@ def _from_pages(cache: Tensor, table: Tensor, length: int, heads: int) -> Tensor
     """
     pages = cache[table.to(torch.int64)]
     if pages.dim() == 3:
-        return pages.flatten(0, 1)[:length].unflatten(-1, (heads, -1)).transpose(0, 1)
+        rows: Tensor = pages.flatten(0, 1)[:length].unflatten(-1, (heads, -1))
+        return rows.transpose(0, 1)
     return pages.transpose(0, 1).flatten(1, 2)[:, :length]
 
 

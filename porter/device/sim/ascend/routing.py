@@ -74,7 +74,7 @@ def npu_moe_token_unpermute(
     copies = wide(copies) * held.unsqueeze(-1)
     if probs is None:
         return copies.to(permuted_tokens.dtype)
-    weighted = copies.unflatten(0, (-1, probs.shape[-1])) * wide(probs).unsqueeze(-1)
+    weighted: Tensor = copies.unflatten(0, (-1, probs.shape[-1])) * wide(probs).unsqueeze(-1)
     return weighted.sum(1).to(permuted_tokens.dtype)
 
 

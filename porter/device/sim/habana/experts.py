@@ -63,11 +63,13 @@ def _experts(
 
 def _halves(
     w12: Sequence[Tensor], w3: Sequence[Tensor], permuted: bool
-) -> list[tuple[Tensor, ...]]:
+) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return the three matrices of each expert, of which the first two are joined."""
-    return [
-        (*joined.chunk(2, 0 if permuted else 1), down) for joined, down in zip(w12, w3, strict=True)
-    ]
+    made = []
+    for joined, down in zip(w12, w3, strict=True):
+        gate, up = joined.chunk(2, 0 if permuted else 1)
+        made.append((gate, up, down))
+    return made
 
 
 _START = "Tensor hidden_states, Tensor expert_routing_table, Tensor router_weights"

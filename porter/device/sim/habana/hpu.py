@@ -100,6 +100,14 @@ def getDeterministic() -> bool:
     return True
 
 
+def enable_quantization() -> None:
+    """Let the card's compiler quantise what is marked. The simulation computes as it is written."""
+
+
+def disable_quantization() -> None:
+    """Undo :func:`enable_quantization`."""
+
+
 def enable_const_section_serialization(
     path: Any, clear_path: bool, use_compression: bool = False
 ) -> None:

@@ -87,6 +87,7 @@ class FusedLamb(FusedOptimizer):
         first, second, negative = values.to(params[0].device, non_blocking=True).unbind()
         share = 1 - beta1 if group["grad_averaging"] else 1.0
         for param in params:
+            assert param.grad is not None
             grad = param.grad / clip.to(param.dtype)
             state = self.state[param]
             mean = state.setdefault("exp_avg", torch.zeros_like(param))
@@ -208,7 +209,7 @@ class FusedEMA:
             raise ValueError(f"Invalid decay value: {decay}")
         inner = getattr(model, "module", model) if _is_parallel(model) else model
         self.ema: nn.Module = copy.deepcopy(inner).eval()
-        self.decay = lambda count: decay * (1 - math.exp(-count / 2000))
+        self.decay: Callable[[float], float] = lambda count: decay * (1 - math.exp(-count / 2000))
         self.updates = updates
         self.updated_ema = list(self.ema.state_dict().values())
 

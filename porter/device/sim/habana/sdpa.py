@@ -13,12 +13,13 @@ import math
 import torch
 from torch import Tensor
 
-from porter.device.sim.habana.fp8 import Scale, quantized
+from porter.device.sim.habana.fp8 import quantized
 from porter.device.sim.habana.hpu import recompute_sdp_enabled
 from porter.device.sim.habana.kernels import within
 from porter.device.sim.vendors.fused_ops import kernel, wide
 from porter.errors import BadInput
 
+Scale = Tensor | float | None
 _FP8 = (torch.float8_e5m2, torch.float8_e4m3fn)
 
 

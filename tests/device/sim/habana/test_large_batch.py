@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from porter.device.sim.habana import lamb as lamb_ops  # noqa: E402
 from porter.device.sim.habana import large_batch  # noqa: E402
 
 
@@ -34,6 +35,44 @@ def lamb(weights, grads, means, squares, step, *, decay, use_lamb, averaging, co
         update = mean / first / ((square / second).sqrt() + 1e-6) + decay * weight
         ratio = weight.norm() / update.norm() if decay or use_lamb else 1.0
         weight.sub_(0.01 * ratio * update)
+
+
+def test_the_operators_of_lamb_are_the_optimizer():
+    ours, grads_by = model(), []
+    plain = copy.deepcopy(ours)
+    optimizer = large_batch.FusedLamb(plain.parameters(), lr=0.01, weight_decay=0.1)
+    weights = [p.detach() for p in ours.parameters()]
+    means, squares, steps = ([torch.zeros_like(w) for w in weights] for _ in range(3))
+    sizes, slopes = ([torch.zeros(1) for _ in weights] for _ in range(2))
+    for step in range(1, 3):
+        grads_of(plain, step)
+        grads_by = [p.grad.clone() for p in plain.parameters()]
+        optimizer.step()
+        clip = torch.ops.hpu.optimizer_lamb_fused_norm(grads_by, 1.0)
+        torch.ops.hpu.optimizer_lamb_phase1(
+            grads_by, weights, means, squares, sizes, slopes, steps, clip, 1, 0.9, 0.999, 1e-6,
+            torch.tensor(1 - 0.9**step), torch.tensor(1 - 0.999**step), 0.1,
+        )  # fmt: skip
+        torch.ops.hpu.optimizer_lamb_phase2(
+            weights, slopes, sizes, steps, torch.tensor(-0.01), 0.1, False
+        )
+    assert clip.shape == (1,)
+    for weight, param in zip(weights, plain.parameters(), strict=True):
+        assert torch.allclose(weight, param, atol=1e-6)
+
+
+def test_the_softmax_is_that_of_the_vendors_test():
+    x = torch.tensor(
+        [[0.0, 1, 2, 3], [1000, 1000, 0, 1004], [-9984, -9984, -9984, -1000]], dtype=torch.bfloat16
+    ).requires_grad_()
+    out = lamb_ops.CustomSoftmax.apply(x, 0)
+    expected = [[0.0320, 0.0869, 0.2373, 0.6445], [0.0177, 0.0177, 0, 0.9648], [0, 0, 0, 1]]
+    assert torch.allclose(out.float(), torch.tensor(expected), atol=1e-3)
+    slope = torch.arange(12.0).view(3, 4).bfloat16()
+    out.backward(slope)
+    plain = x.detach().float().requires_grad_()
+    plain.softmax(-1).backward(slope.float())
+    assert torch.allclose(x.grad.float(), plain.grad, atol=0.02)
 
 
 @pytest.mark.parametrize(
