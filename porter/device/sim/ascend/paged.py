@@ -325,6 +325,10 @@ def _fill(cache: Tensor, rows: Tensor, slots: Tensor, mode: str) -> None:
     cache[slots // size, slots % size] = rows.reshape(-1, *shape).to(cache.dtype)
 
 
+def _writes_only(*_: Any, **__: Any) -> None:
+    """What an operator that only writes its arguments does with tensors without data."""
+
+
 def _refuse_compressed(*options: Tensor | None) -> None:
     if any(option is not None for option in options):
         raise BadInput(
@@ -336,7 +340,8 @@ def _refuse_compressed(*options: Tensor | None) -> None:
 @kernel(
     "npu::npu_scatter_pa_kv_cache(Tensor key, Tensor value, Tensor(a!) key_cache, "
     "Tensor(b!) value_cache, Tensor slot_mapping, *, Tensor? compress_lens=None, "
-    "Tensor? compress_seq_offsets=None, Tensor? seq_lens=None, str? cache_mode='PA_NZ') -> ()"
+    "Tensor? compress_seq_offsets=None, Tensor? seq_lens=None, str? cache_mode='PA_NZ') -> ()",
+    meta=_writes_only,
 )
 def npu_scatter_pa_kv_cache(
     key: Tensor,
@@ -359,7 +364,8 @@ def npu_scatter_pa_kv_cache(
 @kernel(
     "npu::npu_scatter_pa_cache.value(Tensor key, Tensor slot_mapping, *, "
     "Tensor? compress_lens=None, Tensor? compress_seq_offsets=None, Tensor? seq_lens=None, "
-    "Tensor(a!) key_cache) -> Tensor(a!)"
+    "Tensor(a!) key_cache) -> Tensor(a!)",
+    meta=lambda *_, key_cache, **__: key_cache,
 )
 def npu_scatter_pa_cache(
     key: Tensor,
@@ -379,7 +385,8 @@ def npu_scatter_pa_cache(
 @kernel(
     "npu::npu_gather_pa_kv_cache(Tensor key_cache, Tensor value_cache, Tensor block_tables, "
     "Tensor seq_lens, Tensor(a!) key, Tensor(b!) value, *, Tensor? seq_offset=None, "
-    "bool is_seq_lens_cumsum=False) -> ()"
+    "bool is_seq_lens_cumsum=False) -> ()",
+    meta=_writes_only,
 )
 def npu_gather_pa_kv_cache(
     key_cache: Tensor,

@@ -204,3 +204,27 @@ def test_an_update_with_other_operators_than_the_groups_is_refused():
             x.add_(1)
         with pytest.raises(CaptureRefused, match="0 ops ran, the group has 1"):
             torch.npu.graph_task_update_end(stream)
+
+
+def test_compiled_code_writes_a_paged_cache_and_attends_to_it():
+    def step(q, k, v, caches, slots, table):
+        torch.ops.npu.npu_scatter_pa_kv_cache(k, v, *caches, slots, cache_mode="Norm")
+        return torch.ops.npu.npu_fused_infer_attention_score(
+            q, *(c.flatten(2) for c in caches), num_heads=4, num_key_value_heads=2, scale=0.3,
+            input_layout="BSND", block_table=table, block_size=4, actual_seq_lengths_kv=[3],
+        )[0]  # fmt: skip
+
+    with simulated("npu"):
+        given = [drawn(1, 1, 4, 8), drawn(3, 2, 8), drawn(3, 2, 8, seed=1)]
+        places = [torch.tensor([4, 5, 6], dtype=torch.int32), torch.tensor([[1]])]
+        compiled = torch.compile(step, backend="npu", fullgraph=True)
+        found = []
+        for run in (step, compiled):
+            caches = [torch.zeros(2, 4, 2, 8).npu() for _ in range(2)]
+            slots, table = (t.npu() for t in places)
+            found.append(run(*(t.npu() for t in given), caches, slots, table).cpu())
+            assert torch.equal(caches[0][1, :3].cpu(), given[1])
+        assert torch.equal(*found)
+        expected, _ = plain(given[0][0].transpose(0, 1), *(t.transpose(0, 1) for t in given[1:]))
+        assert torch.allclose(found[0][0].transpose(0, 1), expected, atol=1e-5)
+    torch._dynamo.reset()
