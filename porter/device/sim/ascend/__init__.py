@@ -32,7 +32,10 @@ _OPERATORS = (
     "attention_grad:npu_fusion_attention_grad", "boxes", "dropout", "grouped",
     "mx:npu_dynamic_mx_quant", "quantization", "routing",
 )  # fmt: skip
-_EARLIER = "earlier:disable_graph_mode enable_graph_mode is_graph_mode launch_graph profile"
+_EARLIER = (
+    "earlier:disable_graph_mode enable_graph_mode is_graph_mode launch_graph profile "
+    "global_step_inc set_start_fuzz_compile_step"
+)
 _FIA = "npu_fused_infer_attention_score"
 _PAGED = (
     f"paged:npu_attention_update npu_gather_pa_kv_cache npu_scatter_pa_cache {_FIA} {_FIA}_v2 "

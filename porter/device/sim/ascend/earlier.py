@@ -1,7 +1,8 @@
 """Names of torch-npu 1.8.1 that later releases have no more: ``sim:npu@1.8.1`` alone has them.
 
 Source: the branch v1.8.1 of Ascend/pytorch (22b4b7a3c, December 2023), ``torch_npu/npu/graph.py``,
-``npu_frontend_enhance.py`` and ``torch_npu/utils/profiler.py``.
+``npu_frontend_enhance.py`` and ``torch_npu/utils/profiler.py``; and v1.8.1-3.0.rc1 (74da8806d,
+January 2023) for the steps of fuzzy compilation.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def launch_graph() -> None:
     """Run what has accumulated. Raises RuntimeError outside graph mode."""
     if not _state["graph_mode"]:
         raise RuntimeError("Npu run mode must be graph mode when launch graph")
+
+
+def set_start_fuzz_compile_step(step: int) -> None:
+    """Compile for exact shapes until this step. Nothing compiles here."""
+    if not isinstance(step, int):
+        raise TypeError(f"step must be a int, but got {type(step)}")
+
+
+def global_step_inc() -> None:
+    """Count a step."""
 
 
 class profile:

@@ -70,9 +70,11 @@ HPU_RELEASES: tuple[Release, ...] = (
 _EARLIER = (
     "torch_npu.npu.disable_graph_mode",
     "torch_npu.npu.enable_graph_mode",
+    "torch_npu.npu.global_step_inc",
     "torch_npu.npu.is_graph_mode",
     "torch_npu.npu.launch_graph",
     "torch_npu.npu.profile",
+    "torch_npu.npu.set_start_fuzz_compile_step",
     "torch_npu.utils",
     "torch_npu.utils.profiler",
 )

@@ -225,14 +225,14 @@ def test_data_parallel_compares_the_cards_and_runs(accounting):
     assert torch.equal(model(rows).cpu(), model.module(rows).cpu())
 
 
-EARLIER = ("launch_graph", "enable_graph_mode", "profile")
+EARLIER = ("launch_graph", "enable_graph_mode", "profile", "global_step_inc")
 
 
 @pytest.mark.parametrize(("device", "old"), [("sim:npu", False), ("sim:npu@1.8.1", True)])
 def test_a_release_has_the_names_of_its_time(device, old, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with simulated(device):
-        assert [hasattr(torch.npu, name) for name in EARLIER] == [old] * 3
+        assert [hasattr(torch.npu, name) for name in EARLIER] == [old] * 4
         assert hasattr(torch.npu, "NPUGraph") != old
         assert (importlib.util.find_spec("torchair") is None) == old
         if not old:
@@ -244,6 +244,9 @@ def test_a_release_has_the_names_of_its_time(device, old, monkeypatch, tmp_path)
         torch.npu.enable_graph_mode()
         torch.npu.launch_graph()
         torch.npu.disable_graph_mode()
+        with pytest.raises(TypeError, match="step must be a int"):
+            torch.npu.set_start_fuzz_compile_step("3")
+        torch.npu.global_step_inc()
         with pytest.warns(UserWarning, match="nothing of a simulated card is traced"):
             torch.npu.profile("found")
         assert (tmp_path / "found").is_dir()
