@@ -81,9 +81,9 @@ RULES = (
          "float8, convert_from_uint4's g_idx: names and meaning by their published callers",
          "vllm-gaudi, extension/ops.py; optimum-habana, modeling_deepseek_v3.py", "our reading",
          "porter.device.sim.habana.experts.block_softmax"),
-    Rule("operators:order", ("npu",), "npu_nms_with_mask takes boxes in their order, "
-         "npu_attention_update gives its second result for type 1, float4 pairs have the first "
-         "number low", "the vendor's pages do not say", "our reading",
+    Rule("operators:order", ("npu",), "npu_nms_with_mask takes boxes in their order, float4 pairs "
+         "have the first number low, npu_attention_update reads a log-sum-exp of +inf as a part "
+         "without keys", "the vendor's pages do not say", "our reading",
          "porter.device.sim.ascend.boxes.npu_nms_with_mask"),
     Rule("capture:task_update", ("npu",), "graph_task_update gives a group's tasks their operands "
          "for the next replay; an operator in between runs here, too, and is recorded only on the "

@@ -425,7 +425,8 @@ def npu_attention_update(
 ) -> tuple[Tensor, Tensor]:
     """Merge attention over parts of the keys: (rows, size) each, with log-sum-exps (rows,).
 
-    The second result is the merged log-sum-exp with ``update_type`` 1, else empty (our reading).
+    The second result is the merged log-sum-exp with ``update_type`` 1; that it is empty with 0, and
+    that +inf marks a part without keys, is our reading.
     """
     if update_type not in (0, 1):
         raise BadInput(f"npu_attention_update: update_type is {update_type}, expected 0 or 1")
