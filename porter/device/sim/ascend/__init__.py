@@ -116,6 +116,7 @@ ASCEND = Package(
         "torch_npu.optim": ("optimizers",),
         "torch_npu.profiler": ("profiler",),
         "torch_npu.utils": (),
+        "torch_npu.utils.collect_env": ("environment:get_cann_version",),
         "torch_npu.utils.profiler": ("earlier:Profile",),
     },
     acting={"torch_npu.contrib.transfer_to_npu": partial(activate, "npu")},

@@ -75,7 +75,6 @@ _EARLIER = (
     "torch_npu.npu.launch_graph",
     "torch_npu.npu.profile",
     "torch_npu.npu.set_start_fuzz_compile_step",
-    "torch_npu.utils",
     "torch_npu.utils.profiler",
 )
 _LATER = (

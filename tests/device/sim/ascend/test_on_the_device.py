@@ -235,6 +235,8 @@ def test_a_release_has_the_names_of_its_time(device, old, monkeypatch, tmp_path)
         assert [hasattr(torch.npu, name) for name in EARLIER] == [old] * 4
         assert hasattr(torch.npu, "NPUGraph") != old
         assert (importlib.util.find_spec("torchair") is None) == old
+        collect_env = importlib.import_module("torch_npu.utils.collect_env")
+        assert collect_env.get_cann_version() == "not known"
         if not old:
             with pytest.raises(ImportError, match=r"no public source has it in release 2\.13"):
                 importlib.import_module("torch_npu.utils.profiler")
