@@ -24,8 +24,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from porter.device.sim.contract.releases import SIMULATED
+
 BRIDGE_TESTS = "tests/pytest_working"
 _SECONDS = 240
+KINDS = tuple(name.removeprefix("sim:") for name in SIMULATED if name != "sim:cuda")
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def _names(kind: str, words: list[str], most: int) -> None:
     from porter.device import open_device
 
     open_device(f"sim:{kind}").prepare()
+    kind = kind.partition("@")[0]
     print(
         f"| client | files that use {kind} names | all found here | most frequent missing names |"
     )
@@ -216,7 +220,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     names = commands.add_parser("names", help="names that exist here, by file")
-    names.add_argument("kind", choices=("hpu", "npu"))
+    names.add_argument("kind", choices=KINDS, help="a simulated device, or a release of one")
     names.add_argument("checkouts", nargs="+")
     names.add_argument("--most", type=int, default=8, help="how many missing names to print")
     bridge = commands.add_parser("bridge", help="the bridge's own tests")

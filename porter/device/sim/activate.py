@@ -172,8 +172,11 @@ def _install_package(profile: Profile, patches: Patches) -> None:
     for path in _PACKAGES[kind]:
         module, _, name = path.partition(":")
         package: Package = getattr(importlib.import_module(module), name)
-        if profile.release is not None:
-            package = package.without(profile.release.absent)
+        release = profile.release or release_of(f"sim:{kind}")
+        if release is not None:
+            package = package.without(release.absent)
+        if package.root not in package.contents:
+            continue
         install(package)
         patches.later(partial(uninstall, package.root))
         importlib.import_module(package.root)

@@ -65,10 +65,37 @@ RULES = (
          "(unless PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK=0), else lose their high bits, with a "
          "warning", f"{_BRIDGE}, IsInt64Supported, validateDownCast, _copy_from_h2d",
          "vendor's source", f"{_COUNT}.int64.Int64AsInt32"),
+    Rule("int64_results", ("hpu",), "where int64 is int32 on the card, ops whose int64 results "
+         "leave int32 are counted, with a warning per line, and stay; what an op makes of them is "
+         "not published", f"{_BRIDGE}, IsInt64Supported in create_tensor.cpp, habana_operator.cpp",
+         "vendor's source", f"{_COUNT}.int64.Int64Results"),
+    Rule("float64_range", ("hpu",), "lazy mode refuses copies of finite float64 values outside "
+         "float32 (unless PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK=0; NaN and infinities pass), else "
+         "they are counted, with a warning per line, and stay", f"{_BRIDGE}, validateDownCast, "
+         "preProcessIfLongorDouble", "vendor's source", f"{_COUNT}.int64.Float64AsFloat32"),
+    Rule("operators:schema", ("hpu", "npu"), "operators for inference have the vendor's schema and "
+         "the values of its documented formula, in float32 or wider, rounded once",
+         f"{_BRIDGE}, its tests; Ascend/op-plugin, commit 517f2e7d, docs and test", "vendor's test",
+         "porter.device.sim.vendors.fused_ops.kernel"),
+    Rule("operators:later", ("hpu",), "block_softmax and its adjustment, mixture_of_experts in "
+         "float8, convert_from_uint4's g_idx: names and meaning by their published callers",
+         "vllm-gaudi, extension/ops.py; optimum-habana, modeling_deepseek_v3.py", "our reading",
+         "porter.device.sim.habana.experts.block_softmax"),
+    Rule("operators:order", ("npu",), "npu_nms_with_mask takes boxes in their order, float4 pairs "
+         "have the first number low, npu_attention_update reads a log-sum-exp of +inf as a part "
+         "without keys", "the vendor's pages do not say", "our reading",
+         "porter.device.sim.ascend.boxes.npu_nms_with_mask"),
+    Rule("capture:task_update", ("npu",), "graph_task_update gives a group's tasks their operands "
+         "for the next replay; an operator in between runs here, too, and is recorded only on the "
+         "card", f"{_ASCEND}, torch_npu/npu/graphs.py", "vendor's source",
+         f"{_GRAPHS}.records.TaskGroup"),
+    Rule("release:names", ("npu",), "sim:npu@1.8.1 alone has launch_graph, profile and "
+         "utils.profiler, and lacks NPUGraph and torchair", "Ascend/pytorch, branch v1.8.1",
+         "vendor's source", "porter.device.sim.contract.releases.NPU_RELEASES"),
     Rule("e4m3_limit", ("hpu",), "the card is a Gaudi2, whose float8_e4m3fn ends at 240 (a "
          "Gaudi3's at 448): Fp8Ops.cast_to_fp8_v2 saturates there",
          f"{_BRIDGE}, any_mode/test_hpu_fp8_ops_any_mode.py", "vendor's test",
-         "porter.device.sim.habana.kernels.cast_to_fp8_v2"),
+         "porter.device.sim.habana.fp8.limit_of"),
     Rule("e4m3_limit:others", ("hpu",), "other conversions and copies to float8_e4m3fn keep values "
          "above 240, are counted, and warn once per line",
          "no public source says what the card makes of them", "our reading",
@@ -196,7 +223,8 @@ RULES = (
          "our reading", f"{_PATCH}.distributed"),
     Rule("distributed:dtypes", ("hpu",), "collectives but broadcast and alltoall refuse dtypes "
          "that hccl has no name for (int16, uint16 and larger); allreduce and reduce in other "
-         "dtypes than float32 and bfloat16 are counted: the card computes them in float32",
+         "dtypes than float32 and bfloat16 are counted: the card computes them in float32; those "
+         "with operands that float32 rounds are counted again",
          f"{_BRIDGE}, collective_utils.cpp, process_group_hccl_base.cpp", "vendor's source",
          f"{_COUNT}.hccl.HcclDtypes"),
     Rule("distributed:dtypes", ("npu",), "collectives refuse dtypes that hccl has no name for "
@@ -237,14 +265,15 @@ RULES = (
 )  # fmt: skip
 
 NOT_MODELLED = (
-    ("int64 ops on Gaudi compute in int32 where int64 is not supported", "vendor's docs"),
     (
-        "Gaudi's lazy mode refuses copies of float64 values outside float32",
-        "vendor's source, validateDownCast",
+        "what an int64 op on Gaudi makes of results outside int32 where int64 is not supported "
+        "(int64_results counts them)",
+        "not published",
     ),
     ("hccl's dtypes in calls from C++ (DistributedDataParallel's buckets)", "vendor's source"),
     (
-        "Gaudi's allreduce and reduce round other dtypes than float32 and bfloat16 to float32",
+        "Gaudi's allreduce and reduce round the sums of other dtypes than float32 and bfloat16 to "
+        "float32 (reduced_inexactly counts where the operands are rounded)",
         "vendor's source",
     ),
     (

@@ -2,7 +2,8 @@
 
 hpu: HabanaAI/gaudi-pytorch-bridge 1.19.0, ``getHCCLDataType`` (collective_utils.cpp), which all
 collectives of process_group_hccl_base.cpp call but broadcast and alltoall. Its allreduce and reduce
-compute in float32 all that is neither float32 nor bfloat16.
+compute in float32 all that is neither float32 nor bfloat16. A rank's operand that float32 does not
+hold exactly is counted; the sum itself, which the card rounds too, is gloo's here.
 
 npu: Ascend/pytorch, commit 9e73e708: ``getHcclDataType`` (HCCLUtils.cpp) for every collective, and
 ``checkSupportedDataType`` (ProcessGroupHCCL.cpp) for those that reduce, on cards before Ascend950
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from porter.device.sim.core.dispatch import Watch
+from porter.device.sim.core.dispatch import Watch, unseen
 from porter.device.sim.core.machine import Counters
 from porter.device.sim.core.op_schema import OpFacts
 from porter.device.sim.core.tensor import tensors_in
@@ -90,12 +91,13 @@ class HcclDtypes:
             return None
 
         def before(args: Any, _kwargs: Any) -> None:
-            for dtype in {tensor.dtype for tensor in tensors_in(list(args))}:
-                self._check(op, dtype)
+            tensors = list(tensors_in(list(args)))
+            for dtype in {tensor.dtype for tensor in tensors}:
+                self._check(op, dtype, tensors)
 
         return Watch(before=before)
 
-    def _check(self, op: OpFacts, dtype: torch.dtype) -> None:
+    def _check(self, op: OpFacts, dtype: torch.dtype, tensors: list[torch.Tensor]) -> None:
         limits, name = self._dtypes, str(dtype).removeprefix("torch.")
         if dtype not in limits.taken and op.packet not in limits.unchecked:
             raise RuntimeError(limits.refusal.format(dtype=name))
@@ -107,3 +109,13 @@ class HcclDtypes:
         if op.packet in limits.as_float32 and not exact:
             site = site_of(self._forward.here(3))
             self._counters.event("reduced_as_float32", op.name, name, site=site)
+            if any(_is_rounded(tensor) for tensor in tensors if tensor.dtype is dtype):
+                self._counters.event("reduced_inexactly", op.name, name, site=site)
+
+
+def _is_rounded(tensor: torch.Tensor) -> bool:
+    """Whether float32 does not hold a tensor's values exactly."""
+    with unseen():
+        values = tensor.detach()
+        back = values.to(torch.float32).to(torch.float64)
+        return not torch.equal(back.nan_to_num(), values.to(torch.float64).nan_to_num())

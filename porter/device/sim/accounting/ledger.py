@@ -22,13 +22,18 @@ from porter.device.sim.accounting.cpu_fallback import Fallbacks, ForwardLines, o
 from porter.device.sim.accounting.dtype_tables import UnlistedDtypes, listed_dtypes
 from porter.device.sim.accounting.fp8 import Fp8Range
 from porter.device.sim.accounting.hccl import DTYPES, HcclDtypes
-from porter.device.sim.accounting.int64 import Int64AsInt32, keeps_int64
+from porter.device.sim.accounting.int64 import (
+    Float64AsFloat32,
+    Int64AsInt32,
+    Int64Results,
+    keeps_int64,
+)
 from porter.device.sim.accounting.unwaited import UnwaitedCopies
 from porter.device.sim.contract.releases import HPU_RELEASES, Release
 from porter.device.sim.core.dispatch import Watch
 from porter.device.sim.core.machine import Counters, Machine, machines
 from porter.device.sim.core.op_schema import INDEXED, OpFacts
-from porter.device.sim.graphs.capture import CaptureRefused, DeviceGraph
+from porter.device.sim.graphs.capture import DeviceGraph
 from porter.device.sim.graphs.capture_limits import (
     DEVICE_TO_HOST,
     DYNAMIC_SHAPE,
@@ -38,6 +43,7 @@ from porter.device.sim.graphs.capture_limits import (
     SYNCHRONIZE,
 )
 from porter.device.sim.graphs.lazy import LazyGraphs, folder_from_environment
+from porter.device.sim.graphs.records import CaptureRefused
 from porter.interception.source_lines import ForwardMarks, site_of
 
 _NO_KERNEL = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.empty", "aten.empty_like",
@@ -206,9 +212,13 @@ class DeviceAccounting:
         machine.on_transfer = self._transfer
         machine.on_dtype = self._dtype
         machine.on_synchronize = self.synchronize
-        machine.narrow_int64 = None
-        if machine.profile.int64_as_int32 and not keeps_int64(os.environ, lazy):
-            machine.narrow_int64 = Int64AsInt32(self.counters, self.forward, os.environ, lazy)
+        machine.narrow = {}
+        if machine.profile.int64_as_int32:
+            counted = (self.counters, self.forward)
+            machine.narrow[torch.float64] = Float64AsFloat32(*counted, os.environ, lazy)
+            if not keeps_int64(os.environ, lazy):
+                machine.narrow[torch.int64] = Int64AsInt32(*counted, os.environ, lazy)
+                machine.observe(Int64Results(*counted))
 
     def as_json(self, root: Path | None = None) -> dict[str, Any]:
         """Return everything counted, with sites relative to ``root``."""

@@ -43,7 +43,7 @@ def from_heads(tensor: Tensor, layout: str) -> Tensor:
     return tensor.flatten(-2) if layout.endswith("H") else tensor.contiguous()
 
 
-def _hidden_positions(
+def hidden_positions(
     mask: Tensor, mode: int, rows: int, columns: int, before: int, after: int
 ) -> Tensor:
     """Return which (row, column) pairs ``sparse_mode`` hides."""
@@ -59,14 +59,14 @@ def _hidden_positions(
     return outside if hidden is None else hidden | outside
 
 
-def _sequence_mask(like: Tensor, rows: list[int], columns: list[int], mode: int) -> Tensor:
+def sequence_mask(like: Tensor, rows: list[int], columns: list[int], mode: int) -> Tensor:
     """Return the hidden pairs of a packed (TND) batch: sequences do not see each other."""
     hidden = torch.ones(rows[-1], columns[-1], dtype=torch.bool, device=like.device)
     start_row = start_column = 0
     for row, column in zip(rows, columns, strict=True):
         sizes = (row - start_row, column - start_column)
         block = torch.zeros(sizes, dtype=torch.bool)
-        block = _hidden_positions(block, mode, *sizes, _FAR, _FAR)
+        block = hidden_positions(block, mode, *sizes, _FAR, _FAR)
         hidden[start_row:row, start_column:column] = block.to(like.device)
         start_row, start_column = row, column
     return hidden
@@ -150,11 +150,9 @@ def npu_fusion_attention(
             raise BadInput(
                 "npu_fusion_attention: layout TND needs actual_seq_qlen and actual_seq_kvlen"
             )
-        hidden = _sequence_mask(query, actual_seq_qlen, actual_seq_kvlen, sparse_mode)
+        hidden = sequence_mask(query, actual_seq_qlen, actual_seq_kvlen, sparse_mode)
     elif atten_mask is not None:
-        hidden = _hidden_positions(
-            atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens
-        )
+        hidden = hidden_positions(atten_mask, sparse_mode, rows, columns, pre_tockens, next_tockens)
     elif sparse_mode not in (0, 1):
         raise BadInput(
             f"npu_fusion_attention: sparse_mode={sparse_mode} needs atten_mask, found None"

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
+from porter.device.sim.vendors.fused_ops import fused, kernel, quarter_turn, rms_norm, wide
 from porter.errors import BadInput
 
 
@@ -64,6 +64,23 @@ def npu_rms_norm(self: Tensor, gamma: Tensor, epsilon: float = 1e-06) -> tuple[T
     """RMS normalisation over gamma's dimensions: the result and the reciprocal RMS (float32)."""
     result, reciprocal = rms_norm(wide(self), wide(gamma), epsilon)
     return result.to(self.dtype), reciprocal
+
+
+@kernel(
+    "npu::npu_rms_norm_backward(Tensor dy, Tensor self, Tensor gamma, Tensor rstd) "
+    "-> (Tensor, Tensor)"
+)
+def npu_rms_norm_backward(
+    dy: Tensor, self: Tensor, gamma: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of input and gamma (float32) from the reciprocal RMS of the forward."""
+    dims = list(range(-gamma.dim(), 0))
+    normed = wide(self) * rstd
+    slope = wide(dy) * wide(gamma)
+    change = rstd * (slope - normed * (slope * normed).mean(dims, keepdim=True))
+    rows = list(range(self.dim() - gamma.dim()))
+    total = (wide(dy) * normed).sum(rows) if rows else wide(dy) * normed
+    return change.to(self.dtype), total
 
 
 @fused("npu")

@@ -10,12 +10,15 @@ import enum
 import os
 import re
 import warnings
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from porter.device.sim.core.machine import machines
+from porter.device.sim.graphs.capture import DeviceGraph
+from porter.device.sim.graphs.records import TaskGroup
 from porter.device.sim.torch_patches.device_module import TOTAL_MEMORY
 from porter.device.sim.torch_patches.streams import Stream
 from porter.device.sim.torch_patches.streams import StreamContext as _StreamContext
@@ -53,6 +56,70 @@ class graph(GraphCapture):
 
 
 make_graphed_callables = graphed_callables_of(NPUGraph)
+
+
+def graph_task_group_begin(stream: Any) -> None:
+    """Begin a group of captured tasks whose arguments can be updated between replays."""
+    DeviceGraph.begin_group()
+
+
+def graph_task_group_end(stream: Any) -> TaskGroup:
+    """End the group and return its handle."""
+    return DeviceGraph.end_group()
+
+
+_updated: list[TaskGroup] = []
+
+
+def graph_task_update_begin(stream: Any, handle: TaskGroup) -> None:
+    """Let the operators that follow give a group's tasks their arguments for the next replays."""
+    _updated.append(handle)
+    handle.begin_update(machines["npu"])
+
+
+def graph_task_update_end(stream: Any) -> None:
+    """End the update. Raises RuntimeError if the operators were not those of the group."""
+    if not _updated:
+        raise RuntimeError("graph_task_update_end without graph_task_update_begin")
+    _updated.pop().end_update()
+
+
+class ExternalEvent:
+    """An event that a captured graph waits for and that is recorded outside it.
+
+    Everything runs in order here, so waiting does nothing, also before :meth:`record`.
+    """
+
+    def __init__(self) -> None:
+        self.recorded = False
+
+    def record(self, stream: Any = None) -> None:
+        """Record the event in a stream."""
+        self.recorded = True
+
+    def wait(self, stream: Any = None) -> None:
+        """Make a stream wait for the event."""
+
+    def reset(self, stream: Any = None) -> None:
+        """Make the event one that is not recorded."""
+        self.recorded = False
+
+    def query(self) -> bool:
+        """Whether the work before the event is done: always True."""
+        return True
+
+    def __repr__(self) -> str:
+        return "<torch_npu.npu.ExternalEvent (simulated)>"
+
+
+def _lazy_call(callable: Callable[[], Any], **kwargs: Any) -> None:
+    """Call now: the simulated device is always initialized."""
+    callable()
+
+
+def get_soc_version() -> int:
+    """The number of the simulated card's chip: an Ascend910B2's (NpuVariables.h)."""
+    return 221
 
 
 DEVICE_NAME = "Ascend910B2"

@@ -1,9 +1,9 @@
 """Releases of a vendor's software that a simulated device can be: ``sim:hpu@1.12``.
 
-``sim:hpu`` alone is the newest. A release sets what public sources say of it: which mode is the
-default, and which of the simulated names it lacks. Ops and their support are those of the one
-published list (``porter/device/sim/accounting/data/hpu_ops.json``), and PyTorch is the one that is
-installed. Free of torch.
+``sim:hpu`` and ``sim:npu`` alone are the newest. A release sets what public sources say of it:
+which mode is the default, and which of the simulated names it lacks. Ops and their support are
+those of the one published list of each vendor (``porter/device/sim/accounting/data``), and PyTorch
+is the one that is installed. Free of torch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ SimulatedName = Literal[
     "sim:hpu@1.19",
     "sim:hpu@1.22",
     "sim:npu",
+    "sim:npu@1.8.1",
 ]
 SIMULATED: tuple[str, ...] = get_args(SimulatedName)
 
@@ -27,14 +28,14 @@ _IS_LAZY = "habana_frameworks.torch.utils.internal"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release of Intel's Gaudi software."""
+    """One release of Intel's Gaudi software, or of torch-npu."""
 
     name: str
     lazy_by_default: bool
-    """What ``PT_HPU_LAZY_MODE`` means when it is unset."""
+    """What ``PT_HPU_LAZY_MODE`` means when it is unset (Gaudi)."""
     source: str
     absent: tuple[str, ...] = ()
-    """Simulated modules that no public source has in this release."""
+    """Simulated modules and names that no public source has in this release."""
 
 
 HPU_RELEASES: tuple[Release, ...] = (
@@ -66,14 +67,55 @@ HPU_RELEASES: tuple[Release, ...] = (
 )
 """Oldest first; the last is ``sim:hpu``'s."""
 
+_EARLIER = (
+    "torch_npu.npu.disable_graph_mode",
+    "torch_npu.npu.enable_graph_mode",
+    "torch_npu.npu.global_step_inc",
+    "torch_npu.npu.is_graph_mode",
+    "torch_npu.npu.launch_graph",
+    "torch_npu.npu.profile",
+    "torch_npu.npu.set_start_fuzz_compile_step",
+    "torch_npu.utils.profiler",
+)
+_LATER = (
+    "torch_npu.npu.ExternalEvent",
+    "torch_npu.npu.NPUGraph",
+    "torch_npu.npu.graph",
+    "torch_npu.npu.graph_pool_handle",
+    "torch_npu.npu.graph_task_group_begin",
+    "torch_npu.npu.graph_task_group_end",
+    "torch_npu.npu.graph_task_update_begin",
+    "torch_npu.npu.graph_task_update_end",
+    "torch_npu.npu.graphs",
+    "torch_npu.npu.make_graphed_callables",
+    "torchair",
+    "torchair.configs",
+    "torchair.configs.compiler_config",
+    "torchair.core",
+    "torchair.core.utils",
+    "torchair.inference",
+    "torchair.scope",
+)
+NPU_RELEASES: tuple[Release, ...] = (
+    Release(
+        "1.8.1",
+        lazy_by_default=False,
+        source="Ascend/pytorch, branch v1.8.1 (22b4b7a3c): torch_npu/npu and torch_npu/utils",
+        absent=_LATER,
+    ),
+    Release("2.13", lazy_by_default=False, source="torch-npu 2.13.0 wheel", absent=_EARLIER),
+)
+"""Oldest first; the last is ``sim:npu``'s. What 2.13 lacks is in ``ascend/earlier.py``."""
+
 
 def release_of(device: str) -> Release | None:
-    """Return the release that a simulated Gaudi's name means; None for another device."""
+    """Return the release that a simulated device's name means; None for a device without any."""
     kind, _, wanted = device.partition("@")
-    if kind != "sim:hpu":
+    releases = {"sim:hpu": HPU_RELEASES, "sim:npu": NPU_RELEASES}.get(kind, ())
+    if not releases:
         return None
-    by_name = {release.name: release for release in HPU_RELEASES}
-    return by_name[wanted] if wanted else HPU_RELEASES[-1]
+    by_name = {release.name: release for release in releases}
+    return by_name[wanted] if wanted else releases[-1]
 
 
 def kind_of(device: str) -> str:

@@ -108,8 +108,8 @@ class Machine:
         self.on_transfer: Callable[[Any], None] | None = None
         """Called with every :class:`~porter.device.sim.core.transfer.Transfer` before the data
         moves."""
-        self.narrow_int64: Callable[[torch.Tensor, str], torch.Tensor] | None = None
-        """Gives what a copy of a host's int64 tensor leaves on the device, where that differs."""
+        self.narrow: dict[torch.dtype, Callable[[torch.Tensor, str], torch.Tensor]] = {}
+        """By dtype, what gives the values that a copy of a host's tensor leaves on the device."""
         self.check_fp8: Callable[[torch.Tensor, str], None] | None = None
         """Called with a host's float8_e4m3fn tensor that is copied to the device."""
         self.on_arrival: Callable[[torch.Tensor], None] | None = None

@@ -121,10 +121,10 @@ def report_arrival(source: torch.Tensor, host: torch.Tensor) -> None:
 def narrowed(
     plain: torch.Tensor, origin: Destination, destination: Destination, what: str
 ) -> torch.Tensor:
-    """Return a tensor as a copy from the host leaves it on a device that narrows int64."""
-    if origin is not None or destination is None or plain.dtype is not torch.int64:
+    """Return a tensor as a copy from the host leaves it on a device that narrows its dtype."""
+    if origin is not None or destination is None:
         return plain
-    narrow = destination.machine.narrow_int64
+    narrow = destination.machine.narrow.get(plain.dtype)
     if narrow is None or not _reporting or plain.layout != torch.strided:
         return plain
     if torch._C._functorch.is_batchedtensor(plain):

@@ -27,32 +27,22 @@ from porter.device.sim.core.op_schema import INDEXED, OpFacts, TensorArg, direct
 from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, CaptureLimits
+from porter.device.sim.graphs.records import (
+    CaptureRefused,
+    Record,
+    TaskGroup,
+    replay_operands,
+    step_of,
+)
 from porter.interception.source_lines import ForwardMarks, Site, site_of, warn_once
 
 _SAME_TENSOR = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.view_as", "aten.detach_")
-_UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
-             "aten.new_empty_strided")  # fmt: skip
 _SILENT_WRITES = {"aten.native_batch_norm": (3, 4), "aten._thnn_fused_lstm_cell": ()}
 """By op, the positions of arguments that it writes although its schema does not say so."""
 
 
 STRICT = "PORTER_STRICT_CAPTURE"
 """Set to 1, an environment variable that refuses what is otherwise counted with a warning."""
-
-
-class CaptureRefused(RuntimeError):
-    """A program did something during a capture that the vendor documents as not capturable."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """One captured op: what to call, its operands, and its results (the static buffers)."""
-
-    facts: OpFacts
-    call: Run
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    out: Any
 
 
 def _operands(facts: OpFacts, args: Any, kwargs: Any) -> Iterator[tuple[TensorArg, torch.Tensor]]:
@@ -77,11 +67,14 @@ class _Capture:
     limits: CaptureLimits
     forward: ForwardMarks
     runs: bool
-    records: list[_Record] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     inputs: dict[int, torch.Tensor] = field(default_factory=dict)
     """Tensors from before the capture, by the address of their storage."""
     made: dict[int, torch.Tensor] = field(default_factory=dict)
     """One tensor per storage that the capture allocated."""
+    group: TaskGroup | None = None
+    """The group that takes the ops recorded now."""
+    groups: list[TaskGroup] = field(default_factory=list)
     refusal: str | None = None
     unwarmed: list[str] = field(default_factory=list)
     """The ops that run for the first time, where the vendor wants a run before."""
@@ -130,7 +123,9 @@ class _Capture:
             if op.packet == "aten.copy_" and not self._is_replayed(args):
                 return
             call = self._call(op, args, kwargs)
-            self.records.append(_Record(op, call, _replay_operands(args), dict(kwargs or {}), out))
+            if self.group is not None:
+                self.group.places.append(len(self.records))
+            self.records.append(Record(op, call, replay_operands(args), dict(kwargs or {}), out))
 
         return Watch(before, after)
 
@@ -217,26 +212,11 @@ class _Capture:
                             _poison(tensor)
 
 
-def _replay_operands(args: Any) -> tuple[Any, ...]:
-    """Return the operands for replays: the value of a 0-dim CPU tensor is fixed now."""
-    return tuple(
-        arg.clone() if type(arg) is torch.Tensor and not arg.dim() else arg for arg in args
-    )
-
-
 def _poison(tensor: torch.Tensor) -> None:
     if tensor.is_floating_point() or tensor.is_complex():
         tensor.detach().fill_(float("nan"))
     elif tensor.dtype is not torch.bool:
         tensor.fill_(torch.iinfo(tensor.dtype).max)
-
-
-def _write_back(out: Any, new: Any) -> None:
-    if isinstance(out, torch.Tensor):
-        out.copy_(new)
-    elif isinstance(out, (tuple, list)):
-        for old, fresh in zip(out, new, strict=True):
-            _write_back(old, fresh)
 
 
 class DeviceGraph:
@@ -321,9 +301,35 @@ class DeviceGraph:
             )
         self._ops = len(capture.records)
         with unseen():  # preparing the steps is not the program's work
-            self._steps = [s for record in capture.records if (s := _step(record)) is not None]
+            updated: dict[int, Callable[[], None]] = {}
+            for group in capture.groups:
+                updated |= group.steps(capture.records)
+            self._steps = [
+                step
+                for place, record in enumerate(capture.records)
+                if (step := updated.get(place) or step_of(record)) is not None
+            ]
         self._inputs = [(tensor, address) for address, tensor in capture.inputs.items()]
         self.machine.counters.add("captured_ops", self._ops)
+
+    @staticmethod
+    def begin_group() -> None:
+        """Put the ops that are captured from now on into a group. Raises without a capture."""
+        capture = DeviceGraph.current._capture if DeviceGraph.current is not None else None
+        if capture is None or capture.group is not None:
+            why = "no capture is in progress" if capture is None else "a group is open already"
+            raise CaptureRefused(f"graph task group: {why}")
+        capture.group = TaskGroup()
+
+    @staticmethod
+    def end_group() -> TaskGroup:
+        """Close the group and return it. Raises CaptureRefused if none is open."""
+        capture = DeviceGraph.current._capture if DeviceGraph.current is not None else None
+        if capture is None or capture.group is None:
+            raise CaptureRefused("graph task group: none is open")
+        group, capture.group = capture.group, None
+        capture.groups.append(group)
+        return group
 
     def replay(self) -> None:
         """Run the recorded ops again on the captured buffers."""
@@ -350,26 +356,3 @@ class DeviceGraph:
         self._steps = None
         self._inputs = []
         self._ops = 0
-
-
-def _step(record: _Record) -> Callable[[], None] | None:
-    """Return what a replay does for one op; None for a view, which shares its base's memory."""
-    facts, call, args, kwargs, out = (
-        record.facts, record.call, record.args, record.kwargs, record.out,
-    )  # fmt: skip
-    if facts.is_view or facts.packet in _UNFILLED:
-        return None
-    if all(kind in ("written", "value") for kind in facts.returns_tensors):
-        return lambda: call(args, kwargs)
-    if isinstance(out, torch.Tensor):
-        into = torch.Tensor.detach(out)
-
-        def run_one() -> None:
-            into.copy_(call(args, kwargs))
-
-        return run_one
-
-    def run_several() -> None:
-        _write_back(out, call(args, kwargs))
-
-    return run_several

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import torch
 
+from porter.device.sim.habana import experts, fp8, lamb, sdpa  # noqa: F401  torch.ops.hpu
 from porter.device.sim.habana.debug import DEBUG
 from porter.device.sim.habana.internal import FLAGS, is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
@@ -33,6 +34,9 @@ _MEMORY = (
 )  # fmt: skip
 
 
+_FP8_ATTENTION = "sdpa:fp8_fused_sdpa gqa_input_reshape_fwd gqa_output_reshape is_gqa"
+
+
 def _publish(modules: Mapping[str, ModuleType]) -> None:
     """Make ``torch.hpu`` and ``habana_frameworks.torch.hpu`` one module, as on the card.
 
@@ -41,6 +45,8 @@ def _publish(modules: Mapping[str, ModuleType]) -> None:
     """
     merge_device_module(modules[f"{_TORCH}.hpu"], "hpu", modules[f"{_TORCH}.hpu.random"])
     vars(modules[_TORCH])["torch"] = torch  # the vendor's module imports it under this name
+    generators = list(vars(torch)["hpu"].default_generators)[:1]  # one, as the vendor's list has
+    vars(modules[f"{_TORCH}.hpu.random"])["default_generators"] = generators
     for name in _MEMORY:
         setattr(modules[f"{_TORCH}.hpu.memory"], name, vars(modules[f"{_TORCH}.hpu"])[name])
     if is_lazy():
@@ -62,6 +68,9 @@ HABANA = Package(
             "core:hpu_inference_initialize hpu_inference_set_env hpu_initialize hpu_set_env",
             "core:hpu_set_inference_env hpu_teardown_inference_env mark_step hpu_reset_env",
         ),
+        f"{_TORCH}.core.quantization": (
+            "core:_check_params_as_const _get_marked_const_count _mark_params_as_const",
+        ),
         f"{_TORCH}.distributed": (),
         f"{_TORCH}.distributed.hccl": ("core:initialize_distributed_hpu",),
         f"{_TORCH}.gpu_migration": (),
@@ -69,10 +78,19 @@ HABANA = Package(
         # Mixed precision of releases before autocast. pytorch-lightning 1.6 to 1.9 imports it
         # wherever the package is installed and uses it only in its HPUPrecisionPlugin.
         f"{_TORCH}.hpex.hmp": (),
-        f"{_TORCH}.hpex.kernels": ("kernels",),
+        f"{_TORCH}.hpex.kernels": (
+            "kernels",
+            "lamb:CustomSoftmax",
+            "sdpa:fp8_fused_sdpa gqa_output_reshape",
+        ),
+        f"{_TORCH}.hpex.kernels.Fp8FusedSDPA": (_FP8_ATTENTION,),
         f"{_TORCH}.hpex.kernels.Fp8Ops": ("kernels:cast_to_fp8_v2",),
         f"{_TORCH}.hpex.normalization": ("kernels:FusedClipNorm FusedRMSNorm",),
-        f"{_TORCH}.hpex.optimizers": ("optimizers",),
+        f"{_TORCH}.hpex.movingavrg": ("large_batch:FusedEMA",),
+        f"{_TORCH}.hpex.optimizers": (
+            "optimizers",
+            "large_batch:FusedLamb FusedLars FusedResourceApplyMomentum",
+        ),
         f"{_TORCH}.hpu": (
             "hpu",
             f"graphs:{' '.join(_GRAPHS)}",
@@ -91,7 +109,9 @@ HABANA = Package(
         f"{_TORCH}.utils.distributed_utils": ("core:initialize_distributed_hpu",),
         f"{_TORCH}.utils.internal": ("internal:Timer is_lazy lazy_only",),
         f"{_TORCH}.utils.lib_utils": ("internal:get_include_dir get_lib_dir",),
-        f"{_TORCH}.utils.experimental": ("core:_get_device_type synDeviceType",),
+        f"{_TORCH}.utils.experimental": (
+            "core:_data_ptr _get_device_type _set_profiler_tracer_memory synDeviceType",
+        ),
         f"{_TORCH}.utils.library_loader": (
             "core:is_habana_avaialble is_habana_available load_habana_module",
         ),
@@ -99,6 +119,7 @@ HABANA = Package(
     acting={f"{_TORCH}.gpu_migration": partial(activate, "hpu")},
     aliases={
         f"{_TORCH}.core.hpu": f"{_TORCH}.hpu",
+        f"{_TORCH}.hpu.hpu": f"{_TORCH}.hpu",  # its memory module imports it, and is imported whole
         f"{_TORCH}.utils.experimental.hpu": f"{_TORCH}.hpu",
     },
     publish=_publish,

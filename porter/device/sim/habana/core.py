@@ -101,3 +101,38 @@ def initialize_distributed_hpu(
     mine = int(os.environ.get("RANK", 0)) if rank is None else rank
     local = int(os.environ.get("LOCAL_RANK", 0)) if local_rank is None else local_rank
     return world, mine, local
+
+
+def _data_ptr(t: torch.Tensor) -> int:
+    """Return the address of a tensor's data, here in the host's memory."""
+    return t.data_ptr()
+
+
+def _set_profiler_tracer_memory(device_id: int) -> int:
+    """Give the card's tracer memory: there is neither, 0."""
+    return 0
+
+
+_constants: dict[int, int] = {}
+"""Ids of tensors that were marked constant, by the address of their data."""
+
+
+def _mark_params_as_const(
+    model: torch.nn.Module | None = None, only_scales: bool = False, console_prints: bool = False
+) -> None:
+    """Mark a model's state constant, so that the card's compiler may fold it: nothing changes."""
+    for name, tensor in ({} if model is None else model.state_dict()).items():
+        if only_scales and "scale" not in name:
+            continue
+        number = _constants.setdefault(tensor.data_ptr(), len(_constants))
+        if console_prints:
+            print(f"Tensor '{name}' is_const 'True' id '{number}'")
+
+
+def _get_marked_const_count() -> int:
+    """Return how many tensors were marked."""
+    return len(_constants)
+
+
+def _check_params_as_const(model: torch.nn.Module | None = None, only_scales: bool = False) -> None:
+    """Read the marks. The vendor's function neither returns nor raises anything either."""

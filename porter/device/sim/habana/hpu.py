@@ -98,3 +98,24 @@ def setDeterministic(val: bool) -> None:
 def getDeterministic() -> bool:
     """Whether kernels are deterministic: always True."""
     return True
+
+
+def enable_quantization() -> None:
+    """Let the card's compiler quantise what is marked. The simulation computes as it is written."""
+
+
+def disable_quantization() -> None:
+    """Undo :func:`enable_quantization`."""
+
+
+def enable_const_section_serialization(
+    path: Any, clear_path: bool, use_compression: bool = False
+) -> None:
+    """Keep constants of compiled graphs in files below ``path``. Nothing is kept here.
+
+    ``use_compression`` is of release 1.19; optimum-habana calls it without.
+    """
+
+
+def disable_const_section_serialization() -> None:
+    """Undo :func:`enable_const_section_serialization`."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from porter.device.sim.core.profiles import HPU
+from porter.device.sim.habana import fp8  # noqa: F401  torch.ops.hpu.cast_to_fp8_v2
 from porter.device.sim.vendors.fused_ops import fused, quarter_turn, rms_norm, wide
 
 
@@ -113,7 +113,7 @@ class FusedSDPA:
         visible = attn_mask if attn_mask is not None and attn_mask.dtype == torch.bool else None
         bias = None if visible is not None else attn_mask
         if valid_seq_len is not None:
-            visible = _within(key, valid_seq_len, seq_padding_type)
+            visible = within(key, valid_seq_len, seq_padding_type)
         keep_mask = None
         if dropout_p > 0.0:
             shape = (*query.shape[:-1], key.shape[-2])
@@ -128,7 +128,7 @@ class FusedSDPA:
         return found[0] if len(found) == 1 else tuple(found)
 
 
-def _within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
+def within(key: Tensor, lengths: Tensor, padding: str) -> Tensor:
     """Return which positions are valid, in sequences padded on the "left" or the "right"."""
     position = torch.arange(key.shape[-2], device=key.device)
     valid = lengths.view(-1, 1, 1, 1)
@@ -242,12 +242,10 @@ def cast_to_fp8_v2(
     """Return the input times ``scale`` in an 8-bit float (saturating), and its largest magnitude.
 
     float8_e4m3fn saturates at the simulated card's limit, 240 on a Gaudi2. Rounding is to nearest;
-    ``stochastic_rounding`` changes nothing here.
+    ``stochastic_rounding`` changes nothing here. Without ``is_amax`` the second is empty.
     """
-    scaled = input if scale is None else input * scale.to(input.dtype)
-    limit = HPU.e4m3_limit if dtype is torch.float8_e4m3fn else torch.finfo(dtype).max
-    largest = input.abs().amax().float() if is_amax else torch.zeros((), device=input.device)
-    return scaled.clamp(-limit, limit).to(dtype), largest
+    made, largest = torch.ops.hpu.cast_to_fp8_v2(input, scale, stochastic_rounding, is_amax, dtype)
+    return made, largest
 
 
 @fused("hpu", "rms_norm")

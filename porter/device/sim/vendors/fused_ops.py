@@ -39,6 +39,38 @@ def fused(namespace: str, name: str | None = None) -> Callable[[C], C]:
     return register
 
 
+def kernel(schema: str, meta: Callable[..., Any] | None = None) -> Callable[[C], Any]:
+    """Register a composition of torch ops as the kernel of one operator, without a gradient.
+
+    ``schema`` is the vendor's own, ``"hpu::name.overload(Tensor input, ...) -> Tensor"``; it may
+    write its arguments and take lists of tensors. ``meta`` returns results of the right shape and
+    dtype for tensors without data, where the composition reads values. Returns the operator with
+    all its overloads, of which each is registered by itself.
+    """
+
+    def register(function: C) -> Any:
+        full = schema.partition("(")[0]
+        name, _, overload = full.partition(".")
+        namespace, _, title = name.partition("::")
+        known = torch._C._jit_get_schemas_for_operator(name)
+        if overload not in {each.overload_name for each in known}:
+            library = _library(namespace)
+            library.define(schema.removeprefix(f"{namespace}::"))
+            mutates = "!" in schema
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with torch._C._DisableAutocast():
+                    result = function(*args, **kwargs)
+                return result if mutates else _without_aliases(result, args)
+
+            library.impl(full.partition("::")[2], run, "CompositeExplicitAutograd")
+            if meta is not None:
+                library.impl(full.partition("::")[2], meta, "Meta")
+        return getattr(getattr(torch.ops, namespace), title)
+
+    return register
+
+
 def wide(tensor: torch.Tensor) -> torch.Tensor:
     """Convert a tensor to the kernels' precision: float32, or float64 if it is float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

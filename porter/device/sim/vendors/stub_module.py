@@ -117,6 +117,8 @@ def look_up(dotted: str) -> tuple[bool, Any]:
     parts = dotted.split(".")
     if parts[:2] == ["torch", "ops"] and len(parts) > 3:
         found = getattr(getattr(torch.ops, parts[2]), parts[3], None)
+        if found is not None and len(parts) > 4:  # an overload
+            found = getattr(found, parts[4], None)
         return found is not None, found
     thing: Any = sys.modules.get(parts[0])
     if thing is None:

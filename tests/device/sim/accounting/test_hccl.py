@@ -59,3 +59,13 @@ def test_int16_has_no_name_in_gaudis_hccl(machine: Machine) -> None:
     text = "HCCL process group: int16" if machine.profile.name == "hpu" else "Invalid scalar type"
     with pytest.raises(RuntimeError, match=text):
         dist.all_reduce(_of(machine, torch.int16))
+
+
+def test_reductions_of_what_float32_rounds_are_counted_on_hpu(machine: Machine) -> None:
+    name = machine.profile.name
+    for values in ([2**24], [2**24 + 1], [-(2**40) - 1]):
+        dist.all_reduce(torch.tensor(values, device=name))
+    dist.all_reduce(torch.tensor([0.1], dtype=torch.float16, device=name))
+    counted = machine.counters.totals
+    assert counted["reduced_as_float32"] == (4 if name == "hpu" else 0)
+    assert counted["reduced_inexactly"] == (2 if name == "hpu" else 0)

@@ -85,6 +85,18 @@ def test_half_precision_is_computed_in_float32_and_rounded_once():
     assert torch.equal(kernels.npu_rms_norm(x, weight)[0], expected.half())
 
 
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_norms_own_backward_gives_the_gradients_of_the_forward(dimensions):
+    x = drawn(3, 4, 8).requires_grad_()
+    gamma = torch.linspace(0.5, 1.5, 8).expand(*x.shape[-dimensions:]).clone().requires_grad_()
+    out, reciprocal = kernels.npu_rms_norm(x, gamma)
+    slope = drawn(3, 4, 8, seed=2)
+    expected = torch.autograd.grad(out, (x, gamma), slope)
+    found = kernels.npu_rms_norm_backward(slope, x.detach(), gamma.detach(), reciprocal.detach())
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("perm", "shape", "first", "expected"),
     [

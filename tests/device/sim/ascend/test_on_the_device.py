@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -189,8 +192,8 @@ def test_names_that_only_torch_npu_has_raise_an_error_that_says_so(accounting):
 
     with pytest.raises(AttributeError, match=r"npu_mla_prolog is not in porter.*2\.13\.0 knows it"):
         torch_npu.npu_mla_prolog  # noqa: B018
-    with pytest.raises(ImportError, match=r"torch_npu\.profiler is not in porter"):
-        import torch_npu.profiler
+    with pytest.raises(ImportError, match=r"torch_npu\.multiprocessing is not in porter"):
+        import torch_npu.multiprocessing
 
 
 def test_properties_that_the_card_lacks_are_none(accounting):
@@ -220,3 +223,54 @@ def test_data_parallel_compares_the_cards_and_runs(accounting):
     assert model.device_ids == [0, 1]
     rows = torch.randn(4, 4).npu()
     assert torch.equal(model(rows).cpu(), model.module(rows).cpu())
+
+
+EARLIER = ("launch_graph", "enable_graph_mode", "profile", "global_step_inc")
+
+
+@pytest.mark.parametrize(("device", "old"), [("sim:npu", False), ("sim:npu@1.8.1", True)])
+def test_a_release_has_the_names_of_its_time(device, old, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with simulated(device):
+        assert [hasattr(torch.npu, name) for name in EARLIER] == [old] * 4
+        assert hasattr(torch.npu, "NPUGraph") != old
+        assert (importlib.util.find_spec("torchair") is None) == old
+        collect_env = importlib.import_module("torch_npu.utils.collect_env")
+        assert collect_env.get_cann_version() == "not known"
+        if not old:
+            with pytest.raises(ImportError, match=r"no public source has it in release 2\.13"):
+                importlib.import_module("torch_npu.utils.profiler")
+            return
+        with pytest.raises(RuntimeError, match="must be graph mode"):
+            torch.npu.launch_graph()
+        torch.npu.enable_graph_mode()
+        torch.npu.launch_graph()
+        torch.npu.disable_graph_mode()
+        with pytest.raises(TypeError, match="step must be a int"):
+            torch.npu.set_start_fuzz_compile_step("3")
+        torch.npu.global_step_inc()
+        with pytest.warns(UserWarning, match="nothing of a simulated card is traced"):
+            torch.npu.profile("found")
+        assert (tmp_path / "found").is_dir()
+
+
+def test_the_old_profiler_traces_one_step_and_ends_the_program(monkeypatch, tmp_path):
+    with simulated("sim:npu@1.8.1"):
+        from torch_npu.utils.profiler import Profile
+
+        monkeypatch.setattr(Profile, "_only", None)
+        found = Profile(start_step=2, save_path=str(tmp_path), profile_type="TORCH")
+        assert Profile() is found
+        found.start()
+        with pytest.raises(ValueError, match="only be called once"):
+            found.start()
+        found.end()
+        found.start()
+        torch.ones(2, device="npu") * 2
+        with pytest.raises(SystemExit):
+            found.end()
+        assert len(list(tmp_path.glob("torch_prof_*.json"))) == 1
+        monkeypatch.setattr(Profile, "_only", None)
+        off = Profile(start_step=1)
+        off.start()
+        off.end()

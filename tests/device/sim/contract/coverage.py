@@ -68,7 +68,8 @@ def _measure(contract: dict[str, Any], mode: str) -> Coverage:
 
 def _problems(row: dict[str, Any], thing: Any) -> list[str]:
     if isinstance(thing, torch._ops.OpOverloadPacket):
-        _, ours = of_schema(str(thing.default._schema).partition("::")[2])
+        overload = getattr(thing, thing.overloads()[0])  # "default", if it has one
+        _, ours = of_schema(str(overload._schema).partition("::")[2])
         theirs = row.get("signature")
         fits = theirs is None or disagreement(theirs, function_with(ours)) is None
         return [] if fits else [f"takes {ours}"]

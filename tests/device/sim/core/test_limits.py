@@ -212,3 +212,59 @@ def test_npu_makes_no_complex_tensors_while_operators_are_compiled() -> None:
                 call()
         torch.npu.set_compile_mode(jit_compile=False)
         assert x.to(torch.complex64).dtype is torch.complex64
+
+
+def _warned(seen: list[warnings.WarningMessage], text: str) -> int:
+    return len([each for each in seen if text in str(each.message)])
+
+
+def test_gaudi_counts_int64_results_outside_int32_with_one_warning_per_line() -> None:
+    with simulated("hpu") as machine, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        open_accounting(machine, lazy=True)
+        x = torch.tensor([2**20, 3], device="hpu")
+        for _ in range(2):
+            large = x * x
+        x.mul_(2**15)
+        assert large.tolist() == [2**40, 9]
+        x.add(1), x[:1], (x * 1.5).sum(), torch.tensor([1], device="hpu").mul_(7)
+        assert _events("hpu", "int64_overflow") == {"aten.mul.Tensor": 2, "aten.mul_.Tensor": 1,
+                                                    "aten.add.Tensor": 1}  # fmt: skip
+        torch.empty(100, dtype=torch.int64, device="hpu").resize_(3)
+        assert machine.counters.totals["int64_overflow"] == 4
+    assert _warned(seen, "computes them in int32") == 3
+
+
+def test_gaudis_eager_mode_computes_in_int64() -> None:
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=False)
+        assert (torch.tensor([2**20], device="hpu") ** 3).tolist() == [2**60]
+        assert machine.counters.totals["int64_overflow"] == 0
+
+
+def test_gaudis_lazy_mode_refuses_float64_outside_float32_but_not_infinities() -> None:
+    with simulated("hpu") as machine:
+        open_accounting(machine, lazy=True)
+        refused = (
+            r"cast Double to Float, Input values range \[-1e\+39, 2\] exceeds Float range "
+            r"\[-3\.40282e\+38, 3\.40282e\+38\]"
+        )
+        with pytest.raises(RuntimeError, match=refused):
+            torch.tensor([2.0, -1e39], dtype=torch.float64).to("hpu")
+        passing = [float("inf"), float("-inf"), float("nan"), 3.4e38]
+        there = torch.tensor(passing, dtype=torch.float64, device="hpu")
+        assert there.cpu().nan_to_num(0.0).tolist()[3] == 3.4e38
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_where_gaudi_does_not_check_float64_it_is_counted_with_one_warning_per_line(
+    lazy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PT_HPU_ENABLE_VALID_DATA_RANGE_CHECK", "0")
+    with simulated("hpu") as machine, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        open_accounting(machine, lazy=lazy)
+        for _ in range(2):
+            assert torch.tensor([1e300], dtype=torch.float64).to("hpu").tolist() == [1e300]
+        assert machine.counters.totals["float64_overflow"] == 2
+    assert _warned(seen, "infinite there") == 1

@@ -53,3 +53,21 @@ def test_memory_figures_stand_in_their_own_module() -> None:
         memory = importlib.import_module(f"{_TORCH}.hpu.memory")
         assert memory.max_memory_allocated() == torch.hpu.max_memory_allocated() == 0  # type: ignore[attr-defined]
         assert importlib.import_module(_TORCH).torch is torch
+
+
+def test_marks_of_constants_are_counted_and_change_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with simulated("hpu"):
+        quantization = importlib.import_module(f"{_TORCH}.core.quantization")
+        random = importlib.import_module(f"{_TORCH}.hpu.random")
+        model = torch.nn.Linear(2, 2).to("hpu")
+        before = quantization._get_marked_const_count()
+        quantization._mark_params_as_const(model, only_scales=True)
+        quantization._mark_params_as_const(model, console_prints=True)
+        quantization._mark_params_as_const(model)
+        quantization._check_params_as_const(model)
+        assert quantization._get_marked_const_count() == before + 2
+        assert "Tensor 'weight' is_const 'True'" in capsys.readouterr().out
+        assert random.default_generators == [torch.hpu.default_generators[0]]
+        torch.hpu.enable_quantization()
