@@ -28,6 +28,7 @@ from porter.device.sim.core.tensor import tensors_in
 from porter.device.sim.graphs import capture_limits as limit
 from porter.device.sim.graphs.capture_limits import LIMITS, CaptureLimits
 from porter.device.sim.graphs.records import (
+    UNFILLED,
     CaptureRefused,
     Record,
     TaskGroup,
@@ -131,7 +132,7 @@ class _Capture:
 
     def _check_warm(self, op: OpFacts) -> None:
         """Count an op that has not run before; a view and an empty tensor launch no kernel."""
-        has_kernel = not op.is_view and op.packet not in (*_SAME_TENSOR, *_UNFILLED)
+        has_kernel = not op.is_view and op.packet not in (*_SAME_TENSOR, *UNFILLED)
         if self.limits.warms_up and has_kernel and op.packet not in self.machine.ran:
             self.unwarmed.append(op.packet)
             site = site_of(self.forward.here(2))

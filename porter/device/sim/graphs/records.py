@@ -13,7 +13,7 @@ from porter.device.sim.core.dispatch import Run, Watch
 from porter.device.sim.core.machine import Machine
 from porter.device.sim.core.op_schema import OpFacts
 
-_UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
+UNFILLED = ("aten.empty", "aten.empty_like", "aten.empty_strided", "aten.new_empty",
              "aten.new_empty_strided")  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def step_of(record: Record) -> Callable[[], None] | None:
     facts, call, args, kwargs, out = (
         record.facts, record.call, record.args, record.kwargs, record.out,
     )  # fmt: skip
-    if facts.is_view or facts.packet in _UNFILLED:
+    if facts.is_view or facts.packet in UNFILLED:
         return None
     if all(kind in ("written", "value") for kind in facts.returns_tensors):
         return lambda: call(args, kwargs)

@@ -160,8 +160,9 @@ def _to_aten(graph: Any, decompositions: dict[Any, Any]) -> Any:
             held = super().get_attr(target, args, kwargs)
             if not isinstance(held, torch.Tensor):
                 return held
-            options = {"dtype": held.dtype, "device": held.device}
-            return torch.empty_strided(held.size(), held.stride(), **options)
+            return torch.empty_strided(
+                held.size(), held.stride(), dtype=held.dtype, device=held.device
+            )
 
     run: Callable[..., Any] = FakeConstants(graph).run
     trace = make_fx(run, decompositions, "real", _allow_non_fake_inputs=True)
