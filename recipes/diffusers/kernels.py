@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -158,6 +159,50 @@ def _count_refusals(probe: Probe) -> None:
     _expect_words(lambda attention, _: attention(x), plain, "found torch.float32")
     _expect_words(lambda a, _: a.cpu().half()(x.cpu().half()), plain, "found a tensor on cpu")
     probe.count("refused", 5)
+    with probe.attempt("switched"):
+        use_flash_attention(widest := Attention(256, heads=1, dim_head=256), "layer")
+        probe.count("switched/widest", int(type(widest.processor) is FlashAttnProcessor))
+        _count_switched(probe, FlashAttnProcessor)
+
+
+def _count_switched(probe: Probe, processor: type) -> None:
+    """Count the layers with the kernel after a pipeline's switch, and after training's option."""
+    from diffusers import (
+        AutoencoderKL,
+        DDPMScheduler,
+        DiffusionPipeline,
+        UNet2DConditionModel,
+        device_training,
+    )
+
+    class Both(DiffusionPipeline):
+        """A pipeline of a network and an autoencoder, whose one head is too wide."""
+
+        def __init__(self, unet: Any, vae: Any, scheduler: Any) -> None:
+            super().__init__()
+            self.register_modules(unet=unet, vae=vae, scheduler=scheduler)
+
+    def network() -> Any:
+        return UNet2DConditionModel(
+            sample_size=8, block_out_channels=(32,), layers_per_block=1, cross_attention_dim=16,
+            attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+        )  # fmt: skip
+
+    def switched(model: Any) -> int:
+        return sum(type(one) is processor for one in model.attn_processors.values())
+
+    pipe = Both(network(), AutoencoderKL(block_out_channels=(32,)), DDPMScheduler())
+    pipe.enable_npu_flash_attention()
+    layers = len(pipe.unet.attn_processors)
+    probe.count("switched/pipeline", switched(pipe.unet) == layers)
+    pipe.disable_npu_flash_attention()
+    probe.count("switched/back", switched(pipe.unet))
+    trained = network()
+    asked = mock.Mock(enable_npu_flash_attention=True)
+    accelerator = mock.Mock(device=probe.device, mixed_precision="bf16")
+    device_training.enable_flash_attention(asked, accelerator, trained)
+    probe.count("switched/training", switched(trained) == layers)
 
 
 def _expect_words(act: Any, attention: Any, word: str) -> None:

@@ -61,6 +61,7 @@ def picture(probe: Probe, path: Path) -> Path:
 def small_parts(probe: Probe, factor: int, size: int) -> Iterator[None]:
     """Serve the small parts inside: every model narrowed by ``factor``, its images ``size``
     square."""
+    from CLIP import clip as package  # whose `load` the scripts call
     from CLIP.clip import clip
     from diffusion.models import models
 
@@ -89,12 +90,12 @@ def small_parts(probe: Probe, factor: int, size: int) -> Iterator[None]:
             raise RuntimeError("the small CLIP is no TorchScript archive: load it with jit=False")
         return real_clip(*args, jit=jit, **kwargs)
 
-    real_load, real_download, real_clip = torch.load, clip._download, clip.load
+    real_load, real_download, real_clip = torch.load, clip._download, package.load
     clip_path = small_clip(probe)
-    torch.load, clip._download, clip.load = load, lambda *_: str(clip_path), load_clip
+    torch.load, clip._download, package.load = load, lambda *_: str(clip_path), load_clip
     models.models.update({name: small(name) for name in constructors})
     try:
         yield
     finally:
-        torch.load, clip._download, clip.load = real_load, real_download, real_clip
+        torch.load, clip._download, package.load = real_load, real_download, real_clip
         models.models.update(constructors)
