@@ -27,7 +27,9 @@ def run(probe: Probe) -> None:
             record_losses(probe, "first/losses", train_task(probe, task, words))
         probe.record("first/weights", trained_weights(probe, task))
     with probe.attempt("resumed"):
-        words = task_words(task, 6, *more, "--resume_from_checkpoint", "latest")
+        # Without a prompt nothing is validated, however often it is asked for
+        often = ("--validation_steps", 1) if "--validation_steps" in task.prompt else ()
+        words = task_words(task, 6, *more, *often, "--resume_from_checkpoint", "latest")
         with reports_heard(probe, "resumed"):
             record_losses(probe, "resumed/losses", train_task(probe, task, words))
         probe.record_files("resumed/files", "trained")
