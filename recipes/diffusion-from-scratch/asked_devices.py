@@ -39,7 +39,8 @@ def run(probe: Probe) -> None:
         left = [name for name in absent if not refused(name, RuntimeError)]
         probe.count("absent_taken", len(left))
     with probe.attempt("own_found"):
-        probe.count("own_found", int(find_device(own).type == probe.device.type))
+        found = find_device(own)
+        probe.count("own_found", int(found.type == probe.device.type and not found.index))
     if own != "gpu":
         printed = io.StringIO()
         with probe.attempt("gpu_is_cpu"), contextlib.redirect_stdout(printed):
