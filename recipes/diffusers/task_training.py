@@ -160,6 +160,19 @@ def reports_heard(probe: Probe, name: str) -> Iterator[None]:
         probe.count(f"{name}/{counter}", count)
 
 
+@contextlib.contextmanager
+def lines_heard(probe: Probe, name: str) -> Iterator[None]:
+    """Count the lines that the script prints of its steps, at levels that have a report of them."""
+    try:
+        from diffusers import step_report
+    except ImportError:
+        yield
+        return
+    with mock.patch.object(step_report, "step_line", wraps=step_report.step_line) as heard:
+        yield
+    probe.count(name, heard.call_count)
+
+
 def count_named_dataset(probe: Probe, task: Task) -> None:
     """Count whether the options of a script that has ``--dataset_name`` do with it alone."""
     if "--dataset_name" not in (probe.tree / task.script).read_text(encoding="utf-8"):

@@ -7,6 +7,7 @@ from task_training import (
     PICTURES,
     TASKS,
     count_named_dataset,
+    lines_heard,
     reports_heard,
     task_words,
     train_task,
@@ -47,10 +48,11 @@ def run(probe: Probe) -> None:
         probe.record_files("resumed/files", "trained")
     if "logging_steps" in script:
         with probe.attempt("logged"):
-            each, second = (
-                train_task(probe, task, task_words(task, 4, "--logging_steps", steps))
-                for steps in (1, 2)
-            )
+            with lines_heard(probe, "logged/lines"):
+                each, second = (
+                    train_task(probe, task, task_words(task, 4, "--logging_steps", steps))
+                    for steps in (1, 2)
+                )
             probe.count("logged/every_second", int(second == each[1::2] and len(each) == 4))
     with probe.attempt("options"):
         count_named_dataset(probe, task)
