@@ -16,8 +16,10 @@ from tests.served import Served
 _SITE = re.compile(r"^(\S+):(\d+)$")
 
 
-def level_names(port: str) -> list[str]:
-    return ["upstream", *(patch.header.level for patch in load_series(PROJECT, port).patches)]
+def level_names(port: str, *, off: bool = True) -> list[str]:
+    """The names of a port's levels, with those that are off by default if ``off``."""
+    patches = load_series(PROJECT, port).patches
+    return ["upstream", *(patch.header.level for patch in patches if off or not patch.off)]
 
 
 def folder_of(served: Served, port: str, level: int) -> Path:
