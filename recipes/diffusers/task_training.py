@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import runpy
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -173,23 +174,28 @@ def lines_heard(probe: Probe, name: str) -> Iterator[None]:
     probe.count(name, heard.call_count)
 
 
-def count_named_dataset(probe: Probe, task: Task) -> None:
-    """Count whether the options of a script that has ``--dataset_name`` do with it alone."""
-    if "--dataset_name" not in (probe.tree / task.script).read_text(encoding="utf-8"):
-        return
-    words = [
-        "--dataset_name" if word == "--train_data_dir" else word for word in task_words(task, 1)
-    ]
+def count_options(probe: Probe, task: Task) -> None:
+    """Count whether the script takes what it should: ``--dataset_name`` alone, where it has that
+    option, and the fused clipping of gradients where it clips any.
+    """
     script = runpy.run_path(str(probe.tree / task.script), run_name="script")
-    probe.count("named_dataset", int(_is_taken(script["parse_args"], words)))
+    text = (probe.tree / task.script).read_text(encoding="utf-8")
+    words = task_words(task, 1)
+    if "--dataset_name" in text:
+        named = ["--dataset_name" if word == "--train_data_dir" else word for word in words]
+        probe.count("named_dataset", int(_is_taken(script["parse_args"], named)))
+    if "device_training" in text:
+        clipping = [*words, "--use_npu_fuse_adamW", "--use_clip_grad_norm_fused"]
+        probe.count("clipping", int(_is_taken(script["parse_args"], clipping)))
 
 
-def _is_taken(parse: Callable[[list[str]], Any], words: list[str]) -> bool:
-    try:
-        parse(words)
-    except ValueError as error:
-        print(error)
-        return False
+def _is_taken(parse: Callable[[], Any], words: list[str]) -> bool:
+    with mock.patch.object(sys, "argv", ["script", *words]):
+        try:
+            parse()
+        except (ValueError, SystemExit) as error:
+            print(error)
+            return False
     return True
 
 

@@ -6,7 +6,7 @@ from script_training import record_losses
 from task_training import (
     PICTURES,
     TASKS,
-    count_named_dataset,
+    count_options,
     lines_heard,
     reports_heard,
     task_words,
@@ -55,4 +55,4 @@ def run(probe: Probe) -> None:
                 )
             probe.count("logged/every_second", int(second == each[1::2] and len(each) == 4))
     with probe.attempt("options"):
-        count_named_dataset(probe, task)
+        count_options(probe, task)

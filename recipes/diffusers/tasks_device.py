@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from script_training import numbers_of_the_cpu, record_losses
 from task_training import (
     TASKS,
@@ -36,10 +39,21 @@ def run(probe: Probe) -> None:
     with numbers_of_the_cpu():
         words = task_words(task, STEPS, *given, *shown)
         record_losses(probe, "losses", train_task(probe, task, words))
+    if half:
+        _count_half_precision(probe)
     if on_cpu or half:
         return
     with probe.attempt("step"):
         _count_a_step(probe, task, given)
+
+
+def _count_half_precision(probe: Probe) -> None:
+    """Count the bits of the significand that DreamBooth's pipeline of class images computes in."""
+    try:
+        from diffusers.utils.devices import half_precision
+    except ImportError:
+        return
+    probe.count("half_digits", round(-math.log2(torch.finfo(half_precision(probe.device)).eps)))
 
 
 def _count_a_step(probe: Probe, task: Task, given: list[object]) -> None:
