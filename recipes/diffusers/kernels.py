@@ -25,6 +25,21 @@ def run(probe: Probe) -> None:
             part(probe)
     if probe.device.type == "npu":
         _count_refusals(probe)
+    if probe.device.type == "hpu":
+        with probe.attempt("odd_on_host"):
+            _count_odd_on_host(probe)
+
+
+def _count_odd_on_host(probe: Probe) -> None:
+    """Count the heads of any width that a Gaudi's kernel takes of a model that is not there yet."""
+    from diffusers.models.attention_processor import Attention
+
+    try:
+        from diffusers.models.flash_attention import FlashAttnProcessor, use_flash_attention
+    except ImportError:
+        return
+    use_flash_attention(odd := Attention(ODD_WIDTH, heads=1, dim_head=ODD_WIDTH), "layer")
+    probe.count("odd_on_host", int(type(odd.processor) is FlashAttnProcessor))
 
 
 def _attention(probe: Probe, case: str) -> Any:
