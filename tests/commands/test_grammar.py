@@ -78,7 +78,8 @@ def test_ports_levels_and_folders_are_spelt_alike(command: Command) -> None:
     for action in actions:
         if action.metavar == "LEVEL":
             options_of = action.option_strings
-            assert not options_of or "--level" in options_of or options_of == ["--as"]
+            # A tree is judged as a level; what is of one level is tried at another.
+            assert not options_of or "--level" in options_of or options_of in (["--as"], ["--at"])
     if "--level" in options:
         assert options["--level"].metavar == "LEVEL"
         assert "-l" in options["--level"].option_strings

@@ -192,10 +192,9 @@ WITH_TOLERANCE = (*NEED_ALLOWANCE, "within_ulps", "allclose", "psnr", "ssim")
 
 
 class Claim(Model, frozen=True, dict=True):
-    """What outputs, counters or a throughput must be, at some levels, on some devices.
+    """What outputs, counters or a throughput must be, at some levels, on some devices."""
 
-    What follows from its fields is worked out once: planning asks it for every run.
-    """
+    # What follows from the fields is worked out once: planning asks it for every run.
 
     outputs: Pattern | None = None
     counters: Pattern | None = None
