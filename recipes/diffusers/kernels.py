@@ -158,7 +158,7 @@ def _record_norms(probe: Probe) -> None:
 
 
 def _count_refusals(probe: Probe) -> None:
-    from diffusers.models.attention_processor import Attention, LoRAAttnProcessor
+    from diffusers.models.attention_processor import Attention, AttnProcessor, LoRAAttnProcessor
 
     try:
         from diffusers.models.flash_attention import FlashAttnProcessor, use_flash_attention
@@ -168,12 +168,15 @@ def _count_refusals(probe: Probe) -> None:
         _expect_words(use_flash_attention, Attention(width, heads=1, dim_head=width), word)
     lora = Attention(WIDTH, heads=HEADS, dim_head=HEAD_WIDTH, processor=LoRAAttnProcessor(WIDTH))
     _expect_words(use_flash_attention, lora, "LoRAAttnProcessor")
+    added = Attention(WIDTH, heads=HEADS, dim_head=HEAD_WIDTH, added_kv_proj_dim=16)
+    added.set_processor(AttnProcessor())
+    _expect_words(use_flash_attention, added, "keys of its own")
     plain = Attention(WIDTH, heads=HEADS, dim_head=HEAD_WIDTH, processor=FlashAttnProcessor())
     plain = plain.to(probe.device)
     x = torch.ones(1, 4, WIDTH, device=probe.device)
     _expect_words(lambda attention, _: attention(x), plain, "found torch.float32")
     _expect_words(lambda a, _: a.cpu().half()(x.cpu().half()), plain, "found a tensor on cpu")
-    probe.count("refused", 5)
+    probe.count("refused", 6)
     with probe.attempt("switched"):
         use_flash_attention(widest := Attention(256, heads=1, dim_head=256), "layer")
         probe.count("switched/widest", int(type(widest.processor) is FlashAttnProcessor))

@@ -163,15 +163,43 @@ def reports_heard(probe: Probe, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lines_heard(probe: Probe, name: str) -> Iterator[None]:
-    """Count the lines that the script prints of its steps, at levels that have a report of them."""
+    """Count the lines that the script prints of its steps, and what its progress bar shows of them,
+    at levels that have a report of steps."""
     try:
         from diffusers import step_report
     except ImportError:
         yield
         return
-    with mock.patch.object(step_report, "step_line", wraps=step_report.step_line) as heard:
+    from tqdm.std import tqdm
+
+    with (
+        mock.patch.object(step_report, "step_line", wraps=step_report.step_line) as lines,
+        mock.patch.object(tqdm, "set_postfix") as shown,
+    ):
         yield
-    probe.count(name, heard.call_count)
+    probe.count(f"{name}/lines", lines.call_count)
+    probe.count(f"{name}/shown", shown.call_count)
+
+
+@contextlib.contextmanager
+def flash_heard(probe: Probe) -> Iterator[None]:
+    """Count the calls of flash attention, at levels that have it."""
+    try:
+        from diffusers.models.flash_attention import FlashAttnProcessor
+    except ImportError:
+        yield
+        return
+    called = 0
+    native = FlashAttnProcessor.__call__
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal called
+        called += 1
+        return native(*args, **kwargs)
+
+    with mock.patch.object(FlashAttnProcessor, "__call__", call):
+        yield
+    probe.count("flash_calls", called)
 
 
 def count_options(probe: Probe, task: Task) -> None:

@@ -48,7 +48,7 @@ def run(probe: Probe) -> None:
         probe.record_files("resumed/files", "trained")
     if "logging_steps" in script:
         with probe.attempt("logged"):
-            with lines_heard(probe, "logged/lines"):
+            with lines_heard(probe, "logged"):
                 each, second = (
                     train_task(probe, task, task_words(task, 4, "--logging_steps", steps))
                     for steps in (1, 2)

@@ -10,6 +10,7 @@ from task_training import (
     TASKS,
     Task,
     device_options,
+    flash_heard,
     task_words,
     train_task,
     write_task_inputs,
@@ -38,7 +39,8 @@ def run(probe: Probe) -> None:
     shown = task.prompt if half else ()
     with numbers_of_the_cpu():
         words = task_words(task, STEPS, *given, *shown)
-        record_losses(probe, "losses", train_task(probe, task, words))
+        with flash_heard(probe):
+            record_losses(probe, "losses", train_task(probe, task, words))
     if half:
         _count_half_precision(probe)
     if on_cpu or half:
