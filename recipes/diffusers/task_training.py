@@ -174,11 +174,13 @@ def lines_heard(probe: Probe, name: str) -> Iterator[None]:
 
     with (
         mock.patch.object(step_report, "step_line", wraps=step_report.step_line) as lines,
+        mock.patch.object(step_report, "report_run", wraps=step_report.report_run) as runs,
         mock.patch.object(tqdm, "set_postfix") as shown,
     ):
         yield
     probe.count(f"{name}/lines", lines.call_count)
     probe.count(f"{name}/shown", shown.call_count)
+    probe.count(f"{name}/runs", runs.call_count)
 
 
 @contextlib.contextmanager
@@ -203,8 +205,9 @@ def flash_heard(probe: Probe) -> Iterator[None]:
 
 
 def count_options(probe: Probe, task: Task) -> None:
-    """Count whether the script takes what it should: ``--dataset_name`` alone, where it has that
-    option, and the fused clipping of gradients where it clips any.
+    """Count whether the script takes what it should, and no more: ``--dataset_name`` alone and a
+    local folder, where it has these options, but not two folders; and the fused clipping of
+    gradients where it clips any, but not without its optimizer.
     """
     script = runpy.run_path(str(probe.tree / task.script), run_name="script")
     text = (probe.tree / task.script).read_text(encoding="utf-8")
@@ -212,7 +215,15 @@ def count_options(probe: Probe, task: Task) -> None:
     if "--dataset_name" in text:
         named = ["--dataset_name" if word == "--train_data_dir" else word for word in words]
         probe.count("named_dataset", int(_is_taken(script["parse_args"], named)))
+    if "check_local_data_option" in text:
+        folder = ["--local_data_dir", str(probe.scratch / "pairs")]
+        at = words.index("--train_data_dir")
+        alone = [*words[:at], *words[at + 2 :], *folder]
+        probe.count("local_folder", int(_is_taken(script["parse_args"], alone)))
+        probe.count("two_folders", int(_is_taken(script["parse_args"], [*words, *folder])))
     if "device_training" in text:
+        alone = [*words, "--use_clip_grad_norm_fused"]
+        probe.count("clipping_alone", int(_is_taken(script["parse_args"], alone)))
         clipping = [*words, "--use_npu_fuse_adamW", "--use_clip_grad_norm_fused"]
         probe.count("clipping", int(_is_taken(script["parse_args"], clipping)))
 
