@@ -36,14 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; exit 1 when something that porter needs is missing."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from porter.upstream.doctor import ask_archive, ask_sources, examine
     from porter.upstream.store import offline_asked
     from porter.verify.plan.reachable import reach_of_ports, what_would_help
 
     pins = _pins()
     offline = args.offline or offline_asked()
-    answers = ask_sources(pins, offline=offline)
-    archive = ask_archive(offline=offline)
+    with ThreadPoolExecutor(max_workers=1) as pool:  # it may take as long as the slowest source
+        asked = pool.submit(ask_archive, offline=offline)
+        answers = ask_sources(pins, offline=offline)
+        archive = asked.result()
     findings = examine(pins, answers, archive, offline=offline, deep=args.deep)
     findings.append(_sandbox())
     reaches = reach_of_ports(pins.root, pins, answers, offline=offline) if pins.pins else []

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import click
 from training import device_word
@@ -62,17 +63,13 @@ def _count_cards(probe: Probe, own: str) -> None:
     """Count the card that a model for the named device is made on, alone and as rank 1."""
     from src.models.diff_model import diff_model
 
-    kept = os.environ.pop("LOCAL_RANK", None)
-    try:
+    with mock.patch.dict(os.environ):
         for name, rank in (("alone", None), ("rank1", "1")):
+            os.environ.pop("LOCAL_RANK", None)
             if rank is not None:
                 os.environ["LOCAL_RANK"] = rank
             model = diff_model(3, 8, 1, 1, ["res"], 4, "cosine", 16, own)
             probe.count(f"card/{name}", model.device.index)
-    finally:
-        os.environ.pop("LOCAL_RANK", None)
-        if kept is not None:
-            os.environ["LOCAL_RANK"] = kept
 
 
 def _count_options(

@@ -42,8 +42,8 @@ def keeps_int64(environ: Mapping[str, str], lazy: bool) -> bool:
     return _flag(environ, "PT_ENABLE_INT64_SUPPORT", unset=not lazy)
 
 
-class Int64AsInt32:
-    """Counts the int64 tensors that are copied from the host, and gives what the card holds."""
+class _NarrowedCopies:
+    """What the checks of copies from the host share: where they count, and whether they refuse."""
 
     def __init__(
         self, counters: Counters, forward: ForwardMarks, environ: Mapping[str, str], lazy: bool
@@ -52,6 +52,10 @@ class Int64AsInt32:
         self._forward = forward
         self._refuses = lazy and _flag(environ, _RANGE_CHECK, unset=True)
         self._warned: set[Site] = set()
+
+
+class Int64AsInt32(_NarrowedCopies):
+    """Counts the int64 tensors that are copied from the host, and gives what the card holds."""
 
     def __call__(self, source: torch.Tensor, what: str) -> torch.Tensor:
         """Return a host tensor of int64 as the copy ``what`` leaves it on the card.
@@ -108,16 +112,8 @@ class Int64Results:
         warn_once(self._warned, site, text)
 
 
-class Float64AsFloat32:
+class Float64AsFloat32(_NarrowedCopies):
     """Checks the float64 tensors that are copied from the host, which the card holds as float32."""
-
-    def __init__(
-        self, counters: Counters, forward: ForwardMarks, environ: Mapping[str, str], lazy: bool
-    ) -> None:
-        self._counters = counters
-        self._forward = forward
-        self._refuses = lazy and _flag(environ, _RANGE_CHECK, unset=True)
-        self._warned: set[Site] = set()
 
     def __call__(self, source: torch.Tensor, what: str) -> torch.Tensor:
         """Return the tensor. Raises RuntimeError, with the bridge's text, as :mod:`int64` says."""

@@ -93,7 +93,6 @@ class Profile:
         """Return the process's one object."""
         if cls._only is None:
             cls._only = super().__new__(cls)
-            cls._only._set(*args, **kwargs)
         return cls._only
 
     def __init__(
@@ -105,17 +104,8 @@ class Profile:
         use_e2e_profiler: bool = True,
         **kwargs: Any,
     ) -> None:
-        pass  # __new__ has set them, once
-
-    def _set(
-        self,
-        start_step: int = 10,
-        save_path: str = "./npu_profiling",
-        profile_type: str | None = None,
-        use_npu: bool = True,
-        use_e2e_profiler: bool = True,
-        **kwargs: Any,
-    ) -> None:
+        if hasattr(self, "enable"):
+            return  # those of the first call stay
         self.start_step, self.save_path, self.profile_type = start_step, save_path, profile_type
         self.enable = profile_type in _TYPES
         self.step_count = self.count = 0
