@@ -1,19 +1,22 @@
 """Count the runs that a one-line change makes again, for each port of this repository.
 
-    python bench/one_line.py [PORT ...] [--each] [--recipes]
+    python bench/one_line.py [PORT ...] [--each] [--recipes] [--traces]
 
 In a copy of the project one line of a Python file that the last patch adds or changes gets a
 comment, and the tree is refreshed as ``porter refresh`` does it. With ``--each`` the same is done
 for every patch below, each in a fresh copy; the line is then one that the levels above leave alone,
 a line that the patch adds where there is one.
 
-Nothing is run. The runs of all recipes are planned before and after the change, and a run is made
-again when its key is none of those before. Runs are counted once, however many recipes need them.
-*By needs* are those of them that some recipe needs whose ``needs`` select the file: a run's tree
-holds every file that the series touches, whatever ``needs`` says, and its key holds the id of the
-whole tree, so runs of other recipes are made again too. *Other ports* are runs of recipes that have
-the port for a companion. An environment is the same before and after, so none is built: a stand-in
-takes its place in the keys. So do the names of a tree's files, which a change of a line leaves.
+Nothing is run. The runs of all recipes are planned before and after the change, and a run has a
+*new key* when its key is none of those before: a key holds the id of the whole tree. Runs are
+counted once, however many recipes need them. *Other ports* are runs of recipes that have the port
+for a companion. An environment is the same before and after, so none is built: a stand-in takes its
+place in the keys. So do the names of a tree's files, which a change of a line leaves.
+
+With ``--traces`` the cache (PORTER_CACHE, set) holds the traces of a verification before the
+change, as of ``porter verify --tag quick``. A run with a new key takes the trace of one that read
+nothing but files that are as they were (:mod:`porter.verify.cache.reads`). The others are *made
+again*, and those without any trace count among them.
 
 The upstreams are those of the pins, over git: a clone named by ``url.<clone>.insteadOf`` in git's
 configuration serves as well. Printed as Markdown; ``--recipes`` adds a line for each recipe.
@@ -38,15 +41,17 @@ sys.path.insert(0, str(ROOT))
 from porter.editing.refresh import refresh  # noqa: E402
 from porter.git.objects import Oid  # noqa: E402
 from porter.levels.levels import Level  # noqa: E402
-from porter.places import recipes_dir  # noqa: E402
+from porter.places import cache_dir, recipes_dir  # noqa: E402
 from porter.series.diff import FilePatch, split_lines  # noqa: E402
 from porter.tree.apply import apply_port  # noqa: E402
 from porter.tree.locked import hold_tree  # noqa: E402
-from porter.upstream.needs import Needs  # noqa: E402
-from porter.upstream.pins import Pin, load_pins  # noqa: E402
-from porter.verify.cache.keys import known_runs  # noqa: E402
+from porter.upstream.pins import load_pins  # noqa: E402
+from porter.verify.cache.keys import RunKey, known_runs  # noqa: E402
+from porter.verify.cache.reads import KnownReads  # noqa: E402
+from porter.verify.cache.store import Places  # noqa: E402
 from porter.verify.environment.venv import Environment  # noqa: E402
-from porter.verify.plan.matrix import RecipePlan, run_specs  # noqa: E402
+from porter.verify.execution.session import Session  # noqa: E402
+from porter.verify.plan.matrix import Failure, RecipePlan, RunSpec, job_of, run_specs  # noqa: E402
 from porter.verify.plan.port_trees import UpstreamTrees  # noqa: E402
 from porter.verify.plan.select import Filters, make_plan, ports_with_recipes  # noqa: E402
 from porter.verify.recipe.load import find_recipes  # noqa: E402
@@ -57,21 +62,25 @@ _AROUND = 4
 QUICK = "quick"
 
 
+class Silent:
+    """Hears what a session says, and is silent."""
+
+    def say(self, *_: object, **__: object) -> None: ...
+
+    building = progress = built = expect = started = ended = say
+
+
 @dataclass(frozen=True)
 class RecipeKeys:
-    """The keys of a recipe's runs, and whether its ``needs`` select a file."""
+    """The keys of a recipe's runs; ``served`` are those that a trace in the cache serves."""
 
     planned: RecipePlan
     keys: frozenset[str]
+    served: frozenset[str]
 
     @property
     def is_quick(self) -> bool:
         return QUICK in self.planned.loaded.recipe.tags
-
-    def selects(self, path: str, pin: Pin) -> bool:
-        """Whether the recipe's ``needs`` select a file of its port."""
-        needs = Needs(self.planned.loaded.recipe.needs)
-        return needs.takes(path) and (bool(needs.named) or pin.wants(path.encode()))
 
 
 Planned = Mapping[str, RecipeKeys]
@@ -98,23 +107,53 @@ class Counted:
         return f"{self.again} of {self.of}"
 
 
-def plan_keys(root: Path, ports: Sequence[str]) -> Planned:
-    """Plan the recipes of some ports and return their runs' keys; nothing is run or built."""
-    with closing(UpstreamTrees(root, load_pins(root), planning=True)) as trees:
+def plan_keys(root: Path, ports: Sequence[str], *, traces: bool = False) -> Planned:
+    """Plan the recipes of some ports and return their runs' keys; nothing is run or built.
+
+    With ``traces`` also those of the runs that the traces in the cache serve.
+    """
+    with closing(UpstreamTrees(root, load_pins(root), planning=not traces)) as trees:
         plan = make_plan(root, ports, trees, Filters())
-    for one in plan.unreachable:
-        print(f"{one.port}/{one.recipe or '*'}: not counted: {one.reason}", file=sys.stderr)
-    return {planned.name: RecipeKeys(planned, _keys(planned)) for planned in plan.recipes}
+        for one in plan.unreachable:
+            print(f"{one.port}/{one.recipe or '*'}: not counted: {one.reason}", file=sys.stderr)
+        places, reads = Places.under(cache_dir()), KnownReads()
+        session = Session(trees, places, Silent())
+        found = {}
+        for planned in plan.recipes:
+            keys = {s: one.key for s, one in _known(planned, _STAND_IN).items()}
+            served = _served(planned, session, reads) if traces else []
+            own = frozenset(keys[spec] for spec in served)
+            found[planned.name] = RecipeKeys(planned, frozenset(keys.values()), own)
+    return found
 
 
-def _keys(planned: RecipePlan) -> frozenset[str]:
-    known = known_runs(planned, run_specs(planned), _STAND_IN)
-    return frozenset(one.key for one in known.values())
+def _known(planned: RecipePlan, environment: Environment) -> dict[RunSpec, RunKey]:
+    return known_runs(planned, run_specs(planned), environment)
 
 
-def made_again(before: Planned, after: Planned, names: Iterable[str]) -> Counted:
-    """Count the runs of the recipes of these names that no recipe had before the change."""
+def _served(planned: RecipePlan, session: Session, reads: KnownReads) -> Iterator[RunSpec]:
+    """Yield the runs of a recipe that find a trace of a run that read nothing else."""
+    loaded = planned.loaded
+    environment = session.find_environment(loaded.environment)
+    if environment is None:
+        return
+    among = session.places.traces / loaded.port / loaded.name
+    for spec, one in _known(planned, environment).items():
+        job = job_of(planned, spec, one.facts, session.trees)
+        if not isinstance(job, Failure) and any(reads.find(one.base, job.roots, among)):
+            yield spec
+
+
+def made_again(
+    before: Planned, after: Planned, names: Iterable[str], *, by_reads: bool = False
+) -> Counted:
+    """Count the runs of the recipes of these names that no recipe had before the change.
+
+    With ``by_reads`` those that a trace serves are left out.
+    """
     had = {key for one in before.values() for key in one.keys}
+    if by_reads:
+        had |= {key for one in after.values() for key in one.served}
     needed = {key for name in names for key in after[name].keys}
     return Counted(len(needed - had), len(needed))
 
@@ -194,20 +233,17 @@ class Change:
 
     port: str
     place: Place
-    pin: Pin
     before: Planned
     after: Planned
 
-    def counted(self, *, quick: bool = False, by_needs: bool = False) -> Counted:
+    def counted(self, *, quick: bool = False, by_reads: bool = False) -> Counted:
         """Count the port's own runs, or those of some of its recipes."""
         names = [
             name
             for name, one in self.after.items()
-            if one.planned.loaded.port == self.port
-            and (one.is_quick or not quick)
-            and (not by_needs or one.selects(self.place.path, self.pin))
+            if one.planned.loaded.port == self.port and (one.is_quick or not quick)
         ]
-        return made_again(self.before, self.after, names)
+        return made_again(self.before, self.after, names, by_reads=by_reads)
 
     @property
     def elsewhere(self) -> Counted:
@@ -215,32 +251,31 @@ class Change:
         others = [n for n, one in self.after.items() if one.planned.loaded.port != self.port]
         return made_again(self.before, self.after, others)
 
-    def row(self) -> str:
+    def row(self, *, traces: bool = False) -> str:
         """Return the row of the table."""
         cells = [self.port, self.place.level, f"`{self.place.path}`"]
         for quick in (True, False):
-            counted = self.counted(quick=quick)
-            by_needs = self.counted(quick=quick, by_needs=True)
-            cells += [str(counted), str(by_needs.again)]
+            by_reads = self.counted(quick=quick, by_reads=True)
+            cells += [str(self.counted(quick=quick)), str(by_reads.again) if traces else ""]
         other = self.elsewhere
         return f"| {' | '.join([*cells, str(other) if other.of else ''])} |"
 
     def recipes(self) -> Iterator[str]:
         """Yield a line for each recipe with a run that is made again."""
         for name, one in self.after.items():
-            counted = made_again(self.before, self.after, [name])
+            counted = made_again(self.before, self.after, [name], by_reads=True)
             if counted.again:
-                own = one.planned.loaded.port == self.port
-                note = "" if not own or one.selects(self.place.path, self.pin) else ", not by needs"
-                yield f"    {name}{' (quick)' if one.is_quick else ''}: {counted}{note}"
+                yield f"    {name}{' (quick)' if one.is_quick else ''}: {counted}"
 
 
 HEAD = """\
-| port | level | file | quick runs | by needs | all runs | by needs | other ports |
+| port | level | file | quick: new keys | made again | all: new keys | made again | other ports |
 | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"""
 
 
-def changes(source: Path, port: str, folder: Path, *, each: bool) -> Iterator[Change]:
+def changes(
+    source: Path, port: str, folder: Path, *, each: bool, traces: bool = False
+) -> Iterator[Change]:
     """Change a line of a port's last level, with ``each`` of every level too; the last one first.
 
     The last level that is not off by default counts as last; one that is off comes before it.
@@ -251,7 +286,7 @@ def changes(source: Path, port: str, folder: Path, *, each: bool) -> Iterator[Ch
         wanted = [level for level in reversed(levels) if each or level.number >= last]
         found = {level.number: next(places(trees, port, level), None) for level in wanted}
     ports = [port, *dependents(source, port)]
-    before = plan_keys(source, ports)
+    before = plan_keys(source, ports, traces=traces)
     for level in wanted:
         place = found[level.number]
         if place is None:
@@ -260,9 +295,9 @@ def changes(source: Path, port: str, folder: Path, *, each: bool) -> Iterator[Ch
         work = folder / f"{port}-{level.number}"
         root = copy_project(source, work / "project")
         change_line(root, port, place, work / "tree")
-        after = plan_keys(root, ports)
+        after = plan_keys(root, ports, traces=traces)
         shutil.rmtree(work)
-        yield Change(port, place, load_pins(source).port(port), before, after)
+        yield Change(port, place, before, after)
 
 
 def main() -> int:
@@ -270,14 +305,15 @@ def main() -> int:
     parser.add_argument("ports", nargs="*", help="default: all")
     parser.add_argument("--each", action="store_true", help="a line of every patch, not the last's")
     parser.add_argument("--recipes", action="store_true", help="and a line for each recipe")
+    parser.add_argument("--traces", action="store_true", help="count by the traces in the cache")
     args = parser.parse_args()
     print(f"{datetime.date.today()}\n\n{HEAD}")
     with tempfile.TemporaryDirectory() as top:
         os.environ.setdefault("PORTER_CACHE", str(Path(top) / "cache"))
         os.chdir(top)  # out of this project: a tree is refreshed for its own
         for port in args.ports or ports_with_recipes(ROOT):
-            for change in changes(ROOT, port, Path(top), each=args.each):
-                print(change.row(), flush=True)
+            for change in changes(ROOT, port, Path(top), each=args.each, traces=args.traces):
+                print(change.row(traces=args.traces), flush=True)
                 if args.recipes:
                     print("\n".join(change.recipes()), flush=True)
     return 0

@@ -50,12 +50,15 @@ def randn_like(like: torch.Tensor, device: Any = None, **_: Any) -> torch.Tensor
 
 def leave(trainer: Any) -> None:
     """Write losses and weights, and what the processes talk by, as torch.distributed knows it."""
-    kinds = ("comb", "mean", "var")
-    left = {kind: torch.tensor(getattr(trainer, f"losses_{kind}")) for kind in kinds}
+    left = {
+        loss: torch.tensor(getattr(trainer, f"losses_{loss}")) for loss in ("comb", "mean", "var")
+    }
     weights = [p.detach().flatten().cpu() for p in trainer.model.parameters()]
     left["weights"] = torch.cat(weights)
     left["backend"] = torch.distributed.get_backend()
-    left["device"] = next(trainer.model.parameters()).device.type
+    left["device"] = kind = next(trainer.model.parameters()).device.type
+    if kind in ("cuda", "npu"):  # the card that a call without a number is for, as a barrier is
+        left["card"] = getattr(torch, kind).current_device()
     torch.save(left, f"process{RANK}.pt")
 
 

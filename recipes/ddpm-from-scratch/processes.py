@@ -46,5 +46,7 @@ def run(probe: Probe) -> None:
     for backend in ("gloo", "hccl", "nccl"):
         probe.count(f"processes/{backend}", sum(each["backend"] == backend for each in left))
     device = probe.device.type
+    own_card = [each.get("card") == rank for rank, each in enumerate(left)]
+    probe.count("processes/own_card", sum(own_card))
     probe.count("processes/device", sum(each["device"] == device for each in left))
     probe.count("printed", done.stdout.count("Latest loss estimate"))

@@ -91,7 +91,8 @@ def _record_attention(probe: Probe, case: str) -> None:
         mask[..., -5:] = -10000.0
         mask[0, :, 3] = -10000.0
         if case == "biased":
-            mask[..., :6] = torch.linspace(-2, 1, 6)
+            # so large that a bias in fewer bits than the scores have is seen
+            mask[..., :6] = torch.linspace(9.3, 11.1, 6)
         given["attention_mask"] = mask.to(hidden)
     attended = attention(hidden, **given)
     probe.record(f"attention/{case}", attended)
@@ -192,6 +193,7 @@ def _count_switched(probe: Probe, processor: type) -> None:
         UNet2DConditionModel,
         device_training,
     )
+    from diffusers.models.attention_processor import Attention, SlicedAttnProcessor
 
     class Both(DiffusionPipeline):
         """A pipeline of a network and an autoencoder, whose one head is too wide."""
@@ -216,6 +218,11 @@ def _count_switched(probe: Probe, processor: type) -> None:
     probe.count("switched/pipeline", switched(pipe.unet) == layers)
     pipe.disable_npu_flash_attention()
     probe.count("switched/back", switched(pipe.unet))
+    pipe.enable_npu_flash_attention()
+    own = next(one for one in pipe.unet.modules() if isinstance(one, Attention))
+    own.set_processor(SlicedAttnProcessor(1))
+    pipe.disable_npu_flash_attention()
+    probe.count("switched/others_kept", type(own.processor) is SlicedAttnProcessor)
     trained = network()
     asked = mock.Mock(enable_npu_flash_attention=True)
     accelerator = mock.Mock(device=probe.device, mixed_precision="bf16")

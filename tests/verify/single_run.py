@@ -85,6 +85,7 @@ class SingleRun:
         parameters: Mapping[str, Any] | None = None,
         seconds: float = 300,
         activations: str = "",
+        base: str = "",
     ) -> Trace | Failure:
         """Run a probe's code on a tree of ``files`` (path -> text)."""
         shutil.rmtree(self.base / "job", ignore_errors=True)
@@ -96,6 +97,7 @@ class SingleRun:
             file.write_text(dedent(text))
         facts = replace(job.facts, device=device, dtype=dtype, environ=dict(environ or {}))
         job = replace(job, facts=facts, parameters=parameters or {}, activations=activations)
+        job = replace(job, base=base)
         with run_folder(self.base / "runs") as folder:
             out = run_probe(job, self.python, folder, self.start)
             if isinstance(out, Failure):

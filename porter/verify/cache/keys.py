@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,22 @@ class RunKey:
 
     facts: RunFacts
     key: str
+    around: dict[str, Any] = field(default_factory=dict)
+    """What the run depends on beside its facts and its trees."""
+
+    @property
+    def base(self) -> str:
+        """The key of all that the run depends on but its trees; "" where a trace serves no other
+        tree.
+
+        A run on a real card is measured on every tree.
+        """
+        if self.facts.device != "cpu" and not is_simulated(self.facts.device):
+            return ""
+        reached = reaching(self.facts)
+        for name in ("tree", "companions"):
+            del reached[name]
+        return _hash(reached | self.around)
 
 
 def known_runs(
@@ -44,7 +60,8 @@ def known_runs(
 ) -> dict[RunSpec, RunKey]:
     """Return facts and keys of some runs of a recipe."""
     loaded = planned.loaded
-    surroundings = {"machine": machine(), "inherited": inherited(), "needs": loaded.recipe.needs}
+    around = {"machine": machine(), "inherited": inherited()}
+    surroundings = around | {"needs": loaded.recipe.needs}
     known = {}
     for spec, program in programs(planned, specs).items():
         level = planned.levels[spec.level]
@@ -63,7 +80,7 @@ def known_runs(
         if isinstance(level, ForeignLevel):
             reached["differs_from"] = level.upstream
         files = {"files": planned.files.get(spec.level, "")}
-        known[spec] = RunKey(facts, _hash(reached | surroundings | files))
+        known[spec] = RunKey(facts, _hash(reached | surroundings | files), around)
     return known
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from porter.atomic import parse_json
 from porter.verify.cache.keys import reaching
+from porter.verify.cache.reads import READS, parse_reads
 from porter.verify.cache.store import tensors_header, verdicts_in
 from porter.verify.cache.stored_trace import check_rows, parse_head
 from porter.verify.harness.events import EVENTS, MIGRATION
@@ -35,7 +36,7 @@ Kind = Literal["traces", "verdicts"]
 KINDS: tuple[Kind, ...] = ("traces", "verdicts")
 RESULT = "result.json"
 _NEEDED = frozenset({TENSORS, HEAD, PRINTED, SUMS})
-_ALLOWED = _NEEDED | {EVENTS, MIGRATION}
+_ALLOWED = _NEEDED | {EVENTS, MIGRATION, READS}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
@@ -125,6 +126,8 @@ def unpack_trace(data: bytes, key: str) -> PackedTrace:
         for name in (EVENTS, MIGRATION):
             check_rows([parse_json(line) for line in files.get(name, b"").splitlines()])
         shapes = _tensors(files[TENSORS])
+        if READS in files:
+            parse_reads(files[READS])
     except (ValueError, RecursionError) as error:
         raise Refused(f"not as a trace is written: {error}") from error
     if sums != {name: sum_of(content) for name, content in files.items() if name != SUMS}:

@@ -64,15 +64,19 @@ def find_trace(places: Places, facts: RunFacts, key: str) -> Path | None:
     if not own.is_dir():
         others = (places.traces / facts.port).glob(f"*/{key}")
         own = next(iter(sorted(others)), own)
-    try:
-        read_head(own)
-        whole = _is_whole(own / TENSORS) and (own / SUMS).is_file()
-    except (OSError, ValueError):
-        return None
-    if not whole:
+    if not is_whole(own):
         return None
     touch(own)
     return own
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a trace, by its header and size."""
+    try:
+        read_head(folder)
+        return _fills(folder / TENSORS) and (folder / SUMS).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def sandbox_of(folder: Path) -> str:
@@ -81,7 +85,8 @@ def sandbox_of(folder: Path) -> str:
 
 
 def share_trace(places: Places, facts: RunFacts, key: str, folder: Path) -> None:
-    """Hard-link another recipe's trace into this recipe's folder, with this recipe's facts.
+    """Hard-link a trace into this recipe's folder, with this run's key and facts: another recipe's,
+    or that of a run on other trees that read nothing else.
 
     Where that fails, the run is made again when this recipe is verified alone.
     """
@@ -245,7 +250,7 @@ def tensors_header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _is_whole(path: Path) -> bool:
+def _fills(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says.
 
     Raises OSError, and ValueError for a header that is none.

@@ -177,6 +177,7 @@ class Cluster:
             companions={name: self._sender.send(f) for name, f in job.companions.items()},
             seconds=job.seconds,
             memory_bytes=job.memory_bytes,
+            base=job.base,
             sandbox=sandbox,
             warm=warm,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ class Order:
     memory_bytes: int
     sandbox: Mode
     warm: bool | None
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _made(order: Order, node: str) -> bytes | Failure | Declined:
         why = f"it gets other packages for {order.requirements.name}"
         return Declined(node, why, order.requirements.name)
     job = _job(order, worker.receiver)
-    start = Launcher(worker.start.warm, worker.start.stop, sandbox)
+    start = replace(worker.start, sandbox=sandbox)
     with run_folder(worker.places.runs) as folder:
         out = run_probe(job, environment.python, folder, start)
         if isinstance(out, Failure):
@@ -213,4 +214,5 @@ def _job(order: Order, receiver: Receiver) -> Job:
         companions=companions,
         seconds=order.seconds,
         memory_bytes=order.memory_bytes,
+        base=order.base,
     )

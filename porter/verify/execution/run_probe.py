@@ -11,15 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from porter.process import Stopped, Tail, group_memory, plain
 from porter.scratch import make_owned
+from porter.verify.cache.reads import TreeHashes, reads_of, write_reads
 from porter.verify.environment.variables import own_variables, shared_variables
 from porter.verify.execution.forkserver import ForkServerPool, Process, Start
+from porter.verify.execution.open_watch import OpenWatch, watch_opened
 from porter.verify.execution.sandbox import NO_SANDBOX, Sandbox
 from porter.verify.harness import main as harness
+from porter.verify.harness.opened import OPENED
 from porter.verify.harness.run_info import HEAD, PRINTED
 from porter.verify.harness.sums import write_sums
 from porter.verify.harness.traceback_frames import frames_in_tree
@@ -39,6 +42,7 @@ class Launcher:
     stop: threading.Event
     sandbox: Sandbox = NO_SANDBOX
     stages: bool = False
+    hashes: TreeHashes = field(default_factory=TreeHashes)
 
 
 @contextmanager
@@ -84,7 +88,8 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
     asked = {**asdict(job), "out": out, "stages": start.stages, **held}
     description = json.dumps(asked, default=os.fspath)
     (folder / "job.json").write_text(description, encoding="utf-8")
-    with _pipes() as (lifeline, printed, complained, files):
+    watching = watch_opened([*job.roots.values()] if job.base else [])
+    with watching as watch, _pipes() as (lifeline, printed, complained, files):
         process = start.warm.start(
             Start(
                 python=python,
@@ -103,14 +108,17 @@ def run_probe(job: Job, python: Path, folder: Path, start: Launcher) -> Path | F
             os.close(file)
         files.clear()
         try:
-            killed = _watch(process, job, start.stop)
+            killed = _watch(process, job, start.stop, watch)
         finally:
             code = process.end()
         end = complained.text()
         printed_ends = {"stdout": printed.as_json(), "stderr": complained.as_json()}
+        opened = watch.opened(folder / OPENED)
     if failure := _failure(code, killed, out, job, end):
         return replace(failure, frames=plain(frames_in_tree(end, job.tree)))
     (out / PRINTED).write_text(json.dumps(printed_ends), encoding="utf-8")
+    if opened is not None:
+        write_reads(out, reads_of(job.base, job.roots, opened, start.hashes))
     write_sums(out)
     return out
 
@@ -137,10 +145,11 @@ def _pipes() -> Iterator[tuple[int, Tail, Tail, list[int]]]:
             os.close(file)
 
 
-def _watch(process: Process, job: Job, stop: threading.Event) -> str | None:
+def _watch(process: Process, job: Job, stop: threading.Event, opened: OpenWatch) -> str | None:
     """Wait for the end; return "time" or "memory" when a limit was passed first."""
     deadline = time.monotonic() + job.seconds
     while process.wait(_POLL_SECONDS) is None:
+        opened.read()
         if stop.is_set():
             raise Stopped
         if time.monotonic() >= deadline:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 from porter.process import Stopped
 from porter.scratch import make_scratch
 from porter.verify.cache.keys import RunKey, known_runs, probe_hash
+from porter.verify.cache.reads import KnownReads
 from porter.verify.cache.store import (
     CacheWriteError,
     find_trace,
     has_trace,
+    is_whole,
     keep_trace,
     making,
     sandbox_of,
@@ -161,6 +163,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         self._workspace = self.workspace or Workspace(self.session.places.runs)
+        self._reads = KnownReads(self.start.hashes)
 
     def requests(
         self,
@@ -179,6 +182,8 @@ class Runs:
                 leans_on = runs[reference].key
             with timed(self.session.options.timings, "writing trees", planned.name):
                 job = job_of(planned, spec, known.facts, self.session.trees)
+            if isinstance(job, Job):
+                job = replace(job, base=known.base)
             yield Request(planned, spec, job, known.key, leans_on, environment, state)
 
     def settle(self, requests: Iterable[Request | Build | None]) -> Generator[Request, None, None]:
@@ -206,7 +211,6 @@ class Runs:
                     settled.append(request)
                 else:
                     asked[request.key] = [request]
-                    self.session.mend_trees(request.job)
                     yield request
 
         def work(task: Request | Build) -> CachedRun | Failure | None:
@@ -312,17 +316,35 @@ class Runs:
             return Failure("trace", f"left a damaged trace: {error}", "")
 
     def _look(self, request: Request) -> bool:
-        """Look for a run in the cache; True when it is found, or cannot be made."""
+        """Look for a run in the cache; True when it is found, or cannot be made.
+
+        The trees of one that is not are compared, and mended.
+        """
         if isinstance(request.job, Failure):
             self.found[request.key] = request.job
             return True
-        if self.session.options.fresh:
-            return False
-        folder = find_trace(self.session.places, request.job.facts, request.key)
+        folder = None
+        if not (fresh := self.session.options.fresh):
+            folder = find_trace(self.session.places, request.job.facts, request.key)
         if folder is None or not self.session.accepts(sandbox_of(folder)):
+            self.session.mend_trees(request.job)
+            folder = None if fresh else self._adopt(request.job, request.key)
+        if folder is None:
             return False
         self.found[request.key] = CachedRun(folder, cached=True)
         return True
+
+    def _adopt(self, job: Job, key: str) -> Path | None:
+        """Take the trace of a run on other trees that read nothing but what stands in these."""
+        places, facts = self.session.places, job.facts
+        if not job.base:
+            return None
+        among = places.traces / facts.port / facts.recipe
+        for folder in self._reads.find(job.base, job.roots, among):
+            if is_whole(folder) and self.session.accepts(sandbox_of(folder)):
+                share_trace(places, facts, key, folder)
+                return find_trace(places, facts, key)
+        return None
 
     def _share(self, request: Request) -> None:
         """Link the trace to this recipe too, when another recipe made the same run first."""
@@ -343,6 +365,8 @@ class Runs:
                     folder = find(places, job.facts, key)
                     if folder is not None and self.session.accepts(sandbox_of(folder)):
                         return CachedRun(folder, cached=True)
+                if (folder := self._adopt(job, key)) is not None:  # a run on another level is done
+                    return CachedRun(folder, cached=True)
             outcome = self._run(request, self._workspace.folder, stop)
             if isinstance(outcome, Failure) and FULL in outcome.reason + outcome.stderr:
                 outcome = self._run(request, self._workspace.fall_back(FULL), stop)
@@ -375,6 +399,7 @@ class Runs:
                 return CachedRun(aside)
             try:
                 kept = keep_trace(self.session.places, job.facts, request.key, out)
+                self._reads.add(kept)
                 if self.session.shared is not None:
                     self.session.shared.offer_trace(kept)
                 return CachedRun(kept)

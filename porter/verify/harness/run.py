@@ -23,6 +23,7 @@ from porter.device import Device
 from porter.verify.harness import events, network, trace
 from porter.verify.harness.api import Probe, ProbeError
 from porter.verify.harness.line_coverage import LINES, LineCoverage
+from porter.verify.harness.opened import OPENED, record_opened
 from porter.verify.harness.recording import Enough
 from porter.verify.harness.run_info import RunFacts
 from porter.verify.harness.stages import PROBE_STAGE, Stages
@@ -40,11 +41,16 @@ def run(job: dict[str, Any], out: Path, stages: Stages) -> None:
     dtype = torch.float32 if is_native else getattr(torch, facts.dtype)
     torch.set_num_threads(facts.threads)
     network.forbid()
+    record, trees = out.parent / OPENED, [job["tree"], *job["companions"].values()]
+    if job["base"]:
+        record.touch()
+        record_opened(str(record), trees)
     sys.path[:0] = job["source_roots"]
     if dtype == torch.float64:
         torch.set_default_dtype(torch.float64)
     roots = site_roots(job)
-    launches = Launches(out.parent / "launch", facts.device, job["source_roots"], roots)
+    recorded = {str(record): trees} if job["base"] else {}
+    launches = Launches(out.parent / "launch", facts.device, job["source_roots"], roots, recorded)
     device = events.open_logged_device(facts.device, Path(job["tree"]))
     probe = Probe(
         dtype=dtype,

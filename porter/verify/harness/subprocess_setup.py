@@ -27,11 +27,14 @@ from porter.process import is_alive
 from porter.verify.harness import network
 from porter.verify.harness.counters import counts_of
 from porter.verify.harness.events import migration_lines, of_device, open_logged_device
+from porter.verify.harness.opened import record_opened
 
 
 def begin(setup: dict[str, Any]) -> None:
     """Set this process up as ``setup`` says: ``runner`` (the run's process id), ``device``, ``out``
-    (the folder for counters), ``roots`` (folder -> shown name)."""
+    (the folder for counters), ``roots`` (folder -> shown name), ``recorded`` (file -> folders)."""
+    for record, roots in setup["recorded"].items():
+        record_opened(record, roots)
     end_with(int(setup["runner"]))
     network.forbid()
     if setup["device"].startswith("sim:"):

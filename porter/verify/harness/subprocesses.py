@@ -7,6 +7,7 @@ In an interpreter of the run's own environment it calls
 - ends the process when the run's own process ends (``torchrun`` starts workers in sessions of their
   own, which a signal to the run's process group does not reach),
 - forbids it the network,
+- records which files of the run's trees it opens,
 - prepares the simulated device when torch is imported, and writes the counters to a file.
 
 This holds however a process is started: by :meth:`porter.verify.harness.api.Probe.launch`, a
@@ -27,15 +28,15 @@ from typing import IO, Any
 
 import porter
 from porter.verify.harness.counters import NOT_SUMS, used_nothing
+from porter.verify.harness.opened import LAUNCH
 from porter.verify.harness.script import KEPT_CHARACTERS, ScriptRun
 
-_VARIABLE = "PORTER_LAUNCH"
 _COUNTED = "counted"
 _SITE = f'''\
 """Brings a probe's device into this process; written by porter for one run."""
 import importlib.util, json, os, sys
 
-with open(os.path.join(os.environ["{_VARIABLE}"], "setup.json")) as _file:
+with open(os.path.join(os.environ["{LAUNCH}"], "setup.json")) as _file:
     _setup = json.load(_file)
 if os.path.realpath(sys.prefix) == _setup["prefix"]:
     try:
@@ -66,11 +67,17 @@ for _folder in sys.path:
 class Launches:
     """The set-up of every process that this run starts, and their counters.
 
-    ``roots`` is folder -> shown name (:func:`porter.verify.harness.events.shown_site`).
+    ``roots`` is folder -> shown name (:func:`porter.verify.harness.events.shown_site`);
+    ``recorded`` is file -> folders: what :mod:`porter.verify.harness.opened` records there.
     """
 
     def __init__(
-        self, folder: Path, device: str, source_roots: Sequence[str], roots: Mapping[Path, str]
+        self,
+        folder: Path,
+        device: str,
+        source_roots: Sequence[str],
+        roots: Mapping[Path, str],
+        recorded: Mapping[str, Sequence[str]],
     ) -> None:
         """Set this process's variables so that the processes it starts are set up."""
         self._out = folder / _COUNTED
@@ -82,12 +89,13 @@ class Launches:
             "porter": str(Path(porter.__file__).resolve().parent),
             "prefix": os.path.realpath(sys.prefix),
             "roots": {str(root): shown for root, shown in roots.items()},
+            "recorded": {**recorded},
         }
         (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
         site = folder / "site"
         site.mkdir()
         (site / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
-        os.environ[_VARIABLE] = str(folder)
+        os.environ[LAUNCH] = str(folder)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(site), *source_roots])
         programs = str(Path(sys.executable).parent)
         os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
@@ -143,7 +151,7 @@ def launch(arguments: Sequence[str], folder: Path) -> tuple[ScriptRun, bool]:
 
 def _counted_so_far() -> set[Path]:
     """Return the files of the processes of this run that have ended."""
-    folder = os.environ.get(_VARIABLE)
+    folder = os.environ.get(LAUNCH)
     return _counted(Path(folder) / _COUNTED) if folder else set()
 
 

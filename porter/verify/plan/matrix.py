@@ -236,6 +236,12 @@ class Job:
     memory_bytes: int
     activations: str = ""  # what to record: porter.verify.harness.activations; "": nothing
     lines: tuple[str, ...] = ()  # files of the tree whose executed lines to record
+    base: str = ""  # porter.verify.cache.reads; "": which files it reads is not recorded
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        """Its trees: "" for its own, and its companions by name."""
+        return {"": self.tree, **self.companions}
 
 
 @dataclass(frozen=True)

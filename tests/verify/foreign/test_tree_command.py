@@ -90,7 +90,7 @@ def test_runs_of_level_0_are_those_of_verify(
 ) -> None:
     assert main(["verify", "small"]) == 0
     record = capsys.readouterr().out
-    (folder / "code_of.py").write_text(REORDERED)
+    (folder / "code_of.py").write_text(REORDERED + "# of no level\n")
 
     done = judge(folder)
 

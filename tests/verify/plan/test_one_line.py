@@ -36,14 +36,10 @@ def test_a_change_of_the_last_level_makes_that_levels_runs_again(root: Path) -> 
     assert str(change.elsewhere) == "0 of 0"
 
 
-def test_runs_are_told_from_those_whose_needs_select_the_file(root: Path) -> None:
+def test_recipes_with_runs_that_are_made_again_are_named(root: Path) -> None:
     [change] = changed(root, "toy")
 
-    assert change.counted(by_needs=True).again == 1
-    assert list(change.recipes()) == [
-        "    toy/code (quick): 1 of 6",
-        "    toy/tools: 1 of 6, not by needs",
-    ]
+    assert list(change.recipes()) == ["    toy/code (quick): 1 of 6", "    toy/tools: 1 of 6"]
 
 
 def test_a_change_below_makes_the_runs_of_all_levels_above_again(root: Path) -> None:
@@ -58,4 +54,4 @@ def test_a_change_of_a_companion_makes_every_run_beside_it_again(root: Path) -> 
     [change] = changed(root, "mate")
 
     assert (str(change.counted()), str(change.elsewhere)) == ("1 of 4", "6 of 12")
-    assert change.row() == "| mate | mate-two | `mate.py` | 0 of 0 | 0 | 1 of 4 | 1 | 6 of 12 |"
+    assert change.row() == "| mate | mate-two | `mate.py` | 0 of 0 |  | 1 of 4 |  | 6 of 12 |"
