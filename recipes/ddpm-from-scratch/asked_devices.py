@@ -54,13 +54,15 @@ def run(probe: Probe) -> None:
         with probe.attempt(name):
             command = getattr(importlib.import_module(module), name)
             _count_options(probe, command, name, required, own)
-    if own != "cpu":
-        with probe.attempt("cards"):
-            _count_cards(probe, own)
+    with probe.attempt("cards"):
+        _count_cards(probe, own)
 
 
 def _count_cards(probe: Probe, own: str) -> None:
-    """Count the card that a model for the named device is made on, alone and as rank 1."""
+    """Count the card that a model for the named device is made on, alone and as rank 1.
+
+    Whether there is one the model says in upstream's words, "gpu" or "cpu".
+    """
     from src.models.diff_model import diff_model
 
     with mock.patch.dict(os.environ):
@@ -69,7 +71,9 @@ def _count_cards(probe: Probe, own: str) -> None:
             if rank is not None:
                 os.environ["LOCAL_RANK"] = rank
             model = diff_model(3, 8, 1, 1, ["res"], 4, "cosine", 16, own)
-            probe.count(f"card/{name}", model.device.index)
+            probe.count(f"said/{name}", int(model.dev == ("cpu" if own == "cpu" else "gpu")))
+            if own != "cpu":
+                probe.count(f"card/{name}", model.device.index)
 
 
 def _count_options(
