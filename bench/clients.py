@@ -1,7 +1,7 @@
 """Run published code that uses the vendors' packages on the simulated devices, and print tables.
 
     python bench/clients.py names hpu CHECKOUT...      # names that exist here, by file
-    python bench/clients.py bridge CHECKOUT [--per-test N] [--files PATTERN]
+    python bench/clients.py bridge CHECKOUT [--per-test N] [--files PATTERN ...] [--output FILE]
 
 Nothing is fetched: a CHECKOUT is a folder, or a git directory of which the newest commit is read;
 ``@REV`` names another. *names* parses every Python file and looks up what it uses of the vendor's
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,7 +172,9 @@ def outcome_of(outcome: str, text: str) -> str:
     return "missing name (file)" if outcome == "collect" else "behaves differently"
 
 
-def _bridge(word: str, per_test: int, pattern: str, device: str) -> None:
+def _bridge(
+    word: str, per_test: int, patterns: Sequence[str], device: str, output: Path | None
+) -> None:
     source = Source.of(word)
     table: Counter[str] = Counter()
     missing: Counter[str] = Counter()
@@ -180,7 +182,7 @@ def _bridge(word: str, per_test: int, pattern: str, device: str) -> None:
         folder = Path(name)
         tests = source.export(folder, "tests") / BRIDGE_TESTS
         (folder / "porter_client_plugin.py").write_text(PLUGIN)
-        files = sorted(tests.glob(pattern))
+        files = sorted(file for pattern in patterns for file in tests.glob(pattern))
         for file in files:
             results = folder / "results.jsonl"
             results.unlink(missing_ok=True)
@@ -204,8 +206,11 @@ def _bridge(word: str, per_test: int, pattern: str, device: str) -> None:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                table["time"] += 1
+                table["time (file)"] += 1
             lines = results.read_text().splitlines() if results.is_file() else []
+            if output is not None:
+                with output.open("a", encoding="utf-8") as kept:
+                    kept.writelines(f"{line}\n" for line in lines)
             for _, outcome, text in map(json.loads, lines):
                 table[outcome_of(outcome, text)] += 1
                 found = re.search(r"(\S+) is not in porter's simulated module", text)
@@ -227,13 +232,19 @@ def main() -> int:
     bridge.add_argument("checkout")
     bridge.add_argument("--per-test", type=int, default=3, help="parameters of a test function")
     bridge.add_argument(
-        "--files", default="any_mode/test_*.py", help="glob in tests/pytest_working"
+        "--files",
+        nargs="+",
+        default=["any_mode/test_*.py", "lazy/test_*.py"],
+        help="globs in tests/pytest_working",
+    )
+    bridge.add_argument(
+        "--output", type=Path, help="append what each test came to, as lines of JSON"
     )
     args = parser.parse_args()
     if args.command == "names":
         _names(args.kind, args.checkouts, args.most)
     else:
-        _bridge(args.checkout, args.per_test, args.files, "sim:hpu")
+        _bridge(args.checkout, args.per_test, args.files, "sim:hpu", args.output)
     return 0
 
 
