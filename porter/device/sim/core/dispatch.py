@@ -22,12 +22,15 @@ dispatch again; wrap work that must not be observed in :func:`unseen`.
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves, tree_map
 
 from porter.device.sim.core.op_schema import OpFacts, direct_binding, facts_of
 
@@ -135,6 +138,37 @@ def _wrap_each(cls: type[torch.Tensor], kinds: tuple[str, ...]) -> Callable[[Any
     return each
 
 
+_NARROW = (torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn)
+_NO_KERNEL = re.compile(
+    r"not implemented for '(Half|BFloat16|Float8_\w+)'|Unsupported datatype for"
+)
+
+
+def _in_float32(facts: OpFacts, args: Args, kwargs: Kwargs, error: Exception) -> Any:
+    """Compute an op in float32 and round its results, where the CPU has no kernel for the dtype.
+
+    What the card supports is another question, which op tables answer. Raises ``error`` for any
+    other one, and for an op that writes its arguments.
+    """
+    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    narrow = next((leaf.dtype for leaf in leaves if leaf.dtype in _NARROW), None)
+    if narrow is None or facts.mutates or not _NO_KERNEL.search(str(error)):
+        raise error
+
+    convert = torch.ops.aten._to_copy.default
+
+    def widened(leaf: Any) -> Any:
+        is_narrow = isinstance(leaf, torch.Tensor) and leaf.dtype in _NARROW
+        return convert(leaf, dtype=torch.float32) if is_narrow else leaf
+
+    def rounded(leaf: Any) -> Any:
+        is_wide = isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float32
+        return convert(leaf, dtype=narrow) if is_wide else leaf
+
+    args, kwargs = tree_map(widened, (args, kwargs))
+    return tree_map(rounded, facts.op(*args, **kwargs))
+
+
 def compile_op(
     op: OpOverload,
     cls: type[torch.Tensor],
@@ -181,7 +215,15 @@ def compile_op(
     else:
         names["call"] = direct_binding(facts) or op._op
         call = "call(*args, **kwargs)" if facts.has_keywords else "call(*args)"
-    body += ["exclude(PY, True)", "try:", f"    out = {call}"]
+        names["in_float32"] = functools.partial(_in_float32, facts)
+    body += ["exclude(PY, True)", "try:"]
+    if override is None:
+        body += ["    try:", f"        out = {call}", "    except RuntimeError as error:"]
+        body += [
+            f"        out = in_float32(args, {'kwargs' if facts.has_keywords else '{}'}, error)"
+        ]
+    else:
+        body += [f"    out = {call}"]
     body += [f"    {line}" for line in _wrap_lines(facts)]
     body += ["finally:", "    exclude(PY, False)", *after, "return out"]
     source = "def run(args, kwargs):\n" + "".join(f"    {line}\n" for line in body)

@@ -221,15 +221,25 @@ def as_device(value: Any) -> torch.device:
     return torch.device(value)
 
 
+_DTYPES: dict[Any, torch.dtype] = {
+    float: torch.float64,
+    int: torch.int64,
+    bool: torch.bool,
+    complex: torch.complex128,
+}
+"""Python's types, which torch takes for dtypes."""
+
+
 def read_to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MoveRequest:
     """Read the arguments of ``Tensor.to`` in each of its three forms."""
     names = ["device", "dtype", "non_blocking", "copy"]
-    if args and isinstance(args[0], torch.dtype):
+    if args and isinstance(args[0], (torch.dtype, type)):
         names = ["dtype", "non_blocking", "copy"]
     elif args and isinstance(args[0], torch.Tensor):
         names = ["other", "non_blocking", "copy"]
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     device, dtype, other = given.get("device"), given.get("dtype"), given.get("other")
+    dtype = _DTYPES.get(dtype, dtype)
     if isinstance(other, torch.Tensor):
         device, dtype = other.device, other.dtype
     return MoveRequest(

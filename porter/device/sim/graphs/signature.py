@@ -149,7 +149,8 @@ def _argument_lines(position: int, of: str) -> list[str]:
             "    v = a._porter_value",
             f"    {into} = v[1] if v[0] is graph else tape.input(a, v)",
             "except AttributeError:",
-            f"    {into} = tape.input(a, None)",
+            # torch.div(1.3, x) has a number there too, but seldom: nothing is asked of the others.
+            f"    {into} = tape.encode(a) if type(a) in not_tensors else tape.input(a, None)",
         ]
         if position == 0:
             return [f"a = {arg}", *look]

@@ -16,7 +16,14 @@ from types import ModuleType
 
 import torch
 
-from porter.device.sim.habana import experts, fp8, lamb, sdpa  # noqa: F401  torch.ops.hpu
+from porter.device.sim.habana import (  # noqa: F401  torch.ops.hpu
+    compile_config,
+    experts,
+    fp8,
+    inference_ops,
+    lamb,
+    sdpa,
+)
 from porter.device.sim.habana.debug import DEBUG
 from porter.device.sim.habana.internal import FLAGS, is_lazy
 from porter.device.sim.vendors.stub_module import LAZY_MODE_ONLY, Package, merge_device_module
@@ -100,6 +107,9 @@ HABANA = Package(
         f"{_TORCH}.hpu.random": (),
         f"{_TORCH}.dynamo": (),
         f"{_TORCH}.dynamo.compile_backend": (),
+        f"{_TORCH}.dynamo.compile_backend.config": (
+            f"compile_config:configuration_flags {' '.join(compile_config.DEFAULTS)}",
+        ),
         f"{_TORCH}.dynamo.compile_backend.experimental": ("internal:enable_compiled_autograd",),
         f"{_TORCH}.hpu.memory": (),
         f"{_TORCH}.internal": (),

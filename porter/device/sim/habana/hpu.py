@@ -66,6 +66,40 @@ def is_dynamic_shape_enabled() -> bool:
     return _dynamic["enabled"]
 
 
+def get_dynamic_shape_status() -> bool:
+    """The bridge's own name for :func:`is_dynamic_shape_enabled`."""
+    return _dynamic["enabled"]
+
+
+def enable_inference_mode() -> None:
+    """Let the card's compiler keep weights that are marked as constant; nothing is simulated."""
+
+
+def disable_inference_mode() -> None:
+    """Undo :func:`enable_inference_mode`."""
+
+
+def enable_matmul3d_2d_reshape() -> None:
+    """Let the card's compiler flatten batches of products; nothing is simulated."""
+
+
+def disable_matmul3d_2d_reshape() -> None:
+    """Undo :func:`enable_matmul3d_2d_reshape`."""
+
+
+def enable_optim_output_sif() -> None:
+    """Choose how the card finds the shapes of results; nothing is simulated."""
+
+
+def disable_optim_output_sif() -> None:
+    """Undo :func:`enable_optim_output_sif`."""
+
+
+def is_bf16_supported() -> bool:
+    """Whether the card computes in bfloat16: every Gaudi does."""
+    return True
+
+
 @contextlib.contextmanager
 def sdp_kernel(enable_recompute: bool = True) -> Iterator[None]:
     """Choose how FusedSDPA runs inside the block: with or without recomputation."""

@@ -154,3 +154,36 @@ def test_a_custom_device_is_a_profile() -> None:
         assert torch.ones(1, dtype=torch.float64).to("hpu").dtype == torch.float32
         with pytest.raises(TypeError, match="complex64 is not supported"):
             torch.zeros(1, dtype=torch.complex64, device="hpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_the_cpu_computes_in_float32_only_is_rounded_from_that(
+    machine: Machine, kind: str, dtype: torch.dtype
+) -> None:
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with pytest.raises(NotImplementedError):
+        torch.pdist(x)
+    y = x.to(kind).requires_grad_()
+
+    made = torch.pdist(y)
+    made.sum().backward()
+
+    wide = x.float().requires_grad_()
+    expected = torch.pdist(wide)
+    expected.sum().backward()
+    assert torch.equal(made.cpu(), expected.to(dtype))
+    assert y.grad is not None
+    assert wide.grad is not None
+    assert torch.allclose(y.grad.cpu().float(), wide.grad, rtol=0.02, atol=0.02)
+
+
+def test_products_of_8_bit_floats_are_rounded_once(machine: Machine, kind: str) -> None:
+    x = torch.tensor([1.0, 3.5, -0.25]).to(torch.float8_e5m2)
+    made = x.to(kind) * 0.3
+    assert torch.equal(made.cpu().float(), (x.float() * 0.3).to(torch.float8_e5m2).float())
+
+
+def test_other_errors_of_an_op_are_its_own(machine: Machine, kind: str) -> None:
+    x = torch.zeros(2, 3, dtype=torch.float16, device=kind)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        x @ x

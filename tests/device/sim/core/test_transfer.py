@@ -161,3 +161,14 @@ def test_an_unknown_destination_is_left_to_pytorch(kind: str) -> None:
     unknown: Any = "mps"
     with pytest.raises((RuntimeError, AssertionError)):
         torch.ones(2, device=kind).to(unknown)
+
+
+@pytest.mark.filterwarnings("ignore:Device do not support double")
+@pytest.mark.parametrize("type_", [float, int, bool, complex])
+def test_pythons_types_are_dtypes(kind: str, type_: type) -> None:
+    x = torch.ones(2)
+    there = x.to(kind).to(type_)
+    assert there.device.type == kind
+    dtype = x.to(type_).dtype
+    assert there.dtype == x.to(kind).to(dtype).dtype
+    assert x.to(device=kind, dtype=type_).dtype == x.to(device=kind, dtype=dtype).dtype == dtype

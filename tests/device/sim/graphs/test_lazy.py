@@ -184,3 +184,11 @@ def test_recipe_folder_is_read_from_the_vendors_variable(tmp_path: Path) -> None
     assert cleared is not None
     assert cleared.add("aa")
     assert folder_from_environment({}) is None
+
+
+def test_a_number_may_come_first() -> None:
+    graphs, x = LazyGraphs(), torch.rand(3)
+    run_steps(graphs, lambda _: torch.div(1.5, x, rounding_mode="floor"), 2)
+    assert graphs.compilations == 1
+    run_steps(graphs, lambda i: torch.div(2.5 + i, x, rounding_mode="floor"), 2)
+    assert graphs.compilations == 3

@@ -71,3 +71,14 @@ def test_marks_of_constants_are_counted_and_change_nothing(
         assert "Tensor 'weight' is_const 'True'" in capsys.readouterr().out
         assert random.default_generators == [torch.hpu.default_generators[0]]
         torch.hpu.enable_quantization()
+
+
+def test_flags_of_the_compile_backend_are_read_and_written_by_both_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with simulated("hpu"):
+        config = importlib.import_module(f"{_TORCH}.dynamo.compile_backend.config")
+        flags = config.configuration_flags
+        assert (flags["use_eager_fallback"], config.decomposition_mode) == (True, "habana")
+        flags["use_eager_fallback"] = False
+        assert config.use_eager_fallback is False
