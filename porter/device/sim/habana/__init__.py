@@ -23,6 +23,7 @@ from porter.device.sim.habana import (  # noqa: F401  torch.ops.hpu
     inference_ops,
     lamb,
     sdpa,
+    triangular_softmax,
 )
 from porter.device.sim.habana.debug import DEBUG
 from porter.device.sim.habana.internal import FLAGS, is_lazy

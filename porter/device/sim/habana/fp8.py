@@ -185,6 +185,53 @@ def _fp8_gemm_out(
     return out.copy_(made)
 
 
+def _conv2d_fp8(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: list[int] | int = 1,
+    padding: list[int] | int = 0,
+    dilation: list[int] | int = 1,
+    groups: int = 1,
+    out_dtype: torch.dtype | None = None,
+    scale_input: Tensor | float | None = None,
+    scale_weight: Tensor | float | None = None,
+) -> Tensor:
+    made = torch.conv2d(input.float(), weight.float(), None, stride, padding, dilation, groups)
+    for scale in (scale_input, scale_weight):
+        made = made if scale is None else made * scale
+    if bias is not None:
+        made = made + bias.float().view(1, -1, 1, 1)
+    # Without a dtype the result is bfloat16 (our reading: fp8_gemm_v2 has no default either).
+    return made.to(out_dtype or torch.bfloat16)
+
+
+_CONV2D = (
+    "Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1, SymInt[2] padding=0, "
+    "SymInt[2] dilation=1, int groups=1, ScalarType? out_dtype=None"
+)
+kernel(
+    f"hpu::conv2d_fp8({_CONV2D}, Tensor? scale_input=None, Tensor? scale_weight=None) -> Tensor"
+)(_conv2d_fp8)
+kernel(
+    f"hpu::conv2d_fp8.scalar({_CONV2D}, float scale_input=1.0, float scale_weight=1.0) -> Tensor"
+)(_conv2d_fp8)
+
+
+@kernel(
+    "hpu::sum_fp8(Tensor self, int[1]? dim=None, bool keepdim=False, ScalarType? out_dtype=None) "
+    "-> Tensor"
+)
+def _sum_fp8(
+    self: Tensor,
+    dim: list[int] | None = None,
+    keepdim: bool = False,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    total = self.float().sum(dim, keepdim)
+    return quantized(total, self.dtype) if out_dtype is None else total.to(out_dtype)
+
+
 def _softmax_fp8(
     input: Tensor,
     dim: int,

@@ -64,6 +64,12 @@ def _in_place_interleave(self: Tensor) -> Tensor:
     return rows
 
 
+@kernel("hpu::plain_index(Tensor self, Tensor[] indices) -> Tensor")
+def _plain_index(self: Tensor, indices: list[Tensor]) -> Tensor:
+    """``self[indices]``."""
+    return self[tuple(indices)]
+
+
 @kernel("hpu::exp_fast_math(Tensor self) -> Tensor")
 def _exp(self: Tensor) -> Tensor:
     return self.exp()

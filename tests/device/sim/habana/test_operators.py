@@ -355,3 +355,26 @@ def test_on_the_device_an_operator_gives_the_cpus_values_and_compiles(name):
 def test_without_data_an_operator_gives_shapes_and_dtypes(name):
     expected, found = listed(CALLS[name]("cpu")), listed(CALLS[name]("meta"))
     assert [(t.shape, t.dtype) for t in found] == [(t.shape, t.dtype) for t in expected]
+
+
+@pytest.mark.parametrize("scales", [(None, None), (1.4, 2.3), (torch.tensor(1.4), None)])
+def test_a_convolution_of_8_bit_floats_is_summed_in_float32(scales):
+    x, weight = (drawn(2, 3, 6, 6).to(E4M3), drawn(4, 3, 2, 2, seed=1).to(E4M3))
+    bias = drawn(4)
+    given = [] if scales == (None, None) else list(scales)
+    made = hpu.conv2d_fp8(x, weight, bias, [1], [0], [1], 1, torch.float32, *given)
+    expected = F.conv2d(x.double(), weight.double())
+    for scale in scales:
+        expected = expected if scale is None else expected * float(scale)
+    assert torch.allclose(made, (expected + bias.double().view(1, 4, 1, 1)).float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [None, [0], [1]])
+def test_a_sum_of_8_bit_floats_is_rounded_once(dim):
+    x = drawn(4, 6).to(E4M3)
+    wide = hpu.sum_fp8(x, dim, True, torch.float32)
+    assert torch.allclose(wide.double(), x.double().sum(dim, keepdim=True))
+    narrow = hpu.sum_fp8(x, dim)
+    assert narrow.dtype == E4M3
+    expected = nearest_fp8(x.double().sum(dim).reshape(-1), E4M3, 240.0)
+    assert torch.equal(narrow.double().reshape(-1), expected)
