@@ -21,7 +21,8 @@ def _below_diagonal(scores: Tensor) -> Tensor:
 
 
 @kernel(
-    "hpu::scaled_triangular_softmax_retain(Tensor self, float inv_scale_attn) -> (Tensor, Tensor, Tensor)"
+    "hpu::scaled_triangular_softmax_retain(Tensor self, float inv_scale_attn) "
+    "-> (Tensor, Tensor, Tensor)"
 )
 def _triangular_retain(self: Tensor, inv_scale_attn: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights, and of each row 1 / sum(exp) (float32) and the largest score."""
@@ -69,8 +70,8 @@ def _masked_triangular(
     mode: int,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """``start_end`` holds the first column that counts and the one after the last, for each group of
-    rows of the batch; a row in which none counts is zero.
+    """``start_end`` holds the first column that counts and the one after the last, for each group
+    of the batch; a row in which none counts is zero.
 
     A single row is that of the newest token, which sees all columns (as in the vendor's test of
     the next token).
