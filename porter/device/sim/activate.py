@@ -82,16 +82,25 @@ def _install_shared() -> None:
     patches.replace(torch.Tensor, "cpu", cpu)
     patches.replace(torch.Tensor, "type_as", type_as)
     patches.replace(torch, "Generator", Generator)
-    native_seed = torch.random.manual_seed
+    native_manual_seed, native_seed = torch.random.manual_seed, torch.random.seed
 
-    def manual_seed(seed: Any) -> Any:
+    def seed_devices(seed: int) -> None:
         for machine in machines.values():
             for generator in machine.generators:
-                generator.manual_seed(int(seed))
-        return native_seed(seed)
+                generator.manual_seed(seed)
 
-    patches.replace(torch, "manual_seed", manual_seed)
-    patches.replace(torch.random, "manual_seed", manual_seed)
+    def manual_seed(seed: Any) -> Any:
+        seed_devices(int(seed))
+        return native_manual_seed(seed)
+
+    def seed() -> int:
+        drawn: int = native_seed()
+        seed_devices(drawn)
+        return drawn
+
+    for module in (torch, torch.random):
+        patches.replace(module, "manual_seed", manual_seed)
+        patches.replace(module, "seed", seed)
 
 
 def activate(device: str | Profile) -> Machine:

@@ -205,3 +205,14 @@ def test_hpu_draws_its_seed_from_a_cpu_generator() -> None:
         again = torch.empty(4, device="hpu").uniform_(generator=host.manual_seed(3))
         assert torch.equal(first, again)
         assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "hpu", "npu"])
+def test_a_seed_that_torch_draws_is_the_devices_too(kind: str) -> None:
+    with simulated(kind):
+        module = getattr(torch, kind)
+        before = module.initial_seed()
+        assert torch.seed() == torch.initial_seed() == module.initial_seed() != before
+        drawn = module.initial_seed()
+        module.seed()
+        assert torch.initial_seed() == drawn != module.initial_seed()
