@@ -37,20 +37,27 @@ def _experts(
 ) -> tuple[Tensor, Tensor]:
     """Return the experts' weighted sum and the largest inner value of each expert (float32).
 
-    ``hidden`` is (tokens, hidden size), ``table`` and ``router`` (tokens, k). Tokens whose expert
-    is outside ``first`` to ``last`` get nothing of it. With ``inner_scales``, one per expert, inner
-    values are divided by them and rounded to 8 bits between the products.
+    ``hidden`` is (tokens, hidden size), ``table`` and ``router`` (tokens, k). Inner values are
+    rounded to the dtype of ``hidden`` after each product and the activation, as the vendor's test
+    computes them. Tokens whose expert is outside ``first`` to ``last`` get nothing of it. With
+    ``inner_scales``, one per expert, inner values are divided by them and rounded to 8 bits between
+    the products.
     """
     if activation not in _ACTIVATIONS:
         raise RuntimeError(
             f'Activation "{activation}" not found among MoeActivationMode_t enum values.'
         )
+
+    def rounded(values: Tensor) -> Tensor:
+        return wide(values.to(hidden.dtype))
+
     tokens = wide(hidden)
     total = torch.zeros_like(tokens)
     largest = []
     for place, (index, matrices) in enumerate(zip(range(first, last + 1), weights, strict=False)):
         gate, up, down = (wide(m.t() if permuted else m) for m in matrices)
-        inner = _ACTIVATIONS[activation](tokens @ gate) * (tokens @ up)
+        gated = rounded(_ACTIVATIONS[activation](rounded(tokens @ gate)))
+        inner = rounded(gated * rounded(tokens @ up))
         largest.append(inner.amax().float())
         if inner_scales is not None:
             step = inner_scales[place].float()

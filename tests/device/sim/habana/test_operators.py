@@ -180,6 +180,19 @@ def test_experts_are_those_of_each_token(activation, permuted):
     assert largest[1].item() == pytest.approx(inner.max().item(), rel=1e-5)
 
 
+def test_the_measured_value_of_experts_is_of_their_own_dtype():
+    tokens, chosen, router, lists, given = moe_inputs(False)
+    half = [[matrix.bfloat16() for matrix in matrices] for matrices in given]
+    tokens = tokens.bfloat16()
+    joined = [torch.cat(two, 1) for two in zip(*half[:2], strict=True)]
+    _, largest = hpu.mixture_of_experts(
+        tokens, chosen, router.bfloat16(), joined, half[2], False, "gelu", 0, 3, True
+    )
+    for expert, (gate, up) in enumerate(zip(*half[:2], strict=True)):
+        inner = F.gelu(tokens @ gate) * (tokens @ up)  # each of them rounded to bfloat16
+        assert largest[expert] == inner.amax().float()
+
+
 def test_a_slice_of_the_experts_adds_its_share():
     tokens, chosen, router, lists, given = moe_inputs(False)
     ends = [(0, 1), (2, 3)]
