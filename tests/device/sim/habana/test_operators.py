@@ -181,7 +181,7 @@ def test_experts_are_those_of_each_token(activation, permuted):
 
 
 def test_the_measured_value_of_experts_is_of_their_own_dtype():
-    tokens, chosen, router, lists, given = moe_inputs(False)
+    tokens, chosen, router, _, given = moe_inputs(False)
     half = [[matrix.bfloat16() for matrix in matrices] for matrices in given]
     tokens = tokens.bfloat16()
     joined = [torch.cat(two, 1) for two in zip(*half[:2], strict=True)]
