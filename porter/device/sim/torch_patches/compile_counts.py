@@ -144,6 +144,7 @@ def _partitions(traced: Any, refused: dict[Any, str]) -> list[Any]:
 
 def _to_aten(graph: Any, decompositions: dict[Any, Any]) -> Any:
     """Trace a graph of Dynamo's to ATen ops, on the fake tensors that Dynamo made it with."""
+    from torch._dispatch.python import enable_python_dispatcher
     from torch._subclasses.fake_tensor import FakeTensor
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.traceback import preserve_node_meta
@@ -166,7 +167,8 @@ def _to_aten(graph: Any, decompositions: dict[Any, Any]) -> Any:
 
     run: Callable[..., Any] = FakeConstants(graph).run
     trace = make_fx(run, decompositions, "real", _allow_non_fake_inputs=True)
-    with fake[0].fake_mode, torch.no_grad(), preserve_node_meta():
+    # As AOTAutograd: without it a composition inside an operator takes no symbolic sizes
+    with fake[0].fake_mode, torch.no_grad(), preserve_node_meta(), enable_python_dispatcher():
         return trace(*inputs)
 
 
@@ -178,6 +180,8 @@ def _why_out(machine: Machine, table: CompileTable, node: Any, dynamic: bool) ->
     value = node.meta.get("val")
     results = value if isinstance(value, tuple | list) else [value]
     tensors = [each for each in results if isinstance(each, torch.Tensor)]
+    if isinstance(value, torch.SymInt):
+        return None  # aten.sym_size and the like, which the host computes too
     for each in tensors:
         dtype = str(each.dtype).removeprefix("torch.")
         if machine.profile.unsupported_dtypes.get(dtype):

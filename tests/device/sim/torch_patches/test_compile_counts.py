@@ -135,6 +135,22 @@ def test_a_size_that_the_host_computes_splits_no_graph(kind: str) -> None:
         assert not [what for what, *_ in _events(machine, "graph_split") if "size" in what]
 
 
+def test_a_fused_kernel_of_symbolic_sizes_splits_no_graph() -> None:
+    with simulated("hpu") as machine:
+        from habana_frameworks.torch.hpex.kernels import FusedSDPA
+
+        def attend(x: torch.Tensor) -> torch.Tensor:
+            x = x.unflatten(3, (2, 4)).flatten(3)  # asks for the sizes
+            return FusedSDPA.apply(x, x, x)
+
+        compiled = torch.compile(attend, backend="hpu_backend", fullgraph=True)
+        for images in (2, 3):  # the second time with a size that is free
+            x = torch.randn(images, 1, 4, 8, device="hpu")
+            assert torch.equal(compiled(x), attend(x))
+        assert machine.counters.totals["graph_partitions"] == 2
+        assert {"graph_split", "graph_split_unknown"}.isdisjoint(machine.counters.totals)
+
+
 def test_a_dtype_that_the_device_lacks_splits_the_graph() -> None:
     with simulated("hpu") as machine:
         compiled = torch.compile(lambda x: (x.double() * 2).float().sin(), backend="hpu_backend")
