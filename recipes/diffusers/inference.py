@@ -35,7 +35,7 @@ def run(probe: Probe) -> None:
                 if (probe.tree / SCRIPTS).is_dir():
                     _by_script(probe, task, steps)
                 else:
-                    _by_pipeline(probe, task, steps).save(f"{task}.png")
+                    by_pipeline(probe, task, steps).save(f"{task}.png")
             probe.record_image(f"image/{task}", f"{task}.png")
 
 
@@ -48,7 +48,7 @@ def _by_script(probe: Probe, task: str, steps: int) -> None:
     assert f"{task}.png" in done.stdout, "the script says where it wrote"
 
 
-def _by_pipeline(probe: Probe, task: str, steps: int) -> Any:
+def by_pipeline(probe: Probe, task: str, steps: int) -> Any:
     import diffusers
     from diffusers.utils import load_image
 
