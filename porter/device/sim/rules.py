@@ -49,8 +49,8 @@ RULES = (
     Rule("mixed_devices", _ALL, "operands on two devices are refused; 0-dim CPU tensors and CPU "
          "indices are taken", "PyTorch's dispatcher and error texts", "vendor's source",
          f"{_PLACE}.placement.settle"),
-    Rule("no_cpu_kernel", ("hpu",), "an op that the CPU has no kernel for in half precision or in 8 "
-         "bits is computed in float32 and rounded once, unless it writes its arguments",
+    Rule("no_cpu_kernel", ("hpu",), "an op that the CPU has no kernel for in half precision or in "
+         "8 bits is computed in float32 and rounded once, unless it writes its arguments",
          f"{_BRIDGE}, test_hpu_cdist.py, test_hpu_pdist.py, test_hpu_fp8_ops_any_mode.py",
          "vendor's test", f"{_PLACE}.dispatch.compile_op"),
     Rule("no_cpu_kernel", ("cuda", "npu"), "likewise", "of which ops the cards have such kernels "

@@ -177,6 +177,19 @@ def test_torchair_takes_the_ops_that_it_has_converters_for() -> None:
         assert machine.counters.totals["graph_partitions"] == 2
 
 
+def test_torchair_takes_a_fused_kernel_by_the_vendors_name() -> None:
+    with simulated("npu") as machine:
+        import torch_npu
+
+        def program(x: torch.Tensor) -> Any:
+            return torch_npu.npu_fusion_attention(x, x, x, 2, "BSH", scale=0.5)[0].cos()
+
+        x = torch.randn(2, 4, 32, device="npu").half()
+        assert torch.equal(torch.compile(program, backend="npu")(x), program(x))
+        assert _events(machine, "graph_split") == []
+        assert machine.counters.totals["graph_partitions"] == 1
+
+
 def test_a_registered_converter_takes_its_op_into_the_graph() -> None:
     with simulated("npu") as machine:
         import torchair
