@@ -105,6 +105,14 @@ class SilentObserver:
     building = progress = built = expect = started = ended = say
 
 
+def _executes_unseen(counters: Mapping[str, int | float]) -> bool:
+    """Whether a run executes lines that its own interpreter does not tell of."""
+    return any(
+        name.startswith("launched/") or (name.rpartition("/")[2] == "compiled_graphs" and count)
+        for name, count in counters.items()
+    )
+
+
 T = TypeVar("T")
 Attempt = Callable[[Runs, Sequence[Baseline], Mutant], T]
 """Tries one mutant, in a thread of its own, on the baselines of its level in the given order."""
@@ -184,11 +192,12 @@ class MutationRun:
         """Return which lines of the mutants' files a run executes; None where it may be any.
 
         Unless cached under the key of the run's trace, the run is repeated for that. A run that
-        launched processes may execute anything in them; so may one that fails while its lines are
-        recorded.
+        launched processes may execute anything in them, and one that compiled graphs anything in
+        these: Dynamo reads code that is then never executed. So may one that fails while its lines
+        are recorded.
         """
         outcome, known = baseline.outcomes[spec], baseline.known[spec]
-        if isinstance(outcome, Failure) or any(n.startswith("launched/") for n in outcome.counters):
+        if isinstance(outcome, Failure) or _executes_unseen(outcome.counters):
             return None
         files = tuple(self.files[baseline.level])
         names = hashlib.sha256("\0".join(files).encode()).hexdigest()[:16]

@@ -120,3 +120,19 @@ def test_a_recipe_that_fails_without_a_mutant_is_an_error(attempt: Try, tmp_path
 
     with pytest.raises(CheckFailed, match="port/two at level ported: expected every verdict"):
         attempt("caught")
+
+
+def test_lines_of_a_compiled_graph_count_as_run(attempt: Try, tmp_path: Path) -> None:
+    compiled = """
+        import torch
+        from upstream_code import f
+        def run(probe):
+            x = probe.normal("x", 200)
+            probe.record("y", torch.compile(f, backend="eager")(x))
+            probe.count("compiled_graphs", 1)
+        """
+    write_recipe(tmp_path, "port", "one", PARITY, compiled)
+
+    (result, _) = attempt("caught")[mutant("caught").key]
+
+    assert result.status == "caught"
