@@ -41,6 +41,7 @@ sys.path.insert(0, str(ROOT))
 from porter.editing.refresh import refresh  # noqa: E402
 from porter.git.objects import Oid  # noqa: E402
 from porter.levels.levels import Level  # noqa: E402
+from porter.mutation.mutation_run import SilentObserver  # noqa: E402
 from porter.places import cache_dir, recipes_dir  # noqa: E402
 from porter.series.diff import FilePatch, split_lines  # noqa: E402
 from porter.tree.apply import apply_port  # noqa: E402
@@ -60,14 +61,6 @@ _STAND_IN = Environment("stand-in", "", Path(), {}, "", "")
 _AROUND = 4
 """Lines on either side of the changed one that the levels above must hold as they are."""
 QUICK = "quick"
-
-
-class Silent:
-    """Hears what a session says, and is silent."""
-
-    def say(self, *_: object, **__: object) -> None: ...
-
-    building = progress = built = expect = started = ended = say
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ def plan_keys(root: Path, ports: Sequence[str], *, traces: bool = False) -> Plan
         for one in plan.unreachable:
             print(f"{one.port}/{one.recipe or '*'}: not counted: {one.reason}", file=sys.stderr)
         places, reads = Places.under(cache_dir()), KnownReads()
-        session = Session(trees, places, Silent())
+        session = Session(trees, places, SilentObserver())
         found = {}
         for planned in plan.recipes:
             keys = {s: one.key for s, one in _known(planned, _STAND_IN).items()}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from porter.upstream.snapshot import files_below
 from porter.verify.harness.sums import sum_of
 
 READS = "reads.json"
@@ -59,8 +60,8 @@ class TreeHashes:
         state = root.stat()
         key = root, state.st_ino, state.st_ctime_ns
         if key not in self._names:
-            rows = "\0".join(sorted(_rows(os.fspath(root))))
-            self._names[key] = hashlib.sha256(os.fsencode(rows)).hexdigest()
+            rows = b"\0".join(sorted(_rows(root)))
+            self._names[key] = hashlib.sha256(rows).hexdigest()
         return self._names[key]
 
     def file(self, path: Path) -> str:
@@ -75,16 +76,14 @@ class TreeHashes:
             return ""
 
 
-def _rows(root: str) -> Iterator[str]:
-    for folder, folders, files in os.walk(root):
-        where = folder[len(root) :]
-        yield f"{where}/"
-        for name in (*folders, *files):
-            path = f"{folder}/{name}"
-            if os.path.islink(path):
-                yield f"{where}/{name} -> {os.readlink(path)}"
-            elif name in files:
-                yield f"{where}/{name} {'x' if os.stat(path).st_mode & 0o111 else ''}"
+def _rows(root: Path) -> Iterator[bytes]:
+    for path, entry in files_below(os.fsencode(root)):
+        if entry.is_symlink():
+            yield path + b" -> " + os.readlink(entry.path)
+        elif entry.is_dir():
+            yield path + b"/"
+        else:
+            yield path + (b" x" if entry.stat().st_mode & 0o111 else b" ")
 
 
 def reads_of(base: str, roots: Roots, opened: Collection[str], hashes: TreeHashes) -> Reads:

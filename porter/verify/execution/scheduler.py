@@ -323,12 +323,12 @@ class Runs:
         if isinstance(request.job, Failure):
             self.found[request.key] = request.job
             return True
-        folder = None
-        if not (fresh := self.session.options.fresh):
-            folder = find_trace(self.session.places, request.job.facts, request.key)
-        if folder is None or not self.session.accepts(sandbox_of(folder)):
-            self.session.mend_trees(request.job)
-            folder = None if fresh else self._adopt(request.job, request.key)
+        places, job, key = self.session.places, request.job, request.key
+        fresh = self.session.options.fresh
+        folder = None if fresh else self._accepted(find_trace(places, job.facts, key))
+        if folder is None:
+            self.session.mend_trees(job)
+            folder = None if fresh else self._adopt(job, key)
         if folder is None:
             return False
         self.found[request.key] = CachedRun(folder, cached=True)
@@ -341,10 +341,14 @@ class Runs:
             return None
         among = places.traces / facts.port / facts.recipe
         for folder in self._reads.find(job.base, job.roots, among):
-            if is_whole(folder) and self.session.accepts(sandbox_of(folder)):
+            if is_whole(folder) and self._accepted(folder):
                 share_trace(places, facts, key, folder)
-                return find_trace(places, facts, key)
+                return self._accepted(find_trace(places, facts, key))
         return None
+
+    def _accepted(self, folder: Path | None) -> Path | None:
+        """Return a trace's folder if the trace may be used, by the sandbox it was made in."""
+        return folder if folder and self.session.accepts(sandbox_of(folder)) else None
 
     def _share(self, request: Request) -> None:
         """Link the trace to this recipe too, when another recipe made the same run first."""
@@ -362,8 +366,7 @@ class Runs:
             if not self.session.options.fresh:
                 # Another porter process may have made it just now, or another machine before.
                 for find in (find_trace, self.session.bring_trace):
-                    folder = find(places, job.facts, key)
-                    if folder is not None and self.session.accepts(sandbox_of(folder)):
+                    if (folder := self._accepted(find(places, job.facts, key))) is not None:
                         return CachedRun(folder, cached=True)
                 if (folder := self._adopt(job, key)) is not None:  # a run on another level is done
                     return CachedRun(folder, cached=True)

@@ -26,6 +26,8 @@ _IGNORING = frozenset("IES")
 """Flags by which Python ignores variables, or runs no ``sitecustomize``."""
 LAUNCH = "PORTER_LAUNCH"
 """The variable that names a run's folder in which a process that it starts is set up."""
+SITE = "site"
+"""The folder in it that ``PYTHONPATH`` names."""
 _STARTS = frozenset({"os.exec", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn"})
 
 
@@ -130,7 +132,7 @@ def _is_recorded(
     launch = os.environ.get(LAUNCH)
     given = os.environ if variables is None else variables
     path = str(given.get("PYTHONPATH")).split(os.pathsep)
-    if not (program and launch and given.get(LAUNCH) == launch and f"{launch}/site" in path):
+    if not (program and launch and given.get(LAUNCH) == launch and f"{launch}/{SITE}" in path):
         return False
     programs = os.path.realpath(os.path.dirname(sys.executable))
     if os.path.realpath(os.path.dirname(program)) != programs:

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 import porter
 from porter.verify.harness.counters import NOT_SUMS, used_nothing
-from porter.verify.harness.opened import LAUNCH
+from porter.verify.harness.opened import LAUNCH, SITE
 from porter.verify.harness.script import KEPT_CHARACTERS, ScriptRun
 
 _COUNTED = "counted"
@@ -92,7 +92,7 @@ class Launches:
             "recorded": {**recorded},
         }
         (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
-        site = folder / "site"
+        site = folder / SITE
         site.mkdir()
         (site / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
         os.environ[LAUNCH] = str(folder)

@@ -211,20 +211,17 @@ def compile_op(
             after.append(f"after{number}(args, kwargs, out)")
     if override is not None:
         names["call"] = override
-        call = "call(args, kwargs)"
+        calling = ["out = call(args, kwargs)"]
     else:
         names["call"] = direct_binding(facts) or op._op
-        call = "call(*args, **kwargs)" if facts.has_keywords else "call(*args)"
         names["in_float32"] = functools.partial(_in_float32, facts)
+        call = "call(*args, **kwargs)" if facts.has_keywords else "call(*args)"
+        calling = [
+            "try:", f"    out = {call}",
+            "except RuntimeError as error:", "    out = in_float32(args, kwargs, error)",
+        ]  # fmt: skip
     body += ["exclude(PY, True)", "try:"]
-    if override is None:
-        body += ["    try:", f"        out = {call}", "    except RuntimeError as error:"]
-        body += [
-            f"        out = in_float32(args, {'kwargs' if facts.has_keywords else '{}'}, error)"
-        ]
-    else:
-        body += [f"    out = {call}"]
-    body += [f"    {line}" for line in _wrap_lines(facts)]
+    body += [f"    {line}" for line in (*calling, *_wrap_lines(facts))]
     body += ["finally:", "    exclude(PY, False)", *after, "return out"]
     source = "def run(args, kwargs):\n" + "".join(f"    {line}\n" for line in body)
     exec(compile(source, f"<porter {facts.name}>", "exec"), names)

@@ -66,9 +66,7 @@ def is_dynamic_shape_enabled() -> bool:
     return _dynamic["enabled"]
 
 
-def get_dynamic_shape_status() -> bool:
-    """The bridge's own name for :func:`is_dynamic_shape_enabled`."""
-    return _dynamic["enabled"]
+get_dynamic_shape_status = is_dynamic_shape_enabled  # the bridge's own name
 
 
 def enable_inference_mode() -> None:

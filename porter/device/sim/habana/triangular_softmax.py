@@ -20,13 +20,18 @@ def _below_diagonal(scores: Tensor) -> Tensor:
     return torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
 
 
+def _scaled(scores: Tensor, scale: float, counts: Tensor) -> Tensor:
+    """Return the scores in float32, -inf where they do not count."""
+    return (scores.float() * scale).masked_fill(~counts, float("-inf"))
+
+
 @kernel(
     "hpu::scaled_triangular_softmax_retain(Tensor self, float inv_scale_attn) "
     "-> (Tensor, Tensor, Tensor)"
 )
 def _triangular_retain(self: Tensor, inv_scale_attn: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights, and of each row 1 / sum(exp) (float32) and the largest score."""
-    scores = (self.float() * inv_scale_attn).masked_fill(~_below_diagonal(self), float("-inf"))
+    scores = _scaled(self, inv_scale_attn, _below_diagonal(self))
     largest = scores.amax(-1, keepdim=True).to(self.dtype)
     reciprocal = (scores - largest.float()).exp().sum(-1, keepdim=True).reciprocal()
     return _weights(scores, reciprocal, largest).to(self.dtype), reciprocal, largest
@@ -46,7 +51,7 @@ def _triangular(
     exp_sum_recpr: Tensor | None = None,
     max: Tensor | None = None,
 ) -> Tensor:
-    scores = (self.float() * inv_scale_attn).masked_fill(~_below_diagonal(self), float("-inf"))
+    scores = _scaled(self, inv_scale_attn, _below_diagonal(self))
     if exp_sum_recpr is not None and max is not None:
         return _weights(scores, exp_sum_recpr, max).to(self.dtype)
     return scores.softmax(-1).to(self.dtype)
@@ -81,7 +86,7 @@ def _masked_triangular(
     counts = (column >= bounds[:, 0]) & (column < bounds[:, 1])
     if self.shape[-2] > 1:
         counts = counts & _below_diagonal(self)
-    scores = (self.float() * inv_scale_attn).masked_fill(~counts, float("-inf"))
-    weights = scores.softmax(-1).masked_fill(~counts.any(-1, keepdim=True), 0.0)
+    weights = _scaled(self, inv_scale_attn, counts).softmax(-1)
+    weights = weights.masked_fill(~counts.any(-1, keepdim=True), 0.0)
     wanted = self.dtype if out_dtype is None else out_dtype
     return quantized(weights, wanted) if wanted.itemsize == 1 else weights.to(wanted)
