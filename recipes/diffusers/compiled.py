@@ -6,12 +6,11 @@ At levels without ``--compile_unet``, and on the CPU, the same runs are not comp
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from inference import OPTIONS, PROMPT, SCRIPTS, STEPS, by_pipeline, write_pictures
+from inference import SCRIPTS, by_pipeline, command_line, write_pictures
 from script_training import (
     numbers_of_the_cpu,
     options_of,
@@ -86,28 +85,23 @@ def _run_inference(probe: Probe) -> None:
     flash attention."""
     write_pictures(probe)
     has_option = (probe.tree / "src/diffusers/models/compilation.py").is_file()
-    knows = probe.device.type in HALF and has_option
+    asked = ["--compile_unet"] if probe.device.type in HALF and has_option else []
     for task, write in TASKS.items():
         folder = probe.scratch / task
         folder.mkdir()
         write(probe, folder)
-        _record_image(probe, task, task, ["--compile_unet"] if knows else [])
-    more = ["--compile_unet"] if knows else []
-    if probe.device.type in HALF:
-        more += ["--dtype", "float16", "--enable_npu_flash_attention"]
-    _record_image(probe, "half", "inpaint", more)
+        _record_image(probe, task, task, asked)
+    flash = ["--dtype", "float16", "--enable_npu_flash_attention"]
+    _record_image(probe, "half", "inpaint", asked + (flash if probe.device.type in HALF else []))
 
 
 def _record_image(probe: Probe, name: str, task: str, more: list[Any]) -> None:
-    line = ["--model", task, "--output", f"{name}.png", "--steps", STEPS.get(task, 3)]
-    line += ["--device", probe.device.type, *OPTIONS.get(task, []), *more]
-    if task != "unconditional":
-        line += ["--prompt", "a <toy> on a wall" if task == "textual_inversion" else PROMPT]
+    line = [*command_line(probe, task, f"{name}.png"), *more]
     with probe.attempt(f"image/{name}"):
         torch._dynamo.reset()
         with probe.section(name):
-            if Path(probe.tree / SCRIPTS).is_dir():
+            if (probe.tree / SCRIPTS).is_dir():
                 probe.script(f"{SCRIPTS}/{task}.py", line)
             else:
-                by_pipeline(probe, task, STEPS.get(task, 3)).save(f"{name}.png")
+                by_pipeline(probe, task).save(f"{name}.png")
         probe.record_image(f"image/{name}", f"{name}.png")

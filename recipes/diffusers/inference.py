@@ -30,25 +30,29 @@ def run(probe: Probe) -> None:
             folder = probe.scratch / task
             folder.mkdir()
             write(probe, folder)
-            steps = STEPS.get(task, 3)
             with probe.section(task):
                 if (probe.tree / SCRIPTS).is_dir():
-                    _by_script(probe, task, steps)
+                    _by_script(probe, task)
                 else:
-                    by_pipeline(probe, task, steps).save(f"{task}.png")
+                    by_pipeline(probe, task).save(f"{task}.png")
             probe.record_image(f"image/{task}", f"{task}.png")
 
 
-def _by_script(probe: Probe, task: str, steps: int) -> None:
-    words = ["--model", task, "--output", f"{task}.png", "--steps", steps]
+def command_line(probe: Probe, task: str, output: str) -> list[object]:
+    """The words of a task's script, which writes the image ``output``."""
+    words: list[object] = ["--model", task, "--output", output, "--steps", STEPS.get(task, 3)]
     words += ["--device", probe.device.type, *OPTIONS.get(task, [])]
     if task != "unconditional":
         words += ["--prompt", _prompt(task)]
-    done = probe.script(f"{SCRIPTS}/{task}.py", words)
+    return words
+
+
+def _by_script(probe: Probe, task: str) -> None:
+    done = probe.script(f"{SCRIPTS}/{task}.py", command_line(probe, task, f"{task}.png"))
     assert f"{task}.png" in done.stdout, "the script says where it wrote"
 
 
-def by_pipeline(probe: Probe, task: str, steps: int) -> Any:
+def by_pipeline(probe: Probe, task: str) -> Any:
     import diffusers
     from diffusers.utils import load_image
 
@@ -61,7 +65,7 @@ def by_pipeline(probe: Probe, task: str, steps: int) -> Any:
     pipeline = classes.get(task, diffusers.DiffusionPipeline).from_pretrained(task)
     pipeline = pipeline.to(probe.device)
     given: dict[str, Any] = {
-        "num_inference_steps": steps,
+        "num_inference_steps": STEPS.get(task, 3),
         "generator": torch.Generator("cpu").manual_seed(0),
     }
     if task != "unconditional":
